@@ -1,0 +1,227 @@
+"""Groups graph nodes into kernels. A node joins the group of a producer where a schedule accepts the larger group.
+
+Every decision is recorded: what was joined, what was not, and the schedule's reason. Reshapes move no bytes: they are
+names for the same buffer and stand outside all groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from ..diagnostics import CompileError
+from ..ir.graph import Graph, Node, Value
+from ..kernels.group import Accept, Group, Refuse
+from ..targets.target import Target
+
+ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
+LEAVES = frozenset({"parameter", "constant"})
+REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
+# Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
+EPILOGUE_ROOTS = frozenset({"linear", "matmul"})
+
+
+@dataclass
+class FusedGroup:
+    """A group with the schedule that took it. `notes`: what was fused and why something was not."""
+
+    group: Group
+    schedule: ModuleType
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Open:
+    """A group while it grows: its nodes, and the numbers of the groups it depends on, directly or not."""
+
+    nodes: list[Node]
+    root: Node
+    needs: set[int]
+    schedule: ModuleType
+    notes: list[str]
+
+
+class Fuser:
+    """One fusion run over one graph; `schedules` in order of preference."""
+
+    def __init__(self, graph: Graph, target: Target, schedules: Iterable[ModuleType]) -> None:
+        self.graph, self.target, self.schedules = graph, target, tuple(schedules)
+        self.users = _users(graph)
+        self.kept = {id(v) for v in graph.outputs} | {id(v) for _, v in graph.updates}
+        self.open: list[_Open] = []
+        self.group_of: dict[int, int] = {}
+
+    def run(self) -> list[FusedGroup]:
+        """All groups, each after those it needs. Raises CompileError for a node that no schedule takes."""
+        for node in self.graph.nodes():
+            if node.op.name not in LEAVES and node.op.name not in ALIASES:
+                self._place(node)
+        order = _ordered([o.needs for o in self.open])
+        return [FusedGroup(self._close(self.open[n]), self.open[n].schedule, self.open[n].notes) for n in order]
+
+    # --- placing one node ---------------------------------------------------------------------------------------
+    def _place(self, node: Node) -> None:
+        producers = sorted({g for v in node.inputs if (g := self._direct(v)) is not None}, reverse=True)
+        refused: list[str] = []
+        for number in self._candidates(node, producers):
+            verdict = self._try(node, number)
+            if isinstance(verdict, ModuleType):
+                host = self.open[number]
+                host.notes.append(f"{_label(node)} joins {_label(host.root)}")
+                host.schedule = verdict
+                self._join(node, number)
+                return
+            refused.append(f"{_label(node)} is not joined to {_label(self.open[number].root)}: {verdict}")
+        self._alone(node, refused)
+
+    def _candidates(self, node: Node, producers: list[int]) -> list[int]:
+        """Producer groups that may take the node: those on which no other input of the node depends."""
+        needs = self._needs(node)
+        found = []
+        for g in producers:
+            others = needs - {g}
+            if any(g in self.open[o].needs for o in others):
+                continue
+            found.append(g)
+        return found
+
+    def _try(self, node: Node, number: int) -> ModuleType | str:
+        host = self.open[number]
+        if host.root.op.name in EPILOGUE_ROOTS:
+            reason = self._epilogue_refusal(node, number)
+            if reason is not None:
+                return reason
+        root = host.root if host.root.op.name in _ANCHORS else node
+        group = self._group([*host.nodes, node], root)
+        return self._select(group)
+
+    def _epilogue_refusal(self, node: Node, number: int) -> str | None:
+        """Why a node should not become an epilogue of a product, though it could."""
+        for value in node.results:
+            for user in self.users.get(id(value), ()):
+                if user.op.name in REDUCTIONS:
+                    return f"its result feeds {user.op.name}, which wants whole rows"
+        for other in self._needs(node) - {number}:
+            if other not in self.open[number].needs and self.open[other].root.op.name in EPILOGUE_ROOTS:
+                return "two products side by side need no barrier between them; a kernel after both takes it"
+        return None
+
+    def _alone(self, node: Node, refused: list[str]) -> None:
+        group = self._group([node], node)
+        verdict = self._select(group)
+        if not isinstance(verdict, ModuleType):
+            raise CompileError(
+                f"no schedule takes {_label(node)} on {self.target.name}: {verdict}",
+                help="rewrite the expression with other ops, or choose another target",
+            )
+        self.group_of[id(node)] = len(self.open)
+        self.open.append(_Open([node], node, set(self._needs(node)), verdict, refused))
+
+    def _select(self, group: Group) -> ModuleType | str:
+        """The first schedule that accepts the group, or all reasons against it."""
+        reasons: list[str] = []
+        for schedule in self.schedules:
+            verdict = schedule.accepts(group, self.target)
+            if isinstance(verdict, Accept):
+                return schedule
+            assert isinstance(verdict, Refuse)
+            reasons.append(f"{schedule.__name__.rpartition('.')[2]}: {verdict.reason}")
+        return "; ".join(reasons)
+
+    # --- bookkeeping --------------------------------------------------------------------------------------------
+    def _direct(self, value: Value) -> int | None:
+        """The group whose value this is, None for leaves and for names of a reshaped buffer."""
+        return self.group_of.get(id(value.node))
+
+    def _needs(self, node: Node) -> set[int]:
+        """Every group that must have run before the node, through reshapes too."""
+        found: set[int] = set()
+        for value in node.inputs:
+            source = source_of(value)
+            number = self.group_of.get(id(source.node))
+            if number is not None:
+                found.add(number)
+                found |= self.open[number].needs
+        return found
+
+    def _join(self, node: Node, number: int) -> None:
+        host = self.open[number]
+        added = self._needs(node) - {number}
+        host.nodes.append(node)
+        host.needs |= added
+        if host.root.op.name not in _ANCHORS:
+            host.root = node
+        self.group_of[id(node)] = number
+        for other in self.open:
+            if number in other.needs:
+                other.needs |= host.needs
+
+    def _group(self, nodes: list[Node], root: Node) -> Group:
+        inside = {id(n) for n in nodes}
+        inputs: dict[int, Value] = {}
+        outputs: list[Value] = []
+        for node in nodes:
+            for value in node.inputs:
+                if id(value.node) not in inside and not _scalar_constant(value):
+                    inputs.setdefault(id(value), value)
+            for value in node.results:
+                users = self.users.get(id(value), ())
+                if id(value) in self.kept or any(id(u) not in inside for u in users) or not users:
+                    outputs.append(value)
+        used = [v for v in outputs if id(v) in self.kept or self.users.get(id(v))] or outputs
+        return Group(tuple(nodes), tuple(inputs.values()), tuple(used), root)
+
+    def _close(self, host: _Open) -> Group:
+        return self._group(host.nodes, host.root)
+
+
+_ANCHORS = EPILOGUE_ROOTS | {"attention", "embedding", "rope", "cache_update", "repack", "dequantize"}
+
+
+def source_of(value: Value) -> Value:
+    """The value whose buffer this one names: reshapes are looked through."""
+    while value.node.op.name in ALIASES:
+        value = value.node.inputs[0]
+    return value
+
+
+def _scalar_constant(value: Value) -> bool:
+    """Constants of one element become immediate operands of the kernel, not buffers."""
+    return value.node.op.name == "constant" and all(d == 1 for d in value.type.shape)
+
+
+def _users(graph: Graph) -> dict[int, list[Node]]:
+    """The nodes that read a value, by the value's identity."""
+    found: dict[int, list[Node]] = {}
+    for node in graph.nodes():
+        for value in node.inputs:
+            found.setdefault(id(value), []).append(node)
+    return found
+
+
+def _label(node: Node) -> str:
+    name = node.results[0].name
+    return f"{node.op.name} %{name}" if name else node.op.name
+
+
+def _ordered(needs: list[set[int]]) -> list[int]:
+    """Numbers in an order in which each follows all it needs, keeping the given order where it can."""
+    done: set[int] = set()
+    order: list[int] = []
+    waiting = list(range(len(needs)))
+    while waiting:
+        later = []
+        for n in waiting:
+            if needs[n] <= done:
+                order.append(n)
+                done.add(n)
+            else:
+                later.append(n)
+        if len(later) == len(waiting):
+            raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
+        waiting = later
+    return order
+
+
+Schedules = Callable[[], Iterable[ModuleType]]

@@ -1,0 +1,233 @@
+"""Spans, diagnostics and the typed exceptions of the whole package.
+
+One `Diagnostic` serves `.lum` sources, Python callers and data files: what was wrong, where, what to do.
+Nothing here prints; `cli/` renders, and `render()` gives the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in a text: lines and columns count from 1, `end_column` is exclusive. `path` names the file or source."""
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A secondary place with a short text, drawn under the main span (an operand and its type, say)."""
+
+    at: Span
+    message: str
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding. `at` is None where no text exists to point into (a data file, a Python call)."""
+
+    message: str
+    at: Span | None = None
+    notes: tuple[Note, ...] = ()
+    help: str | None = None
+    severity: str = "error"
+
+    def render(self, source: str | Sequence[str] | None = None, *, color: bool = False) -> str:
+        """The text shown to a person: `path:line:col: error: message`, source lines with carets, notes, help.
+
+        `source` is the full text that the spans point into, or its lines (cheaper for many diagnostics of one text);
+        without it only the headline, notes and help are given. `color` adds terminal colours.
+        """
+        paint = _paint if color else _plain
+        place = paint(f"{self.at}: ", "bold") if self.at else ""
+        shade = "red" if self.severity == "error" else "yellow"
+        out = [f"{place}{paint(f'{self.severity}:', shade)} {paint(self.message, 'bold')}"]
+        elsewhere = self.notes
+        if self.at is not None and source is not None:
+            lines = source.split("\n") if isinstance(source, str) else source
+            here = [note for note in self.notes if note.at.path == self.at.path and 1 <= note.at.line <= len(lines)]
+            elsewhere = tuple(note for note in self.notes if note not in here)
+            out += _excerpt(self.at, here, lines, paint)
+        out += [f"  note: {note.at}: {note.message}" for note in elsewhere]
+        if self.help:
+            out.append(f"  {paint('help:', 'cyan')} {self.help}")
+        return "\n".join(out)
+
+
+_COLORS = {"red": "31;1", "yellow": "33;1", "cyan": "36;1", "bold": "1"}
+_WINDOW = 120  # columns of a source line that are shown; a longer line is cut around what is marked
+
+Paint = Callable[[str, str], str]
+
+
+def _paint(text: str, shade: str) -> str:
+    return f"\x1b[{_COLORS[shade]}m{text}\x1b[0m"
+
+
+def _plain(text: str, shade: str) -> str:
+    return text
+
+
+def _excerpt(at: Span, notes: Sequence[Note], lines: Sequence[str], paint: Paint) -> list[str]:
+    """Each source line once, a `^` under the main span and `~` under notes below it. The text of the last note of
+    a line stands beside the marks, the others below at their columns, as far as nothing is written over."""
+    places = sorted({at.line, *(n.at.line for n in notes)})
+    gutter = len(str(places[-1]))
+    margin = f"  {' ' * gutter} | "
+    rows: list[str] = []
+    for number, (before, line) in enumerate(zip([0, *places], places, strict=False)):
+        if not 1 <= line <= len(lines):
+            continue
+        if number and line > before + 1:
+            rows.append(f"  {' ' * gutter} ...")
+        spans = [n.at for n in notes if n.at.line == line]
+        text, cells, offset = _shown(lines[line - 1], [at] if at.line == line else spans)
+        rows.append(f"  {line:>{gutter}} | {text}".rstrip())
+        marks = [" "] * (cells[-1] + 1)
+        for span in spans:
+            _mark(marks, span, cells, offset, "~")
+        if at.line == line:
+            _mark(marks, at, cells, offset, "^")
+        shown = "".join(marks).rstrip()
+        labels = sorted((_cell(cells, n.at.column - 1 - offset), n.message) for n in notes if n.at.line == line)
+        beside = ""
+        if labels and shown.endswith("~") and " " not in shown[labels[-1][0] :]:
+            beside = f" {labels.pop()[1]}"
+        painted = re.sub(r"\^+", lambda m: paint(m[0], "red"), shown)
+        rows.append(f"{margin}{re.sub('~+', lambda m: paint(m[0], 'cyan'), painted)}{beside}".rstrip())
+        rows += [f"{margin}{' ' * column}{message}" for column, message in reversed(labels)]
+    return rows
+
+
+def _shown(text: str, spans: Sequence[Span]) -> tuple[str, list[int], int]:
+    """A source line as a terminal may show it, the cell where each of its characters starts (and the end), and the
+    number of characters cut off before it. Tabs become a space, control characters a dot; wide characters take two
+    cells, combining ones none."""
+    text = text.rstrip("\r\n")
+    offset = 0
+    if len(text) > _WINDOW:
+        first = min(span.column for span in spans) - 1
+        offset = max(0, min(first - _WINDOW // 3, len(text) - _WINDOW))
+        text = text[offset : offset + _WINDOW]
+    cells = [0]
+    out: list[str] = []
+    for c in text:
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn"):  # would move the cursor or hide text
+            c = " " if c == "\t" else "\u00b7"
+        width = 0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        cells.append(cells[-1] + width)
+        out.append(c)
+    return "".join(out), cells, offset
+
+
+def _cell(cells: Sequence[int], index: int) -> int:
+    return cells[max(0, min(index, len(cells) - 1))]
+
+
+def _mark(marks: list[str], span: Span, cells: Sequence[int], offset: int, sign: str) -> None:
+    start = _cell(cells, span.column - 1 - offset)
+    stop = _cell(cells, span.end_column - 1 - offset) if span.end_line == span.line else cells[-1]
+    for cell in range(start, max(stop, start + 1)):
+        marks[cell] = sign
+
+
+class HeliostatError(Exception):
+    """Base of every error that the package raises on purpose. Fields are kept and survive pickling."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: Span | None = None,
+        notes: Sequence[tuple[Span, str]] = (),
+        help: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.notes = tuple(notes)
+        self.help = help
+        self.source = source
+
+    @property
+    def diagnostic(self) -> Diagnostic:
+        """The same finding as a `Diagnostic`."""
+        return Diagnostic(self.message, self.at, tuple(Note(span, text) for span, text in self.notes), self.help)
+
+    def __str__(self) -> str:
+        return self.message if self.help is None else f"{self.message} ({self.help})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.at, self.notes, self.help, self.source))
+
+
+def _rebuild(
+    kind: type[HeliostatError],
+    message: str,
+    at: Span | None,
+    notes: Sequence[tuple[Span, str]],
+    help: str | None,
+    source: str | None,
+) -> HeliostatError:
+    return kind(message, at=at, notes=notes, help=help, source=source)
+
+
+class ShapeError(HeliostatError, ValueError):
+    """Shapes or ranks do not fit together."""
+
+
+class DTypeError(HeliostatError, TypeError):
+    """A dtype or block format does not fit the operation."""
+
+
+class LumSyntaxError(HeliostatError, ValueError):
+    """A `.lum` source does not parse."""
+
+
+class UndefinedNameError(HeliostatError, NameError):
+    """A name is not defined where it is used."""
+
+
+class VerifyError(HeliostatError, ValueError):
+    """An IR graph, kernel or program breaks a rule of its form."""
+
+
+class CompileError(HeliostatError, RuntimeError):
+    """A graph could not be turned into native code."""
+
+
+class FormatError(HeliostatError, ValueError):
+    """A quantized format's declaration or bytes are wrong."""
+
+
+class FileFormatError(HeliostatError, ValueError):
+    """A model or data file is truncated, corrupt or of an unknown kind. The message starts with the path."""
+
+
+class UnsupportedError(HeliostatError, NotImplementedError):
+    """Valid input asks for something that this version or this machine cannot do."""
+
+
+class TokenizerError(HeliostatError, ValueError):
+    """A tokenizer's data is missing, malformed or of an unknown kind."""
+
+
+class ContextLengthError(HeliostatError, ValueError):
+    """A prompt and its continuation do not fit the model's context."""
+
+
+class DeviceError(HeliostatError, RuntimeError):
+    """A device is missing, out of memory or has failed."""

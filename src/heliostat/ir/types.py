@@ -1,0 +1,274 @@
+"""Types of the graph IR: element types, dimensions (ints and bounded symbols), layouts and `TensorType`.
+
+An element type is a plain `DType` or a quantized block format (declared in `quant/`, which registers it here by name).
+Dimensions are ints or linear/polynomial expressions over bounded symbols, so one program serves every length up to a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+
+@dataclass(frozen=True)
+class Element:
+    """What a tensor is made of: `block` logical elements lie in `nbytes` bytes."""
+
+    name: str
+
+    @property
+    def block(self) -> int:
+        return 1
+
+    @property
+    def nbytes(self) -> int:
+        raise TypeError(f"{type(self).__name__} must say how many bytes a block has")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class DType(Element):
+    """A plain scalar type. `kind`: f float, i signed integer, u unsigned integer, b bool."""
+
+    kind: str = "f"
+    bits: int = 32
+
+    @property
+    def nbytes(self) -> int:
+        return max(self.bits // 8, 1)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "f"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+f64 = DType("f64", "f", 64)
+f32 = DType("f32", "f", 32)
+f16 = DType("f16", "f", 16)
+bf16 = DType("bf16", "f", 16)
+i64 = DType("i64", "i", 64)
+i32 = DType("i32", "i", 32)
+i16 = DType("i16", "i", 16)
+i8 = DType("i8", "i", 8)
+u32 = DType("u32", "u", 32)
+u16 = DType("u16", "u", 16)
+u8 = DType("u8", "u", 8)
+bool_ = DType("bool", "b", 8)
+
+_ELEMENTS: dict[str, Element] = {
+    d.name: d for d in (f64, f32, f16, bf16, i64, i32, i16, i8, u32, u16, u8, bool_)
+}
+
+
+def register_element(element: Element) -> None:
+    """Make `element` known to the text form by its lower-case name. A second, different one of that name is refused."""
+    key = element.name.lower()
+    if _ELEMENTS.setdefault(key, element) != element:
+        raise ValueError(f"an element type named {element.name!r} exists already")
+
+
+def element(name: str) -> Element:
+    """The element type of that name, case ignored. Raises KeyError."""
+    return _ELEMENTS[name.lower()]
+
+
+def elements() -> tuple[Element, ...]:
+    return tuple(_ELEMENTS.values())
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A dimension known when the program runs: `lower <= name <= upper`."""
+
+    name: str
+    upper: int
+    lower: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class SymbolicDim:
+    """A polynomial over symbols with integer coefficients: `terms` maps a sorted tuple of symbols to its coefficient.
+
+    Built by arithmetic on `dim(symbol)`; a polynomial without symbols collapses to a plain int.
+    """
+
+    terms: tuple[tuple[tuple[Symbol, ...], int], ...]
+
+    def __add__(self, other: Dim) -> Dim:
+        total = dict(self.terms)
+        for key, value in _terms(other):
+            total[key] = total.get(key, 0) + value
+        return _dim(total)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Dim:
+        return _dim({key: -value for key, value in self.terms})
+
+    def __sub__(self, other: Dim) -> Dim:
+        return self + (-other)
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return (-self) + other
+
+    def __mul__(self, other: Dim) -> Dim:
+        total: dict[tuple[Symbol, ...], int] = {}
+        for a, x in self.terms:
+            for b, y in _terms(other):
+                key = tuple(sorted(a + b, key=lambda s: s.name))
+                total[key] = total.get(key, 0) + x * y
+        return _dim(total)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: int) -> Dim:
+        """Exact division of every coefficient. Raises ValueError where one does not divide."""
+        if any(value % other for _, value in self.terms):
+            raise ValueError(f"({self}) does not divide by {other}")
+        return _dim({key: value // other for key, value in self.terms})
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        seen = {s for key, _ in self.terms for s in key}
+        return tuple(sorted(seen, key=lambda s: s.name))
+
+    def evaluate(self, values: Mapping[str, int]) -> int:
+        """The int for concrete symbol values by name."""
+        total = 0
+        for key, value in self.terms:
+            for s in key:
+                value *= values[s.name]
+            total += value
+        return total
+
+    @property
+    def upper(self) -> int:
+        return sum(
+            value * _product((s.upper if value > 0 else s.lower) for s in key) for key, value in self.terms
+        )
+
+    @property
+    def lower(self) -> int:
+        return sum(
+            value * _product((s.lower if value > 0 else s.upper) for s in key) for key, value in self.terms
+        )
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        for key, value in self.terms:
+            names = "*".join(s.name for s in key)
+            sign = "-" if value < 0 else ("+" if parts else "")
+            text = names if abs(value) == 1 and names else f"{abs(value)}*{names}" if names else str(abs(value))
+            parts.append(sign + text)
+        return "".join(parts)
+
+
+Dim = int | SymbolicDim
+Shape = tuple[Dim, ...]
+
+
+def _product(values: Iterable[int]) -> int:
+    total = 1
+    for value in values:
+        total *= value
+    return total
+
+
+def _terms(d: Dim) -> tuple[tuple[tuple[Symbol, ...], int], ...]:
+    return d.terms if isinstance(d, SymbolicDim) else (((), d),)
+
+
+def _dim(terms: Mapping[tuple[Symbol, ...], int]) -> Dim:
+    kept = {k: v for k, v in terms.items() if v}
+    if not kept:
+        return 0
+    if set(kept) == {()}:
+        return kept[()]
+    ordered = sorted(kept.items(), key=lambda kv: (-len(kv[0]), [s.name for s in kv[0]]))
+    return SymbolicDim(tuple(ordered))
+
+
+def dim(symbol: Symbol) -> SymbolicDim:
+    """The dimension that is `symbol` itself."""
+    return SymbolicDim((((symbol,), 1),))
+
+
+def upper_bound(d: Dim) -> int:
+    return d if isinstance(d, int) else d.upper
+
+
+def lower_bound(d: Dim) -> int:
+    return d if isinstance(d, int) else d.lower
+
+
+def evaluate(d: Dim, values: Mapping[str, int]) -> int:
+    return d if isinstance(d, int) else d.evaluate(values)
+
+
+def numel(shape: Shape) -> Dim:
+    total: Dim = 1
+    for d in shape:
+        total = total * d
+    return total
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the elements of a tensor lie in memory, where that is not row-major. Subclasses are plain data.
+
+    The packed layouts of matrices are declared in `quant/panel.py`.
+    """
+
+    def __str__(self) -> str:
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """`tensor<element, [shape], layout>`. `layout` None is row-major; blocks of a format run along the last axis."""
+
+    element: Element
+    shape: Shape
+    layout: Layout | None = field(default=None)
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The element as a plain dtype. Raises TypeError for a block format."""
+        if not isinstance(self.element, DType):
+            raise TypeError(f"{self} holds blocks, not plain elements")
+        return self.element
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        seen = {s for d in self.shape if isinstance(d, SymbolicDim) for s in d.symbols}
+        return tuple(sorted(seen, key=lambda s: s.name))
+
+    @property
+    def static(self) -> bool:
+        return all(isinstance(d, int) for d in self.shape)
+
+    def with_shape(self, shape: Iterable[Dim]) -> TensorType:
+        return TensorType(self.element, tuple(shape), self.layout)
+
+    def __str__(self) -> str:
+        tail = f", {self.layout}" if self.layout is not None else ""
+        return f"tensor<{self.element}, [{', '.join(map(str, self.shape))}]{tail}>"
+
+
+@lru_cache(maxsize=4096)
+def tensor(element_type: Element, *shape: Dim) -> TensorType:
+    """Short constructor: `tensor(f32, 4, 8)`."""
+    return TensorType(element_type, tuple(shape))

@@ -1,0 +1,1 @@
+"""Kernel IR: explicit loops, tiles, vectors and memory, without tensors; and `Program`, the artifact made of kernels."""

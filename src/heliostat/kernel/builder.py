@@ -1,0 +1,407 @@
+"""Builds kernel IR. Schedules talk to this class; it folds constants and shares equal pure instructions as it goes.
+
+Loops read as loops: `for i in k.loop(n): ...` runs the Python body once, between opening and closing the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .ir import STATEMENTS, Block, Instruction, Kernel, KernelParameter, Operand, Type
+
+_IMPURE = frozenset({"load", "store", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"})
+_COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
+_COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "min", "max", "eq", "ne"})
+_INTEGER_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
+
+
+class KernelBuilder:
+    """One kernel under construction.
+
+    `k.load` and `k.store` address bytes from the start of a buffer; `k.var` makes a mutable local, for accumulators.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parameters: list[KernelParameter] = []
+        self.buffers: list[Instruction] = []
+        self.body: Block = []
+        self._blocks: list[Block] = [self.body]
+        self._scopes: list[dict[Any, Instruction]] = [{}]
+        self._constants: dict[Any, Instruction] = {}
+
+    # --- parameters -------------------------------------------------------------------------------------------
+    def buffer(self, name: str, mode: str = "r") -> Instruction:
+        """A buffer parameter; `mode` is r, w or rw."""
+        self.parameters.append(KernelParameter(name, mode))
+        made = Instruction("buffer", Type("ptr"), (), {"name": name, "mode": mode}, builder=self)
+        self.buffers.append(made)
+        return made
+
+    def dim(self, name: str) -> Instruction:
+        """A dimension known when the kernel runs, as i64. Call before any region is opened."""
+        self.parameters.append(KernelParameter(name, "r", is_dim=True))
+        made = Instruction("buffer", Type("ptr"), (), {"name": name, "mode": "r"}, builder=self)
+        self.buffers.append(made)
+        return self.load(made, 0, "i64")
+
+    def finish(self, note: str = "") -> Kernel:
+        assert len(self._blocks) == 1, "a region is still open"
+        return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note)
+
+    # --- emission ---------------------------------------------------------------------------------------------
+    def emit(self, op: str, type: Type | None, args: tuple[Instruction, ...] = (), **attrs: Any) -> Instruction:
+        """Append an instruction, or return an equal pure one that is already visible."""
+        if op in _IMPURE or op in STATEMENTS:
+            made = Instruction(op, type, args, attrs, builder=self)
+            self._blocks[-1].append(made)
+            return made
+        ids = tuple(map(id, args))
+        if op in _COMMUTATIVE and ids[0] > ids[1]:
+            ids = ids[::-1]
+        key = (op, type, ids, tuple(attrs.items()))
+        for scope in reversed(self._scopes):
+            if (found := scope.get(key)) is not None:
+                return found
+        made = Instruction(op, type, args, attrs, builder=self)
+        self._scopes[-1][key] = made
+        self._blocks[-1].append(made)
+        return made
+
+    def const(self, value: float | int | bool, elem: str, lanes: int = 1) -> Instruction:
+        """A constant, the same in every lane."""
+        type = Type(elem, lanes)
+        if elem in _INTEGER_BITS:
+            bits = _INTEGER_BITS[elem]
+            value = int(value) & ((1 << bits) - 1)
+            if bits > 1 and value >> (bits - 1):
+                value -= 1 << bits
+        else:
+            value = float(value)
+        key = (type, repr(value))
+        found = self._constants.get(key)
+        if found is None:
+            found = self._constants[key] = Instruction("const", type, (), {"value": value}, builder=self)
+        return found
+
+    def zeros(self, elem: str, lanes: int = 1) -> Instruction:
+        return self.const(0, elem, lanes)
+
+    def _match(self, a: Operand, b: Operand) -> tuple[Instruction, Instruction]:
+        """Two operands of one type: numbers take the other's type, scalars are spread over the other's lanes."""
+        if not isinstance(a, Instruction):
+            assert isinstance(b, Instruction)
+            return self.const(a, b.elem, b.lanes), b
+        if not isinstance(b, Instruction):
+            return a, self.const(b, a.elem, a.lanes)
+        if a.lanes != b.lanes:
+            if a.lanes == 1:
+                a = self.splat(a, b.lanes)
+            elif b.lanes == 1:
+                b = self.splat(b, a.lanes)
+        if a.type != b.type:
+            raise TypeError(f"operands of different types: {a.type} and {b.type}")
+        return a, b
+
+    def binary(self, op: str, a: Operand, b: Operand) -> Instruction:
+        x, y = self._match(a, b)
+        assert x.type is not None
+        if (folded := self._fold(op, x, y)) is not None:
+            return folded
+        return self.emit(op, x.type.of("i1") if op in _COMPARE else x.type, (x, y))
+
+    def _fold(self, op: str, x: Instruction, y: Instruction) -> Instruction | None:
+        """Integer arithmetic on constants, and the identities that index arithmetic meets all the time."""
+        if x.elem not in _INTEGER_BITS or x.elem == "i1":
+            return None
+        a = x.value if x.op == "const" else None
+        b = y.value if y.op == "const" else None
+        if a is not None and b is not None:
+            value = _INTEGER_FOLD[op](a, b) if op in _INTEGER_FOLD else None
+            if value is not None:
+                return self.const(value, "i1" if op in _COMPARE else x.elem, x.lanes)
+        if op == "add":
+            if b == 0:
+                return x
+            if a == 0:
+                return y
+            # (v + c1) + c2 -> v + (c1 + c2): keeps the addresses of an unrolled body short
+            if b is not None and x.op == "add" and x.args[1].op == "const":
+                return self.binary("add", x.args[0], self.const(x.args[1].value + b, x.elem, x.lanes))
+        elif op == "sub" and b == 0:
+            return x
+        elif op == "sub" and b is not None:
+            return self.binary("add", x, self.const(-b, x.elem, x.lanes))
+        elif op == "mul":
+            if b == 1:
+                return x
+            if a == 1:
+                return y
+            if a == 0 or b == 0:
+                return self.const(0, x.elem, x.lanes)
+        elif (op == "div" and b == 1) or (op in ("shl", "lshr", "ashr") and b == 0):
+            return x
+        elif op == "rem" and b == 1:
+            return self.const(0, x.elem, x.lanes)
+        return None
+
+    # --- arithmetic -------------------------------------------------------------------------------------------
+    def fma(self, a: Operand, b: Operand, c: Operand) -> Instruction:
+        """a * b + c, rounded once."""
+        x = next(o for o in (a, b, c) if isinstance(o, Instruction) and o.lanes == self._lanes(a, b, c))
+        args = tuple(self._like(o, x) for o in (a, b, c))
+        return self.emit("fma", x.type, args)
+
+    @staticmethod
+    def _lanes(*operands: Operand) -> int:
+        return max(o.lanes for o in operands if isinstance(o, Instruction))
+
+    def _like(self, o: Operand, x: Instruction) -> Instruction:
+        if not isinstance(o, Instruction):
+            return self.const(o, x.elem, x.lanes)
+        return self.splat(o, x.lanes) if o.lanes == 1 and x.lanes > 1 else o
+
+    def negate(self, a: Instruction) -> Instruction:
+        if a.elem in _INTEGER_BITS:
+            return self.binary("sub", self.const(0, a.elem, a.lanes), a)
+        return self.emit("neg", a.type, (a,))
+
+    def logical_not(self, a: Instruction) -> Instruction:
+        return self.binary("xor", a, self.const(-1 if a.elem != "i1" else 1, a.elem, a.lanes))
+
+    def minimum(self, a: Operand, b: Operand) -> Instruction:
+        """a < b ? a : b: a NaN in `a` gives `b`. Ops with another rule for NaN select themselves."""
+        return self.binary("min", a, b)
+
+    def maximum(self, a: Operand, b: Operand) -> Instruction:
+        """a > b ? a : b: a NaN in `a` gives `b`. Ops with another rule for NaN select themselves."""
+        return self.binary("max", a, b)
+
+    def select(self, condition: Instruction, a: Operand, b: Operand) -> Instruction:
+        x, y = self._match(a, b) if isinstance(a, Instruction) or isinstance(b, Instruction) else (a, b)
+        assert isinstance(x, Instruction)
+        assert isinstance(y, Instruction)
+        if condition.lanes == 1 and x.lanes > 1:
+            condition = self.splat(condition, x.lanes)
+        elif condition.lanes > x.lanes:
+            x, y = self.splat(x, condition.lanes), self.splat(y, condition.lanes)
+        return self.emit("select", x.type, (condition, x, y))
+
+    def sqrt(self, a: Instruction) -> Instruction:
+        return self.emit("sqrt", a.type, (a,))
+
+    def floor(self, a: Instruction) -> Instruction:
+        return self.emit("floor", a.type, (a,))
+
+    def ceil(self, a: Instruction) -> Instruction:
+        return self.emit("ceil", a.type, (a,))
+
+    def rint(self, a: Instruction) -> Instruction:
+        """To the nearest integer, ties to even."""
+        return self.emit("rint", a.type, (a,))
+
+    def fabs(self, a: Instruction) -> Instruction:
+        return self.emit("fabs", a.type, (a,))
+
+    # --- bits and conversion ----------------------------------------------------------------------------------
+    def ashr(self, a: Instruction, b: Operand) -> Instruction:
+        return self.binary("ashr", a, b)
+
+    def ult(self, a: Operand, b: Operand) -> Instruction:
+        return self.binary("ult", a, b)
+
+    def bitcast(self, a: Instruction, elem: str) -> Instruction:
+        """The same bytes as another element type; lanes follow from the size."""
+        assert a.type is not None
+        size = Type(elem).nbytes
+        target = Type(elem, a.type.nbytes // size)
+        return a if target == a.type else self.emit("bitcast", target, (a,))
+
+    def convert(self, a: Instruction, elem: str, signed: bool = True) -> Instruction:
+        """The same values as another element type; `signed` says how an integer source is read."""
+        assert a.type is not None
+        if a.elem == elem:
+            return a
+        if a.op == "const":
+            return self.const(a.value if signed or a.value >= 0 else a.value + (1 << _INTEGER_BITS[a.elem]), elem, a.lanes)
+        source_float, target_float = a.type.is_float, elem in ("f16", "f32", "f64")
+        if source_float and target_float:
+            op = "fpcast"
+        elif source_float:
+            op = "fptosi"
+        elif target_float:
+            op = "sitofp" if signed and a.elem != "i1" else "uitofp"
+        elif _INTEGER_BITS[elem] > _INTEGER_BITS[a.elem]:
+            op = "sext" if signed and a.elem != "i1" else "zext"
+        else:
+            op = "trunc"
+        return self.emit(op, a.type.of(elem), (a,))
+
+    # --- vectors ----------------------------------------------------------------------------------------------
+    def splat(self, a: Instruction, lanes: int) -> Instruction:
+        if lanes == 1 or a.lanes == lanes:
+            return a
+        if a.op == "const":
+            return self.const(a.value, a.elem, lanes)
+        return self.emit("splat", Type(a.elem, lanes), (a,))
+
+    def iota(self, elem: str, lanes: int) -> Instruction:
+        return self.emit("iota", Type(elem, lanes)) if lanes > 1 else self.const(0, elem)
+
+    def extract(self, a: Instruction, lane: int) -> Instruction:
+        return a if a.lanes == 1 else self.emit("extract", Type(a.elem), (a,), lane=lane)
+
+    def shuffle(self, a: Instruction, b: Instruction, lanes: Sequence[int]) -> Instruction:
+        """Lanes of the concatenation of a and b."""
+        return self.emit("shuffle", Type(a.elem, len(lanes)), (a, b), lanes=tuple(lanes))
+
+    def concat(self, parts: Sequence[Instruction]) -> Instruction:
+        """One vector of all parts; their count is a power of two and their widths are equal."""
+        parts = list(parts)
+        while len(parts) > 1:
+            width = parts[0].lanes
+            parts = [
+                self.shuffle(parts[i], parts[i + 1], range(2 * width)) for i in range(0, len(parts), 2)
+            ]
+        return parts[0]
+
+    def lanes_of(self, a: Instruction, start: int, count: int) -> Instruction:
+        """Lanes start .. start+count of a vector."""
+        if start == 0 and count == a.lanes:
+            return a
+        return self.extract(a, start) if count == 1 else self.shuffle(a, a, range(start, start + count))
+
+    def _reduce(self, a: Instruction, combine: str) -> Instruction:
+        while a.lanes > 1:
+            half = a.lanes // 2
+            a = self.binary(combine, self.lanes_of(a, 0, half), self.lanes_of(a, half, half))
+        return a
+
+    def reduce_add(self, a: Instruction) -> Instruction:
+        """The sum of a vector's lanes in a fixed tree, the same on every target. Lanes are a power of two."""
+        return self._reduce(a, "add")
+
+    def reduce_max(self, a: Instruction) -> Instruction:
+        return self._reduce(a, "max")
+
+    def reduce_min(self, a: Instruction) -> Instruction:
+        return self._reduce(a, "min")
+
+    def dot4(self, acc: Instruction, unsigned: Instruction, signed: Instruction, maximum: int = 255) -> Instruction:
+        """acc[i] + sum of unsigned[4i+j] * signed[4i+j] for j < 4. `maximum` bounds the unsigned bytes."""
+        return self.emit("dot4", acc.type, (acc, unsigned, signed), max=maximum)
+
+    def table(self, values: Sequence[int], index: Instruction) -> Instruction:
+        """values[index] by lane: 16 bytes, indices 0..15."""
+        return self.emit("table", index.type, (index,), values=tuple(values))
+
+    # --- memory -----------------------------------------------------------------------------------------------
+    def load(
+        self, buffer: Instruction, offset: Operand, elem: str, lanes: int = 1, mask: Instruction | None = None
+    ) -> Instruction:
+        """`lanes` elements at byte `offset`, any alignment. Where `mask` is false nothing is read and the lane is 0."""
+        args = (buffer, self._offset(offset)) + (() if mask is None else (mask,))
+        return self.emit("load", Type(elem, lanes), args)
+
+    def store(self, buffer: Instruction, offset: Operand, value: Instruction, mask: Instruction | None = None) -> None:
+        """Write a value at byte `offset`, any alignment; where `mask` is false nothing is written."""
+        self.emit("store", None, (buffer, self._offset(offset), value) + (() if mask is None else (mask,)))
+
+    def _offset(self, offset: Operand) -> Instruction:
+        return offset if isinstance(offset, Instruction) else self.const(offset, "i64")
+
+    def alloc(self, nbytes: int) -> Instruction:
+        """Private memory of this worker, 64-byte aligned, alive for the whole kernel. Top level of the kernel only."""
+        return self.emit("alloc", Type("ptr"), (), nbytes=nbytes)
+
+    def var(self, first: Instruction) -> Variable:
+        """A mutable local."""
+        return Variable(self, self.emit("var", first.type, (first,)))
+
+    # --- regions ----------------------------------------------------------------------------------------------
+    def _region(self, op: str, args: tuple[Instruction, ...], **attrs: Any) -> Iterator[Instruction]:
+        index = Instruction("index", Type("i64"), builder=self)
+        block: Block = [index]
+        region = Instruction(op, None, args, attrs, (block,), builder=self)
+        self._blocks[-1].append(region)
+        self._blocks.append(block)
+        self._scopes.append({})
+        yield index
+        self._blocks.pop()
+        self._scopes.pop()
+
+    def loop(self, lo: Operand, hi: Operand | None = None, step: int = 1, unroll: int = 1) -> Iterator[Instruction]:
+        """`for i in k.loop(n)` or `k.loop(lo, hi, step)`: a counted loop over i64."""
+        start, stop = (self._offset(0), self._offset(lo)) if hi is None else (self._offset(lo), self._offset(hi))
+        return self._region("loop", (start, stop), step=step, unroll=unroll)
+
+    def parallel(self, count: Operand) -> Iterator[Instruction]:
+        """Independent iterations shared among the workers in contiguous runs."""
+        return self._region("parallel", (self._offset(count),))
+
+    def when(self, condition: Instruction) -> Iterator[None]:
+        """`for _ in k.when(c): ...` runs the block if the scalar condition holds."""
+        block: Block = []
+        self._blocks[-1].append(Instruction("if", None, (condition,), {}, (block, []), builder=self))
+        self._blocks.append(block)
+        self._scopes.append({})
+        yield None
+        self._blocks.pop()
+        self._scopes.pop()
+
+    def otherwise(self) -> Iterator[None]:
+        """The else block of the `when` that was closed last in this block."""
+        last = self._blocks[-1][-1]
+        assert last.op == "if"
+        self._blocks.append(last.blocks[1])
+        self._scopes.append({})
+        yield None
+        self._blocks.pop()
+        self._scopes.pop()
+
+    def worker(self) -> Instruction:
+        return self.emit("worker", Type("i64"))
+
+    def workers(self) -> Instruction:
+        return self.emit("workers", Type("i64"))
+
+
+class Variable:
+    """A mutable local: `v.get()` reads it here, `v.set(x)` assigns."""
+
+    __slots__ = ("instruction", "k")
+
+    def __init__(self, k: KernelBuilder, instruction: Instruction) -> None:
+        self.k, self.instruction = k, instruction
+
+    def get(self) -> Instruction:
+        return self.k.emit("get", self.instruction.type, (self.instruction,))
+
+    def set(self, value: Instruction) -> None:
+        if value.type != self.instruction.type:
+            raise TypeError(f"a var of type {self.instruction.type} cannot take {value.type}")
+        self.k.emit("set", None, (self.instruction, value))
+
+
+def _divide(a: int, b: int) -> int | None:
+    return None if b == 0 else abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
+_INTEGER_FOLD: dict[str, Any] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": _divide,
+    "rem": lambda a, b: None if b == 0 else a - b * (_divide(a, b) or 0),
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
+    "shl": lambda a, b: a << b,
+    "min": min,
+    "max": max,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+}

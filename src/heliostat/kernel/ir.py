@@ -1,0 +1,252 @@
+"""The kernel IR: typed SSA instructions in nested blocks. Data only; `builder.py` makes it, printers and `interp.py` read it.
+
+An instruction has an op name, a type (None for statements), operands, attributes and, for regions, blocks. The
+vocabulary and its meaning stand in `OPS`; `verify.py` checks every instruction against it. Integers are signless as in
+LLVM: the op says whether it reads them as signed. A kernel is a function of buffers; memory is addressed by bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+ELEMENT_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "f16": 2, "f32": 4, "f64": 8, "ptr": 8}
+FLOATS = frozenset({"f16", "f32", "f64"})
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A scalar (`lanes` 1) or a vector of `lanes` elements of type `elem` (a key of ELEMENT_BYTES)."""
+
+    elem: str
+    lanes: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        return ELEMENT_BYTES[self.elem] * self.lanes
+
+    @property
+    def is_float(self) -> bool:
+        return self.elem in FLOATS
+
+    def of(self, elem: str) -> Type:
+        """The same number of lanes of another element."""
+        return Type(elem, self.lanes)
+
+    def __str__(self) -> str:
+        return self.elem if self.lanes == 1 else f"{self.elem}x{self.lanes}"
+
+
+# op -> (arity, meaning). Arity -1: as the builder and the verifier say.
+OPS: dict[str, tuple[int, str]] = {
+    "const": (0, "attrs.value in every lane"),
+    "iota": (0, "0, 1, 2 ... lanes-1"),
+    "add": (2, "a + b; integers wrap"),
+    "sub": (2, "a - b; integers wrap"),
+    "mul": (2, "a * b; integers wrap"),
+    "div": (2, "floats a / b; integers signed, toward zero"),
+    "rem": (2, "integers: a - b * div(a, b)"),
+    "fma": (3, "a * b + c, rounded once"),
+    "neg": (1, "-a of a float"),
+    "min": (2, "a < b ? a : b, signed"),
+    "max": (2, "a > b ? a : b, signed"),
+    "and": (2, "bits"),
+    "or": (2, "bits"),
+    "xor": (2, "bits"),
+    "shl": (2, "a << b"),
+    "lshr": (2, "unsigned a >> b"),
+    "ashr": (2, "signed a >> b"),
+    "eq": (2, "i1; floats ordered"),
+    "ne": (2, "i1; floats unordered (true for NaN)"),
+    "lt": (2, "i1; signed, floats ordered"),
+    "le": (2, "i1; signed, floats ordered"),
+    "ult": (2, "i1; unsigned"),
+    "select": (3, "a ? b : c by lane"),
+    "sext": (1, "widen a signed integer"),
+    "zext": (1, "widen an unsigned integer"),
+    "trunc": (1, "narrow an integer"),
+    "sitofp": (1, "signed integer to float"),
+    "uitofp": (1, "unsigned integer to float"),
+    "fptosi": (1, "float to signed integer, toward zero, saturating, NaN to 0"),
+    "fpcast": (1, "float to another float, to nearest even"),
+    "bitcast": (1, "same bytes, another type"),
+    "sqrt": (1, "correctly rounded"),
+    "floor": (1, ""),
+    "ceil": (1, ""),
+    "rint": (1, "to nearest, ties to even"),
+    "fabs": (1, ""),
+    "splat": (1, "a scalar in every lane"),
+    "extract": (1, "lane attrs.lane"),
+    "shuffle": (2, "lanes attrs.lanes of the concatenation a, b"),
+    "dot4": (3, "i32 lanes: acc + the sum of 4 products of unsigned bytes a (<= attrs.max) and signed bytes b"),
+    "table": (1, "i8 lanes: attrs.values[index], 16 entries, index 0..15"),
+    "load": (-1, "attrs elem, lanes at byte offset; optional i1 mask (zero where false)"),
+    "store": (-1, "value at byte offset; optional i1 mask"),
+    "buffer": (0, "a parameter of the kernel: attrs.name, attrs.mode r, w or rw"),
+    "alloc": (0, "attrs.nbytes of private memory of one worker, 64-byte aligned, not initialised"),
+    "var": (1, "a mutable local with its first value"),
+    "get": (1, "the value of a var"),
+    "set": (2, "assign to a var"),
+    "index": (0, "the induction variable of the enclosing loop or parallel region, i64"),
+    "loop": (2, "for index in range(lo, hi, attrs.step): blocks[0]; attrs.unroll is a hint"),
+    "parallel": (1, "blocks[0] for each index in range(count), shared among workers; iterations are independent"),
+    "if": (1, "blocks[0] if the scalar condition holds, else blocks[1]"),
+    "worker": (0, "i64: the number of this worker"),
+    "workers": (0, "i64: how many workers run the kernel"),
+}
+
+STATEMENTS = frozenset({"store", "set", "loop", "parallel", "if"})
+
+
+class Instruction:
+    """One instruction; as an operand it stands for its result. Identity is the object; `builder` sets the operators."""
+
+    __slots__ = ("args", "attrs", "blocks", "builder", "op", "type")
+
+    def __init__(
+        self,
+        op: str,
+        type: Type | None,
+        args: tuple[Instruction, ...] = (),
+        attrs: dict[str, Any] | None = None,
+        blocks: tuple[Block, ...] = (),
+        builder: Any = None,
+    ) -> None:
+        self.op, self.type, self.args = op, type, args
+        self.attrs = attrs or {}
+        self.blocks = blocks
+        self.builder = builder
+
+    @property
+    def value(self) -> Any:
+        """The Python value of a constant."""
+        return self.attrs["value"]
+
+    @property
+    def elem(self) -> str:
+        assert self.type is not None
+        return self.type.elem
+
+    @property
+    def lanes(self) -> int:
+        assert self.type is not None
+        return self.type.lanes
+
+    # Operators serve schedules and the scalar lowering of ops; integers are signed in comparisons and division.
+    def __add__(self, o: Operand) -> Instruction:
+        return self.builder.binary("add", self, o)
+
+    def __radd__(self, o: Operand) -> Instruction:
+        return self.builder.binary("add", o, self)
+
+    def __sub__(self, o: Operand) -> Instruction:
+        return self.builder.binary("sub", self, o)
+
+    def __rsub__(self, o: Operand) -> Instruction:
+        return self.builder.binary("sub", o, self)
+
+    def __mul__(self, o: Operand) -> Instruction:
+        return self.builder.binary("mul", self, o)
+
+    def __rmul__(self, o: Operand) -> Instruction:
+        return self.builder.binary("mul", o, self)
+
+    def __truediv__(self, o: Operand) -> Instruction:
+        return self.builder.binary("div", self, o)
+
+    def __rtruediv__(self, o: Operand) -> Instruction:
+        return self.builder.binary("div", o, self)
+
+    def __floordiv__(self, o: Operand) -> Instruction:
+        return self.builder.binary("div", self, o)
+
+    def __mod__(self, o: Operand) -> Instruction:
+        return self.builder.binary("rem", self, o)
+
+    def __and__(self, o: Operand) -> Instruction:
+        return self.builder.binary("and", self, o)
+
+    def __or__(self, o: Operand) -> Instruction:
+        return self.builder.binary("or", self, o)
+
+    def __xor__(self, o: Operand) -> Instruction:
+        return self.builder.binary("xor", self, o)
+
+    def __lshift__(self, o: Operand) -> Instruction:
+        return self.builder.binary("shl", self, o)
+
+    def __rshift__(self, o: Operand) -> Instruction:
+        return self.builder.binary("lshr", self, o)
+
+    def __neg__(self) -> Instruction:
+        return self.builder.negate(self)
+
+    def __invert__(self) -> Instruction:
+        return self.builder.logical_not(self)
+
+    def __lt__(self, o: Operand) -> Instruction:
+        return self.builder.binary("lt", self, o)
+
+    def __le__(self, o: Operand) -> Instruction:
+        return self.builder.binary("le", self, o)
+
+    def __gt__(self, o: Operand) -> Instruction:
+        return self.builder.binary("lt", o, self)
+
+    def __ge__(self, o: Operand) -> Instruction:
+        return self.builder.binary("le", o, self)
+
+    def __eq__(self, o: object) -> Any:
+        """Kernel equality when one side is a number or both are built; identity tests use `is`."""
+        return self.builder.binary("eq", self, o)
+
+    def __ne__(self, o: object) -> Any:
+        return self.builder.binary("ne", self, o)
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise TypeError("a kernel value has no truth value while the kernel is built: use k.select or k.when")
+
+    def __repr__(self) -> str:
+        return f"<{self.op} {self.type}>"
+
+
+Operand = Instruction | int | float | bool
+Block = list[Instruction]
+
+
+@dataclass(frozen=True)
+class KernelParameter:
+    """A buffer argument. `mode`: r read, w written, rw both. `is_dim`: the buffer holds one i64, a dimension's value."""
+
+    name: str
+    mode: str
+    is_dim: bool = False
+
+
+@dataclass
+class Kernel:
+    """A finished kernel: `void name(args, worker, workers)` with `args[i]` the address of parameter i.
+
+    `operations` and `nbytes` are the schedule's counts for one run (None where a symbolic dimension decides).
+    """
+
+    name: str
+    parameters: tuple[KernelParameter, ...]
+    buffers: tuple[Instruction, ...]
+    body: Block = field(default_factory=list)
+    note: str = ""
+
+    def walk(self) -> Iterator[Instruction]:
+        """Every instruction, outer before inner, in order."""
+        stack: list[Iterator[Instruction]] = [iter(self.body)]
+        while stack:
+            for instruction in stack[-1]:
+                yield instruction
+                if instruction.blocks:
+                    stack.append(iter([i for block in instruction.blocks for i in block]))
+                    break
+            else:
+                stack.pop()

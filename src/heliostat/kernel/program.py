@@ -1,0 +1,72 @@
+"""`Program`: what the compiler hands to the runtime. Kernels, a buffer plan and the list of launches of one step.
+
+A program is data. Buffers are numbered; a launch names its kernel and the buffers that are its arguments. Symbolic
+dimensions are slots of one i64 each. Scratch buffers lie in one arena at planned offsets and share bytes in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ir.types import Symbol, TensorType
+from .ir import Kernel
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class BufferPlan:
+    """One buffer. `kind`: input, output, weight, state, constant or scratch. `nbytes` is the most it takes.
+
+    `offset`: where a scratch buffer starts in the arena. `data`: the bytes of a constant. `source`: for a weight, the
+    name of the loaded value (a parameter, or a value that the load program makes of parameters).
+    """
+
+    name: str
+    kind: str
+    type: TensorType
+    nbytes: int
+    offset: int = 0
+    data: bytes = b""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel run. `buffers` index the program's buffers, then come the slots of `symbols`, by name.
+
+    `barrier`: whether workers wait for each other after this launch.
+    """
+
+    kernel: int
+    buffers: tuple[int, ...]
+    symbols: tuple[str, ...]
+    barrier: bool = True
+    note: str = ""
+
+
+@dataclass
+class Program:
+    """All kernels of a step, each once, and the launches in order.
+
+    `updates` maps a state's buffer to the buffer that holds its new value (the same one where it is written in place).
+    `report` explains what was fused and why not; see `compiler/explain.py`.
+    """
+
+    name: str
+    kernels: list[Kernel]
+    buffers: list[BufferPlan]
+    launches: list[Launch]
+    symbols: tuple[Symbol, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    arena_nbytes: int
+    report: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def by_name(self, name: str) -> int:
+        """The number of the buffer with that name. Raises KeyError."""
+        for n, b in enumerate(self.buffers):
+            if b.name == name:
+                return n
+        raise KeyError(name)

@@ -1,0 +1,232 @@
+"""Schedule of `attention` over a key/value cache: blocks of keys with a running softmax, grouped heads without copies.
+
+Query rows that share a key/value head (tokens times the heads of its group) form tiles, so keys and values are read once
+per tile. The key cache lies in `KeyPanels`: a vector holds one key per lane and no horizontal sums are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.types import Dim, upper_bound
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction, Kernel
+from ..targets.target import Target
+from .cache_layout import KeyPanels
+from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
+from .math import Math
+
+LOWEST = -3.0e38  # below every finite score: exp of the difference is 0, and no infinity is subtracted from another
+
+
+@dataclass(frozen=True)
+class AttentionTile:
+    """`rows`: tile heights, largest first, ending in 1. `keys`: keys a block. `key_panels`: panels scored together."""
+
+    rows: tuple[int, ...] = (8, 4, 1)
+    keys: int = 64
+    key_panels: int = 2
+
+
+def default_tile(tokens: Dim, group: int, target: Target) -> AttentionTile:
+    """One tile for the heads of a group when there is one token; otherwise the height that registers allow."""
+    most = 8 if target.vector_registers >= 32 else 4
+    if upper_bound(tokens) == 1:
+        parts = -(-group // most)
+        height = -(-group // parts)
+        heights = [height]
+        if group % height:
+            heights.append(group % height)
+        return AttentionTile(tuple(heights), key_panels=2)
+    return AttentionTile(tuple(dict.fromkeys((most, 4, 1))), key_panels=2)
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    root = group.root
+    if root.op.name != "attention":
+        return Refuse(f"root is {root.op.name}, not attention")
+    if len(group.nodes) != 1:
+        return Refuse("nothing is fused into attention")
+    q, k, v, _ = root.inputs
+    if not isinstance(k.type.layout, KeyPanels) or v.type.layout is not None:
+        return Refuse(f"keys lie in {k.type.layout or 'rows'}, values in {v.type.layout or 'rows'}: key panels and rows are needed")
+    if k.type.layout.keys != target.lanes:
+        return Refuse(f"key panels of {k.type.layout.keys}, but a vector has {target.lanes} lanes")
+    if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
+        return Refuse("head counts, head sizes and the cache's capacity must be known")
+    if k.type.shape[1] % AttentionTile().keys:  # type: ignore[operator]
+        return Refuse(f"the cache's capacity {k.type.shape[1]} is not a multiple of {AttentionTile().keys} keys")
+    if q.type.shape[-1] % target.lanes:  # type: ignore[operator]
+        return Refuse(f"head size {q.type.shape[-1]} is not a multiple of {target.lanes} lanes")
+    return Accept()
+
+
+def build(group: Group, target: Target, name: str, tile: AttentionTile | None = None) -> Kernel:
+    """q: (N, Hq, D), keys and values: (Hkv, C, D), start: () i32, out: (N, Hq, D).
+
+    Per tile of M rows and key: 4 * M * D operations, 2 * D cache elements read.
+    """
+    q, k, _, _ = group.root.inputs
+    heads, kv_heads = int(q.type.shape[1]), int(k.type.shape[0])  # type: ignore[arg-type]
+    chosen = tile or default_tile(q.type.shape[0], heads // kv_heads, target)
+    return _Nest(group, target, name, chosen).build()
+
+
+class _Nest:
+    def __init__(self, group: Group, target: Target, name: str, tile: AttentionTile) -> None:
+        self.tile, self.target, self.group = tile, target, group
+        k = self.k = KernelBuilder(name)
+        self.math = Math(k)
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        out = k.buffer("o0", "w")
+        self.dims = Dims(k, group.symbols)
+        q, keys, values, start = group.root.inputs
+        self.q = TensorOperand(k, self.dims, buffers[q], q.type)
+        self.out = TensorOperand(k, self.dims, out, group.outputs[0].type)
+        self.keys, self.values = buffers[keys], buffers[values]
+        self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
+        self.tokens = self.dims(q.type.shape[0])
+        self.heads, self.head_dim = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
+        self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
+        self.group_size = self.heads // self.kv_heads
+        attrs = group.root.attrs
+        self.scale = float(attrs["scale"])
+        self.causal = bool(attrs.get("causal", True))
+        self.window = int(attrs.get("window", 0) or 0)
+        self.start = k.convert(TensorOperand(k, self.dims, buffers[start], start.type).load([]), "i64")
+        self.lanes = target.lanes
+        most = max(tile.rows)
+        self.q_scaled = k.alloc(most * self.head_dim * 4)
+        self.scores = k.alloc(most * tile.keys * 4)
+        self.sums = k.alloc(most * self.head_dim * 4)
+        self.rescale = k.alloc(most * 4)
+
+    def build(self) -> Kernel:
+        k = self.k
+        rows = self.tokens * self.group_size
+        tall = self.tile.rows[0]
+        tiles = (rows + (tall - 1)) // tall
+        for item in k.parallel(tiles * self.kv_heads):
+            head, first = item // tiles, item % tiles * tall
+            last = k.minimum(first + tall, rows)
+            for height in self.tile.rows:
+                whole = (last - first) // height * height + first
+                for r in k.loop(first, whole, height):
+                    self._tile(head, [r + m for m in range(height)])
+                first = whole
+        return k.finish()
+
+    def _tile(self, head: Instruction, rows: Sequence[Instruction]) -> None:
+        """All keys for a tile of rows: row r is token r / group of query head `head` * group + r % group."""
+        k, tile, lanes = self.k, self.tile, self.lanes
+        tokens = [r // self.group_size for r in rows]
+        heads = [head * self.group_size + r % self.group_size for r in rows]
+        for m, (n, h) in enumerate(zip(tokens, heads, strict=True)):
+            for d in k.loop(0, self.head_dim, lanes):
+                k.store(self.q_scaled, (d + m * self.head_dim) * 4, self.q.load([n, h, d], lanes) * self.scale)
+                k.store(self.sums, (d + m * self.head_dim) * 4, k.zeros("f32", lanes))
+        ends = [self.start + n + 1 if self.causal else self.start + self.tokens for n in tokens]
+        end = k.minimum(ends[-1], self.capacity)
+        first = k.const(0, "i64")
+        begins = [k.maximum(e - self.window, 0) for e in ends] if self.window else None
+        if begins is not None:
+            first = begins[0] // tile.keys * tile.keys
+        best = [k.var(k.const(LOWEST, "f32")) for _ in rows]
+        total = [k.var(k.zeros("f32")) for _ in rows]
+        for base in k.loop(first, end, tile.keys):
+            self._score(head, rows, base, ends, begins)
+            for m in range(len(rows)):
+                self._softmax(m, best[m], total[m])
+            self._weigh(head, len(rows), base, k.minimum(end - base, tile.keys))
+        for m, (n, h) in enumerate(zip(tokens, heads, strict=True)):
+            inverse = k.splat(k.const(1.0, "f32") / total[m].get(), lanes)
+            for d in k.loop(0, self.head_dim, lanes):
+                value = k.load(self.sums, (d + m * self.head_dim) * 4, "f32", lanes)
+                self.out.store([n, h, d], value * inverse)
+
+    def _score(
+        self,
+        head: Instruction,
+        rows: Sequence[Instruction],
+        base: Instruction,
+        ends: Sequence[Instruction],
+        begins: Sequence[Instruction] | None,
+    ) -> None:
+        """scores[m][t] = q[m] . key[base + t], or LOWEST where row m must not see the key."""
+        k, lanes, tile = self.k, self.lanes, self.tile
+        wide = tile.key_panels
+        size = self.key_dtype.nbytes
+        for group in k.loop(0, tile.keys, lanes * wide):
+            acc = [[k.var(k.zeros("f32", lanes)) for _ in range(wide)] for _ in rows]
+            at = (head * self.capacity + base + group) * self.head_dim
+            for d in k.loop(0, self.head_dim):
+                vectors = [
+                    load_as_compute(
+                        k, self.keys, (at + d * lanes + s * self.head_dim * lanes) * size, self.key_dtype, lanes
+                    )
+                    for s in range(wide)
+                ]
+                for m in range(len(rows)):
+                    q = k.splat(k.load(self.q_scaled, (d + m * self.head_dim) * 4, "f32"), lanes)
+                    for s in range(wide):
+                        acc[m][s].set(k.fma(vectors[s], q, acc[m][s].get()))
+            for s in range(wide):
+                number = k.splat(k.convert(base + group + s * lanes, "i32"), lanes) + k.iota("i32", lanes)
+                for m in range(len(rows)):
+                    seen = number < k.convert(ends[m], "i32")
+                    if begins is not None:
+                        seen = seen & (number >= k.convert(begins[m], "i32"))
+                    value = k.select(seen, acc[m][s].get(), LOWEST)
+                    k.store(self.scores, (group + (m * tile.keys + s * lanes)) * 4, value)
+
+    def _softmax(self, m: int, best: Variable, total: Variable) -> None:
+        """Turn a row of scores into exp(score - best), where best is the largest so far; note the old sums' factor."""
+        k, lanes, keys = self.k, self.lanes, self.tile.keys
+        at = [(m * keys + t) * 4 for t in range(0, keys, lanes)]
+        scores = [k.load(self.scores, a, "f32", lanes) for a in at]
+        top = scores[0]
+        for s in scores[1:]:
+            top = k.maximum(top, s)
+        old = best.get()
+        new = k.maximum(k.reduce_max(top), old)
+        # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not exp(0).
+        weights = [k.select(s > LOWEST, self.math.exp(s - k.splat(new, lanes)), 0.0) for s in scores]
+        summed = weights[0]
+        for w in weights[1:]:
+            summed = summed + w
+        for a, w in zip(at, weights, strict=True):
+            k.store(self.scores, a, w)
+        factor = k.extract(self.math.exp(k.splat(old - new, lanes)), 0)
+        k.store(self.rescale, m * 4, factor)
+        total.set(k.fma(total.get(), factor, k.reduce_add(summed)))
+        best.set(new)
+
+    def _weigh(self, head: Instruction, rows: int, base: Instruction, count: Instruction) -> None:
+        """sums[m] = sums[m] * factor[m] + sum over keys t of weight[m][t] * value[base + t]."""
+        k, lanes, keys = self.k, self.lanes, self.tile.keys
+        size = self.value_dtype.nbytes
+        vectors = self.head_dim // lanes
+        wide = max(1, min(4, vectors, (self.target.vector_registers - 4) // rows))
+        while vectors % wide:
+            wide -= 1
+        for d in k.loop(0, self.head_dim, lanes * wide):
+            acc = [[k.var(self._sum(m, d, s)) for s in range(wide)] for m in range(rows)]
+            at = (head * self.capacity + base) * self.head_dim + d
+            for t in k.loop(0, count):
+                values = [
+                    load_as_compute(k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes)
+                    for s in range(wide)
+                ]
+                for m in range(rows):
+                    weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
+                    for s in range(wide):
+                        acc[m][s].set(k.fma(values[s], weight, acc[m][s].get()))
+            for m in range(rows):
+                for s in range(wide):
+                    k.store(self.sums, (d + (m * self.head_dim + s * lanes)) * 4, acc[m][s].get())
+
+    def _sum(self, m: int, d: Instruction, s: int) -> Instruction:
+        k, lanes = self.k, self.lanes
+        value = k.load(self.sums, (d + (m * self.head_dim + s * lanes)) * 4, "f32", lanes)
+        return value * k.splat(k.load(self.rescale, m * 4, "f32"), lanes)

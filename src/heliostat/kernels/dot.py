@@ -1,0 +1,401 @@
+"""Products of packed weights with activations, derived from the formats: unpacking, integer dots, float dots.
+
+A tile is `tokens` rows of activations by `panels` panels of weights; one vector register holds a weight row per lane.
+Schedules (`gemv`, `matmul`) place tiles; this module writes their inside. It knows formats by their normal form only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..ir.types import DType
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction
+from ..quant.activation import ActivationFormat, activation_format
+from ..quant.algebra import Factor
+from ..quant.format import BlockFormat
+from ..quant.panel import CHUNK, QUAD, PanelParam, PanelPlan
+from .group import COMPUTE
+
+Tile = list[list[Instruction]]  # [token][panel], one accumulator vector each
+Step = Callable[[Instruction, int, Sequence[Instruction]], None]
+
+
+@dataclass(frozen=True)
+class CodeTable:
+    """The code as the integer dot takes it: unsigned, after the table, with the zero point that goes with it."""
+
+    values: tuple[int, ...] | None
+    zero: int
+    maximum: int
+
+
+def code_table(format: BlockFormat) -> CodeTable:
+    """How stored codes become unsigned bytes. A table with negative entries is shifted up, and the zero point with it."""
+    normal = format.normal
+    assert normal is not None
+    if normal.table is None:
+        return CodeTable(None, normal.zero, (1 << normal.width) - 1)
+    low = min(0, *normal.table)
+    shifted = tuple(v - low for v in normal.table)
+    padded = shifted + (0,) * (16 - len(shifted))
+    return CodeTable(tuple(v if v < 128 else v - 256 for v in padded), normal.zero - low, max(shifted))
+
+
+def partner(format: BlockFormat) -> ActivationFormat:
+    """The activation format that a weight format is multiplied with: scales as wide as the weight's block."""
+    normal = format.normal
+    assert normal is not None
+    if normal.offset is not None:
+        return activation_format(format.block, normal.sub, "f32")
+    return activation_format(format.block, normal.sub, "i32", -code_table(format).zero)
+
+
+def refusal(format: BlockFormat) -> str | None:
+    """Why the integer dot cannot take a format; None where it can."""
+    normal = format.normal
+    if normal is None:
+        return f"{format.name} has no normal form: {format.reason}"
+    if normal.offset is not None and normal.zero:
+        return f"{format.name} has both a zero point and an offset"
+    if normal.sub % QUAD or (CHUNK % normal.sub and normal.sub % CHUNK):
+        return f"a scale for every {normal.sub} elements does not line up with chunks of {CHUNK}"
+    return None
+
+
+class PanelReader:
+    """Reads one packed matrix. `base` arguments are byte offsets of a packed block."""
+
+    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction) -> None:
+        self.k, self.plan, self.buffer, self.rows = k, plan, buffer, plan.rows
+        assert isinstance(plan.format, BlockFormat)
+        self.format = plan.format
+        normal = plan.format.normal
+        assert normal is not None
+        self.normal = normal
+        self.codes = code_table(plan.format)
+
+    def chunk(self, base: Instruction) -> list[Instruction]:
+        """The 8 quads of a chunk: vectors of 4 * rows unsigned bytes, byte 4 * r + b for row r and element 4 * quad + b."""
+        k, width = self.k, QUAD * self.rows
+        quads: list[Instruction | None] = [None] * (CHUNK // QUAD)
+        for plane in self.plan.planes:
+            p = plane.bits
+            for v in range(p):
+                packed = k.load(self.buffer, base + (plane.offset + v * width), "i8", width)
+                for s in range(8 // p):
+                    bits = packed if p == 8 else k.binary("and", packed >> (p * s), (1 << p) - 1)
+                    bits = bits << plane.into_bit
+                    quad = v + p * s
+                    before = quads[quad]
+                    quads[quad] = bits if before is None else before | bits
+        done = [q for q in quads if q is not None]
+        if self.codes.values is not None:
+            done = [k.table(self.codes.values, q) for q in done]
+        return done
+
+    def param(self, name: str, base: Instruction, j: int | Instruction, parity: int = 0) -> Instruction:
+        """Value j of a scalar field for every row, floats as f32 and integers as i32. `parity`: j % 2, for nibble pairs."""
+        p = self.plan.param(name)
+        return self.decode(p, self.read(p, base, j), parity)
+
+    def read(self, p: PanelParam, base: Instruction, j: int | Instruction) -> Instruction:
+        k, rows = self.k, self.rows
+        width = {"f16": 2, "bf16": 2, "f32": 4, "u16": 2, "i16": 2}.get(p.storage, 1)
+        elem = {"f16": "f16", "f32": "f32"}.get(p.storage, {1: "i8", 2: "i16"}[width] if width < 4 else "i32")
+        index = j if p.storage != "u4" else (j // 2 if isinstance(j, int) else j >> 1)
+        return k.load(self.buffer, base + (index * (rows * width) + p.offset), elem, rows)
+
+    def decode(self, p: PanelParam, raw: Instruction, parity: int) -> Instruction:
+        k = self.k
+        if p.storage == "u4":
+            raw = k.binary("and", raw >> (4 * parity), 15)
+        if p.storage in ("f16", "f32"):
+            return k.convert(raw, "f32")
+        if p.storage == "bf16":
+            return k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
+        wide = k.convert(raw, "i32", signed=p.storage.startswith("i"))
+        if p.storage == "e8m0":  # 2 ** (byte - 127), byte 0 the denormal 2 ** -127
+            return k.bitcast(k.select(k.binary("eq", wide, 0), 0x00400000, wide << 23), "f32")
+        if p.storage == "ue4m3":  # 4 exponent bits, bias 7; 3 mantissa bits; 0x7f is 0
+            exponent, mantissa = (wide >> 3) & 15, wide & 7
+            normal = k.bitcast((exponent << 23) + (mantissa << 20) + (120 << 23), "f32")
+            small = k.convert(mantissa, "f32") * 2.0**-9
+            value = k.select(k.binary("eq", exponent, 0), small, normal)
+            return k.select(k.binary("eq", wide & 0x7F, 0x7F), 0.0, value)
+        return wide
+
+    def floats(self, factor: Factor, base: Instruction, j: int | Instruction, parity: int) -> Instruction | None:
+        """The product of a factor's float scalars and constant, without its integer; None where it is 1."""
+        product: Instruction | None = None
+        for name in factor.floats:
+            p = self.plan.param(name)
+            index: int | Instruction = 0 if p.count == 1 else self._index(p, j)
+            value = self.param(name, base, index, parity)
+            product = value if product is None else product * value
+        if factor.constant != 1.0:
+            product = product * factor.constant if product is not None else self.k.const(factor.constant, "f32", self.rows)
+        return product
+
+    def integer(self, factor: Factor, base: Instruction, j: int | Instruction, parity: int) -> Instruction | None:
+        """The factor's integer scalar plus bias as i32; None where it has none."""
+        if factor.integer is None:
+            return None
+        name, bias = factor.integer
+        p = self.plan.param(name)
+        value = self.param(name, base, 0 if p.count == 1 else self._index(p, j), parity)
+        return value + bias if bias else value
+
+    def _index(self, p: PanelParam, j: int | Instruction) -> int | Instruction:
+        """Index of sub-block j in a field that may have fewer values than the block has sub-blocks."""
+        each = (self.format.block // self.normal.sub) // p.count
+        if each == 1:
+            return j
+        return j // each
+
+    def varies(self, factor: Factor) -> bool:
+        """Whether the factor's floats differ between the sub-blocks of a block."""
+        return any(self.plan.param(name).count > 1 for name in factor.floats)
+
+    def block_bytes(self) -> int:
+        return self.plan.block_bytes
+
+
+def _nibble_pair(reader: PanelReader) -> bool:
+    return any(p.storage == "u4" for p in reader.plan.params)
+
+
+def integer_tile(
+    k: KernelBuilder,
+    reader: PanelReader,
+    activation: ActivationFormat,
+    panels: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    depth: int,
+) -> Tile:
+    """Accumulators of an integer tile over the whole depth.
+
+    `panels`: byte offsets of the panels in the weights; `rows`: byte offsets of the activation rows in `x`; `depth`: K.
+    Sum over sub-blocks of scale_j * a_scale * (dot(code, a) - zero * a_sum) + offset_j * (a_scale * a_sum).
+    """
+    lanes, normal, format = reader.rows, reader.normal, reader.format
+    tokens, wide = range(len(rows)), range(len(panels))
+    total = [[k.var(k.zeros("f32", lanes)) for _ in wide] for _ in tokens]
+    subs = format.block // normal.sub
+    chunks = format.block // CHUNK
+    step = 1
+    if _nibble_pair(reader) and normal.sub >= CHUNK:
+        step = 2 * (normal.sub // CHUNK)  # a loop body sees an even and an odd sub-block, so that the nibble is known
+    step = min(max(step, normal.sub // CHUNK), chunks)
+    in_block = normal.scale.integer is not None or reader.varies(normal.scale)
+    block_elem = "f32" if reader.varies(normal.scale) else "i32"
+    for b in k.loop(depth // format.block):
+        bases = [p + b * reader.block_bytes() for p in panels]
+        partial = [[k.var(k.zeros(block_elem, lanes)) for _ in wide] for _ in tokens] if in_block or chunks > step else None
+        if chunks == step:
+            sums = _chunks(k, reader, activation, bases, x, rows, depth, b, 0, step, total, partial)
+        else:
+            for c in k.loop(0, chunks, step):
+                _chunks(k, reader, activation, bases, x, rows, depth, b, c, step, total, partial)
+            sums = None
+        for m in tokens:
+            scale = k.load(x, rows[m] + (b * 4 + activation.scales_at(depth)), "f32")
+            for p in wide:
+                whole = partial[m][p].get() if partial is not None else sums[m][p] if sums is not None else None
+                assert whole is not None
+                value = k.convert(whole, "f32")
+                factor = None if reader.varies(normal.scale) else reader.floats(normal.scale, bases[p], 0, 0)
+                if factor is not None:
+                    value = value * factor
+                total[m][p].set(k.fma(value, k.splat(scale, lanes), total[m][p].get()))
+    assert subs >= 1
+    return [[v.get() for v in row] for row in total]
+
+
+def _chunks(
+    k: KernelBuilder,
+    reader: PanelReader,
+    activation: ActivationFormat,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    depth: int,
+    b: Instruction,
+    first: int | Instruction,
+    count: int,
+    total: list[list[Variable]],
+    partial: list[list[Variable]] | None,
+) -> list[list[Instruction]] | None:
+    """`count` chunks from chunk `first` of block b: their sub-blocks' dots, scaled by integers and summed into `partial`.
+
+    Without `partial` there is one sub-block in all, and its dots are returned.
+    """
+    lanes, normal, format = reader.rows, reader.normal, reader.format
+    subs_per_block = format.block // normal.sub
+    whole: list[list[Instruction]] | None = None
+    for p, base in enumerate(bases):
+        quads: list[Instruction] = []
+        for c in range(count):
+            at = (first + c) * reader.plan.chunk_bytes + reader.plan.chunk_offset
+            quads += reader.chunk(base + at)
+        per_sub = normal.sub // QUAD
+        groups = max(1, len(quads) // per_sub)
+        for g in range(groups):
+            mine = quads[g * per_sub : (g + 1) * per_sub]
+            j = first * CHUNK // normal.sub + g if isinstance(first, int) else _sub_index(first, normal.sub) + g
+            parity = g % 2
+            scale = reader.integer(normal.scale, base, j, parity)
+            varying = reader.floats(normal.scale, base, j, parity) if reader.varies(normal.scale) else None
+            offset = reader.floats(normal.offset, base, j, parity) if normal.offset is not None else None
+            if normal.offset is not None:
+                times = reader.integer(normal.offset, base, j, parity)
+                if times is not None:
+                    as_float = k.convert(times, "f32")
+                    offset = as_float if offset is None else offset * as_float
+                if offset is None:
+                    offset = k.const(1.0, "f32", lanes)
+            for m, row in enumerate(rows):
+                sums_at = row + ((b * subs_per_block + j) * 4 + activation.sums_at(depth))
+                codes_at = row + (b * format.block + (first + c_of(g, per_sub)) * CHUNK + (g * per_sub % 8) * QUAD)
+                if normal.offset is None and activation.factor:
+                    acc = k.splat(k.load(x, sums_at, "i32"), lanes)
+                else:
+                    acc = k.zeros("i32", lanes)
+                for n, quad in enumerate(mine):
+                    a = k.bitcast(k.splat(k.load(x, codes_at + n * QUAD, "i32"), lanes), "i8")
+                    acc = k.dot4(acc, quad, a, reader.codes.maximum)
+                if offset is not None:
+                    weighed = k.splat(k.load(x, sums_at, "f32"), lanes)
+                    total[m][p].set(k.fma(offset, weighed, total[m][p].get()))
+                if partial is None:
+                    whole = whole or [[acc] * len(bases) for _ in rows]
+                    whole[m][p] = acc
+                    continue
+                into = partial[m][p]
+                if varying is not None:
+                    as_float = k.convert(acc if scale is None else acc * scale, "f32")
+                    into.set(k.fma(as_float, varying, into.get()))
+                else:
+                    into.set(into.get() + (acc if scale is None else acc * scale))
+    return whole
+
+
+def c_of(group: int, per_sub: int) -> int:
+    """The chunk, counted from the first of the body, in which sub-block `group` starts."""
+    return group * per_sub // (CHUNK // QUAD)
+
+
+def _sub_index(chunk: Instruction, sub: int) -> Instruction:
+    return chunk * (CHUNK // sub) if sub <= CHUNK else chunk // (sub // CHUNK)
+
+
+def float_tile(
+    k: KernelBuilder,
+    weight: PanelFloats,
+    panels: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    depth: int,
+    x_dtype: DType,
+) -> Tile:
+    """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in f32."""
+    lanes = weight.rows
+    total = [[k.var(k.zeros("f32", lanes)) for _ in panels] for _ in rows]
+    stored, _ = COMPUTE[x_dtype.name]
+
+    def step(at: Instruction, element: int, vectors: Sequence[Instruction]) -> None:
+        for m, row in enumerate(rows):
+            raw = k.load(x, row + ((at + element) * x_dtype.nbytes), stored)
+            if x_dtype.name == "bf16":
+                raw = k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
+            value = k.splat(k.convert(raw, "f32"), lanes)
+            for p, vector in enumerate(vectors):
+                total[m][p].set(k.fma(vector, value, total[m][p].get()))
+
+    weight.walk(k, panels, depth, step)
+    return [[v.get() for v in row] for row in total]
+
+
+class PanelFloats:
+    """Walks the depth of packed weights and hands out float vectors, a row per lane, one element of K at a time."""
+
+    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction, unroll: int = 8) -> None:
+        self.plan, self.buffer, self.rows, self.unroll = plan, buffer, plan.rows, unroll
+        self.reader = PanelReader(k, plan, buffer) if isinstance(plan.format, BlockFormat) else None
+
+    def walk(self, k: KernelBuilder, panels: Sequence[Instruction], depth: int, step: Step) -> None:
+        """Call `step(k0, e, vectors)` for every element k0 + e of the depth, `vectors` one per panel."""
+        if self.reader is None:
+            self._dense(k, panels, depth, step)
+        else:
+            self._blocks(k, self.reader, panels, depth, step)
+
+    def _dense(self, k: KernelBuilder, panels: Sequence[Instruction], depth: int, step: Step) -> None:
+        dtype = self.plan.format
+        assert isinstance(dtype, DType)
+        stored, _ = COMPUTE[dtype.name]
+        stride = self.rows * dtype.nbytes
+
+        def run(at: Instruction, count: int) -> None:
+            for e in range(count):
+                vectors = []
+                for p in panels:
+                    raw = k.load(self.buffer, p + (at + e) * stride, stored, self.rows)
+                    if dtype.name == "bf16":
+                        raw = k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
+                    vectors.append(k.convert(raw, "f32"))
+                step(at, e, vectors)
+
+        whole = depth // self.unroll * self.unroll
+        for at in k.loop(0, whole, self.unroll):
+            run(at, self.unroll)
+        if whole < depth:
+            run(k.const(whole, "i64"), depth - whole)
+
+    def _blocks(
+        self, k: KernelBuilder, reader: PanelReader, panels: Sequence[Instruction], depth: int, step: Step
+    ) -> None:
+        normal, format = reader.normal, reader.format
+        chunks = format.block // CHUNK
+        stride = 2 * max(1, normal.sub // CHUNK) if _nibble_pair(reader) and normal.sub >= CHUNK else 1
+        stride = min(max(stride, normal.sub // CHUNK), chunks)
+        levels = reader.codes
+        for b in k.loop(depth // format.block):
+            bases = [p + b * reader.block_bytes() for p in panels]
+            for first in k.loop(0, chunks, stride):
+                for c in range(stride):
+                    at = b * format.block + (first + c) * CHUNK
+                    quads = [reader.chunk(base + ((first + c) * reader.plan.chunk_bytes + reader.plan.chunk_offset)) for base in bases]
+                    scales: dict[int, list[tuple[Instruction, Instruction | None]]] = {}
+                    for q in range(CHUNK // QUAD):
+                        g = (c * CHUNK + q * QUAD) // normal.sub
+                        if g not in scales:
+                            j = _sub_index(first, normal.sub) + g
+                            scales[g] = [_scale_and_offset(k, reader, base, j, g % 2) for base in bases]
+                        for e in range(QUAD):
+                            vectors = []
+                            for p in range(len(bases)):
+                                words = k.bitcast(quads[p][q], "i32")
+                                code = k.binary("and", words >> (8 * e), 255)
+                                scale, offset = scales[g][p]
+                                value = k.convert(code, "f32")
+                                if levels.zero:
+                                    value = value - float(levels.zero)
+                                vectors.append(value * scale if offset is None else k.fma(value, scale, offset))
+                            step(at, q * QUAD + e, vectors)
+
+
+def _scale_and_offset(
+    k: KernelBuilder, reader: PanelReader, base: Instruction, j: Instruction, parity: int
+) -> tuple[Instruction, Instruction | None]:
+    def whole(factor: Factor) -> Instruction:
+        floats, integer = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
+        if integer is None:
+            return floats if floats is not None else k.const(1.0, "f32", reader.rows)
+        as_float = k.convert(integer, "f32")
+        return as_float if floats is None else floats * as_float
+
+    normal = reader.normal
+    return whole(normal.scale), None if normal.offset is None else whole(normal.offset)

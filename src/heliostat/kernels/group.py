@@ -1,0 +1,142 @@
+"""What a schedule gets and gives: the fused group of graph nodes, its answer whether it can take it, and buffer operands.
+
+Kernel parameters always stand in this order: the group's inputs, its outputs, then one i64 slot per symbol by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..ir.graph import Node, Value
+from ..ir.types import Dim, DType, Symbol, SymbolicDim, TensorType
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Operand
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The schedule can take the group; `seconds` is its estimate where one is made, for choosing between schedules."""
+
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The schedule cannot take the group; the reason goes to the explain report."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that become one kernel, in topological order.
+
+    `inputs` are read from memory, `outputs` written to memory; values in between never leave registers or private memory.
+    `root` is the node that decides the schedule (a matmul, an attention, the last elementwise node ...).
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    root: Node
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols of all types in the group, by name."""
+        values = (*self.inputs, *self.outputs, *(r for n in self.nodes for r in n.results))
+        return tuple(sorted({s for v in values for s in v.type.symbols}, key=lambda s: s.name))
+
+
+class Dims:
+    """Dimensions as kernel values: ints stay constants, symbols are read once at the kernel's start."""
+
+    def __init__(self, k: KernelBuilder, symbols: Iterable[Symbol]) -> None:
+        self.k = k
+        self.symbols = {s: k.dim(s.name) for s in symbols}
+
+    def __call__(self, d: Dim) -> Instruction:
+        k = self.k
+        if not isinstance(d, SymbolicDim):
+            return k.const(d, "i64")
+        total = k.const(0, "i64")
+        for key, coefficient in d.terms:
+            term = k.const(coefficient, "i64")
+            for symbol in key:
+                term = term * self.symbols[symbol]
+            total = total + term
+        return total
+
+    def product(self, shape: Sequence[Dim]) -> Instruction:
+        total: Dim = 1
+        for d in shape:
+            total = total * d
+        return self(total)
+
+
+# Plain dtypes as stored -> (element that is loaded, element that is computed with)
+COMPUTE = {
+    "f64": ("f64", "f64"), "f32": ("f32", "f32"), "f16": ("f16", "f32"), "bf16": ("i16", "f32"),
+    "i64": ("i64", "i64"), "i32": ("i32", "i32"), "i16": ("i16", "i32"), "i8": ("i8", "i32"),
+    "u32": ("i32", "i64"), "u16": ("i16", "i32"), "u8": ("i8", "i32"), "bool": ("i8", "i1"),
+}  # fmt: skip
+
+
+def compute_elem(dtype: DType) -> str:
+    """The kernel element that values of a dtype are computed in: f16 and bf16 in f32, small integers in i32, bool as i1."""
+    return COMPUTE[dtype.name][1]
+
+
+def load_as_compute(
+    k: KernelBuilder, buffer: Instruction, offset: Operand, dtype: DType, lanes: int = 1, mask: Instruction | None = None
+) -> Instruction:
+    """Load elements of a plain dtype at a byte offset, widened to `compute_elem`."""
+    stored, compute = COMPUTE[dtype.name]
+    raw = k.load(buffer, offset, stored, lanes, mask)
+    if dtype.name == "bf16":
+        return k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
+    if dtype.name == "bool":
+        return k.binary("ne", raw, 0)
+    return k.convert(raw, compute, signed=dtype.kind != "u")
+
+
+def store_from_compute(
+    k: KernelBuilder, buffer: Instruction, offset: Operand, value: Instruction, dtype: DType, mask: Instruction | None = None
+) -> None:
+    """Store a value held in `compute_elem` as a plain dtype at a byte offset, rounding floats to nearest even."""
+    stored, _ = COMPUTE[dtype.name]
+    if dtype.name == "bf16":
+        bits = k.bitcast(value, "i32")
+        rounded = bits + 0x7FFF + ((bits >> 16) & 1)
+        quiet = k.select(k.binary("ne", value, value), (bits | 0x400000), rounded)
+        raw = k.convert(quiet >> 16, "i16")
+    elif dtype.name == "bool":
+        raw = k.convert(value, "i8", signed=False)
+    else:
+        raw = k.convert(value, stored, signed=dtype.kind != "u")
+    k.store(buffer, offset, raw, mask)
+
+
+class TensorOperand:
+    """A row-major tensor of a plain dtype in a kernel's buffer, read and written by index with broadcasting."""
+
+    def __init__(self, k: KernelBuilder, dims: Dims, buffer: Instruction, type: TensorType) -> None:
+        self.k, self.dims, self.buffer, self.type = k, dims, buffer, type
+
+    def offset(self, index: Sequence[Operand]) -> Instruction:
+        """Byte offset of an element. `index` is right-aligned with the shape; axes of size 1 read index 0."""
+        k, shape = self.k, self.type.shape
+        index = list(index)[len(index) - len(shape) :]
+        total = k.const(0, "i64")
+        for d, i in zip(shape, index, strict=True):
+            total = total * self.dims(d) + (0 if d == 1 else i)
+        return total * self.type.dtype.nbytes
+
+    def load(self, index: Sequence[Operand], lanes: int = 1, mask: Instruction | None = None) -> Instruction:
+        """`lanes` neighbours along the last axis from `index`, or one value spread over them where that axis has size 1."""
+        if not self.type.shape or self.type.shape[-1] == 1:
+            return self.k.splat(load_as_compute(self.k, self.buffer, self.offset(index), self.type.dtype), lanes)
+        return load_as_compute(self.k, self.buffer, self.offset(index), self.type.dtype, lanes, mask)
+
+    def store(self, index: Sequence[Operand], value: Instruction, mask: Instruction | None = None) -> None:
+        store_from_compute(self.k, self.buffer, self.offset(index), value, self.type.dtype, mask)

@@ -1,0 +1,202 @@
+"""Schedule of `linear`: activations times packed weights, y[n, o] = sum_k x[n, k] * w[o, k], with a fused epilogue.
+
+One nest serves a single row (generation: the weights are one forward stream) and many rows (prompts: a panel stays in
+cache while tiles of rows pass over it). What stands inside a tile is derived from the formats in `dot.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..ir.graph import Value
+from ..ir.types import Dim, DType, upper_bound
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Kernel
+from ..quant.activation import ActivationFormat
+from ..quant.format import BlockFormat
+from ..quant.panel import Panel, PanelPlan, panel_plan
+from ..targets.target import Target
+from . import dot
+from .elementwise import PointEvaluator
+from .group import Accept, Dims, Group, Refuse, TensorOperand
+
+
+PanelBody = Callable[[Instruction, int], None]
+
+
+@dataclass(frozen=True)
+class LinearTile:
+    """What the tuner may choose. `tokens`: tile heights, largest first, ending in 1; `panels`: panels side by side.
+
+    `block`: rows of x that pass over a panel before the next panel is taken, so that they stay in the second-level cache.
+    """
+
+    tokens: tuple[int, ...] = (12, 4, 1)
+    panels: int = 1
+    single_panels: int = 2
+    block: int = 96
+
+
+def default_tile(weight: PanelPlan, target: Target, rows: Dim) -> LinearTile:
+    """A good tile without tuning: as many accumulators as registers allow.
+
+    An integer tile needs two accumulators a token (three where sub-block scales are integers) and a few registers for
+    weights; a float tile needs one a token and panel.
+    """
+    registers = target.vector_registers
+    format = weight.format
+    if isinstance(format, DType):
+        heights = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
+        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1, 4)
+    normal = format.normal
+    assert normal is not None
+    kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
+    height = max(2, (registers - 6) // kept)
+    height = 12 if height > 12 else height
+    heights = (1,) if upper_bound(rows) == 1 else tuple(dict.fromkeys((height, min(4, height), 1)))
+    return LinearTile(heights, 1, 2)
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    """`linear` of float or int8 activations with weights in panels; anything elementwise may follow."""
+    root = group.root
+    if root.op.name != "linear":
+        return Refuse(f"root is {root.op.name}, not linear")
+    x, w = root.inputs
+    if not isinstance(w.type.layout, Panel):
+        return Refuse(f"the weights lie in {w.type.layout or 'rows'}, not in panels")
+    if isinstance(x.type.element, ActivationFormat):
+        if not isinstance(w.type.element, BlockFormat):
+            return Refuse(f"int8 activations need quantized weights, not {w.type.element}")
+        if (reason := dot.refusal(w.type.element)) is not None:
+            return Refuse(reason)
+        if x.type.element != dot.partner(w.type.element):
+            return Refuse(f"{w.type.element} is multiplied with {dot.partner(w.type.element)}, not {x.type.element}")
+    return Accept()
+
+
+def build(group: Group, target: Target, name: str, tile: LinearTile | None = None) -> Kernel:
+    """x: (..., K) float or int8 activations, w: (O, K) in panels, outputs (..., O).
+
+    Reads w once per `tile.block` rows of x, and x once per panel from cache; 2 * rows * O * K operations.
+    """
+    x, w = group.root.inputs
+    assert isinstance(w.type.layout, Panel)
+    plan = panel_plan(w.type.element, w.type.layout.rows)  # type: ignore[arg-type]
+    rows: Dim = 1
+    for d in x.type.shape[:-1]:
+        rows = rows * d
+    nest = _Nest(group, target, name, plan, tile or default_tile(plan, target, rows), rows)
+    return nest.build()
+
+
+class _Nest:
+    def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: LinearTile, rows: Dim) -> None:
+        self.group, self.target, self.plan, self.tile, self.rows = group, target, plan, tile, rows
+        k = self.k = KernelBuilder(name)
+        self.buffers: dict[Value, Instruction] = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        self.results = [(v, k.buffer(f"o{n}", "w")) for n, v in enumerate(group.outputs)]
+        self.dims = Dims(k, group.symbols)
+        x, w = group.root.inputs
+        self.x, self.w = x, w
+        self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
+        self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
+        operands = {v: TensorOperand(k, self.dims, b, v.type) for v, b in self.buffers.items() if v is not w and v is not x}
+        if isinstance(x.type.element, DType):
+            operands[x] = TensorOperand(k, self.dims, self.buffers[x], x.type)
+        self.epilogue = PointEvaluator(k, self.dims, operands)
+        if isinstance(x.type.element, ActivationFormat):
+            self.row_bytes = x.type.element.row_bytes(self.depth)
+        else:
+            self.row_bytes = self.depth * x.type.element.nbytes
+
+    def build(self) -> Kernel:
+        k, tile = self.k, self.tile
+        panels = self.plan.panels(self.out_features)
+        if isinstance(self.rows, int) and self.rows == 1:
+            self._panels(panels, self._single)
+        else:
+            count = self.dims(self.rows)
+            for block in k.loop((count + (tile.block - 1)) // tile.block):
+                first = block * tile.block
+                last = k.minimum(first + tile.block, count)
+                self._panels(panels, lambda p, wide: self._tiles(p, wide, first, last))
+        return k.finish()
+
+    def _panels(self, panels: int, body: PanelBody) -> None:
+        """Panels in parallel, `tile.panels` at a time; what is left over at the end one by one."""
+        k = self.k
+        single = isinstance(self.rows, int) and self.rows == 1
+        wide = min(self.tile.single_panels if single else self.tile.panels, panels)
+        whole = panels // wide
+        for g in k.parallel(whole):
+            body(g * wide, wide)
+        if panels % wide:
+            for g in k.parallel(panels % wide):
+                body(g + whole * wide, 1)
+
+    def _single(self, panel: Instruction, wide: int) -> None:
+        self._tile(panel, wide, [self.k.const(0, "i64")])
+
+    def _tiles(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
+        """Tiles of falling heights over rows first .. last."""
+        k = self.k
+        for height in self.tile.tokens:
+            whole = (last - first) // height * height + first
+            for n in k.loop(first, whole, height):
+                self._tile(panel, wide, [n + m for m in range(height)])
+            first = whole
+
+    def _tile(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
+        k, plan = self.k, self.plan
+        panel_bytes = plan.nbytes(plan.rows, self.depth)
+        bases = [(panel + p) * panel_bytes for p in range(wide)]
+        offsets = [n * self.row_bytes for n in tokens]
+        x, w = self.buffers[self.x], self.buffers[self.w]
+        if isinstance(self.x.type.element, ActivationFormat):
+            reader = dot.PanelReader(k, plan, w)
+            acc = dot.integer_tile(k, reader, self.x.type.element, bases, x, offsets, self.depth)
+        else:
+            weight = dot.PanelFloats(k, plan, w)
+            acc = dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype)
+        for p in range(wide):
+            self._store(panel + p, [(n, row[p]) for n, row in zip(tokens, acc, strict=True)])
+
+    def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, Instruction]]) -> None:
+        """Epilogue and stores of one panel's columns. The last panel may be partly outside: a masked copy of the code."""
+        k, lanes = self.k, self.plan.rows
+        column = panel * lanes
+        tail = self.out_features % lanes
+        if not tail:
+            self._columns(column, values, None)
+            return
+        inside = panel < (self.out_features // lanes)
+        for _ in k.when(inside):
+            self._columns(column, values, None)
+        for _ in k.otherwise():
+            mask = k.ult(k.iota("i32", lanes), k.const(tail, "i32", lanes))
+            self._columns(column, values, mask)
+
+    def _columns(
+        self, column: Instruction, values: Sequence[tuple[Instruction, Instruction]], mask: Instruction | None
+    ) -> None:
+        k, result = self.k, self.group.root.results[0]
+        for n, acc in values:
+            index = self._index(result, n, column)
+            done: list[tuple[TensorOperand, Instruction]] = []
+            for value, buffer in self.results:
+                out = self.epilogue.at(value, index, self.plan.rows, mask=mask, preset={result: acc})
+                done.append((TensorOperand(k, self.dims, buffer, value.type), out))
+            for operand, out in done:
+                operand.store(index, out, mask)
+
+    def _index(self, value: Value, n: Instruction, column: Instruction) -> list[Instruction]:
+        """The index of flattened row n: leading axes by division where there is more than one."""
+        leading = value.type.shape[:-1]
+        index: list[Instruction] = [column]
+        for d in reversed(leading[1:]):
+            size = self.dims(d)
+            index.insert(0, n % size)
+            n = n // size
+        return [n, *index] if leading else index

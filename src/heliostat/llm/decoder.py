@@ -1,0 +1,180 @@
+"""The decoder: one parameterised module for Llama, Qwen2, Qwen3 and their relatives. Differences are data in the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .. import nn, ops
+from ..ir.graph import Graph, Value
+from ..ir.types import Dim, Layout, Symbol, TensorType, dim, f32, i32, tensor
+from .config import DecoderConfig
+
+WeightType = Callable[[str], TensorType | None]
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """The key/value cache: `capacity` tokens of `dtype`. `key_layout` is what the target's attention kernel reads."""
+
+    capacity: int
+    dtype: str = "f16"
+    key_layout: Layout | None = None
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions over a cache. x: (N, hidden); returns (N, hidden) and the new caches."""
+
+    def __init__(self, config: DecoderConfig, prefix: str, weight: WeightType) -> None:
+        super().__init__()
+        self.config = config
+        self.q = _linear(prefix + "attn_q", weight)
+        self.k = _linear(prefix + "attn_k", weight)
+        self.v = _linear(prefix + "attn_v", weight)
+        self.output = _linear(prefix + "attn_output", weight)
+        if config.qk_norm:
+            self.q_norm = _norm(prefix + "attn_q_norm", weight, config.eps)
+            self.k_norm = _norm(prefix + "attn_k_norm", weight, config.eps)
+
+    def forward(self, x: Value, positions: Positions, keys: Value, values: Value) -> tuple[Value, Value, Value]:
+        c, n = self.config, x.type.shape[0]
+        q = ops.reshape(self.q(x), shape=(n, c.heads, c.head_dim))
+        k = ops.reshape(self.k(x), shape=(n, c.kv_heads, c.head_dim))
+        v = ops.reshape(self.v(x), shape=(n, c.kv_heads, c.head_dim))
+        if c.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = ops.rope(q, positions.cos, positions.sin, interleaved=c.rope.interleaved)
+        k = ops.rope(k, positions.cos, positions.sin, interleaved=c.rope.interleaved)
+        keys = ops.cache_update(keys, k, positions.start)
+        values = ops.cache_update(values, v, positions.start)
+        mixed = ops.attention(
+            q, keys, values, positions.start, scale=c.attention_scale, causal=True, window=c.sliding_window
+        )
+        return self.output(ops.reshape(mixed, shape=(n, c.heads * c.head_dim))), keys, values
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, prefix: str, weight: WeightType) -> None:
+        super().__init__()
+        self.gate = _linear(prefix + "ffn_gate", weight)
+        self.up = _linear(prefix + "ffn_up", weight)
+        self.down = _linear(prefix + "ffn_down", weight)
+
+    def forward(self, x: Value) -> Value:
+        down: Value = self.down(ops.mul(ops.silu(self.gate(x)), self.up(x)))
+        return down
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each behind a norm and added to the stream."""
+
+    def __init__(self, config: DecoderConfig, prefix: str, weight: WeightType) -> None:
+        super().__init__()
+        self.attention_norm = _norm(prefix + "attn_norm", weight, config.eps)
+        self.attention = Attention(config, prefix, weight)
+        self.feed_forward_norm = _norm(prefix + "ffn_norm", weight, config.eps)
+        self.feed_forward = FeedForward(prefix, weight)
+
+    def forward(self, x: Value, positions: Positions, keys: Value, values: Value) -> tuple[Value, Value, Value]:
+        mixed, keys, values = self.attention(self.attention_norm(x), positions, keys, values)
+        x = ops.add(x, mixed)
+        return ops.add(x, self.feed_forward(self.feed_forward_norm(x))), keys, values
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where a block of tokens stands: tables of cosine and sine (N, dim / 2), and how many tokens the cache holds."""
+
+    cos: Value
+    sin: Value
+    start: Value
+
+
+class Decoder(nn.Module):
+    """Tokens to logits. Parameters carry GGUF's tensor names; `weight(name)` gives a tensor's type, None if absent."""
+
+    def __init__(self, config: DecoderConfig, weight: WeightType) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(_parameter("token_embd.weight", weight))
+        self.blocks = nn.ModuleList([Block(config, f"blk.{i}.", weight) for i in range(config.layers)])
+        self.output_norm = _norm("output_norm", weight, config.eps)
+        tied = weight("output.weight") is None
+        self.output = nn.Linear(self.embedding.weight if tied else _parameter("output.weight", weight))
+
+    def forward(
+        self,
+        tokens: Value,
+        positions: Value,
+        start: Value,
+        frequencies: Value,
+        caches: Sequence[tuple[Value, Value]],
+        rows: Dim,
+        magnitude: float,
+    ) -> tuple[Value, list[tuple[Value, Value]]]:
+        """tokens, positions: (N,) i32. Returns logits (rows, V) f32 of the last `rows` tokens, and the new caches."""
+        cos, sin = ops.rope_table(positions, frequencies, scale=magnitude)
+        place = Positions(cos, sin, start)
+        x = self.embedding(tokens)
+        renewed: list[tuple[Value, Value]] = []
+        for block, (keys, values) in zip(self.blocks, caches, strict=True):
+            x, keys, values = block(x, place, keys, values)
+            renewed.append((keys, values))
+        n = tokens.type.shape[0]
+        if rows != n:
+            x = ops.slice(x, axis=0, start=n - rows, stop=n)
+        return self.output(self.output_norm(x)), renewed
+
+
+def step_graph(
+    decoder: Decoder, cache: CacheConfig, tokens: int, *, name: str, magnitude: float = 1.0, all_rows: bool = False
+) -> Graph:
+    """The graph of one step: exactly one token, or up to `tokens` of them with the count a symbol.
+
+    Inputs: tokens (N,) i32, positions (N,) i32, start () i32, frequencies (dim / 2,) f32. States: keys.I and values.I.
+    Output: logits of the last token, or of the last `rows` tokens (a symbol) if `all_rows`.
+    """
+    config = decoder.config
+    n: Dim = 1 if tokens == 1 else dim(Symbol("n", tokens, 1))
+    rows: Dim = 1 if not all_rows else (dim(Symbol("rows", tokens, 1)) if tokens > 1 else 1)
+    from ..ir.types import element
+
+    held = element(cache.dtype)
+    shape = (config.kv_heads, cache.capacity, config.head_dim)
+    states: dict[str, TensorType] = {}
+    for i in range(config.layers):
+        states[f"keys.{i}"] = TensorType(held, shape, cache.key_layout)
+        states[f"values.{i}"] = TensorType(held, shape)
+    inputs = {
+        "tokens": tensor(i32, n),
+        "positions": tensor(i32, n),
+        "start": tensor(i32),
+        "frequencies": tensor(f32, config.rope.dim // 2),
+    }
+
+    def run(tokens: Value, positions: Value, start: Value, frequencies: Value, **held: Value) -> tuple[
+        list[Value], list[tuple[Value, Value]]
+    ]:
+        caches = [(held[f"keys.{i}"], held[f"values.{i}"]) for i in range(config.layers)]
+        logits, renewed = decoder(tokens, positions, start, frequencies, caches, rows, magnitude)
+        updates = [pair for old, new in zip(caches, renewed, strict=True) for pair in zip(old, new, strict=True)]
+        return [logits], updates
+
+    return nn.capture(name, run, inputs, states)
+
+
+def _parameter(name: str, weight: WeightType) -> nn.Parameter:
+    type = weight(name)
+    assert type is not None, name
+    return nn.Parameter(type, name)
+
+
+def _linear(name: str, weight: WeightType) -> nn.Linear:
+    bias = weight(name + ".bias")
+    return nn.Linear(_parameter(name + ".weight", weight), None if bias is None else nn.Parameter(bias, name + ".bias"))
+
+
+def _norm(name: str, weight: WeightType, eps: float) -> nn.RMSNorm:
+    return nn.RMSNorm(_parameter(name + ".weight", weight), eps)

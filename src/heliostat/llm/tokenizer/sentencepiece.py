@@ -1,0 +1,136 @@
+"""SentencePiece-style BPE: neighbours merge in the order of the merged token's score, without a pre-tokenizer.
+
+Characters that are in no token become byte tokens. The order of work is a priority queue's; the answer is defined by
+the rule alone: merge the best-scored pair, of equals the leftmost, until no pair is a token.
+Source: Kudo and Richardson 2018, and the BPE model of the SentencePiece library.
+"""
+
+from __future__ import annotations
+
+import re
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliostat.diagnostics import TokenizerError
+from heliostat.llm.tokenizer.vocabulary import SPACE_MARK, TokenType, Vocabulary, byte_value
+
+_CACHED_WORDS = 1 << 16  # with their ids about 15 MB
+_CACHED_LENGTH = 32  # longer chunks rarely come twice
+
+_WORD = re.compile(f"{SPACE_MARK}+[^{SPACE_MARK}]*|[^{SPACE_MARK}]+")
+
+
+class SentencePieceEncoder:
+    """Encodes text without special tokens. Building reads the vocabulary once."""
+
+    def __init__(self, vocabulary: Vocabulary, scores: NDArray[np.float64], unknown: int | None, prefix: bool) -> None:
+        """`scores`: (len(vocabulary),) finite. `unknown`: the id for characters without token or bytes. `prefix`: a
+        text begins with a space that nobody wrote, so that its first word is spelt like the others."""
+        self._prefix = SPACE_MARK if prefix else ""
+        self._unknown = unknown
+        self._bytes = {byte_value(vocabulary.tokens[i]): i for i in vocabulary.with_types([TokenType.BYTE])}
+        # Control, unknown and byte tokens are no pieces: text that spells their names stays text.
+        pieces = vocabulary.with_types(
+            [TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED, TokenType.UNDEFINED]
+        )
+        costs = (-scores).tolist()
+        self._cost: dict[str, float] = {vocabulary.tokens[i]: costs[i] for i in reversed(pieces)}
+        self._id: dict[str, int] = {vocabulary.tokens[i]: i for i in reversed(pieces)}
+        self._unused = {vocabulary.tokens[i] for i in vocabulary.with_types([TokenType.UNUSED])}
+        # If no piece has a space after another character, no merge crosses the start of a word: words are independent.
+        joined = "\0".join(self._id)
+        crossing = re.search(f"[^{SPACE_MARK}\0]{SPACE_MARK}", joined)
+        self._by_word = crossing is None and joined.count("\0") == len(self._id) - 1
+        self._cache: dict[str, list[int]] = {}
+
+    def encode(self, text: str, after_special: bool) -> list[int]:
+        """Ids of `text`, which is not empty; `after_special`: it begins the input or follows a special token.
+
+        Raises TokenizerError for a character that neither tokens nor bytes can spell, if there is no unknown token.
+        """
+        text = text.replace(" ", SPACE_MARK)
+        if after_special:
+            text = self._prefix + text
+        if not self._by_word:
+            return self._merge(text)
+        out: list[int] = []
+        cache = self._cache
+        for word in _WORD.findall(text):
+            ids = cache.get(word)
+            if ids is None:
+                ids = self._merge(word)
+                if len(word) <= _CACHED_LENGTH:
+                    if len(cache) >= _CACHED_WORDS:
+                        cache.clear()
+                    cache[word] = ids
+            out += ids
+        return out
+
+    def _merge(self, text: str) -> list[int]:
+        """Ids of `text` by merging: n characters cost O(n log n)."""
+        cost = self._cost
+        parts: list[str | None] = list(text)
+        before = list(range(-1, len(parts) - 1))
+        after = [*range(1, len(parts)), -1]
+        pairs = map(str.__add__, text, text[1:])
+        heap = [(cost[pair], left, pair) for left, pair in enumerate(pairs) if pair in cost]
+        heapify(heap)
+        made: dict[str, tuple[str, str]] = {}  # how each unused token was put together
+        unused = self._unused
+        while heap:
+            _, left, merged = heappop(heap)
+            one = parts[left]
+            right = after[left]
+            if one is None or right < 0:
+                continue
+            other = parts[right]
+            assert other is not None
+            if len(one) + len(other) != len(merged) or one + other != merged:
+                continue  # a part of this pair has merged with another neighbour since
+            if merged in unused:
+                made[merged] = (one, other)
+            parts[left], parts[right] = merged, None
+            beyond = after[left] = after[right]
+            if beyond >= 0:
+                before[beyond] = left
+                third = parts[beyond]
+                assert third is not None
+                pair = merged + third
+                if pair in cost:
+                    heappush(heap, (cost[pair], left, pair))
+            ahead = before[left]
+            if ahead >= 0:
+                first = parts[ahead]
+                assert first is not None
+                pair = first + merged
+                if pair in cost:
+                    heappush(heap, (cost[pair], ahead, pair))
+        out: list[int] = []
+        for part in parts:
+            if part is not None:
+                self._emit(part, made, out)
+        return out
+
+    def _emit(self, part: str, made: dict[str, tuple[str, str]], out: list[int]) -> None:
+        """Append the ids of one merged part. Unused tokens may stand between merges, never in the answer."""
+        stack = [part]
+        while stack:
+            piece = stack.pop()
+            if piece in made:
+                one, other = made[piece]
+                stack += (other, one)
+            elif piece in self._id:
+                out.append(self._id[piece])
+            else:
+                self._spell(piece, out)
+
+    def _spell(self, char: str, out: list[int]) -> None:
+        spelling = [self._bytes.get(byte) for byte in char.encode()]
+        if None not in spelling:
+            out += spelling  # type: ignore[arg-type]  # None was just excluded
+        elif self._unknown is not None:
+            out.append(self._unknown)
+        else:
+            raise TokenizerError(f"the vocabulary has no token for {char!r}, no bytes to spell it and no unknown token")

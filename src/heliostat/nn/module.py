@@ -1,0 +1,122 @@
+"""`Module`, `Parameter` and `capture`, which runs a function of graph values once and returns the graph it built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from ..diagnostics import CompileError
+from ..ir.graph import Graph, Value, parameter
+from ..ir.types import TensorType
+
+
+class _Capture:
+    """Graph parameters made so far while a function is captured, by full name."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, Value] = {}
+        self.weights: list[Value] = []
+
+
+_current: ContextVar[_Capture | None] = ContextVar("heliostat_capture", default=None)
+
+
+class Parameter:
+    """A weight: a type, and the name it gets from the module that owns it. Data is bound when the graph runs."""
+
+    def __init__(self, type: TensorType, name: str = "") -> None:
+        self.type = type
+        self.name = name
+
+    @property
+    def value(self) -> Value:
+        """The graph value of this weight in the capture that is going on. Raises CompileError outside one."""
+        scope = _current.get()
+        if scope is None:
+            raise CompileError(f"parameter {self.name!r} is used outside a capture", help="call the module inside capture()")
+        found = scope.values.get(id(self))
+        if found is None:
+            found = scope.values[id(self)] = parameter(self.name, self.type, kind="weight")
+            scope.weights.append(found)
+        return found
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, {self.type})"
+
+
+class Module:
+    """Base of all modules. Assigning a Parameter or Module to an attribute registers it under that name."""
+
+    def __init__(self) -> None:
+        self.__dict__["_parameters"] = {}
+        self.__dict__["_modules"] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self._modules[name] = value
+        object.__setattr__(self, name, value)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, with dotted names."""
+        yield prefix, self
+        for name, module in self._modules.items():
+            yield from module.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix):
+            for name, value in module._parameters.items():
+                if id(value) not in seen:
+                    seen.add(id(value))
+                    yield (f"{path}.{name}" if path else name), value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the module's graph. Subclasses say what it takes and returns."""
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+
+class ModuleList(Module):
+    """Modules in order, named by their number."""
+
+    def __init__(self, modules: Sequence[Module] = ()) -> None:
+        super().__init__()
+        for n, module in enumerate(modules):
+            setattr(self, str(n), module)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, n: int) -> Module:
+        return list(self._modules.values())[n]
+
+
+def capture(
+    name: str,
+    function: Callable[..., tuple[Sequence[Value], Sequence[tuple[Value, Value]]]],
+    inputs: Mapping[str, TensorType],
+    states: Mapping[str, TensorType] | None = None,
+) -> Graph:
+    """The graph of one call of `function(**inputs, **states)`, which returns (outputs, updates of states).
+
+    Parameters of modules used on the way become weight parameters of the graph, in order of first use.
+    """
+    scope = _Capture()
+    token = _current.set(scope)
+    try:
+        given = {n: parameter(n, t, kind="input") for n, t in inputs.items()}
+        held = {n: parameter(n, t, kind="state") for n, t in (states or {}).items()}
+        outputs, updates = function(**given, **held)
+    finally:
+        _current.reset(token)
+    everything = (*given.values(), *held.values(), *scope.weights)
+    return Graph(name, everything, tuple(outputs), updates=tuple(updates))

@@ -1,0 +1,87 @@
+"""The int8 form of activations: what the integer dot products multiply weights with. Declared as data, like weights.
+
+Unlike a file format, its parts lie apart within a row, so that codes are one run of bytes:
+`[K int8 codes][K / block f32 scales][K / sub sums]`, each row padded to 64 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ir.types import Element
+
+ROW_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class ActivationFormat(Element):
+    """Codes q = rint(x * 127 / max|x|) per `scale_block` neighbours, x ~ scale * q.
+
+    `sub`: neighbours per sum. `sums`: "i32" stores `factor` times the sum of the codes: with the weight's zero point negated
+    as factor it is the first value of the integer accumulator. "f32" stores scale * sum, for weights with an offset of
+    their own. An all-zero block has scale 0 and codes 0.
+    """
+
+    scale_block: int = 32
+    sub: int = 32
+    sums: str = "i32"
+    factor: int = 1
+
+    @property
+    def block(self) -> int:
+        return self.scale_block
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one block without the row's padding; `row_bytes` gives what a row takes."""
+        return self.scale_block + 4 + 4 * (self.scale_block // self.sub)
+
+    def scales_at(self, k: int) -> int:
+        """Byte offset of a row's scales, for rows of k elements."""
+        return k
+
+    def sums_at(self, k: int) -> int:
+        """Byte offset of a row's sums."""
+        return k + 4 * (k // self.scale_block)
+
+    def row_bytes(self, k: int) -> int:
+        """Bytes from one row to the next."""
+        used = self.sums_at(k) + 4 * (k // self.sub)
+        return -(-used // ROW_ALIGNMENT) * ROW_ALIGNMENT
+
+    def encode(self, x: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Reference: rows (N, K) float to (N, row_bytes) bytes. All steps in float32, as the kernels do them."""
+        x = np.ascontiguousarray(x, np.float32)
+        n, k = x.shape
+        blocks = x.reshape(n, k // self.scale_block, self.scale_block)
+        largest = np.abs(blocks).max(-1)
+        scale = largest * np.float32(1 / 127)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0)).astype(np.float32)
+        codes = np.rint(blocks * inverse[..., None]).astype(np.int8).reshape(n, k)
+        sums = codes.reshape(n, k // self.sub, self.sub).astype(np.int32).sum(-1, dtype=np.int32)
+        out = np.zeros((n, self.row_bytes(k)), np.uint8)
+        out[:, :k] = codes.view(np.uint8)
+        out[:, self.scales_at(k) : self.sums_at(k)] = scale.astype(np.float32).view(np.uint8).reshape(n, -1)
+        if self.sums == "f32":
+            per_sub = np.repeat(scale, self.scale_block // self.sub, axis=1)
+            stored = (per_sub * sums.astype(np.float32)).astype(np.float32).view(np.uint8)
+        else:
+            stored = (sums * np.int32(self.factor)).view(np.uint8)
+        out[:, self.sums_at(k) : self.sums_at(k) + 4 * (k // self.sub)] = stored.reshape(n, -1)
+        return out
+
+    def decode(self, rows: npt.NDArray[np.uint8], k: int) -> npt.NDArray[np.float32]:
+        """Reference: (N, row_bytes) bytes back to (N, k) float32."""
+        codes = rows[:, :k].view(np.int8).astype(np.float32)
+        scales = np.ascontiguousarray(rows[:, self.scales_at(k) : self.sums_at(k)]).view(np.float32)
+        return codes * np.repeat(scales, self.scale_block, axis=1)
+
+
+def activation_format(scale_block: int, sub: int, sums: str, factor: int = 1) -> ActivationFormat:
+    """The activation format of those properties, named by them: `a8_256_16_i32x-32`."""
+    factor = 1 if sums == "f32" else factor
+    return ActivationFormat(f"a8_{scale_block}_{sub}_{sums}x{factor}", scale_block, sub, sums, factor)

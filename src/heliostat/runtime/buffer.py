@@ -1,0 +1,152 @@
+"""Memory that kernels read and write: address, size, and whatever keeps it alive. No shapes, no dtypes, no copies."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..diagnostics import DeviceError, FileFormatError
+from ..settings import settings
+from . import platform
+
+ALIGNMENT = 64
+"""Every allocation begins at a multiple of this: a cache line, and the widest vector register."""
+
+_MAPPED_FROM = 1 << 20  # from here on an allocation has pages of its own, so that it goes back to the system when freed
+_HUGE_PAGE = 2 << 20
+
+
+class Buffer:
+    """`nbytes` bytes at `address`. `owner` is whatever keeps them alive; slices share it.
+
+    `writable` False marks memory that no kernel may write (a mapped file).
+    """
+
+    __slots__ = ("_bytes", "address", "nbytes", "writable")
+
+    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
+        self._bytes = data
+        self.address = int(data.ctypes.data)
+        self.nbytes = int(data.nbytes)
+        self.writable = bool(data.flags.writeable)
+
+    @classmethod
+    def allocate(cls, nbytes: int, *, zeroed: bool = True) -> Buffer:
+        """New memory, aligned to 64 bytes; from 1 MiB on to whole pages, with huge pages where the system has them.
+
+        Without `zeroed` the content is undefined. Raises DeviceError if there is not enough memory.
+        """
+        if nbytes < 0:
+            raise ValueError(f"nbytes must not be negative, got {nbytes}")
+        try:
+            if nbytes < _MAPPED_FROM:
+                raw = (np.zeros if zeroed else np.empty)(max(nbytes, 1) + ALIGNMENT, np.uint8)
+                skip = -raw.ctypes.data % ALIGNMENT
+            else:
+                huge = nbytes >= _HUGE_PAGE and settings().huge_pages
+                # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
+                raw = np.frombuffer(mmap.mmap(-1, nbytes + (_HUGE_PAGE if huge else 0)), np.uint8)
+                skip = -raw.ctypes.data % (_HUGE_PAGE if huge else 1)
+                if huge:
+                    platform.advise_huge_pages(raw.ctypes.data + skip, nbytes)
+        except (MemoryError, OSError, OverflowError, ValueError):
+            raise DeviceError(f"cannot allocate {nbytes / 1e9:.2f} GB of memory") from None
+        return cls(raw[skip : skip + nbytes])
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any]) -> Buffer:
+        """The memory of an array, without a copy. Raises ValueError unless the array is C-contiguous."""
+        if not array.flags.c_contiguous:
+            raise ValueError(f"array of shape {array.shape} and strides {array.strides} is not contiguous")
+        return cls(array.reshape(-1).view(np.uint8))
+
+    @property
+    def owner(self) -> object:
+        """The object whose life keeps the memory valid."""
+        return self._bytes
+
+    def slice(self, offset: int, nbytes: int) -> Buffer:
+        """A part of this memory, which shares its owner. Raises ValueError if it does not lie inside."""
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
+            raise ValueError(f"bytes {offset} to {offset + nbytes} do not lie in a buffer of {self.nbytes}")
+        return Buffer(self._bytes[offset : offset + nbytes])
+
+    def array(self, dtype: npt.DTypeLike, shape: Sequence[int] | int = -1) -> npt.NDArray[Any]:
+        """A NumPy view from the start of the buffer; shape -1 takes all of it.
+
+        Raises ValueError if the shape needs more bytes than there are.
+        """
+        kind = np.dtype(dtype)
+        if isinstance(shape, int):
+            shape = (self.nbytes // kind.itemsize if shape == -1 else shape,)
+        count = int(np.prod(shape, dtype=object)) if shape else 1
+        if count < 0 or count * kind.itemsize > self.nbytes:
+            raise ValueError(f"{kind} array of shape {tuple(shape)} does not fit in {self.nbytes} bytes")
+        return self._bytes[: count * kind.itemsize].view(kind).reshape(tuple(shape))
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.nbytes} bytes at {self.address:#x}{'' if self.writable else ', read-only'})"
+
+
+class Arena:
+    """One allocation that a plan cuts into scratch buffers by offset. The plan decides what may overlap."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.buffer = Buffer.allocate(nbytes, zeroed=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the whole arena."""
+        return self.buffer.nbytes
+
+    def at(self, offset: int, nbytes: int) -> Buffer:
+        """The scratch buffer at a planned offset, which must be a multiple of 64. Raises ValueError otherwise."""
+        if offset % ALIGNMENT:
+            raise ValueError(f"offset {offset} is not a multiple of {ALIGNMENT}")
+        return self.buffer.slice(offset, nbytes)
+
+
+class MappedFile:
+    """A file mapped read-only into memory. Pages are read when they are first touched."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, 2)
+                if size == 0:
+                    raise FileFormatError(f"{self.path}: the file is empty")
+                self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileFormatError):
+                raise
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise FileFormatError(f"{self.path}: {reason}") from None
+        self.buffer = Buffer(np.frombuffer(self._map, np.uint8))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file."""
+        return self.buffer.nbytes
+
+    def at(self, offset: int, nbytes: int) -> Buffer:
+        """Bytes of the file, which keep the mapping alive. Raises FileFormatError if they lie past its end."""
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
+            raise FileFormatError(
+                f"{self.path}: bytes {offset} to {offset + nbytes} are past the end ({self.nbytes} bytes)"
+            )
+        return self.buffer.slice(offset, nbytes)
+
+    def release(self, offset: int = 0, nbytes: int | None = None) -> bool:
+        """Drop the resident pages inside a range: they no longer count as memory of this process, and are read from
+        the file again if touched. Returns whether the system did so."""
+        part = self.at(offset, self.nbytes - offset if nbytes is None else nbytes)
+        return platform.release_pages(part.address, part.nbytes)

@@ -1,0 +1,466 @@
+"""Prints kernel IR as LLVM IR text, and compiles that text to object code or assembly through llvmlite.
+
+Text, not an in-memory builder: printing is many times faster, and what is printed is what a person reads. The printer
+knows no schedule; machine instructions come from `instructions.py`. Compiling is pure: text in, bytes out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+from ..diagnostics import CompileError
+from ..kernel.ir import Block, Instruction, Kernel, Type
+from .instructions import choose
+from .target import Target
+
+_ELEMENT = {"f16": "half", "f32": "float", "f64": "double"}
+_SUFFIX = {"f16": "f16", "f32": "f32", "f64": "f64"}
+_INTEGER_OP = {"add": "add", "sub": "sub", "mul": "mul", "div": "sdiv", "rem": "srem", "and": "and", "or": "or",
+               "xor": "xor", "shl": "shl", "lshr": "lshr", "ashr": "ashr"}  # fmt: skip
+_FLOAT_OP = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_INTEGER_COMPARE = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "ult": "ult"}
+_FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}
+_CAST = {"sext": "sext", "zext": "zext", "trunc": "trunc", "sitofp": "sitofp", "uitofp": "uitofp", "bitcast": "bitcast"}
+_UNARY = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "rint": "rint", "fabs": "fabs"}
+
+
+@lru_cache(maxsize=512)
+def _type(t: Type) -> str:
+    elem = _ELEMENT.get(t.elem, t.elem)
+    return elem if t.lanes == 1 else f"<{t.lanes} x {elem}>"
+
+
+@lru_cache(maxsize=512)
+def _suffix(t: Type) -> str:
+    return t.elem if t.lanes == 1 else f"v{t.lanes}{t.elem}"
+
+
+def _float_text(value: float, elem: str) -> str:
+    if elem == "f16":
+        return f"0xH{struct.unpack('<H', struct.pack('<e', _as_half(value)))[0]:04X}"
+    if elem == "f32":
+        value = _as_single(value)
+    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+
+
+def _as_single(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _as_half(value: float) -> float:
+    try:
+        return float(struct.unpack("<e", struct.pack("<e", value))[0])
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+class _Printer:
+    """Prints one kernel. `names` maps instructions to LLVM values; `declarations` is shared by a module's kernels."""
+
+    def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None]) -> None:
+        self.kernel, self.target, self.declarations = kernel, target, declarations
+        self.names: dict[int, str] = {}
+        self.lines: list[str] = []
+        self.entry: list[str] = []
+        self.count = 0
+        self.label = "e"
+        self.invariant: set[int] = set()
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"%v{self.count:x}"
+
+    def name(self, i: Instruction) -> str:
+        """The operand text of a value, without its type."""
+        if i.op == "const":
+            return self.constant(i)
+        return self.names[id(i)]
+
+    def constant(self, i: Instruction) -> str:
+        assert i.type is not None
+        t = i.type
+        if t.is_float:
+            text = _float_text(i.value, t.elem)
+        elif t.elem == "i1":
+            text = "true" if i.value else "false"
+        else:
+            text = str(i.value)
+        if t.lanes == 1:
+            return text
+        if i.value == 0 and not text.startswith("0x8"):
+            return "zeroinitializer"
+        return f"splat ({_type(Type(t.elem))} {text})"
+
+    def typed(self, i: Instruction) -> str:
+        assert i.type is not None
+        return f"{_type(i.type)} {self.name(i)}"
+
+    def intrinsic(self, name: str, result: Type, args: Sequence[Type], tail: str = "") -> str:
+        full = f"@llvm.{name}"
+        self.declarations[f"declare {_type(result)} {full}({', '.join(map(_type, args))}{tail})"] = None
+        return full
+
+    # --- whole kernel -----------------------------------------------------------------------------------------
+    def run(self) -> str:
+        for n, (parameter, buffer) in enumerate(zip(self.kernel.parameters, self.kernel.buffers, strict=True)):
+            self.names[id(buffer)] = f"%b{n}"
+            self.entry.append(f"%p{n} = getelementptr ptr, ptr %a, i64 {n}")
+            self.entry.append(f"%b{n} = load ptr, ptr %p{n}, !invariant.load !0")
+            if parameter.mode == "r":
+                self.invariant.add(id(buffer))
+        self.block(self.kernel.body)
+        body = "\n".join(self.lines)
+        entry = "\n".join(self.entry)
+        return f"define void @{self.kernel.name}(ptr %a, i64 %w, i64 %W) #0 {{\ne:\n{entry}\n{body}\nret void\n}}\n"
+
+    def block(self, block: Block) -> None:
+        for i in block:
+            getattr(self, f"op_{i.op}", self.plain)(i)
+
+    def define(self, i: Instruction, text: str) -> None:
+        name = self.fresh()
+        self.names[id(i)] = name
+        self.lines.append(f"{name} = {text}")
+
+    # --- arithmetic -------------------------------------------------------------------------------------------
+    def plain(self, i: Instruction) -> None:
+        """Arithmetic, comparisons, casts and unary intrinsics, by table."""
+        op, args = i.op, i.args
+        assert i.type is not None
+        source = args[0].type
+        assert source is not None
+        if op in _UNARY:
+            call = self.intrinsic(f"{_UNARY[op]}.{_suffix(i.type)}", i.type, (i.type,))
+            self.define(i, f"call {_type(i.type)} {call}({self.typed(args[0])})")
+        elif op in _CAST:
+            self.define(i, f"{_CAST[op]} {self.typed(args[0])} to {_type(i.type)}")
+        elif source.is_float and op in _FLOAT_COMPARE:
+            self.define(i, f"fcmp {_FLOAT_COMPARE[op]} {self.typed(args[0])}, {self.name(args[1])}")
+        elif op in _INTEGER_COMPARE:
+            self.define(i, f"icmp {_INTEGER_COMPARE[op]} {self.typed(args[0])}, {self.name(args[1])}")
+        else:
+            table = _FLOAT_OP if source.is_float else _INTEGER_OP
+            self.define(i, f"{table[op]} {self.typed(args[0])}, {self.name(args[1])}")
+
+    def op_neg(self, i: Instruction) -> None:
+        self.define(i, f"fneg {self.typed(i.args[0])}")
+
+    def op_fma(self, i: Instruction) -> None:
+        assert i.type is not None
+        call = self.intrinsic(f"fma.{_suffix(i.type)}", i.type, (i.type,) * 3)
+        self.define(i, f"call {_type(i.type)} {call}({', '.join(map(self.typed, i.args))})")
+
+    def _extreme(self, i: Instruction, float_compare: str, integer: str) -> None:
+        a, b = i.args
+        assert i.type is not None
+        if i.type.is_float:
+            flag = self.fresh()
+            self.lines.append(f"{flag} = fcmp {float_compare} {self.typed(a)}, {self.name(b)}")
+            self.define(i, f"select {_type(i.type.of('i1'))} {flag}, {self.typed(a)}, {self.typed(b)}")
+        else:
+            call = self.intrinsic(f"{integer}.{_suffix(i.type)}", i.type, (i.type,) * 2)
+            self.define(i, f"call {_type(i.type)} {call}({self.typed(a)}, {self.typed(b)})")
+
+    def op_min(self, i: Instruction) -> None:
+        self._extreme(i, "olt", "smin")
+
+    def op_max(self, i: Instruction) -> None:
+        self._extreme(i, "ogt", "smax")
+
+    def op_select(self, i: Instruction) -> None:
+        self.define(i, f"select {', '.join(map(self.typed, i.args))}")
+
+    def op_fpcast(self, i: Instruction) -> None:
+        assert i.type is not None
+        source = i.args[0].type
+        assert source is not None
+        self.define(i, f"{'fpext' if i.type.nbytes > source.nbytes else 'fptrunc'} {self.typed(i.args[0])} to {_type(i.type)}")
+
+    def op_fptosi(self, i: Instruction) -> None:
+        source = i.args[0].type
+        assert i.type is not None
+        assert source is not None
+        call = self.intrinsic(f"fptosi.sat.{_suffix(i.type)}.{_suffix(source)}", i.type, (source,))
+        self.define(i, f"call {_type(i.type)} {call}({self.typed(i.args[0])})")
+
+    # --- vectors ----------------------------------------------------------------------------------------------
+    def op_iota(self, i: Instruction) -> None:
+        assert i.type is not None
+        elem = _type(Type(i.type.elem))
+        self.names[id(i)] = "<" + ", ".join(f"{elem} {n}" for n in range(i.type.lanes)) + ">"
+
+    def op_splat(self, i: Instruction) -> None:
+        assert i.type is not None
+        one = self.fresh()
+        vector = _type(i.type)
+        self.lines.append(f"{one} = insertelement {vector} poison, {self.typed(i.args[0])}, i32 0")
+        self.define(i, f"shufflevector {vector} {one}, {vector} poison, <{i.type.lanes} x i32> zeroinitializer")
+
+    def op_extract(self, i: Instruction) -> None:
+        self.define(i, f"extractelement {self.typed(i.args[0])}, i32 {i.attrs['lane']}")
+
+    def op_shuffle(self, i: Instruction) -> None:
+        a, b = i.args
+        self.define(i, self.shuffle_text(self.typed(a), self.typed(b), i.attrs["lanes"]))
+
+    @staticmethod
+    def shuffle_text(a: str, b: str, lanes: Sequence[int]) -> str:
+        mask = ", ".join(f"i32 {n}" for n in lanes)
+        return f"shufflevector {a}, {b}, <{len(lanes)} x i32> <{mask}>"
+
+    def op_dot4(self, i: Instruction) -> None:
+        self.machine(i, (1, 4, 4))
+
+    def op_table(self, i: Instruction) -> None:
+        self.machine(i, (1,))
+
+    def machine(self, i: Instruction, widths: Sequence[int]) -> None:
+        """Expand through the instruction table, cutting wide vectors into the instruction's lanes.
+
+        `widths[n]` is how many lanes operand n has for each lane of the result.
+        """
+        assert i.type is not None
+        row = choose(i.op, i.attrs, i.type.lanes, self.target.architecture, self.target.features)
+        if row is None:
+            self.table_by_selects(i)
+            return
+        self.declarations.update(dict.fromkeys(row.declarations))
+        lanes = row.lanes or i.type.lanes
+        parts: list[str] = []
+        for start in range(0, i.type.lanes, lanes):
+            names = {"n": str(lanes), "n2": str(2 * lanes), "n4": str(4 * lanes)}
+            for n, (arg, width) in enumerate(zip(i.args, widths, strict=True)):
+                names[str(n)] = self.part(arg, start * width, lanes * width)
+            if i.op == "table":
+                names["table"] = self.table_constant(i, lanes)
+            result = self.fresh()
+            names["d"] = result
+            temporaries: dict[str, str] = {}
+            positional = [names[str(n)] for n in range(len(i.args))]
+            lookup = _Names(names, temporaries, self.fresh)
+            self.lines += [line.format(*positional, **lookup.for_line(line)) for line in row.lines]
+            parts.append(result)
+        elem = _ELEMENT.get(i.type.elem, i.type.elem)
+        while len(parts) > 1:
+            joined = []
+            for a, b in zip(parts[::2], parts[1::2], strict=True):
+                vector = f"<{lanes} x {elem}>"
+                name = self.fresh()
+                self.lines.append(f"{name} = {self.shuffle_text(f'{vector} {a}', f'{vector} {b}', range(2 * lanes))}")
+                joined.append(name)
+            parts, lanes = joined, 2 * lanes
+        self.names[id(i)] = parts[0]
+
+    def part(self, i: Instruction, start: int, count: int) -> str:
+        assert i.type is not None
+        if count == i.type.lanes:
+            return self.name(i)
+        name = self.fresh()
+        self.lines.append(f"{name} = {self.shuffle_text(self.typed(i), _type(i.type) + ' poison', range(start, start + count))}")
+        return name
+
+    @staticmethod
+    def table_constant(i: Instruction, lanes: int) -> str:
+        values = i.attrs["values"]
+        return "<" + ", ".join(f"i8 {values[n % 16]}" for n in range(lanes)) + ">"
+
+    def table_by_selects(self, i: Instruction) -> None:
+        """A lookup without a permute instruction: one select per entry."""
+        assert i.type is not None
+        vector, index = _type(i.type), self.name(i.args[0])
+        current = "zeroinitializer" if i.type.lanes > 1 else "0"
+        spread = (lambda v: f"splat (i8 {v})") if i.type.lanes > 1 else str
+        for n, value in enumerate(i.attrs["values"]):
+            flag, name = self.fresh(), self.fresh()
+            self.lines.append(f"{flag} = icmp eq {vector} {index}, {spread(n)}")
+            self.lines.append(f"{name} = select {_type(i.type.of('i1'))} {flag}, {vector} {spread(value)}, {vector} {current}")
+            current = name
+        self.names[id(i)] = current
+
+    # --- memory -----------------------------------------------------------------------------------------------
+    def address(self, buffer: Instruction, offset: Instruction) -> str:
+        name = self.fresh()
+        self.lines.append(f"{name} = getelementptr i8, ptr {self.name(buffer)}, {self.typed(offset)}")
+        return name
+
+    def op_load(self, i: Instruction) -> None:
+        assert i.type is not None
+        address = self.address(i.args[0], i.args[1])
+        t = _type(i.type)
+        if len(i.args) == 3:
+            mask = i.args[2]
+            call = self.masked("load", i.type)
+            self.define(i, f"call {t} {call}(ptr align 1 {address}, {self.typed(mask)}, {t} zeroinitializer)")
+            return
+        tail = ", !invariant.load !0" if id(i.args[0]) in self.invariant else ""
+        if i.type.elem == "i1":
+            raise CompileError(f"kernel {self.kernel.name}: i1 is not a memory type; store flags as i8")
+        self.define(i, f"load {t}, ptr {address}, align 1{tail}")
+
+    def op_store(self, i: Instruction) -> None:
+        buffer, offset, value = i.args[:3]
+        assert value.type is not None
+        address = self.address(buffer, offset)
+        if len(i.args) == 4:
+            call = self.masked("store", value.type)
+            self.lines.append(f"call void {call}({self.typed(value)}, ptr align 1 {address}, {self.typed(i.args[3])})")
+            return
+        self.lines.append(f"store {self.typed(value)}, ptr {address}, align 1")
+
+    def masked(self, kind: str, t: Type) -> str:
+        name = f"@llvm.masked.{kind}.{_suffix(t)}.p0"
+        vector, mask = _type(t), _type(t.of("i1"))
+        if kind == "load":
+            self.declarations[f"declare {vector} {name}(ptr, {mask}, {vector})"] = None
+        else:
+            self.declarations[f"declare void {name}({vector}, ptr, {mask})"] = None
+        return name
+
+    def op_alloc(self, i: Instruction) -> None:
+        name = self.fresh()
+        self.entry.append(f"{name} = alloca [{i.attrs['nbytes']} x i8], align 64")
+        self.names[id(i)] = name
+
+    def op_var(self, i: Instruction) -> None:
+        assert i.type is not None
+        name = self.fresh()
+        self.entry.append(f"{name} = alloca {_type(i.type)}")
+        self.lines.append(f"store {self.typed(i.args[0])}, ptr {name}")
+        self.names[id(i)] = name
+
+    def op_get(self, i: Instruction) -> None:
+        assert i.type is not None
+        self.define(i, f"load {_type(i.type)}, ptr {self.name(i.args[0])}")
+
+    def op_set(self, i: Instruction) -> None:
+        self.lines.append(f"store {self.typed(i.args[1])}, ptr {self.name(i.args[0])}")
+
+    # --- regions ----------------------------------------------------------------------------------------------
+    def op_index(self, i: Instruction) -> None:
+        """Named by the region that opens its block."""
+
+    def op_worker(self, i: Instruction) -> None:
+        self.names[id(i)] = "%w"
+
+    def op_workers(self, i: Instruction) -> None:
+        self.names[id(i)] = "%W"
+
+    def op_loop(self, i: Instruction) -> None:
+        self.counted(i.blocks[0], self.name(i.args[0]), self.name(i.args[1]), i.attrs["step"])
+
+    def op_parallel(self, i: Instruction) -> None:
+        """Worker w of W takes [count * w / W, count * (w + 1) / W)."""
+        count = self.name(i.args[0])
+        a, b, c, lo, hi = (self.fresh() for _ in range(5))
+        self.lines += [
+            f"{a} = mul i64 {count}, %w", f"{lo} = udiv i64 {a}, %W", f"{b} = add i64 %w, 1",
+            f"{c} = mul i64 {count}, {b}", f"{hi} = udiv i64 {c}, %W",
+        ]  # fmt: skip
+        self.counted(i.blocks[0], lo, hi, 1)
+
+    def counted(self, block: Block, lo: str, hi: str, step: int) -> None:
+        n = self.fresh()[1:]
+        index = f"%i{n}"
+        self.names[id(block[0])] = index
+        self.lines += [f"br label %h{n}", f"h{n}:"]
+        header = len(self.lines)
+        before = self.label
+        self.lines += [f"%c{n} = icmp slt i64 {index}, {hi}", f"br i1 %c{n}, label %l{n}, label %x{n}", f"l{n}:"]
+        self.label = f"l{n}"
+        self.block(block)
+        self.lines.insert(header, f"{index} = phi i64 [{lo}, %{before}], [%n{n}, %{self.label}]")
+        self.lines += [f"%n{n} = add nsw i64 {index}, {step}", f"br label %h{n}", f"x{n}:"]
+        self.label = f"x{n}"
+
+    def op_if(self, i: Instruction) -> None:
+        n = self.fresh()[1:]
+        self.lines += [f"br i1 {self.name(i.args[0])}, label %t{n}, label %f{n}", f"t{n}:"]
+        self.label = f"t{n}"
+        self.block(i.blocks[0])
+        self.lines += [f"br label %x{n}", f"f{n}:"]
+        self.label = f"f{n}"
+        self.block(i.blocks[1])
+        self.lines += [f"br label %x{n}", f"x{n}:"]
+        self.label = f"x{n}"
+
+
+class _Names:
+    """Names for the placeholders of a template; temporaries are made when first met and kept for the instruction."""
+
+    def __init__(self, names: dict[str, str], temporaries: dict[str, str], fresh: Callable[[], str]) -> None:
+        self.names, self.temporaries, self.fresh = names, temporaries, fresh
+
+    def for_line(self, line: str) -> dict[str, str]:
+        result = {k: v for k, v in self.names.items() if not k.isdigit()}
+        for piece in line.split("{")[1:]:
+            key = piece.partition("}")[0]
+            if key.startswith("t") and key[1:].isdigit():
+                if key not in self.temporaries:
+                    self.temporaries[key] = self.fresh()
+                result[key] = self.temporaries[key]
+        return result
+
+
+def print_llvm(kernels: Sequence[Kernel], target: Target) -> str:
+    """One LLVM module with a function per kernel: `void NAME(ptr args, i64 worker, i64 workers)`."""
+    declarations: dict[str, None] = {}
+    functions = [_Printer(kernel, target, declarations).run() for kernel in kernels]
+    head = f'target triple = "{target.triple}"\n'
+    width = 8 * target.vector_bytes
+    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" }}'
+    return "\n".join([head, *declarations, *functions, attributes, "!0 = !{}", ""])
+
+
+@lru_cache(maxsize=1)
+def _initialise() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def version() -> str:
+    """The version of LLVM and of the printer: part of every cache key."""
+    import llvmlite
+
+    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 1"
+
+
+def _machine(target: Target, opt: int) -> llvm.TargetMachine:
+    _initialise()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.feature_string, opt=opt, reloc="pic", codemodel="default"
+    )
+
+
+def _optimised(text: str, target: Target, opt: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+    machine = _machine(target, opt)
+    try:
+        module = llvm.parse_assembly(text, llvm.create_context())
+        module.verify()
+    except RuntimeError as error:
+        raise CompileError(f"the generated LLVM IR is not valid: {error}", help="this is a bug in Heliostat") from error
+    module.data_layout = str(machine.target_data)
+    # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
+    tuning = llvm.PipelineTuningOptions(speed_level=2)
+    tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    return module, machine
+
+
+def emit_object(text: str, target: Target, opt: int = 3) -> bytes:
+    """Compile LLVM IR text to an object file for the target. Raises CompileError for text that LLVM refuses."""
+    module, machine = _optimised(text, target, opt)
+    return bytes(machine.emit_object(module))
+
+
+def emit_assembly(text: str, target: Target, opt: int = 3) -> str:
+    """Compile LLVM IR text to assembly for the target."""
+    module, machine = _optimised(text, target, opt)
+    return str(machine.emit_assembly(module))

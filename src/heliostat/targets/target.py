@@ -1,0 +1,68 @@
+"""A `Target` is data: the machine that kernels are built and printed for. Nothing here asks the machine it runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..diagnostics import UnsupportedError
+
+
+@dataclass(frozen=True)
+class Target:
+    """`features` are LLVM feature names that are on. `vector_bytes` is the widest register that kernels use."""
+
+    name: str
+    architecture: str
+    triple: str
+    cpu: str
+    features: frozenset[str]
+    vector_bytes: int
+    vector_registers: int
+
+    @property
+    def lanes(self) -> int:
+        """f32 or i32 lanes of one vector."""
+        return self.vector_bytes // 4
+
+    @property
+    def feature_string(self) -> str:
+        """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
+        return ",".join(f"+{f}" for f in sorted(self.features))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_X86_AVX2 = frozenset({"avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "sse4.2", "ssse3", "movbe", "cx16"})
+_X86_AVX512 = _X86_AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "evex512"} - {"evex512"}
+_ARM = frozenset({"neon", "fp-armv8", "fullfp16", "dotprod"})
+
+
+def x86_target(features: frozenset[str], cpu: str = "x86-64-v3", triple: str = "x86_64-unknown-linux-gnu") -> Target:
+    """An x86-64 target whose vector width follows from its features. AVX2, FMA and F16C are the least.
+
+    Raises UnsupportedError where they are missing.
+    """
+    missing = {"avx2", "fma", "f16c"} - features
+    if missing:
+        raise UnsupportedError(
+            f"this x86-64 CPU lacks {', '.join(sorted(missing))}",
+            help="Heliostat needs AVX2, FMA and F16C (Intel since 2013, AMD since 2015)",
+        )
+    wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= features
+    return Target("x86-64", "x86-64", triple, cpu, features, 64 if wide else 32, 32 if wide else 16)
+
+
+def aarch64_target(
+    features: frozenset[str] = _ARM, cpu: str = "generic", triple: str = "aarch64-unknown-linux-gnu"
+) -> Target:
+    """A 64-bit ARM target: NEON always; the int8 dot product where `dotprod` is among the features."""
+    return Target("aarch64", "aarch64", triple, cpu, features | {"neon"}, 16, 32)
+
+
+X86_AVX2 = replace(x86_target(_X86_AVX2), name="x86-64-avx2")
+X86_AVX512 = replace(x86_target(_X86_AVX512, cpu="x86-64-v4"), name="x86-64-avx512")
+X86_VNNI = replace(x86_target(_X86_AVX512 | {"avx512vnni"}, cpu="x86-64-v4"), name="x86-64-vnni")
+AARCH64 = aarch64_target()
+
+NAMED = {"x86-64": X86_VNNI, "x86-64-avx2": X86_AVX2, "x86-64-avx512": X86_AVX512, "aarch64": AARCH64}
