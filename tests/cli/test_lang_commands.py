@@ -9,10 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heliostat.cli import main as cli
 from heliostat.cli.main import COMMANDS, main
+from heliostat.ir.types import f32, tensor
+from heliostat.lang.check import check
+from heliostat.lang.source import Source
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -50,7 +54,7 @@ def test_check_shows_the_error(wrong: Path, capsys: Captured) -> None:
     assert "  return a @ b;\n" in out
     assert "| " + " " * 9 + "~ ^ ~ tensor<f32, [127, 32]>" in out
     assert "tensor<f32, [64, 128]>" in out
-    assert "b is declared [127, 32] at 5:39; its first dimension must be 128" in out
+    assert "b is declared [127, 32] at 5:38; its first dimension must be 128" in out
 
 
 def test_check_reads_standard_input_and_prints_json(wrong: Path) -> None:
@@ -176,6 +180,76 @@ def test_exec_checks_shape_parameters(setting: str, message: str, capsys: Captur
     assert f"error: --set {setting}: {message}" in capsys.readouterr().err
 
 
+def test_exec_runs_and_compares(capsys: Captured) -> None:
+    assert main(["exec", str(MATMUL), "--random", "--repeat", "2"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0] == "matmul -> tensor<f32, [64, 32]>"
+    assert [row.split()[0] for row in rows[1:]] == ["time", "rate", "difference"]
+
+
+def test_exec_of_a_format_of_ones_own(capsys: Captured) -> None:
+    words = ["exec", str(EXAMPLES / "custom_format.lum"), "--fn", "project", "--random", "--set", "M=17", "--json"]
+    assert main([*words, "--repeat", "1", "--threads", "1"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["symbols"] == {"M": 17}
+    assert report["flop"] == 2 * 17 * 512 * 256
+    assert 0 < report["rel_diff"] < 0.02  # int8 activations: 1 / 254 of a row's largest element, on average less
+    assert report["seconds"] >= report["best_s"] > 0
+
+
+def test_random_input_is_repeatable_and_of_the_declared_types() -> None:
+    from heliostat.cli.exec import random_inputs
+
+    text = "fn f<M <= 8>(a: tensor<bf16, [M, 2]>, b: tensor<i8, [3]>, c: tensor<bool, []>, d: tensor<q8_0, [M, 64]>, "
+    graph = check(Source(text + "e: tensor<f16, [0, M]>) -> tensor<i8, [3]> { return b; }")).functions["f"]
+    first, second = (random_inputs(graph, {"M": 5}, seed=3) for _ in range(2))
+    assert {n: (str(a.dtype), a.shape) for n, a in first.items()} == {
+        "a": ("uint16", (5, 2)),
+        "b": ("int8", (3,)),
+        "c": ("bool", ()),
+        "d": ("uint8", (5, 68)),
+        "e": ("float16", (0, 5)),
+    }
+    assert all(np.array_equal(first[n], second[n]) for n in first)
+
+
+def test_too_much_input_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "f.lum"
+    path.write_text("fn f(x: tensor<f32, [1000000, 1000000]>) -> tensor<f32, []> { return sum(x); }", encoding="utf-8")
+    assert main(["exec", str(path), "--random"]) == 2
+    assert capsys.readouterr().err.startswith("error: the input needs 4000.0 GB")
+
+
+def test_difference_counts_equal_infinities_as_equal() -> None:
+    from heliostat.cli.exec import difference
+
+    a, b = np.array([1.0, np.inf, np.nan, 4.0]), np.array([1.0, np.inf, np.nan, 3.0])
+    assert difference([a], [b], [tensor(f32, 4)]) == {"max_abs_diff": 1.0, "rel_diff": pytest.approx(10**-0.5)}
+    assert difference([a], [b * -1], [tensor(f32, 4)])["max_abs_diff"] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        ("x @ transpose(w)", 2 * 5 * 64 * 32),
+        ("x + x * 2.0", 2 * 5 * 64),
+        ("sum(x)", 5 * 64),
+        ("reshape(cast(x, f16), [64, M])", 0),
+        ("softmax(x)", 3 * 5 * 64 + 2 * 5 * 64),
+    ],
+)
+def test_operations_are_counted(body: str, count: int) -> None:
+    from heliostat.cli.flops import flops
+
+    text = f"fn f<M <= 8>(x: tensor<f32, [M, 64]>, w: tensor<f32, [32, 64]>) -> tensor<i8, []> {{ let y = {body}; "
+    for shape in ("f32, [M, 32]", "f32, [M, 64]", "f32, []", "f16, [64, M]"):
+        module = check(Source(text.replace("i8, []", shape) + "return y; }"))
+        if not module.findings:
+            assert flops(module.functions["f"], {"M": 5}) == count
+            return
+    raise AssertionError("no type fits")
+
+
 # -- the frame around the commands
 
 
@@ -198,7 +272,9 @@ def test_help_imports_no_command() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize("words", [[], ["chek"], ["check"], ["check", "--what", "f.lum"], ["compile", "f", "--emit", "x"]])
+@pytest.mark.parametrize(
+    "words", [[], ["chek"], ["check"], ["check", "--what", "f.lum"], ["compile", "f", "--emit", "x"]]
+)
 def test_bad_usage(words: list[str], capsys: Captured) -> None:
     assert main(words) == 2
     assert "usage: heliostat" in capsys.readouterr().err

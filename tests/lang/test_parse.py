@@ -244,6 +244,7 @@ def larger(inner: st.SearchStrategy[ast.Expr]) -> st.SearchStrategy[ast.Expr]:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(max_examples=150, deadline=None)
 @given(st.recursive(leaves, larger, max_leaves=12))
 def test_printing_and_parsing_an_expression_gives_it_back(node: ast.Expr) -> None:

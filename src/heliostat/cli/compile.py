@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 from heliostat.cli.program import load_program, pick_functions
-from heliostat.diagnostics import UnsupportedError
+from heliostat.ir.graph import Graph
+from heliostat.targets.target import NAMED, Target
 
 STAGES = ("graph", "kernel", "c", "llvm", "asm")
-TARGETS = ("x86-64", "aarch64", "host")
+TARGETS = (*NAMED, "host")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,25 +27,31 @@ def run(args: argparse.Namespace) -> int:
     if args.emit == "graph":
         parts = [str(graph) for graph in graphs]
     else:
-        driver = compiler_driver(f"--emit {args.emit}")
-        parts = [driver.emit(graph, args.emit, args.target) for graph in graphs]
+        from heliostat.compiler import driver  # and all of LLVM with it, which the graph does not need
+
+        target = named_target(args.target)
+        parts = [driver.emit(graph, args.emit, target) for graph in graphs]
     text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
     if args.output is not None:
         Path(args.output).write_text(text, encoding="utf-8")
     else:
         print(text, end="")
     if args.explain:
-        driver = compiler_driver("--explain")
         for graph in graphs:
-            print(driver.explain(graph, args.target).rstrip("\n"))
+            print(_explanation(graph, named_target(args.target)))
     return 0
 
 
-def compiler_driver(purpose: str) -> ModuleType:
-    """The compiler's driver, imported only when a stage behind the graph is asked for. Raises UnsupportedError."""
-    try:
-        return importlib.import_module("heliostat.compiler.driver")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("heliostat.compiler"):
-            raise
-        raise UnsupportedError(f"{purpose} needs the compiler, which this build does not have") from None
+def _explanation(graph: Graph, target: Target) -> str:
+    from heliostat.compiler import driver, pipeline
+
+    return driver.explain(pipeline.compile_graph(graph, target)).rstrip("\n")
+
+
+def named_target(name: str) -> Target:
+    """The target of that name; `host` is this machine. Raises UnsupportedError if that cannot run kernels."""
+    if name in NAMED:
+        return NAMED[name]
+    from heliostat.session import host_target
+
+    return host_target()

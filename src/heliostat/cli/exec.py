@@ -4,13 +4,12 @@ from the reference of the ops."""
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ import numpy.typing as npt
 from heliostat.cli.flops import flops
 from heliostat.cli.program import load_program, pick_function
 from heliostat.cli.report import UsageError
-from heliostat.diagnostics import UnsupportedError
 from heliostat.ir.graph import Graph
 from heliostat.ir.types import DType, Symbol, SymbolicDim, TensorType, evaluate
 from heliostat.lang.types import did_you_mean
@@ -26,15 +24,10 @@ from heliostat.ops.evaluate import evaluate as evaluate_reference
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
+from heliostat.session import compile_graph
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 16 << 30  # of all inputs together: more is a mistake in --set, or needs a machine of its own
-
-
-class Session(Protocol):
-    """A compiled graph that can be run."""
-
-    def run(self, inputs: dict[str, Array], symbols: dict[str, int]) -> list[Array]: ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,9 +65,10 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise UsageError(f"--seed must be at least 0, is {args.seed}")
     inputs = random_inputs(graph, symbols, args.seed)
-    session = _compile(graph, args.threads)
+    session = compile_graph(graph, threads=args.threads)
     results = session.run(inputs, symbols)
-    seconds = _timed(lambda: session.run(inputs, symbols), args.repeat)
+    assert session.executable is not None  # bound by the first run: inputs are in place from now on
+    seconds = _timed(session.executable.run, args.repeat)
     expected = evaluate_reference(graph, inputs, symbols)
     report = {
         "fn": graph.name,
@@ -89,17 +83,6 @@ def run(args: argparse.Namespace) -> int:
     report["gflop_s"] = report["flop"] / max(report["seconds"], 1e-9) / 1e9
     print(json.dumps(report) if args.json else _text(report))
     return 0
-
-
-def _compile(graph: Graph, threads: int | None) -> Session:
-    try:
-        session = importlib.import_module("heliostat.session")
-        compile_graph: Callable[..., Session] = session.compile_graph
-    except (ModuleNotFoundError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("heliostat"):
-            raise
-        raise UnsupportedError("running a function needs the runtime, which this build does not have") from None
-    return compile_graph(graph, threads=threads)
 
 
 def _timed(call: Callable[[], object], repeat: int) -> list[float]:
@@ -160,8 +143,9 @@ def chosen_symbols(graph: Graph, settings: Sequence[str]) -> dict[str, int]:
 
 
 def random_inputs(graph: Graph, symbols: Mapping[str, int], seed: int) -> dict[str, Array]:
-    """An array for each parameter: floats of unit variance, integers 0 to 7, truth values; blocks are quantized from
-    floats, and passed as their bytes: (..., bytes of a row) uint8. bf16 is passed as its bits, uint16."""
+    """An array for each parameter: floats around 0, integers 0 to 7, truth values. Floats have unit variance; those
+    of blocks are scaled as weights are, by 1 / sqrt(last dimension), so that products stay of order 1.
+    Blocks are passed as their bytes, (..., bytes of a row) uint8; bf16 as its bits, uint16."""
     total = sum(_nbytes(p.type, symbols) for p in graph.parameters)
     if total > MAX_BYTES:
         raise UsageError(f"the input needs {total / 1e9:.1f} GB", help="choose smaller shapes by --set")
@@ -183,7 +167,7 @@ _NUMPY = {"bool": "bool", "f16": "float16", "f32": "float32", "f64": "float64"}
 def _random(type_: TensorType, symbols: Mapping[str, int], rng: np.random.Generator) -> Array:
     shape, element = _shape(type_, symbols), type_.element
     if isinstance(element, BlockFormat):
-        return encode(rng.standard_normal(shape, dtype=np.float32), element)
+        return encode(rng.standard_normal(shape, dtype=np.float32) / np.float32(math.sqrt(max(shape[-1], 1))), element)
     assert isinstance(element, DType)
     if element.name == "bf16":
         return encode(rng.standard_normal((*shape, 1), dtype=np.float32), "BF16").view(np.uint16).reshape(shape)
@@ -215,7 +199,7 @@ def difference(results: Sequence[Array], expected: Sequence[Array], types: Seque
 
 
 def _floats(array: Array, type_: TensorType) -> npt.NDArray[np.float64]:
-    if isinstance(type_.element, BlockFormat):
+    if isinstance(type_.element, BlockFormat) and array.dtype == np.uint8:
         return dequantize(array, type_.element).astype(np.float64)
     if str(type_.element) == "bf16" and array.dtype == np.uint16:
         return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)

@@ -77,6 +77,8 @@ class Fuser:
 
     def _candidates(self, node: Node, producers: list[int]) -> list[int]:
         """Producer groups that may take the node: those on which no other input of the node depends."""
+        if node.op.name in _ANCHORS and node.op.name != "cache_update":
+            return []
         needs = self._needs(node)
         found = []
         for g in producers:

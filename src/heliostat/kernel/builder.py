@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .arithmetic import float_to_int, rounded
 from .ir import STATEMENTS, Block, Instruction, Kernel, KernelParameter, Operand, Type
 
 _IMPURE = frozenset({"load", "store", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"})
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
-_COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "min", "max", "eq", "ne"})
+# Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
+_COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
 _INTEGER_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
 
 
@@ -70,7 +72,7 @@ class KernelBuilder:
         return made
 
     def const(self, value: float | int | bool, elem: str, lanes: int = 1) -> Instruction:
-        """A constant, the same in every lane."""
+        """A constant, the same in every lane: an integer wraps to its type, a float is rounded to it."""
         type = Type(elem, lanes)
         if elem in _INTEGER_BITS:
             bits = _INTEGER_BITS[elem]
@@ -78,7 +80,7 @@ class KernelBuilder:
             if bits > 1 and value >> (bits - 1):
                 value -= 1 << bits
         else:
-            value = float(value)
+            value = rounded(value, elem)
         key = (type, repr(value))
         found = self._constants.get(key)
         if found is None:
@@ -224,7 +226,12 @@ class KernelBuilder:
         if a.elem == elem:
             return a
         if a.op == "const":
-            return self.const(a.value if signed or a.value >= 0 else a.value + (1 << _INTEGER_BITS[a.elem]), elem, a.lanes)
+            value = a.value
+            if a.type.is_float and elem in _INTEGER_BITS:
+                value = float_to_int(value, _INTEGER_BITS[elem])
+            elif not signed and value < 0 and not a.type.is_float:
+                value += 1 << _INTEGER_BITS[a.elem]
+            return self.const(value, elem, a.lanes)
         source_float, target_float = a.type.is_float, elem in ("f16", "f32", "f64")
         if source_float and target_float:
             op = "fpcast"
@@ -397,7 +404,7 @@ _INTEGER_FOLD: dict[str, Any] = {
     "and": lambda a, b: a & b,
     "or": lambda a, b: a | b,
     "xor": lambda a, b: a ^ b,
-    "shl": lambda a, b: a << b,
+    "shl": lambda a, b: a << b if 0 <= b < 64 else None,
     "min": min,
     "max": max,
     "lt": lambda a, b: a < b,

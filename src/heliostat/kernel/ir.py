@@ -226,7 +226,7 @@ class KernelParameter:
     is_dim: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Kernel:
     """A finished kernel: `void name(args, worker, workers)` with `args[i]` the address of parameter i.
 

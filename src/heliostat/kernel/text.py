@@ -1,7 +1,7 @@
 """The text of a kernel: `print_kernel` and `parse_kernel` round-trip exactly. It is the key under which code is cached.
 
 Results are %0, %1 ... in order of definition, induction variables %i0, %i1 ..., buffers go by name. A constant stands
-where it is used; its type follows from the instruction, or is written after it (`3:i8x16`) where nothing else says it.
+where it is used; its type follows from the instruction, or stands right after it (`3:i8x16`) where nothing else does.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..diagnostics import LumSyntaxError, Span
+from .arithmetic import DTYPES, rounded
 from .ir import ELEMENT_BYTES, FLOATS, OPS, Block, Instruction, Kernel, KernelParameter, Type
 
 COMPARISONS = frozenset({"eq", "ne", "lt", "le", "ult"})
 CONVERSIONS = frozenset({"sext", "zext", "trunc", "sitofp", "uitofp", "fptosi", "fpcast", "bitcast"})
 # All operands have the result's type, which is written once, at the end.
 _UNIFORM = frozenset(
-    "add sub mul div rem fma neg min max and or xor shl lshr ashr sqrt floor ceil rint fabs var".split()
-)
+    {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "and", "or", "xor", "shl", "lshr", "ashr", "sqrt",
+     "floor", "ceil", "rint", "fabs", "var"}
+)  # fmt: skip
 _NULLARY = frozenset({"worker", "workers", "index"})
 
 _I64 = Type("i64")
 
 
-# --- printing -----------------------------------------------------------------------------------------------------
+# --- printing -------------------------------------------------------------------------------------------------------
 def print_kernel(kernel: Kernel) -> str:
     """The kernel's text, with a newline at its end. Equal kernels have equal text, whatever built them."""
     return "\n".join(_Printer(kernel).kernel()) + "\n"
@@ -40,7 +42,10 @@ def print_instruction(kernel: Kernel, instruction: Instruction) -> str:
 
 def format_constant(value: float | int, elem: str) -> str:
     """A constant as it stands in the text: `-3`, `0.5`, `inf`, `nan`, `true`."""
-    return ("true" if value else "false") if elem == "i1" else repr(value)
+    if elem == "i1":
+        return "true" if value else "false"
+    # The shortest decimal that reads back as this f32 or f16; `0.1`, not the f64 next to it.
+    return str(DTYPES[elem].type(value)) if elem in ("f16", "f32") else repr(value)
 
 
 class _Printer:
@@ -179,7 +184,7 @@ def _print_runs(lanes: Sequence[int]) -> str:
     return ", ".join(out)
 
 
-# --- parsing ------------------------------------------------------------------------------------------------------
+# --- parsing --------------------------------------------------------------------------------------------------------
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+|\#[^\n]*)
     |(?P<value>%[A-Za-z0-9_]+)
@@ -193,8 +198,9 @@ _TYPE = re.compile(r"(i1|i8|i16|i32|i64|f16|f32|f64|ptr)(?:x([0-9]{1,5}))?")
 
 
 def parse_kernel(text: str, path: str = "<kernel>") -> Kernel:
-    """The one kernel that `text` holds. Names of results are free; `#` starts a comment. The form is checked here, types
-    and rules by `verify`. Raises LumSyntaxError with the place."""
+    """The one kernel that `text` holds. Names of results are free; `#` starts a comment.
+
+    The form is checked here, types and rules by `verify`. Raises LumSyntaxError with the place."""
     kernels = parse_kernels(text, path)
     if len(kernels) != 1:
         raise LumSyntaxError(f"{path} holds {len(kernels)} kernels, one was expected", source=text)
@@ -230,7 +236,7 @@ class _Parser:
         self.i = 0
         self.kind, self.token, self.at = self.tokens[0]
 
-    # --- tokens ---------------------------------------------------------------------------------------------------
+    # --- tokens -----------------------------------------------------------------------------------------------------
     def fail_at(self, start: int, end: int, message: str, help: str | None = None) -> NoReturn:
         line = self.text.count("\n", 0, start) + 1
         column = start - (self.text.rfind("\n", 0, start) + 1) + 1
@@ -309,16 +315,17 @@ class _Parser:
             return found
         if kind in ("number", "word"):
             self.next()
-            if self.accept(":"):
+            if self.token == ":" and self.at == at + len(token):  # `3:i8`; with a space the type is the instruction's
+                self.next()
                 return self.constant((token, at), self.type())
             return token, at
-        self.unexpected("a value or a constant")
+        return self.unexpected("a value or a constant")
 
     def constant(self, literal: tuple[str, int], type: Type) -> Instruction:
         token, at = literal
         value: Any = None
         if type.elem in FLOATS:
-            value = None if token in ("true", "false") else float(token)
+            value = None if token in ("true", "false") else rounded(float(token), type.elem)
         elif type.elem == "i1":
             value = {"true": 1, "false": 0, "1": 1, "0": 0}.get(token)
         elif type.elem != "ptr" and token.lstrip("-").isdigit() and len(token) <= 24:

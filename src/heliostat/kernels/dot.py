@@ -64,6 +64,32 @@ def refusal(format: BlockFormat) -> str | None:
     return None
 
 
+def small_float(k: KernelBuilder, byte: Instruction, kind: str) -> Instruction:
+    """The f32 value of a one-byte float held in i32: e8m0 or ue4m3, both halved, as the doubled FP4 tables want them.
+
+    Source: GGUF's MXFP4 and NVFP4 blocks. e8m0: 2 ** (byte - 128). ue4m3: 0 and 0x7f are 0, the top bit is not read.
+    """
+    if kind == "e8m0":  # below byte 2 the result is a denormal of f32
+        small = k.select(k.binary("eq", byte, 0), k.const(0x00200000, "i32", byte.lanes), 0x00400000)
+        return k.bitcast(k.select(byte < 2, small, (byte - 1) << 23), "f32")
+    exponent, mantissa = (byte >> 3) & 15, byte & 7
+    normal = k.bitcast((exponent << 23) + (mantissa << 20) + (119 << 23), "f32")
+    small = k.convert(mantissa, "f32") * 2.0**-10
+    value = k.select(k.binary("eq", exponent, 0), small, normal)
+    return k.select(k.binary("eq", byte & 0x7F, 0x7F), 0.0, value)
+
+
+def value_of(
+    k: KernelBuilder, codes: Instruction, table: CodeTable, scale: Instruction, offset: Instruction | None
+) -> Instruction:
+    """f32 values of a vector of stored codes (bytes): scale * (t(code) - zero) + offset."""
+    if table.values is not None:
+        codes = k.table(table.values, codes)
+    value = k.convert(k.convert(codes, "i32", signed=False) - table.zero, "f32")
+    scale = k.splat(scale, value.lanes)
+    return value * scale if offset is None else k.fma(value, scale, k.splat(offset, value.lanes))
+
+
 class PanelReader:
     """Reads one packed matrix. `base` arguments are byte offsets of a packed block."""
 
@@ -115,16 +141,9 @@ class PanelReader:
             return k.convert(raw, "f32")
         if p.storage == "bf16":
             return k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
-        wide = k.convert(raw, "i32", signed=p.storage.startswith("i"))
-        if p.storage == "e8m0":  # 2 ** (byte - 127), byte 0 the denormal 2 ** -127
-            return k.bitcast(k.select(k.binary("eq", wide, 0), 0x00400000, wide << 23), "f32")
-        if p.storage == "ue4m3":  # 4 exponent bits, bias 7; 3 mantissa bits; 0x7f is 0
-            exponent, mantissa = (wide >> 3) & 15, wide & 7
-            normal = k.bitcast((exponent << 23) + (mantissa << 20) + (120 << 23), "f32")
-            small = k.convert(mantissa, "f32") * 2.0**-9
-            value = k.select(k.binary("eq", exponent, 0), small, normal)
-            return k.select(k.binary("eq", wide & 0x7F, 0x7F), 0.0, value)
-        return wide
+        if p.storage in ("e8m0", "ue4m3"):
+            return small_float(k, k.convert(raw, "i32", signed=False), p.storage)
+        return k.convert(raw, "i32", signed=p.storage.startswith("i"))
 
     def floats(self, factor: Factor, base: Instruction, j: int | Instruction, parity: int) -> Instruction | None:
         """The product of a factor's float scalars and constant, without its integer; None where it is 1."""
@@ -399,3 +418,47 @@ def _scale_and_offset(
 
     normal = reader.normal
     return whole(normal.scale), None if normal.offset is None else whole(normal.offset)
+
+
+class RowReader(PanelReader):
+    """Reads one row out of a panel: the parameters and codes of lane `lane`."""
+
+    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction, lane: Instruction) -> None:
+        super().__init__(k, plan, buffer)
+        self.lane = lane
+
+    def read(self, p: PanelParam, base: Instruction, j: int | Instruction) -> Instruction:
+        k, rows = self.k, self.rows
+        width = {"f16": 2, "bf16": 2, "f32": 4, "u16": 2, "i16": 2}.get(p.storage, 1)
+        elem = {"f16": "f16", "f32": "f32"}.get(p.storage, {1: "i8", 2: "i16"}[width] if width < 4 else "i32")
+        index = j if p.storage != "u4" else (j // 2 if isinstance(j, int) else j >> 1)
+        return k.load(self.buffer, base + (index * (rows * width) + p.offset) + self.lane * width, elem)
+
+    def values(self, block: Instruction, chunk: int) -> list[Instruction]:
+        """The 8 quads of a chunk of this row, four f32 each."""
+        k, width = self.k, QUAD * self.rows
+        at = block + (self.plan.chunk_offset + chunk * self.plan.chunk_bytes) + self.lane * QUAD
+        quads: dict[int, Instruction] = {}
+        for plane in self.plan.planes:
+            p = plane.bits
+            for v in range(p):
+                packed = k.load(self.buffer, at + (plane.offset + v * width), "i8", QUAD)
+                for s in range(8 // p):
+                    bits = packed if p == 8 else k.binary("and", packed >> (p * s), (1 << p) - 1)
+                    bits = bits << plane.into_bit
+                    quads[v + p * s] = quads[v + p * s] | bits if v + p * s in quads else bits
+        out = []
+        for q in range(CHUNK // QUAD):
+            j = (chunk * CHUNK + q * QUAD) // self.normal.sub
+            scale, offset = self.one(self.normal.scale, block, j), None
+            if self.normal.offset is not None:
+                offset = self.one(self.normal.offset, block, j)
+            out.append(value_of(k, quads[q], self.codes, scale, offset))
+        return out
+
+    def one(self, factor: Factor, block: Instruction, j: int) -> Instruction:
+        """Scale or offset of sub-block j of this row."""
+        floats, integer = self.floats(factor, block, j, j % 2), self.integer(factor, block, j, j % 2)
+        if floats is None or floats.lanes > 1:
+            floats = self.k.const(factor.constant, "f32")
+        return floats if integer is None else floats * self.k.convert(integer, "f32")

@@ -48,6 +48,19 @@ class Group:
         return tuple(sorted({s for v in values for s in v.type.symbols}, key=lambda s: s.name))
 
 
+def epilogue_refusal(group: Group) -> str | None:
+    """Why the nodes after a product cannot be its epilogue; None where they can: elementwise, over the same shape."""
+    root = group.root
+    if group.nodes[0] is not root:
+        return "something is computed before the product"
+    for node in group.nodes[1:]:
+        if not getattr(node.op, "elementwise", False):
+            return f"{node.op.name} is not elementwise"
+        if node.results[0].type.shape != root.results[0].type.shape:
+            return f"{node.op.name} has another shape than the product"
+    return None
+
+
 class Dims:
     """Dimensions as kernel values: ints stay constants, symbols are read once at the kernel's start."""
 

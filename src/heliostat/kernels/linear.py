@@ -19,7 +19,7 @@ from ..quant.panel import Panel, PanelPlan, panel_plan
 from ..targets.target import Target
 from . import dot
 from .elementwise import PointEvaluator
-from .group import Accept, Dims, Group, Refuse, TensorOperand
+from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
 
 PanelBody = Callable[[Instruction, int], None]
@@ -63,6 +63,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     root = group.root
     if root.op.name != "linear":
         return Refuse(f"root is {root.op.name}, not linear")
+    if (reason := epilogue_refusal(group)) is not None:
+        return Refuse(reason)
     x, w = root.inputs
     if not isinstance(w.type.layout, Panel):
         return Refuse(f"the weights lie in {w.type.layout or 'rows'}, not in panels")

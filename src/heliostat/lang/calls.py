@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from heliostat.ir.graph import Value
-
 from heliostat import ops
-from heliostat.ir.types import DType, Element, SymbolicDim
-from heliostat.lang.types import did_you_mean
+from heliostat.diagnostics import ShapeError
+from heliostat.ir.graph import Value
+from heliostat.ir.types import DType, Element, Layout, SymbolicDim, lower_bound
+from heliostat.lang.types import MAX_TENSOR, byte_bound, did_you_mean, whole_blocks
 
 OpFunction = Callable[..., object]
 
@@ -33,8 +33,17 @@ class CallProblem(Exception):
 
 @cache
 def op_names() -> tuple[str, ...]:
-    """The names of all ops, as a source calls them."""
-    return tuple(sorted(n for n in ops.__all__ if inspect.isfunction(getattr(ops, n))))
+    """The names of all ops that a source can call: they return tensors, and take what the language has words for."""
+    return tuple(sorted(name for name in ops.__all__ if _callable(name)))
+
+
+def _callable(name: str) -> bool:
+    if not inspect.isfunction(getattr(ops, name)):
+        return False
+    hints = _hints(name)
+    result = hints.get("return")
+    kinds = [m for h in hints.values() for m in _members(h) if inspect.isclass(m)]
+    return (result is Value or Value in get_args(result)) and not any(issubclass(k, Layout) for k in kinds)
 
 
 def is_op(name: str) -> bool:
@@ -93,6 +102,8 @@ def check_arguments(name: str, arguments: Sequence[object], keywords: Mapping[st
             raise CallProblem(f"`{word}` is given by position already", word, f"it is {usage(name)}")
         given[word] = value
         _check_kind(name, word, value, word)
+    if several is not None and len(arguments) <= len(positional):
+        raise CallProblem(f"`{name}` needs at least one tensor", None, f"it is {usage(name)}")
     missing = [
         p.name
         for p in parameters.values()
@@ -110,7 +121,8 @@ def _count(n: int) -> str:
 def _check_kind(name: str, parameter: str, value: object, argument: int | str) -> None:
     hint = _hints(name).get(parameter)
     if hint is not None and not _fits(value, hint):
-        raise CallProblem(f"`{parameter}` of `{name}` is {_wanted(hint)}", argument, f"it is {usage(name)}")
+        message = f"`{parameter}` of `{name}` is {_wanted(hint)}, found {described(value)}"
+        raise CallProblem(message, argument, f"it is {usage(name)}")
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -121,6 +133,8 @@ def _fits(value: object, hint: Any) -> bool:
     """Whether a value may be passed where the annotation is `hint`; yes for an annotation that is not known here."""
     for member in _members(hint):
         origin = get_origin(member) or member
+        if member is DType and isinstance(value, Element):
+            return True  # which elements it takes is for the op to say
         if member is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return True
         if member is int and isinstance(value, int) and not isinstance(value, bool):
@@ -159,9 +173,50 @@ def _wanted(hint: Any) -> str:
     return " or ".join(words)
 
 
+def described(value: object) -> str:
+    """What kind of thing an expression stands for, in a message."""
+    if isinstance(value, Value):
+        return str(value.type)
+    if isinstance(value, tuple):
+        return f"{len(value)} results"
+    if isinstance(value, SymbolicDim):
+        return f"the dimension `{value}`"
+    if isinstance(value, bool) or value is None:
+        return f"`{'none' if value is None else str(value).lower()}`"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, Element):
+        return f"the element type {value}"
+    return "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "something else"
+
+
 def call_op(name: str, arguments: Sequence[object], keywords: Mapping[str, object]) -> object:
     """Call the op; lists become tuples, several results a tuple. Raises HeliostatError as the type rule does."""
     args = [tuple(a) if isinstance(a, list) else a for a in arguments]
     named = {k: tuple(v) if isinstance(v, list) else v for k, v in keywords.items()}
     result = getattr(ops, name)(*args, **named)
-    return tuple(result) if isinstance(result, (list, tuple)) else result
+    results: tuple[Value, ...] = tuple(result) if isinstance(result, (list, tuple)) else (result,)
+    for value in results:
+        _check_result(value)
+    return results if isinstance(result, (list, tuple)) else result
+
+
+def _check_result(value: Value) -> None:
+    """Raise ShapeError for a tensor that no values of the shape parameters, or not all of them, can have.
+
+    The rules of the ops compare symbols as far as they need; a source must be right for every value in the bounds."""
+    node, type_ = value.node, value.type
+    for d in type_.shape:
+        if lower_bound(d) < 0:
+            raise ShapeError(f"the result's dimension {d} is negative for some values of its shape parameters")
+    if byte_bound(type_) >= MAX_TENSOR:
+        raise ShapeError(f"the result {type_} may need more than 2**63 bytes")
+    if node.op.name == "slice":
+        start, stop, size = node.attrs["start"], node.attrs["stop"], node.inputs[0].type.shape[node.attrs["axis"]]
+        if lower_bound(start) < 0 or lower_bound(size - stop) < 0:
+            raise ShapeError(f"`{start}:{stop}` does not lie in {size} elements for all values of the shape parameters")
+        block = type_.element.block
+        if node.attrs["axis"] == type_.rank - 1 and block > 1 and not whole_blocks((start,), block):
+            raise ShapeError(f"a slice of {type_.element} begins at a multiple of {block}, the block, not at {start}")
+        if block > 1 and not whole_blocks(type_.shape, block):
+            raise ShapeError(f"a slice of {type_.element} has a multiple of {block} elements, the block")

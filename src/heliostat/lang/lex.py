@@ -78,7 +78,8 @@ def lex(source: Source, report: Report) -> Iterator[Token]:
             run = _BAD_RUN.match(text, at)
             end = run.end() if run is not None else at + 1
             _report_bad(text[at:end], at, report)
-            yield Token("bad", text[at:end], at, end)
+            if text[at] != "#":  # what was meant as a comment is no token
+                yield Token("bad", text[at:end], at, end)
         at = end
     yield Token("end", "", size, size)
 

@@ -10,15 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from heliostat.ir.graph import Graph, Value, parameter
-
 from heliostat.diagnostics import HeliostatError
-from heliostat.ir.types import Dim, Element, Symbol, SymbolicDim, TensorType, dim, lower_bound, upper_bound
+from heliostat.ir.graph import Graph, Value, parameter
+from heliostat.ir.types import Dim, Symbol, SymbolicDim, TensorType, dim, lower_bound, upper_bound
 from heliostat.lang import ast
-from heliostat.lang.calls import CallProblem, call_op, check_arguments, is_op, op_names, usage
+from heliostat.lang.calls import CallProblem, call_op, check_arguments, described, is_op, op_names, usage
 from heliostat.lang.findings import POISON, Findings
 from heliostat.lang.fold import FoldError, fold_binary, fold_unary
 from heliostat.lang.source import Located
+from heliostat.lang.text import expression_text
 from heliostat.lang.types import Types, did_you_mean
 from heliostat.lang.unify import solve, substitute
 
@@ -77,7 +77,10 @@ class Lowering:
         before = len(self.findings.all)
         scope = Scope({n: dim(s) for n, s in function.symbols.items()})
         for node, type_ in zip(function.node.parameters, function.parameters, strict=True):
-            value = parameter(node.name.name, type_) if type_ is not None else POISON
+            # Blocks are repacked for the kernels that read them: once, as a weight, unless their number may change.
+            weight = type_ is not None and type_.element.block > 1 and type_.static
+            kind = "weight" if weight else "input"
+            value = parameter(node.name.name, type_, kind) if type_ is not None else POISON
             scope.define(node.name, value, declared=True)
         parameters = [v for v in scope.values.values() if isinstance(v, Value)]
         results = _Body(self, scope, self.findings).run(function)
@@ -171,6 +174,8 @@ class _Body:
             if name.name in self.scope.shape_parameters:
                 self.findings.report(name, f"`{name.name}` is a shape parameter, it cannot be given another meaning")
                 continue
+            if isinstance(item, Value) and not item.name:
+                item.name = name.name
             self.scope.define(name, item)
 
     def annotated(self, statement: ast.Let, value: object) -> object:
@@ -191,7 +196,8 @@ class _Body:
         """Report a value of another type than was declared."""
         help = None
         if value.type.shape == expected.shape:
-            help = f"convert it explicitly: `cast(..., {expected.element})`"
+            text = expression_text(place)
+            help = f"convert it explicitly: `cast({text if len(text) < 40 else '...'}, {expected.element})`"
         notes: list[tuple[Located, str]] = [] if declared is None else [(declared, "declared here")]
         self.findings.report(place, f"expected {expected}, found {value.type}", notes=notes, help=help)
 
@@ -302,6 +308,9 @@ class _Body:
                 )
                 return POISON
         if isinstance(left, Value) or isinstance(right, Value):
+            if not is_op(_OPERATORS[node.op]):
+                self.findings.report(sign, f"`{node.op}` takes numbers, there is no such op of tensors")
+                return POISON
             return self.apply(sign, _OPERATORS[node.op], [left, right], {}, [node.left, node.right], node.op)
         assert isinstance(left, _CONSTANT)
         assert isinstance(right, _CONSTANT)
@@ -388,22 +397,66 @@ class _Body:
         return None
 
     def index(self, node: ast.Index) -> object:
-        """`x[1]`, `x[0:4, ::2]`: one `slice` an axis; an axis with a single index is then dropped."""
+        """`x[1]`, `x[0:4, ::2]`: a `slice` for each axis that is cut; an axis with a single index is dropped."""
         value = self.expression(node.value)
         parts = [self.index_item(item) for item in node.items]
         if value is POISON or any(p is POISON for part in parts for p in part):
             return POISON
-        if isinstance(value, list):
-            first = parts[0][0]
-            if len(parts) == 1 and len(parts[0]) == 1 and isinstance(first, int) and -len(value) <= first < len(value):
-                return value[first]
-        self.findings.report(node, f"{described(value)} cannot be indexed")
-        return POISON
+        if not isinstance(value, Value):
+            self.findings.report(node.value, f"only tensors are indexed, not {described(value)}")
+            return POISON
+        if len(parts) > value.type.rank:
+            self.findings.report(
+                node.items[value.type.rank],
+                f"{_count(len(parts), 'index', 'indices')} for {_count(value.type.rank, 'axis', 'axes')}",
+                notes=[(node.value, str(value.type))],
+            )
+            return POISON
+        axis = 0
+        for item, part in zip(node.items, parts, strict=True):
+            cut = self.cut(item, part, value.type.shape[axis])
+            if cut is None:
+                return POISON
+            start, stop, step = cut
+            if (start, stop, step) != (0, value.type.shape[axis], 1):
+                done = self.apply(item, "slice", [value, axis, start, stop, step], {}, [node.value] + [_bare(item)] * 4)
+                if not isinstance(done, Value):
+                    return POISON
+                value = done
+            if isinstance(item, ast.Slice):
+                axis += 1
+                continue
+            done = self.apply(item, "squeeze", [value, axis], {}, [node.value, _bare(item)])
+            if not isinstance(done, Value):
+                return POISON
+            value = done
+        return value
 
     def index_item(self, item: ast.Expr | ast.Slice) -> list[object]:
         if not isinstance(item, ast.Slice):
             return [self.expression(item)]
         return [None if part is None else self.expression(part) for part in (item.first, item.stop, item.step)]
+
+    def cut(self, item: ast.Expr | ast.Slice, part: Sequence[object], size: Dim) -> tuple[Dim, Dim, int] | None:
+        """Start, stop and step on an axis of `size` elements; negative integers count from its end."""
+        dims: list[Dim | None] = []
+        for p in part:
+            if p is not None and (not isinstance(p, (int, SymbolicDim)) or isinstance(p, bool)):
+                self.findings.report(item, f"an index is an integer or a dimension, not {described(p)}")
+                return None
+            dims.append(size + p if isinstance(p, int) and p < 0 else p)
+        if len(dims) == 1:
+            index = dims[0]
+            assert index is not None
+            if lower_bound(index) < 0 or lower_bound(size - 1 - index) < 0:
+                self.findings.report(item, f"index {index} is outside of an axis of {size} elements")
+                return None
+            return index, index + 1, 1
+        first, stop, step = dims
+        if isinstance(step, SymbolicDim) or part[2] == 0 or (isinstance(part[2], int) and part[2] < 0):
+            self.findings.report(item, "the step of a slice is an integer of at least 1")
+            return None
+        return 0 if first is None else first, size if stop is None else stop, 1 if step is None else step
 
     def call_function(self, node: ast.Call, function: Function, arguments: Sequence[object]) -> object:
         """The results of the file's own function, whose body is inlined here."""
@@ -441,7 +494,7 @@ class _Body:
             if self.depth >= MAX_INLINE_DEPTH or self.lowering.budget <= 0:
                 raise _TooMuchInlined
             results = body.run(function)
-        except _TooMuchInlined:
+        except (_TooMuchInlined, RecursionError):  # deep expressions in deep calls exhaust the stack
             if self.depth:
                 raise
             self.findings.report(
@@ -496,13 +549,18 @@ class _Body:
             return None
         found = solve(pairs, function.symbols)
         for name in function.symbols:
-            if name not in found:
-                self.findings.report(
-                    node.function,
-                    f"the arguments do not say what `{name}` of `{function.name}` is",
-                    help=f"some parameter must have `{name}` itself as a dimension",
-                )
-                return None
+            if name in found:
+                continue
+            using = [row for row in rows if row[3] is not None and any(t.name == name for t in row[3].symbols)]
+            for place, value, declared, type_ in using:
+                assert isinstance(value, Value)
+                assert type_ is not None
+                self.unfit(place, value, type_, declared, function)
+            if not using:
+                help = f"some parameter must have `{name}` itself as a dimension"
+                message = f"the arguments do not say what `{name}` of `{function.name}` is"
+                self.findings.report(node.function, message, help=help)
+            return None
         for place, value, declared, type_ in rows:
             assert isinstance(value, Value)
             assert type_ is not None
@@ -554,25 +612,13 @@ class _Place:
 _CONSTANT = (bool, int, float, SymbolicDim)
 
 
-def described(value: object) -> str:
-    """What kind of thing an expression stands for, in a message."""
-    if isinstance(value, Value):
-        return str(value.type)
-    if isinstance(value, tuple):
-        return f"{len(value)} results"
-    if isinstance(value, SymbolicDim):
-        return f"the dimension `{value}`"
-    if isinstance(value, bool) or value is None:
-        return f"`{'none' if value is None else str(value).lower()}`"
-    if isinstance(value, (int, float)):
-        return f"the number {value}"
-    if isinstance(value, Element):
-        return f"the element type {value}"
-    return {str: "a string", list: "a list"}.get(type(value), "something else")
+def _count(n: int, one: str = "result", many: str = "") -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
-def _count(n: int, what: str = "result") -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
+def _bare(item: ast.Expr | ast.Slice) -> ast.Expr:
+    """The place of an index, as that of an argument."""
+    return ast.Bad(item.start, item.end)
 
 
 def _declared(body: _Body, function: Function) -> str:

@@ -11,7 +11,7 @@ from heliostat.lang.findings import POISON, Findings
 from heliostat.lang.fold import Constant, FoldError, fold_binary, fold_unary
 
 MAX_RANK = 8
-_LIMIT = 1 << 63
+MAX_TENSOR = 1 << 63  # bytes
 
 
 class Types:
@@ -72,13 +72,11 @@ class Types:
         if len(shape) > MAX_RANK:
             self.findings.report(node, f"a tensor has at most {MAX_RANK} dimensions, this has {len(shape)}")
             return None
-        size = element.nbytes
-        for d in shape:
-            size *= max(upper_bound(d), 1)
-        if size >= _LIMIT:
+        type_ = TensorType(element, shape)
+        if byte_bound(type_) >= MAX_TENSOR:
             self.findings.report(node, "this tensor may need more than 2**63 bytes")
             return None
-        if element.block > 1 and not _whole_blocks(shape, element.block):
+        if element.block > 1 and not whole_blocks(shape, element.block):
             last = f"its last dimension is {shape[-1]}" if shape else "a scalar has no last dimension"
             self.findings.report(
                 node,
@@ -86,7 +84,7 @@ class Types:
                 help=f"the last dimension must be a multiple of {element.block}",
             )
             return None
-        return TensorType(element, shape)
+        return type_
 
     def dimension(self, node: ast.Expr, names: Mapping[str, object]) -> Dim | None:
         """The dimension that `node` says, at least 0; None where something is wrong, which is reported."""
@@ -140,7 +138,16 @@ def _symbols(value: SymbolicDim) -> str:
     return ", ".join(str(s) for s in value.symbols)
 
 
-def _whole_blocks(shape: tuple[Dim, ...], block: int) -> bool:
+def byte_bound(type_: TensorType) -> int:
+    """At least as many bytes as a tensor of that type ever has, blocks counted as elements."""
+    size = type_.element.nbytes
+    for d in type_.shape:
+        size *= max(upper_bound(d), 1)
+    return size
+
+
+def whole_blocks(shape: tuple[Dim, ...], block: int) -> bool:
+    """Whether the last dimension is a multiple of the block for every value of the symbols."""
     if not shape:
         return False
     last = shape[-1]

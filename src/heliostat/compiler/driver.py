@@ -1,0 +1,55 @@
+"""What the command line shows of the compiler: each stage of a graph as text, and the fusion report."""
+
+from __future__ import annotations
+
+from ..diagnostics import UnsupportedError
+from ..ir.graph import Graph
+from ..ir.text import print_graph
+from ..kernel.text import print_kernel
+from ..targets.c import print_c
+from ..targets.llvm import emit_assembly, print_llvm
+from ..targets.target import Target
+from .pipeline import Compiled, Options, compile_graph
+
+STAGES = ("graph", "kernel", "c", "llvm", "asm")
+
+
+def emit(graph: Graph, stage: str, target: Target) -> str:
+    """The text of a stage: graph, kernel, c, llvm or asm."""
+    if stage == "graph":
+        return print_graph(graph)
+    if stage not in STAGES:
+        raise UnsupportedError(f"there is no stage {stage!r}", help=f"stages: {', '.join(STAGES)}")
+    compiled = compile_graph(graph, target, Options())
+    kernels = [k for p in (*compiled.loads.values(), compiled.program) for k in p.kernels]
+    kernels = list({id(k): k for k in kernels}.values())
+    if stage == "kernel":
+        return "\n".join(print_kernel(k) for k in kernels)
+    if stage == "c":
+        return print_c(kernels)
+    text = print_llvm(kernels, target)
+    return text if stage == "llvm" else emit_assembly(text, target)
+
+
+def explain(compiled: Compiled) -> str:
+    """Which kernels a step has, what each is made of, and why neighbours were not joined. Equal ones are shown once."""
+    lines: list[str] = []
+    program = compiled.program
+    barriers = sum(launch.barrier for launch in program.launches)
+    lines.append(
+        f"{program.name}: {len(program.launches)} launches of {len(program.kernels)} kernels, {barriers} barriers, "
+        f"arena {program.arena_nbytes / 1e6:.1f} MB"
+    )
+    counts: dict[str, int] = {}
+    for row in program.report:
+        counts[row["kernel"]] = counts.get(row["kernel"], 0) + 1
+    shown: set[str] = set()
+    for row in program.report:
+        if row["kernel"] in shown:
+            continue
+        shown.add(row["kernel"])
+        lines.append(f"  {row['kernel']}  x{counts[row['kernel']]}: {' + '.join(row['ops'])}")
+        lines += [f"      {note}" for note in row["notes"]]
+    for name, load in compiled.loads.items():
+        lines.append(f"  load {name}: {' + '.join(k.name for k in load.kernels)}")
+    return "\n".join(lines)

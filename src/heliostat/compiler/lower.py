@@ -1,0 +1,177 @@
+"""Passes on graphs before fusion: canonical products, layouts and activations for weights, decomposition of composites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
+from ..ir.rewrite import rewrite, share_equal
+from ..ir.types import DType, TensorType
+from ..kernels import dot
+from ..kernels.cache_layout import KeyPanels
+from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
+from ..quant.format import BlockFormat
+from ..quant.panel import Panel, refusal
+from ..targets.target import Target
+
+
+def share(graph: Graph) -> Graph:
+    """Equal subexpressions become one."""
+    return share_equal(graph)
+
+
+def canonicalize(graph: Graph) -> Graph:
+    """x @ transpose(w) of a matrix w becomes linear(x, w); products of vectors become products of matrices."""
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name != "matmul":
+            return None
+        a, b = inputs
+        source = b.node
+        if b.type.rank == 2 and source.op.name == "transpose" and source.attrs["axes"] == (1, 0):
+            return (REGISTRY["linear"].build(a, source.inputs[0]),)
+        if a.type.rank == 1 or b.type.rank == 1:
+            wide_a = a if a.type.rank > 1 else reshape(a, (1, *a.type.shape))
+            wide_b = b if b.type.rank > 1 else reshape(b, (*b.type.shape, 1))
+            y = REGISTRY["matmul"].build(wide_a, wide_b)
+            return (reshape(y, node.results[0].type.shape),)
+        return None
+
+    return rewrite(graph, replace)
+
+
+def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> Graph:
+    """Weights of products go into panels, int8 activations where the format allows, key caches into key panels.
+
+    `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers.
+    """
+    lanes = target.lanes
+    packed: dict[int, Value] = {}
+    linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear"}
+    key_caches = {id(_state(n.inputs[1])) for n in graph.nodes() if n.op.name == "attention"}
+
+    def pack(old: Value, w: Value) -> Value:
+        if w.type.layout is not None:
+            return w
+        element = w.type.element
+        assert isinstance(element, (BlockFormat, DType))
+        if not w.type.static or refusal(element, lanes) is not None:
+            return w
+        if id(w) not in packed:
+            packed[id(w)] = repack(w, Panel(lanes))
+            packed[id(w)].name = w.name and f"{w.name}.panels"
+        return packed[id(w)]
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op is PARAMETER and id(node.results[0]) in key_caches:
+            type = node.results[0].type
+            if _fits_key_panels(type, lanes):
+                kept = TensorType(type.element, type.shape, KeyPanels(lanes))
+                return (parameter(node.attrs["name"], kept, node.attrs["kind"]),)
+        if node.op.name == "embedding" and id(node.inputs[0]) in linear_weights:
+            return (REGISTRY["embedding"].build(pack(node.inputs[0], inputs[0]), inputs[1]),)
+        if node.op.name == "linear":
+            x, w = inputs
+            element = w.type.element
+            if isinstance(element, BlockFormat):
+                if refusal(element, lanes) is not None:
+                    return (REGISTRY["linear"].build(_floats(x), repack(dequantize(w), Panel(lanes))),)
+                # int8 codes stand for f32 values; a result of another dtype is rounded to it afterwards
+                if activations == "int8" and dot.refusal(element) is None:
+                    x = quantize(_floats(x), dot.partner(element))
+                y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
+                return (cast(y, node.results[0].type.dtype),)
+            if x.type.dtype.name in ("f32", "f16", "bf16") and element.name in ("f32", "f16", "bf16"):
+                y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
+                return (cast(y, node.results[0].type.dtype),)
+            return (REGISTRY["matmul"].build(x, transpose(w)),) if x.type.rank > 1 else None
+        return None
+
+    return rewrite(graph, replace)
+
+
+
+
+def _floats(x: Value) -> Value:
+    from ..ir.types import f32
+
+    return cast(x, f32)
+
+
+def _state(value: Value) -> Value:
+    while value.node.op.name == "cache_update":
+        value = value.node.inputs[0]
+    return value
+
+
+def _fits_key_panels(type: TensorType, lanes: int) -> bool:
+    return (
+        type.layout is None
+        and type.static
+        and isinstance(type.element, DType)
+        and type.shape[1] % 64 == 0  # type: ignore[operator]
+        and type.shape[2] % lanes == 0  # type: ignore[operator]
+    )
+
+
+def decompose(graph: Graph) -> Graph:
+    """Composites become the ops that define them, until none is left. What a schedule claims is not a composite."""
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if getattr(node.op, "kind", "") != "composite":
+            return None
+        y: Value = node.op.decompose(*inputs, **node.attrs)  # type: ignore[attr-defined]
+        return (y,)
+
+    while any(getattr(n.op, "kind", "") == "composite" for n in graph.nodes()):
+        graph = rewrite(graph, replace)
+    return graph
+
+
+def load_time(graph: Graph) -> tuple[Graph, dict[str, Graph]]:
+    """Move what depends on weights alone into programs of its own, run once when weights are bound.
+
+    Returns the graph over the results, as new weights, and by their names the graphs that make them.
+    """
+    fixed: dict[int, bool] = {}
+    for node in graph.nodes():
+        if node.op is PARAMETER:
+            fixed[id(node)] = node.attrs["kind"] == "weight"
+        else:
+            fixed[id(node)] = bool(node.inputs) and all(fixed[id(v.node)] for v in node.inputs) and _worth_moving(node)
+    made: dict[str, Graph] = {}
+    new: dict[int, Value] = {}
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not fixed[id(node)] or node.op is PARAMETER:
+            return None
+        value = node.results[0]
+        if id(value) not in new:
+            sources = _parameters_of(value)
+            name = value.name or f"{'+'.join(s.name for s in sources)}.{node.op.name}"
+            while name in made:
+                name += "'"
+            made[name] = Graph(f"load_{node.op.name}", sources, (value,))
+            new[id(value)] = parameter(name, value.type, kind="weight")
+        return (new[id(value)],)
+
+    result = rewrite(graph, replace)
+    used = {id(v) for n in result.nodes() for v in n.inputs} | {id(v) for v in result.results()}
+    extra = [v for v in new.values() if id(v) in used]
+    kept = [p for p in result.parameters if p.kind != "weight" or id(p) in used]
+    return Graph(result.name, [*kept, *extra], result.outputs, result.updates), {v.name: made[v.name] for v in extra}
+
+
+def _worth_moving(node: Node) -> bool:
+    return node.op.name in ("repack", "dequantize", "transpose", "cast", "reshape", "concat")
+
+
+def _parameters_of(value: Value) -> list[Value]:
+    found: dict[int, Value] = {}
+    stack = [value]
+    while stack:
+        v = stack.pop()
+        if v.is_parameter:
+            found.setdefault(id(v), v)
+        stack += list(v.node.inputs)
+    return list(found.values())

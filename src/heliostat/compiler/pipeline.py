@@ -1,0 +1,133 @@
+"""The pipeline: named passes in order, from a graph and a target to programs. Pure: text, data and no machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from ..ir.graph import Graph, structural_key
+from ..kernel.ir import Kernel
+from ..kernel.program import Program
+from ..kernels import attention, cache, dequantize, gather, linear, map, matmul, reduce, repack, rope
+from ..quant.format import BlockFormat
+from ..targets.target import Target
+from .fuse import FusedGroup, Fuser
+from .lower import assign_layouts, canonicalize, decompose, load_time, share
+from .plan import Built, Planner
+
+SCHEDULES: tuple[ModuleType, ...] = (linear, matmul, attention, gather, rope, cache, repack, dequantize, map, reduce)
+
+Observer = Callable[[str, Graph], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller may choose. `activations`: "int8" or "float", for products with quantized weights."""
+
+    activations: str = "int8"
+
+
+@dataclass
+class Compiled:
+    """A step's program, and the programs that make its packed weights: by the new weight's name."""
+
+    program: Program
+    loads: dict[str, Program] = field(default_factory=dict)
+    graph: Graph | None = None
+
+
+class KernelLibrary:
+    """Kernels made so far, by what they do: equal groups share one. Lives as long as its owner wants to share."""
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, Kernel] = {}
+        self.names: set[str] = set()
+
+    def get(self, fused: FusedGroup, target: Target, options: Options) -> tuple[Kernel, tuple[str, ...]]:
+        """The kernel of a group, built once, and the names of its symbols in argument order."""
+        group = fused.group
+        schedule = fused.schedule.__name__.rpartition(".")[2]
+        key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)}"
+        if key not in self.kernels:
+            self.kernels[key] = fused.schedule.build(group, target, self._name(schedule, fused))
+        return self.kernels[key], tuple(s.name for s in group.symbols)
+
+    def _name(self, schedule: str, fused: FusedGroup) -> str:
+        """schedule_format_shape, with a number where that is taken: linear_q8_0_4864x896."""
+        root = fused.group.root
+        parts = [schedule if schedule == root.op.name else f"{schedule}_{root.op.name}"]
+        source = next((v.type for v in root.inputs if isinstance(v.type.element, BlockFormat)), None)
+        if source is None and root.op.name == "linear":
+            source = root.inputs[1].type
+        shown = source or root.results[0].type
+        parts.append(shown.element.name.lower())
+        parts.append("x".join(str(d) if isinstance(d, int) else "n" for d in shown.shape) or "scalar")
+        name = base = "".join(c if c.isalnum() or c == "_" else "_" for c in "_".join(parts))
+        count = 1
+        while name in self.names:
+            count += 1
+            name = f"{base}_{count}"
+        self.names.add(name)
+        return name
+
+
+def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph], Graph]]]:
+    """The graph passes in order, by name."""
+    return [
+        ("share", share),
+        ("canonicalize", canonicalize),
+        ("layout", partial(assign_layouts, target=target, activations=options.activations)),
+        ("share_again", share),
+        ("decompose", decompose),
+        ("share_last", share),
+    ]
+
+
+def lower(graph: Graph, target: Target, options: Options = Options(), observe: Observer | None = None) -> Graph:  # noqa: B008
+    """The graph after all passes; `observe(name, graph)` sees each stage."""
+    if observe:
+        observe("input", graph)
+    for name, run in passes(target, options):
+        graph = run(graph)
+        if observe:
+            observe(name, graph)
+    return graph
+
+
+def compile_graph(
+    graph: Graph,
+    target: Target,
+    options: Options = Options(),  # noqa: B008
+    library: KernelLibrary | None = None,
+    observe: Observer | None = None,
+) -> Compiled:
+    """Graph + Target -> programs. Raises CompileError naming the op that no schedule takes."""
+    library = library or KernelLibrary()
+    lowered = lower(graph, target, options, observe)
+    main, loads = load_time(lowered)
+    made = {name: _program(g, target, options, library) for name, g in loads.items()}
+    return Compiled(_program(main, target, options, library), made, main)
+
+
+def _program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:
+    groups = Fuser(graph, target, SCHEDULES).run()
+    kernels: list[Kernel] = []
+    numbers: dict[int, int] = {}
+    built: list[Built] = []
+    report: list[dict[str, Any]] = []
+    for fused in groups:
+        kernel, symbols = library.get(fused, target, options)
+        if id(kernel) not in numbers:
+            numbers[id(kernel)] = len(kernels)
+            kernels.append(kernel)
+        group = fused.group
+        built.append(Built(numbers[id(kernel)], group.inputs, group.outputs, symbols, group.root.results[0].name))
+        report.append(
+            {"kernel": kernel.name, "ops": [n.op.name for n in group.nodes], "result": group.root.results[0].name, "notes": fused.notes}
+        )
+    program = Planner(graph, kernels, built).run()
+    program.report.extend(report)
+    return program

@@ -1,0 +1,172 @@
+"""Plans a program: the order of launches, where barriers stand, and which bytes of the arena each scratch value takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..ir.graph import Graph, Value
+from ..ir.types import DType, TensorType, numel, upper_bound
+from ..kernel.ir import Kernel
+from ..kernel.program import ALIGNMENT, BufferPlan, Launch, Program
+from ..quant.activation import ActivationFormat
+from ..quant.format import BlockFormat
+from ..quant.panel import Panel, panel_plan
+from .fuse import source_of
+
+
+@dataclass
+class Built:
+    """One launch before planning: a kernel's number, what it reads and writes, and its symbols."""
+
+    kernel: int
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    symbols: tuple[str, ...]
+    note: str = ""
+
+
+def type_nbytes(type: TensorType) -> int:
+    """The most bytes that a tensor takes: symbolic sizes at their upper bounds."""
+    element = type.element
+    if isinstance(element, ActivationFormat):
+        rows = upper_bound(numel(type.shape[:-1]))
+        return rows * element.row_bytes(upper_bound(type.shape[-1]))
+    if isinstance(type.layout, Panel):
+        assert isinstance(element, (BlockFormat, DType))
+        return panel_plan(element, type.layout.rows).nbytes(upper_bound(type.shape[0]), upper_bound(type.shape[1]))
+    size = 1
+    for d in type.shape:
+        size *= upper_bound(d)
+    return size // element.block * element.nbytes
+
+
+@dataclass
+class _Scratch:
+    """A value of the arena: its size, and the first and last phase in which it is live."""
+
+    value: Value
+    nbytes: int
+    first: int
+    last: int
+    offset: int = field(default=0)
+
+
+class Planner:
+    """Plans one graph. A phase is a set of launches between two barriers that do not need each other."""
+
+    def __init__(self, graph: Graph, kernels: list[Kernel], built: Sequence[Built]) -> None:
+        self.graph, self.kernels, self.built = graph, kernels, list(built)
+        self.home: dict[int, Value] = {}
+        for old, new in graph.updates:
+            self.home[id(source_of(new))] = old
+        # every link of a chain of updates writes the same state
+        for old, new in graph.updates:
+            value = source_of(new)
+            while value.node.op.name == "cache_update":
+                self.home[id(value)] = old
+                value = source_of(value.node.inputs[0])
+
+    def storage(self, value: Value) -> Value:
+        """The value whose buffer this one lives in: through reshapes, and a state for its new value."""
+        value = source_of(value)
+        return self.home.get(id(value), value)
+
+    def run(self) -> Program:
+        phases = self._phases()
+        scratch = self._live(phases)
+        arena = _place(list(scratch.values()))
+        buffers: list[BufferPlan] = []
+        number: dict[int, int] = {}
+
+        def add(value: Value, kind: str, name: str, offset: int = 0, data: bytes = b"") -> int:
+            number[id(value)] = len(buffers)
+            buffers.append(BufferPlan(name, kind, value.type, type_nbytes(value.type), offset, data))
+            return number[id(value)]
+
+        for p in self.graph.parameters:
+            add(p, p.kind, p.node.attrs["name"])
+        for i, v in enumerate(self.graph.outputs):
+            home = self.storage(v)
+            if id(home) not in number:
+                add(home, "output", v.name or f"output{i}")
+        for s in scratch.values():
+            add(s.value, "scratch", s.value.name or s.value.node.op.name, s.offset)
+        launches: list[Launch] = []
+        for phase in phases:
+            for n in phase:
+                b = self.built[n]
+                ids: list[int] = []
+                for v in (*b.inputs, *b.outputs):
+                    home = self.storage(v)
+                    if id(home) not in number and home.is_constant:
+                        add(home, "constant", "constant", data=_bytes(home))
+                    ids.append(number[id(home)])
+                launches.append(Launch(b.kernel, tuple(ids), b.symbols, n == phase[-1], b.note))
+        inputs = tuple(number[id(p)] for p in self.graph.parameters if p.kind == "input")
+        outputs = tuple(number[id(self.storage(v))] for v in self.graph.outputs)
+        return Program(
+            self.graph.name, self.kernels, buffers, launches, self.graph.symbols, inputs, outputs, arena
+        )
+
+    def _phases(self) -> list[list[int]]:
+        """Each launch as early as what it reads, and what it overwrites, allows."""
+        level: dict[int, int] = {}  # phase in which a stored value is last written
+        reads: dict[int, int] = {}  # phase in which it is last read
+        phases: dict[int, list[int]] = {}
+        for n, b in enumerate(self.built):
+            at = 0
+            for v in b.inputs:
+                at = max(at, level.get(id(self.storage(v)), -1) + 1)
+            for v in b.outputs:
+                home = self.storage(v)
+                at = max(at, level.get(id(home), -1) + 1, reads.get(id(home), -1) + 1)
+            for v in b.inputs:
+                home = self.storage(v)
+                reads[id(home)] = max(reads.get(id(home), -1), at)
+            for v in b.outputs:
+                level[id(self.storage(v))] = at
+            phases.setdefault(at, []).append(n)
+        return [phases[p] for p in sorted(phases)]
+
+    def _live(self, phases: list[list[int]]) -> dict[int, _Scratch]:
+        kept = {id(self.storage(v)) for v in self.graph.outputs}
+        found: dict[int, _Scratch] = {}
+        for p, phase in enumerate(phases):
+            for n in phase:
+                for v in (*self.built[n].inputs, *self.built[n].outputs):
+                    home = self.storage(v)
+                    if home.is_parameter or home.is_constant or id(home) in kept:
+                        continue
+                    if id(home) not in found:
+                        found[id(home)] = _Scratch(home, type_nbytes(home.type), p, p)
+                    found[id(home)].first = min(found[id(home)].first, p)
+                    found[id(home)].last = max(found[id(home)].last, p)
+        return found
+
+
+def _place(values: list[_Scratch]) -> int:
+    """Offsets such that values live in one phase never overlap; larger ones first. Returns the arena's size."""
+    placed: list[_Scratch] = []
+    size = 0
+    for s in sorted(values, key=lambda s: -s.nbytes):
+        need = -(-max(s.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+        busy = sorted((o.offset, o.offset + -(-max(o.nbytes, 1) // ALIGNMENT) * ALIGNMENT) for o in placed if o.first <= s.last and s.first <= o.last)
+        at = 0
+        for lo, hi in busy:
+            if at + need <= lo:
+                break
+            at = max(at, hi)
+        s.offset = at
+        placed.append(s)
+        size = max(size, at + need)
+    return size
+
+
+def _bytes(value: Value) -> bytes:
+    import numpy as np
+
+    array = value.node.attrs["value"]
+    if value.type.dtype.name == "bf16":
+        array = (np.asarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return bytes(np.ascontiguousarray(array).tobytes())

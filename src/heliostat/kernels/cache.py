@@ -1,0 +1,78 @@
+"""Schedule of `cache_update`: new rows of keys or values go into the cache in place, converted to its dtype and layout."""
+
+from __future__ import annotations
+
+from ..ir.types import DType, TensorType
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Kernel, Operand
+from ..targets.target import Target
+from .cache_layout import KeyPanels
+from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute
+
+
+def vector_length(size: int, target: Target) -> int:
+    """The widest vector of at most the target's lanes that divides `size` elements."""
+    lanes = target.lanes
+    while size % lanes:
+        lanes //= 2
+    return lanes
+
+
+class CacheWriter:
+    """Writes rows (token, head, elements) into a cache (H, C, D). Rows past the capacity are not written."""
+
+    def __init__(self, k: KernelBuilder, buffer: Instruction, type: TensorType) -> None:
+        self.k, self.buffer, self.type = k, buffer, type
+        self.capacity, self.size = int(type.shape[1]), int(type.shape[2])  # type: ignore[arg-type]
+
+    def store(self, position: Instruction, head: Instruction, at: Operand, value: Instruction) -> None:
+        """`value`: the elements at .. at + lanes of the row at `position` of a head, in compute form."""
+        k, dtype = self.k, self.type.dtype
+        for _ in k.when(k.ult(position, self.capacity)):
+            if isinstance(self.type.layout, KeyPanels):
+                keys = self.type.layout.keys
+                panel = position // keys * keys
+                first = (head * self.capacity + panel) * self.size + position % keys
+                for lane in range(value.lanes):
+                    number = first + (k.const(0, "i64") + at + lane) * keys
+                    store_from_compute(k, self.buffer, number * dtype.nbytes, k.extract(value, lane), dtype)
+            else:
+                number = (head * self.capacity + position) * self.size + at
+                store_from_compute(k, self.buffer, number * dtype.nbytes, value, dtype)
+
+
+def cache_refusal(type: TensorType) -> str | None:
+    """Why a cache of that type cannot be written; None where it can."""
+    if not isinstance(type.element, DType):
+        return f"a cache of {type.element} blocks"
+    if type.layout is not None and not isinstance(type.layout, KeyPanels):
+        return f"a cache in layout {type.layout}"
+    return None if type.static else "a cache whose size is not known"
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    if group.root.op.name != "cache_update" or len(group.nodes) != 1:
+        return Refuse("not a cache update by itself")
+    reason = cache_refusal(group.root.inputs[0].type)
+    if reason is None and not isinstance(group.root.inputs[1].type.shape[2], int):
+        reason = "rows of unknown size"
+    return Accept() if reason is None else Refuse(reason)
+
+
+def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
+    """new: (N, H, D), start: () i32, out: the cache (H, C, D), written in place. Reads new once."""
+    k = KernelBuilder(name)
+    buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+    out = k.buffer("o0", "w")
+    dims = Dims(k, group.symbols)
+    cache, new, start = group.root.inputs
+    rows = TensorOperand(k, dims, buffers[new], new.type)
+    first = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
+    writer = CacheWriter(k, out, cache.type)
+    heads, size = int(new.type.shape[1]), int(new.type.shape[2])  # type: ignore[arg-type]
+    lanes = vector_length(size, target)
+    for item in k.parallel(dims(new.type.shape[0]) * heads):
+        n, h = item // heads, item % heads
+        for d in k.loop(0, size, lanes):
+            writer.store(first + n, h, d, rows.load([n, h, d], lanes))
+    return k.finish()

@@ -1,0 +1,127 @@
+"""Schedule of `matmul` of two row-major operands, with batches and a fused epilogue: register tiles over rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.graph import Value
+from ..ir.types import Dim, DType, numel
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction, Kernel
+from ..targets.target import Target
+from .elementwise import PointEvaluator
+from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
+
+
+@dataclass(frozen=True)
+class MatmulTile:
+    """`rows` by `vectors` accumulators; what does not fill a tile is done by one row and one masked vector."""
+
+    rows: int = 6
+    vectors: int = 2
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    root = group.root
+    if root.op.name != "matmul":
+        return Refuse(f"root is {root.op.name}, not matmul")
+    a, b = root.inputs
+    for v in (a, b):
+        if not isinstance(v.type.element, DType) or v.type.layout is not None:
+            return Refuse(f"operands must be plain and row-major, found {v.type}")
+    if a.type.rank < 2 or b.type.rank < 2:
+        return Refuse("operands of one axis are reshaped first")
+    if compute_elem(root.results[0].type.dtype) not in ("f32", "f64", "i32", "i64"):
+        return Refuse(f"no product in {root.results[0].type.dtype}")
+    reason = epilogue_refusal(group)
+    if reason is not None:
+        return Refuse(reason)
+    return Accept()
+
+
+def build(group: Group, target: Target, name: str, tile: MatmulTile | None = None) -> Kernel:
+    """a: (..., M, K), b: (..., K, N), out: (..., M, N). 2 M N K operations; b is read M / tile.rows times from cache."""
+    registers = target.vector_registers
+    chosen = tile or (MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2))
+    return _Nest(group, target, name, chosen).build()
+
+
+class _Nest:
+    def __init__(self, group: Group, target: Target, name: str, tile: MatmulTile) -> None:
+        self.group, self.tile = group, tile
+        k = self.k = KernelBuilder(name)
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        outs = [(v, k.buffer(f"o{n}", "w")) for n, v in enumerate(group.outputs)]
+        self.dims = Dims(k, group.symbols)
+        self.operands = {v: TensorOperand(k, self.dims, b, v.type) for v, b in buffers.items()}
+        self.results = [TensorOperand(k, self.dims, b, v.type) for v, b in outs]
+        self.outputs = [v for v, _ in outs]
+        self.root = group.root.results[0]
+        self.a, self.b = (self.operands[v] for v in group.root.inputs)
+        self.elem = compute_elem(self.root.type.dtype)
+        self.lanes = target.vector_bytes // (8 if self.elem in ("f64", "i64") else 4)
+        self.epilogue = PointEvaluator(k, self.dims, self.operands)
+        self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
+        self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
+        self.depth = self.dims(self.a.type.shape[-1])
+
+    def build(self) -> Kernel:
+        k, tile = self.k, self.tile
+        width = tile.vectors * self.lanes
+        bands = (self.rows + (tile.rows - 1)) // tile.rows
+        stripes = (self.columns + (width - 1)) // width
+        batches = self.dims(numel(self.batch))
+        for item in k.parallel(batches * stripes * bands):
+            band, rest = item % bands, item // bands
+            stripe, batch = rest % stripes, rest // stripes
+            index = self._batch_index(batch)
+            first, column = band * tile.rows, stripe * width
+            whole = (first + tile.rows <= self.rows) & (column + width <= self.columns)
+            for _ in k.when(whole):
+                self._tile(index, [first + m for m in range(tile.rows)], column, tile.vectors, None)
+            for _ in k.otherwise():
+                last = k.minimum(first + tile.rows, self.rows)
+                edge = k.minimum(column + width, self.columns)
+                for n in k.loop(first, last):
+                    for c in k.loop(column, edge, self.lanes):
+                        left = k.convert(edge - c, "i32")
+                        mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
+                        self._tile(index, [n], c, 1, mask)
+        return k.finish()
+
+    def _batch_index(self, batch: Instruction) -> list[Instruction]:
+        index: list[Instruction] = []
+        for d in reversed(self.batch):
+            size = self.dims(d)
+            index.insert(0, batch % size)
+            batch = batch // size
+        return index
+
+    def _tile(
+        self, batch: Sequence[Instruction], rows: Sequence[Instruction], column: Instruction, wide: int, mask: Instruction | None
+    ) -> None:
+        k, lanes = self.k, self.lanes
+        acc: list[list[Variable]] = [[k.var(k.zeros(self.elem, lanes)) for _ in range(wide)] for _ in rows]
+        floats = self.elem in ("f32", "f64")
+        for e in k.loop(self.depth):
+            vectors = [
+                self._as(self.b.load([*batch, e, column + s * lanes], lanes, mask)) for s in range(wide)
+            ]
+            for m, n in enumerate(rows):
+                x = k.splat(self._as(self.a.load([*batch, n, e])), lanes)
+                for s in range(wide):
+                    now = acc[m][s].get()
+                    acc[m][s].set(k.fma(x, vectors[s], now) if floats else x * vectors[s] + now)
+        for m, n in enumerate(rows):
+            for s in range(wide):
+                self._store([*batch, n, column + s * lanes], acc[m][s].get(), mask)
+
+    def _as(self, value: Instruction) -> Instruction:
+        return self.k.convert(value, self.elem)
+
+    def _store(self, index: Sequence[Instruction], value: Instruction, mask: Instruction | None) -> None:
+        preset: dict[Value, Instruction] = {self.root: value}
+        done = [self.epilogue.at(v, index, self.lanes, mask=mask, preset=preset) for v in self.outputs]
+        for operand, out in zip(self.results, done, strict=True):
+            operand.store(index, out, mask)

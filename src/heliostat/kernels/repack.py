@@ -1,0 +1,168 @@
+"""Schedule of `repack`: a matrix from its file's order into weight panels, once, when a model is loaded.
+
+Codes of 32 neighbours are read as one vector, cut into bit planes and written as words of four bytes, one per row.
+"""
+
+from __future__ import annotations
+
+from ..ir.types import DType
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Kernel
+from ..quant.format import BlockFormat
+from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, panel_plan, refusal
+from ..targets.target import Target
+from .dequantize import BlockReader
+from .group import COMPUTE, Accept, Dims, Group, Refuse
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    if group.root.op.name != "repack" or len(group.nodes) != 1:
+        return Refuse("not a repack by itself")
+    w, layout = group.root.inputs[0].type, group.root.attrs["layout"]
+    if not isinstance(layout, Panel) or not w.static:
+        return Refuse("only matrices of known size go into panels")
+    assert isinstance(w.element, (BlockFormat, DType))
+    reason = refusal(w.element, layout.rows)
+    return Accept() if reason is None else Refuse(reason)
+
+
+def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
+    """w: (N, K) in file order, out: panels. Reads and writes every byte once; rows past N become zeros."""
+    k = KernelBuilder(name)
+    source, out = k.buffer("i0", "r"), k.buffer("o0", "w")
+    Dims(k, ())
+    w, layout = group.root.inputs[0].type, group.root.attrs["layout"]
+    rows, depth = int(w.shape[0]), int(w.shape[1])  # type: ignore[arg-type]
+    plan = panel_plan(w.element, layout.rows)  # type: ignore[arg-type]
+    panel_bytes = plan.nbytes(plan.rows, depth)
+    for panel in k.parallel(plan.panels(rows)):
+        base = panel * panel_bytes
+        if rows % plan.rows:
+            for _ in k.when(panel == plan.panels(rows) - 1):
+                for at in k.loop(0, panel_bytes, 4 if panel_bytes % 4 == 0 else 1):
+                    k.store(out, base + at, k.const(0, "i32" if panel_bytes % 4 == 0 else "i8"))
+        count = k.minimum(k.const(rows, "i64") - panel * plan.rows, plan.rows)
+        for r in k.loop(count):
+            row = panel * plan.rows + r
+            if isinstance(w.element, DType):
+                _dense_row(k, plan, w.element, source, out, row, r, base, depth)
+            else:
+                assert isinstance(w.element, BlockFormat)
+                _block_row(k, plan, w.element, source, out, row, r, base, depth)
+    return k.finish()
+
+
+def _dense_row(
+    k: KernelBuilder,
+    plan: PanelPlan,
+    dtype: DType,
+    source: Instruction,
+    out: Instruction,
+    row: Instruction,
+    r: Instruction,
+    base: Instruction,
+    depth: int,
+) -> None:
+    stored, _ = COMPUTE[dtype.name]
+    size = dtype.nbytes
+    for e in k.loop(depth):
+        value = k.load(source, (row * depth + e) * size, stored)
+        k.store(out, base + (e * plan.rows + r) * size, value)
+
+
+def _block_row(
+    k: KernelBuilder,
+    plan: PanelPlan,
+    format: BlockFormat,
+    source: Instruction,
+    out: Instruction,
+    row: Instruction,
+    r: Instruction,
+    base: Instruction,
+    depth: int,
+) -> None:
+    blocks = depth // format.block
+    reader = BlockReader(k, format, source)
+    for b in k.loop(blocks):
+        file_block = (row * blocks + b) * format.nbytes
+        packed = base + b * plan.block_bytes
+        _parameters(k, plan, format, reader, out, file_block, packed, r)
+        for c in range(plan.chunks):
+            codes = _chunk(k, reader, file_block, c)
+            _planes(k, plan, out, codes, packed + (plan.chunk_offset + c * plan.chunk_bytes), r)
+
+
+def _parameters(
+    k: KernelBuilder,
+    plan: PanelPlan,
+    format: BlockFormat,
+    reader: BlockReader,
+    out: Instruction,
+    block: Instruction,
+    packed: Instruction,
+    r: Instruction,
+) -> None:
+    for p in plan.params:
+        field = format.scalar(p.name)
+        if p.storage == "u4":
+            for j in range(0, p.count, 2):
+                both = reader.bits(block, field, j) | (reader.bits(block, field, j + 1) << 4)
+                k.store(out, packed + (p.offset + j // 2 * plan.rows) + r, k.convert(both, "i8"))
+            continue
+        width = p.nbytes // (p.count * plan.rows)
+        elem = {1: "i8", 2: "i16", 4: "i32"}[width]
+        for j in range(p.count):
+            raw = reader.scalar(block, field, j) if field.dtype.kind in "iu" and not field.dtype.is_float else reader.bits(block, field, j)
+            k.store(out, packed + (p.offset + j * plan.rows * width) + r * width, k.convert(raw, elem))
+
+
+def _chunk(k: KernelBuilder, reader: BlockReader, block: Instruction, c: int) -> Instruction:
+    """The codes of chunk c as one vector of 32 bytes, put together from the runs that hold them."""
+    parts: list[tuple[int, Instruction]] = []
+    at = c * CHUNK
+    end = at + CHUNK
+    pieces = reader.format.codes.pieces()
+    while at < end:
+        piece = next(p for p in pieces if p.start <= at < p.start + p.length)
+        room = min(piece.start + piece.length, end) - at
+        count = 1 << (room.bit_length() - 1)
+        parts.append((count, reader.codes(block, at, count)))
+        at += count
+    whole = [v for _, v in parts]
+    while len(whole) > 1:
+        smallest = min(v.lanes for v in whole)
+        joined: list[Instruction] = []
+        i = 0
+        while i < len(whole):
+            if i + 1 < len(whole) and whole[i].lanes == whole[i + 1].lanes == smallest:
+                joined.append(_join(k, whole[i], whole[i + 1]))
+                i += 2
+            else:
+                joined.append(whole[i])
+                i += 1
+        whole = joined
+    return whole[0]
+
+
+def _join(k: KernelBuilder, a: Instruction, b: Instruction) -> Instruction:
+    if a.lanes == 1:
+        return k.shuffle(k.splat(a, 2), k.splat(b, 2), (0, 2))
+    return k.shuffle(a, b, range(2 * a.lanes))
+
+
+def _planes(
+    k: KernelBuilder, plan: PanelPlan, out: Instruction, codes: Instruction, chunk: Instruction, r: Instruction
+) -> None:
+    """Plane of p bits: its vectors v = 0 .. p - 1 hold, at bit p * s, quad v + p * s; each quad of a row is one word."""
+    for plane in plan.planes:
+        p = plane.bits
+        bits = codes if p == 8 else k.binary("and", codes >> plane.into_bit, (1 << p) - 1)
+        each = QUAD * p
+        total: Instruction | None = None
+        for s in range(8 // p):
+            part = k.lanes_of(bits, s * each, each) << (p * s)
+            total = part if total is None else total | part
+        assert total is not None
+        for v in range(p):
+            word = k.lanes_of(total, v * QUAD, QUAD)
+            k.store(out, chunk + (plane.offset + v * QUAD * plan.rows) + r * QUAD, word)

@@ -1,0 +1,98 @@
+"""Schedule of `rope`: pairs of elements rotated by their position's angle, into a tensor or straight into a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..ir.types import DType
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Kernel, Operand
+from ..targets.target import Target
+from .cache import CacheWriter, cache_refusal, vector_length
+from .group import Accept, Dims, Group, Refuse, TensorOperand
+
+Put = Callable[[Instruction, Instruction, Operand, Instruction], None]
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    if group.root.op.name != "rope":
+        return Refuse("root is not rope")
+    x, cos, _ = group.root.inputs
+    if not isinstance(x.type.element, DType) or not all(isinstance(d, int) for d in (*x.type.shape[1:], cos.type.shape[1])):
+        return Refuse("heads of unknown number or size")
+    if len(group.nodes) == 1:
+        return Accept()
+    second = group.nodes[1]
+    if len(group.nodes) > 2 or second.op.name != "cache_update" or second.inputs[1] is not group.root.results[0]:
+        return Refuse("only the update of a cache is fused into rope")
+    if any(v is group.root.results[0] for v in group.outputs):
+        return Refuse("the rotated rows are needed elsewhere too")
+    reason = cache_refusal(second.inputs[0].type)
+    return Accept() if reason is None else Refuse(reason)
+
+
+def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
+    """x: (N, H, D), cos and sin: (N, R / 2) f32, out: (N, H, D) or a cache (H, C, D). 6 operations a pair."""
+    k = KernelBuilder(name)
+    buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+    out = k.buffer("o0", "w")
+    dims = Dims(k, group.symbols)
+    x, cos, sin = (TensorOperand(k, dims, buffers[v], v.type) for v in group.root.inputs)
+    put: Put
+    if len(group.nodes) == 2:
+        cache, _, start = group.nodes[1].inputs
+        first = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
+        writer = CacheWriter(k, out, cache.type)
+
+        def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
+            writer.store(first + n, h, at, value)
+    else:
+        result = TensorOperand(k, dims, out, group.outputs[0].type)
+
+        def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
+            result.store([n, h, at], value)
+
+    heads, size = int(x.type.shape[1]), int(x.type.shape[2])  # type: ignore[arg-type]
+    half = int(cos.type.shape[1])  # type: ignore[arg-type]
+    interleaved = bool(group.root.attrs["interleaved"])
+    for item in k.parallel(dims(x.type.shape[0]) * heads):
+        n, h = item // heads, item % heads
+        _rotate(k, target, x, cos, sin, n, h, half, interleaved, put)
+        if size > 2 * half:
+            lanes = vector_length(size - 2 * half, target)
+            for d in k.loop(2 * half, size, lanes):
+                put(n, h, d, x.load([n, h, d], lanes))
+    return k.finish()
+
+
+def _rotate(
+    k: KernelBuilder,
+    target: Target,
+    x: TensorOperand,
+    cos: TensorOperand,
+    sin: TensorOperand,
+    n: Instruction,
+    h: Instruction,
+    half: int,
+    interleaved: bool,
+    put: Put,
+) -> None:
+    lanes = vector_length(half, target)
+    for i in k.loop(0, half, lanes):
+        c, s = cos.load([n, i], lanes), sin.load([n, i], lanes)
+        if interleaved:
+            both = x.load([n, h, i * 2], 2 * lanes)
+            a = k.shuffle(both, both, range(0, 2 * lanes, 2)) if lanes > 1 else k.extract(both, 0)
+            b = k.shuffle(both, both, range(1, 2 * lanes, 2)) if lanes > 1 else k.extract(both, 1)
+        else:
+            a, b = x.load([n, h, i], lanes), x.load([n, h, i + half], lanes)
+        first, second = a * c - b * s, b * c + a * s
+        if interleaved and lanes > 1:
+            woven = [j // 2 + (lanes if j % 2 else 0) for j in range(2 * lanes)]
+            put(n, h, i * 2, k.shuffle(first, second, woven))
+        elif interleaved:
+            put(n, h, i * 2, first)
+            put(n, h, i * 2 + 1, second)
+        else:
+            put(n, h, i, first)
+            put(n, h, i + half, second)
