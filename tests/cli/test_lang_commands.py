@@ -319,7 +319,7 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
 
 
 def test_no_color_without_a_terminal(wrong: Path) -> None:
-    assert b"\x1b" not in command("check", str(wrong), FORCE="1").stdout
+    assert b"\x1b" not in command("check", str(wrong)).stdout
 
 
 class Terminal:

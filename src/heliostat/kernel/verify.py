@@ -204,6 +204,12 @@ class _Verifier:
         if i.elem not in _ELEMENTS_OF[i.op]:
             _fail(f"{i.op} of {i.elem}")
 
+    def shift(self, i: Instruction) -> None:
+        self.uniform(i)
+        amount = i.args[1]
+        if amount.op == "const" and not 0 <= amount.value < 8 * ELEMENT_BYTES[i.elem]:
+            _fail(f"a shift by {amount.value} of {i.elem}")
+
     def compare(self, i: Instruction) -> None:
         a, b = i.args
         _same(b.type, a.type, "the second operand")
@@ -350,7 +356,8 @@ _CONVERTS: dict[str, Callable[[str, str], bool]] = {
 
 _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     **dict.fromkeys(("add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max"), _Verifier.uniform),
-    **dict.fromkeys(("and", "or", "xor", "shl", "lshr", "ashr"), _Verifier.uniform),
+    **dict.fromkeys(("and", "or", "xor"), _Verifier.uniform),
+    **dict.fromkeys(("shl", "lshr", "ashr"), _Verifier.shift),
     **dict.fromkeys(("sqrt", "floor", "ceil", "rint", "fabs"), _Verifier.uniform),
     **dict.fromkeys(("eq", "ne", "lt", "le", "ult"), _Verifier.compare),
     **dict.fromkeys(_CONVERTS, _Verifier.convert),

@@ -1,0 +1,31 @@
+"""The local LLM engine: model files, tokenizers, decoders, sampling. `load(path)` gives a model that generates text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .model import LanguageModel, Piece, Progress, load_tokenizer
+
+__all__ = ["LanguageModel", "Piece", "demo_path", "load", "load_tokenizer"]
+
+
+def load(
+    path: str | Path,
+    threads: int | None = None,
+    context: int | None = None,
+    activations: str = "int8",
+    cache_dtype: str = "f16",
+    progress: Progress | None = None,
+) -> LanguageModel:
+    """Load a GGUF model for this machine.
+
+    `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for the
+    model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them in f32.
+    Raises FileFormatError, UnsupportedError or ContextLengthError with one line that names the file and the fault.
+    """
+    return LanguageModel(path, threads, context, activations, cache_dtype, progress)
+
+
+def demo_path() -> Path:
+    """The small model that comes with the package."""
+    return Path(__file__).parent.parent / "data" / "demo-q8_0.gguf"

@@ -1,0 +1,185 @@
+"""Writes GGUF v3 files, whole and at once: a file appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ...diagnostics import FileFormatError, ShapeError
+from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, TENSOR_IDS, TENSOR_KINDS, TensorKind, ValueType
+
+Data = bytes | npt.NDArray[Any]
+
+
+class GGUFWriter:
+    """Collects metadata and tensors, then `write` makes the file, or several of at most `split_bytes` of tensors each."""
+
+    def __init__(self, path: str | Path, architecture: str, alignment: int = 32, split_bytes: int | None = None) -> None:
+        if alignment < 1 or alignment & (alignment - 1):
+            raise ValueError(f"alignment must be a power of two, got {alignment}")
+        self.path, self.alignment, self.split_bytes = Path(path), alignment, split_bytes
+        self._values: dict[str, tuple[Any, Any]] = {}
+        self._tensors: dict[str, tuple[int, tuple[int, ...], Data]] = {}
+        self._declared: list[tuple[TensorKind, str]] = []
+        self.add("general.architecture", architecture)
+        if alignment != 32:
+            self.add("general.alignment", alignment, ValueType.UINT32)
+
+    def add(self, key: str, value: Any, type: Any = None) -> None:
+        """A metadata value. `type`: a ValueType, or (ARRAY, inner type); without it the value decides."""
+        if key in self._values:
+            raise ValueError(f"metadata key {key} is given already")
+        self._values[key] = (value, type if type is not None else _infer(value))
+
+    def declare_format(self, kind: TensorKind, text: str) -> None:
+        """A format of the user's own, as its `.lum` text; tensors may then be of `kind.name`."""
+        self._declared.append((kind, text))
+
+    def add_tensor(self, name: str, data: Data, type_name: str, shape: Sequence[int]) -> None:
+        """A tensor of row-major `shape`. `data`: its bytes, or an array whose bytes they are. Raises ShapeError."""
+        if name in self._tensors:
+            raise ValueError(f"tensor {name} is given already")
+        declared = [k.name for k, _ in self._declared]
+        if type_name in TENSOR_IDS:
+            number, kind = TENSOR_IDS[type_name], TENSOR_KINDS[TENSOR_IDS[type_name]]
+        elif type_name in declared:
+            at = declared.index(type_name)
+            number, kind = DECLARED_FORMAT_BASE + at, self._declared[at][0]
+        else:
+            raise FileFormatError(f"{self.path}: GGUF has no tensor type {type_name}", help="declare_format() adds one")
+        count = int(np.prod(shape, dtype=np.int64)) if shape else 1
+        want = count // kind.block * kind.nbytes
+        size = data.nbytes if isinstance(data, np.ndarray) else len(data)
+        if (shape and shape[-1] % kind.block) or size != want:
+            raise ShapeError(f"tensor {name}: shape {tuple(shape)} of {type_name} takes {want} bytes, {size} are given")
+        self._tensors[name] = (number, tuple(shape), data)
+
+    def write(self) -> list[Path]:
+        """Write all parts and return their paths. Nothing is left behind if it fails."""
+        if self._declared:
+            self.add("heliostat.formats", [text for _, text in self._declared])
+        groups = self._groups()
+        paths: list[Path] = []
+        for n, names in enumerate(groups):
+            path, extra = self.path, {}
+            if len(groups) > 1:
+                path = self.path.with_name(f"{self.path.stem}-{n + 1:05d}-of-{len(groups):05d}.gguf")
+                extra = {
+                    "split.no": (n, ValueType.UINT16),
+                    "split.count": (len(groups), ValueType.UINT16),
+                    "split.tensors.count": (len(self._tensors), ValueType.INT32),
+                }
+            values = {**(self._values if n == 0 else {}), **extra}
+            if n and self.alignment != 32:
+                values["general.alignment"] = (self.alignment, ValueType.UINT32)
+            self._write_part(path, values, names)
+            paths.append(path)
+        return paths
+
+    def _groups(self) -> list[list[str]]:
+        groups: list[list[str]] = [[]]
+        total = 0
+        for name, (_, _, data) in self._tensors.items():
+            size = data.nbytes if isinstance(data, np.ndarray) else len(data)
+            if self.split_bytes is not None and groups[-1] and total + size > self.split_bytes:
+                groups.append([])
+                total = 0
+            groups[-1].append(name)
+            total += size
+        return groups
+
+    def _write_part(self, path: Path, values: dict[str, tuple[Any, Any]], names: list[str]) -> None:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                self._stream(file, values, names)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _stream(self, file: BinaryIO, values: dict[str, tuple[Any, Any]], names: list[str]) -> None:
+        head = bytearray(MAGIC + struct.pack("<IQQ", 3, len(names), len(values)))
+        for key, (value, kind) in values.items():
+            head += _string(key) + _value(key, value, kind)
+        offset = 0
+        for name in names:
+            number, shape, data = self._tensors[name]
+            head += _string(name) + struct.pack("<I", len(shape))
+            head += b"".join(struct.pack("<Q", d) for d in reversed(shape)) + struct.pack("<IQ", number, offset)
+            size = data.nbytes if isinstance(data, np.ndarray) else len(data)
+            offset += -(-size // self.alignment) * self.alignment
+        file.write(head + bytes(-len(head) % self.alignment))
+        for name in names:
+            data = self._tensors[name][2]
+            raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else data
+            file.write(raw)
+            file.write(bytes(-len(raw) % self.alignment))
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode("utf-8", "surrogateescape")
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _infer(value: Any) -> Any:
+    """The stored type of a Python value: i32 or i64 or u64 by size, f32 for floats, and the same for lists."""
+    if isinstance(value, bool):
+        return ValueType.BOOL
+    if isinstance(value, int):
+        if -(1 << 31) <= value < 1 << 31:
+            return ValueType.INT32 if value < 0 else ValueType.UINT32
+        return ValueType.INT64 if -(1 << 63) <= value < 1 << 63 else ValueType.UINT64
+    if isinstance(value, float):
+        return ValueType.FLOAT32
+    if isinstance(value, str):
+        return ValueType.STRING
+    if isinstance(value, (list, tuple)):
+        if not value:
+            return ValueType.ARRAY, ValueType.INT32
+        kinds = {_infer(v) for v in value}
+        if kinds <= {ValueType.UINT32, ValueType.INT32}:
+            return ValueType.ARRAY, ValueType.INT32
+        if len(kinds) > 1 and all(isinstance(v, int) for v in value):
+            return ValueType.ARRAY, ValueType.INT64
+        if len(kinds) > 1 and not all(isinstance(v, (list, tuple)) for v in value):
+            raise TypeError("an array of metadata holds values of one type")
+        first = _infer(value[0])
+        return ValueType.ARRAY, ValueType.ARRAY if isinstance(first, tuple) else first
+    raise TypeError(f"metadata cannot hold {type(value).__name__}")
+
+
+def _value(key: str, value: Any, kind: Any) -> bytes:
+    if isinstance(kind, tuple):
+        return struct.pack("<I", ValueType.ARRAY) + _array(key, value, kind[1])
+    return struct.pack("<I", kind) + _plain(key, value, kind)
+
+
+def _array(key: str, values: Sequence[Any], inner: int) -> bytes:
+    head = struct.pack("<IQ", inner, len(values))
+    if inner == ValueType.STRING:
+        return head + b"".join(map(_string, values))
+    if inner == ValueType.ARRAY:
+        return head + b"".join(_array(key, v, _infer(v)[1]) for v in values)
+    try:
+        return head + struct.pack(f"<{len(values)}{CODES[ValueType(inner)]}", *values)
+    except struct.error as error:
+        raise ValueError(f"metadata key {key}: {error}") from None
+
+
+def _plain(key: str, value: Any, kind: int) -> bytes:
+    if kind == ValueType.STRING:
+        return _string(value)
+    try:
+        return struct.pack("<" + CODES[ValueType(kind)], value)
+    except struct.error as error:
+        raise ValueError(f"metadata key {key}: {error}") from None

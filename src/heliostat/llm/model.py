@@ -1,0 +1,339 @@
+"""A loaded language model: weights packed for this machine, two programs (one token, a block of tokens) and a cache."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..compiler import pipeline
+from ..compiler.pipeline import Compiled, KernelLibrary, Options
+from ..diagnostics import ContextLengthError, FileFormatError, UnsupportedError
+from ..runtime.buffer import Buffer
+from ..runtime.worker_pool import WorkerPool
+from ..session import Executable, host_target
+from ..session.session import CodeStore
+from .config import DecoderConfig, rope_frequencies
+from .decoder import CacheConfig, Decoder, step_graph
+from .formats import resolve_format
+from .gguf import GGUFFile
+from .sample import Sampler
+from .stop import TextStream
+from .tokenizer import Tokenizer
+from .weights import DecoderWeights
+
+BLOCK = 512  # tokens of a prompt that are processed together
+DEFAULT_CONTEXT = 4096
+CAPACITY_STEP = 64  # caches hold a multiple of this many tokens
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One generated token. `text` may be empty while a character is incomplete; `logprob` is of the raw logits."""
+
+    token: int
+    text: str
+    logprob: float
+
+
+@dataclass
+class Timing:
+    """What the last prompt and generation took, in tokens and seconds."""
+
+    prompt_tokens: int = 0
+    prompt_seconds: float = 0.0
+    generated_tokens: int = 0
+    generated_seconds: float = 0.0
+
+    @property
+    def prompt_rate(self) -> float:
+        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds else 0.0
+
+    @property
+    def generation_rate(self) -> float:
+        return self.generated_tokens / self.generated_seconds if self.generated_seconds else 0.0
+
+
+@dataclass
+class LoadReport:
+    """How long loading took, in seconds, and how many kernels were compiled rather than found in the cache."""
+
+    open_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    pack_seconds: float = 0.0
+    kernels: int = 0
+    compiled: int = 0
+    weight_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class LanguageModel:
+    """A decoder that runs here. Use `heliostat.llm.load`. One cache: calls from several threads take turns.
+
+    `tokenizer` is None where the file has none that is known; then prompts are token ids.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int | None = None,
+        context: int | None = None,
+        activations: str = "int8",
+        cache_dtype: str = "f16",
+        progress: Progress | None = None,
+    ) -> None:
+        if activations not in ("int8", "float"):
+            raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
+        if cache_dtype not in ("f16", "bf16", "f32"):
+            raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
+        started = time.perf_counter()
+        self.report = LoadReport()
+        self.file = GGUFFile.open(path, resolve_format)
+        weights = DecoderWeights(self.file)
+        self.config: DecoderConfig = weights.config
+        self.context = self._capacity(context)
+        self.tokenizer = _tokenizer(self.file)
+        self.timing = Timing()
+        self.pool = WorkerPool(threads)
+        self._lock = threading.RLock()
+        self._cached: list[int] = []
+        self._epoch = 0
+        self.report.open_seconds = time.perf_counter() - started
+        self._compile(weights, Options(activations), cache_dtype, progress)
+        self._pack(progress)
+        self._bind(weights)
+
+    def _capacity(self, wanted: int | None) -> int:
+        most = self.config.context
+        if wanted is not None and not 1 <= wanted <= most:
+            raise ContextLengthError(f"{self.file.path}: a context of {wanted} tokens was asked for; the model has {most}")
+        return min(most, DEFAULT_CONTEXT) if wanted is None else wanted
+
+    # --- loading ------------------------------------------------------------------------------------------------
+    def _compile(self, weights: DecoderWeights, options: Options, cache_dtype: str, progress: Progress | None) -> None:
+        started = time.perf_counter()
+        target = host_target()
+        rope = self.config.rope
+        long = self.context > rope.original_context
+        divisors = weights.divisors()
+        if rope.scaling == "longrope" and not long:
+            divisors = weights.short_divisors() if weights.short_divisors() is not None else divisors
+        self._frequencies, magnitude = rope_frequencies(rope, divisors)
+        decoder = Decoder(self.config, weights.type)
+        capacity = -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
+        cache = CacheConfig(capacity, cache_dtype)
+        library = KernelLibrary()
+        block = min(BLOCK, capacity)
+        graphs = [
+            step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),
+            step_graph(decoder, cache, max(block, 2), name="prefill", magnitude=magnitude, all_rows=True),
+        ]
+        self.block = max(block, 2)
+        compiled: list[Compiled] = [pipeline.compile_graph(g, target, options, library) for g in graphs]
+        self.decode, self.prefill = compiled
+        self.code = CodeStore(target)
+        programs = [p for c in compiled for p in (*c.loads.values(), c.program)]
+        kernels = [k for p in programs for k in p.kernels]
+        self.addresses = self.code.load(kernels, (lambda n, all, _: progress("compile", n, all)) if progress else None)
+        self.report.kernels = len({k.name for k in kernels})
+        self.report.compiled = self.code.compiled
+        self.report.compile_seconds = time.perf_counter() - started
+
+    def _pack(self, progress: Progress | None) -> None:
+        """Weights that a program reads as they are stay mapped; the others are packed and their pages given back."""
+        started = time.perf_counter()
+        loads = {**self.decode.loads, **self.prefill.loads}
+        programs = (self.decode.program, self.prefill.program)
+        names = {b.name for p in programs for b in p.buffers if b.kind == "weight"}
+        self.weights: dict[str, Buffer] = {}
+        mapped = {n for n in names if n in self.file.tensors}
+        for name in mapped:
+            self.weights[name] = Buffer.of(self.file.data(name))
+        for n, (name, program) in enumerate(loads.items()):
+            if progress:
+                progress("load", n, len(loads))
+            sources = [b.name for b in program.buffers if b.kind == "weight"]
+            run = Executable(program, self.addresses, self.pool, {s: Buffer.of(self.file.data(s)) for s in sources})
+            run.run()
+            self.weights[name] = run.buffers[program.outputs[0]]
+            for s in sources:
+                if s not in mapped:
+                    self.file.release(s)
+        if progress:
+            progress("load", len(loads), len(loads))
+        self.report.weight_bytes = sum(self.weights[n].nbytes for n in names)
+        self.report.pack_seconds = time.perf_counter() - started
+
+    def _bind(self, weights: DecoderWeights) -> None:
+        given = dict(self.weights)
+        self._tokens = np.zeros(self.block, np.int32)
+        self._positions = np.zeros(self.block, np.int32)
+        self._start = np.zeros(1, np.int32)
+        given["tokens"] = Buffer.of(self._tokens)
+        given["positions"] = Buffer.of(self._positions)
+        given["start"] = Buffer.of(self._start)
+        given["frequencies"] = Buffer.of(self._frequencies)
+        self._decode = Executable(self.decode.program, self.addresses, self.pool, given)
+        for plan, buffer in zip(self.decode.program.buffers, self._decode.buffers, strict=True):
+            if plan.kind == "state":
+                given[plan.name] = buffer
+        self._prefill = Executable(self.prefill.program, self.addresses, self.pool, given)
+
+    # --- running ------------------------------------------------------------------------------------------------
+    def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
+        ids = [int(i) for i in ids]
+        if not ids:
+            raise ContextLengthError("the prompt is empty", help="give at least one token")
+        if len(ids) + more > self.context:
+            raise ContextLengthError(
+                f"{len(ids)} prompt tokens{f' and {more} new ones' if more else ''} do not fit the context of {self.context} tokens",
+                help=f"shorten the prompt, or load with a larger context (the model has {self.config.context})",
+            )
+        bad = next((i for i in ids if not 0 <= i < self.config.vocabulary), None)
+        if bad is not None:
+            raise ValueError(f"token {bad} is outside the vocabulary of {self.config.vocabulary}")
+        return ids
+
+    def _block(self, ids: Sequence[int], start: int, rows: int) -> npt.NDArray[np.float32]:
+        """Run up to a block of tokens at position `start`; logits of the last `rows`, valid until the next run."""
+        n = len(ids)
+        self._tokens[:n] = ids
+        self._positions[:n] = np.arange(start, start + n)
+        self._start[0] = start
+        if n == 1:
+            self._decode.run()
+            return self._decode.output(0, {})
+        symbols = {"n": n, "rows": rows}
+        self._prefill.set_symbols(symbols)
+        self._prefill.run()
+        return self._prefill.output(0, symbols)
+
+    def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
+        shared = 0
+        for a, b in zip(self._cached, ids[:-1], strict=False):
+            if a != b:
+                break
+            shared += 1
+        self._cached = list(ids[:shared])
+        logits: npt.NDArray[np.float32] | None = None
+        for at in range(shared, len(ids), self.block):
+            part = ids[at : at + self.block]
+            logits = self._block(part, at, 1)
+            self._cached += part
+        assert logits is not None
+        self._epoch += 1
+        return logits[-1]
+
+    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits of every position, (len(ids), vocabulary) f32, computed anew from an empty cache.
+
+        Raises ContextLengthError if they do not fit, ValueError for ids outside the vocabulary.
+        """
+        ids = self._check(ids)
+        out = np.empty((len(ids), self.config.vocabulary), np.float32)
+        with self._lock:
+            self._cached = []
+            self._epoch += 1
+            for at in range(0, len(ids), self.block):
+                part = ids[at : at + self.block]
+                out[at : at + len(part)] = self._block(part, at, len(part))
+            self._cached = list(ids)
+        return out
+
+    def encode(self, prompt: str) -> list[int]:
+        """A prompt's tokens, with the marks that the model wants at its start."""
+        if self.tokenizer is None:
+            raise UnsupportedError(f"{self.file.path}: the file has no known tokenizer", help="give the prompt as token ids")
+        return self.tokenizer.encode(prompt, add_special=True)
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+        **sampling: Any,
+    ) -> Iterator[Piece]:
+        """Continue a prompt, a piece per token, until an end token, a stop string, `max_tokens`, or the context's end.
+
+        `sampling`: top_k, top_p, min_p, repetition_penalty, repetition_window of `Sampler`. Raises ContextLengthError
+        for a prompt that does not fit, SamplingError for logits that hold NaN.
+        """
+        ids = self._check(self.encode(prompt) if isinstance(prompt, str) else prompt)
+        sampler = Sampler(temperature, seed=seed, **sampling)
+        room = self.context - len(ids) + 1
+        limit = room if max_tokens is None else min(max_tokens, room)
+        return self._generate(ids, limit, sampler, tuple(stop), ignore_eos)
+
+    def _generate(
+        self, ids: list[int], limit: int, sampler: Sampler, stop: tuple[str, ...], ignore_eos: bool
+    ) -> Iterator[Piece]:
+        if limit <= 0:
+            return
+        history = list(ids)
+        ends = self.tokenizer.eog_ids if self.tokenizer is not None else frozenset[int]()
+        stream = TextStream(self.tokenizer, stop) if self.tokenizer is not None else None
+        timing = self.timing = Timing(prompt_tokens=len(ids))
+        started = time.perf_counter()
+        with self._lock:
+            logits = self._advance(history)
+            epoch = self._epoch
+            chosen = sampler.sample(logits, history)
+        timing.prompt_seconds = time.perf_counter() - started
+        for n in range(limit):
+            token = chosen.token
+            ended = token in ends and not ignore_eos
+            text = "" if stream is None or ended else stream.push(token)
+            last = ended or n == limit - 1 or (stream is not None and stream.stopped)
+            if last and stream is not None:
+                text += stream.finish()
+            if not ended or text:
+                yield Piece(token, text, chosen.logprob)
+            if last:
+                return
+            started = time.perf_counter()
+            history.append(token)
+            with self._lock:
+                if epoch != self._epoch:
+                    logits = self._advance(history)
+                    epoch = self._epoch
+                else:
+                    logits = self._block(history[-1:], len(history) - 1, 1)[-1]
+                    self._cached.append(token)
+                chosen = sampler.sample(logits, history)
+            timing.generated_seconds += time.perf_counter() - started
+            timing.generated_tokens += 1
+
+    def close(self) -> None:
+        """Stop the workers and let the file go."""
+        self.pool.close()
+        self.file.close()
+
+
+def _tokenizer(file: GGUFFile) -> Tokenizer | None:
+    if "tokenizer.ggml.model" not in file.metadata:
+        return None
+    return Tokenizer.from_gguf(file.metadata)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a GGUF file (vocabulary-only files too), or of a tokenizer.json or its folder."""
+    place = Path(path)
+    if place.is_dir() or place.suffix == ".json":
+        return Tokenizer.from_json(place)
+    with GGUFFile.open(path) as file:
+        metadata: Mapping[str, Any] = file.metadata
+        if "tokenizer.ggml.model" not in metadata:
+            raise FileFormatError(f"{path}: the file has no tokenizer")
+        return Tokenizer.from_gguf(metadata)

@@ -1,0 +1,94 @@
+"""Which tensors a decoder needs, checked against what a file has: names, shapes and element types."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..diagnostics import FileFormatError, UnsupportedError
+from ..ir.types import Element, TensorType, bf16, f16, f32
+from ..quant import formats
+from .config import DecoderConfig, read_config
+from .gguf import GGUFFile
+
+_DENSE: dict[str, Element] = {"F32": f32, "F16": f16, "BF16": bf16}
+
+
+def element_of(file: GGUFFile, name: str) -> Element:
+    """The element type of a tensor. Raises UnsupportedError for a type without kernels."""
+    kind = file.tensors[name].type_name
+    if kind in _DENSE:
+        return _DENSE[kind]
+    try:
+        return formats.get(kind)
+    except Exception:
+        raise UnsupportedError(f"{file.path}: tensor {name} has type {kind}, which is not supported yet") from None
+
+
+class DecoderWeights:
+    """The tensors of a model file as a decoder asks for them."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file = file
+        table = file.tensors.get("token_embd.weight")
+        if table is None or len(table.shape) != 2:
+            raise FileFormatError(
+                f"{file.path}: tensor token_embd.weight is missing", help="is this a vocabulary-only file, or not a language model?"
+            )
+        self.config: DecoderConfig = read_config(file.path, file.metadata, table.shape[0])
+        self.expected = _expected_shapes(self.config)
+
+    def type(self, name: str) -> TensorType | None:
+        """A tensor's type, None where an optional one is absent. Raises FileFormatError for a missing or misshapen one."""
+        info = self.file.tensors.get(name)
+        shape = self._shape(name)
+        if info is None:
+            if name == "output.weight" or name.endswith(".bias"):
+                return None
+            raise FileFormatError(f"{self.file.path}: tensor {name} is missing")
+        if info.shape != shape:
+            raise FileFormatError(f"{self.file.path}: tensor {name} has shape {list(info.shape)}, expected {list(shape)}")
+        return TensorType(element_of(self.file, name), shape)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        parts = name.split(".")
+        return self.expected[".".join(parts[2:]) if parts[0] == "blk" else name]
+
+    def divisors(self) -> npt.NDArray[np.float32] | None:
+        """Divisors of the rotary frequencies: Llama 3's `rope_freqs`, or longrope's factors for a long context."""
+        for name in ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"):
+            info = self.file.tensors.get(name)
+            if info is not None and (name == "rope_freqs.weight" or self.config.rope.scaling == "longrope"):
+                if info.type_name != "F32" or info.shape != (self.config.rope.dim // 2,):
+                    raise FileFormatError(f"{self.file.path}: tensor {name} must be F32 of {self.config.rope.dim // 2} elements")
+                return self.file.data(name).view(np.float32)
+        return None
+
+    def short_divisors(self) -> npt.NDArray[np.float32] | None:
+        """longrope's factors for contexts up to the original one; None where the file has none."""
+        info = self.file.tensors.get("rope_factors_short.weight")
+        if info is None or info.type_name != "F32" or info.shape != (self.config.rope.dim // 2,):
+            return None
+        return self.file.data(info.name).view(np.float32)
+
+
+def _expected_shapes(c: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
+    matrices = {
+        "attn_q": (q, c.hidden), "attn_k": (kv, c.hidden), "attn_v": (kv, c.hidden), "attn_output": (c.hidden, q),
+        "ffn_gate": (c.feed_forward, c.hidden), "ffn_up": (c.feed_forward, c.hidden), "ffn_down": (c.hidden, c.feed_forward),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (c.vocabulary, c.hidden),
+        "output.weight": (c.vocabulary, c.hidden),
+        "output_norm.weight": (c.hidden,),
+        "output.bias": (c.vocabulary,),
+        "attn_norm.weight": (c.hidden,),
+        "ffn_norm.weight": (c.hidden,),
+        "attn_q_norm.weight": (c.head_dim,),
+        "attn_k_norm.weight": (c.head_dim,),
+    }
+    for name, shape in matrices.items():
+        shapes[f"{name}.weight"] = shape
+        shapes[f"{name}.bias"] = shape[:1]
+    return shapes

@@ -1,0 +1,119 @@
+"""The C printer: what the system's compiler makes of it equals the interpreter bit for bit."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+
+import numpy as np
+import pytest
+
+from heliostat.kernel.builder import KernelBuilder
+from heliostat.kernel.interp import interpret
+from heliostat.kernel.ir import Kernel, Type
+from heliostat.targets.c import print_c, print_module
+from kernel.random_kernels import assert_same, copies, random_kernel
+from targets.c_compiler import compile_c, find_compiler, run_c
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler with __builtin_shufflevector")
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+VARIANTS = {
+    "default": (),
+    "fma": ("-O3", "-mavx2", "-mfma") if X86 else ("-O3",),  # nothing may be contracted
+    "own half conversions": ("-O1", "-U__FLT16_MANT_DIG__"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_random_kernels_equal_the_interpreter(variant: str) -> None:
+    start = 1000 + 100 * list(VARIANTS).index(variant)
+    cases = [random_kernel(seed) for seed in range(start, start + 16)]
+    library = compile_c([kernel for kernel, _ in cases], flags=VARIANTS[variant])
+    for kernel, arrays in cases:
+        wanted, found = copies(arrays), copies(arrays)
+        interpret(kernel, wanted)
+        run_c(library, kernel, found, workers=3)
+        assert_same(found, wanted)
+
+
+def test_no_undefined_behaviour(capfd: pytest.CaptureFixture[str]) -> None:
+    cases = [random_kernel(seed) for seed in range(2000, 2008)]
+    try:
+        library = compile_c([k for k, _ in cases], flags=("-fsanitize=undefined", "-static-libubsan"))
+    except RuntimeError as error:
+        pytest.skip(f"no undefined behaviour sanitizer: {error}")
+    for kernel, arrays in cases:
+        run_c(library, kernel, copies(arrays), workers=2)
+    assert "runtime error" not in capfd.readouterr().err
+
+
+def tail(lanes: int = 8) -> Kernel:
+    """y[i] = 2 * x[i] for the first n elements of one vector."""
+    k = KernelBuilder("tail.f32")
+    x, y, n = k.buffer("x"), k.buffer("y", "w"), k.dim("n")
+    mask = k.splat(k.convert(n, "i32"), lanes) > k.iota("i32", lanes)
+    k.store(y, 0, k.load(x, 0, "f32", lanes, mask) * 2.0, mask)
+    return k.finish("the tail of a vector")
+
+
+@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="needs mprotect")
+def test_masked_accesses_stop_at_the_mask() -> None:
+    """The buffers end where a page ends that must not be touched: an access past it would end the process."""
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 3 * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None)
+    assert libc.mprotect(ctypes.c_void_p(base + 2 * page), ctypes.c_size_t(page), 0) == 0
+    bytes_ = np.frombuffer(memory, np.uint8)
+    x, y = bytes_[2 * page - 12 : 2 * page].view(np.float32), bytes_[page - 12 : page].view(np.float32)
+    y_end = bytes_[2 * page - 12 : 2 * page].view(np.float32)
+    x[:] = (1, 2, 3)
+    library = compile_c([tail()])
+    run_c(library, tail(), [x, y, np.array([3], np.int64)])
+    assert y.tolist() == [2, 4, 6]
+    run_c(library, tail(), [y, y_end, np.array([3], np.int64)])
+    assert y_end.tolist() == [4, 8, 12]
+
+
+def test_text_reads_well() -> None:
+    text = print_c(tail())
+    assert "/* args: x r, y w, n dim; the tail of a vector */" in text
+    assert "void tail_f32(void **args, int64_t worker, int64_t workers) {" in text
+    assert "f32x8 v5 = load_f32x8_if(p_x, 0, v4);" in text
+    assert "f32x8 v6 = v5 * splat_f32x8(2.0f);" in text
+    assert "store_f32x8_if(p_y, 0, v6, v4);" in text
+
+
+def test_kernels_of_a_module_share_functions() -> None:
+    first, second = tail(), tail()
+    second.name = "other"
+    text = print_module([first, second])
+    assert text.count("static inline f32x8 splat_f32x8") == 1
+    assert text.index("void tail_f32(") < text.index("void other(")
+    compile_c([first, second])
+
+
+def test_constants() -> None:
+    """Literals that C would read as another number or another type, were they written plainly."""
+    k = KernelBuilder("constants")
+    y, z = k.buffer("y", "w"), k.buffer("z", "w")
+    edges = [-(2**63), 2**63 - 1, -1, 0, 2**31, -(2**31)]
+    values = [k.emit("add", Type("i64"), (k.const(v, "i64"), k.const(0, "i64"))) for v in edges]
+    values.append(k.emit("mul", Type("i64"), (k.const(100_000, "i64"), k.const(100_000, "i64"))))
+    values.append(k.emit("shl", Type("i64"), (k.const(1, "i64"), k.const(40, "i64"))))
+    values.append(k.emit("sext", Type("i64"), (k.const(-1, "i8"),)))
+    values.append(k.emit("zext", Type("i64"), (k.const(-1, "i8"),)))
+    values.append(k.emit("lshr", Type("i64"), (k.const(-1, "i64"), k.const(1, "i64"))))
+    for n, value in enumerate(values):
+        k.store(y, 8 * n, value)
+    floats = [0.1, -0.0, 1e-45, float("inf"), float("-inf"), float("nan"), 3.4028234663852886e38, 16777217]
+    for n, number in enumerate(floats):
+        k.store(z, 4 * n, k.const(number, "f32"))
+    kernel = k.finish()
+    arrays = [np.zeros(len(values), np.int64), np.zeros(len(floats), np.float32)]
+    wanted = copies(arrays)
+    interpret(kernel, wanted)
+    run_c(compile_c([kernel]), kernel, arrays)
+    assert_same(arrays, wanted)
