@@ -39,7 +39,7 @@ def test_random_kernels_equal_the_interpreter(variant: str) -> None:
 
 
 def test_no_undefined_behaviour(capfd: pytest.CaptureFixture[str]) -> None:
-    cases = [random_kernel(seed) for seed in range(2000, 2008)]
+    cases = [random_kernel(seed) for seed in range(2000, 2003)]
     try:
         library = compile_c([k for k, _ in cases], flags=("-fsanitize=undefined", "-static-libubsan"))
     except RuntimeError as error:

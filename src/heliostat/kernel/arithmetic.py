@@ -170,7 +170,8 @@ def float_to_int_lanes(a: Array, elem: str) -> Array:
 def int_to_float(a: int, elem: str) -> Any:
     """Rounded once: through a 64-bit NumPy integer, not through a Python float."""
     wide = np.int64(a) if a < 1 << 63 else np.uint64(a)
-    return wide.astype(DTYPES[elem])
+    with np.errstate(over="ignore"):
+        return wide.astype(DTYPES[elem])
 
 
 def bitcast(a: Any, source: Type, target: Type) -> Any:

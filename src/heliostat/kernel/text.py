@@ -71,7 +71,11 @@ class _Printer:
         if name is None:
             if x.op != "const":
                 return "%?"
-            name = self.names[id(x)] = format_constant(x.value, x.elem)
+            try:
+                name = format_constant(x.value, x.elem)
+            except _MALFORMED:
+                name = repr(x.attrs.get("value"))
+            self.names[id(x)] = name
         return name
 
     def typed(self, x: Instruction) -> str:
@@ -79,40 +83,47 @@ class _Printer:
         return f"{self.operand(x)}:{x.type}" if x.op == "const" else self.operand(x)
 
     def block(self, block: Block, indent: str) -> None:
-        names, lines, operand = self.names, self.lines, self.operand
+        names, lines = self.names, self.lines
         for i in block:
-            op, args = i.op, i.args
             if i.blocks:
                 self.region(i, indent)
                 continue
-            if op == "store":
-                mask = f", mask {operand(args[3])}" if len(args) > 3 else ""
-                line = f"store {operand(args[0])}[{operand(args[1])}], {self.typed(args[2])}{mask}"
-            elif op == "set":
-                line = f"set {operand(args[0])}, {operand(args[1])}"
-            else:
-                if op in _UNIFORM or op in _PRINT_LIKE_UNIFORM:
-                    rest = f"{op} {', '.join([operand(a) for a in args])} : {i.type}"
-                elif op in COMPARISONS:
-                    rest = f"{op} {operand(args[0])}, {operand(args[1])} : {args[0].type}"
-                elif op == "load":
-                    mask = f", mask {operand(args[2])}" if len(args) > 2 else ""
-                    rest = f"load {i.type}, {operand(args[0])}[{operand(args[1])}]{mask}"
-                else:
-                    rest = self.special(i)
-                if op == "index":  # only where it opens no region: malformed, but it must print
-                    names[id(i)] = f"%i{self.indices}"
-                    self.indices += 1
-                else:
-                    names[id(i)] = f"%{self.values}"
-                    self.values += 1
-                line = f"{names[id(i)]} = {rest}"
+            try:
+                line = self.instruction(i)
+            except _MALFORMED:
+                line = self.plain(i)
+            if i.type is not None:
+                name = names[id(i)] = f"%{self.values}"
+                self.values += 1
+                line = f"{name} = {line}"
             lines.append(indent + line)
             if i is self.wanted:
                 self.found = line
 
+    def plain(self, i: Instruction) -> str:
+        """A form for instructions that break the rules, which have to be shown too."""
+        tail = f" : {i.type}" if i.type is not None else ""
+        return f"{i.op} {', '.join(map(self.operand, i.args))}{tail}"
+
+    def instruction(self, i: Instruction) -> str:
+        """The line of an instruction, or what follows `=` in it."""
+        op, args, operand = i.op, i.args, self.operand
+        if op in _UNIFORM or op in _PRINT_LIKE_UNIFORM:
+            return f"{op} {', '.join([operand(a) for a in args])} : {i.type}"
+        if op == "load":
+            mask = f", mask {operand(args[2])}" if len(args) > 2 else ""
+            return f"load {i.type}, {operand(args[0])}[{operand(args[1])}]{mask}"
+        if op == "store":
+            mask = f", mask {operand(args[3])}" if len(args) > 3 else ""
+            return f"store {operand(args[0])}[{operand(args[1])}], {self.typed(args[2])}{mask}"
+        if op == "set":
+            return f"set {operand(args[0])}, {operand(args[1])}"
+        if op in COMPARISONS:
+            return f"{op} {operand(args[0])}, {operand(args[1])} : {args[0].type}"
+        return self.special(i)
+
     def special(self, i: Instruction) -> str:
-        """Everything after `=` for the ops that have a form of their own."""
+        """The ops that have a form of their own."""
         op, args, attrs = i.op, i.args, i.attrs
         if op in CONVERSIONS:
             return f"{op} {self.typed(args[0])} : {i.type}"
@@ -132,12 +143,12 @@ class _Printer:
             return f"iota : {i.type}"
         if op == "const":
             return f"const {format_constant(i.value, i.elem)} : {i.type}"
-        return op if op in _NULLARY else f"{op} {', '.join(map(self.operand, args))} : {i.type}"
+        return op if op in _NULLARY else self.plain(i)
 
     def region(self, i: Instruction, indent: str) -> None:
         body = i.blocks[0]
         if i.op == "if":
-            line = f"if {self.operand(i.args[0])} {{"
+            line = f"if {', '.join(map(self.operand, i.args))} {{"
         else:
             bounds = [self.operand(a) for a in i.args]
             name = f"%i{self.indices}"
@@ -164,6 +175,7 @@ class _Printer:
         self.lines.append(indent + "}")
 
 
+_MALFORMED = (IndexError, KeyError, TypeError, AttributeError, ValueError, AssertionError)
 _PRINT_LIKE_UNIFORM = frozenset({"select", "splat"})
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
-from heliostat.ir.graph import Graph
-
 from heliostat.diagnostics import Diagnostic
+from heliostat.ir.graph import Graph
 from heliostat.ir.types import dim
 from heliostat.lang import ast
 from heliostat.lang.calls import is_op

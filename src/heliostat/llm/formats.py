@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from ..diagnostics import FileFormatError
 from ..lang.check import check
-from ..quant.format import BlockFormat
+from ..lang.source import Source
 from .gguf import TensorKind
 
 
 def resolve_format(text: str) -> TensorKind:
     """Name and sizes of a format declared as `.lum` text. Raises FileFormatError for a text that does not declare one."""
-    result = check(text, "the file's own format")
-    found = [f for f in result.formats if isinstance(f, BlockFormat)]
-    if result.diagnostics or len(found) != 1:
-        why = result.diagnostics[0].message if result.diagnostics else "it must declare exactly one format"
+    module = check(Source(text, "a format declared in the file"))
+    if module.findings or len(module.formats) != 1:
+        why = module.findings[0].message if module.findings else "it must declare exactly one format"
         raise FileFormatError(f"a format that the file declares is not valid: {why}")
-    return TensorKind(found[0].name, found[0].block, found[0].nbytes)
+    module.register()
+    made = next(iter(module.formats.values()))
+    return TensorKind(made.name, made.block, made.nbytes)
