@@ -135,6 +135,26 @@ def test_compile_prints_the_graph(capsys: Captured) -> None:
     assert "tensor<f32, [64, 32]>" in out
 
 
+@pytest.mark.parametrize(
+    ("stage", "target", "word"),
+    [
+        ("kernel", "host", "kernel "),
+        ("llvm", "x86-64", 'target triple = "x86_64'),
+        ("llvm", "aarch64", 'target triple = "aarch64'),
+        ("asm", "x86-64", ".globl"),
+        ("asm", "aarch64", "fmla"),
+    ],
+)
+def test_compile_prints_every_stage(stage: str, target: str, word: str, capsys: Captured) -> None:
+    assert main(["compile", str(MATMUL), "--emit", stage, "--target", target]) == 0
+    assert word in capsys.readouterr().out
+
+
+def test_compile_explains(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["compile", str(EXAMPLES / "mlp.lum"), "-o", str(tmp_path / "graph"), "--explain"]) == 0
+    assert "silu joins linear" in capsys.readouterr().out
+
+
 def test_compile_writes_a_file(tmp_path: Path, capsys: Captured) -> None:
     path = tmp_path / "graph.txt"
     assert main(["compile", str(MATMUL), "--emit", "graph", "-o", str(path)]) == 0

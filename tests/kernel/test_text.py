@@ -39,7 +39,7 @@ kernel axpy_f32(x: r, y: rw, n: dim) note "a \"note\"" {
       %12 = select true, inf, -1e-05 : f64
       store y[8], %12
     }
-    %13 = shuffle 1:i8x4, %5 [0..2, 4, 6]
+    %13 = shuffle 1:i8x4, %5 [0, 1, 4..6, 9, 8, 7]
     %14 = extract 3:i32x4[1]
     %15 = sext 3:i8 : i32
     %16 = dot4 0, 3, -3 max 127 : i32x4

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heliostat import ops
+from heliostat.ir.text import parse_graph
 from heliostat.ir.types import Symbol, dim, tensor
 from heliostat.ir.types import f32 as F32
 from heliostat.lang.calls import op_names
@@ -55,6 +57,15 @@ def test_the_reference_lists_the_operators_in_order() -> None:
     assert [powers[op] for op in listed if op != "-"] == sorted(
         (powers[op] for op in listed if op != "-"), reverse=True
     )
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_graphs_of_examples_survive_their_text_form(path: Path) -> None:
+    module = check(read_source(path))
+    module.register()
+    for graph in module.functions.values():
+        again = parse_graph(str(graph), ops.get)
+        assert again.structural_key() == graph.structural_key()
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)

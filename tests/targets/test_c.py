@@ -38,8 +38,56 @@ def test_random_kernels_equal_the_interpreter(variant: str) -> None:
         assert_same(found, wanted)
 
 
+def conversions(elem: str, target: str, count: int) -> Kernel:
+    k = KernelBuilder(f"{target}_from_{elem}")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for i in k.loop(count):
+        k.store(y, i * Type(target).nbytes, k.convert(k.load(x, i * Type(elem).nbytes, elem), target))
+    return k.finish()
+
+
+@pytest.mark.parametrize("variant", ["default", "own half conversions"])
+def test_every_half_and_every_tie(variant: str) -> None:
+    """All f16 numbers to f64; and to f16 each of them, the point between each two, and what lies next to that point."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = np.sort(halves[np.isfinite(halves)].astype(np.float64))
+    ties = (finite[1:] + finite[:-1]) / 2
+    wide = np.concatenate([finite, ties, np.nextafter(ties, np.inf), np.nextafter(ties, -np.inf)])
+    wide = np.concatenate([wide, [65519.99, 65520.0, -65520.0, 1e300, np.inf, -np.inf, np.nan, 1e-300, -1e-300]])
+    kernels = [conversions("f16", "f64", halves.size), conversions("f64", "f16", wide.size)]
+    library = compile_c(kernels, flags=VARIANTS[variant])
+    there, back = np.zeros(halves.size), np.zeros(wide.size, np.float16)
+    run_c(library, kernels[0], [halves, there])
+    run_c(library, kernels[1], [wide, back])
+    with np.errstate(over="ignore"):
+        assert_same([there, back], [halves.astype(np.float64), wide.astype(np.float16)])
+
+
+def test_nothing_is_contracted() -> None:
+    """a * b + c in two ops is rounded twice, and in an fma once, whatever the compiler's flags."""
+    k = KernelBuilder("rounding")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for n, lanes in enumerate((1, 8)):
+        a, b, c = (k.load(x, 32 * j, "f32", lanes) for j in range(3))
+        k.store(y, 64 * n, a * b + c)
+        k.store(y, 64 * n + 32, k.fma(a, b, c))
+    kernel = k.finish()
+    values = np.repeat(np.array([1 + 2.0**-12, 1 + 2.0**-12, -1 - 2.0**-11], np.float32), 8)
+    found, wanted = np.zeros(32, np.float32), np.zeros(32, np.float32)
+    interpret(kernel, [values, wanted])
+    run_c(compile_c([kernel], flags=VARIANTS["fma"]), kernel, [values, found])
+    assert_same([found], [wanted])
+    assert found[0] != found[8]
+
+
 def test_no_undefined_behaviour(capfd: pytest.CaptureFixture[str]) -> None:
     cases = [random_kernel(seed) for seed in range(2000, 2003)]
+    k = KernelBuilder("promotion")  # 16-bit operands become int, in which this product and this shift overflow
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    a = k.load(x, 0, "i16")
+    k.store(y, 0, a * a)
+    k.store(y, 2, a << 15)
+    cases.append((k.finish(), [np.array([-1], np.int16), np.zeros(2, np.int16)]))
     try:
         library = compile_c([k for k, _ in cases], flags=("-fsanitize=undefined", "-static-libubsan"))
     except RuntimeError as error:

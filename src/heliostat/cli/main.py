@@ -32,6 +32,11 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "run": Entry("heliostat.cli.run", "continue a prompt with a GGUF model"),
+    "chat": Entry("heliostat.cli.chat", "talk with a GGUF model"),
+    "inspect": Entry("heliostat.cli.inspect", "show a model file: metadata, tensors, formats, memory"),
+    "bench": Entry("heliostat.cli.bench", "measure prompt and generation speed"),
+    "devices": Entry("heliostat.cli.devices", "show the devices that programs can run on"),
     "check": Entry("heliostat.cli.check", "type-check .lum files"),
     "parse": Entry("heliostat.cli.parse", "print the syntax tree of a .lum file"),
     "compile": Entry("heliostat.cli.compile", "print a function of a .lum file at any stage: graph to machine code"),

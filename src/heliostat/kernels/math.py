@@ -1,13 +1,15 @@
 """Elementary functions as kernel IR: range reduction and polynomials, the same on every target. Given to `Op.scalar`.
 
-Polynomials are Taylor series cut where the remainder is below half a unit in the last place of the reduced range, so
-their coefficients can be checked by eye. Results below the smallest normal number may lose digits, never their size.
+Most polynomials are Taylor series cut where the remainder is below half a unit in the last place of the reduced range,
+so their coefficients can be checked by eye; those of `erf` are fitted (interpolated at Chebyshev points). Results are
+within 3 units in the last place; below the smallest normal number they may lose digits, never their size.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from ..ir.types import DType
@@ -17,10 +19,16 @@ from .group import COMPUTE
 
 
 class Math:
-    """What a scalar lowering may call. Values are f32 or f64 vectors or scalars, flags are i1."""
+    """What a scalar lowering may call. Values are f32 or f64 vectors or scalars, flags are i1.
+
+    Names that are not found here are those of the kernel builder.
+    """
 
     def __init__(self, k: KernelBuilder) -> None:
         self.k = k
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["k"], name)
 
     # --- plain instructions ---------------------------------------------------------------------------------------
     def sqrt(self, x: Instruction) -> Instruction:
@@ -29,6 +37,9 @@ class Math:
     def rsqrt(self, x: Instruction) -> Instruction:
         """1 / sqrt(x), both steps rounded."""
         return 1.0 / self.k.sqrt(x)
+
+    def reciprocal(self, x: Instruction) -> Instruction:
+        return 1.0 / x
 
     def floor(self, x: Instruction) -> Instruction:
         return self.k.floor(x)
@@ -39,6 +50,22 @@ class Math:
     def round(self, x: Instruction) -> Instruction:
         """To the nearest integer, ties to even."""
         return self.k.rint(x)
+
+    def trunc(self, x: Instruction) -> Instruction:
+        """To an integer toward zero."""
+        return self.k.select(x < 0.0, self.k.ceil(x), self.k.floor(x))
+
+    def logical_and(self, a: Instruction, b: Instruction) -> Instruction:
+        return a & b
+
+    def logical_or(self, a: Instruction, b: Instruction) -> Instruction:
+        return a | b
+
+    def logical_xor(self, a: Instruction, b: Instruction) -> Instruction:
+        return a ^ b
+
+    def logical_not(self, x: Instruction) -> Instruction:
+        return self.k.logical_not(x)
 
     def abs(self, x: Instruction) -> Instruction:
         assert x.type is not None
@@ -64,7 +91,7 @@ class Math:
             rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
             return k.select(k.binary("ne", wide, wide), wide, k.bitcast(rounded, "f32"))
         assert x.type is not None
-        if not dtype.is_float and dtype.bits < 32 and dtype.kind in "iu":
+        if dtype.kind in "iu" and compute != f"i{dtype.bits}":
             low, high = (0, (1 << dtype.bits) - 1) if dtype.kind == "u" else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
             if x.type.is_float:
                 return k.minimum(k.maximum(k.convert(x, compute), low), high)
@@ -95,6 +122,13 @@ class Math:
         k = self.k
         return k.select(x > 0, 1, k.select(x < 0, -1, x))
 
+    def _signed(self, size: Instruction, x: Instruction) -> Instruction:
+        """`size` >= 0 with the sign of x, which may be a negative zero."""
+        k, bits = self.k, 64 if x.elem == "f64" else 32
+        integer = f"i{bits}"
+        sign = k.bitcast(x, integer) & -(1 << bits - 1)
+        return k.bitcast(k.bitcast(size, integer) | sign, x.elem)
+
     # --- exponentials and logarithms --------------------------------------------------------------------------------
     def _series(self, x: Instruction, coefficients: Sequence[float]) -> Instruction:
         """Horner's rule; coefficients from the constant term up."""
@@ -103,41 +137,79 @@ class Math:
             total = self.k.fma(total, x, c)
         return total
 
-    def exp(self, x: Instruction) -> Instruction:
-        """e ** x: 2 ** n times the exponential of |r| <= ln 2 / 2."""
-        k, double = self.k, x.elem == "f64"
-        low, high = (-746.0, 710.0) if double else (-105.0, 89.0)
-        clamped = k.minimum(k.maximum(x, low), high)
-        n = k.rint(clamped * (1 / math.log(2)))
-        parts = _split(math.log(2), double)
-        r = clamped
-        for p in parts:
-            r = k.fma(n, -p, r)
-        y = self._series(r, [1 / math.factorial(i) for i in range(14 if double else 8)])
-        whole = k.convert(n, "i64" if double else "i32")
-        half = k.ashr(whole, 1)
-        y = y * self._power_of_two(half, double) * self._power_of_two(whole - half, double)
-        return k.select(k.binary("ne", x, x), x, y)
+    def _clamp(self, x: Instruction, low: float, high: float) -> Instruction:
+        """x within bounds; a NaN stays, because it is the second operand."""
+        return self.k.maximum(low, self.k.minimum(high, x))
 
-    def _power_of_two(self, n: Instruction, double: bool) -> Instruction:
+    def _nearest(self, x: Instruction, factor: float) -> tuple[Instruction, Instruction]:
+        """rint(x * factor) as a float and as an integer. |x * factor| < 2 ** 22 (f32) or 2 ** 51 (f64).
+
+        Adding 1.5 * 2 ** 23 leaves the integer in the low bits: a saturating conversion costs several instructions more.
+        """
+        k, double = self.k, x.elem == "f64"
+        magic, integer = (1.5 * 2.0**52, "i64") if double else (1.5 * 2.0**23, "i32")
+        moved = k.fma(x, factor, magic)
+        offset = 0x4338000000000000 if double else 0x4B400000
+        return moved - magic, k.bitcast(moved, integer) - offset
+
+    def _exp_parts(self, x: Instruction) -> tuple[Instruction, Instruction]:
+        """n and r with x = n ln 2 + r, |r| <= ln 2 / 2."""
+        n, whole = self._nearest(x, 1 / math.log(2))
+        r = x
+        for p in _split(math.log(2), x.elem == "f64", fused=True)[:2]:
+            r = self.k.fma(n, -p, r)
+        return whole, r
+
+    def _scaled(self, y: Instruction, n: Instruction) -> Instruction:
+        """y * 2 ** n in two steps: n may be beyond the exponents of normal numbers."""
+        half = self.k.ashr(n, 1)
+        return y * self._power_of_two(half) * self._power_of_two(n - half)
+
+    def _power_of_two(self, n: Instruction) -> Instruction:
+        double = n.elem == "i64"
         return self.k.bitcast((n + 1023) << 52, "f64") if double else self.k.bitcast((n + 127) << 23, "f32")
 
-    def log(self, x: Instruction) -> Instruction:
-        """Natural logarithm: n ln 2 + 2 atanh(s), s = (m - 1) / (m + 1) with m in sqrt(1/2) .. sqrt 2."""
+    def exp(self, x: Instruction) -> Instruction:
+        """e ** x: 2 ** n times the exponential of |r| <= ln 2 / 2."""
+        double = x.elem == "f64"
+        n, r = self._exp_parts(self._clamp(x, -746.0, 710.0) if double else self._clamp(x, -105.0, 89.0))
+        return self._scaled(self._series(r, _exp_series(double)), n)
+
+    def exp2(self, x: Instruction) -> Instruction:
+        """2 ** x."""
+        double = x.elem == "f64"
+        inside = self._clamp(x, -1080.0, 1025.0) if double else self._clamp(x, -155.0, 129.0)
+        n, whole = self._nearest(inside, 1.0)
+        return self._scaled(self._series((inside - n) * math.log(2), _exp_series(double)), whole)
+
+    def expm1(self, x: Instruction) -> Instruction:
+        """e ** x - 1, accurate near 0."""
+        k, double = self.k, x.elem == "f64"
+        n, r = self._exp_parts(self._clamp(x, -38.0, 710.0) if double else self._clamp(x, -18.0, 89.0))
+        p = k.fma(r * r, self._series(r, _exp_series(double)[2:]), r)
+        # By halves: 2 ** n alone is infinite for the largest results. What the series leaves below 0.5 is exact.
+        power = self._power_of_two(n - 1)
+        y = k.fma(p, power, power - 0.5) * 2.0
+        return k.select(k.binary("eq", x, 0.0), x, y)
+
+    def _mantissa(self, x: Instruction) -> tuple[Instruction, Instruction]:
+        """e and m with x = 2 ** e * m, m in sqrt(1/2) .. sqrt 2, for finite x > 0, as floats."""
         k, double = self.k, x.elem == "f64"
         integer, bits = ("i64", 52) if double else ("i32", 23)
         tiny = x < (2.0**-1022 if double else 2.0**-126)
-        scaled = k.select(tiny, x * 2.0**bits, x)
-        raw = k.bitcast(scaled, integer)
-        # exponent such that the mantissa lies in sqrt(1/2) .. sqrt 2
-        moved = raw - k.bitcast(self.k.const(math.sqrt(0.5), x.elem, x.lanes), integer)
-        n = k.ashr(moved, bits)
-        mantissa = k.bitcast(raw - (n << bits), x.elem)
+        raw = k.bitcast(k.select(tiny, x * 2.0**bits, x), integer)
+        n = k.ashr(raw - k.bitcast(k.const(math.sqrt(0.5), x.elem, x.lanes), integer), bits)
         e = k.convert(n, x.elem) - k.select(tiny, float(bits), k.const(0.0, x.elem, x.lanes))
-        f = mantissa - 1.0
-        s = f / (mantissa + 1.0)
+        return e, k.bitcast(raw - (n << bits), x.elem)
+
+    def log(self, x: Instruction) -> Instruction:
+        """Natural logarithm: e ln 2 + 2 atanh(s), s = (m - 1) / (m + 1)."""
+        k, double = self.k, x.elem == "f64"
+        e, m = self._mantissa(x)
+        f = m - 1.0
+        s = f / (m + 1.0)
         z = s * s
-        tail = self._series(z, [2 / (2 * i + 1) for i in range(1, 12 if double else 6)]) * z
+        tail = self._series(z, _atanh_series(double)) * z
         high, low = _split(math.log(2), double)[:2]
         half_square = f * f * 0.5
         y = k.fma(e, high, f - (half_square - (s * (half_square + tail) + e * low)))
@@ -145,104 +217,168 @@ class Math:
         y = k.select(x < 0.0, math.nan, y)
         return k.select(k.binary("eq", x, math.inf) | k.binary("ne", x, x), x, y)
 
+    def log1p(self, x: Instruction) -> Instruction:
+        """log(1 + x), accurate near 0: log(u) and what rounding took from u = 1 + x, divided by u."""
+        k = self.k
+        u = x + 1.0
+        y = self.log(u)
+        lost = k.select(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
+        y = k.select((u > 0.0) & (u < math.inf), y + lost / u, y)
+        return k.select(k.binary("eq", x, 0.0), x, y)
+
+    def _log_pair(self, x: Instruction) -> tuple[Instruction, Instruction]:
+        """log(x) as high + low for x >= 0: half as many correct digits more than `log`, for powers."""
+        k, double = self.k, x.elem == "f64"
+        e, m = self._mantissa(x)
+        f = m - 1.0
+        d = m + 1.0
+        back = d - m
+        d_low = (m - (d - back)) + (1.0 - back)
+        s = f / d
+        s_low = (k.fma(-s, d, f) - s * d_low) / d
+        z = s * s
+        tail = s * z * self._series(z, _atanh_series(double))
+        first, second, third = _split(math.log(2), double)
+        a, b = e * first, s * 2.0  # the product is exact: `first` has few bits
+        high = a + b
+        back = high - a
+        low = (a - (high - back)) + (b - back)
+        low = low + k.fma(e, second + third, k.fma(s_low, 2.0, tail))
+        total = high + low
+        low = low - (total - high)
+        total = k.select(k.binary("eq", x, 0.0), -math.inf, total)
+        return k.select(x < math.inf, total, x), low
+
+    def pow(self, a: Instruction, b: Instruction) -> Instruction:
+        """a ** b as exp(b log |a|) with a logarithm in two parts; signs and special values as C99 has them."""
+        k = self.k
+        size = k.fabs(a)
+        high, low = self._log_pair(size)
+        p = b * high
+        rest = k.fma(b, low, k.fma(b, high, -p))
+        y = self.exp(p)
+        exact = (k.fabs(rest) < 1.0) & (y < math.inf)  # false for the NaN that infinities leave in `rest`
+        y = k.select(exact, k.fma(y, rest, y), y)
+        y = k.select(k.binary("eq", size, 1.0), 1.0, y)
+        whole = k.binary("eq", k.rint(b), b)
+        odd = whole & k.binary("ne", k.rint(b * 0.5) * 2.0, b)
+        y = k.select(odd, self._signed(y, a), y)
+        y = k.select((a < 0.0) & (a > -math.inf) & k.logical_not(whole), math.nan, y)
+        y = k.select(k.binary("ne", b, b), b, y)
+        return k.select(k.binary("eq", b, 0.0) | k.binary("eq", a, 1.0), 1.0, y)
+
     def sigmoid(self, x: Instruction) -> Instruction:
         """1 / (1 + exp(-x))."""
         return 1.0 / (self.exp(-x) + 1.0)
 
     def tanh(self, x: Instruction) -> Instruction:
-        """Series near 0, else 1 - 2 / (exp(2|x|) + 1) with the sign of x."""
-        k = self.k
-        size = k.fabs(x)
-        far = 1.0 - 2.0 / (self.exp(size * 2.0) + 1.0)
-        far = k.select(x < 0.0, -far, far)
-        coefficients = _TANH[:14] if x.elem == "f64" else _TANH[:8]
-        near = x * self._series(x * x, coefficients)
-        limit = 0.25 if x.elem == "f64" else 0.625
-        return k.select(k.binary("ne", x, x), x, k.select(size < limit, near, far))
+        """t / (t + 2) with t = expm1(2 |x|), and the sign of x."""
+        size = self.k.minimum(20.0 if x.elem == "f64" else 10.0, self.k.fabs(x))
+        t = self.expm1(size * 2.0)
+        return self._signed(t / (t + 2.0), x)
 
     def erf(self, x: Instruction) -> Instruction:
-        """Series for |x| < 2 (exact to rounding in f64, 1e-7 in f32), a rational approximation of 1 - erf beyond.
-
-        Source of the latter: Abramowitz and Stegun 7.1.26, absolute error 1.5e-7.
-        """
-        k = self.k
-        size = k.fabs(x)
-        terms = 32 if x.elem == "f64" else 12
-        series = [2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(terms)]
-        near = x * self._series(x * x, series)
-        t = 1.0 / (size * 0.3275911 + 1.0)
-        poly = self._series(t, [0.0, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429])
-        far = 1.0 - poly * self.exp(-(size * size))
-        far = k.select(x < 0.0, -far, far)
-        return k.select(size < (2.5 if x.elem == "f64" else 1.0), near, far)
-
-    def pow(self, a: Instruction, b: Instruction) -> Instruction:
-        """a ** b as exp(b log |a|), with the sign of odd integer powers; NaN for other powers of negative numbers."""
-        k = self.k
-        size = self.exp(b * self.log(k.fabs(a)))
-        whole = k.binary("eq", k.rint(b), b)
-        odd = k.binary("ne", k.rint(b * 0.5) * 2.0, b)
-        negative = k.select(whole, k.select(odd, -size, size), math.nan)
-        y = k.select(a < 0.0, negative, size)
-        return k.select(k.binary("eq", b, 0.0), 1.0, y)
+        """A polynomial in x * x near 0; beyond it 1 - erfc(|x|), which is exp of a polynomial, in f64 times one."""
+        k, double = self.k, x.elem == "f64"
+        size = k.minimum(6.0 if double else 3.95, k.fabs(x))
+        near = k.fma(x, self._series(x * x, _ERF_NEAR_F64 if double else _ERF_NEAR_F32), x)
+        if double:
+            t = 1.0 / k.fma(size, 0.5, 1.0)
+            far = 1.0 - self.exp(-(size * size)) * self._series(t - 0.45, _ERFC_F64)
+        else:
+            far = 1.0 - self.exp(-(size * self._series(size, _ERFC_F32)))
+        return k.select(size < (1.0 if double else 0.875), near, self._signed(far, x))
 
     # --- angles -----------------------------------------------------------------------------------------------------
     def sin(self, x: Instruction) -> Instruction:
-        """Sine; the angle is reduced by multiples of pi / 2 held in three parts, good up to |x| of about 2 ** 17."""
-        return self._circular(x, 0)
+        """Sine; the angle is reduced by multiples of pi / 2 held in three parts. NaN beyond 2 ** 22 (f32), 2 ** 50 (f64)."""
+        sine, cosine, turn = self._circular(x)
+        y = self._quadrant(sine, cosine, turn)
+        return self.k.select(self.k.binary("eq", x, 0.0), x, y)
 
     def cos(self, x: Instruction) -> Instruction:
         """Cosine, as `sin`."""
-        return self._circular(x, 1)
+        sine, cosine, turn = self._circular(x)
+        return self._quadrant(sine, cosine, turn + 1)
 
-    def _circular(self, x: Instruction, quarter: int) -> Instruction:
-        k, double = self.k, x.elem == "f64"
-        n = k.rint(x * (2 / math.pi))
-        r = x
-        for p in _split(math.pi / 2, double):
-            r = k.fma(n, -p, r)
-        z = r * r
-        sine = r * self._series(z, [(-1) ** i / math.factorial(2 * i + 1) for i in range(10 if double else 5)])
-        cosine = self._series(z, [(-1) ** i / math.factorial(2 * i) for i in range(11 if double else 6)])
-        turn = k.convert(n, "i64" if double else "i32") + quarter
+    def tan(self, x: Instruction) -> Instruction:
+        """Tangent, as `sin`."""
+        k = self.k
+        sine, cosine, turn = self._circular(x)
+        even = k.binary("eq", turn & 1, 0)
+        y = k.select(even, sine, -cosine) / k.select(even, cosine, sine)
+        return k.select(k.binary("eq", x, 0.0), x, y)
+
+    def _quadrant(self, sine: Instruction, cosine: Instruction, turn: Instruction) -> Instruction:
+        k = self.k
         y = k.select(k.binary("eq", turn & 1, 0), sine, cosine)
         return k.select(k.binary("eq", turn & 2, 0), y, -y)
 
+    def _circular(self, x: Instruction) -> tuple[Instruction, Instruction, Instruction]:
+        """Sine and cosine of the angle within -pi/4 .. pi/4, and how many quarter turns were taken off."""
+        k, double = self.k, x.elem == "f64"
+        inside = k.select(k.fabs(x) < (2.0**50 if double else 2.0**22), x, math.nan)
+        n, turn = self._nearest(inside, 2 / math.pi)
+        r = inside
+        for p in _split(math.pi / 2, double, fused=True):
+            r = k.fma(n, -p, r)
+        z = r * r
+        sines = [(-1) ** i / math.factorial(2 * i + 1) for i in range(1, 10 if double else 5)]
+        cosines = [(-1) ** i / math.factorial(2 * i) for i in range(1, 11 if double else 6)]
+        return k.fma(r * z, self._series(z, sines), r), k.fma(z, self._series(z, cosines), 1.0), turn
 
-def _split(value: float, double: bool) -> list[float]:
-    """A constant as three parts; the leading ones have few bits, so that their products with small integers are exact."""
-    from fractions import Fraction
 
-    exact = _EXACT.get(value, Fraction(value))
+def _exp_series(double: bool) -> list[float]:
+    return [1 / math.factorial(i) for i in range(14 if double else 8)]
+
+
+def _atanh_series(double: bool) -> list[float]:
+    """Of 2 atanh(s) / s - 2 in s * s, without the factor s * s; s <= 0.1716."""
+    return [2 / (2 * i + 1) for i in range(1, 12 if double else 6)]
+
+
+def _split(value: float, double: bool, fused: bool = False) -> list[float]:
+    """A constant (pi / 2 or ln 2) as three parts, of which the leading two have few bits: products with integers are exact.
+
+    `fused`: all parts have full precision, for use in fma, where the product is exact anyway.
+    """
+    exact = _EXACT[value]
+    full = 53 if double else 24
+    few = 33 if double else 12
     parts: list[float] = []
-    for bits in (33, 33, 53) if double else (12, 12, 24):
-        scale = 2 ** (bits - 1 - math.floor(math.log2(abs(float(exact)))))
-        part = Fraction(round(exact * scale), scale)
+    for bits in (full, full, full) if fused else (few, few, full):
+        scale = Fraction(2) ** (bits - 1 - math.floor(math.log2(abs(float(exact)))))
+        part = round(exact * scale) / scale
         parts.append(float(part))
         exact -= part
     return parts
 
 
-def _exact_constants() -> dict[float, Any]:
-    from fractions import Fraction
+_EXACT = {
+    math.pi / 2: Fraction("3.14159265358979323846264338327950288419716939937510582097494") / 2,
+    math.log(2): Fraction("0.693147180559945309417232121458176568075500134360255254120680"),
+}
 
-    pi = Fraction("3.14159265358979323846264338327950288419716939937510582")
-    ln2 = Fraction("0.693147180559945309417232121458176568075500134360255254")
-    return {math.pi / 2: pi / 2, math.log(2): ln2}
-
-
-_EXACT = _exact_constants()
-
-
-def _tanh_series(terms: int) -> list[float]:
-    """Coefficients of tanh(x) / x in x * x: t' = 1 - t * t, solved term by term."""
-    from fractions import Fraction
-
-    t = [Fraction(1)]
-    for n in range(1, terms):
-        square = sum((t[i] * t[n - 1 - i] for i in range(n)), Fraction(0))
-        t.append(-square / (2 * n + 1))
-    return [float(c) for c in t]
-
-
-_TANH = _tanh_series(16)
+# erf(x) / x - 1 in x * x, for |x| < 0.875 (f32) and |x| < 1 (f64).
+_ERF_NEAR_F32 = (
+    0.1283791581332127, -0.37612554506584434, 0.11282496599586316, -0.02679294777783731, 0.005034370663204096,
+    -0.0006214585361977137,
+)  # fmt: skip
+_ERF_NEAR_F64 = (
+    0.1283791670955126, -0.37612638903183754, 0.1128379167095512, -0.02686617064512984, 0.0052239776254232985,
+    -0.000854832702193483, 0.00012055332902888736, -1.4925647567519332e-05, 1.6462045441468418e-06,
+    -1.6364642158167616e-07, 1.4792401209404813e-08, -1.216456005728345e-09, 8.709045129053106e-11,
+    -4.230945824295338e-12,
+)  # fmt: skip
+# -log(erfc(x)) / x, for 0.875 <= x <= 3.95.
+_ERFC_F32 = (
+    1.1286982455739516, 0.6349186565823685, 0.10666997051343938, -0.024172454077605463, 0.0038512576879950254,
+    -0.0003769638316970334, 1.6840679859594736e-05,
+)  # fmt: skip
+# exp(x * x) * erfc(x) in 1 / (1 + x / 2) - 0.45, for 1 <= x <= 6.
+_ERFC_F64 = (
+    0.2150151372496481, 0.7624103866942096, 0.8730283721094605, 0.6144481467622682, 0.11313139166801149,
+    -0.20120487068881496, -0.09646382701092666, 0.11290574977431822, 0.053160292499264544, -0.0941163383198951,
+    -0.011524179583806441, 0.08542441741653238, -0.03308473702158133, -0.06086899170087885, 0.062457163723778214,
+    0.007301134995856917,
+)  # fmt: skip

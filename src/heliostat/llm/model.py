@@ -16,6 +16,7 @@ from ..compiler import pipeline
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..diagnostics import ContextLengthError, FileFormatError, UnsupportedError
 from ..runtime.buffer import Buffer
+from ..runtime.trace import LaunchTime
 from ..runtime.worker_pool import WorkerPool
 from ..session import Executable, host_target
 from ..session.session import CodeStore
@@ -232,6 +233,29 @@ class LanguageModel:
         assert logits is not None
         self._epoch += 1
         return logits[-1]
+
+    def check_room(self, tokens: int) -> None:
+        """Raise ContextLengthError unless that many tokens fit."""
+        if tokens > self.context:
+            raise ContextLengthError(f"{tokens} tokens do not fit the context of {self.context}", help="give a larger --context")
+
+    def restart(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Fill an empty cache with `ids`; logits (V,) of the last one, valid until the next run."""
+        with self._lock:
+            self._cached = []
+            return self._advance(self._check(ids))
+
+    def extend(self, token: int, position: int) -> npt.NDArray[np.float32]:
+        """Run one token at the cache's end, `position`; logits (V,), valid until the next run."""
+        with self._lock:
+            self._epoch += 1
+            self._cached = [*self._cached[:position], token]
+            return self._block([token], position, 1)[-1]
+
+    def profile_decode(self) -> list[LaunchTime]:
+        """Times of the launches of one more decode step at the cache's last position."""
+        with self._lock:
+            return self._decode.profile()
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position, (len(ids), vocabulary) f32, computed anew from an empty cache.

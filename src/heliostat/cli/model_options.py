@@ -1,0 +1,83 @@
+"""What commands that load a model share: its options, the progress bars, and ids on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from heliostat.cli.report import UsageError
+from heliostat.llm import LanguageModel, demo_path, load
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package")
+    parser.add_argument("--threads", type=int, metavar="K", help="worker threads (default: physical cores)")
+    parser.add_argument("--context", type=int, metavar="N", help="tokens of prompt and answer together (default: up to 4096)")
+    parser.add_argument("--activations", choices=("int8", "float"), default="int8", help="how quantized products read their inputs")
+    parser.add_argument("--cache-dtype", choices=("f16", "bf16", "f32"), default="f16", help="element type of the key/value cache")
+    parser.add_argument("--explain", action="store_true", help="print what was fused into which kernel, and why not more")
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser, temperature: float) -> None:
+    parser.add_argument("-n", "--max-tokens", type=int, metavar="N", help="most tokens to generate (default: to the end of the context)")
+    parser.add_argument("--temp", type=float, default=temperature, metavar="T", help=f"temperature, 0 is greedy (default {temperature})")
+    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens (0: all)")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="keep the likeliest tokens of mass P")
+    parser.add_argument("--min-p", type=float, default=0.0, metavar="P", help="drop tokens below P times the likeliest")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R", help="divide the scores of recent tokens")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of the sampler")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
+    parser.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `generate`."""
+    return {
+        "max_tokens": args.max_tokens, "temperature": args.temp, "seed": args.seed, "stop": tuple(args.stop),
+        "ignore_eos": args.ignore_eos, "top_k": args.top_k, "top_p": args.top_p, "min_p": args.min_p,
+        "repetition_penalty": args.repetition_penalty,
+    }  # fmt: skip
+
+
+def open_model(args: argparse.Namespace) -> LanguageModel:
+    """Load the model that the options name, with progress bars where standard error is a terminal."""
+    if args.threads is not None and not 1 <= args.threads <= 1024:
+        raise UsageError(f"--threads must be from 1 to 1024, got {args.threads}")
+    path = args.model or demo_path()
+    if not sys.stderr.isatty():
+        model = load(path, args.threads, args.context, args.activations, args.cache_dtype)
+    else:
+        from rich.console import Console  # slow to import, and needed at a terminal alone
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            tasks: dict[str, Any] = {}
+
+            def show(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], completed=done)
+
+            model = load(path, args.threads, args.context, args.activations, args.cache_dtype, show)
+    if args.explain:
+        from heliostat.compiler.driver import explain
+
+        print(explain(model.decode), explain(model.prefill), sep="\n", file=sys.stderr)
+    return model
+
+
+def print_profile(model: LanguageModel) -> None:
+    """The kernels of one decode step: times, bytes and share, on standard error."""
+    from heliostat.runtime.trace import group_by_name
+
+    rows = model.profile_decode()
+    total = sum(r.wall_ns for r in rows) or 1
+    size = model.report.weight_bytes
+    print(
+        f"decode: 1 program, {len(rows)} launches, {total / 1e6:.2f} ms, {size / 1e6:.0f} MB of weights, {size / total:.1f} GB/s",
+        file=sys.stderr,
+    )
+    grouped = [(t, n, sum(r.wall_ns for r in rows if r.name == t.name)) for t, n in group_by_name(rows)]
+    for time, count, wall in sorted(grouped, key=lambda g: -g[2]):
+        print(f"  {time.name:<48} x{count:<4} {wall / 1e6:8.3f} ms  {100 * wall / total:5.1f} %", file=sys.stderr)
