@@ -82,12 +82,14 @@ def test_nothing_is_contracted() -> None:
 
 def test_no_undefined_behaviour(capfd: pytest.CaptureFixture[str]) -> None:
     cases = [random_kernel(seed) for seed in range(2000, 2003)]
-    k = KernelBuilder("promotion")  # 16-bit operands become int, in which this product and this shift overflow
+    k = KernelBuilder("overflow")  # operands of 8 and 16 bits become int first, and overflow there
     x, y = k.buffer("x"), k.buffer("y", "w")
-    a = k.load(x, 0, "i16")
-    k.store(y, 0, a * a)
-    k.store(y, 2, a << 15)
-    cases.append((k.finish(), [np.array([-1], np.int16), np.zeros(2, np.int16)]))
+    for n, elem in enumerate(("i8", "i16", "i32", "i64")):
+        for m, fill in enumerate((0, 8)):
+            a = k.load(x, fill, elem)
+            for j, value in enumerate((a * a, a + a, -a, a << (8 * Type(elem).nbytes - 1), a - 3)):
+                k.store(y, 8 * (10 * n + 5 * m + j), value)
+    cases.append((k.finish(), [np.array([-1, 0x7FFFFFFF7FFF7F7F]), np.zeros(40, np.int64)]))
     try:
         library = compile_c([k for k, _ in cases], flags=("-fsanitize=undefined", "-static-libubsan"))
     except RuntimeError as error:

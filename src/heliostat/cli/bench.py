@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens of the prompt (default 512)")
     parser.add_argument("--gen", type=int, default=32, metavar="N", help="tokens to generate (default 32)")
-    parser.add_argument("--depth", type=int, default=512, metavar="N", help="tokens in the cache before generation (default 512)")
+    parser.add_argument(
+        "--depth", type=int, default=512, metavar="N", help="tokens in the cache before generation (default 512)"
+    )
     parser.add_argument("--reps", type=int, default=3, metavar="N", help="runs, of which the best counts (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

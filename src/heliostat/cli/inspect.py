@@ -14,7 +14,9 @@ from heliostat.llm.weights import DecoderWeights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package"
+    )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -35,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
                 "tensors": [{"name": t.name, "type": t.type_name, "shape": list(t.shape), "bytes": t.nbytes} for t in file.tensors.values()],
             }, ensure_ascii=False))  # fmt: skip
             return 0
-        print(f"{file.path}: GGUF v{file.version}, {file.size / 1e6:.1f} MB, {len(file.tensors)} tensors, {len(file.metadata)} keys")
+        print(
+            f"{file.path}: GGUF v{file.version}, {file.size / 1e6:.1f} MB, {len(file.tensors)} tensors, {len(file.metadata)} keys"
+        )
         print("\nmetadata")
         for key, value in file.metadata.items():
             print(f"  {key} = {_short(value)}")

@@ -11,23 +11,41 @@ from heliostat.llm import LanguageModel, demo_path, load
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package"
+    )
     parser.add_argument("--threads", type=int, metavar="K", help="worker threads (default: physical cores)")
-    parser.add_argument("--context", type=int, metavar="N", help="tokens of prompt and answer together (default: up to 4096)")
-    parser.add_argument("--activations", choices=("int8", "float"), default="int8", help="how quantized products read their inputs")
-    parser.add_argument("--cache-dtype", choices=("f16", "bf16", "f32"), default="f16", help="element type of the key/value cache")
-    parser.add_argument("--explain", action="store_true", help="print what was fused into which kernel, and why not more")
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="tokens of prompt and answer together (default: up to 4096)"
+    )
+    parser.add_argument(
+        "--activations", choices=("int8", "float"), default="int8", help="how quantized products read their inputs"
+    )
+    parser.add_argument(
+        "--cache-dtype", choices=("f16", "bf16", "f32"), default="f16", help="element type of the key/value cache"
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="print what was fused into which kernel, and why not more"
+    )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, temperature: float) -> None:
-    parser.add_argument("-n", "--max-tokens", type=int, metavar="N", help="most tokens to generate (default: to the end of the context)")
-    parser.add_argument("--temp", type=float, default=temperature, metavar="T", help=f"temperature, 0 is greedy (default {temperature})")
+    parser.add_argument(
+        "-n", "--max-tokens", type=int, metavar="N", help="most tokens to generate (default: to the end of the context)"
+    )
+    parser.add_argument(
+        "--temp", type=float, default=temperature, metavar="T", help=f"temperature, 0 is greedy (default {temperature})"
+    )
     parser.add_argument("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens (0: all)")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="keep the likeliest tokens of mass P")
     parser.add_argument("--min-p", type=float, default=0.0, metavar="P", help="drop tokens below P times the likeliest")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R", help="divide the scores of recent tokens")
+    parser.add_argument(
+        "--repetition-penalty", type=float, default=1.0, metavar="R", help="divide the scores of recent tokens"
+    )
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the sampler")
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
+    parser.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated"
+    )
     parser.add_argument("--ignore-eos", action="store_true", help="go on after the model's end token")
 
 

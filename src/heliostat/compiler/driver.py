@@ -6,7 +6,7 @@ from ..diagnostics import UnsupportedError
 from ..ir.graph import Graph
 from ..ir.text import print_graph
 from ..kernel.text import print_kernel
-from ..targets.c import print_c
+from ..targets.c import print_module
 from ..targets.llvm import emit_assembly, print_llvm
 from ..targets.target import Target
 from .pipeline import Compiled, Options, compile_graph
@@ -26,7 +26,7 @@ def emit(graph: Graph, stage: str, target: Target) -> str:
     if stage == "kernel":
         return "\n".join(print_kernel(k) for k in kernels)
     if stage == "c":
-        return print_c(kernels)
+        return print_module(kernels)
     text = print_llvm(kernels, target)
     return text if stage == "llvm" else emit_assembly(text, target)
 

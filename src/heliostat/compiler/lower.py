@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
-from ..ir.types import DType, TensorType
+from ..ir.types import DType, TensorType, f32, numel, upper_bound
 from ..kernels import dot
 from ..kernels.cache_layout import KeyPanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, refusal
 from ..targets.target import Target
+
+PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic than one plane everywhere can
 
 
 def share(graph: Graph) -> Graph:
@@ -43,11 +45,14 @@ def canonicalize(graph: Graph) -> Graph:
 def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> Graph:
     """Weights of products go into panels, int8 activations where the format allows, key caches into key panels.
 
-    `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers.
+    `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers. A product
+    of one row waits for memory, so there int8 takes two planes, which are as good as exact and cost no time. So do the
+    smallest products of a graph, as long as that adds no more than PRECISION_BUDGET to all multiplications.
     """
     lanes = target.lanes
     packed: dict[int, Value] = {}
     linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear"}
+    precise = _small_products(graph)
     key_caches = {id(_state(n.inputs[1])) for n in graph.nodes() if n.op.name == "attention"}
 
     def pack(old: Value, w: Value) -> Value:
@@ -78,23 +83,37 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                     return (REGISTRY["linear"].build(_floats(x), repack(dequantize(w), Panel(lanes))),)
                 # int8 codes stand for f32 values; a result of another dtype is rounded to it afterwards
                 if activations == "int8" and dot.refusal(element) is None:
-                    x = quantize(_floats(x), dot.partner(element))
+                    x = quantize(_floats(x), dot.partner(element, 2 if id(node) in precise else 1))
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
-            if x.type.dtype.name in ("f32", "f16", "bf16") and element.name in ("f32", "f16", "bf16"):
+            floats = {x.type.dtype.name, element.name} <= {"f32", "f16", "bf16"}
+            if floats and w.type.static and w.type.layout is None and isinstance(x.type.shape[-1], int):
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
-            return (REGISTRY["matmul"].build(x, transpose(w)),) if x.type.rank > 1 else None
+            wide = x if x.type.rank > 1 else reshape(x, (1, *x.type.shape))
+            y = REGISTRY["matmul"].build(wide, transpose(w))
+            return (reshape(y, node.results[0].type.shape),)
         return None
 
     return rewrite(graph, replace)
 
 
+def _small_products(graph: Graph) -> set[int]:
+    """Products (by node id) whose inputs get two planes: those of one row, and the smallest within the budget."""
+    products = [n for n in graph.nodes() if n.op.name == "linear"]
+    sizes = {id(n): upper_bound(numel(n.inputs[1].type.shape)) for n in products}
+    chosen = {id(n) for n in products if numel(n.inputs[0].type.shape[:-1]) == 1}
+    budget = PRECISION_BUDGET * sum(sizes.values())
+    for size in sorted(set(sizes.values())):
+        equal = [n for n in products if sizes[id(n)] == size]
+        budget -= size * len(equal)
+        if budget < 0:
+            break
+        chosen |= {id(n) for n in equal}
+    return chosen
 
 
 def _floats(x: Value) -> Value:
-    from ..ir.types import f32
-
     return cast(x, f32)
 
 

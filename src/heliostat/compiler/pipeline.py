@@ -86,7 +86,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     ]
 
 
-def lower(graph: Graph, target: Target, options: Options = Options(), observe: Observer | None = None) -> Graph:  # noqa: B008
+def lower(graph: Graph, target: Target, options: Options = Options(), observe: Observer | None = None) -> Graph:
     """The graph after all passes; `observe(name, graph)` sees each stage."""
     if observe:
         observe("input", graph)
@@ -100,7 +100,7 @@ def lower(graph: Graph, target: Target, options: Options = Options(), observe: O
 def compile_graph(
     graph: Graph,
     target: Target,
-    options: Options = Options(),  # noqa: B008
+    options: Options = Options(),
     library: KernelLibrary | None = None,
     observe: Observer | None = None,
 ) -> Compiled:
@@ -126,7 +126,12 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
         group = fused.group
         built.append(Built(numbers[id(kernel)], group.inputs, group.outputs, symbols, group.root.results[0].name))
         report.append(
-            {"kernel": kernel.name, "ops": [n.op.name for n in group.nodes], "result": group.root.results[0].name, "notes": fused.notes}
+            {
+                "kernel": kernel.name,
+                "ops": [n.op.name for n in group.nodes],
+                "result": group.root.results[0].name,
+                "notes": fused.notes,
+            }
         )
     program = Planner(graph, kernels, built).run()
     program.report.extend(report)

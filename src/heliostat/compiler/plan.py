@@ -105,9 +105,7 @@ class Planner:
                 launches.append(Launch(b.kernel, tuple(ids), b.symbols, n == phase[-1], b.note))
         inputs = tuple(number[id(p)] for p in self.graph.parameters if p.kind == "input")
         outputs = tuple(number[id(self.storage(v))] for v in self.graph.outputs)
-        return Program(
-            self.graph.name, self.kernels, buffers, launches, self.graph.symbols, inputs, outputs, arena
-        )
+        return Program(self.graph.name, self.kernels, buffers, launches, self.graph.symbols, inputs, outputs, arena)
 
     def _phases(self) -> list[list[int]]:
         """Each launch as early as what it reads, and what it overwrites, allows."""
@@ -151,7 +149,11 @@ def _place(values: list[_Scratch]) -> int:
     size = 0
     for s in sorted(values, key=lambda s: -s.nbytes):
         need = -(-max(s.nbytes, 1) // ALIGNMENT) * ALIGNMENT
-        busy = sorted((o.offset, o.offset + -(-max(o.nbytes, 1) // ALIGNMENT) * ALIGNMENT) for o in placed if o.first <= s.last and s.first <= o.last)
+        busy = sorted(
+            (o.offset, o.offset + -(-max(o.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
+            for o in placed
+            if o.first <= s.last and s.first <= o.last
+        )
         at = 0
         for lo, hi in busy:
             if at + need <= lo:

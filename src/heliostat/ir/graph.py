@@ -51,7 +51,12 @@ class Node:
     __slots__ = ("attrs", "inputs", "op", "results")
 
     def __init__(
-        self, op: OpRecord, inputs: tuple[Value, ...], attrs: dict[str, Any], types: Sequence[TensorType], name: str = ""
+        self,
+        op: OpRecord,
+        inputs: tuple[Value, ...],
+        attrs: dict[str, Any],
+        types: Sequence[TensorType],
+        name: str = "",
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -215,7 +220,9 @@ class Graph:
 
     def structural_key(self) -> str:
         """A hash of ops, versions, attributes, types and connections. Names do not count, parameters go by position."""
-        return structural_key(self.nodes(), self.parameters, [*self.outputs, *(v for pair in self.updates for v in pair)])
+        return structural_key(
+            self.nodes(), self.parameters, [*self.outputs, *(v for pair in self.updates for v in pair)]
+        )
 
     def __str__(self) -> str:
         from .text import print_graph
@@ -245,7 +252,9 @@ def structural_key(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequ
             continue
         for r in node.results:
             numbers[id(r)] = f"{n}.{r.index}"
-        args = ",".join(numbers.get(id(v)) or f"?{attribute_text(v.node.attrs.get('value'))}:{v.type}" for v in node.inputs)
+        args = ",".join(
+            numbers.get(id(v)) or f"?{attribute_text(v.node.attrs.get('value'))}:{v.type}" for v in node.inputs
+        )
         attrs = ",".join(f"{k}={attribute_text(v)}" for k, v in sorted(node.attrs.items()))
         types = ";".join(f"{r.type}{_bounds(r.type)}" for r in node.results)
         lines.append(f"{node.op.name}@{node.op.version}({args}){{{attrs}}}{types}")

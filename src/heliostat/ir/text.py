@@ -1,9 +1,9 @@
 """The text form of graphs: `print_graph` and `parse_graph` round-trip. Ops and element types are found by name.
 
-    graph f<n <= 512>(%x: tensor<f32, [n, 8]>, weight %w: tensor<q8_0, [4, 32]>) {
-      %0 = mul(%x, %x) : tensor<f32, [n, 8]>
-      return %0
-    }
+graph f<n <= 512>(%x: tensor<f32, [n, 8]>, weight %w: tensor<q8_0, [4, 32]>) {
+  %0 = mul(%x, %x) : tensor<f32, [n, 8]>
+  return %0
+}
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def print_graph(graph: Graph) -> str:
             names[id(v)] = label
         return "%" + names[id(v)]
 
-    symbols = ", ".join(f"{s.lower} <= {s.name} <= {s.upper}" if s.lower else f"{s.name} <= {s.upper}" for s in graph.symbols)
+    symbols = ", ".join(
+        f"{s.lower} <= {s.name} <= {s.upper}" if s.lower else f"{s.name} <= {s.upper}" for s in graph.symbols
+    )
     parameters = ", ".join(f"{'' if p.kind == 'input' else p.kind + ' '}{name(p)}: {p.type}" for p in graph.parameters)
     lines = [f"graph {graph.name}{f'<{symbols}>' if symbols else ''}({parameters}) {{"]
     for node in graph.nodes():
@@ -282,7 +284,9 @@ class _Parser:
         self.expect("<")
         at = self.tokens[self.i][2]
         name = self.next("word")
-        while self.tokens[self.i][1] == "-" or (self.tokens[self.i][0] == "number" and self.tokens[self.i][1].startswith("-")):
+        while self.tokens[self.i][1] == "-" or (
+            self.tokens[self.i][0] == "number" and self.tokens[self.i][1].startswith("-")
+        ):
             name += self.next()
         try:
             held: Element = element(name)
@@ -315,5 +319,3 @@ def parse_graph(text: str, find_op: FindOp, find_layout: FindLayout | None = Non
         raise LumSyntaxError(f"no layouts are known here: {name}")
 
     return _Parser(text, find_op, find_layout or no_layout, path).graph()
-
-

@@ -61,9 +61,7 @@ u16 = DType("u16", "u", 16)
 u8 = DType("u8", "u", 8)
 bool_ = DType("bool", "b", 8)
 
-_ELEMENTS: dict[str, Element] = {
-    d.name: d for d in (f64, f32, f16, bf16, i64, i32, i16, i8, u32, u16, u8, bool_)
-}
+_ELEMENTS: dict[str, Element] = {d.name: d for d in (f64, f32, f16, bf16, i64, i32, i16, i8, u32, u16, u8, bool_)}
 
 
 def register_element(element: Element) -> None:
@@ -152,15 +150,11 @@ class SymbolicDim:
 
     @property
     def upper(self) -> int:
-        return sum(
-            value * _product((s.upper if value > 0 else s.lower) for s in key) for key, value in self.terms
-        )
+        return sum(value * _product((s.upper if value > 0 else s.lower) for s in key) for key, value in self.terms)
 
     @property
     def lower(self) -> int:
-        return sum(
-            value * _product((s.lower if value > 0 else s.upper) for s in key) for key, value in self.terms
-        )
+        return sum(value * _product((s.lower if value > 0 else s.upper) for s in key) for key, value in self.terms)
 
     def __str__(self) -> str:
         parts: list[str] = []

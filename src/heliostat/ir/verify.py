@@ -15,7 +15,9 @@ def verify(graph: Graph) -> None:
     names: set[str] = set()
     for p in graph.parameters:
         if not p.is_parameter:
-            raise VerifyError(f"graph {graph.name}: {_name(p)} is listed as a parameter but is a result of {p.node.op.name}")
+            raise VerifyError(
+                f"graph {graph.name}: {_name(p)} is listed as a parameter but is a result of {p.node.op.name}"
+            )
         if p.node.attrs["name"] in names:
             raise VerifyError(f"graph {graph.name}: two parameters are called {p.node.attrs['name']}")
         names.add(p.node.attrs["name"])
@@ -32,15 +34,21 @@ def verify(graph: Graph) -> None:
             continue
         if node.op is CONSTANT:
             if node.attrs["value"].shape != node.results[0].type.shape:
-                raise VerifyError(f"graph {graph.name}: constant {_name(node.results[0])} does not have its type's shape")
+                raise VerifyError(
+                    f"graph {graph.name}: constant {_name(node.results[0])} does not have its type's shape"
+                )
             continue
         try:
             types = node.op.infer_types([v.type for v in node.inputs], node.attrs)
         except HeliostatError as error:
-            raise VerifyError(f"graph {graph.name}: {_name(node.results[0])} = {node.op.name}: {error.message}") from None
+            raise VerifyError(
+                f"graph {graph.name}: {_name(node.results[0])} = {node.op.name}: {error.message}"
+            ) from None
         for value, type in zip(node.results, types, strict=True):
             if value.type != type:
-                raise VerifyError(f"graph {graph.name}: {_name(value)} = {node.op.name} has type {value.type}, its rule gives {type}")
+                raise VerifyError(
+                    f"graph {graph.name}: {_name(value)} = {node.op.name} has type {value.type}, its rule gives {type}"
+                )
     for old, new in graph.updates:
         if old.kind != "state":
             raise VerifyError(f"graph {graph.name}: {_name(old)} is updated but is not a state")

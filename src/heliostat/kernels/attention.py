@@ -50,7 +50,9 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Refuse("nothing is fused into attention")
     q, k, v, _ = root.inputs
     if not isinstance(k.type.layout, KeyPanels) or v.type.layout is not None:
-        return Refuse(f"keys lie in {k.type.layout or 'rows'}, values in {v.type.layout or 'rows'}: key panels and rows are needed")
+        return Refuse(
+            f"keys lie in {k.type.layout or 'rows'}, values in {v.type.layout or 'rows'}: key panels and rows are needed"
+        )
     if k.type.layout.keys != target.lanes:
         return Refuse(f"key panels of {k.type.layout.keys}, but a vector has {target.lanes} lanes")
     if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
@@ -215,7 +217,9 @@ class _Nest:
             at = (head * self.capacity + base) * self.head_dim + d
             for t in k.loop(0, count):
                 values = [
-                    load_as_compute(k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes)
+                    load_as_compute(
+                        k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes
+                    )
                     for s in range(wide)
                 ]
                 for m in range(rows):

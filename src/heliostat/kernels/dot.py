@@ -43,13 +43,13 @@ def code_table(format: BlockFormat) -> CodeTable:
     return CodeTable(tuple(v if v < 128 else v - 256 for v in padded), normal.zero - low, max(shifted))
 
 
-def partner(format: BlockFormat) -> ActivationFormat:
+def partner(format: BlockFormat, planes: int = 1) -> ActivationFormat:
     """The activation format that a weight format is multiplied with: scales as wide as the weight's block."""
     normal = format.normal
     assert normal is not None
     if normal.offset is not None:
-        return activation_format(format.block, normal.sub, "f32")
-    return activation_format(format.block, normal.sub, "i32", -code_table(format).zero)
+        return activation_format(format.block, normal.sub, "f32", 1, planes)
+    return activation_format(format.block, normal.sub, "i32", -code_table(format).zero, planes)
 
 
 def refusal(format: BlockFormat) -> str | None:
@@ -154,7 +154,9 @@ class PanelReader:
             value = self.param(name, base, index, parity)
             product = value if product is None else product * value
         if factor.constant != 1.0:
-            product = product * factor.constant if product is not None else self.k.const(factor.constant, "f32", self.rows)
+            product = (
+                product * factor.constant if product is not None else self.k.const(factor.constant, "f32", self.rows)
+            )
         return product
 
     def integer(self, factor: Factor, base: Instruction, j: int | Instruction, parity: int) -> Instruction | None:
@@ -212,7 +214,9 @@ def integer_tile(
     block_elem = "f32" if reader.varies(normal.scale) else "i32"
     for b in k.loop(depth // format.block):
         bases = [p + b * reader.block_bytes() for p in panels]
-        partial = [[k.var(k.zeros(block_elem, lanes)) for _ in wide] for _ in tokens] if in_block or chunks > step else None
+        partial = (
+            [[k.var(k.zeros(block_elem, lanes)) for _ in wide] for _ in tokens] if in_block or chunks > step else None
+        )
         if chunks == step:
             sums = _chunks(k, reader, activation, bases, x, rows, depth, b, 0, step, total, partial)
         else:
@@ -386,7 +390,10 @@ class PanelFloats:
             for first in k.loop(0, chunks, stride):
                 for c in range(stride):
                     at = b * format.block + (first + c) * CHUNK
-                    quads = [reader.chunk(base + ((first + c) * reader.plan.chunk_bytes + reader.plan.chunk_offset)) for base in bases]
+                    quads = [
+                        reader.chunk(base + ((first + c) * reader.plan.chunk_bytes + reader.plan.chunk_offset))
+                        for base in bases
+                    ]
                     scales: dict[int, list[tuple[Instruction, Instruction | None]]] = {}
                     for q in range(CHUNK // QUAD):
                         g = (c * CHUNK + q * QUAD) // normal.sub

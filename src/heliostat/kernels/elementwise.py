@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from ..ir.graph import Node, Value
 from ..ir.types import DType
@@ -30,7 +30,10 @@ def keeps_last_axis(node: Node) -> bool:
 
 
 class PointEvaluator:
-    """Values of a fused subgraph at an index, in `compute_elem` of their dtype. `operands` are read from memory."""
+    """Values of a fused subgraph at an index, in `compute_elem` of their dtype. `operands` are read from memory.
+
+    Floats in between are not rounded to f16 or bf16; small integers wrap as their dtype does.
+    """
 
     def __init__(self, k: KernelBuilder, dims: Dims, operands: Mapping[Value, TensorOperand]) -> None:
         self.k, self.dims = k, dims
@@ -47,52 +50,97 @@ class PointEvaluator:
     ) -> Instruction:
         """`value` at `index`: `lanes` neighbours along the last axis. `preset`: values that are in registers already.
 
-        Where `mask` is false nothing is read and the result has no meaning.
+        `index` has one entry for each axis of the value, or more, which are left off in front. A preset stands for its
+        value at any index. Where `mask` is false nothing is read and the result has no meaning.
         """
-        given = {id(v): i for v, i in (preset or {}).items()}
-        made = _Walk(self, given, mask).value(value, list(index), lanes)
-        return self.k.splat(made, lanes)
+        return self.all_at([value], index, lanes, mask, preset)[0]
+
+    def all_at(
+        self,
+        values: Sequence[Value],
+        index: Sequence[Operand],
+        lanes: int,
+        mask: Instruction | None = None,
+        preset: Mapping[Value, Instruction] | None = None,
+    ) -> list[Instruction]:
+        """Several values at one index; what they share is computed once."""
+        walk = _Walk(self, {id(v): i for v, i in (preset or {}).items()}, mask)
+        return [self.k.splat(walk.run(_Request(v, list(index), lanes)), lanes) for v in values]
+
+
+class _Request:
+    """A value wanted at an index."""
+
+    __slots__ = ("index", "key", "lanes", "value")
+
+    def __init__(self, value: Value, index: list[Operand], lanes: int) -> None:
+        rank = value.type.rank
+        self.value = value
+        self.index = index[len(index) - rank :]
+        self.lanes = 1 if rank == 0 or value.type.shape[-1] == 1 else lanes
+        self.key = (id(value), self.lanes, *(id(i) if isinstance(i, Instruction) else ("n", i) for i in self.index))
+
+
+_Steps = Generator[_Request, Instruction, Instruction]
 
 
 class _Walk:
-    """One evaluation; remembers what it has computed at which index."""
+    """One evaluation; remembers what it has computed at which index.
+
+    Operands are asked for by `yield`, so that the depth of a graph is not the depth of Python's stack.
+    """
 
     def __init__(self, owner: PointEvaluator, preset: Mapping[int, Instruction], mask: Instruction | None) -> None:
         self.owner, self.preset, self.mask, self.k = owner, preset, mask, owner.k
         self.seen: dict[tuple[object, ...], Instruction] = {}
 
-    def value(self, v: Value, index: list[Operand], lanes: int) -> Instruction:
-        if (found := self.preset.get(id(v))) is not None:
-            return found
-        rank = v.type.rank
-        index = index[len(index) - rank :]
-        if rank == 0 or v.type.shape[-1] == 1:
-            lanes = 1
-        key = (id(v), lanes, *(id(i) if isinstance(i, Instruction) else ("n", i) for i in index))
-        if key not in self.seen:
-            self.seen[key] = self.make(v, index, lanes)
-        return self.seen[key]
+    def run(self, request: _Request) -> Instruction:
+        if (known := self.known(request)) is not None:
+            return known
+        stack = [(request, self.make(request))]
+        answer: Instruction | None = None
+        while True:
+            wanted, steps = stack[-1]
+            try:
+                inner = next(steps) if answer is None else steps.send(answer)
+            except StopIteration as done:
+                answer = self.seen[wanted.key] = done.value
+                stack.pop()
+                if not stack:
+                    return answer
+                continue
+            answer = self.known(inner)
+            if answer is None:
+                stack.append((inner, self.make(inner)))
 
-    def make(self, v: Value, index: list[Operand], lanes: int) -> Instruction:
+    def known(self, request: _Request) -> Instruction | None:
+        found = self.preset.get(id(request.value))
+        return self.seen.get(request.key) if found is None else found
+
+    def make(self, request: _Request) -> _Steps:
+        v, index, lanes = request.value, request.index, request.lanes
         if (operand := self.owner.operands.get(id(v))) is not None:
-            return operand.load(index, lanes, self.mask if lanes > 1 or self._masked_scalar() else None)
+            return operand.load(index, lanes, self.mask if lanes > 1 else None)
         node = v.node
         if node.op.name == "constant":
             return self.k.const(node.attrs["value"].flat[0].item(), compute_elem(v.type.dtype))
         if node.op.name in VIEWS:
-            return self.value(node.inputs[0], self.view(node, index), lanes)
-        return self.apply(node, v, index, lanes)
-
-    def _masked_scalar(self) -> bool:
-        return False
+            return (yield _Request(node.inputs[0], self.view(node, index), lanes))
+        arguments: list[Instruction] = []
+        for x in node.inputs:
+            rank = x.type.rank
+            tail = index[len(index) - rank :]
+            inner: list[Operand] = [0 if d == 1 else i for d, i in zip(x.type.shape, tail, strict=True)]
+            arguments.append((yield _Request(x, inner, lanes)))
+        return self.apply(node, arguments)
 
     def view(self, node: Node, index: list[Operand]) -> list[Operand]:
         """The operand's index for the result's."""
         attrs = node.attrs
         if node.op.name == "slice":
-            axis, start = attrs["axis"], self.owner.dims(attrs["start"])
+            axis = attrs["axis"]
             moved = list(index)
-            moved[axis] = start + moved[axis] * attrs.get("step", 1) if isinstance(moved[axis], Instruction) else start + moved[axis]
+            moved[axis] = self.owner.dims(attrs["start"]) + moved[axis] * attrs.get("step", 1)
             return moved
         if node.op.name == "transpose":
             back: list[Operand] = [0] * len(index)
@@ -103,24 +151,25 @@ class _Walk:
         tail = index[len(index) - len(source) :]
         return [0 if d == 1 else i for d, i in zip(source, tail, strict=True)]
 
-    def apply(self, node: Node, v: Value, index: list[Operand], lanes: int) -> Instruction:
+    def apply(self, node: Node, arguments: list[Instruction]) -> Instruction:
         k = self.k
-        arguments = []
-        for x in node.inputs:
-            inner: list[Operand] = list(index[len(index) - x.type.rank :]) if x.type.rank else []
-            inner = [0 if d == 1 else i for d, i in zip(x.type.shape, inner, strict=True)]
-            arguments.append(self.value(x, inner, lanes))
         wide = max(a.lanes for a in arguments)
         arguments = [k.splat(a, wide) for a in arguments]
         if node.op.name != "cast":
             common = _common(node)
             arguments = [
-                a if x.type.dtype.name == "bool" and node.op.name == "where" and n == 0 else _to(k, a, common)
-                for n, (a, x) in enumerate(zip(arguments, node.inputs, strict=True))
+                a if node.op.name == "where" and n == 0 else _to(k, a, common) for n, a in enumerate(arguments)
             ]
         scalar = node.op.scalar  # type: ignore[attr-defined]
         result: Instruction = scalar(self.owner.math, *arguments, **node.attrs)
-        return result
+        return wrapped(k, result, node.results[0].type.dtype)
+
+
+def wrapped(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:
+    """A value in `compute_elem` as an integer dtype holds it: small integers wrap. Other dtypes stay."""
+    if dtype.kind not in "iu" or value.elem == f"i{dtype.bits}":
+        return value
+    return k.convert(k.convert(value, f"i{dtype.bits}"), compute_elem(dtype), signed=dtype.kind == "i")
 
 
 def _common(node: Node) -> str:

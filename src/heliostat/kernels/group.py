@@ -101,7 +101,12 @@ def compute_elem(dtype: DType) -> str:
 
 
 def load_as_compute(
-    k: KernelBuilder, buffer: Instruction, offset: Operand, dtype: DType, lanes: int = 1, mask: Instruction | None = None
+    k: KernelBuilder,
+    buffer: Instruction,
+    offset: Operand,
+    dtype: DType,
+    lanes: int = 1,
+    mask: Instruction | None = None,
 ) -> Instruction:
     """Load elements of a plain dtype at a byte offset, widened to `compute_elem`."""
     stored, compute = COMPUTE[dtype.name]
@@ -114,7 +119,12 @@ def load_as_compute(
 
 
 def store_from_compute(
-    k: KernelBuilder, buffer: Instruction, offset: Operand, value: Instruction, dtype: DType, mask: Instruction | None = None
+    k: KernelBuilder,
+    buffer: Instruction,
+    offset: Operand,
+    value: Instruction,
+    dtype: DType,
+    mask: Instruction | None = None,
 ) -> None:
     """Store a value held in `compute_elem` as a plain dtype at a byte offset, rounding floats to nearest even."""
     stored, _ = COMPUTE[dtype.name]

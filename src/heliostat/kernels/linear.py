@@ -21,7 +21,6 @@ from . import dot
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
-
 PanelBody = Callable[[Instruction, int], None]
 
 
@@ -38,7 +37,7 @@ class LinearTile:
     block: int = 96
 
 
-def default_tile(weight: PanelPlan, target: Target, rows: Dim) -> LinearTile:
+def default_tile(weight: PanelPlan, target: Target, rows: Dim, planes: int = 1) -> LinearTile:
     """A good tile without tuning: as many accumulators as registers allow.
 
     An integer tile needs two accumulators a token (three where sub-block scales are integers) and a few registers for
@@ -52,7 +51,7 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim) -> LinearTile:
     normal = format.normal
     assert normal is not None
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
-    height = max(2, (registers - 6) // kept)
+    height = max(2, (registers - 6) // (kept * planes))
     height = 12 if height > 12 else height
     heights = (1,) if upper_bound(rows) == 1 else tuple(dict.fromkeys((height, min(4, height), 1)))
     return LinearTile(heights, 1, 2)
@@ -73,7 +72,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
             return Refuse(f"int8 activations need quantized weights, not {w.type.element}")
         if (reason := dot.refusal(w.type.element)) is not None:
             return Refuse(reason)
-        if x.type.element != dot.partner(w.type.element):
+        if x.type.element != dot.partner(w.type.element, x.type.element.planes):
             return Refuse(f"{w.type.element} is multiplied with {dot.partner(w.type.element)}, not {x.type.element}")
     return Accept()
 
@@ -89,7 +88,8 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     rows: Dim = 1
     for d in x.type.shape[:-1]:
         rows = rows * d
-    nest = _Nest(group, target, name, plan, tile or default_tile(plan, target, rows), rows)
+    planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
+    nest = _Nest(group, target, name, plan, tile or default_tile(plan, target, rows, planes), rows)
     return nest.build()
 
 
@@ -104,7 +104,9 @@ class _Nest:
         self.x, self.w = x, w
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
-        operands = {v: TensorOperand(k, self.dims, b, v.type) for v, b in self.buffers.items() if v is not w and v is not x}
+        operands = {
+            v: TensorOperand(k, self.dims, b, v.type) for v, b in self.buffers.items() if v is not w and v is not x
+        }
         if isinstance(x.type.element, DType):
             operands[x] = TensorOperand(k, self.dims, self.buffers[x], x.type)
         self.epilogue = PointEvaluator(k, self.dims, operands)
@@ -158,7 +160,11 @@ class _Nest:
         x, w = self.buffers[self.x], self.buffers[self.w]
         if isinstance(self.x.type.element, ActivationFormat):
             reader = dot.PanelReader(k, plan, w)
-            acc = dot.integer_tile(k, reader, self.x.type.element, bases, x, offsets, self.depth)
+            format = self.x.type.element
+            step = format.plane_bytes(self.depth)
+            planes = [o + p * step for o in offsets for p in range(format.planes)]
+            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth)
+            acc = [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
         else:
             weight = dot.PanelFloats(k, plan, w)
             acc = dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype)
@@ -202,3 +208,8 @@ class _Nest:
             index.insert(0, n % size)
             n = n // size
         return [n, *index] if leading else index
+
+
+def _sum_planes(rows: Sequence[Sequence[Instruction]]) -> list[Instruction]:
+    """The products of a row's planes added up; there is one, or the coarse and the fine one."""
+    return list(rows[0]) if len(rows) == 1 else [a + b for a, b in zip(rows[0], rows[1], strict=True)]

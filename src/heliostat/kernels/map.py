@@ -48,7 +48,9 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
 
 
 def _lanes(group: Group, target: Target) -> int:
-    wide = max(v.type.dtype.nbytes for v in (*group.inputs, *group.outputs, *(r for n in group.nodes for r in n.results)))
+    wide = max(
+        v.type.dtype.nbytes for v in (*group.inputs, *group.outputs, *(r for n in group.nodes for r in n.results))
+    )
     return target.vector_bytes // max(4, wide)
 
 
@@ -58,14 +60,17 @@ def _flat(group: Group) -> bool:
     if shape and shape[-1] == 1 and numel(shape) != 1:
         return False
     same = all(v.type.shape == shape or all(d == 1 for d in v.type.shape) for v in group.inputs)
-    inner = all(
-        r.type.shape == shape or all(d == 1 for d in r.type.shape) for n in group.nodes for r in n.results
-    )
+    inner = all(r.type.shape == shape or all(d == 1 for d in r.type.shape) for n in group.nodes for r in n.results)
     return same and inner and not any(n.op.name in VIEWS for n in group.nodes)
 
 
 def _elements(
-    k: KernelBuilder, dims: Dims, group: Group, buffers: dict[Value, Instruction], outs: dict[Value, Instruction], target: Target
+    k: KernelBuilder,
+    dims: Dims,
+    group: Group,
+    buffers: dict[Value, Instruction],
+    outs: dict[Value, Instruction],
+    target: Target,
 ) -> None:
     shape = group.outputs[0].type.shape
     total = numel(shape)
@@ -74,7 +79,10 @@ def _elements(
         return TensorType(v.type.element, (total,) if v.type.shape == shape and shape else ())
 
     single = all(d == 1 for d in shape)
-    operands = {v: TensorOperand(k, dims, b, flat(v) if not single else TensorType(v.type.element, ())) for v, b in buffers.items()}
+    operands = {
+        v: TensorOperand(k, dims, b, flat(v) if not single else TensorType(v.type.element, ()))
+        for v, b in buffers.items()
+    }
     results = {v: TensorOperand(k, dims, b, TensorType(v.type.element, (total,))) for v, b in outs.items()}
     evaluate = _FlatEvaluator(k, dims, operands)
     lanes = _lanes(group, target)
@@ -98,7 +106,12 @@ class _FlatEvaluator(PointEvaluator):
 
 
 def _rows(
-    k: KernelBuilder, dims: Dims, group: Group, buffers: dict[Value, Instruction], outs: dict[Value, Instruction], target: Target
+    k: KernelBuilder,
+    dims: Dims,
+    group: Group,
+    buffers: dict[Value, Instruction],
+    outs: dict[Value, Instruction],
+    target: Target,
 ) -> None:
     operands = {v: TensorOperand(k, dims, b, v.type) for v, b in buffers.items()}
     results = {v: TensorOperand(k, dims, b, v.type) for v, b in outs.items()}
@@ -122,7 +135,11 @@ def _rows(
 
 
 def _store(
-    evaluate: PointEvaluator, results: dict[Value, TensorOperand], index: list[Instruction], lanes: int, mask: Instruction | None
+    evaluate: PointEvaluator,
+    results: dict[Value, TensorOperand],
+    index: list[Instruction],
+    lanes: int,
+    mask: Instruction | None,
 ) -> None:
     made = [(o, evaluate.at(v, index, lanes, mask)) for v, o in results.items()]
     for operand, value in made:
@@ -130,7 +147,12 @@ def _store(
 
 
 def _concat(
-    k: KernelBuilder, dims: Dims, group: Group, buffers: dict[Value, Instruction], outs: dict[Value, Instruction], target: Target
+    k: KernelBuilder,
+    dims: Dims,
+    group: Group,
+    buffers: dict[Value, Instruction],
+    outs: dict[Value, Instruction],
+    target: Target,
 ) -> None:
     node = group.root
     axis = node.attrs["axis"]

@@ -92,7 +92,9 @@ class Math:
             return k.select(k.binary("ne", wide, wide), wide, k.bitcast(rounded, "f32"))
         assert x.type is not None
         if dtype.kind in "iu" and compute != f"i{dtype.bits}":
-            low, high = (0, (1 << dtype.bits) - 1) if dtype.kind == "u" else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
+            low, high = (
+                (0, (1 << dtype.bits) - 1) if dtype.kind == "u" else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
+            )
             if x.type.is_float:
                 return k.minimum(k.maximum(k.convert(x, compute), low), high)
             narrow = k.convert(k.convert(x, compute), f"i{dtype.bits}")

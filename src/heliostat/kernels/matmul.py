@@ -99,15 +99,18 @@ class _Nest:
         return index
 
     def _tile(
-        self, batch: Sequence[Instruction], rows: Sequence[Instruction], column: Instruction, wide: int, mask: Instruction | None
+        self,
+        batch: Sequence[Instruction],
+        rows: Sequence[Instruction],
+        column: Instruction,
+        wide: int,
+        mask: Instruction | None,
     ) -> None:
         k, lanes = self.k, self.lanes
         acc: list[list[Variable]] = [[k.var(k.zeros(self.elem, lanes)) for _ in range(wide)] for _ in rows]
         floats = self.elem in ("f32", "f64")
         for e in k.loop(self.depth):
-            vectors = [
-                self._as(self.b.load([*batch, e, column + s * lanes], lanes, mask)) for s in range(wide)
-            ]
+            vectors = [self._as(self.b.load([*batch, e, column + s * lanes], lanes, mask)) for s in range(wide)]
             for m, n in enumerate(rows):
                 x = k.splat(self._as(self.a.load([*batch, n, e])), lanes)
                 for s in range(wide):

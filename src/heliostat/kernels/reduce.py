@@ -13,7 +13,7 @@ from ..ir.graph import Node, Value
 from ..ir.types import Dim, DType, numel
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
-from ..quant.activation import ActivationFormat
+from ..quant.activation import FINE, ActivationFormat
 from ..targets.target import Target
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, store_from_compute
@@ -101,7 +101,11 @@ class _Rows:
         self.quantized = [n for n in group.nodes if n.op.name == "quantize"]
         first = (self.reductions or self.quantized)[0]
         self.shape = first.inputs[0].type.shape
-        wide = max(r.type.dtype.nbytes for n in group.nodes for r in n.results if isinstance(r.type.element, DType)) if self.reductions else 4
+        wide = (
+            max(r.type.dtype.nbytes for n in group.nodes for r in n.results if isinstance(r.type.element, DType))
+            if self.reductions
+            else 4
+        )
         self.lanes = target.vector_bytes // max(4, wide)
         self.columns = self.dims(self.shape[-1])
 
@@ -177,7 +181,12 @@ class _Rows:
 
     # --- results ------------------------------------------------------------------------------------------------
     def _store(
-        self, row: Instruction, index: list[Instruction], known: dict[Value, Instruction], piece: Instruction, pieces: int
+        self,
+        row: Instruction,
+        index: list[Instruction],
+        known: dict[Value, Instruction],
+        piece: Instruction,
+        pieces: int,
     ) -> None:
         k = self.k
         full: list[tuple[Value, TensorOperand]] = []
@@ -189,7 +198,9 @@ class _Rows:
                 at = [*index, k.const(0, "i64")] if v.node.attrs["keepdim"] else index
                 operand.store(at, known[v])
             elif v.type.shape[-1] == 1 and self.shape[-1] != 1:
-                operand.store([*index, k.const(0, "i64")], self.evaluate.at(v, [*index, k.const(0, "i64")], 1, preset=known))
+                operand.store(
+                    [*index, k.const(0, "i64")], self.evaluate.at(v, [*index, k.const(0, "i64")], 1, preset=known)
+                )
             else:
                 full.append((v, operand))
         quantized = [n for n in self.quantized if n.results[0] in self.outs]
@@ -198,7 +209,9 @@ class _Rows:
         elif full:
             self._columns(full, index, known)
 
-    def _columns(self, full: list[tuple[Value, TensorOperand]], index: list[Instruction], known: dict[Value, Instruction]) -> None:
+    def _columns(
+        self, full: list[tuple[Value, TensorOperand]], index: list[Instruction], known: dict[Value, Instruction]
+    ) -> None:
         k, lanes = self.k, self.lanes
         whole = self.columns // lanes * lanes
         for lo, hi, width in ((k.const(0, "i64"), whole, lanes), (whole, self.columns, 1)):
@@ -257,17 +270,38 @@ class _Rows:
         scale = largest * (1 / 127)
         inverse = k.select(largest > 0.0, 127.0 / largest, 0.0)
         spread = k.splat(inverse, lanes)
+        scaled = [v * spread for v in values]
+        rounded = [k.rint(v) for v in scaled]
+        self._plane(format, buffer, base, at, size, rounded, scale)
+        if format.planes == 2:
+            rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
+            self._plane(format, buffer, base + format.plane_bytes(size), at, size, rest, scale * (1 / FINE))
+
+    def _plane(
+        self,
+        format: ActivationFormat,
+        buffer: Instruction,
+        base: Instruction,
+        at: Instruction,
+        size: int,
+        codes_as_float: Sequence[Instruction],
+        scale: Instruction,
+    ) -> None:
+        """Store one plane of a block: scale, codes, and the sum of every `format.sub` codes."""
+        k, lanes = self.k, self.target.lanes
         k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
         each = format.sub // lanes
         total: Instruction | None = None
-        for n, v in enumerate(values):
-            codes = k.convert(k.rint(v * spread), "i32")
+        for n, v in enumerate(codes_as_float):
+            codes = k.convert(v, "i32")
             k.store(buffer, base + at + n * lanes, k.convert(codes, "i8"))
             total = codes if total is None else total + codes
             if (n + 1) % each == 0:
                 summed = k.reduce_add(total)
                 slot = base + (at // format.sub + n // each) * 4 + format.sums_at(size)
-                k.store(buffer, slot, scale * k.convert(summed, "f32") if format.sums == "f32" else summed * format.factor)
+                k.store(
+                    buffer, slot, scale * k.convert(summed, "f32") if format.sums == "f32" else summed * format.factor
+                )
                 total = None
 
 
@@ -317,7 +351,9 @@ def _plain_nest(group: Group, name: str) -> Kernel:
             elif node.op.name == "prod":
                 best.set(now * value)
             else:
-                best.set(evaluate.math.maximum(now, value) if node.op.name == "max" else evaluate.math.minimum(now, value))
+                best.set(
+                    evaluate.math.maximum(now, value) if node.op.name == "max" else evaluate.math.minimum(now, value)
+                )
         final = place.get() if argmax else best.get()
         if node.op.name == "mean":
             final = final / k.convert(count, elem)

@@ -112,7 +112,11 @@ def _parameters(
         width = p.nbytes // (p.count * plan.rows)
         elem = {1: "i8", 2: "i16", 4: "i32"}[width]
         for j in range(p.count):
-            raw = reader.scalar(block, field, j) if field.dtype.kind in "iu" and not field.dtype.is_float else reader.bits(block, field, j)
+            raw = (
+                reader.scalar(block, field, j)
+                if field.dtype.kind in "iu" and not field.dtype.is_float
+                else reader.bits(block, field, j)
+            )
             k.store(out, packed + (p.offset + j * plan.rows * width) + r * width, k.convert(raw, elem))
 
 

@@ -18,7 +18,9 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if group.root.op.name != "rope":
         return Refuse("root is not rope")
     x, cos, _ = group.root.inputs
-    if not isinstance(x.type.element, DType) or not all(isinstance(d, int) for d in (*x.type.shape[1:], cos.type.shape[1])):
+    if not isinstance(x.type.element, DType) or not all(
+        isinstance(d, int) for d in (*x.type.shape[1:], cos.type.shape[1])
+    ):
         return Refuse("heads of unknown number or size")
     if len(group.nodes) == 1:
         return Accept()

@@ -88,7 +88,9 @@ class _Keys:
             return default
         if isinstance(value, list):
             if not value or any(v != value[0] for v in value):
-                raise UnsupportedError(f"{self.path}: {self.architecture}.{key} differs between layers, which is not supported")
+                raise UnsupportedError(
+                    f"{self.path}: {self.architecture}.{key} differs between layers, which is not supported"
+                )
             value = value[0]
         if isinstance(value, bool) or not isinstance(value, int):
             raise FileFormatError(f"{self.path}: {self.architecture}.{key} must be an integer, found {value!r}")
@@ -156,7 +158,9 @@ def _read_rope(keys: _Keys, head_dim: int, interleaved: bool) -> RopeConfig:
     if scaling is None:
         scaling = "linear" if factor != 1.0 else "none"
     if scaling not in SCALINGS:
-        raise UnsupportedError(f"{keys.path}: rope scaling {scaling!r} is not supported", help=f"supported: {', '.join(SCALINGS)}")
+        raise UnsupportedError(
+            f"{keys.path}: rope scaling {scaling!r} is not supported", help=f"supported: {', '.join(SCALINGS)}"
+        )
     if factor <= 0:
         raise FileFormatError(f"{keys.path}: rope.scaling.factor must be positive, found {factor}")
     base = keys.number("rope.freq_base", 10000.0)

@@ -154,9 +154,9 @@ def step_graph(
         "frequencies": tensor(f32, config.rope.dim // 2),
     }
 
-    def run(tokens: Value, positions: Value, start: Value, frequencies: Value, **held: Value) -> tuple[
-        list[Value], list[tuple[Value, Value]]
-    ]:
+    def run(
+        tokens: Value, positions: Value, start: Value, frequencies: Value, **held: Value
+    ) -> tuple[list[Value], list[tuple[Value, Value]]]:
         caches = [(held[f"keys.{i}"], held[f"values.{i}"]) for i in range(config.layers)]
         logits, renewed = decoder(tokens, positions, start, frequencies, caches, rows, magnitude)
         updates = [pair for old, new in zip(caches, renewed, strict=True) for pair in zip(old, new, strict=True)]

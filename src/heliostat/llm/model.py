@@ -115,7 +115,9 @@ class LanguageModel:
     def _capacity(self, wanted: int | None) -> int:
         most = self.config.context
         if wanted is not None and not 1 <= wanted <= most:
-            raise ContextLengthError(f"{self.file.path}: a context of {wanted} tokens was asked for; the model has {most}")
+            raise ContextLengthError(
+                f"{self.file.path}: a context of {wanted} tokens was asked for; the model has {most}"
+            )
         return min(most, DEFAULT_CONTEXT) if wanted is None else wanted
 
     # --- loading ------------------------------------------------------------------------------------------------
@@ -237,7 +239,9 @@ class LanguageModel:
     def check_room(self, tokens: int) -> None:
         """Raise ContextLengthError unless that many tokens fit."""
         if tokens > self.context:
-            raise ContextLengthError(f"{tokens} tokens do not fit the context of {self.context}", help="give a larger --context")
+            raise ContextLengthError(
+                f"{tokens} tokens do not fit the context of {self.context}", help="give a larger --context"
+            )
 
     def restart(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Fill an empty cache with `ids`; logits (V,) of the last one, valid until the next run."""
@@ -276,7 +280,9 @@ class LanguageModel:
     def encode(self, prompt: str) -> list[int]:
         """A prompt's tokens, with the marks that the model wants at its start."""
         if self.tokenizer is None:
-            raise UnsupportedError(f"{self.file.path}: the file has no known tokenizer", help="give the prompt as token ids")
+            raise UnsupportedError(
+                f"{self.file.path}: the file has no known tokenizer", help="give the prompt as token ids"
+            )
         return self.tokenizer.encode(prompt, add_special=True)
 
     def generate(

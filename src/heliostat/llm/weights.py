@@ -33,7 +33,8 @@ class DecoderWeights:
         table = file.tensors.get("token_embd.weight")
         if table is None or len(table.shape) != 2:
             raise FileFormatError(
-                f"{file.path}: tensor token_embd.weight is missing", help="is this a vocabulary-only file, or not a language model?"
+                f"{file.path}: tensor token_embd.weight is missing",
+                help="is this a vocabulary-only file, or not a language model?",
             )
         self.config: DecoderConfig = read_config(file.path, file.metadata, table.shape[0])
         self.expected = _expected_shapes(self.config)
@@ -47,7 +48,9 @@ class DecoderWeights:
                 return None
             raise FileFormatError(f"{self.file.path}: tensor {name} is missing")
         if info.shape != shape:
-            raise FileFormatError(f"{self.file.path}: tensor {name} has shape {list(info.shape)}, expected {list(shape)}")
+            raise FileFormatError(
+                f"{self.file.path}: tensor {name} has shape {list(info.shape)}, expected {list(shape)}"
+            )
         return TensorType(element_of(self.file, name), shape)
 
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -60,7 +63,9 @@ class DecoderWeights:
             info = self.file.tensors.get(name)
             if info is not None and (name == "rope_freqs.weight" or self.config.rope.scaling == "longrope"):
                 if info.type_name != "F32" or info.shape != (self.config.rope.dim // 2,):
-                    raise FileFormatError(f"{self.file.path}: tensor {name} must be F32 of {self.config.rope.dim // 2} elements")
+                    raise FileFormatError(
+                        f"{self.file.path}: tensor {name} must be F32 of {self.config.rope.dim // 2} elements"
+                    )
                 return self.file.data(name).view(np.float32)
         return None
 

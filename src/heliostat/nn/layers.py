@@ -20,7 +20,8 @@ class Linear(Module):
     def of(cls, in_features: int, out_features: int, element: Element = f32, bias: bool = False) -> Linear:
         """A layer of that shape; names come from the module that holds it."""
         return cls(
-            Parameter(tensor(element, out_features, in_features)), Parameter(tensor(f32, out_features)) if bias else None
+            Parameter(tensor(element, out_features, in_features)),
+            Parameter(tensor(f32, out_features)) if bias else None,
         )
 
     def forward(self, x: Value) -> Value:

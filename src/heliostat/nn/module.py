@@ -34,7 +34,9 @@ class Parameter:
         """The graph value of this weight in the capture that is going on. Raises CompileError outside one."""
         scope = _current.get()
         if scope is None:
-            raise CompileError(f"parameter {self.name!r} is used outside a capture", help="call the module inside capture()")
+            raise CompileError(
+                f"parameter {self.name!r} is used outside a capture", help="call the module inside capture()"
+            )
         found = scope.values.get(id(self))
         if found is None:
             found = scope.values[id(self)] = parameter(self.name, self.type, kind="weight")

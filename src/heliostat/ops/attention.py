@@ -86,7 +86,9 @@ class RopeAngles(Op):
 
     def infer(self, positions: TensorType, frequencies: TensorType, *, function: str, scale: float = 1.0) -> TensorType:
         if positions.rank != 1 or frequencies.rank != 1 or function not in ("cos", "sin"):
-            raise ShapeError(f"rope_table needs positions (N,) and frequencies (R / 2,), found {positions} and {frequencies}")
+            raise ShapeError(
+                f"rope_table needs positions (N,) and frequencies (R / 2,), found {positions} and {frequencies}"
+            )
         return TensorType(f32, (positions.shape[0], frequencies.shape[0]))
 
     def reference(self, positions: Array, frequencies: Array, *, function: str, scale: float = 1.0) -> Array:
@@ -120,9 +122,7 @@ class CacheUpdate(Op):
         return out
 
 
-def attention(
-    q: Value, k: Value, v: Value, start: Value, scale: float, causal: bool = True, window: int = 0
-) -> Value:
+def attention(q: Value, k: Value, v: Value, start: Value, scale: float, causal: bool = True, window: int = 0) -> Value:
     """softmax(q k^T * scale) v over a cache; see the record for shapes and what each query sees."""
     return REGISTRY["attention"].build(q, k, v, start, scale=float(scale), causal=causal, window=window)
 

@@ -214,7 +214,11 @@ Exp = _declare_unary("exp", "e ** x.", np.exp, lambda k, x: k.exp(x), lambda g, 
 Log = _declare_unary("log", "Natural logarithm.", np.log, lambda k, x: k.log(x), lambda g, x, y: div(g, x), amp=F32_AMP)
 Sqrt = _declare_unary("sqrt", "Square root.", np.sqrt, lambda k, x: k.sqrt(x), lambda g, x, y: div(g, mul(y, 2.0)))
 Rsqrt = _declare_unary(
-    "rsqrt", "1 / sqrt(x).", lambda x: 1 / np.sqrt(x), lambda k, x: k.rsqrt(x), lambda g, x, y: mul(g, mul(div(y, x), -0.5))
+    "rsqrt",
+    "1 / sqrt(x).",
+    lambda x: 1 / np.sqrt(x),
+    lambda k, x: k.rsqrt(x),
+    lambda g, x, y: mul(g, mul(div(y, x), -0.5)),
 )
 Reciprocal = _declare_unary(
     "reciprocal", "1 / x.", lambda x: 1 / x, lambda k, x: 1.0 / x, lambda g, x, y: neg(mul(g, mul(y, y)))
@@ -225,7 +229,11 @@ Tanh = _declare_unary(
     "tanh", "Hyperbolic tangent.", np.tanh, lambda k, x: k.tanh(x), lambda g, x, y: mul(g, sub(1.0, mul(y, y)))
 )
 Erf = _declare_unary(
-    "erf", "Error function.", _erf, lambda k, x: k.erf(x), lambda g, x, y: mul(g, mul(exp(neg(mul(x, x))), 1.1283791670955126))
+    "erf",
+    "Error function.",
+    _erf,
+    lambda k, x: k.erf(x),
+    lambda g, x, y: mul(g, mul(exp(neg(mul(x, x))), 1.1283791670955126)),
 )
 Floor = _declare_unary("floor", "Largest integer not above x.", np.floor, lambda k, x: k.floor(x))
 Ceil = _declare_unary("ceil", "Smallest integer not below x.", np.ceil, lambda k, x: k.ceil(x))
@@ -257,7 +265,9 @@ GeluTanh = _declare_unary(
 )  # fmt: skip
 
 
-def _declare_comparison(name: str, sign_text: str, function: Any, scalar: Callable[[Any, Any], Any]) -> type[Elementwise]:
+def _declare_comparison(
+    name: str, sign_text: str, function: Any, scalar: Callable[[Any, Any], Any]
+) -> type[Elementwise]:
     body = {
         "__doc__": f"a {sign_text} b, as bool; comparisons with NaN are false except ne.",
         "name": name,
@@ -353,7 +363,9 @@ class Cast(Elementwise):
     def infer(self, *types: TensorType, dtype: DType, **attrs: Any) -> TensorType:  # type: ignore[override]
         plain(types[0], "cast")
         if not isinstance(dtype, DType):
-            raise DTypeError(f"cast goes to a plain dtype, not {dtype}", help="use quantize(x, format) for a block format")
+            raise DTypeError(
+                f"cast goes to a plain dtype, not {dtype}", help="use quantize(x, format) for a block format"
+            )
         return TensorType(dtype, types[0].shape)
 
     def reference(self, x: Array, *, dtype: DType) -> Array:

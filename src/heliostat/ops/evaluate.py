@@ -108,5 +108,3 @@ def round_through(array: Array, format: Element) -> Array:
     assert isinstance(format, BlockFormat)
     raw = encode(np.asarray(array, np.float32), format)
     return np.asarray(dequantize(raw, format)).reshape(array.shape).astype(np.float64)
-
-

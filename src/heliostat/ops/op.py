@@ -49,7 +49,9 @@ class Op:
         super().__init_subclass__(**kwargs)
         if not register:
             return
-        needed = ["infer", "reference"] + {"elementwise": ["scalar"], "composite": ["decompose"], "kernel": []}[cls.kind]
+        needed = ["infer", "reference"] + {"elementwise": ["scalar"], "composite": ["decompose"], "kernel": []}[
+            cls.kind
+        ]
         missing = [slot for slot in needed if getattr(cls, slot, None) is None]
         if not cls.name or missing:
             raise TypeError(f"op {cls.name or cls.__name__} lacks {', '.join(missing) or 'a name'}")
@@ -135,7 +137,9 @@ def broadcast(*shapes: Shape, what: str = "operands") -> Shape:
                 continue
             if size != 1:
                 shown = " and ".join("[" + ", ".join(map(str, s)) + "]" for s in shapes)
-                raise ShapeError(f"{what} do not broadcast: {shown}", help="sizes must be equal, or 1, counted from the right")
+                raise ShapeError(
+                    f"{what} do not broadcast: {shown}", help="sizes must be equal, or 1, counted from the right"
+                )
             size = d
         result.append(size)
     return tuple(result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,9 @@ class Reshape(Op):
         if x.layout is not None:
             raise ShapeError(f"reshape needs row-major elements, found {x}")
         if numel(shape) != numel(x.shape):
-            raise ShapeError(f"cannot reshape {_shown(x.shape)} to {_shown(shape)}: {numel(x.shape)} elements are not {numel(shape)}")
+            raise ShapeError(
+                f"cannot reshape {_shown(x.shape)} to {_shown(shape)}: {numel(x.shape)} elements are not {numel(shape)}"
+            )
         if x.element.block > 1 and (not shape or shape[-1] != x.shape[-1]):
             raise ShapeError(f"reshape of {x} must keep its last axis, along which blocks lie")
         return TensorType(x.element, tuple(shape))
@@ -109,7 +110,9 @@ class Concat(Op):
             if t.element != first.element or t.rank != first.rank:
                 raise ShapeError(f"concat needs tensors of one dtype and rank, found {first} and {t}")
             if any(a != b for i, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis):
-                raise ShapeError(f"concat along axis {axis}: {_shown(first.shape)} and {_shown(t.shape)} differ elsewhere")
+                raise ShapeError(
+                    f"concat along axis {axis}: {_shown(first.shape)} and {_shown(t.shape)} differ elsewhere"
+                )
             total = total + t.shape[axis]
         return TensorType(first.element, (*first.shape[:axis], total, *first.shape[axis + 1 :]))
 
@@ -180,5 +183,3 @@ def squeeze(x: Value, axis: int) -> Value:
 def flatten(x: Value) -> Value:
     """All elements along one axis."""
     return reshape(x, (numel(x.type.shape),))
-
-

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..ir.types import Element
 
 ROW_ALIGNMENT = 64
+FINE = 254  # steps of a second plane within one step of the first: its codes reach from -127 to 127
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class ActivationFormat(Element):
     `sub`: neighbours per sum. `sums`: "i32" stores `factor` times the sum of the codes: with the weight's zero point negated
     as factor it is the first value of the integer accumulator. "f32" stores scale * sum, for weights with an offset of
     their own. An all-zero block has scale 0 and codes 0.
+    `planes` 2 appends a second row of the same form that holds what the first one rounded away, in steps of 1 / 254 of
+    its scale: 15 bits in all, for twice the products.
     """
 
     scale_block: int = 32
     sub: int = 32
     sums: str = "i32"
     factor: int = 1
+    planes: int = 1
 
     @property
     def block(self) -> int:
@@ -37,20 +41,24 @@ class ActivationFormat(Element):
     @property
     def nbytes(self) -> int:
         """Bytes of one block without the row's padding; `row_bytes` gives what a row takes."""
-        return self.scale_block + 4 + 4 * (self.scale_block // self.sub)
+        return self.planes * (self.scale_block + 4 + 4 * (self.scale_block // self.sub))
 
     def scales_at(self, k: int) -> int:
-        """Byte offset of a row's scales, for rows of k elements."""
+        """Byte offset of a plane's scales, for rows of k elements."""
         return k
 
     def sums_at(self, k: int) -> int:
-        """Byte offset of a row's sums."""
+        """Byte offset of a plane's sums."""
         return k + 4 * (k // self.scale_block)
+
+    def plane_bytes(self, k: int) -> int:
+        """Bytes from one plane of a row to the next."""
+        used = self.sums_at(k) + 4 * (k // self.sub)
+        return -(-used // ROW_ALIGNMENT) * ROW_ALIGNMENT
 
     def row_bytes(self, k: int) -> int:
         """Bytes from one row to the next."""
-        used = self.sums_at(k) + 4 * (k // self.sub)
-        return -(-used // ROW_ALIGNMENT) * ROW_ALIGNMENT
+        return self.planes * self.plane_bytes(k)
 
     def encode(self, x: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """Reference: rows (N, K) float to (N, row_bytes) bytes. All steps in float32, as the kernels do them."""
@@ -61,9 +69,20 @@ class ActivationFormat(Element):
         scale = largest * np.float32(1 / 127)
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0)).astype(np.float32)
-        codes = np.rint(blocks * inverse[..., None]).astype(np.int8).reshape(n, k)
+        scaled = blocks * inverse[..., None]
+        rounded = np.rint(scaled)
+        planes = [self._plane(rounded.astype(np.int8), scale, n, k)]
+        if self.planes == 2:
+            rest = np.rint((scaled - rounded) * np.float32(FINE)).astype(np.int8)
+            planes.append(self._plane(rest, scale * np.float32(1 / FINE), n, k))
+        return np.concatenate(planes, axis=1)
+
+    def _plane(
+        self, codes: npt.NDArray[np.int8], scale: npt.NDArray[np.float32], n: int, k: int
+    ) -> npt.NDArray[np.uint8]:
+        codes = codes.reshape(n, k)
         sums = codes.reshape(n, k // self.sub, self.sub).astype(np.int32).sum(-1, dtype=np.int32)
-        out = np.zeros((n, self.row_bytes(k)), np.uint8)
+        out = np.zeros((n, self.plane_bytes(k)), np.uint8)
         out[:, :k] = codes.view(np.uint8)
         out[:, self.scales_at(k) : self.sums_at(k)] = scale.astype(np.float32).view(np.uint8).reshape(n, -1)
         if self.sums == "f32":
@@ -76,12 +95,18 @@ class ActivationFormat(Element):
 
     def decode(self, rows: npt.NDArray[np.uint8], k: int) -> npt.NDArray[np.float32]:
         """Reference: (N, row_bytes) bytes back to (N, k) float32."""
-        codes = rows[:, :k].view(np.int8).astype(np.float32)
-        scales = np.ascontiguousarray(rows[:, self.scales_at(k) : self.sums_at(k)]).view(np.float32)
-        return codes * np.repeat(scales, self.scale_block, axis=1)
+        total = np.zeros((rows.shape[0], k), np.float32)
+        for p in range(self.planes):
+            plane = rows[:, p * self.plane_bytes(k) :]
+            codes = np.ascontiguousarray(plane[:, :k]).view(np.int8).astype(np.float32)
+            scales = np.ascontiguousarray(plane[:, self.scales_at(k) : self.sums_at(k)]).view(np.float32)
+            total += codes * np.repeat(scales, self.scale_block, axis=1)
+        return total
 
 
-def activation_format(scale_block: int, sub: int, sums: str, factor: int = 1) -> ActivationFormat:
-    """The activation format of those properties, named by them: `a8_256_16_i32x-32`."""
+def activation_format(scale_block: int, sub: int, sums: str, factor: int = 1, planes: int = 1) -> ActivationFormat:
+    """The activation format of those properties, named by them: `a8_256_16_i32x-32`, with two planes `a16_...`."""
     factor = 1 if sums == "f32" else factor
-    return ActivationFormat(f"a8_{scale_block}_{sub}_{sums}x{factor}", scale_block, sub, sums, factor)
+    return ActivationFormat(
+        f"a{8 * planes}_{scale_block}_{sub}_{sums}x{factor}", scale_block, sub, sums, factor, planes
+    )

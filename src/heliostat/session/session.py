@@ -58,7 +58,15 @@ class CodeStore:
 
     def _object(self, kernel: Kernel) -> bytes:
         t = self.target
-        key = [print_kernel(kernel), t.triple, t.cpu, t.feature_string, str(t.vector_bytes), version(), str(settings().code_key())]
+        key = [
+            print_kernel(kernel),
+            t.triple,
+            t.cpu,
+            t.feature_string,
+            str(t.vector_bytes),
+            version(),
+            str(settings().code_key()),
+        ]
 
         def make() -> bytes:
             self.compiled += 1
@@ -88,7 +96,9 @@ class Executable:
             elif plan.name in given:
                 buffer = given[plan.name]
                 if buffer.nbytes < plan.nbytes:
-                    raise ShapeError(f"{plan.kind} {plan.name} needs {plan.nbytes} bytes, but {buffer.nbytes} are given")
+                    raise ShapeError(
+                        f"{plan.kind} {plan.name} needs {plan.nbytes} bytes, but {buffer.nbytes} are given"
+                    )
             elif plan.kind == "weight":
                 raise ShapeError(f"weight {plan.name} is not given")
             else:

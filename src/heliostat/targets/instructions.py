@@ -149,7 +149,9 @@ INSTRUCTIONS: tuple[MachineInstruction, ...] = (
 )  # fmt: skip
 
 
-def choose(op: str, attrs: dict[str, Any], lanes: int, architecture: str, features: frozenset[str]) -> MachineInstruction | None:
+def choose(
+    op: str, attrs: dict[str, Any], lanes: int, architecture: str, features: frozenset[str]
+) -> MachineInstruction | None:
     """The first row for the op that the target has and that divides the lanes; None where only a plain expansion is left."""
     for row in INSTRUCTIONS:
         if (

@@ -181,7 +181,9 @@ class _Printer:
         assert i.type is not None
         source = i.args[0].type
         assert source is not None
-        self.define(i, f"{'fpext' if i.type.nbytes > source.nbytes else 'fptrunc'} {self.typed(i.args[0])} to {_type(i.type)}")
+        self.define(
+            i, f"{'fpext' if i.type.nbytes > source.nbytes else 'fptrunc'} {self.typed(i.args[0])} to {_type(i.type)}"
+        )
 
     def op_fptosi(self, i: Instruction) -> None:
         source = i.args[0].type
@@ -263,7 +265,9 @@ class _Printer:
         if count == i.type.lanes:
             return self.name(i)
         name = self.fresh()
-        self.lines.append(f"{name} = {self.shuffle_text(self.typed(i), _type(i.type) + ' poison', range(start, start + count))}")
+        self.lines.append(
+            f"{name} = {self.shuffle_text(self.typed(i), _type(i.type) + ' poison', range(start, start + count))}"
+        )
         return name
 
     @staticmethod
@@ -280,7 +284,9 @@ class _Printer:
         for n, value in enumerate(i.attrs["values"]):
             flag, name = self.fresh(), self.fresh()
             self.lines.append(f"{flag} = icmp eq {vector} {index}, {spread(n)}")
-            self.lines.append(f"{name} = select {_type(i.type.of('i1'))} {flag}, {vector} {spread(value)}, {vector} {current}")
+            self.lines.append(
+                f"{name} = select {_type(i.type.of('i1'))} {flag}, {vector} {spread(value)}, {vector} {current}"
+            )
             current = name
         self.names[id(i)] = current
 

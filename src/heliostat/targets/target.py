@@ -33,7 +33,9 @@ class Target:
         return self.name
 
 
-_X86_AVX2 = frozenset({"avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "sse4.2", "ssse3", "movbe", "cx16"})
+_X86_AVX2 = frozenset(
+    {"avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "sse4.2", "ssse3", "movbe", "cx16"}
+)
 _X86_AVX512 = _X86_AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "evex512"} - {"evex512"}
 _ARM = frozenset({"neon", "fp-armv8", "fullfp16", "dotprod"})
 

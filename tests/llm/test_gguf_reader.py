@@ -1,0 +1,175 @@
+"""The GGUF reader: what it must read, and that damage of any kind ends in FileFormatError without large allocations."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import tracemalloc
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heliostat.diagnostics import FileFormatError
+from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType
+from heliostat.llm.gguf.types import REMOVED, TENSOR_KINDS
+
+
+def text(value: bytes) -> bytes:
+    return struct.pack("<Q", len(value)) + value
+
+
+def tensor(name: bytes, dims: list[int], type_id: int, offset: int) -> bytes:
+    return text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, type_id, offset)
+
+
+def file_of(keys: list[bytes] = [], tensors: list[bytes] = [], data: int = 0, version: int = 3) -> bytes:  # noqa: B006
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)) + b"".join(keys + tensors)
+    return head + bytes(-len(head) % 32) + bytes(data)
+
+
+def refuse(path: Path, content: bytes) -> str:
+    """The message with which `content` is refused; it names the file, and little memory is used on the way."""
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError) as caught:
+            GGUFFile.open(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message
+
+
+def sample(path: Path) -> bytes:
+    """A file with every value type, nested arrays and three tensors."""
+    w = GGUFWriter(path, "llama")
+    for kind in ValueType:
+        if kind not in (ValueType.STRING, ValueType.ARRAY, ValueType.BOOL):
+            w.add(f"k.{kind.name}", 7, kind)
+    w.add("tokens", ["a", "bc", "", "\uac00"])
+    w.add("nested", [[1, 2], [3]])
+    w.add("flag", True)
+    w.add_tensor("a", np.arange(32, dtype=np.float32), "F32", (2, 16))
+    w.add_tensor("q", bytes(range(68)), "Q8_0", (2, 32))
+    w.add_tensor("s", np.float32([5]), "F32", ())
+    w.write()
+    return path.read_bytes()
+
+
+def test_type_table_agrees_with_gguf_py() -> None:
+    assert not set(TENSOR_KINDS) & set(REMOVED)
+    for kind, (block, nbytes) in gguf.GGML_QUANT_SIZES.items():
+        if kind.name != "Q8_1":  # gguf-py says 40 bytes, ggml 36: two f16 and 32 int8
+            found = TENSOR_KINDS[int(kind)]
+            assert (found.name, found.block, found.nbytes) == (kind.name, block, nbytes)
+
+
+def test_views_are_read_only_and_outlive_the_file(tmp_path: Path) -> None:
+    sample(tmp_path / "m.gguf")
+    with GGUFFile.open(tmp_path / "m.gguf") as file:
+        view, again = file.data("a"), file.data("a")
+        assert file.tensors["a"].shape == (2, 16)
+        assert file.tensors["s"].shape == ()
+        assert file.architecture == "llama"
+    assert np.shares_memory(view, again)
+    assert not view.flags.writeable
+    np.testing.assert_array_equal(view.view(np.float32), np.arange(32))
+
+
+def test_version_2_and_files_without_tensors_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(file_of([text(b"k") + struct.pack("<IQ", 10, 1 << 63)], version=2))
+    file = GGUFFile.open(path)
+    assert (file.version, dict(file.metadata), dict(file.tensors)) == (2, {"k": 1 << 63}, {})
+
+
+def test_tokens_keep_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(file_of([text(b"tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 1) + text(b"\xff\xfe")]))
+    (token,) = GGUFFile.open(path).metadata["tokenizer.ggml.tokens"]
+    assert token.encode("utf-8", "surrogateescape") == b"\xff\xfe"
+
+
+U32_KEY = text(b"k") + struct.pack("<II", 4, 1)
+HUGE = 1 << 60
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "too few"),
+        (b"GGML" + bytes(40), "not a GGUF file"),
+        (file_of(version=1), "version 1"),
+        (b"GGUF" + struct.pack(">I", 3) + bytes(40), "big-endian"),
+        (b"GGUF" + struct.pack("<IQQ", 3, HUGE, 0), "claims"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, HUGE), "claims"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, HUGE), "ends inside"),
+        (file_of([U32_KEY, U32_KEY]), "twice"),
+        (file_of([text(b"k") + struct.pack("<II", 13, 1)]), "unknown type 13"),
+        (file_of([text(b"k") + struct.pack("<IIQ", 9, 0, HUGE)]), "ends inside"),
+        (file_of([text(b"k") + struct.pack("<IIQ", 9, 8, HUGE)]), "ends inside"),
+        (file_of([text(b"k") + struct.pack("<IIQ", 9, 9, HUGE)]), "ends inside"),
+        (file_of([text(b"k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 50]), "deeper"),
+        (file_of([text(b"k") + struct.pack("<I", 8) + text(b"\xff")]), "UTF-8"),
+        (file_of([text(b"general.alignment") + struct.pack("<II", 4, 0)]), "power of two"),
+        (file_of([text(b"general.alignment") + struct.pack("<II", 4, 48)]), "power of two"),
+        (file_of([], [tensor(b"t", [32], 0, 0)] * 2, 256), "twice"),
+        (file_of([], [tensor(b"t", [32], 0, 8)], 256), "not aligned"),
+        (file_of([], [tensor(b"t", [32], 0, HUGE)], 256), "past the end"),
+        (file_of([], [tensor(b"t", [65], 0, 0)], 256), "past the end"),
+        (file_of([], [tensor(b"t", [64], 0, 0), tensor(b"u", [32], 0, 128)], 256), "overlap"),
+        (file_of([], [tensor(b"t", [1 << 40, 1 << 40], 0, 0)], 256), "too many"),
+        (file_of([], [tensor(b"t", [33], 2, 0)], 256), "multiple of 32"),
+        (file_of([], [tensor(b"t", [1] * 5, 0, 0)], 256), "at most 4"),
+        (file_of([], [tensor(b"t", [32], 4, 0)], 256), "Q4_2"),
+        (file_of([], [tensor(b"t", [32], 99, 0)], 256), "unknown type 99"),
+    ],
+)
+def test_hostile_headers_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    assert said in refuse(tmp_path / "m.gguf", content)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "gone.gguf"):
+        with pytest.raises(FileFormatError, match=r"is a directory|no such file"):
+            GGUFFile.open(path)
+
+
+def test_cut_at_every_byte(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    content = sample(path)
+    last = max(info.offset + info.nbytes for info in GGUFFile.open(path).tensors.values())
+    for cut in range(last):
+        path.write_bytes(content[:cut])
+        with pytest.raises(FileFormatError):
+            GGUFFile.open(path)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_headers_are_read_or_refused(tmp_path: Path, draw: st.DataObject) -> None:
+    """Bytes flipped, or eight of them made a huge number."""
+    path = tmp_path / "m.gguf"
+    content = bytearray(sample(path))
+    end = min(info.offset for info in GGUFFile.open(path).tensors.values())
+    for at in draw.draw(st.lists(st.integers(4, end - 9), min_size=1, max_size=3)):
+        if draw.draw(st.booleans()):
+            content[at] ^= draw.draw(st.integers(1, 255))
+        else:
+            content[at : at + 8] = struct.pack("<Q", draw.draw(st.sampled_from([HUGE, 2**64 - 1, 2**32, 2**31])))
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(FileFormatError):
+            file = GGUFFile.open(path)
+            assert all(len(file.data(name)) == info.nbytes for name, info in file.tensors.items())
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,165 @@
+"""The GGUF writer: gguf-py reads what it writes, it reads back equal, splits open by any part, failures change nothing."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heliostat.diagnostics import FileFormatError, ShapeError
+from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType
+
+KINDS: dict[ValueType, st.SearchStrategy[Any]] = {
+    **{
+        kind: st.integers(-(1 << bits - 1), (1 << bits - 1) - 1)
+        if kind.name[0] == "I"
+        else st.integers(0, (1 << bits) - 1)
+        for kind in ValueType
+        if "INT" in kind.name
+        for bits in [int(kind.name.split("INT")[1])]
+    },
+    ValueType.FLOAT32: st.floats(width=32, allow_nan=False),
+    ValueType.FLOAT64: st.floats(allow_nan=False),
+    ValueType.BOOL: st.booleans(),
+    ValueType.STRING: st.text(max_size=12),
+}
+VALUES = st.sampled_from(sorted(KINDS)).flatmap(
+    lambda kind: st.one_of(
+        st.tuples(st.just(kind), KINDS[kind]),
+        st.tuples(st.just((ValueType.ARRAY, kind)), st.lists(KINDS[kind], min_size=1, max_size=5)),
+    )
+)
+KEYS = st.dictionaries(st.text("abc.é", min_size=1, max_size=6), VALUES, max_size=8)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=KEYS, alignment=st.sampled_from([8, 32, 256]))
+def test_what_we_write_reads_back_here_and_in_gguf_py(tmp_path: Path, keys: dict[str, Any], alignment: int) -> None:
+    path = tmp_path / "m.gguf"
+    w = GGUFWriter(path, "llama", alignment)
+    for key, (kind, value) in keys.items():
+        w.add(key, value, kind)
+    data = np.arange(96, dtype=np.float32).reshape(3, 32)
+    w.add_tensor("t", data, "F32", data.shape)
+    w.add_tensor("q", bytes(range(34)), "Q8_0", (32,))
+    assert w.write() == [path]
+    ours, theirs = GGUFFile.open(path), gguf.GGUFReader(path)
+    for key, (kind, value) in keys.items():
+        assert ours.metadata[key] == value
+        assert ours.value_types[key] == kind
+        assert theirs.fields[key].contents() == value
+    for found in theirs.tensors:
+        assert found.data.tobytes() == ours.data(found.name).tobytes()
+        assert found.data_offset == ours.tensors[found.name].offset
+    assert ours.alignment == alignment
+    again = GGUFWriter(tmp_path / "again.gguf", "llama", alignment)
+    for key, value in ours.metadata.items():
+        if key not in ("general.architecture", "general.alignment"):
+            again.add(key, value, ours.value_types[key])
+    for name, info in ours.tensors.items():
+        again.add_tensor(name, ours.data(name), info.type_name, info.shape)
+    again.write()
+    assert (tmp_path / "again.gguf").read_bytes() == path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=KEYS)
+def test_what_gguf_py_writes_is_read(tmp_path: Path, keys: dict[str, Any]) -> None:
+    path = tmp_path / "m.gguf"
+    w = gguf.GGUFWriter(path, "qwen2")
+    for key, (kind, value) in keys.items():
+        if isinstance(kind, tuple):
+            w.add_key_value(key, value, gguf.GGUFValueType.ARRAY, gguf.GGUFValueType(kind[1]))
+        else:
+            w.add_key_value(key, value, gguf.GGUFValueType(kind))
+    w.add_tensor("t", np.arange(6, dtype=np.float16).reshape(2, 3))
+    w.add_tensor("q", np.arange(68, dtype=np.uint8).reshape(2, 34), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    file = GGUFFile.open(path)
+    assert file.architecture == "qwen2"
+    assert {k: v for k, v in file.metadata.items() if k != "general.architecture"} == {
+        k: v for k, (_, v) in keys.items()
+    }
+    assert (file.tensors["q"].type_name, file.tensors["q"].shape) == ("Q8_0", (2, 32))
+    assert file.data("t").view(np.float16).tolist() == list(range(6))
+    assert file.data("q").tolist() == list(range(68))
+
+
+def test_nan_and_infinity_stay(tmp_path: Path) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "llama")
+    w.add("x", [math.nan, math.inf, -math.inf])
+    w.write()
+    a, b, c = GGUFFile.open(tmp_path / "m.gguf").metadata["x"]
+    assert math.isnan(a)
+    assert (b, c) == (math.inf, -math.inf)
+
+
+@pytest.mark.parametrize("alignment", [32, 128])
+def test_split_models_open_by_any_part(tmp_path: Path, alignment: int) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "llama", alignment, split_bytes=300)
+    for i in range(5):
+        w.add_tensor(f"t{i}", np.full(32, i, np.float32), "F32", (32,))
+    paths = w.write()
+    assert [p.name for p in paths] == [f"m-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
+    for path in paths:
+        file = GGUFFile.open(path)
+        assert file.architecture == "llama"
+        assert [file.data(f"t{i}").view(np.float32)[0] for i in range(5)] == list(range(5))
+        assert file.size == sum(p.stat().st_size for p in paths)
+    paths[1].unlink()
+    with pytest.raises(FileFormatError, match=paths[1].name):
+        GGUFFile.open(paths[0])
+    paths[0].rename(tmp_path / "other.gguf")
+    with pytest.raises(FileFormatError, match="name"):
+        GGUFFile.open(tmp_path / "other.gguf")
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("heliostat.llm.gguf.writer.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        GGUFWriter(path, "llama").write()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "llama")
+    with pytest.raises(ShapeError, match="takes 34 bytes"):
+        w.add_tensor("t", bytes(33), "Q8_0", (32,))
+    with pytest.raises(FileFormatError, match="no tensor type"):
+        w.add_tensor("t", bytes(33), "Q9", (32,))
+    with pytest.raises(ValueError, match="already"):
+        w.add("general.architecture", "x")
+    with pytest.raises(ValueError, match="power of two"):
+        GGUFWriter(tmp_path / "m.gguf", "llama", alignment=24)
+    w.add("k", 300, ValueType.UINT8)
+    with pytest.raises(ValueError, match="metadata key k"):
+        w.write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_layout_of_a_small_file_byte_for_byte(tmp_path: Path) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "x")
+    w.add_tensor("t", b"\1\2\3\4", "F32", (1,))
+    w.write()
+    key = struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 1) + b"x"
+    info = struct.pack("<Q", 1) + b"t" + struct.pack("<IQIQ", 1, 1, 0, 0)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + info
+    expected = head + bytes(-len(head) % 32) + b"\1\2\3\4" + bytes(28)
+    assert (tmp_path / "m.gguf").read_bytes() == expected
