@@ -1,4 +1,4 @@
-"""The GGUF writer: gguf-py reads what it writes, it reads back equal, splits open by any part, failures change nothing."""
+"""The GGUF writer: gguf-py reads what it writes and the other way, splits open by any part, failures change nothing."""
 
 from __future__ import annotations
 

@@ -34,11 +34,15 @@ def run(args: argparse.Namespace) -> int:
                 "path": file.path, "version": file.version, "bytes": file.size,
                 "metadata": {k: _short(v) for k, v in file.metadata.items()},
                 "formats": formats, "memory": memory,
-                "tensors": [{"name": t.name, "type": t.type_name, "shape": list(t.shape), "bytes": t.nbytes} for t in file.tensors.values()],
+                "tensors": [
+                    {"name": t.name, "type": t.type_name, "shape": list(t.shape), "bytes": t.nbytes}
+                    for t in file.tensors.values()
+                ],
             }, ensure_ascii=False))  # fmt: skip
             return 0
         print(
-            f"{file.path}: GGUF v{file.version}, {file.size / 1e6:.1f} MB, {len(file.tensors)} tensors, {len(file.metadata)} keys"
+            f"{file.path}: GGUF v{file.version}, {file.size / 1e6:.1f} MB, "
+            f"{len(file.tensors)} tensors, {len(file.metadata)} keys"
         )
         print("\nmetadata")
         for key, value in file.metadata.items():

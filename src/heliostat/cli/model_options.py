@@ -93,7 +93,8 @@ def print_profile(model: LanguageModel) -> None:
     total = sum(r.wall_ns for r in rows) or 1
     size = model.report.weight_bytes
     print(
-        f"decode: 1 program, {len(rows)} launches, {total / 1e6:.2f} ms, {size / 1e6:.0f} MB of weights, {size / total:.1f} GB/s",
+        f"decode: 1 program, {len(rows)} launches, {total / 1e6:.2f} ms, "
+        f"{size / 1e6:.0f} MB of weights, {size / total:.1f} GB/s",
         file=sys.stderr,
     )
     grouped = [(t, n, sum(r.wall_ns for r in rows if r.name == t.name)) for t, n in group_by_name(rows)]

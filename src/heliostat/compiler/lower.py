@@ -1,4 +1,6 @@
-"""Passes on graphs before fusion: canonical products, layouts and activations for weights, decomposition of composites."""
+"""Passes on graphs before fusion: canonical products, layouts and activations for weights, decomposition of
+composites.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def canonicalize(graph: Graph) -> Graph:
 def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> Graph:
     """Weights of products go into panels, int8 activations where the format allows, key caches into key panels.
 
-    `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers. A product
+    `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers. A
+    product
     of one row waits for memory, so there int8 takes two planes, which are as good as exact and cost no time. So do the
     smallest products of a graph, as long as that adds no more than PRECISION_BUDGET to all multiplications.
     """

@@ -1,4 +1,6 @@
-"""Plans a program: the order of launches, where barriers stand, and which bytes of the arena each scratch value takes."""
+"""Plans a program: the order of launches, where barriers stand, and which bytes of the arena each scratch value
+takes.
+"""
 
 from __future__ import annotations
 

@@ -313,7 +313,10 @@ def _user_name(label: str) -> str:
 
 
 def parse_graph(text: str, find_op: FindOp, find_layout: FindLayout | None = None, path: str = "<graph>") -> Graph:
-    """The graph that a text describes. `find_op`: a record by name, KeyError if there is none. Raises LumSyntaxError."""
+    """The graph that a text describes. `find_op`: a record by name, KeyError if there is none.
+
+    Raises LumSyntaxError.
+    """
 
     def no_layout(name: str) -> Layout:
         raise LumSyntaxError(f"no layouts are known here: {name}")

@@ -1,7 +1,8 @@
 """Types of the graph IR: element types, dimensions (ints and bounded symbols), layouts and `TensorType`.
 
 An element type is a plain `DType` or a quantized block format (declared in `quant/`, which registers it here by name).
-Dimensions are ints or linear/polynomial expressions over bounded symbols, so one program serves every length up to a bound.
+Dimensions are ints or linear/polynomial expressions over bounded symbols, so one program serves every length up to a
+bound.
 """
 
 from __future__ import annotations

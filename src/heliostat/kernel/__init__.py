@@ -1,1 +1,3 @@
-"""Kernel IR: explicit loops, tiles, vectors and memory, without tensors; and `Program`, the artifact made of kernels."""
+"""Kernel IR: explicit loops, tiles, vectors and memory, without tensors; and `Program`, the artifact made of
+kernels.
+"""

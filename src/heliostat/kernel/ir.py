@@ -1,4 +1,5 @@
-"""The kernel IR: typed SSA instructions in nested blocks. Data only; `builder.py` makes it, printers and `interp.py` read it.
+"""The kernel IR: typed SSA instructions in nested blocks. Data only; `builder.py` makes it, printers and `interp.py`
+read it.
 
 An instruction has an op name, a type (None for statements), operands, attributes and, for regions, blocks. The
 vocabulary and its meaning stand in `OPS`; `verify.py` checks every instruction against it. Integers are signless as in
@@ -219,7 +220,10 @@ Block = list[Instruction]
 
 @dataclass(frozen=True)
 class KernelParameter:
-    """A buffer argument. `mode`: r read, w written, rw both. `is_dim`: the buffer holds one i64, a dimension's value."""
+    """A buffer argument. `mode`: r read, w written, rw both.
+
+    `is_dim`: the buffer holds one i64, a dimension's value.
+    """
 
     name: str
     mode: str

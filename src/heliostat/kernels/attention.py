@@ -1,6 +1,7 @@
 """Schedule of `attention` over a key/value cache: blocks of keys with a running softmax, grouped heads without copies.
 
-Query rows that share a key/value head (tokens times the heads of its group) form tiles, so keys and values are read once
+Query rows that share a key/value head (tokens times the heads of its group) form tiles, so keys and values are read
+once
 per tile. The key cache lies in `KeyPanels`: a vector holds one key per lane and no horizontal sums are needed.
 """
 
@@ -51,7 +52,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     q, k, v, _ = root.inputs
     if not isinstance(k.type.layout, KeyPanels) or v.type.layout is not None:
         return Refuse(
-            f"keys lie in {k.type.layout or 'rows'}, values in {v.type.layout or 'rows'}: key panels and rows are needed"
+            f"keys lie in {k.type.layout or 'rows'}, values in {v.type.layout or 'rows'}: "
+            "key panels and rows are needed"
         )
     if k.type.layout.keys != target.lanes:
         return Refuse(f"key panels of {k.type.layout.keys}, but a vector has {target.lanes} lanes")

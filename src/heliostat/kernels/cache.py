@@ -1,4 +1,6 @@
-"""Schedule of `cache_update`: new rows of keys or values go into the cache in place, converted to its dtype and layout."""
+"""Schedule of `cache_update`: new rows of keys or values go into the cache in place, converted to its dtype and
+layout.
+"""
 
 from __future__ import annotations
 

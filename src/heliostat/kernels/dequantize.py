@@ -85,7 +85,9 @@ class BlockReader:
         raise ValueError(f"elements {start} .. {start + count} of {self.format.name} do not lie in one run")
 
     def spans(self, lanes: int) -> Iterator[tuple[int, int]]:
-        """(start, count) of runs that cover a block: powers of two of at most `lanes`, within one piece and sub-block."""
+        """(start, count) of runs that cover a block: powers of two of at most `lanes`, within one piece and
+        sub-block.
+        """
         codes = self.format.codes
         assert isinstance(codes, Codes)
         for piece in codes.pieces():

@@ -32,7 +32,10 @@ class CodeTable:
 
 
 def code_table(format: BlockFormat) -> CodeTable:
-    """How stored codes become unsigned bytes. A table with negative entries is shifted up, and the zero point with it."""
+    """How stored codes become unsigned bytes.
+
+    A table with negative entries is shifted up, and the zero point with it.
+    """
     normal = format.normal
     assert normal is not None
     if normal.table is None:
@@ -103,7 +106,9 @@ class PanelReader:
         self.codes = code_table(plan.format)
 
     def chunk(self, base: Instruction) -> list[Instruction]:
-        """The 8 quads of a chunk: vectors of 4 * rows unsigned bytes, byte 4 * r + b for row r and element 4 * quad + b."""
+        """The 8 quads of a chunk: vectors of 4 * rows unsigned bytes, byte 4 * r + b for row r and element 4 * quad +
+        b.
+        """
         k, width = self.k, QUAD * self.rows
         quads: list[Instruction | None] = [None] * (CHUNK // QUAD)
         for plane in self.plan.planes:
@@ -122,7 +127,10 @@ class PanelReader:
         return done
 
     def param(self, name: str, base: Instruction, j: int | Instruction, parity: int = 0) -> Instruction:
-        """Value j of a scalar field for every row, floats as f32 and integers as i32. `parity`: j % 2, for nibble pairs."""
+        """Value j of a scalar field for every row, floats as f32 and integers as i32.
+
+        `parity`: j % 2, for nibble pairs.
+        """
         p = self.plan.param(name)
         return self.decode(p, self.read(p, base, j), parity)
 
@@ -251,7 +259,8 @@ def _chunks(
     total: list[list[Variable]],
     partial: list[list[Variable]] | None,
 ) -> list[list[Instruction]] | None:
-    """`count` chunks from chunk `first` of block b: their sub-blocks' dots, scaled by integers and summed into `partial`.
+    """`count` chunks from chunk `first` of block b: their sub-blocks' dots, scaled by integers and summed into
+    `partial`.
 
     Without `partial` there is one sub-block in all, and its dots are returned.
     """
@@ -323,7 +332,9 @@ def float_tile(
     depth: int,
     x_dtype: DType,
 ) -> Tile:
-    """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in f32."""
+    """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in
+    f32.
+    """
     lanes = weight.rows
     total = [[k.var(k.zeros("f32", lanes)) for _ in panels] for _ in rows]
     stored, _ = COMPUTE[x_dtype.name]

@@ -25,7 +25,7 @@ def keeps_last_axis(node: Node) -> bool:
     if node.op.name == "transpose":
         return bool(node.attrs["axes"][-1] == node.inputs[0].type.rank - 1)
     if node.op.name == "slice":
-        return node.attrs["axis"] != node.inputs[0].type.rank - 1 or node.attrs.get("step", 1) == 1
+        return bool(node.attrs["axis"] != node.inputs[0].type.rank - 1 or node.attrs.get("step", 1) == 1)
     return True
 
 

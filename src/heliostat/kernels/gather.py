@@ -1,4 +1,7 @@
-"""Schedule of `embedding`: rows of a table by number, dequantized on the way. Tables lie in rows or in weight panels."""
+"""Schedule of `embedding`: rows of a table by number, dequantized on the way.
+
+Tables lie in rows or in weight panels.
+"""
 
 from __future__ import annotations
 

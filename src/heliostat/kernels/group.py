@@ -1,4 +1,5 @@
-"""What a schedule gets and gives: the fused group of graph nodes, its answer whether it can take it, and buffer operands.
+"""What a schedule gets and gives: the fused group of graph nodes, its answer whether it can take it, and buffer
+operands.
 
 Kernel parameters always stand in this order: the group's inputs, its outputs, then one i64 slot per symbol by name.
 """
@@ -32,7 +33,8 @@ class Refuse:
 class Group:
     """Nodes that become one kernel, in topological order.
 
-    `inputs` are read from memory, `outputs` written to memory; values in between never leave registers or private memory.
+    `inputs` are read from memory, `outputs` written to memory; values in between never leave registers or private
+    memory.
     `root` is the node that decides the schedule (a matmul, an attention, the last elementwise node ...).
     """
 
@@ -96,7 +98,9 @@ COMPUTE = {
 
 
 def compute_elem(dtype: DType) -> str:
-    """The kernel element that values of a dtype are computed in: f16 and bf16 in f32, small integers in i32, bool as i1."""
+    """The kernel element that values of a dtype are computed in: f16 and bf16 in f32, small integers in i32, bool as
+    i1.
+    """
     return COMPUTE[dtype.name][1]
 
 
@@ -156,7 +160,9 @@ class TensorOperand:
         return total * self.type.dtype.nbytes
 
     def load(self, index: Sequence[Operand], lanes: int = 1, mask: Instruction | None = None) -> Instruction:
-        """`lanes` neighbours along the last axis from `index`, or one value spread over them where that axis has size 1."""
+        """`lanes` neighbours along the last axis from `index`, or one value spread over them where that axis has size
+        1.
+        """
         if not self.type.shape or self.type.shape[-1] == 1:
             return self.k.splat(load_as_compute(self.k, self.buffer, self.offset(index), self.type.dtype), lanes)
         return load_as_compute(self.k, self.buffer, self.offset(index), self.type.dtype, lanes, mask)

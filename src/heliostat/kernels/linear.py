@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..ir.graph import Value
 from ..ir.types import Dim, DType, upper_bound
@@ -28,7 +29,8 @@ PanelBody = Callable[[Instruction, int], None]
 class LinearTile:
     """What the tuner may choose. `tokens`: tile heights, largest first, ending in 1; `panels`: panels side by side.
 
-    `block`: rows of x that pass over a panel before the next panel is taken, so that they stay in the second-level cache.
+    `block`: rows of x that pass over a panel before the next panel is taken, so that they stay in the second-level
+    cache.
     """
 
     tokens: tuple[int, ...] = (12, 4, 1)
@@ -125,7 +127,7 @@ class _Nest:
             for block in k.loop((count + (tile.block - 1)) // tile.block):
                 first = block * tile.block
                 last = k.minimum(first + tile.block, count)
-                self._panels(panels, lambda p, wide: self._tiles(p, wide, first, last))
+                self._panels(panels, partial(self._tiles, first=first, last=last))
         return k.finish()
 
     def _panels(self, panels: int, body: PanelBody) -> None:
@@ -172,7 +174,10 @@ class _Nest:
             self._store(panel + p, [(n, row[p]) for n, row in zip(tokens, acc, strict=True)])
 
     def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, Instruction]]) -> None:
-        """Epilogue and stores of one panel's columns. The last panel may be partly outside: a masked copy of the code."""
+        """Epilogue and stores of one panel's columns.
+
+        The last panel may be partly outside: a masked copy of the code.
+        """
         k, lanes = self.k, self.plan.rows
         column = panel * lanes
         tail = self.out_features % lanes

@@ -1,9 +1,16 @@
-"""Schedule of elementwise groups: any rank, broadcasting, views; and of concat, which copies its operands side by side."""
+"""Schedule of elementwise groups: any rank, broadcasting, views, casts; and of a concat with what makes its operands.
+
+Vectors run along the last axis, with a masked one at its end. Where neighbours of a result are no neighbours in an
+operand (a transposed last axis, a slice with a step), elements are taken one by one.
+"""
 
 from __future__ import annotations
 
-from ..ir.graph import Value
-from ..ir.types import DType, TensorType, numel
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..ir.graph import Node, Value
+from ..ir.types import Dim, DType, TensorType, numel
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
@@ -14,22 +21,20 @@ CHUNK = 4096  # elements of one parallel piece: below that a second worker does 
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    root = group.root
-    if root.op.name == "concat":
-        return Accept() if len(group.nodes) == 1 and _plain(group) else Refuse("concat stands by itself")
-    shape = group.outputs[0].type.shape
+    """Elementwise nodes and views with results of one shape; or these before one concat, which is the only result."""
+    for v in (*group.inputs, *group.outputs):
+        if not isinstance(v.type.element, DType) or v.type.layout is not None:
+            return Refuse("operands must be plain and row-major")
     for node in group.nodes:
-        if not is_pointwise(node):
+        if node.op.name == "concat":
+            if node is not group.root or tuple(group.outputs) != node.results:
+                return Refuse("concat must come last and be the only result")
+        elif not is_pointwise(node):
             return Refuse(f"{node.op.name} is not elementwise")
-    if not _plain(group):
-        return Refuse("operands must be plain and row-major")
+    shape = group.outputs[0].type.shape
     if any(v.type.shape != shape for v in group.outputs):
         return Refuse("results of different shapes")
     return Accept()
-
-
-def _plain(group: Group) -> bool:
-    return all(isinstance(v.type.element, DType) and v.type.layout is None for v in (*group.inputs, *group.outputs))
 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
@@ -37,138 +42,185 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     k = KernelBuilder(name)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
-    dims = Dims(k, group.symbols)
+    nest = _Nest(k, Dims(k, group.symbols), group, buffers, outs, target)
     if group.root.op.name == "concat":
-        _concat(k, dims, group, buffers, outs, target)
+        nest.concat()
     elif _flat(group):
-        _elements(k, dims, group, buffers, outs, target)
+        nest.elements()
     else:
-        _rows(k, dims, group, buffers, outs, target)
+        nest.rows()
     return k.finish()
-
-
-def _lanes(group: Group, target: Target) -> int:
-    wide = max(
-        v.type.dtype.nbytes for v in (*group.inputs, *group.outputs, *(r for n in group.nodes for r in n.results))
-    )
-    return target.vector_bytes // max(4, wide)
 
 
 def _flat(group: Group) -> bool:
     """Whether one index serves all: equal shapes or single elements, and nothing that looks elsewhere."""
     shape = group.outputs[0].type.shape
-    if shape and shape[-1] == 1 and numel(shape) != 1:
-        return False
-    same = all(v.type.shape == shape or all(d == 1 for d in v.type.shape) for v in group.inputs)
-    inner = all(r.type.shape == shape or all(d == 1 for d in r.type.shape) for n in group.nodes for r in n.results)
-    return same and inner and not any(n.op.name in VIEWS for n in group.nodes)
+    values = (*group.inputs, *(r for n in group.nodes for r in n.results))
+    same = all(v.type.shape == shape or numel(v.type.shape) == 1 for v in values)
+    return same and not any(n.op.name in VIEWS for n in group.nodes)
 
 
-def _elements(
-    k: KernelBuilder,
-    dims: Dims,
-    group: Group,
-    buffers: dict[Value, Instruction],
-    outs: dict[Value, Instruction],
-    target: Target,
-) -> None:
-    shape = group.outputs[0].type.shape
-    total = numel(shape)
-
-    def flat(v: Value) -> TensorType:
-        return TensorType(v.type.element, (total,) if v.type.shape == shape and shape else ())
-
-    single = all(d == 1 for d in shape)
-    operands = {
-        v: TensorOperand(k, dims, b, flat(v) if not single else TensorType(v.type.element, ()))
-        for v, b in buffers.items()
-    }
-    results = {v: TensorOperand(k, dims, b, TensorType(v.type.element, (total,))) for v, b in outs.items()}
-    evaluate = _FlatEvaluator(k, dims, operands)
-    lanes = _lanes(group, target)
-    count = dims(total)
-    for chunk in k.parallel((count + (CHUNK - 1)) // CHUNK):
-        first = chunk * CHUNK
-        last = k.minimum(first + CHUNK, count)
-        whole = (last - first) // lanes * lanes + first
-        for i in k.loop(first, whole, lanes):
-            _store(evaluate, results, [i], lanes, None)
-        for i in k.loop(whole, last):
-            _store(evaluate, results, [i], 1, None)
+def _lanes(group: Group, target: Target) -> int:
+    """Elements of a vector, by the widest dtype of the group."""
+    values = (*group.inputs, *(r for n in group.nodes for r in n.results))
+    return target.vector_bytes // max(4, *(v.type.dtype.nbytes for v in values))
 
 
-class _FlatEvaluator(PointEvaluator):
-    """Every value has one axis."""
+@dataclass(frozen=True)
+class _Piece:
+    """Where a vector lies: its index, its width, and which of its lanes are inside."""
 
-    def at(self, value, index, lanes, mask=None, preset=None):  # type: ignore[no-untyped-def]
-        rank = value.type.rank
-        return super().at(value, [0] * (rank - 1) + list(index), lanes, mask, preset)
+    index: list[Instruction]
+    lanes: int
+    mask: Instruction | None
 
 
-def _rows(
-    k: KernelBuilder,
-    dims: Dims,
-    group: Group,
-    buffers: dict[Value, Instruction],
-    outs: dict[Value, Instruction],
-    target: Target,
-) -> None:
-    operands = {v: TensorOperand(k, dims, b, v.type) for v, b in buffers.items()}
-    results = {v: TensorOperand(k, dims, b, v.type) for v, b in outs.items()}
-    evaluate = PointEvaluator(k, dims, operands)
-    shape = group.outputs[0].type.shape or (1,)
-    lanes = _lanes(group, target) if all(keeps_last_axis(n) for n in group.nodes) else 1
-    rows, columns = dims(numel(shape[:-1])), dims(shape[-1])
-    for row in k.parallel(rows):
+class _Nest:
+    def __init__(
+        self,
+        k: KernelBuilder,
+        dims: Dims,
+        group: Group,
+        buffers: dict[Value, Instruction],
+        outs: dict[Value, Instruction],
+        target: Target,
+    ) -> None:
+        self.k, self.dims, self.group, self.buffers, self.outs = k, dims, group, buffers, outs
+        self.lanes = _lanes(group, target)
+
+    def _operands(self, single: bool = False) -> dict[Value, TensorOperand]:
+        """The inputs as they are, or (`single`) those of one element without axes."""
+        k, dims = self.k, self.dims
+        return {
+            v: TensorOperand(
+                k, dims, b, TensorType(v.type.element, ()) if single and numel(v.type.shape) == 1 else v.type
+            )
+            for v, b in self.buffers.items()
+        }
+
+    # --- one axis -----------------------------------------------------------------------------------------------
+    def elements(self) -> None:
+        """Equal shapes: all elements as one axis, cut into chunks of `CHUNK`."""
+        k, dims = self.k, self.dims
+        shape = self.group.outputs[0].type.shape
+        total = numel(shape)
+        flat = _flattened(self.group, shape, total)
+        operands = {flat[v]: TensorOperand(k, dims, b, flat[v].type) for v, b in self.buffers.items()}
+        results = [(flat[v], TensorOperand(k, dims, b, flat[v].type)) for v, b in self.outs.items()]
+        evaluate = PointEvaluator(k, dims, operands)
+        count = dims(total)
+        for chunk in k.parallel((count + (CHUNK - 1)) // CHUNK):
+            first = chunk * CHUNK
+            for piece in self._pieces([], first, k.minimum(first + CHUNK, count), self.lanes):
+                self._store(evaluate, results, piece)
+
+    # --- rows ---------------------------------------------------------------------------------------------------
+    def rows(self) -> None:
+        """Broadcasting and views: rows along the last axis, several of them in a piece where they are short."""
+        k, dims, group = self.k, self.dims, self.group
+        results = [(v, TensorOperand(k, dims, b, v.type)) for v, b in self.outs.items()]
+        evaluate = PointEvaluator(k, dims, self._operands())
+        lanes = self.lanes if all(keeps_last_axis(n) for n in group.nodes) else 1
+        spread = [] if any(n.op.name in VIEWS - {"broadcast_to"} for n in group.nodes) else _spread(group)
+        shape = group.outputs[0].type.shape or (1,)
+        for index in self._each_row(shape):
+            known: dict[Value, Instruction] = {}
+            for v in spread:  # once a row instead of once a vector
+                known[v] = evaluate.at(v, [*index, k.const(0, "i64")], 1, preset=known)
+            for piece in self._pieces(index, k.const(0, "i64"), dims(shape[-1]), lanes):
+                self._store(evaluate, results, piece, known)
+
+    def _each_row(self, shape: Sequence[Dim]) -> Iterator[list[Instruction]]:
+        """The leading index of every row, in parallel pieces of `CHUNK` elements or more."""
+        k = self.k
+        rows, last = self.dims(numel(tuple(shape[:-1]))), shape[-1]
+        each = max(1, CHUNK // max(last, 1)) if isinstance(last, int) else 1
+        for part in k.parallel((rows + (each - 1)) // each):
+            if each == 1:
+                yield self._index(part, shape)
+                continue
+            first = part * each
+            for row in k.loop(first, k.minimum(first + each, rows)):
+                yield self._index(row, shape)
+
+    def _index(self, row: Instruction, shape: Sequence[Dim]) -> list[Instruction]:
         index: list[Instruction] = []
-        rest = row
-        for d in reversed(shape[:-1]):
-            size = dims(d)
-            index.insert(0, rest % size)
-            rest = rest // size
-        whole = columns // lanes * lanes
-        for c in k.loop(0, whole, lanes):
-            _store(evaluate, results, [*index, c], lanes, None)
-        if lanes > 1:
-            for c in k.loop(whole, columns):
-                _store(evaluate, results, [*index, c], 1, None)
+        axes = shape[:-1]
+        for n, d in enumerate(reversed(axes)):
+            size = self.dims(d)
+            index.insert(0, row if n == len(axes) - 1 else row % size)
+            row = row // size
+        return index
+
+    def _pieces(self, index: list[Instruction], lo: Instruction, hi: Instruction, lanes: int) -> Iterator[_Piece]:
+        """Vectors over lo .. hi of the last axis; the last one is masked where they do not come out even."""
+        k = self.k
+        whole = (hi - lo) // lanes * lanes + lo
+        for c in k.loop(lo, whole, lanes):
+            yield _Piece([*index, c], lanes, None)
+        if lanes == 1 or (whole.op == "const" and hi.op == "const" and whole.value == hi.value):
+            return
+        for _ in k.when(whole < hi):
+            left = k.convert(hi - whole, "i32")
+            yield _Piece([*index, whole], lanes, k.iota("i32", lanes) < k.splat(left, lanes))
+
+    def _store(
+        self,
+        evaluate: PointEvaluator,
+        results: Sequence[tuple[Value, TensorOperand]],
+        piece: _Piece,
+        known: dict[Value, Instruction] | None = None,
+    ) -> None:
+        made = evaluate.all_at([v for v, _ in results], piece.index, piece.lanes, piece.mask, known)
+        for (_, operand), value in zip(results, made, strict=True):
+            operand.store(piece.index, value, piece.mask)
+
+    # --- concat -------------------------------------------------------------------------------------------------
+    def concat(self) -> None:
+        """Each operand in turn, computed where it will stand in the result."""
+        k, dims, node = self.k, self.dims, self.group.root
+        axis = node.attrs["axis"]
+        ((out, buffer),) = self.outs.items()
+        result = TensorOperand(k, dims, buffer, out.type)
+        evaluate = PointEvaluator(k, dims, self._operands())
+        even = all(keeps_last_axis(n) for n in self.group.nodes if n is not node)
+        before: Dim = 0
+        for v in node.inputs:
+            start = dims(before)
+            for index in self._each_row(v.type.shape):
+                for piece in self._pieces(index, k.const(0, "i64"), dims(v.type.shape[-1]), self.lanes if even else 1):
+                    value = evaluate.at(v, piece.index, piece.lanes, piece.mask)
+                    moved = [i + start if n == axis else i for n, i in enumerate(piece.index)]
+                    result.store(moved, value, piece.mask)
+            before = before + v.type.shape[axis]
 
 
-def _store(
-    evaluate: PointEvaluator,
-    results: dict[Value, TensorOperand],
-    index: list[Instruction],
-    lanes: int,
-    mask: Instruction | None,
-) -> None:
-    made = [(o, evaluate.at(v, index, lanes, mask)) for v, o in results.items()]
-    for operand, value in made:
-        operand.store(index, value, mask)
+def _flattened(group: Group, shape: Sequence[Dim], total: Dim) -> dict[Value, Value]:
+    """The group's values with all axes as one; values of one element have no axis, unless all have one element."""
+    made: dict[Value, Value] = {}
+
+    def flat(type: TensorType) -> TensorType:
+        return TensorType(type.element, (total,) if type.shape == tuple(shape) else ())
+
+    for v in group.inputs:
+        made[v] = Node(v.node.op, (), v.node.attrs, [flat(r.type) for r in v.node.results]).results[v.index]
+    for node in group.nodes:
+        inputs = tuple(made.get(v, v) for v in node.inputs)
+        copy = Node(node.op, inputs, node.attrs, [flat(r.type) for r in node.results])
+        made.update(zip(node.results, copy.results, strict=True))
+    return made
 
 
-def _concat(
-    k: KernelBuilder,
-    dims: Dims,
-    group: Group,
-    buffers: dict[Value, Instruction],
-    outs: dict[Value, Instruction],
-    target: Target,
-) -> None:
-    node = group.root
-    axis = node.attrs["axis"]
-    out_value, out_buffer = next(iter(outs.items()))
-    result = TensorOperand(k, dims, out_buffer, out_value.type)
-    before = dims(0)
-    for v in node.inputs:
-        operand = TensorOperand(k, dims, buffers[v], v.type)
-        for row in k.parallel(dims(numel(v.type.shape[:-1]))):
-            index: list[Instruction] = []
-            rest = row
-            for d in reversed(v.type.shape[:-1]):
-                index.insert(0, rest % dims(d))
-                rest = rest // dims(d)
-            for c in k.loop(dims(v.type.shape[-1])):
-                source = [*index, c]
-                target_index = [i + before if n == axis else i for n, i in enumerate(source)]
-                result.store(target_index, operand.load(source))
-        before = before + dims(v.type.shape[axis])
+def _spread(group: Group) -> list[Value]:
+    """Computed values of one element a row, which broadcasting spreads over the last axis, operands before users."""
+    whole = group.outputs[0].type.shape
+    if not whole or whole[-1] == 1:
+        return []
+    return [
+        r
+        for n in group.nodes
+        for r in n.results
+        if n.op.name != "broadcast_to"
+        and len(r.type.shape) <= len(whole)
+        and (not r.type.shape or r.type.shape[-1] == 1)
+    ]

@@ -146,7 +146,7 @@ class Math:
     def _nearest(self, x: Instruction, factor: float) -> tuple[Instruction, Instruction]:
         """rint(x * factor) as a float and as an integer. |x * factor| < 2 ** 22 (f32) or 2 ** 51 (f64).
 
-        Adding 1.5 * 2 ** 23 leaves the integer in the low bits: a saturating conversion costs several instructions more.
+        Adding 1.5 * 2 ** 23 leaves the integer in the low bits; a saturating conversion is several instructions more.
         """
         k, double = self.k, x.elem == "f64"
         magic, integer = (1.5 * 2.0**52, "i64") if double else (1.5 * 2.0**23, "i32")
@@ -293,7 +293,10 @@ class Math:
 
     # --- angles -----------------------------------------------------------------------------------------------------
     def sin(self, x: Instruction) -> Instruction:
-        """Sine; the angle is reduced by multiples of pi / 2 held in three parts. NaN beyond 2 ** 22 (f32), 2 ** 50 (f64)."""
+        """Sine; the angle is reduced by multiples of pi / 2 held in three parts.
+
+        NaN where |x| is 2 ** 22 (f32) or 2 ** 50 (f64) and more: the parts would not reduce it.
+        """
         sine, cosine, turn = self._circular(x)
         y = self._quadrant(sine, cosine, turn)
         return self.k.select(self.k.binary("eq", x, 0.0), x, y)
@@ -340,7 +343,7 @@ def _atanh_series(double: bool) -> list[float]:
 
 
 def _split(value: float, double: bool, fused: bool = False) -> list[float]:
-    """A constant (pi / 2 or ln 2) as three parts, of which the leading two have few bits: products with integers are exact.
+    """pi / 2 or ln 2 as three parts, the leading two of few bits, so that their products with integers are exact.
 
     `fused`: all parts have full precision, for use in fma, where the product is exact anyway.
     """

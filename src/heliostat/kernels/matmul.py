@@ -1,4 +1,6 @@
-"""Schedule of `matmul` of two row-major operands, with batches and a fused epilogue: register tiles over rows and columns."""
+"""Schedule of `matmul` of two row-major operands, with batches and a fused epilogue: register tiles over rows and
+columns.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str, tile: MatmulTile | None = None) -> Kernel:
-    """a: (..., M, K), b: (..., K, N), out: (..., M, N). 2 M N K operations; b is read M / tile.rows times from cache."""
+    """a: (..., M, K), b: (..., K, N), out: (..., M, N).
+
+    2 M N K operations; b is read M / tile.rows times from cache.
+    """
     registers = target.vector_registers
     chosen = tile or (MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2))
     return _Nest(group, target, name, chosen).build()

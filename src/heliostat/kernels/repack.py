@@ -157,7 +157,10 @@ def _join(k: KernelBuilder, a: Instruction, b: Instruction) -> Instruction:
 def _planes(
     k: KernelBuilder, plan: PanelPlan, out: Instruction, codes: Instruction, chunk: Instruction, r: Instruction
 ) -> None:
-    """Plane of p bits: its vectors v = 0 .. p - 1 hold, at bit p * s, quad v + p * s; each quad of a row is one word."""
+    """Plane of p bits: its vectors v = 0 ..
+
+    p - 1 hold, at bit p * s, quad v + p * s; each quad of a row is one word.
+    """
     for plane in plan.planes:
         p = plane.bits
         bits = codes if p == 8 else k.binary("and", codes >> plane.into_bit, (1 << p) - 1)

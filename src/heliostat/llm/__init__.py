@@ -19,8 +19,10 @@ def load(
 ) -> LanguageModel:
     """Load a GGUF model for this machine.
 
-    `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for the
-    model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them in f32.
+    `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for
+    the
+    model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them in
+    f32.
     Raises FileFormatError, UnsupportedError or ContextLengthError with one line that names the file and the fault.
     """
     return LanguageModel(path, threads, context, activations, cache_dtype, progress)

@@ -1,4 +1,7 @@
-"""The decoder: one parameterised module for Llama, Qwen2, Qwen3 and their relatives. Differences are data in the config."""
+"""The decoder: one parameterised module for Llama, Qwen2, Qwen3 and their relatives.
+
+Differences are data in the config.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class CacheConfig:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions over a cache. x: (N, hidden); returns (N, hidden) and the new caches."""
+    """Grouped-query attention with rotary positions over a cache.
+
+    x: (N, hidden); returns (N, hidden) and the new caches.
+    """
 
     def __init__(self, config: DecoderConfig, prefix: str, weight: WeightType) -> None:
         super().__init__()

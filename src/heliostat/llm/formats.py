@@ -9,7 +9,10 @@ from .gguf import TensorKind
 
 
 def resolve_format(text: str) -> TensorKind:
-    """Name and sizes of a format declared as `.lum` text. Raises FileFormatError for a text that does not declare one."""
+    """Name and sizes of a format declared as `.lum` text.
+
+    Raises FileFormatError for a text that does not declare one.
+    """
     module = check(Source(text, "a format declared in the file"))
     if module.findings or len(module.formats) != 1:
         why = module.findings[0].message if module.findings else "it must declare exactly one format"

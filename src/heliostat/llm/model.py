@@ -197,7 +197,8 @@ class LanguageModel:
             raise ContextLengthError("the prompt is empty", help="give at least one token")
         if len(ids) + more > self.context:
             raise ContextLengthError(
-                f"{len(ids)} prompt tokens{f' and {more} new ones' if more else ''} do not fit the context of {self.context} tokens",
+                f"{len(ids)} prompt tokens{f' and {more} new ones' if more else ''} "
+                f"do not fit the context of {self.context} tokens",
                 help=f"shorten the prompt, or load with a larger context (the model has {self.config.context})",
             )
         bad = next((i for i in ids if not 0 <= i < self.config.vocabulary), None)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -273,6 +273,6 @@ def _entry(path: str, name: str, entry: object, part: int, start: int, size: int
     return SafetensorInfo(name, dtype, tuple(shape), end - begin, part, start + begin)
 
 
-def _sizes(found: Any) -> bool:
+def _sizes(found: object) -> TypeGuard[list[int]]:
     """A list of integers from 0 up to what a signed 64-bit size holds."""
     return isinstance(found, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in found)

@@ -40,7 +40,10 @@ class DecoderWeights:
         self.expected = _expected_shapes(self.config)
 
     def type(self, name: str) -> TensorType | None:
-        """A tensor's type, None where an optional one is absent. Raises FileFormatError for a missing or misshapen one."""
+        """A tensor's type, None where an optional one is absent.
+
+        Raises FileFormatError for a missing or misshapen one.
+        """
         info = self.file.tensors.get(name)
         shape = self._shape(name)
         if info is None:

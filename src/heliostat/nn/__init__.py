@@ -1,4 +1,7 @@
-"""Modules: named parameters and a `forward` that builds graph. The same definition captures quantized or float weights."""
+"""Modules: named parameters and a `forward` that builds graph.
+
+The same definition captures quantized or float weights.
+"""
 
 from .layers import Embedding, Linear, RMSNorm
 from .module import Module, ModuleList, Parameter, capture

@@ -80,7 +80,10 @@ class Rope(Op):
 
 
 class RopeAngles(Op):
-    """cos or sin of positions * frequencies, times scale. positions: (N,) i32, frequencies: (R / 2,) f32; (N, R / 2) f32."""
+    """cos or sin of positions * frequencies, times scale.
+
+    positions: (N,) i32, frequencies: (R / 2,) f32; (N, R / 2) f32.
+    """
 
     name, kind = "rope_angles", "composite"
 
@@ -105,7 +108,10 @@ class RopeAngles(Op):
 
 
 class CacheUpdate(Op):
-    """The cache with new rows: cache[h, start + n] = new[n, h]. cache: (H, C, D) state, new: (N, H, D), start: () i32."""
+    """The cache with new rows: cache[h, start + n] = new[n, h].
+
+    cache: (H, C, D) state, new: (N, H, D), start: () i32.
+    """
 
     name = "cache_update"
 

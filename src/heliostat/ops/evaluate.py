@@ -25,7 +25,8 @@ def evaluate(
 ) -> list[Array]:
     """Outputs, then the new states, of one run. `inputs`: an array for each parameter by name.
 
-    Block formats are given as raw uint8 rows (N, row_bytes). With `exact` intermediate floats stay float64; otherwise each
+    Block formats are given as raw uint8 rows (N, row_bytes). With `exact` intermediate floats stay float64; otherwise
+    each
     result is rounded to its dtype. Raises ShapeError for arrays that do not fit.
     """
     values: dict[int, Array] = {}

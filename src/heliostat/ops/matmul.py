@@ -49,7 +49,10 @@ class Matmul(Op):
 
 
 class Linear(Op):
-    """y[..., o] = sum_k x[..., k] * w[o, k]. x: (..., K) float or int8 activations, w: (O, K) of any element; y f32 or x's."""
+    """y[..., o] = sum_k x[..., k] * w[o, k].
+
+    x: (..., K) float or int8 activations, w: (O, K) of any element; y f32 or x's.
+    """
 
     name, amp = "linear", Amp.LOWER
 

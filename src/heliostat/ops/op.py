@@ -1,4 +1,5 @@
-"""`Op`: one closed record per operation. Type rule, reference, lowering or decomposition, gradient and policies in one place.
+"""`Op`: one closed record per operation. Type rule, reference, lowering or decomposition, gradient and policies in one
+place.
 
 A record that lacks a mandatory part fails at import. The registry maps names to records; it is filled by the modules.
 """

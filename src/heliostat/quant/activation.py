@@ -21,7 +21,8 @@ FINE = 254  # steps of a second plane within one step of the first: its codes re
 class ActivationFormat(Element):
     """Codes q = rint(x * 127 / max|x|) per `scale_block` neighbours, x ~ scale * q.
 
-    `sub`: neighbours per sum. `sums`: "i32" stores `factor` times the sum of the codes: with the weight's zero point negated
+    `sub`: neighbours per sum. `sums`: "i32" stores `factor` times the sum of the codes: with the weight's zero point
+    negated
     as factor it is the first value of the integer accumulator. "f32" stores scale * sum, for weights with an offset of
     their own. An all-zero block has scale 0 and codes 0.
     `planes` 2 appends a second row of the same form that holds what the first one rounded away, in steps of 1 / 254 of

@@ -1,7 +1,8 @@
 """The instruction table: machine instructions that kernel IR ops map to, each a template and the features it needs.
 
 The LLVM printer takes the first row that fits the target and the operands; the last row of an op needs nothing and is
-written in plain LLVM IR, so that every op runs on every CPU. The meaning of an op is the interpreter's (`kernel/interp.py`).
+written in plain LLVM IR, so that every op runs on every CPU. The meaning of an op is the interpreter's
+(`kernel/interp.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 class MachineInstruction:
     """One row. `lanes`: result lanes of one instruction (0: any number). `accepts` looks at the op's attributes.
 
-    In `lines`, {0} {1} {2} are operands, {d} the result, {t0} {t1} ... temporaries and {n} the lanes (times 2, 4: {n2} {n4}).
+    In `lines`, {0} {1} {2} are operands, {d} the result, {t0} {t1} ... temporaries and {n} the lanes (times 2, 4: {n2}
+    {n4}).
     """
 
     name: str
@@ -152,7 +154,9 @@ INSTRUCTIONS: tuple[MachineInstruction, ...] = (
 def choose(
     op: str, attrs: dict[str, Any], lanes: int, architecture: str, features: frozenset[str]
 ) -> MachineInstruction | None:
-    """The first row for the op that the target has and that divides the lanes; None where only a plain expansion is left."""
+    """The first row for the op that the target has and that divides the lanes; None where only a plain expansion is
+    left.
+    """
     for row in INSTRUCTIONS:
         if (
             row.op == op

@@ -5,6 +5,7 @@ All that is wrong with a file is a FileFormatError of one line that starts with 
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import re
 import struct
@@ -192,7 +193,7 @@ class _Part:
             taken.append((at, at + info.nbytes, info.name))
             self.tensors[info.name] = TensorInfo(info.name, info.type_name, info.shape, info.nbytes, number, at)
         taken.sort()
-        for (_, end, a), (begin, stop, b) in zip(taken, taken[1:], strict=False):
+        for (_, end, a), (begin, stop, b) in itertools.pairwise(taken):
             if begin < end and stop > begin:
                 raise c.fail(f"tensors {a} and {b} overlap")
 

@@ -19,7 +19,9 @@ Data = bytes | npt.NDArray[Any]
 
 
 class GGUFWriter:
-    """Collects metadata and tensors, then `write` makes the file, or several of at most `split_bytes` of tensors each."""
+    """Collects metadata and tensors, then `write` makes the file, or several of at most `split_bytes` of tensors
+    each.
+    """
 
     def __init__(self, path: str | Path, architecture: str, alignment: int = 32, split_bytes: int | None = None) -> None:
         if alignment < 1 or alignment & (alignment - 1):
