@@ -88,15 +88,8 @@ class _Nest:
         self.k, self.dims, self.group, self.buffers, self.outs = k, dims, group, buffers, outs
         self.lanes = _lanes(group, target)
 
-    def _operands(self, single: bool = False) -> dict[Value, TensorOperand]:
-        """The inputs as they are, or (`single`) those of one element without axes."""
-        k, dims = self.k, self.dims
-        return {
-            v: TensorOperand(
-                k, dims, b, TensorType(v.type.element, ()) if single and numel(v.type.shape) == 1 else v.type
-            )
-            for v, b in self.buffers.items()
-        }
+    def _operands(self) -> dict[Value, TensorOperand]:
+        return {v: TensorOperand(self.k, self.dims, b, v.type) for v, b in self.buffers.items()}
 
     # --- one axis -----------------------------------------------------------------------------------------------
     def elements(self) -> None:

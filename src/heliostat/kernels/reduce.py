@@ -1,30 +1,33 @@
 """Schedule of row kernels: reductions over the last axis with what is elementwise around them, and quantized results.
 
 Softmax, norms and their like arrive here decomposed and leave as one kernel: each reduction is a pass over the row,
-which recomputes what lies before it; the last pass stores all results. Reductions over other axes take a plain nest.
+which recomputes what lies before it; the last pass stores all results. A row is one worker's, and its sums have a fixed
+order, so results do not depend on the number of workers. A single reduction may be over any axes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 
-from ..ir.graph import Node, Value
-from ..ir.types import Dim, DType, numel
-from ..kernel.builder import KernelBuilder
+from ..ir.graph import Node, Value, parameter
+from ..ir.types import Dim, DType, TensorType, numel
+from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import FINE, ActivationFormat
 from ..targets.target import Target
-from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
-from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, store_from_compute
+from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis, wrapped
+from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
+from .math import Math
 
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 ACCUMULATORS = 4
 PIECE = 256  # elements that one worker quantizes at a time where no reduction needs whole rows
+MOVES = frozenset({"transpose", "slice"})  # views that read a row at another row's index
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    kinds = [n.op.name for n in group.nodes]
+    """Reductions over the last axis of equal rows, what is elementwise on these, quantized rows; or any one reduction."""
     reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
     quantized = [n for n in group.nodes if n.op.name == "quantize"]
     if not reductions and not quantized:
@@ -32,47 +35,47 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     for v in group.inputs:
         if not isinstance(v.type.element, DType) or v.type.layout is not None:
             return Refuse("operands must be plain and row-major")
-    if len(group.nodes) == 1 and reductions and not _last_axis(reductions[0]):
-        return Accept()
-    row = reductions[0].inputs[0].type.shape if reductions else quantized[0].inputs[0].type.shape
+    if len(group.nodes) == 1 and reductions:
+        return Accept() if reductions[0].inputs[0].type.rank else Refuse("a scalar has no axis to reduce")
+    row = tuple((reductions or quantized)[0].inputs[0].type.shape)
+    reduced: set[int] = set()  # values that hold a reduced row
     for node in group.nodes:
         reason = _refusal(node, row, group, target)
+        if reason is None and any(id(v) in reduced for v in node.inputs) and node.op.name in MOVES:
+            reason = f"{node.op.name} reads what was reduced in another row"
         if reason is not None:
             return Refuse(reason)
-    if "argmax" in kinds:
-        return Accept() if len(group.nodes) == 1 else Refuse("argmax stands by itself")
+        if node.op.name in REDUCTIONS or any(id(v) in reduced for v in node.inputs):
+            reduced.update(id(r) for r in node.results)
     return Accept()
 
 
-def _last_axis(node: Node) -> bool:
-    axes = node.attrs["axes"]
-    return axes == (node.inputs[0].type.rank - 1,) and node.op.name != "argmax"
-
-
-def _refusal(node: Node, row: Sequence[Dim], group: Group, target: Target) -> str | None:
+def _refusal(node: Node, row: tuple[Dim, ...], group: Group, target: Target) -> str | None:
     """Why a node does not fit into a kernel over rows of shape `row`."""
     shape = node.results[0].type.shape
     if node.op.name in REDUCTIONS:
-        if node.op.name == "argmax" and len(group.nodes) == 1:
-            return None
-        if not _last_axis(node) or node.inputs[0].type.shape != tuple(row):
+        if node.op.name == "argmax":
+            return "argmax stands by itself"
+        if node.attrs["axes"] != (node.inputs[0].type.rank - 1,) or node.inputs[0].type.shape != row:
             return f"{node.op.name} is not over the last axis of the same rows"
-        if not node.attrs["keepdim"] and any(u is not node and node.results[0] in u.inputs for u in group.nodes):
+        if not node.attrs.get("keepdim", False) and any(node.results[0] in u.inputs for u in group.nodes):
             return f"{node.op.name} drops its axis"
         return None
     if node.op.name == "quantize":
         format = node.attrs["format"]
-        if not isinstance(format, ActivationFormat) or shape != tuple(row):
+        if not isinstance(format, ActivationFormat) or shape != row:
             return f"no native quantize to {format}"
+        if not isinstance(row[-1], int) or row[-1] % format.block:
+            return f"rows of {row[-1]} are no whole blocks of {format}"
         if any(node.results[0] in u.inputs for u in group.nodes):
             return "quantized rows are a result, not an operand"
-        lanes = target.lanes
-        if format.sub % lanes:
-            return f"sums of {format.sub} elements with vectors of {lanes}"
+        if format.sub % target.lanes:
+            return f"sums of {format.sub} elements with vectors of {target.lanes}"
         return None
     if not is_pointwise(node) or not keeps_last_axis(node):
         return f"{node.op.name} is not elementwise along the row"
-    if shape != tuple(row) and not (len(shape) == len(row) and shape[-1] == 1 and shape[:-1] == tuple(row[:-1])):
+    narrow = len(shape) == len(row) and shape[-1] == 1 and shape[:-1] == row[:-1]
+    if shape != row and not narrow:
         if node.op.name == "broadcast_to" or node.results[0] in group.outputs:
             return f"{node.op.name} has another shape than the row"
         if len(shape) > len(row):
@@ -82,10 +85,116 @@ def _refusal(node: Node, row: Sequence[Dim], group: Group, target: Target) -> st
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     """Per row: one pass for each reduction and one for the results; rows in parallel."""
-    reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
-    if len(group.nodes) == 1 and reductions and not _last_axis(reductions[0]):
-        return _plain_nest(group, name)
+    if len(group.nodes) == 1 and group.root.op.name in REDUCTIONS:
+        trailing = _trailing(group)
+        if trailing is None:
+            return _Strided(group, target, name).build()
+        group = trailing
     return _Rows(group, target, name).build()
+
+
+def _trailing(group: Group) -> Group | None:
+    """A single reduction over the last axes as one over a single last axis; None where others are reduced."""
+    node = group.root
+    shape, axes = node.inputs[0].type.shape, node.attrs["axes"]
+    lead = len(shape) - len(axes)
+    if tuple(axes) != tuple(range(lead, len(shape))):
+        return None
+    flat = TensorType(node.inputs[0].type.element, (*shape[:lead], numel(shape[lead:])))
+    x = parameter("x", flat)
+    result = TensorType(node.results[0].type.element, tuple(shape[:lead]))
+    made = Node(node.op, (x,), {**node.attrs, "axes": (lead,), "keepdim": False}, (result,))
+    return Group((made,), (x,), made.results, made)
+
+
+class _Reduction:
+    """The arithmetic of one reduction: where it starts, how two parts combine, what is stored. argmax stands apart."""
+
+    def __init__(self, k: KernelBuilder, node: Node) -> None:
+        self.k, self.name, self.math = k, node.op.name, Math(k)
+        self.dtype = node.results[0].type.dtype
+        elem = compute_elem(self.dtype)
+        self.elem = "i32" if elem == "i1" else elem
+        self.start = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}[self.name]
+        if self.elem in ("i32", "i64") and self.name in ("max", "min"):
+            half = 1 << int(self.elem[1:]) - 1
+            self.start = -half if self.name == "max" else half - 1
+
+    def taken(self, value: Instruction) -> Instruction:
+        """An element as it is accumulated."""
+        return self.k.convert(value, self.elem, signed=value.elem != "i1")
+
+    def combine(self, a: Instruction, b: Instruction) -> Instruction:
+        if self.name in ("sum", "mean"):
+            return a + b
+        if self.name == "prod":
+            return a * b
+        return self.math.maximum(a, b) if self.name == "max" else self.math.minimum(a, b)
+
+    def across(self, a: Instruction) -> Instruction:
+        """The lanes of a vector combined, in a fixed tree."""
+        while a.lanes > 1:
+            half = a.lanes // 2
+            a = self.combine(self.k.lanes_of(a, 0, half), self.k.lanes_of(a, half, half))
+        return a
+
+    def result(self, total: Instruction, count: Instruction) -> Instruction:
+        if self.name == "mean":
+            total = total / self.k.convert(count, self.elem)
+        if self.dtype.kind == "b":
+            return self.k.binary("ne", total, 0)
+        return wrapped(self.k, total, self.dtype)
+
+
+class _First:
+    """argmax: the largest value so far and its place. The first of equal ones; a NaN is above all numbers, as in NumPy."""
+
+    def __init__(self, k: KernelBuilder, value: Instruction, place: Instruction) -> None:
+        self.k = k
+        self.best, self.place = k.var(value), k.var(place)
+
+    def see(self, value: Instruction, place: Instruction, mask: Instruction | None = None) -> None:
+        """Later places than any before."""
+        best = self.best.get()
+        better = value > best
+        assert value.type is not None
+        if value.type.is_float:
+            better = better | (self.k.binary("ne", value, value) & self.k.binary("eq", best, best))
+        if mask is not None:
+            better = better & mask
+        self.best.set(self.k.select(better, value, best))
+        self.place.set(self.k.select(better, place, self.place.get()))
+
+    def across(self) -> Instruction:
+        """The place among all lanes."""
+        k = self.k
+        value, place = self.best.get(), self.place.get()
+        assert value.type is not None
+        while value.lanes > 1:
+            half = value.lanes // 2
+            a, b = (k.lanes_of(value, n, half) for n in (0, half))
+            p, q = (k.lanes_of(place, n, half) for n in (0, half))
+            better, equal = b > a, k.binary("eq", a, b)
+            if value.type.is_float:
+                a_nan, b_nan = k.binary("ne", a, a), k.binary("ne", b, b)
+                better = better | (b_nan & k.logical_not(a_nan))
+                equal = equal | (a_nan & b_nan)
+            better = better | (equal & (q < p))
+            value, place = k.select(better, b, a), k.select(better, q, p)
+        return place
+
+
+def _pieces(
+    k: KernelBuilder, lo: Instruction, hi: Instruction, lanes: int
+) -> Iterator[tuple[Instruction, Instruction | None]]:
+    """Start and mask of each vector in lo .. hi; only the last one is masked, and none if they come out even."""
+    whole = (hi - lo) // lanes * lanes + lo
+    for c in k.loop(lo, whole, lanes):
+        yield c, None
+    if lanes > 1 and not (whole.op == "const" and hi.op == "const" and whole.value == hi.value):
+        for _ in k.when(whole < hi):
+            left = k.convert(hi - whole, "i32")
+            yield whole, k.iota("i32", lanes) < k.splat(left, lanes)
 
 
 class _Rows:
@@ -99,32 +208,44 @@ class _Rows:
         self.evaluate = PointEvaluator(k, self.dims, operands)
         self.reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
         self.quantized = [n for n in group.nodes if n.op.name == "quantize"]
-        first = (self.reductions or self.quantized)[0]
-        self.shape = first.inputs[0].type.shape
-        wide = (
-            max(r.type.dtype.nbytes for n in group.nodes for r in n.results if isinstance(r.type.element, DType))
-            if self.reductions
-            else 4
-        )
-        self.lanes = target.vector_bytes // max(4, wide)
+        self.shape = (self.reductions or self.quantized)[0].inputs[0].type.shape
+        plain = [r.type for n in group.nodes for r in n.results if isinstance(r.type.element, DType)]
+        wide = max(4, *(t.dtype.nbytes for t in (*plain, *(v.type for v in group.inputs))))
+        self.lanes = target.vector_bytes // wide
         self.columns = self.dims(self.shape[-1])
+        self.zero = k.const(0, "i64")
 
     def build(self) -> Kernel:
         k = self.k
         rows = self.dims(numel(self.shape[:-1]))
-        pieces, size = 1, self.shape[-1]
-        if not self.reductions:
-            step = math.lcm(PIECE, *(n.attrs["format"].block for n in self.quantized))
-            if int(size) % step == 0:  # type: ignore[arg-type]
-                pieces = int(size) // step  # type: ignore[arg-type]
+        each, pieces = self._cut()
         for item in k.parallel(rows * pieces):
-            row, piece = (item // pieces, item % pieces) if pieces > 1 else (item, k.const(0, "i64"))
+            row, piece = (item // pieces, item % pieces) if pieces > 1 else (item, self.zero)
             index = self._index(row)
             known: dict[Value, Instruction] = {}
             for node in self.reductions:
-                known[node.results[0]] = self._reduce(node, index, known)
-            self._store(row, index, known, piece, pieces)
+                place = self._argmax if node.op.name == "argmax" else self._reduce
+                known[node.results[0]] = place(node, index, known)
+            self._narrow(index, known)
+            full = [v for v in self.outs if isinstance(v.type.element, DType) and v not in known]
+            lo = piece * each
+            hi = k.minimum(lo + each, self.columns) if pieces > 1 else self.columns
+            if self.quantized:
+                self._quantize(full, row, index, known, lo, hi)
+            elif full:
+                self._columns(full, index, known)
         return k.finish()
+
+    def _cut(self) -> tuple[int, int]:
+        """Elements of a piece of a row, and pieces of a row: one where something is reduced."""
+        narrow = any(v.type.shape != self.shape for v in self.outs)
+        if self.reductions or narrow:
+            return 0, 1
+        size = self.shape[-1]
+        assert isinstance(size, int)
+        step = math.lcm(*(n.attrs["format"].block for n in self.quantized))
+        each = -(-PIECE // step) * step
+        return each, -(-size // each)
 
     def _index(self, row: Instruction) -> list[Instruction]:
         index: list[Instruction] = []
@@ -135,239 +256,203 @@ class _Rows:
             row = row // size
         return index
 
-    # --- one reduction ------------------------------------------------------------------------------------------
+    # --- reductions ---------------------------------------------------------------------------------------------
     def _reduce(self, node: Node, index: list[Instruction], known: dict[Value, Instruction]) -> Instruction:
-        """The reduced value of a row, in a fixed order: `ACCUMULATORS` vectors, then a tree, then the tail."""
+        """The reduced value of a row: `ACCUMULATORS` vectors, what is left over into the first, then a tree."""
         k, lanes = self.k, self.lanes
-        source = node.inputs[0]
-        elem = compute_elem(node.results[0].type.dtype)
-        name = node.op.name
-        start = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}[name]
-        if elem in ("i32", "i64") and name in ("max", "min"):
-            bits = int(elem[1:])
-            start = -(1 << bits - 1) if name == "max" else (1 << bits - 1) - 1
-        identity = k.const(start, elem, lanes)
+        how = _Reduction(k, node)
+        identity = k.const(how.start, how.elem, lanes)
         acc = [k.var(identity) for _ in range(ACCUMULATORS)]
 
-        def value(c: Instruction, width: int) -> Instruction:
-            got = self.evaluate.at(source, [*index, c], width, preset=known)
-            return k.convert(got, elem, signed=got.elem != "i1")
+        def add(to: Variable, c: Instruction, mask: Instruction | None = None) -> None:
+            value = how.taken(self.evaluate.at(node.inputs[0], [*index, c], lanes, mask, known))
+            to.set(how.combine(to.get(), value if mask is None else k.select(mask, value, identity)))
 
         wide = lanes * ACCUMULATORS
         whole = self.columns // wide * wide
         for c in k.loop(0, whole, wide):
-            for n in range(ACCUMULATORS):
-                acc[n].set(self._combine(name, acc[n].get(), value(c + n * lanes, lanes)))
-        vectors = self.columns // lanes * lanes
-        for c in k.loop(whole, vectors, lanes):
-            acc[0].set(self._combine(name, acc[0].get(), value(c, lanes)))
-        parts = [a.get() for a in acc]
-        total = self._combine(name, self._combine(name, parts[0], parts[1]), self._combine(name, parts[2], parts[3]))
-        while total.lanes > 1:
-            half = total.lanes // 2
-            total = self._combine(name, k.lanes_of(total, 0, half), k.lanes_of(total, half, half))
-        last = k.var(total)
-        for c in k.loop(vectors, self.columns):
-            last.set(self._combine(name, last.get(), value(c, 1)))
-        result = last.get()
-        return result / k.convert(self.columns, elem) if name == "mean" else result
+            for n, a in enumerate(acc):
+                add(a, c + n * lanes)
+        for c, mask in _pieces(k, whole, self.columns, lanes):
+            add(acc[0], c, mask)
+        total = _tree([a.get() for a in acc], how.combine)
+        return how.result(how.across(total), self.columns)
 
-    def _combine(self, name: str, a: Instruction, b: Instruction) -> Instruction:
-        if name in ("sum", "mean"):
-            return a + b
-        if name == "prod":
-            return a * b
-        return self.evaluate.math.maximum(a, b) if name == "max" else self.evaluate.math.minimum(a, b)
+    def _argmax(self, node: Node, index: list[Instruction], known: dict[Value, Instruction]) -> Instruction:
+        """Place of the first largest element: every lane keeps its own, one or two vectors at a time."""
+        k, lanes = self.k, self.lanes
+        source = node.inputs[0]
+        first = self._ordered(self.evaluate.at(source, [*index, self.zero], 1))
+        best = _First(k, k.splat(first, lanes), k.zeros("i64", lanes))
+        places = k.iota("i64", lanes)
+        for c, mask in _pieces(k, self.zero, self.columns, lanes):
+            best.see(self._ordered(self.evaluate.at(source, [*index, c], lanes, mask)), places + c, mask)
+        return best.across()
+
+    def _ordered(self, value: Instruction) -> Instruction:
+        """Flags as numbers: true is the larger."""
+        return self.k.convert(value, "i32") if value.elem == "i1" else value
 
     # --- results ------------------------------------------------------------------------------------------------
-    def _store(
-        self,
-        row: Instruction,
-        index: list[Instruction],
-        known: dict[Value, Instruction],
-        piece: Instruction,
-        pieces: int,
-    ) -> None:
-        k = self.k
-        full: list[tuple[Value, TensorOperand]] = []
+    def _narrow(self, index: list[Instruction], known: dict[Value, Instruction]) -> None:
+        """Values of one element a row, each computed once; those that are results are stored."""
+        if self.shape[-1] != 1:
+            for node in self.group.nodes:
+                v = node.results[0]
+                if v not in known and v.type.shape == (*self.shape[:-1], 1) and self._reduced(node, known):
+                    known[v] = self.evaluate.at(v, [*index, self.zero], 1, preset=known)
         for v, buffer in self.outs.items():
-            if isinstance(v.type.element, ActivationFormat):
+            if v.type.shape == self.shape and v not in known:
                 continue
-            operand = TensorOperand(k, self.dims, buffer, v.type)
-            if v in known:
-                at = [*index, k.const(0, "i64")] if v.node.attrs["keepdim"] else index
-                operand.store(at, known[v])
-            elif v.type.shape[-1] == 1 and self.shape[-1] != 1:
-                operand.store(
-                    [*index, k.const(0, "i64")], self.evaluate.at(v, [*index, k.const(0, "i64")], 1, preset=known)
-                )
-            else:
-                full.append((v, operand))
-        quantized = [n for n in self.quantized if n.results[0] in self.outs]
-        if quantized:
-            self._quantize(quantized, full, row, index, known, piece, pieces)
-        elif full:
-            self._columns(full, index, known)
+            at = index if v.type.rank < len(self.shape) else [*index, self.zero]
+            value = known[v] if v in known else self.evaluate.at(v, at, 1, preset=known)
+            known[v] = value
+            TensorOperand(self.k, self.dims, buffer, v.type).store(at, value)
 
-    def _columns(
-        self, full: list[tuple[Value, TensorOperand]], index: list[Instruction], known: dict[Value, Instruction]
-    ) -> None:
-        k, lanes = self.k, self.lanes
-        whole = self.columns // lanes * lanes
-        for lo, hi, width in ((k.const(0, "i64"), whole, lanes), (whole, self.columns, 1)):
-            for c in k.loop(lo, hi, width):
-                made = [(o, self.evaluate.at(v, [*index, c], width, preset=known)) for v, o in full]
-                for operand, value in made:
-                    operand.store([*index, c], value)
+    @staticmethod
+    def _reduced(node: Node, known: dict[Value, Instruction]) -> bool:
+        return is_pointwise(node) and any(v in known for v in node.inputs)
+
+    def _columns(self, full: list[Value], index: list[Instruction], known: dict[Value, Instruction]) -> None:
+        k = self.k
+        operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
+        for c, mask in _pieces(k, self.zero, self.columns, self.lanes):
+            made = self.evaluate.all_at(full, [*index, c], self.lanes, mask, known)
+            for operand, value in zip(operands, made, strict=True):
+                operand.store([*index, c], value, mask)
 
     def _quantize(
         self,
-        nodes: list[Node],
-        full: list[tuple[Value, TensorOperand]],
+        full: list[Value],
         row: Instruction,
         index: list[Instruction],
         known: dict[Value, Instruction],
-        piece: Instruction,
-        pieces: int,
+        lo: Instruction,
+        hi: Instruction,
     ) -> None:
-        """One pass over the blocks of the widest format; plain results are stored on the way."""
+        """One pass over lo .. hi by the blocks of the widest format; plain results are stored on the way."""
         k, lanes = self.k, self.target.lanes
-        size = int(self.shape[-1])  # type: ignore[arg-type]
-        step = math.lcm(*(n.attrs["format"].block for n in nodes))
-        each = size // pieces
-        for at in k.loop(piece * each, piece * each + each, step):
-            for v, operand in full:
-                for c in range(0, step, lanes):
-                    operand.store([*index, at + c], self.evaluate.at(v, [*index, at + c], lanes, preset=known))
-            for node in nodes:
-                format = node.attrs["format"]
-                for b in range(0, step, format.block):
-                    self._block(node, format, row, index, known, at + b, size)
+        step = math.lcm(*(n.attrs["format"].block for n in self.quantized))
+        operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
+        sources = [n.inputs[0] for n in self.quantized]
+        for at in k.loop(lo, hi, step):
+            rows: list[list[Instruction]] = [[] for _ in sources]
+            for c in range(0, step, lanes):
+                made = self.evaluate.all_at([*full, *sources], [*index, at + c], lanes, preset=known)
+                for operand, value in zip(operands, made, strict=False):
+                    operand.store([*index, at + c], value)
+                for values, value in zip(rows, made[len(full) :], strict=True):
+                    values.append(k.convert(value, "f32"))
+            for node, values in zip(self.quantized, rows, strict=True):
+                block = node.attrs["format"].block
+                for b in range(0, step, block):
+                    self._block(node, values[b // lanes : (b + block) // lanes], row, at + b)
 
-    def _block(
-        self,
-        node: Node,
-        format: ActivationFormat,
-        row: Instruction,
-        index: list[Instruction],
-        known: dict[Value, Instruction],
-        at: Instruction,
-        size: int,
-    ) -> None:
+    def _block(self, node: Node, values: list[Instruction], row: Instruction, at: Instruction) -> None:
         """Codes, scale and sums of one block, bit for bit as `ActivationFormat.encode`."""
-        k, lanes = self.k, self.target.lanes
-        buffer = self.outs[node.results[0]]
+        k, lanes, size = self.k, self.target.lanes, self.shape[-1]
+        assert isinstance(size, int)
+        format: ActivationFormat = node.attrs["format"]
         base = row * format.row_bytes(size)
-        source = node.inputs[0]
-        values = [
-            k.convert(self.evaluate.at(source, [*index, at + c], lanes, preset=known), "f32")
-            for c in range(0, format.block, lanes)
-        ]
-        tops = [k.fabs(v) for v in values]
-        while len(tops) > 1:
-            tops = [k.maximum(tops[i], tops[i + 1]) if i + 1 < len(tops) else tops[i] for i in range(0, len(tops), 2)]
-        largest = k.reduce_max(tops[0])
+        largest = k.reduce_max(_tree([k.fabs(v) for v in values], k.maximum))
         scale = largest * (1 / 127)
-        inverse = k.select(largest > 0.0, 127.0 / largest, 0.0)
-        spread = k.splat(inverse, lanes)
-        scaled = [v * spread for v in values]
+        inverse = k.splat(k.select(largest > 0.0, 127.0 / largest, 0.0), lanes)
+        scaled = [v * inverse for v in values]
         rounded = [k.rint(v) for v in scaled]
-        self._plane(format, buffer, base, at, size, rounded, scale)
+        self._plane(node, rounded, scale, base, at)
         if format.planes == 2:
             rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
-            self._plane(format, buffer, base + format.plane_bytes(size), at, size, rest, scale * (1 / FINE))
+            self._plane(node, rest, scale * (1 / FINE), base + format.plane_bytes(size), at)
 
     def _plane(
-        self,
-        format: ActivationFormat,
-        buffer: Instruction,
-        base: Instruction,
-        at: Instruction,
-        size: int,
-        codes_as_float: Sequence[Instruction],
-        scale: Instruction,
+        self, node: Node, rounded: list[Instruction], scale: Instruction, base: Instruction, at: Instruction
     ) -> None:
-        """Store one plane of a block: scale, codes, and the sum of every `format.sub` codes."""
-        k, lanes = self.k, self.target.lanes
+        """One plane of a block: its scale, its codes, and the sum of every `format.sub` codes."""
+        k, lanes, size = self.k, self.target.lanes, self.shape[-1]
+        assert isinstance(size, int)
+        format: ActivationFormat = node.attrs["format"]
+        buffer = self.outs[node.results[0]]
         k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
+        codes = [k.convert(v, "i32") for v in rounded]
+        for n, c in enumerate(codes):
+            k.store(buffer, base + at + n * lanes, k.convert(c, "i8"))
         each = format.sub // lanes
-        total: Instruction | None = None
-        for n, v in enumerate(codes_as_float):
-            codes = k.convert(v, "i32")
-            k.store(buffer, base + at + n * lanes, k.convert(codes, "i8"))
-            total = codes if total is None else total + codes
-            if (n + 1) % each == 0:
-                summed = k.reduce_add(total)
-                slot = base + (at // format.sub + n // each) * 4 + format.sums_at(size)
-                k.store(
-                    buffer, slot, scale * k.convert(summed, "f32") if format.sums == "f32" else summed * format.factor
-                )
-                total = None
+        for n in range(len(codes) // each):
+            total = k.reduce_add(_tree(codes[n * each : (n + 1) * each], lambda a, b: a + b))
+            slot = base + (at // format.sub + n) * 4 + format.sums_at(size)
+            k.store(buffer, slot, scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor)
 
 
-def _plain_nest(group: Group, name: str) -> Kernel:
-    """One reduction over any axes: a scalar loop nest per element of the result."""
-    k = KernelBuilder(name)
-    node = group.root
-    source = k.buffer("i0", "r")
-    out = k.buffer("o0", "w")
-    dims = Dims(k, group.symbols)
-    x = TensorOperand(k, dims, source, node.inputs[0].type)
-    result = node.results[0].type
-    axes = node.attrs["axes"]
-    elem = compute_elem(result.dtype)
-    shape = node.inputs[0].type.shape
-    kept = [i for i in range(len(shape)) if i not in axes]
-    evaluate = PointEvaluator(k, dims, {node.inputs[0]: x})
-    for item in k.parallel(dims(numel(tuple(shape[i] for i in kept)))):
-        index: list[Instruction] = [k.const(0, "i64")] * len(shape)
-        rest = item
-        for i in reversed(kept):
-            size = dims(shape[i])
-            index[i] = rest % size
-            rest = rest // size
-        count = dims(numel(tuple(shape[i] for i in axes)))
-        first = x.load(_unravel(k, dims, shape, axes, k.const(0, "i64"), index))
-        argmax = node.op.name == "argmax"
-        summing = node.op.name in ("sum", "mean", "prod")
-        start = k.const(1 if node.op.name == "prod" else 0, elem) if summing else first
-        best = k.var(start)
-        place = k.var(k.const(0, "i64"))
-        for j in k.loop(0 if summing else 1, count):
-            value = x.load(_unravel(k, dims, shape, axes, j, index))
-            if argmax:
-                better = value > best.get()
-                assert value.type is not None
-                if value.type.is_float:
-                    now = best.get()
-                    better = better | (k.binary("ne", value, value) & k.binary("eq", now, now))
-                place.set(k.select(better, j, place.get()))
-                best.set(k.select(better, value, best.get()))
-                continue
-            value = k.convert(value, elem, signed=value.elem != "i1")
-            now = best.get()
-            if node.op.name in ("sum", "mean"):
-                best.set(now + value)
-            elif node.op.name == "prod":
-                best.set(now * value)
-            else:
-                best.set(
-                    evaluate.math.maximum(now, value) if node.op.name == "max" else evaluate.math.minimum(now, value)
-                )
-        final = place.get() if argmax else best.get()
-        if node.op.name == "mean":
-            final = final / k.convert(count, elem)
-        store_from_compute(k, out, item * result.dtype.nbytes, final, result.dtype)
-    return k.finish()
+def _tree(parts: list[Instruction], combine: Callable[[Instruction, Instruction], Instruction]) -> Instruction:
+    while len(parts) > 1:
+        parts = [combine(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
+    return parts[0]
 
 
-def _unravel(
-    k: KernelBuilder, dims: Dims, shape: Sequence[Dim], axes: Sequence[int], j: Instruction, index: list[Instruction]
-) -> list[Instruction]:
-    """The full index of reduced element j."""
-    full = list(index)
-    for n, a in enumerate(reversed(axes)):
-        size = dims(shape[a])
-        full[a] = j if n == len(axes) - 1 else j % size
-        j = j // size
-    return full
+class _Strided:
+    """One reduction over axes that do not all come last: vectors along the last axis where it stays, else one by one."""
+
+    def __init__(self, group: Group, target: Target, name: str) -> None:
+        k = self.k = KernelBuilder(name)
+        node = self.node = group.root
+        self.type, self.result = node.inputs[0].type, node.results[0].type
+        source, self.out = k.buffer("i0", "r"), k.buffer("o0", "w")
+        self.dims = Dims(k, group.symbols)
+        self.x = TensorOperand(k, self.dims, source, self.type)
+        self.axes: tuple[int, ...] = tuple(node.attrs["axes"])
+        self.kept = [i for i in range(self.type.rank) if i not in self.axes]
+        wide = max(4, self.type.dtype.nbytes, self.result.dtype.nbytes)
+        along = bool(self.kept) and self.kept[-1] == self.type.rank - 1 and self.type.shape[-1] != 1
+        self.lanes = target.vector_bytes // wide if along else 1
+
+    def build(self) -> Kernel:
+        k, shape = self.k, self.type.shape
+        last = self.dims(shape[self.kept[-1]]) if self.kept else k.const(1, "i64")
+        vectors = (last + (self.lanes - 1)) // self.lanes
+        rows = self.dims(numel(tuple(shape[i] for i in self.kept[:-1])))
+        flat = TensorOperand(k, self.dims, self.out, TensorType(self.result.element, (numel(self._kept_shape()),)))
+        for item in k.parallel(rows * vectors):
+            row, c = item // vectors, item % vectors * self.lanes
+            index: list[Instruction] = [k.const(0, "i64")] * len(shape)
+            rest = row
+            for i in reversed(self.kept[:-1]):
+                size = self.dims(shape[i])
+                index[i] = rest % size
+                rest = rest // size
+            if self.kept:
+                index[self.kept[-1]] = c
+            mask = None
+            if self.lanes > 1:
+                left = k.convert(k.minimum(last - c, self.lanes), "i32")
+                mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
+            flat.store([row * last + c], self._total(index, mask), mask)
+        return k.finish()
+
+    def _kept_shape(self) -> tuple[Dim, ...]:
+        return tuple(self.type.shape[i] for i in self.kept)
+
+    def _total(self, index: list[Instruction], mask: Instruction | None) -> Instruction:
+        """The reduced value at `index` of the kept axes, element after element in order."""
+        k = self.k
+        count = self.dims(numel(tuple(self.type.shape[i] for i in self.axes)))
+        if self.node.op.name == "argmax":
+            first = self._load(k.const(0, "i64"), index, mask)
+            best = _First(k, first, k.zeros("i64", self.lanes))
+            for j in k.loop(1, count):
+                best.see(self._load(j, index, mask), k.splat(j, self.lanes))
+            return best.place.get()
+        how = _Reduction(k, self.node)
+        total = k.var(k.const(how.start, how.elem, self.lanes))
+        for j in k.loop(count):
+            total.set(how.combine(total.get(), how.taken(self._load(j, index, mask))))
+        return how.result(total.get(), count)
+
+    def _load(self, j: Instruction, index: list[Instruction], mask: Instruction | None) -> Instruction:
+        """Reduced element j, counted over the reduced axes."""
+        full = list(index)
+        for n, a in enumerate(reversed(self.axes)):
+            size = self.dims(self.type.shape[a])
+            full[a] = j if n == len(self.axes) - 1 else j % size
+            j = j // size
+        value = self.x.load(full, self.lanes, mask)
+        return self.k.convert(value, "i32") if value.elem == "i1" else value

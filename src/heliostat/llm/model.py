@@ -207,18 +207,27 @@ class LanguageModel:
         return ids
 
     def _block(self, ids: Sequence[int], start: int, rows: int) -> npt.NDArray[np.float32]:
-        """Run up to a block of tokens at position `start`; logits of the last `rows`, valid until the next run."""
+        """Run up to a block of prompt tokens at position `start`; logits of the last `rows`, valid until the next run.
+
+        A row's result does not depend, bit for bit, on how a prompt is cut into blocks.
+        """
         n = len(ids)
         self._tokens[:n] = ids
         self._positions[:n] = np.arange(start, start + n)
         self._start[0] = start
-        if n == 1:
-            self._decode.run()
-            return self._decode.output(0, {})
         symbols = {"n": n, "rows": rows}
         self._prefill.set_symbols(symbols)
         self._prefill.run()
         return self._prefill.output(0, symbols)
+
+    def _step(self, token: int, position: int) -> npt.NDArray[np.float32]:
+        """Run one generated token; logits (V,), valid until the next run."""
+        self._tokens[0] = token
+        self._positions[0] = position
+        self._start[0] = position
+        self._decode.run()
+        row: npt.NDArray[np.float32] = self._decode.output(0, {})[0]
+        return row
 
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
@@ -255,7 +264,7 @@ class LanguageModel:
         with self._lock:
             self._epoch += 1
             self._cached = [*self._cached[:position], token]
-            return self._block([token], position, 1)[-1]
+            return self._step(token, position)
 
     def profile_decode(self) -> list[LaunchTime]:
         """Times of the launches of one more decode step at the cache's last position."""
@@ -340,7 +349,7 @@ class LanguageModel:
                     logits = self._advance(history)
                     epoch = self._epoch
                 else:
-                    logits = self._block(history[-1:], len(history) - 1, 1)[-1]
+                    logits = self._step(token, len(history) - 1)
                     self._cached.append(token)
                 chosen = sampler.sample(logits, history)
             timing.generated_seconds += time.perf_counter() - started

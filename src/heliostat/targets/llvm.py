@@ -6,6 +6,7 @@ knows no schedule; machine instructions come from `instructions.py`. Compiling i
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -94,7 +95,7 @@ class _Printer:
             text = str(i.value)
         if t.lanes == 1:
             return text
-        if i.value == 0 and not text.startswith("0x8"):
+        if i.value == 0 and not (t.is_float and math.copysign(1.0, i.value) < 0):
             return "zeroinitializer"
         return f"splat ({_type(Type(t.elem))} {text})"
 

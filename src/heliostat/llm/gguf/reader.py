@@ -24,6 +24,7 @@ from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, REMOVED, TENSOR_KINDS, Te
 
 MAX_DEPTH = 4  # arrays within arrays
 MAX_KEYS = 1 << 16
+MAX_ITEMS = 1 << 24  # of one array: a hundred times the largest vocabulary; as Python values they take memory
 Resolve = Callable[[str], TensorKind]
 _PART = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -47,7 +48,7 @@ class _Cursor:
         self.path, self.data, self.at, self.size = path, data, 0, len(data)
 
     def fail(self, message: str, help: str | None = None) -> FileFormatError:
-        return FileFormatError(f"{self.path}: {message}", help=help)
+        return FileFormatError(f"{self.path}: {' '.join(message.split())}", help=help)
 
     def need(self, count: int, what: str) -> None:
         if count > self.size - self.at:
@@ -96,6 +97,8 @@ class _Cursor:
             if depth >= MAX_DEPTH:
                 raise self.fail(f"{what} nests arrays deeper than {MAX_DEPTH}")
             inner, count = self.number("I", what), self.number("Q", what)
+            if count > MAX_ITEMS:
+                raise self.fail(f"{what} claims {count} items; at most {MAX_ITEMS} are allowed")
             if inner == ValueType.STRING:
                 return self.strings(count, what)
             if inner == ValueType.ARRAY:
@@ -130,6 +133,10 @@ class _Part:
         self.path = path
         shown = str(path)
         try:
+            if "\0" in str(path):
+                raise FileFormatError("the path of a GGUF file holds a NUL character")
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise FileFormatError(f"{shown}: is not a regular file")
             if path.is_dir():
                 raise FileFormatError(f"{shown}: is a directory, not a GGUF file")
             with path.open("rb") as file:

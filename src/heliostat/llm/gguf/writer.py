@@ -104,6 +104,9 @@ class GGUFWriter:
                 self._stream(file, values, names)
                 file.flush()
                 os.fsync(file.fileno())
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; the file is the user's like any other
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -123,9 +126,14 @@ class GGUFWriter:
         file.write(head + bytes(-len(head) % self.alignment))
         for name in names:
             data = self._tensors[name][2]
-            raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else data
+            raw = _little(data).reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else data
             file.write(raw)
             file.write(bytes(-len(raw) % self.alignment))
+
+
+def _little(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array in row-major order and little-endian, as the file wants its bytes."""
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
 
 
 def _string(text: str) -> bytes:

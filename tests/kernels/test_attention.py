@@ -1,0 +1,78 @@
+"""Attention over the cache, rotary positions and cache updates, against the ops' references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heliostat import ops
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import DType, Symbol, dim, f16, f32, i32, tensor
+from heliostat.ops.evaluate import evaluate
+from heliostat.session import compile_graph
+from heliostat.session.session import Session
+
+CAPACITY = 192
+_SESSIONS: dict[object, tuple[Graph, Session]] = {}
+
+
+def session(heads: int, kv: int, size: int, dtype: DType, window: int, interleaved: bool, single: bool) -> tuple[Graph, Session]:
+    key = (heads, kv, size, dtype, window, interleaved, single)
+    if key not in _SESSIONS:
+        n = 1 if single else dim(Symbol("n", 80, 1))
+        start = parameter("start", tensor(i32))
+        q = parameter("q", tensor(f32, n, heads, size))
+        k = parameter("k", tensor(f32, n, kv, size))
+        v = parameter("v", tensor(f32, n, kv, size))
+        positions = parameter("positions", tensor(i32, n))
+        frequencies = parameter("frequencies", tensor(f32, size // 2))
+        keys = parameter("keys", tensor(dtype, kv, CAPACITY, size), "state")
+        values = parameter("values", tensor(dtype, kv, CAPACITY, size), "state")
+        cos, sin = ops.rope_table(positions, frequencies)
+        new_keys = ops.cache_update(keys, ops.rope(k, cos, sin, interleaved=interleaved), start)
+        new_values = ops.cache_update(values, v, start)
+        turned = ops.rope(q, cos, sin, interleaved=interleaved)
+        y = ops.attention(turned, new_keys, new_values, start, scale=size**-0.5, causal=True, window=window)
+        g = Graph("attend", [start, q, k, v, positions, frequencies, keys, values], [y],
+                  [(keys, new_keys), (values, new_values)])  # fmt: skip
+        _SESSIONS[key] = g, compile_graph(g, threads=2)
+    return _SESSIONS[key]
+
+
+CASES = [
+    (4, 4, 32, f32, 0, False), (14, 2, 64, f16, 0, False), (7, 1, 16, f16, 16, True), (8, 2, 128, f16, 0, False),
+    (6, 2, 64, f32, 16, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@settings(max_examples=12, deadline=None)
+@given(n=st.sampled_from([1, 2, 3, 17, 70]), start=st.integers(0, CAPACITY - 80), seed=st.integers(0, 1 << 30))
+def test_attention_with_cache_equals_reference(case: tuple, n: int, start: int, seed: int) -> None:
+    heads, kv, size, dtype, window, interleaved = case
+    g, run = session(heads, kv, size, dtype, window, interleaved, n == 1)
+    rng = np.random.default_rng(seed)
+    held = np.float32 if dtype == f32 else np.float16
+    past = np.zeros((2, kv, CAPACITY, size), held)
+    past[:, :, :start] = rng.standard_normal((2, kv, start, size))
+    past[:, :, start:] = np.nan  # what lies past the block must not be read
+    inputs = {
+        "start": np.array(start, np.int32),
+        "q": rng.standard_normal((n, heads, size)).astype(np.float32),
+        "k": rng.standard_normal((n, kv, size)).astype(np.float32),
+        "v": rng.standard_normal((n, kv, size)).astype(np.float32),
+        "positions": np.arange(start, start + n, dtype=np.int32),
+        "frequencies": (10000.0 ** -(np.arange(0, size, 2) / size)).astype(np.float32),
+        "keys": past[0], "values": past[1],
+    }  # fmt: skip
+    y, keys, values = run.run(inputs)
+    expected, new_keys, new_values = evaluate(g, inputs)
+    bound = 2e-5 if dtype == f32 else 2e-3
+    assert np.abs(y - expected).max() < bound
+    end = start + n
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == f32 else {"rtol": 1e-3, "atol": 1e-3}
+    np.testing.assert_allclose(keys[:, :end].astype(float), new_keys[:, :end].astype(float), **tolerance)
+    np.testing.assert_array_equal(values[:, :end], new_values[:, :end])
+    assert np.isnan(values[:, end:]).all()
