@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heliostat.ir.graph import Graph, Node, Value, storage_dtype
+from heliostat.ir.graph import Graph, Value, storage_dtype
 from heliostat.ir.types import DType, TensorType, evaluate
 from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import Kernel
@@ -23,7 +24,7 @@ from heliostat.runtime.guard import guarded_buffer
 from heliostat.runtime.jit import Loaded, load_objects
 from heliostat.session.host import host_target
 from heliostat.targets.llvm import emit_object, print_llvm
-from heliostat.targets.target import Target
+from heliostat.targets.target import X86_AVX2, Target
 
 Array = NDArray[Any]
 HOST: Target = host_target()
@@ -40,7 +41,7 @@ class Compiled:
         self.call = kind(self.loaded[kernel.name])
 
     def arguments(self, arrays: Sequence[Array]) -> Any:
-        """The argument block for C-contiguous arrays, one for each parameter of the kernel; it keeps none of them alive."""
+        """The argument block for C-contiguous arrays, one for each parameter; it keeps none of them alive."""
         assert len(arrays) == len(self.kernel.parameters)
         assert all(a.flags.c_contiguous for a in arrays)
         return (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
@@ -52,11 +53,21 @@ class Compiled:
             self.call(ctypes.addressof(block), worker, workers)
 
 
-def run_kernel(kernel: Kernel, arrays: Sequence[Array], workers: int = 1, interp: bool = False) -> None:
+def run_kernel(
+    kernel: Kernel, arrays: Sequence[Array], workers: int = 1, interp: bool = False, target: Target = HOST
+) -> None:
     if interp:
         interpret(kernel, arrays, workers)
     else:
-        Compiled(kernel).run(arrays, workers)
+        Compiled(kernel, target).run(arrays, workers)
+
+
+def targets() -> list[Target]:
+    """The host, and the host with narrow vectors where it has wide ones."""
+    found = [HOST]
+    if HOST.architecture == "x86-64" and HOST.vector_bytes > X86_AVX2.vector_bytes:
+        found.append(replace(X86_AVX2, triple=HOST.triple))
+    return found
 
 
 def group_of(outputs: Sequence[Value]) -> Group:
@@ -69,11 +80,7 @@ def group_of(outputs: Sequence[Value]) -> Group:
             leaf = v.is_parameter or (v.is_constant and any(d != 1 for d in v.type.shape))
             if leaf:
                 inputs.setdefault(v)
-    return Group(tuple(nodes), tuple(inputs), tuple(outputs), root_of(nodes))
-
-
-def root_of(nodes: Sequence[Node]) -> Node:
-    return nodes[-1]
+    return Group(tuple(nodes), tuple(inputs), tuple(outputs), nodes[-1])
 
 
 def stored(array: Array, dtype: DType) -> Array:
@@ -105,15 +112,16 @@ def run_group(
     workers: int = 1,
     interp: bool = False,
     guard: bool = False,
+    target: Target = HOST,
 ) -> list[Array]:
     """The outputs of a graph as one kernel of `schedule` computes them. Outputs start poisoned with 0xA5.
 
     `guard`: inputs and outputs end where an inaccessible page begins.
     """
     group = group_of(outputs)
-    verdict = schedule.accepts(group, HOST)
+    verdict = schedule.accepts(group, target)
     assert isinstance(verdict, Accept), verdict
-    kernel = schedule.build(group, HOST, "test_kernel")
+    kernel = schedule.build(group, target, "test_kernel")
     sizes = dict(symbols or {})
     keep: list[Any] = []
 
@@ -137,7 +145,7 @@ def run_group(
     results = [place(*output_array(v.type, sizes), None) for v in group.outputs]
     arrays += results
     arrays += [np.array([sizes[s.name]], np.int64) for s in group.symbols]
-    run_kernel(kernel, arrays, workers, interp)
+    run_kernel(kernel, arrays, workers, interp, target)
     return [
         r.copy() if isinstance(v.type.element, ActivationFormat) else loaded(r.copy(), v.type.dtype)
         for v, r in zip(group.outputs, results, strict=True)

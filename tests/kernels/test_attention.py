@@ -18,7 +18,9 @@ CAPACITY = 192
 _SESSIONS: dict[object, tuple[Graph, Session]] = {}
 
 
-def session(heads: int, kv: int, size: int, dtype: DType, window: int, interleaved: bool, single: bool) -> tuple[Graph, Session]:
+def session(
+    heads: int, kv: int, size: int, dtype: DType, window: int, interleaved: bool, single: bool
+) -> tuple[Graph, Session]:
     key = (heads, kv, size, dtype, window, interleaved, single)
     if key not in _SESSIONS:
         n = 1 if single else dim(Symbol("n", 80, 1))

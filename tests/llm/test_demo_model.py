@@ -66,7 +66,9 @@ def test_blocks_of_a_prompt_equal_token_by_token(model: LanguageModel) -> None:
 
 def test_sampling_is_repeatable_by_seed(model: LanguageModel) -> None:
     def run(seed: int) -> list[int]:
-        return [p.token for p in model.generate("To install", max_tokens=24, temperature=1.0, seed=seed, ignore_eos=True)]
+        return [
+            p.token for p in model.generate("To install", max_tokens=24, temperature=1.0, seed=seed, ignore_eos=True)
+        ]
 
     assert run(7) == run(7)
     assert run(7) != run(8)

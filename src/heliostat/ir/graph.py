@@ -6,13 +6,15 @@ Parameters and constants are nodes too. A graph is immutable once made; passes b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from .types import DType, Symbol, TensorType
+from ..diagnostics import DTypeError, ShapeError, VerifyError
+from .types import DType, Element, Symbol, SymbolicDim, TensorType, bf16
 
 PARAMETER_KINDS = ("input", "weight", "state")
 
@@ -20,57 +22,80 @@ PARAMETER_KINDS = ("input", "weight", "state")
 class OpRecord(Protocol):
     """What the graph needs of an op: its name, its version, and its type rule."""
 
-    name: str
-    version: int
+    @property
+    def name(self) -> str: ...
 
-    def infer_types(self, inputs: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
+    @property
+    def version(self) -> int: ...
+
+    def infer_types(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """Result types for input types. Raises ShapeError or DTypeError."""
 
 
 @dataclass(frozen=True)
 class LeafOp:
-    """The two leaves: parameter (attrs name, kind) and constant (attrs value, a NumPy array)."""
+    """The two leaves: parameter (attrs name, kind) and constant (attrs value, a read-only NumPy array)."""
 
     name: str
     version: int = 1
 
-    def infer_types(self, inputs: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
+    def infer_types(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
         raise TypeError(f"a {self.name} carries its type and has no rule")
 
 
-PARAMETER = LeafOp("parameter")
-CONSTANT = LeafOp("constant")
+PARAMETER: OpRecord = LeafOp("parameter")
+CONSTANT: OpRecord = LeafOp("constant")
 
 # Python operators on values; `ops` fills it: name of the dunder method -> function of values and numbers.
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 class Node:
-    """One operation. `results` are its values; identity is the object."""
+    """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object."""
 
     __slots__ = ("attrs", "inputs", "op", "results")
 
     def __init__(
         self,
         op: OpRecord,
-        inputs: tuple[Value, ...],
-        attrs: dict[str, Any],
+        inputs: Iterable[Value],
+        attrs: Mapping[str, Any],
         types: Sequence[TensorType],
         name: str = "",
     ) -> None:
+        """`name` becomes that of every result. Lists in `attrs` become tuples, NumPy scalars Python numbers.
+
+        Raises TypeError for an attribute that is not hashable."""
         self.op = op
-        self.inputs = inputs
-        self.attrs = attrs
+        self.inputs = tuple(inputs)
+        frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
+        self.attrs: Mapping[str, Any] = MappingProxyType(dict(frozen))
         self.results = tuple(Value(self, i, t, name) for i, t in enumerate(types))
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {', '.join(str(r.type) for r in self.results)}>"
 
 
+def _frozen(op: OpRecord, key: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(op, key, item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(f"attribute {key} of {op.name} must be hashable, found {type(value).__name__}") from None
+    return value
+
+
 class Value:
-    """One result of a node: a tensor of a known type. Compared by identity."""
+    """One result of a node: a tensor of a known type. Compared by identity; only its `name` may change later.
+
+    Operators (`+`, `@`, `<` ...) build nodes once `heliostat.ops` is imported. `==` stays identity: use `ops.eq`.
+    """
 
     __slots__ = ("index", "name", "node", "type")
+    __array_ufunc__ = None  # np.float32(2) * value is left to __rmul__
 
     def __init__(self, node: Node, index: int, type: TensorType, name: str = "") -> None:
         self.node, self.index, self.type, self.name = node, index, type, name
@@ -86,60 +111,110 @@ class Value:
     @property
     def kind(self) -> str:
         """input, weight or state of a parameter; "" of any other value."""
-        return self.node.attrs["kind"] if self.is_parameter else ""
+        return str(self.node.attrs["kind"]) if self.is_parameter else ""
 
     def __repr__(self) -> str:
         return f"<%{self.name or self.node.op.name}: {self.type}>"
 
-    def _operate(self, name: str, *others: Any) -> Any:
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a graph value has no truth value while the graph is built: use ops.where to choose by it")
+
+    def _operate(self, name: str, *others: Any) -> Value:
         if name not in OPERATORS:
             raise TypeError(f"operator {name} of graph values is not defined: import heliostat.ops")
-        return OPERATORS[name](self, *others)
+        result: Value = OPERATORS[name](self, *others)
+        return result
 
     def __add__(self, o: Any) -> Value:
-        return self._operate("add", o)  # type: ignore[no-any-return]
+        return self._operate("add", o)
 
     def __radd__(self, o: Any) -> Value:
-        return self._operate("radd", o)  # type: ignore[no-any-return]
+        return self._operate("radd", o)
 
     def __sub__(self, o: Any) -> Value:
-        return self._operate("sub", o)  # type: ignore[no-any-return]
+        return self._operate("sub", o)
 
     def __rsub__(self, o: Any) -> Value:
-        return self._operate("rsub", o)  # type: ignore[no-any-return]
+        return self._operate("rsub", o)
 
     def __mul__(self, o: Any) -> Value:
-        return self._operate("mul", o)  # type: ignore[no-any-return]
+        return self._operate("mul", o)
 
     def __rmul__(self, o: Any) -> Value:
-        return self._operate("rmul", o)  # type: ignore[no-any-return]
+        return self._operate("rmul", o)
 
     def __truediv__(self, o: Any) -> Value:
-        return self._operate("div", o)  # type: ignore[no-any-return]
+        return self._operate("div", o)
 
     def __rtruediv__(self, o: Any) -> Value:
-        return self._operate("rdiv", o)  # type: ignore[no-any-return]
+        return self._operate("rdiv", o)
+
+    def __pow__(self, o: Any) -> Value:
+        return self._operate("pow", o)
+
+    def __rpow__(self, o: Any) -> Value:
+        return self._operate("rpow", o)
 
     def __matmul__(self, o: Any) -> Value:
-        return self._operate("matmul", o)  # type: ignore[no-any-return]
+        return self._operate("matmul", o)
 
     def __neg__(self) -> Value:
-        return self._operate("neg")  # type: ignore[no-any-return]
+        return self._operate("neg")
+
+    def __lt__(self, o: Any) -> Value:
+        return self._operate("lt", o)
+
+    def __le__(self, o: Any) -> Value:
+        return self._operate("le", o)
+
+    def __gt__(self, o: Any) -> Value:
+        return self._operate("gt", o)
+
+    def __ge__(self, o: Any) -> Value:
+        return self._operate("ge", o)
 
 
 def parameter(name: str, type: TensorType, kind: str = "input") -> Value:
-    """A graph parameter. `kind`: input (given at each run), weight (bound once), state (kept and updated)."""
+    """A graph parameter. `kind`: input (given at each run), weight (bound once), state (kept and updated).
+
+    Raises ValueError for another kind."""
     if kind not in PARAMETER_KINDS:
         raise ValueError(f"a parameter is one of {', '.join(PARAMETER_KINDS)}, not {kind!r}")
     return Node(PARAMETER, (), {"name": name, "kind": kind}, (type,), name).results[0]
 
 
 def constant(value: Any, type: TensorType) -> Value:
-    """A constant of a plain dtype. `value` is broadcast to the type's shape, which must be known."""
-    storage = _STORAGE[type.dtype.name]
-    array = np.broadcast_to(np.asarray(value, storage), tuple(int(d) for d in type.shape)).copy()  # type: ignore[arg-type]
+    """A constant of a plain dtype. `value` is broadcast to the type's shape, which must be known, and rounded to it.
+
+    Raises DTypeError for a value that the dtype cannot hold or a block format, ShapeError for one of another shape.
+    """
+    if not isinstance(type.element, DType) or type.layout is not None:
+        raise DTypeError(f"a constant has plain elements in rows, not {type}")
+    if not type.static:
+        raise ShapeError(f"a constant has a known shape, not {type}")
+    shape = tuple(int(d) for d in type.shape if isinstance(d, int))
+    try:
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, storage_dtype(type.element))
+    except (OverflowError, ValueError, TypeError) as error:
+        raise DTypeError(f"a constant of {type} cannot be made: {error}") from None
+    if array.size == 0 and 0 in shape:
+        array = array.reshape(shape)
+    try:
+        array = np.broadcast_to(array, shape).copy()
+    except ValueError:
+        raise ShapeError(f"values of shape {list(array.shape)} do not fill a constant of {type}") from None
+    if type.element == bf16:
+        array = round_bf16(array)
     array.setflags(write=False)
     return Node(CONSTANT, (), {"value": array}, (type,)).results[0]
+
+
+def round_bf16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Values rounded to bf16, nearest even, held in float32."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).reshape(np.shape(array))
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(array), np.float32(np.nan), rounded.view(np.float32))
 
 
 # NumPy has no bf16: bf16 constants are held in f32.
@@ -157,7 +232,8 @@ def storage_dtype(dtype: DType) -> Any:
 class Graph:
     """A function of tensors. `updates` pairs a state parameter with the value it holds after the run.
 
-    `symbols` are those of all parameter types. Raises ValueError if two symbols of one name differ.
+    `symbols`, by name: those given, and all in the types and attributes of its nodes.
+    Raises VerifyError if two symbols of one name differ, or if values form a cycle.
     """
 
     def __init__(
@@ -166,19 +242,17 @@ class Graph:
         parameters: Iterable[Value],
         outputs: Iterable[Value],
         updates: Iterable[tuple[Value, Value]] = (),
+        *,
+        symbols: Iterable[Symbol] = (),
     ) -> None:
         self.name = name
         self.parameters = tuple(parameters)
         self.outputs = tuple(outputs)
         self.updates = tuple(updates)
         found: dict[str, Symbol] = {}
-        for p in self.parameters:
-            for s in p.type.symbols:
-                if found.setdefault(s.name, s) != s:
-                    raise ValueError(f"symbol {s.name} has two different bounds in graph {name}")
-        for v in self.results():
-            for s in v.type.symbols:
-                found.setdefault(s.name, s)
+        for s in (*symbols, *(s for node in self.nodes() for s in node_symbols(node))):
+            if found.setdefault(s.name, s) != s:
+                raise VerifyError(f"symbol {s.name} has two different bounds in graph {name}")
         self.symbols = tuple(sorted(found.values(), key=lambda s: s.name))
 
     def results(self) -> Iterator[Value]:
@@ -187,31 +261,14 @@ class Graph:
         yield from (new for _, new in self.updates)
 
     def nodes(self) -> list[Node]:
-        """Every node that an output or an update needs, and every parameter, operands before users. Iterative."""
-        order: list[Node] = []
-        done: set[int] = set()
-        for p in self.parameters:
-            if id(p.node) not in done:
-                done.add(id(p.node))
-                order.append(p.node)
-        for root in self.results():
-            stack: list[tuple[Node, int]] = [(root.node, 0)]
-            while stack:
-                node, at = stack.pop()
-                if id(node) in done:
-                    continue
-                if at < len(node.inputs):
-                    stack.append((node, at + 1))
-                    child = node.inputs[at].node
-                    if id(child) not in done:
-                        stack.append((child, 0))
-                    continue
-                done.add(id(node))
-                order.append(node)
-        return order
+        """Every node that an output or an update needs, and every parameter, operands before users.
+
+        Any depth; raises VerifyError if values form a cycle."""
+        leaves = [*self.parameters, *(old for old, _ in self.updates)]
+        return topological([*leaves, *self.results()], self.name)
 
     def users(self) -> dict[int, list[Node]]:
-        """The nodes that read each value, by the value's id()."""
+        """The nodes that read each value, by the value's id(). A node that reads it twice stands there twice."""
         found: dict[int, list[Node]] = {}
         for node in self.nodes():
             for value in node.inputs:
@@ -219,48 +276,112 @@ class Graph:
         return found
 
     def structural_key(self) -> str:
-        """A hash of ops, versions, attributes, types and connections. Names do not count, parameters go by position."""
-        return structural_key(
-            self.nodes(), self.parameters, [*self.outputs, *(v for pair in self.updates for v in pair)]
-        )
+        """A hash of ops, versions, attributes, types and connections. Equal for equal graphs in any process.
+
+        Names do not count, but for those of symbols; parameters go by position."""
+        outputs = [*self.outputs, *(v for pair in self.updates for v in pair)]
+        return structural_key(self.nodes(), self.parameters, outputs)
 
     def __str__(self) -> str:
-        from .text import print_graph
+        from .text import print_graph  # text.py is about graphs: the one cycle among the modules of ir
 
         return print_graph(self)
 
 
+def topological(values: Iterable[Value], name: str = "") -> list[Node]:
+    """The nodes behind `values`, operands before users, in the order of first need. Iterative, so of any depth.
+
+    Raises VerifyError, naming a value, if values form a cycle. `name`: the graph's, for the message."""
+    order: list[Node] = []
+    state: dict[int, bool] = {}  # by id of the node: False while its operands are walked, True when it is placed
+    for root in values:
+        stack: list[tuple[Node, int]] = [(root.node, 0)]
+        while stack:
+            node, at = stack.pop()
+            if at == 0:
+                if id(node) in state:
+                    continue
+                state[id(node)] = False
+            if at < len(node.inputs):
+                stack.append((node, at + 1))
+                child = node.inputs[at]
+                placed = state.get(id(child.node))
+                if placed is None:
+                    stack.append((child.node, 0))
+                elif not placed:
+                    raise VerifyError(f"graph {name}: %{child.name or child.node.op.name} depends on itself")
+                continue
+            state[id(node)] = True
+            order.append(node)
+    return order
+
+
+def node_symbols(node: Node) -> Iterator[Symbol]:
+    """The symbols in a node's result types and in its attributes."""
+    for value in node.results:
+        for d in value.type.shape:
+            if isinstance(d, SymbolicDim):
+                yield from d.symbols
+    for attribute in node.attrs.values():
+        yield from _attribute_symbols(attribute)
+
+
+def _attribute_symbols(value: Any) -> Iterator[Symbol]:
+    if isinstance(value, SymbolicDim):
+        yield from value.symbols
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _attribute_symbols(item)
+
+
 def attribute_text(value: Any) -> str:
-    """An attribute as text that is equal for equal values."""
+    """An attribute as text that is equal for equal values only."""
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return f"array({value.dtype}, {value.shape}, {digest})"
-    if isinstance(value, (tuple, list)):
-        return "(" + ",".join(map(attribute_text, value)) + ")"
-    return repr(value) if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(attribute_text, value)) + ",)"
+    if isinstance(value, Element):
+        return f"!{value.declaration}"
+    if isinstance(value, SymbolicDim):
+        return f"({value}){_bounds(value.symbols)}"
+    return repr(value)
 
 
 def structural_key(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value]) -> str:
-    """The same for a part of a graph: `inputs` go by position and type, `outputs` say what is taken out."""
+    """The same for a part of a graph: `inputs` go by position and type, `outputs` say what is taken out.
+
+    Values from outside that are not among `inputs` go by the order in which they are first read."""
     numbers: dict[int, str] = {}
     lines: list[str] = []
     for i, v in enumerate(inputs):
         numbers[id(v)] = f"p{i}"
-        lines.append(f"{v.type}{_bounds(v.type)} {v.kind}")
+        lines.append(f"{type_text(v.type)} {v.kind}")
+
+    def number(v: Value) -> str:
+        if id(v) not in numbers:
+            numbers[id(v)] = f"x{len(numbers)}"
+            held = attribute_text(v.node.attrs["value"]) if v.is_constant else v.kind
+            lines.append(f"{numbers[id(v)]}: {type_text(v.type)} {held}")
+        return numbers[id(v)]
+
     for n, node in enumerate(nodes):
         if node.op is PARAMETER:
             continue
+        args = ",".join(map(number, node.inputs))
+        attrs = ",".join(f"{k}={attribute_text(v)}" for k, v in sorted(node.attrs.items()))
+        types = ";".join(type_text(r.type) for r in node.results)
         for r in node.results:
             numbers[id(r)] = f"{n}.{r.index}"
-        args = ",".join(
-            numbers.get(id(v)) or f"?{attribute_text(v.node.attrs.get('value'))}:{v.type}" for v in node.inputs
-        )
-        attrs = ",".join(f"{k}={attribute_text(v)}" for k, v in sorted(node.attrs.items()))
-        types = ";".join(f"{r.type}{_bounds(r.type)}" for r in node.results)
         lines.append(f"{node.op.name}@{node.op.version}({args}){{{attrs}}}{types}")
-    lines.append(",".join(numbers.get(id(v), "?") for v in outputs))
+    lines.append(",".join(map(number, outputs)))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _bounds(type: TensorType) -> str:
-    return "".join(f"[{s.lower}<={s.name}<={s.upper}]" for s in type.symbols)
+def type_text(type: TensorType) -> str:
+    """A type as text that is equal for equal types only: bounds of symbols and the format's declaration are in it."""
+    return f"{type}{type.element.declaration}{_bounds(type.symbols)}"
+
+
+def _bounds(symbols: Iterable[Symbol]) -> str:
+    return "".join(f"[{s.lower}<={s.name}<={s.upper}]" for s in symbols)

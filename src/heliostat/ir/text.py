@@ -1,324 +1,500 @@
-"""The text form of graphs: `print_graph` and `parse_graph` round-trip. Ops and element types are found by name.
+"""The text form of graphs: `print_graph` and `parse_graph` round-trip. Ops, element types and layouts go by name.
 
-graph f<n <= 512>(%x: tensor<f32, [n, 8]>, weight %w: tensor<q8_0, [4, 32]>) {
-  %0 = mul(%x, %x) : tensor<f32, [n, 8]>
-  return %0
-}
+    graph f<n <= 512>(%x: tensor<f32, [n, 8]>, weight %w: tensor<q8_0, [4, 32]>, state %k: tensor<f16, [4, 64]>) {
+      %0 = mul(%x, %x) : tensor<f32, [n, 8]>
+      update %k = %1
+      return %0
+    }
+
+A name with other characters than letters, digits, `_` and `.` is quoted: `%"blk/0"`. Comments run from `//` to the
+line's end. Parsing does not verify: `verify.py` does.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ..diagnostics import LumSyntaxError, Span
-from .graph import CONSTANT, PARAMETER, Graph, Node, OpRecord, Value, constant, parameter
-from .types import Dim, Element, Layout, Symbol, SymbolicDim, TensorType, dim, element
+from ..diagnostics import HeliostatError, LumSyntaxError, Span
+from .graph import CONSTANT, PARAMETER, PARAMETER_KINDS, Graph, Node, OpRecord, Value, constant, parameter
+from .types import Dim, DType, Element, Layout, Symbol, SymbolicDim, TensorType, dim, element, layout
 
 FindOp = Callable[[str], OpRecord]
 FindLayout = Callable[[str], Layout]
 
+_WORD = r"[A-Za-z_][\w.]*"
+_PLAIN_NAME = re.compile(rf"{_WORD}\Z", re.ASCII)
+_ELEMENT_NAME = re.compile(r"[A-Za-z_][\w.+-]*\Z", re.ASCII)
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+def value_names(graph: Graph) -> dict[int, str]:
+    """What each value is called in the text, by its id(): `%` and the user's name, made unique, or a number."""
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    values = [*graph.parameters, *(r for node in graph.nodes() for r in node.results)]
+    count = 0
+    for v in values:
+        if id(v) in names:
+            continue
+        label = base = v.name
+        if not base:
+            label, count = str(count), count + 1
+        n = 1
+        while base and label in taken:
+            n += 1
+            label = f"{base}_{n}"
+        taken.add(label)
+        names[id(v)] = f"%{_quoted(label) if base else label}"
+    return names
+
 
 def print_graph(graph: Graph) -> str:
     """The graph as text. Names of users stay; where two are equal, later ones get a number."""
-    names: dict[int, str] = {}
-    taken: set[str] = set()
-    count = 0
+    names = value_names(graph)
 
-    def name(v: Value) -> str:
-        nonlocal count
-        if id(v) not in names:
-            base = re.sub(r"[^A-Za-z0-9_.]", "_", v.name)
-            if not base or base[0].isdigit():
-                base = str(count)
-                count += 1
-            label, n = base, 1
-            while label in taken:
-                n += 1
-                label = f"{base}_{n}"
-            taken.add(label)
-            names[id(v)] = label
-        return "%" + names[id(v)]
+    def listed(values: Any) -> str:
+        return ", ".join(names[id(v)] for v in values)
 
-    symbols = ", ".join(
-        f"{s.lower} <= {s.name} <= {s.upper}" if s.lower else f"{s.name} <= {s.upper}" for s in graph.symbols
+    symbols = ", ".join(f"{f'{s.lower} <= ' if s.lower else ''}{s.name} <= {s.upper}" for s in graph.symbols)
+    parameters = ", ".join(
+        f"{'' if p.kind == 'input' else p.kind + ' '}{names[id(p)]}: {type_text(p.type)}" for p in graph.parameters
     )
-    parameters = ", ".join(f"{'' if p.kind == 'input' else p.kind + ' '}{name(p)}: {p.type}" for p in graph.parameters)
-    lines = [f"graph {graph.name}{f'<{symbols}>' if symbols else ''}({parameters}) {{"]
+    lines = [f"graph {_quoted(graph.name)}{f'<{symbols}>' if symbols else ''}({parameters}) {{"]
     for node in graph.nodes():
         if node.op is PARAMETER:
             continue
+        types = ", ".join(type_text(r.type) for r in node.results)
         if node.op is CONSTANT:
-            v = node.results[0]
-            lines.append(f"  {name(v)} = constant {_value(np.asarray(node.attrs['value']).tolist())} : {v.type}")
+            lines.append(f"  {listed(node.results)} = constant {_constant_text(node.results[0])} : {types}")
             continue
-        args = ", ".join(name(v) for v in node.inputs)
-        attrs = ", ".join(f"{k} = {_value(a)}" for k, a in sorted(node.attrs.items()))
-        results = ", ".join(name(r) for r in node.results)
-        types = ", ".join(str(r.type) for r in node.results)
-        lines.append(f"  {results} = {node.op.name}({args}){f' {{{attrs}}}' if attrs else ''} : {types}")
-    for old, new in graph.updates:
-        lines.append(f"  update {name(old)} = {name(new)}")
-    lines.append(f"  return {', '.join(name(v) for v in graph.outputs)}")
+        attrs = ", ".join(f"{k} = {attribute_text(a)}" for k, a in sorted(node.attrs.items()))
+        call = f"{node.op.name}({listed(node.inputs)}){f' {{{attrs}}}' if attrs else ''}"
+        lines.append(f"  {listed(node.results)} = {call} : {types}")
+    lines += [f"  update {names[id(old)]} = {names[id(new)]}" for old, new in graph.updates]
+    lines.append(f"  return {listed(graph.outputs)}".rstrip())
     return "\n".join([*lines, "}", ""])
 
 
-def _value(a: Any) -> str:
+def type_text(type: TensorType) -> str:
+    """A tensor type as `parse_graph` reads it: `tensor<f32, [n, 8]>`."""
+    tail = f", {type.layout}" if type.layout is not None else ""
+    return f"tensor<{_element_text(type.element)}, [{', '.join(map(str, type.shape))}]{tail}>"
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN_NAME.match(name) else json.dumps(name)
+
+
+def _element_text(e: Element) -> str:
+    return e.name if _ELEMENT_NAME.match(e.name) else json.dumps(e.name)
+
+
+def attribute_text(a: Any) -> str:
+    """An attribute as `parse_graph` reads it. Raises TypeError for a value that has no text form."""
     if isinstance(a, bool) or a is None:
         return {True: "true", False: "false", None: "none"}[a]
-    if isinstance(a, (tuple, list)):
-        return "[" + ", ".join(map(_value, a)) + "]"
+    if isinstance(a, tuple):
+        return "[" + ", ".join(map(attribute_text, a)) + "]"
     if isinstance(a, str):
-        return '"' + a.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(a)
     if isinstance(a, SymbolicDim):
         return f"({a})"
     if isinstance(a, Element):
-        return f"!{a.name}"
+        return f"!{_element_text(a)}"
     if isinstance(a, Layout):
         return f"@{a}"
-    return repr(a)
+    if isinstance(a, (int, float)):
+        return repr(a)
+    raise TypeError(f"an attribute of type {type(a).__name__} has no text form")
 
 
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<number>-?(?:inf|nan|\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+|\d+)(?![\w.]))|(?P<value>%[\w.]+)
-    |(?P<string>"(?:[^"\\]|\\.)*")|(?P<element>![\w.-]+)|(?P<layout>@\w+\(\d+\))|(?P<word>[A-Za-z_][\w.]*)|(?P<sign><=|[-+*<>()\[\]{}:,=]))""",
-    re.VERBOSE,
-)
+def _constant_text(v: Value) -> str:
+    """The values of a constant as nested lists; one value where all are that one."""
+    array = np.asarray(v.node.attrs["value"])
+    raw = np.ascontiguousarray(array).reshape(-1)
+    if raw.size and bytes(raw.data) == bytes(raw[:1].data) * raw.size:
+        return _number_text(raw[0])
+    return _nested(array)
+
+
+def _nested(array: np.ndarray[Any, Any]) -> str:
+    if array.ndim == 0:
+        return _number_text(array[()])
+    return "[" + ", ".join(_nested(row) for row in array) + "]"
+
+
+def _number_text(x: Any) -> str:
+    """The shortest digits that give back the value in its own dtype."""
+    return str(bool(x)).lower() if isinstance(x, np.bool_) else str(x)
+
+
+# --- parsing ----------------------------------------------------------------------------------------------------------
+def parse_graph(text: str, find_op: FindOp, find_layout: FindLayout | None = None, path: str = "<graph>") -> Graph:
+    """The graph that a text describes, not yet verified. Raises LumSyntaxError that points to the place.
+
+    `find_op`: a record by name, KeyError if there is none. `find_layout`: a layout by its text `panel(16)`; without it
+    the
+    subclasses of `Layout` are known. `path` names the text in errors.
+    """
+    return _Parser(text, find_op, find_layout, path).graph()
+
+
+_SPACE = re.compile(r"(?:\s|//[^\n]*)*")
+_STRING = r'"(?:[^"\\\n]|\\.)*"'
+_TOKENS = {
+    kind: re.compile(pattern, re.ASCII)
+    for kind, pattern in {
+        "name": rf"{_WORD}|{_STRING}",
+        "value": rf"%(?:[\w.]+|{_STRING})",
+        "element": rf"[A-Za-z_][\w.+-]*|{_STRING}",
+        "word": _WORD,
+        "symbol": r"[^\W\d]\w*",
+        "integer": r"\d{1,40}(?![\w.])",
+        "number": r"-?(?:inf|nan|\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d{1,40})(?![\w.])",
+        "string": _STRING,
+    }.items()
+}
+_TOKENS["symbol"] = re.compile(r"[^\W\d]\w*")  # Python identifiers, Korean ones too
+_MAX_NESTING = 64
+_MAX_CONSTANT = 1 << 28  # elements: a text cannot make a constant fill the memory
+Item = int | float | bool | str | None | Element | Layout | SymbolicDim | tuple[Any, ...]
 
 
 class _Parser:
-    def __init__(self, text: str, find_op: FindOp, find_layout: FindLayout, path: str) -> None:
+    """Reads what it expects at each place; there is no token list. `at` is the place in the text."""
+
+    def __init__(self, text: str, find_op: FindOp, find_layout: FindLayout | None, path: str) -> None:
         self.text, self.find_op, self.find_layout, self.path = text, find_op, find_layout, path
-        self.tokens: list[tuple[str, str, int]] = []
-        at = 0
-        end = len(text.rstrip())
-        while at < end:
-            match = _TOKEN.match(text, at)
-            if match is None or match.lastgroup is None:
-                raise self.error(f"unexpected {text[at:].strip()[:10]!r}", at)
-            self.tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
-            at = match.end()
-        self.tokens.append(("end", "", end))
-        self.i = 0
+        self.at = 0
         self.symbols: dict[str, Symbol] = {}
         self.values: dict[str, Value] = {}
 
-    def error(self, message: str, at: int) -> LumSyntaxError:
-        line = self.text.count("\n", 0, at) + 1
-        column = at - (self.text.rfind("\n", 0, at) + 1) + 1
-        return LumSyntaxError(message, at=Span(self.path, line, column, line, column + 1), source=self.text)
+    # --- tokens -------------------------------------------------------------------------------------------------------
+    def fail(self, message: str, start: int | None = None, end: int | None = None) -> NoReturn:
+        start = self._skip() if start is None else start
+        line = self.text.count("\n", 0, start) + 1
+        column = start - self.text.rfind("\n", 0, start)
+        width = max(1, (end or start + 1) - start)
+        raise LumSyntaxError(message, at=Span(self.path, line, column, line, column + width), source=self.text)
 
-    def peek(self) -> str:
-        return self.tokens[self.i][1]
+    def _skip(self) -> int:
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+        return self.at
 
-    def next(self, kind: str | None = None) -> str:
-        found, text, at = self.tokens[self.i]
-        if kind is not None and found != kind:
-            raise self.error(f"expected a {kind}, found {text!r}", at)
-        self.i += 1
-        return text
+    def _found(self) -> str:
+        rest = self.text[self._skip() : self.at + 12].split("\n")[0]
+        return repr(rest) if rest else "the end"
 
-    def expect(self, sign: str) -> None:
-        _, text, at = self.tokens[self.i]
-        if text != sign:
-            raise self.error(f"expected {sign!r}, found {text!r}", at)
-        self.i += 1
+    def peek(self, sign: str) -> bool:
+        return self.text.startswith(sign, self._skip())
 
     def accept(self, sign: str) -> bool:
-        if self.peek() == sign and self.tokens[self.i][0] != "string":
-            self.i += 1
+        if self.peek(sign):
+            self.at += len(sign)
             return True
         return False
 
+    def expect(self, sign: str) -> None:
+        if not self.accept(sign):
+            self.fail(f"expected `{sign}`, found {self._found()}")
+
+    def keyword(self, word: str) -> bool:
+        """Take the word if it stands here by itself."""
+        match = _TOKENS["word"].match(self.text, self._skip())
+        if match is None or match[0] != word:
+            return False
+        self.at = match.end()
+        return True
+
+    def take(self, kind: str) -> str:
+        match = _TOKENS[kind].match(self.text, self._skip())
+        if match is None:
+            article = "an" if kind[0] in "aeiou" else "a"
+            self.fail(f"expected {article} {kind}, found {self._found()}")
+        self.at = match.end()
+        return match[0]
+
+    def unquote(self, text: str, start: int) -> str:
+        if not text.startswith('"'):
+            return text
+        try:
+            return str(json.loads(text))
+        except ValueError as error:
+            self.fail(f"the string cannot be read: {error}", start)
+
+    def take_name(self, kind: str) -> str:
+        start = self._skip()
+        return self.unquote(self.take(kind), start)
+
+    def commas(self, end: str) -> bool:
+        """Whether another item of a list follows; takes the comma, or the `end` sign."""
+        if self.accept(end):
+            return False
+        self.expect(",")
+        return True
+
+    # --- graph --------------------------------------------------------------------------------------------------------
     def graph(self) -> Graph:
-        self.expect("graph")
-        name = self.next("word")
-        if self.accept("<"):
-            while not self.accept(">"):
-                low = 0
-                if self.tokens[self.i][0] == "number":
-                    low = int(self.next())
-                    self.expect("<=")
-                symbol = self.next("word")
-                self.expect("<=")
-                self.symbols[symbol] = Symbol(symbol, int(self.next("number")), low)
-                self.accept(",")
+        if not self.keyword("graph"):
+            self.fail(f"expected `graph`, found {self._found()}")
+        start = self._skip()
+        name = self.take_name("name")
+        if self.accept("<") and not self.accept(">"):
+            self.symbol()
+            while self.commas(">"):
+                self.symbol()
         self.expect("(")
         parameters: list[Value] = []
-        while not self.accept(")"):
-            kind = self.next("word") if self.tokens[self.i][0] == "word" else "input"
-            label = self.next("value")
-            self.expect(":")
-            made = parameter(label[1:], self.type(), kind)
-            self.define(label, made)
-            parameters.append(made)
-            self.accept(",")
+        if not self.accept(")"):
+            parameters.append(self.parameter())
+            while self.commas(")"):
+                parameters.append(self.parameter())
         self.expect("{")
         updates: list[tuple[Value, Value]] = []
         outputs: list[Value] = []
-        while not self.accept("}"):
-            if self.accept("update"):
+        while not self.keyword("return"):
+            if self.keyword("update"):
                 old = self.use()
                 self.expect("=")
                 updates.append((old, self.use()))
-            elif self.accept("return"):
-                while self.tokens[self.i][0] == "value":
-                    outputs.append(self.use())
-                    self.accept(",")
             else:
                 self.statement()
-        return Graph(name, parameters, outputs, updates)
+        if self.peek("%"):
+            outputs.append(self.use())
+            while self.accept(","):
+                outputs.append(self.use())
+        self.expect("}")
+        if self._skip() != len(self.text):
+            self.fail(f"expected the end of the text, found {self._found()}")
+        try:
+            return Graph(name, parameters, outputs, updates, symbols=self.symbols.values())
+        except HeliostatError as error:
+            self.fail(error.message, start)
 
-    def define(self, label: str, value: Value) -> None:
+    def symbol(self) -> None:
+        low = 0
+        if _TOKENS["integer"].match(self.text, self._skip()):
+            low = int(self.take("integer"))
+            self.expect("<=")
+        start = self._skip()
+        name = self.take("symbol")
+        if name in self.symbols:
+            self.fail(f"symbol {name} is declared twice", start, self.at)
+        self.expect("<=")
+        self.symbols[name] = Symbol(name, int(self.take("integer")), low)
+
+    def parameter(self) -> Value:
+        kind = "input"
+        if not self.peek("%"):
+            start = self._skip()
+            kind = self.take("word")
+            if kind not in PARAMETER_KINDS:
+                self.fail(f"a parameter is one of {', '.join(PARAMETER_KINDS)}, not {kind}", start, self.at)
+        start = self._skip()
+        label = self.take("value")
+        self.expect(":")
+        made = parameter(self.unquote(label[1:], start), self.type(), kind)
+        self.define(label, made, start)
+        return made
+
+    def define(self, label: str, value: Value, start: int) -> None:
         if label in self.values:
-            raise self.error(f"{label} is defined twice", self.tokens[self.i - 1][2])
+            self.fail(f"{label} is defined twice", start, start + len(label))
         self.values[label] = value
+        if not label[1].isdigit():
+            value.name = self.unquote(label[1:], start)
 
     def use(self) -> Value:
-        at = self.tokens[self.i][2]
-        label = self.next("value")
+        start = self._skip()
+        label = self.take("value")
         if label not in self.values:
-            raise self.error(f"{label} is not defined", at)
+            self.fail(f"{label} is not defined", start, self.at)
         return self.values[label]
 
     def statement(self) -> None:
-        labels = [self.next("value")]
+        labels = [(self._skip(), self.take("value"))]
         while self.accept(","):
-            labels.append(self.next("value"))
+            labels.append((self._skip(), self.take("value")))
         self.expect("=")
-        at = self.tokens[self.i][2]
-        word = self.next("word")
-        if word == "constant":
-            value = self.attribute()
-            self.expect(":")
-            made = constant(value, self.type())
-            made.name = _user_name(labels[0])
-            self.define(labels[0], made)
-            return
+        start = self._skip()
+        word = self.take("word")
+        results = self.constant(start) if word == "constant" else self.node(word, start)
+        if len(results) != len(labels):
+            self.fail(f"{len(labels)} names are given to {len(results)} results", labels[0][0], start)
+        for (place, label), value in zip(labels, results, strict=True):
+            self.define(label, value, place)
+
+    def constant(self, start: int) -> tuple[Value, ...]:
+        value = self.attribute()
+        self.expect(":")
+        type = self.type()
+        size = 1
+        for d in type.shape:
+            size *= d if isinstance(d, int) else 1
+        if size > _MAX_CONSTANT:
+            self.fail(f"a constant of {size} elements is too large", start)
+        numbers = _same_kind(value)
+        if numbers is None or (isinstance(type.element, DType) and not _holds(type.element, numbers)):
+            self.fail(f"these are no values of {type}", start)
+        try:
+            return (constant(value, type),)
+        except HeliostatError as error:
+            self.fail(error.message, start)
+
+    def node(self, word: str, start: int) -> tuple[Value, ...]:
         try:
             op = self.find_op(word)
         except KeyError:
-            raise self.error(f"there is no op {word}", at) from None
+            self.fail(f"there is no op {word}", start, self.at)
         self.expect("(")
         inputs: list[Value] = []
-        while not self.accept(")"):
+        if not self.accept(")"):
             inputs.append(self.use())
-            self.accept(",")
-        attrs: dict[str, Any] = {}
-        if self.accept("{"):
-            while not self.accept("}"):
-                key = self.next("word")
-                self.expect("=")
-                attrs[key] = self.attribute()
-                self.accept(",")
+            while self.commas(")"):
+                inputs.append(self.use())
+        attrs: dict[str, Item] = {}
+        if self.accept("{") and not self.accept("}"):
+            self.named_attribute(attrs)
+            while self.commas("}"):
+                self.named_attribute(attrs)
         self.expect(":")
         types = [self.type()]
         while self.accept(","):
             types.append(self.type())
-        node = Node(op, tuple(inputs), attrs, types)
-        for label, result in zip(labels, node.results, strict=True):
-            result.name = _user_name(label)
-            self.define(label, result)
+        return Node(op, tuple(inputs), attrs, types).results
 
-    def attribute(self) -> Any:
-        kind, text, at = self.tokens[self.i]
-        self.i += 1
-        if kind == "number":
-            return float(text) if re.search(r"[.einf]", text) else int(text)
-        if kind == "string":
-            return text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-        if kind == "element":
-            try:
-                return element(text[1:])
-            except KeyError:
-                raise self.error(f"there is no element type {text[1:]}", at) from None
-        if kind == "layout":
-            return self.find_layout(text[1:])
-        if text in ("true", "false", "none"):
-            return {"true": True, "false": False, "none": None}[text]
-        if text == "[":
-            items: list[Any] = []
-            while not self.accept("]"):
-                items.append(self.attribute())
-                self.accept(",")
-            return tuple(items)
-        if text == "(":
+    # --- attributes ---------------------------------------------------------------------------------------------------
+    def named_attribute(self, attrs: dict[str, Item]) -> None:
+        start = self._skip()
+        key = self.take("word")
+        if key in attrs:
+            self.fail(f"attribute {key} is given twice", start, self.at)
+        self.expect("=")
+        attrs[key] = self.attribute()
+
+    def attribute(self, depth: int = 0) -> Item:
+        start = self._skip()
+        if (match := _TOKENS["number"].match(self.text, start)) is not None:
+            self.at = match.end()
+            return float(match[0]) if re.search(r"[.eEinf]", match[0]) else int(match[0])
+        for word, value in (("true", True), ("false", False), ("none", None)):
+            if self.keyword(word):
+                return value
+        if self.peek('"'):
+            return self.take_name("string")
+        if self.accept("!"):
+            return self.element()
+        if self.accept("@"):
+            return self.layout()
+        if self.accept("("):
             size = self.size()
             self.expect(")")
             return size
-        raise self.error(f"unexpected {text!r}", at)
+        if not self.accept("["):
+            self.fail(f"expected an attribute, found {self._found()}")
+        return self.items(depth)
+
+    def items(self, depth: int) -> tuple[Item, ...]:
+        if depth == _MAX_NESTING:
+            self.fail(f"lists are nested more than {_MAX_NESTING} deep")
+        if self.accept("]"):
+            return ()
+        items = [self.attribute(depth + 1)]
+        while self.commas("]"):
+            items.append(self.attribute(depth + 1))
+        return tuple(items)
+
+    # --- types --------------------------------------------------------------------------------------------------------
+    def type(self) -> TensorType:
+        if not self.keyword("tensor"):
+            self.fail(f"expected a type, found {self._found()}")
+        self.expect("<")
+        held = self.element()
+        self.expect(",")
+        self.expect("[")
+        shape: list[Dim] = []
+        if not self.accept("]"):
+            shape.append(self.size())
+            while self.commas("]"):
+                shape.append(self.size())
+        found = self.layout() if self.accept(",") else None
+        self.expect(">")
+        return TensorType(held, tuple(shape), found)
+
+    def element(self) -> Element:
+        start = self._skip()
+        name = self.take_name("element")
+        try:
+            return element(name)
+        except KeyError:
+            self.fail(f"there is no element type {name}", start, self.at)
+
+    def layout(self) -> Layout:
+        start = self._skip()
+        word = self.take("word")
+        self.expect("(")
+        values: list[int] = []
+        if not self.accept(")"):
+            values.append(int(self.take("integer")))
+            while self.commas(")"):
+                values.append(int(self.take("integer")))
+        try:
+            if self.find_layout is not None:
+                return self.find_layout(f"{word}({', '.join(map(str, values))})")
+            return layout(word, values)
+        except (KeyError, TypeError):
+            self.fail(f"there is no layout {self.text[start : self.at]}", start, self.at)
 
     def size(self) -> Dim:
-        """A polynomial over symbols as `Dim` prints it."""
+        """A polynomial over symbols as `SymbolicDim` prints it: `2*n*m-n+3`."""
         total: Dim = 0
-        sign = 1
+        sign = -1 if self.accept("-") else 1
         while True:
-            term: Dim = sign
-            while True:
-                kind, text, at = self.tokens[self.i]
-                self.i += 1
-                if kind == "number":
-                    value = int(text)
-                    term = term * value
-                elif kind == "word" and text in self.symbols:
-                    term = term * dim(self.symbols[text])
-                else:
-                    raise self.error(f"{text!r} is not a size or a declared symbol", at)
-                if not self.accept("*"):
-                    break
+            term: Dim = sign * self.factor()
+            while self.accept("*"):
+                term = term * self.factor()
             total = total + term
             if self.accept("+"):
                 sign = 1
             elif self.accept("-"):
                 sign = -1
-            elif self.tokens[self.i][0] == "number" and self.peek().startswith("-"):
-                sign = 1
             else:
                 return total
 
-    def type(self) -> TensorType:
-        self.expect("tensor")
-        self.expect("<")
-        at = self.tokens[self.i][2]
-        name = self.next("word")
-        while self.tokens[self.i][1] == "-" or (
-            self.tokens[self.i][0] == "number" and self.tokens[self.i][1].startswith("-")
-        ):
-            name += self.next()
-        try:
-            held: Element = element(name)
-        except KeyError:
-            raise self.error(f"there is no element type {name}", at) from None
-        self.expect(",")
-        self.expect("[")
-        shape: list[Dim] = []
-        while not self.accept("]"):
-            shape.append(self.size())
-            self.accept(",")
-        layout = None
-        if self.accept(","):
-            word = self.next("word")
-            self.expect("(")
-            layout = self.find_layout(f"{word}({self.next('number')})")
-            self.expect(")")
-        self.expect(">")
-        return TensorType(held, tuple(shape), layout)
+    def factor(self) -> Dim:
+        start = self._skip()
+        if _TOKENS["integer"].match(self.text, start):
+            return int(self.take("integer"))
+        match = _TOKENS["symbol"].match(self.text, start)
+        if match is None or match[0] not in self.symbols:
+            self.fail(f"expected a size or a declared symbol, found {self._found()}")
+        self.at = match.end()
+        return dim(self.symbols[match[0]])
 
 
-def _user_name(label: str) -> str:
-    return "" if label[1].isdigit() else label[1:]
+def _same_kind(value: Item) -> type | None:
+    """The widest of bool, int and float among the numbers of nested lists; None where something else is in them."""
+    widest: type = bool
+    order = (bool, int, float)
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            stack += item
+        elif type(item) in order:
+            widest = max(widest, type(item), key=order.index)
+        else:
+            return None
+    return widest
 
 
-def parse_graph(text: str, find_op: FindOp, find_layout: FindLayout | None = None, path: str = "<graph>") -> Graph:
-    """The graph that a text describes. `find_op`: a record by name, KeyError if there is none.
-
-    Raises LumSyntaxError.
-    """
-
-    def no_layout(name: str) -> Layout:
-        raise LumSyntaxError(f"no layouts are known here: {name}")
-
-    return _Parser(text, find_op, find_layout or no_layout, path).graph()
+def _holds(dtype: DType, kind: type) -> bool:
+    """Whether a constant of `dtype` may be written with literals of `kind`."""
+    return dtype.is_float or kind is bool or (kind is int and dtype.kind != "b")

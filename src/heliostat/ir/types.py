@@ -7,8 +7,9 @@ bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 
@@ -25,6 +26,11 @@ class Element:
     @property
     def nbytes(self) -> int:
         raise TypeError(f"{type(self).__name__} must say how many bytes a block has")
+
+    @property
+    def declaration(self) -> str:
+        """Text that differs wherever the bytes mean something else; part of structural keys. Formats say more here."""
+        return f"{self.name}:{self.block}:{self.nbytes}"
 
     def __str__(self) -> str:
         return self.name
@@ -63,6 +69,7 @@ u8 = DType("u8", "u", 8)
 bool_ = DType("bool", "b", 8)
 
 _ELEMENTS: dict[str, Element] = {d.name: d for d in (f64, f32, f16, bf16, i64, i32, i16, i8, u32, u16, u8, bool_)}
+_FAMILIES: list[Callable[[str], Element | None]] = []
 
 
 def register_element(element: Element) -> None:
@@ -72,9 +79,19 @@ def register_element(element: Element) -> None:
         raise ValueError(f"an element type named {element.name!r} exists already")
 
 
+def register_element_family(find: Callable[[str], Element | None]) -> None:
+    """Make elements known whose names say everything about them: `find` returns the element of a name, or None."""
+    _FAMILIES.append(find)
+
+
 def element(name: str) -> Element:
     """The element type of that name, case ignored. Raises KeyError."""
-    return _ELEMENTS[name.lower()]
+    key = name.lower()
+    if key not in _ELEMENTS:
+        for find in _FAMILIES:
+            if (found := find(name)) is not None:
+                return found
+    return _ELEMENTS[key]
 
 
 def elements() -> tuple[Element, ...]:
@@ -218,13 +235,32 @@ def numel(shape: Shape) -> Dim:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the elements of a tensor lie in memory, where that is not row-major. Subclasses are plain data.
+    """How the elements of a tensor lie in memory, where that is not row-major. A subclass is a frozen dataclass of
+    ints.
 
+    It is known to the text form by its name in snake case: `KeyPanels(keys=64)` is `key_panels(64)`.
     The packed layouts of matrices are declared in `quant/panel.py`.
     """
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _LAYOUTS[_snake_case(cls.__name__)] = cls
+
     def __str__(self) -> str:
-        return type(self).__name__.lower()
+        values = ", ".join(str(getattr(self, f.name)) for f in fields(self))
+        return f"{_snake_case(type(self).__name__)}({values})"
+
+
+_LAYOUTS: dict[str, Callable[..., Layout]] = {}
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def layout(name: str, values: Sequence[int]) -> Layout:
+    """The layout that prints as `name(values)`. Raises KeyError for an unknown name, TypeError for wrong values."""
+    return _LAYOUTS[name](*values)
 
 
 @dataclass(frozen=True)

@@ -268,9 +268,7 @@ class KernelBuilder:
         parts = list(parts)
         while len(parts) > 1:
             width = parts[0].lanes
-            parts = [
-                self.shuffle(parts[i], parts[i + 1], range(2 * width)) for i in range(0, len(parts), 2)
-            ]
+            parts = [self.shuffle(parts[i], parts[i + 1], range(2 * width)) for i in range(0, len(parts), 2)]
         return parts[0]
 
     def lanes_of(self, a: Instruction, start: int, count: int) -> Instruction:

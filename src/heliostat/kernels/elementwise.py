@@ -166,7 +166,9 @@ class _Walk:
 
 
 def wrapped(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:
-    """A value in `compute_elem` as an integer dtype holds it: small integers wrap. Other dtypes stay."""
+    """A value as an integer dtype holds it, in `compute_elem`: small integers wrap, numbers become flags."""
+    if dtype.kind == "b" and value.elem != "i1":
+        return k.binary("ne", value, 0)
     if dtype.kind not in "iu" or value.elem == f"i{dtype.bits}":
         return value
     return k.convert(k.convert(value, f"i{dtype.bits}"), compute_elem(dtype), signed=dtype.kind == "i")
@@ -174,6 +176,8 @@ def wrapped(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:
 
 def _common(node: Node) -> str:
     """The element that an op's operands are brought to: that of their common dtype, or of a float result."""
+    if node.op.name in ("logical_and", "logical_or", "logical_not"):
+        return "i1"
     result = node.results[0].type.dtype
     inputs = node.inputs[1:] if node.op.name == "where" else node.inputs
     dtype: DType = inputs[0].type.dtype
@@ -181,7 +185,8 @@ def _common(node: Node) -> str:
         dtype = promote(dtype, x.type.dtype)
     if result.name != "bool" and result.is_float:
         dtype = result
-    return compute_elem(dtype)
+    elem = compute_elem(dtype)
+    return "i32" if elem == "i1" and node.op.name != "where" else elem  # flags have no order and no sum: 0 and 1 do
 
 
 def _to(k: KernelBuilder, a: Instruction, elem: str) -> Instruction:

@@ -48,13 +48,12 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, planes: int = 1) 
     registers = target.vector_registers
     format = weight.format
     if isinstance(format, DType):
-        heights = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
+        heights: tuple[int, ...] = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
         return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1, 4)
     normal = format.normal
     assert normal is not None
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
-    height = max(2, (registers - 6) // (kept * planes))
-    height = 12 if height > 12 else height
+    height = min(12, max(2, (registers - 6) // (kept * planes)))
     heights = (1,) if upper_bound(rows) == 1 else tuple(dict.fromkeys((height, min(4, height), 1)))
     return LinearTile(heights, 1, 2)
 

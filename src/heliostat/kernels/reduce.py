@@ -18,7 +18,7 @@ from ..quant.activation import FINE, ActivationFormat
 from ..targets.target import Target
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis, wrapped
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
-from .math import Math
+from .math import Math, whole
 
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 ACCUMULATORS = 4
@@ -27,7 +27,7 @@ MOVES = frozenset({"transpose", "slice"})  # views that read a row at another ro
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """Reductions over the last axis of equal rows, what is elementwise on these, quantized rows; or any one reduction."""
+    """Reductions over the last axis of equal rows, what is elementwise there, quantized rows; or any one reduction."""
     reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
     quantized = [n for n in group.nodes if n.op.name == "quantize"]
     if not reductions and not quantized:
@@ -147,7 +147,7 @@ class _Reduction:
 
 
 class _First:
-    """argmax: the largest value so far and its place. The first of equal ones; a NaN is above all numbers, as in NumPy."""
+    """argmax: the largest value so far and its place. The first of equal ones; a NaN beats all numbers, as in NumPy."""
 
     def __init__(self, k: KernelBuilder, value: Instruction, place: Instruction) -> None:
         self.k = k
@@ -373,7 +373,7 @@ class _Rows:
         format: ActivationFormat = node.attrs["format"]
         buffer = self.outs[node.results[0]]
         k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
-        codes = [k.convert(v, "i32") for v in rounded]
+        codes = [whole(k, v) for v in rounded]
         for n, c in enumerate(codes):
             k.store(buffer, base + at + n * lanes, k.convert(c, "i8"))
         each = format.sub // lanes
@@ -390,7 +390,7 @@ def _tree(parts: list[Instruction], combine: Callable[[Instruction, Instruction]
 
 
 class _Strided:
-    """One reduction over axes that do not all come last: vectors along the last axis where it stays, else one by one."""
+    """One reduction over axes that do not all come last: vectors along the last axis if it stays, else one by one."""
 
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name)

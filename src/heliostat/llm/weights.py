@@ -83,9 +83,14 @@ class DecoderWeights:
 def _expected_shapes(c: DecoderConfig) -> dict[str, tuple[int, ...]]:
     q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
     matrices = {
-        "attn_q": (q, c.hidden), "attn_k": (kv, c.hidden), "attn_v": (kv, c.hidden), "attn_output": (c.hidden, q),
-        "ffn_gate": (c.feed_forward, c.hidden), "ffn_up": (c.feed_forward, c.hidden), "ffn_down": (c.hidden, c.feed_forward),
-    }  # fmt: skip
+        "attn_q": (q, c.hidden),
+        "attn_k": (kv, c.hidden),
+        "attn_v": (kv, c.hidden),
+        "attn_output": (c.hidden, q),
+        "ffn_gate": (c.feed_forward, c.hidden),
+        "ffn_up": (c.feed_forward, c.hidden),
+        "ffn_down": (c.hidden, c.feed_forward),
+    }
     shapes: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (c.vocabulary, c.hidden),
         "output.weight": (c.vocabulary, c.hidden),

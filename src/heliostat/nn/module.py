@@ -50,6 +50,9 @@ class Parameter:
 class Module:
     """Base of all modules. Assigning a Parameter or Module to an attribute registers it under that name."""
 
+    _parameters: dict[str, Parameter]
+    _modules: dict[str, Module]
+
     def __init__(self) -> None:
         self.__dict__["_parameters"] = {}
         self.__dict__["_modules"] = {}

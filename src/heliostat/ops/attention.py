@@ -19,8 +19,17 @@ class Attention(Op):
 
     name, amp = "attention", Amp.FLOAT32
 
-    def infer(self, q: TensorType, k: TensorType, v: TensorType, start: TensorType, *, scale: float, causal: bool = True,
-              window: int = 0) -> TensorType:  # fmt: skip
+    def infer(
+        self,
+        q: TensorType,
+        k: TensorType,
+        v: TensorType,
+        start: TensorType,
+        *,
+        scale: float,
+        causal: bool = True,
+        window: int = 0,
+    ) -> TensorType:
         if q.rank != 3 or k.rank != 3 or v.shape != k.shape:
             raise ShapeError(f"attention needs q (N, Hq, D) and k, v (Hkv, C, D), found {q}, {k} and {v}")
         if q.shape[2] != k.shape[2]:
@@ -31,8 +40,9 @@ class Attention(Op):
             raise DTypeError(f"attention: start must be one i32, found {start}")
         return TensorType(plain(q, "attention"), q.shape)
 
-    def reference(self, q: Array, k: Array, v: Array, start: Array, *, scale: float, causal: bool = True,
-                  window: int = 0) -> Array:  # fmt: skip
+    def reference(
+        self, q: Array, k: Array, v: Array, start: Array, *, scale: float, causal: bool = True, window: int = 0
+    ) -> Array:
         n, heads, _ = q.shape
         group, first = heads // k.shape[0], int(start)
         total = first + n

@@ -12,6 +12,9 @@ from ..ir.graph import OPERATORS, Value
 from ..ir.types import DType, TensorType, bool_
 from .op import Amp, Array, Numeric, Op, broadcast, described, floating, lift, plain, promote
 
+Unary = Callable[[Value], Value]
+Binary = Callable[[Numeric, Numeric], Value]
+
 
 class Elementwise(Op, register=False):
     """Broadcast shapes, promoted dtype. `floats`: integers become f32 first. `boolean`: the result is a flag."""
@@ -240,29 +243,46 @@ Ceil = _declare_unary("ceil", "Smallest integer not below x.", np.ceil, lambda k
 Round = _declare_unary("round", "Nearest integer, ties to even.", np.rint, lambda k, x: k.round(x))
 Sign = _declare_unary("sign", "-1, 0 or 1; NaN stays.", np.sign, lambda k, x: k.sign(x), floats=False)
 Relu = _declare_unary(
-    "relu", "max(x, 0).", lambda x: np.maximum(x, 0), lambda k, x: k.maximum(x, 0.0),
-    lambda g, x, y: where(gt(x, 0.0), g, 0.0), floats=False,
-)  # fmt: skip
+    "relu",
+    "max(x, 0).",
+    lambda x: np.maximum(x, 0),
+    lambda k, x: k.maximum(x, 0.0),
+    lambda g, x, y: where(gt(x, 0.0), g, 0.0),
+    floats=False,
+)
 Sigmoid = _declare_unary(
-    "sigmoid", "1 / (1 + exp(-x)).", lambda x: 1 / (1 + np.exp(-x)), lambda k, x: k.sigmoid(x),
+    "sigmoid",
+    "1 / (1 + exp(-x)).",
+    lambda x: 1 / (1 + np.exp(-x)),
+    lambda k, x: k.sigmoid(x),
     lambda g, x, y: mul(g, mul(y, sub(1.0, y))),
-)  # fmt: skip
+)
 Silu = _declare_unary(
-    "silu", "x * sigmoid(x). Source: arXiv 1702.03118.", lambda x: x / (1 + np.exp(-x)), lambda k, x: x * k.sigmoid(x),
+    "silu",
+    "x * sigmoid(x). Source: arXiv 1702.03118.",
+    lambda x: x / (1 + np.exp(-x)),
+    lambda k, x: x * k.sigmoid(x),
     lambda g, x, y: mul(g, add(sigmoid(x), mul(y, sub(1.0, sigmoid(x))))),
-)  # fmt: skip
+)
 Gelu = _declare_unary(
-    "gelu", "x * (1 + erf(x / sqrt 2)) / 2. Source: arXiv 1606.08415.",
-    lambda x: 0.5 * x * (1 + _erf(x * 0.7071067811865476)), lambda k, x: x * 0.5 * (k.erf(x * 0.7071067811865476) + 1.0),
+    "gelu",
+    "x * (1 + erf(x / sqrt 2)) / 2. Source: arXiv 1606.08415.",
+    lambda x: 0.5 * x * (1 + _erf(x * 0.7071067811865476)),
+    lambda k, x: x * 0.5 * (k.erf(x * 0.7071067811865476) + 1.0),
     lambda g, x, y: mul(
-        g, add(mul(add(erf(mul(x, 0.7071067811865476)), 1.0), 0.5), mul(x, mul(exp(mul(mul(x, x), -0.5)), 0.3989422804014327)))
+        g,
+        add(
+            mul(add(erf(mul(x, 0.7071067811865476)), 1.0), 0.5),
+            mul(x, mul(exp(mul(mul(x, x), -0.5)), 0.3989422804014327)),
+        ),
     ),
-)  # fmt: skip
+)
 GeluTanh = _declare_unary(
-    "gelu_tanh", "GELU by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.",
+    "gelu_tanh",
+    "GELU by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.",
     lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))),
     lambda k, x: x * 0.5 * (k.tanh((x + x * x * x * 0.044715) * 0.7978845608028654) + 1.0),
-)  # fmt: skip
+)
 
 
 def _declare_comparison(
@@ -373,18 +393,49 @@ class Cast(Elementwise):
 
         return to_dtype(x, dtype)
 
-    def scalar(self, k: Any, x: Any, *, dtype: DType) -> Any:
+    def scalar(self, k: Any, x: Any, *, dtype: DType) -> Any:  # type: ignore[override]
         return k.cast(x, dtype)
 
     def gradient(self, g: Value, x: Value, y: Value, *, dtype: DType) -> Sequence[Value]:
         return (cast(g, x.type.dtype),)
 
 
-add, sub, mul, div, pow, maximum, minimum = map(_binary, (Add, Sub, Mul, Div, Pow, Maximum, Minimum))
-eq, ne, lt, le, gt, ge, logical_and, logical_or = map(_binary, (Eq, Ne, Lt, Le, Gt, Ge, And, Or))
-neg, abs, exp, log, sqrt, rsqrt, reciprocal = map(_unary, (Neg, Abs, Exp, Log, Sqrt, Rsqrt, Reciprocal))
-sin, cos, tanh, erf, floor, ceil, round, sign = map(_unary, (Sin, Cos, Tanh, Erf, Floor, Ceil, Round, Sign))
-relu, sigmoid, silu, gelu, gelu_tanh, logical_not = map(_unary, (Relu, Sigmoid, Silu, Gelu, GeluTanh, Not))
+add: Binary = _binary(Add)
+sub: Binary = _binary(Sub)
+mul: Binary = _binary(Mul)
+div: Binary = _binary(Div)
+pow: Binary = _binary(Pow)
+maximum: Binary = _binary(Maximum)
+minimum: Binary = _binary(Minimum)
+eq: Binary = _binary(Eq)
+ne: Binary = _binary(Ne)
+lt: Binary = _binary(Lt)
+le: Binary = _binary(Le)
+gt: Binary = _binary(Gt)
+ge: Binary = _binary(Ge)
+logical_and: Binary = _binary(And)
+logical_or: Binary = _binary(Or)
+neg: Unary = _unary(Neg)
+abs: Unary = _unary(Abs)
+exp: Unary = _unary(Exp)
+log: Unary = _unary(Log)
+sqrt: Unary = _unary(Sqrt)
+rsqrt: Unary = _unary(Rsqrt)
+reciprocal: Unary = _unary(Reciprocal)
+sin: Unary = _unary(Sin)
+cos: Unary = _unary(Cos)
+tanh: Unary = _unary(Tanh)
+erf: Unary = _unary(Erf)
+floor: Unary = _unary(Floor)
+ceil: Unary = _unary(Ceil)
+round: Unary = _unary(Round)
+sign: Unary = _unary(Sign)
+relu: Unary = _unary(Relu)
+sigmoid: Unary = _unary(Sigmoid)
+silu: Unary = _unary(Silu)
+gelu: Unary = _unary(Gelu)
+gelu_tanh: Unary = _unary(GeluTanh)
+logical_not: Unary = _unary(Not)
 
 
 def where(condition: Value, a: Value | float, b: Value | float) -> Value:
@@ -406,6 +457,13 @@ def cast(x: Value, dtype: DType) -> Value:
 
 
 OPERATORS.update(
-    add=add, sub=sub, mul=mul, div=div, neg=neg,
-    radd=lambda a, b: add(b, a), rsub=lambda a, b: sub(b, a), rmul=lambda a, b: mul(b, a), rdiv=lambda a, b: div(b, a),
-)  # fmt: skip
+    add=add,
+    sub=sub,
+    mul=mul,
+    div=div,
+    neg=neg,
+    radd=lambda a, b: add(b, a),
+    rsub=lambda a, b: sub(b, a),
+    rmul=lambda a, b: mul(b, a),
+    rdiv=lambda a, b: div(b, a),
+)

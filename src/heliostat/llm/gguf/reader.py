@@ -52,7 +52,8 @@ class _Cursor:
 
     def need(self, count: int, what: str) -> None:
         if count > self.size - self.at:
-            raise self.fail(f"the file ends inside {what}: {count} bytes are needed at {self.at}, {self.size - self.at} are left")
+            left = self.size - self.at
+            raise self.fail(f"the file ends inside {what}: {count} bytes are needed at {self.at}, {left} are left")
 
     def number(self, code: str, what: str) -> Any:
         size = struct.calcsize("<" + code)
@@ -97,6 +98,7 @@ class _Cursor:
             if depth >= MAX_DEPTH:
                 raise self.fail(f"{what} nests arrays deeper than {MAX_DEPTH}")
             inner, count = self.number("I", what), self.number("Q", what)
+            self.need(count, what)  # every item takes a byte or more
             if count > MAX_ITEMS:
                 raise self.fail(f"{what} claims {count} items; at most {MAX_ITEMS} are allowed")
             if inner == ValueType.STRING:
@@ -104,7 +106,7 @@ class _Cursor:
             if inner == ValueType.ARRAY:
                 self.need(12 * count, what)
                 return [self.value(inner, what, depth + 1) for _ in range(count)]
-            code = CODES.get(inner) if inner in ValueType._value2member_map_ else None  # type: ignore[call-overload]
+            code = CODES.get(inner) if inner in ValueType._value2member_map_ else None
             if code is None:
                 raise self.fail(f"{what} holds values of unknown type {inner}")
             size = struct.calcsize(code)
@@ -182,7 +184,7 @@ class _Part:
             self.value_types[name] = value_type(c, kind)
             self.metadata[name] = c.value(kind, f"metadata key {name}")
         self.alignment = self.metadata.get("general.alignment", 32)
-        if not isinstance(self.alignment, int) or self.alignment < 1 or self.alignment & (self.alignment - 1) or self.alignment > 1 << 20:
+        if self.alignment not in [1 << n for n in range(21)]:
             raise c.fail(f"general.alignment is {self.alignment}, not a power of two up to 2**20")
         found = [self._tensor(c, resolve, number) for _ in range(tensors)]
         start = -(-c.at // self.alignment) * self.alignment
@@ -195,8 +197,10 @@ class _Part:
                 raise c.fail(f"tensor {info.name}: offset {info.offset} is not aligned to {self.alignment}")
             at = start + info.offset
             if at + info.nbytes > c.size:
-                raise c.fail(f"tensor {info.name}: bytes {at} .. {at + info.nbytes} lie past the end of the file ({c.size})",
-                             "the file is truncated: fetch it again")  # fmt: skip
+                raise c.fail(
+                    f"tensor {info.name}: bytes {at} .. {at + info.nbytes} lie past the end of the file, {c.size}",
+                    "the file is truncated: fetch it again",
+                )
             taken.append((at, at + info.nbytes, info.name))
             self.tensors[info.name] = TensorInfo(info.name, info.type_name, info.shape, info.nbytes, number, at)
         taken.sort()
@@ -220,7 +224,7 @@ class _Part:
         if rank == 0 and kind.block > 1:
             raise c.fail(f"tensor {name} has no axes but blocks of {kind.block}")
         if kind.block > 1 and dims[0] % kind.block:
-            raise c.fail(f"tensor {name}: rows of {dims[0]} are not a multiple of {kind.block}, the block of {kind.name}")
+            raise c.fail(f"tensor {name}: rows of {dims[0]} are not a multiple of {kind.block}, {kind.name}'s block")
         return TensorInfo(name, kind.name, tuple(reversed(dims)), count // kind.block * kind.nbytes, number, offset)
 
     def _kind(self, c: _Cursor, tensor: str, number: int, resolve: Resolve | None) -> TensorKind:
@@ -247,8 +251,10 @@ class GGUFFile:
         count = first.metadata.get("split.count", 1)
         if isinstance(count, int) and count > 1:
             if match is None or int(match[3]) != count or count > 9999:
-                raise FileFormatError(f"{path}: is part of a model of {count} files, but its name does not say which",
-                                      help="names end in -00001-of-0000N.gguf")  # fmt: skip
+                raise FileFormatError(
+                    f"{path}: is part of a model of {count} files, but its name does not say which",
+                    help="names end in -00001-of-0000N.gguf",
+                )
             names = [Path(path).with_name(f"{match[1]}-{i + 1:05d}-of-{count:05d}.gguf") for i in range(count)]
             missing = [n.name for n in names if not n.is_file()]
             if missing:
@@ -314,5 +320,7 @@ class GGUFFile:
     def __enter__(self) -> GGUFFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -23,7 +23,9 @@ class GGUFWriter:
     each.
     """
 
-    def __init__(self, path: str | Path, architecture: str, alignment: int = 32, split_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, architecture: str, alignment: int = 32, split_bytes: int | None = None
+    ) -> None:
         if alignment < 1 or alignment & (alignment - 1):
             raise ValueError(f"alignment must be a power of two, got {alignment}")
         self.path, self.alignment, self.split_bytes = Path(path), alignment, split_bytes
