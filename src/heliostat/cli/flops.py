@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 from heliostat.ir.graph import Graph, Node
 from heliostat.ir.types import TensorType, evaluate, numel
@@ -29,7 +28,7 @@ def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:
         return 3 * _size(inputs[0], symbols)
     if name in _REDUCTIONS:
         return _size(inputs[0], symbols)
-    kind = cast(Op, op).kind if isinstance(op, Op) else "leaf"
+    kind = op.kind if isinstance(op, Op) else "leaf"
     if kind == "elementwise":
         return 0 if name == "cast" else _size(node.results[0].type, symbols)
     if kind == "composite":
