@@ -393,8 +393,9 @@ class PanelFloats:
     ) -> None:
         normal, format = reader.normal, reader.format
         chunks = format.block // CHUNK
-        stride = 2 * max(1, normal.sub // CHUNK) if _nibble_pair(reader) and normal.sub >= CHUNK else 1
-        stride = min(max(stride, normal.sub // CHUNK), chunks)
+        # an even and an odd sub-block in one body, where nibble pairs hold their scales; one chunk otherwise
+        stride = 2 * (normal.sub // CHUNK) if _nibble_pair(reader) and normal.sub >= CHUNK else 1
+        stride = min(stride, chunks)
         levels = reader.codes
         for b in k.loop(depth // format.block):
             bases = [p + b * reader.block_bytes() for p in panels]

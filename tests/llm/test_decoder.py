@@ -1,0 +1,150 @@
+"""Decoders of every architecture and format against a NumPy forward of the dequantized weights; rope scalings; bad
+files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy_forward import VOCABULARY, forward, write_model
+
+from heliostat.cli.main import main
+from heliostat.diagnostics import FileFormatError, HeliostatError
+from heliostat.llm import load
+from heliostat.llm.config import RopeConfig, rope_frequencies
+from heliostat.llm.gguf import GGUFFile, GGUFWriter
+from heliostat.quant import formats
+
+KINDS = ["F32", "F16", "BF16"] + [
+    f.name for f in formats.all() if f.normal is not None and 256 % f.block == 0 and f.name not in ("Q8_1", "Q8_K")
+]
+IDS = [int(i) for i in np.random.default_rng(7).integers(0, VOCABULARY, 37)]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", ["F32", "Q8_0", "Q4_K"])
+def test_architectures(tmp_path: Path, architecture: str, kind: str) -> None:
+    weights = write_model(tmp_path / "m.gguf", architecture, kind)
+    check(tmp_path / "m.gguf", forward(weights, IDS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_formats(tmp_path: Path, kind: str) -> None:
+    weights = write_model(tmp_path / "m.gguf", "qwen2", kind, seed=1)
+    check(tmp_path / "m.gguf", forward(weights, IDS))
+
+
+def check(path: Path, expected: np.ndarray) -> None:
+    """Within 1e-3 with exact activations, cosine 0.999 with int8 ones; the file is told apart from its neighbours."""
+    exact = load(path, threads=1, activations="float", cache_dtype="f32").logits(IDS)
+    assert np.abs(exact - expected).max() <= 1e-3 * np.abs(expected).max()
+    rounded = load(path, threads=1).logits(IDS).astype(np.float64)
+    cosine = (rounded * expected).sum() / np.sqrt((rounded**2).sum() * (expected**2).sum())
+    assert cosine >= 0.999
+
+
+@pytest.mark.parametrize("scaling", ["linear", "yarn"])
+def test_rope_scalings_reach_the_model(tmp_path: Path, scaling: str) -> None:
+    extra = {"rope.scaling.type": scaling, "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 64}
+    weights = write_model(tmp_path / "m.gguf", "qwen2", "F32", extra=extra)
+    config = RopeConfig(32, 10000.0, False, scaling, 4.0, 64)
+    frequencies, magnitude = rope_frequencies(config)
+    check(tmp_path / "m.gguf", forward(weights, IDS, frequencies.astype(np.float64), magnitude))
+
+
+def test_rope_frequencies_by_hand() -> None:
+    plain, one = rope_frequencies(RopeConfig(8, 100.0, False))
+    np.testing.assert_allclose(plain, [1, 100**-0.25, 0.1, 100**-0.75], rtol=1e-6)
+    assert one == 1.0
+    np.testing.assert_allclose(rope_frequencies(RopeConfig(8, 100.0, False, "linear", 2.0))[0], plain / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        rope_frequencies(RopeConfig(8, 100.0, False), np.array([1, 2, 4, 8], np.float32))[0],
+        plain / [1, 2, 4, 8],
+        rtol=1e-6,
+    )
+    yarn, magnitude = rope_frequencies(RopeConfig(64, 10000.0, False, "yarn", 4.0, 4096))
+    base = 10000.0 ** -(np.arange(0, 64, 2) / 64)
+    assert yarn[0] == pytest.approx(base[0])  # fast pairs stay
+    assert yarn[-1] == pytest.approx(base[-1] / 4)  # slow pairs are stretched
+    assert magnitude == pytest.approx(1 + 0.1 * np.log(4))
+
+
+def test_a_declared_format_is_saved_and_loaded(tmp_path: Path) -> None:
+    from heliostat.lang.check import check as check_source
+    from heliostat.lang.source import Source
+    from heliostat.llm.formats import resolve_format
+    from heliostat.llm.gguf import TensorKind
+    from heliostat.quant import dequantize, quantize
+
+    text = "format q3own { block 64; d: f16; z: i8; q: u3[64]; value = d * (q - z); }"
+    module = check_source(Source(text, "own.lum"))
+    module.register()
+    own = module.formats["q3own"]
+    values = np.random.default_rng(2).standard_normal((4, 128)).astype(np.float32)
+    writer = GGUFWriter(tmp_path / "own.gguf", "qwen2")
+    writer.declare_format(TensorKind(own.name, own.block, own.nbytes), text)
+    writer.add_tensor("w", quantize(values, own), own.name, (4, 128))
+    writer.write()
+    with GGUFFile.open(tmp_path / "own.gguf", resolve_format) as file:
+        assert file.tensors["w"].shape == (4, 128)
+        back = np.asarray(dequantize(file.data("w"), own)).reshape(4, 128)
+    np.testing.assert_array_equal(back, np.asarray(dequantize(quantize(values, own), own)).reshape(4, 128))
+    assert np.abs(back - values).mean() < 0.3
+    with pytest.raises(FileFormatError, match="unknown type"):
+        GGUFFile.open(tmp_path / "own.gguf")
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        data = data[: len(data) // 2]
+    elif how == "magic":
+        data[:4] = b"GGML"
+    elif how == "version":
+        data[4] = 9
+    elif how == "empty":
+        data = bytearray()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["cut", "magic", "version", "empty"])
+def test_damaged_files_give_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    path = tmp_path / "m.gguf"
+    write_model(path, "qwen2", "Q8_0")
+    damage(path, how)
+    refused(["run", str(path), "--prompt-tokens", "1,2"], capsys, "m.gguf")
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], said: str) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert err.startswith("error: ")
+
+
+def test_other_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.gguf"
+    refused(["run", str(tmp_path / "none.gguf"), "-p", "x"], capsys, "no such file")
+    write_model(path, "qwen2", "Q8_0")
+    refused(["run", str(path), "--prompt-tokens", ",".join(["1"] * 300)], capsys, "context")
+    refused(["run", str(path), "--prompt-tokens", "1,x"], capsys, "--prompt-tokens")
+    refused(["run", str(path), "-p", "text"], capsys, "tokenizer")
+    writer = GGUFWriter(path, "mamba")
+    writer.add_tensor("token_embd.weight", np.zeros((8, 8), np.float32), "F32", (8, 8))
+    writer.write()
+    refused(["run", str(path), "-p", "x"], capsys, "mamba")
+    write_model(path, "qwen2", "Q8_0", extra={"feed_forward_length": 999})
+    refused(["run", str(path), "--prompt-tokens", "1"], capsys, "ffn_gate")
+
+
+def test_nan_weights_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write_model(path, "qwen2", "F32")
+    data = np.fromfile(path, np.uint8)
+    data[-4 * 256 :] = np.full(256, np.nan, np.float32).view(np.uint8)
+    data.tofile(path)
+    with pytest.raises(HeliostatError, match="NaN"):
+        list(load(path, threads=1).generate([1, 2], max_tokens=2))
