@@ -212,9 +212,10 @@ def constant(value: Any, type: TensorType) -> Value:
 
 def round_bf16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Values rounded to bf16, nearest even, held in float32."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).reshape(np.shape(array))
+    bits = np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return np.where(np.isnan(array), np.float32(np.nan), rounded.view(np.float32))
+    values = np.where(np.isnan(bits.view(np.float32)), np.float32(np.nan), rounded.view(np.float32))
+    return values.reshape(np.shape(array))
 
 
 # NumPy has no bf16: bf16 constants are held in f32.
@@ -279,8 +280,8 @@ class Graph:
         """A hash of ops, versions, attributes, types and connections. Equal for equal graphs in any process.
 
         Names do not count, but for those of symbols; parameters go by position."""
-        outputs = [*self.outputs, *(v for pair in self.updates for v in pair)]
-        return structural_key(self.nodes(), self.parameters, outputs)
+        updates = [v for pair in self.updates for v in pair]
+        return structural_key(self.nodes(), self.parameters, self.outputs, updates)
 
     def __str__(self) -> str:
         from .text import print_graph  # text.py is about graphs: the one cycle among the modules of ir
@@ -348,8 +349,10 @@ def attribute_text(value: Any) -> str:
     return repr(value)
 
 
-def structural_key(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value]) -> str:
-    """The same for a part of a graph: `inputs` go by position and type, `outputs` say what is taken out.
+def structural_key(
+    nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], updates: Sequence[Value] = ()
+) -> str:
+    """The same for a part of a graph: `inputs` go by position and type, `outputs` and `updates` say what is taken out.
 
     Values from outside that are not among `inputs` go by the order in which they are first read."""
     numbers: dict[int, str] = {}
@@ -374,7 +377,7 @@ def structural_key(nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequ
         for r in node.results:
             numbers[id(r)] = f"{n}.{r.index}"
         lines.append(f"{node.op.name}@{node.op.version}({args}){{{attrs}}}{types}")
-    lines.append(",".join(map(number, outputs)))
+    lines += [f"{word} {','.join(map(number, values))}" for word, values in (("return", outputs), ("update", updates))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -40,7 +40,8 @@ class _Check:
         return VerifyError(f"graph {self.graph.name}: {message}")
 
     def name(self, value: Value) -> str:
-        return value_names(self.graph).get(id(value)) or f"a result of {value.node.op.name}"
+        found = value_names(self.graph).get(id(value)) or (f"%{value.name}" if value.name else "")
+        return found or f"a result of {value.node.op.name}"
 
     def run(self) -> None:
         for s in self.graph.symbols:

@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError
-from ..ir.graph import Value
-from ..ir.types import TensorType, f32, i32
-from .op import REGISTRY, Amp, Array, Op, plain
+from ..ir.graph import Value, constant
+from ..ir.types import Dim, DType, Symbol, TensorType, bf16, dim, f16, f32, f64, i32, lower_bound, tensor, upper_bound
+from .compare import eq, ge, logical_and, lt, where
+from .composite import Claimed, Composite
+from .elementwise import add, cast, cos, mul, sin, sub, widened
+from .error import LargestUlp, Ulp
+from .matmul import matmul
+from .normalize import softmax
+from .op import Amp, Array, NotDifferentiable, Op, get, public
+from .rules import float_only, plain
+from .samples import Exactly, Sample, Uniform, sample
+from .shape import concat, iota, reshape, slice, transpose, unsqueeze
+
+N = Symbol("n", 4, 1)
 
 
-class Attention(Op):
-    """softmax(q k^T * scale) v over a cache. q: (N, Hq, D) float; k, v: (Hkv, C, D) plain floats; start: () i32.
+def _attention_samples() -> tuple[Sample, ...]:
+    found = []
+    for q, cache, rows, start, attrs in (
+        (f32, f16, 3, 4, {}),
+        (f32, bf16, dim(N), 5, {"window": 2}),
+        (f64, f64, 2, 0, {}),
+        (f64, f64, 2, 5, {"window": 3}),
+        (f64, f64, 2, 3, {"causal": False}),
+        (f32, f32, 1, 7, {}),
+        (bf16, bf16, 2, 1, {}),
+    ):
+        k = tensor(cache, 2, 8, 4)
+        operands = (tensor(q, rows, 6, 4), k, k, (tensor(i32), Exactly(start)))
+        found.append(sample(*operands, symbols={"n": 3}, scale=0.5, **attrs))
+    return tuple(found)
 
-    Query i stands at position start + i and sees keys 0 .. start + i (all start + N if not causal), with `window` w > 0
-    only the last w of them. Query head h reads key/value head h // (Hq / Hkv). Result (N, Hq, D) of q's dtype.
+
+def _position(type: TensorType, op: str) -> None:
+    if type.shape != () or type.element != i32:
+        raise DTypeError(f"{op}: start must be one i32, found {type}")
+
+
+class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
+    """softmax(q k^T * scale) v over a cache. q: (N, Hq, D) float; k, v: (Hkv, C, D) float, of one dtype; start: () i32.
+
+    `start` tokens stood in the cache before this block, whose own keys are already there: query i is at position
+    start + i and sees keys 0 .. start + i, or all start + N of them if not `causal`; with a `window` w > 0 it sees none
+    that is w or more before it. start + N must not exceed C. Query head h reads key/value head h // (Hq / Hkv). `scale`
+    multiplies the scores, usually 1 / sqrt(D). Softmax and sums are f32 for narrower floats; what lies in the cache
+    past start + N is never read into the result, even NaN. Result: (N, Hq, D) of q's dtype.
+    Source: arXiv 1706.03762, 2305.13245.
     """
 
-    name, amp = "attention", Amp.FLOAT32
+    samples = _attention_samples()
+    error = LargestUlp(f64=64, f32=64, f16=4, bf16=4)
 
     def infer(
         self,
@@ -34,11 +74,23 @@ class Attention(Op):
             raise ShapeError(f"attention needs q (N, Hq, D) and k, v (Hkv, C, D), found {q}, {k} and {v}")
         if q.shape[2] != k.shape[2]:
             raise ShapeError(f"attention: heads of q have {q.shape[2]} elements, those of k {k.shape[2]}")
-        if not isinstance(q.shape[1], int) or not isinstance(k.shape[0], int) or q.shape[1] % k.shape[0]:
-            raise ShapeError(f"attention: {q.shape[1]} query heads do not divide into {k.shape[0]} key/value heads")
-        if start.shape != () or start.element != i32:
-            raise DTypeError(f"attention: start must be one i32, found {start}")
-        return TensorType(plain(q, "attention"), q.shape)
+        heads, groups = q.shape[1], k.shape[0]
+        if not isinstance(heads, int) or not isinstance(groups, int) or groups == 0 or heads % groups:
+            raise ShapeError(f"attention: {heads} query heads do not divide into {groups} key/value heads")
+        if lower_bound(q.shape[0]) > upper_bound(k.shape[1]):
+            raise ShapeError(f"attention: {q.shape[0]} queries are more than the cache of {k.shape[1]} holds")
+        for t in (k, v):
+            if not isinstance(t.element, DType) or not t.element.is_float or t.element != k.element:
+                raise DTypeError(f"attention needs k and v of one float dtype, found {k} and {v}")
+        if window < 0:
+            raise ShapeError(f"attention: the window must be 0 (none) or more, found {window}")
+        _position(start, "attention")
+        return TensorType(float_only(q, "attention"), q.shape)
+
+    def call(
+        self, q: Value, k: Value, v: Value, start: Value, scale: float, causal: bool = True, window: int = 0
+    ) -> Value:
+        return self.build(q, k, v, start, scale=float(scale), causal=bool(causal), window=int(window))
 
     def reference(
         self, q: Array, k: Array, v: Array, start: Array, *, scale: float, causal: bool = True, window: int = 0
@@ -46,117 +98,198 @@ class Attention(Op):
         n, heads, _ = q.shape
         group, first = heads // k.shape[0], int(start)
         total = first + n
-        out = np.empty_like(q)
+        if not 0 <= first <= total <= k.shape[1]:
+            raise ShapeError(f"attention: {first} and {n} tokens are more than the cache of {k.shape[1]} holds")
+        out = np.empty(q.shape, np.float64)
         position = first + np.arange(n)[:, None]
         key = np.arange(total)[None, :]
         seen = key <= position if causal else np.ones((n, total), bool)
         if window:
             seen = seen & (key > position - window)
         for h in range(heads):
-            scores = (q[:, h] @ k[h // group, :total].T) * scale
-            scores = np.where(seen, scores, -np.inf)
-            t = np.exp(scores - scores.max(-1, keepdims=True))
-            out[:, h] = (t / t.sum(-1, keepdims=True)) @ v[h // group, :total]
+            scores = np.where(seen, (q[:, h] @ k[h // group, :total].T) * scale, -np.inf)
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            out[:, h] = (weights / weights.sum(-1, keepdims=True)) @ v[h // group, :total]
         return out
 
+    def decompose(
+        self, q: Value, k: Value, v: Value, start: Value, *, scale: float, causal: bool = True, window: int = 0
+    ) -> Value:
+        """Over the whole capacity, with a mask; heads of one group are rows of one product."""
+        n, heads, size = q.type.shape
+        groups, capacity, _ = k.type.shape
+        assert isinstance(heads, int)
+        assert isinstance(groups, int)
+        each = heads // groups
+        rows = reshape(transpose(widened(q), (1, 0, 2)), (groups, n * each, size))
+        scores = mul(matmul(rows, transpose(widened(k))), scale)
+        seen = _seen(start, n, capacity, causal, window)
+        hidden = constant(-np.inf, TensorType(scores.type.dtype, ()))
+        weights = softmax(where(seen, reshape(scores, (groups, each, n, capacity)), hidden))
+        filled = lt(iota(capacity), add(start, _size(n)))
+        values = where(reshape(filled, (capacity, 1)), widened(v), 0.0)  # what was never written may be NaN
+        mixed = matmul(reshape(weights, (groups, n * each, capacity)), values)
+        return cast(transpose(reshape(mixed, (heads, n, size)), (1, 0, 2)), q.type.dtype)
 
-class Rope(Op):
-    """Rotate pairs of the last axis. x: (N, H, D); cos, sin: (N, R / 2) f32 with R <= D, elements from R on stay.
 
-    Pairs are (i, i + R / 2), or (2i, 2i + 1) if `interleaved`. Source: arXiv 2104.09864.
-    """
+def _size(n: Dim) -> Value:
+    """A size as () i32; a symbolic one is one more than the last of 0 .. n - 1."""
+    if isinstance(n, int):
+        return constant(n, tensor(i32))
+    return add(reshape(slice(iota(n), 0, n - 1, n), ()), 1)
 
-    name, amp = "rope", Amp.FLOAT32
+
+def _seen(start: Value, n: Dim, capacity: Dim, causal: bool, window: int) -> Value:
+    """(N, C) bool: whether query i sees key j. Every query sees at least its own key."""
+    position = reshape(add(iota(n), start), (n, 1))
+    key = reshape(iota(capacity), (1, capacity))
+    seen = ge(position, key) if causal else lt(key, add(start, _size(n)))
+    if window:
+        seen = logical_and(seen, lt(sub(position, window), key))
+    return seen
+
+
+class Rope(Claimed, name="rope", version=1, amp=Amp.FLOAT32):
+    """Rotate pairs of the last axis. x: (N, H, D) float; cos, sin: (N, R / 2) f32 with R <= D; elements from R on stay.
+
+    Pairs are (i, i + R / 2), or (2i, 2i + 1) if `interleaved`. Computed in f32 at least; result of x's shape and dtype.
+    Source: arXiv 2104.09864."""
+
+    samples = (
+        sample(tensor(f32, 3, 2, 8), tensor(f32, 3, 4), tensor(f32, 3, 4)),
+        sample(tensor(f64, 2, 3, 8), tensor(f64, 2, 3), tensor(f64, 2, 3), interleaved=True),
+        sample(tensor(f64, 2, 1, 6), tensor(f64, 2, 2), tensor(f64, 2, 2)),
+        sample(tensor(f16, dim(N), 2, 4), tensor(f32, dim(N), 2), tensor(f32, dim(N), 2), symbols={"n": 2}),
+        sample(tensor(bf16, 2, 1, 4), tensor(f32, 2, 2), tensor(f32, 2, 2), interleaved=True),
+    )
+    error = LargestUlp(f64=4, f32=4, f16=2, bf16=2)
 
     def infer(self, x: TensorType, cos: TensorType, sin: TensorType, *, interleaved: bool = False) -> TensorType:
         if x.rank != 3 or cos.rank != 2 or cos.shape != sin.shape or cos.shape[0] != x.shape[0]:
             raise ShapeError(f"rope needs x (N, H, D) and tables (N, R / 2), found {x}, {cos} and {sin}")
         half, size = cos.shape[1], x.shape[2]
         if isinstance(half, int) and isinstance(size, int) and 2 * half > size:
-            raise ShapeError(f"rope: tables for {2 * half} elements, but heads have {size}")
-        return TensorType(plain(x, "rope"), x.shape)
+            raise ShapeError(f"rope: tables for {2 * half} elements, but heads have {size}: {x} and {cos}")
+        for table in (cos, sin):
+            float_only(table, "rope")
+        return TensorType(float_only(x, "rope"), x.shape)
+
+    def call(self, x: Value, cos: Value, sin: Value, interleaved: bool = False) -> Value:
+        return self.build(x, cos, sin, interleaved=bool(interleaved))
 
     def reference(self, x: Array, cos: Array, sin: Array, *, interleaved: bool = False) -> Array:
-        y = x.copy()
+        y = np.array(x)
         r = 2 * cos.shape[1]
         c, s = cos[:, None, :], sin[:, None, :]
-        a, b = (x[..., 0:r:2], x[..., 1:r:2]) if interleaved else (x[..., : r // 2], x[..., r // 2 : r])
-        first, second = a * c - b * s, b * c + a * s
-        if interleaved:
-            y[..., 0:r:2], y[..., 1:r:2] = first, second
-        else:
-            y[..., : r // 2], y[..., r // 2 : r] = first, second
+        halves = (np.s_[..., : r // 2], np.s_[..., r // 2 : r])
+        first, second = (np.s_[..., 0:r:2], np.s_[..., 1:r:2]) if interleaved else halves
+        a, b = x[first], x[second]
+        y[first], y[second] = a * c - b * s, b * c + a * s
         return y
 
+    def decompose(self, x: Value, cos: Value, sin: Value, *, interleaved: bool = False) -> Value:
+        n, heads, size = x.type.shape
+        half = cos.type.shape[1]
+        wide = widened(x)
+        c, s = unsqueeze(cos, 1), unsqueeze(sin, 1)
+        if interleaved:
+            pairs = reshape(slice(wide, 2, 0, half * 2), (n, heads, half, 2))
+            a, b = (reshape(slice(pairs, 3, i, i + 1), (n, heads, half)) for i in range(2))
+            turned = [unsqueeze(a * c - b * s, 3), unsqueeze(b * c + a * s, 3)]
+            y = reshape(concat(*turned, axis=3), (n, heads, half * 2))
+        else:
+            a, b = slice(wide, 2, 0, half), slice(wide, 2, half, half * 2)
+            y = concat(a * c - b * s, b * c + a * s, axis=2)
+        if size != half * 2:
+            y = concat(y, cast(slice(wide, 2, half * 2, size), y.type.dtype), axis=2)
+        return cast(y, x.type.dtype)
 
-class RopeAngles(Op):
-    """cos or sin of positions * frequencies, times scale.
 
-    positions: (N,) i32, frequencies: (R / 2,) f32; (N, R / 2) f32.
-    """
+class RopeAngles(Composite, name="rope_angles", version=1, amp=Amp.FLOAT32):
+    """cos or sin of positions * frequencies, times scale, (N, R / 2) f32.
 
-    name, kind = "rope_angles", "composite"
+    positions: (N,) integers, frequencies: (R / 2,) float. Angles are rounded to f32 first."""
+
+    samples = (
+        sample((tensor(i32, 3), Uniform(0, 60)), (tensor(f32, 4), Uniform(0, 1)), function="cos"),
+        sample((tensor(i32, dim(N)), Uniform(0, 60)), tensor(f32, 2), symbols={"n": 3}, function="sin", scale=1.5),
+    )
+    error = LargestUlp(f64=4, f32=4, f16=1, bf16=1)
+    gradient = NotDifferentiable("a table of angles belongs to the model's positions; use cos and sin to train it")  # type: ignore[assignment]
 
     def infer(self, positions: TensorType, frequencies: TensorType, *, function: str, scale: float = 1.0) -> TensorType:
         if positions.rank != 1 or frequencies.rank != 1 or function not in ("cos", "sin"):
             raise ShapeError(
                 f"rope_table needs positions (N,) and frequencies (R / 2,), found {positions} and {frequencies}"
             )
+        plain(positions, "rope_table")
+        float_only(frequencies, "rope_table")
         return TensorType(f32, (positions.shape[0], frequencies.shape[0]))
+
+    def call(self, positions: Value, frequencies: Value, function: str, scale: float = 1.0) -> Value:
+        return self.build(positions, frequencies, function=function, scale=float(scale))
 
     def reference(self, positions: Array, frequencies: Array, *, function: str, scale: float = 1.0) -> Array:
         angle = positions.astype(np.float32)[:, None] * frequencies.astype(np.float32)[None, :]
-        return np.asarray(getattr(np, function)(angle.astype(np.float64)) * scale)
+        y = np.cos(angle.astype(np.float64)) if function == "cos" else np.sin(angle.astype(np.float64))
+        return np.asarray(y * scale)
 
     def decompose(self, positions: Value, frequencies: Value, *, function: str, scale: float = 1.0) -> Value:
-        from . import elementwise as e
-        from .shape import reshape
-
-        angle = e.mul(e.cast(reshape(positions, (positions.type.shape[0], 1)), f32), frequencies)
-        y = e.cos(angle) if function == "cos" else e.sin(angle)
-        return y if scale == 1.0 else e.mul(y, scale)
+        angle = cast(reshape(positions, (positions.type.shape[0], 1)), f32) * cast(frequencies, f32)
+        y = cos(angle) if function == "cos" else sin(angle)
+        return y if scale == 1.0 else y * scale
 
 
-class CacheUpdate(Op):
-    """The cache with new rows: cache[h, start + n] = new[n, h].
+class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
+    """The cache with new rows: cache[h, start + n] = new[n, h], converted to its dtype. Type and layout of the cache.
 
-    cache: (H, C, D) state, new: (N, H, D), start: () i32.
-    """
+    cache: (H, C, D) plain floats, a state; new: (N, H, D) float; start: () i32. Rows outside 0 .. C are dropped."""
 
-    name = "cache_update"
+    samples = (
+        sample(tensor(f32, 2, 6, 3), tensor(f32, 2, 2, 3), (tensor(i32), Exactly(3))),
+        sample(tensor(f64, 2, 6, 3), tensor(f64, 2, 2, 3), (tensor(i32), Exactly(0))),
+        sample(tensor(f16, 1, 4, 2), tensor(f32, dim(N), 1, 2), (tensor(i32), Exactly(2)), symbols={"n": 4}),
+        sample(tensor(bf16, 1, 4, 2), tensor(f32, 1, 1, 2), (tensor(i32), Exactly(1))),
+    )
+    error = Ulp(f64=0, f32=0, f16=1, bf16=1)
 
     def infer(self, cache: TensorType, new: TensorType, start: TensorType) -> TensorType:
         if cache.rank != 3 or new.rank != 3 or (cache.shape[0], cache.shape[2]) != new.shape[1:]:
             raise ShapeError(f"cache_update needs a cache (H, C, D) and rows (N, H, D), found {cache} and {new}")
-        if start.shape != () or start.element != i32:
-            raise DTypeError(f"cache_update: start must be one i32, found {start}")
+        if not isinstance(cache.element, DType) or not cache.element.is_float:
+            raise DTypeError(f"cache_update needs a cache of floats, found {cache}")
+        float_only(new, "cache_update")
+        _position(start, "cache_update")
         return cache
 
+    def call(self, cache: Value, new: Value, start: Value) -> Value:
+        return self.build(cache, new, start)
+
     def reference(self, cache: Array, new: Array, start: Array) -> Array:
-        out = cache.copy()
-        out[:, int(start) : int(start) + new.shape[0]] = new.transpose(1, 0, 2)
+        out = np.array(cache)
+        at = int(start) + np.arange(new.shape[0])
+        kept = (at >= 0) & (at < cache.shape[1])
+        out[:, at[kept]] = new[kept].transpose(1, 0, 2)
         return out
 
+    def gradient(self, g: Value, cache: Value, new: Value, start: Value, y: Value) -> Sequence[Value | None]:
+        """Rows that were written have the gradient of `new`, the others that of the old cache."""
+        capacity, n = cache.type.shape[1], new.type.shape[0]
+        source = sub(iota(capacity), start)  # (C,): which row of `new` stands at a place
+        written = logical_and(ge(source, 0), lt(source, _size(n)))
+        g_cache = where(reshape(written, (capacity, 1)), 0.0, g)
+        pick = cast(eq(reshape(source, (1, capacity)), reshape(iota(n), (n, 1))), g.type.dtype)  # (N, C)
+        return g_cache, transpose(matmul(pick, g), (1, 0, 2)), None
 
-def attention(q: Value, k: Value, v: Value, start: Value, scale: float, causal: bool = True, window: int = 0) -> Value:
-    """softmax(q k^T * scale) v over a cache; see the record for shapes and what each query sees."""
-    return REGISTRY["attention"].build(q, k, v, start, scale=float(scale), causal=causal, window=window)
 
-
-def rope(x: Value, cos: Value, sin: Value, interleaved: bool = False) -> Value:
-    """Rotate pairs of the last axis by the angles whose cosine and sine are given. x: (N, H, D), tables (N, R / 2)."""
-    return REGISTRY["rope"].build(x, cos, sin, interleaved=interleaved)
+attention = public(Attention, Attention.call)
+rope = public(Rope, Rope.call)
+cache_update = public(CacheUpdate, CacheUpdate.call)
 
 
 def rope_table(positions: Value, frequencies: Value, scale: float = 1.0) -> tuple[Value, Value]:
-    """Cosine and sine of positions * frequencies, times scale: (N, R / 2) f32 each."""
-    record = REGISTRY["rope_angles"]
-    return (
-        record.build(positions, frequencies, function="cos", scale=float(scale)),
-        record.build(positions, frequencies, function="sin", scale=float(scale)),
-    )
+    """Cosine and sine of positions * frequencies, times scale: (N, R / 2) f32 each.
 
-
-def cache_update(cache: Value, new: Value, start: Value) -> Value:
-    """The cache with new rows: cache[h, start + n] = new[n, h], converted to the cache's dtype."""
-    return REGISTRY["cache_update"].build(cache, new, start)
+    positions: (N,) integers; frequencies: (R / 2,) f32, radians for each position. Angles are rounded to f32."""
+    angles = get("rope_angles")
+    return angles(positions, frequencies, "cos", scale), angles(positions, frequencies, "sin", scale)

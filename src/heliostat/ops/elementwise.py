@@ -1,87 +1,125 @@
-"""Ops that act on each element by itself, with broadcasting: arithmetic, functions, comparison, logic, choice, cast."""
+"""Ops that act on each element by itself, with broadcasting: arithmetic, functions, cast. The families stand here too.
+
+Comparison, logic and choice are in `compare.py`, activations in `activation.py`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..diagnostics import DTypeError
-from ..ir.graph import OPERATORS, Value
-from ..ir.types import DType, TensorType, bool_
-from .op import Amp, Array, Numeric, Op, broadcast, described, floating, lift, plain, promote
+from ..ir.graph import OPERATORS, Value, constant
+from ..ir.types import DType, Shape, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i8, i32, i64, tensor, u8
+from .error import EXACT, Ulp
+from .gradient import sum_to
+from .op import Amp, Array, Batching, Numeric, Op, get, public
+from .rounding import to_dtype
+from .rules import broadcast, floating, lift, plain, promote
+from .samples import Operand, Sample, SpecialFloats, Uniform, Values, sample
 
-Unary = Callable[[Value], Value]
-Binary = Callable[[Numeric, Numeric], Value]
+N = Symbol("n", 8)
+_SHAPES: dict[int, tuple[tuple[Shape, ...], ...]] = {  # by number of operands
+    1: (((3, 5),), ((dim(N), 4),), ((),), ((0, 3),)),
+    2: (((3, 4), (3, 4)), ((2, 3, 4), (3, 1)), ((dim(N), 4), (4,)), ((), (3,)), ((0, 3), (1, 3))),
+    3: (((3, 4), (3, 4), (3, 4)), ((4,), (2, 1, 4), (3, 1)), ((dim(N), 1), (4,), ()), ((3,), (3,), (0, 3))),
+}
+_DTYPES: dict[int, tuple[tuple[DType, ...], ...]] = {
+    1: ((f32,), (f64,), (f16,), (bf16,), (i32,), (u8,)),
+    2: ((f32, f32), (f64, f32), (f16, bf16), (bf16, i64), (i32, i64), (i8, u8), (bool_, i32)),
+    3: ((bool_, f32, f32), (bool_, f64, f16), (bool_, i32, i64)),
+}
 
 
-class Elementwise(Op, register=False):
-    """Broadcast shapes, promoted dtype. `floats`: integers become f32 first. `boolean`: the result is a flag."""
+class Elementwise(Op):
+    """Broadcast shapes, promoted dtype. `floats`: integers become f32 first. `boolean`: the result is a flag.
+
+    `bools`: operands may all be bools; a sum of bools is true where one is, and false < true, as in PyTorch."""
 
     kind = "elementwise"
-    floats = False
-    boolean = False
-    operands: tuple[str, ...] = ("x",)
+    batching = Batching.BROADCAST
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+    floats: ClassVar[bool] = False
+    boolean: ClassVar[bool] = False
+    bools: ClassVar[bool] = True
+    scalar: Callable[..., Any]
 
-    def infer(self, *types: TensorType, **attrs: Any) -> TensorType:
+    def infer(self, *types: TensorType) -> TensorType:
+        if len(types) != len(self.operands):
+            raise DTypeError(f"{self.name} takes {len(self.operands)} operands, found {len(types)}")
         dtype = plain(types[0], self.name)
         for t in types[1:]:
             dtype = promote(dtype, plain(t, self.name))
         shape = broadcast(*(t.shape for t in types), what=f"operands of {self.name}")
+        if dtype == bool_ and not (self.floats or self.boolean or self.bools):
+            raise DTypeError(
+                f"{self.name} takes numbers, found {' and '.join(map(str, types))}", help="use cast(x, i32) first"
+            )
         if self.boolean:
             return TensorType(bool_, shape)
         return TensorType(floating(dtype) if self.floats else dtype, shape)
 
-    def scalar(self, k: Any, *x: Any) -> Any:
-        """Kernel expression of one element; `k` is kernels.math.Math."""
-        raise TypeError(f"{self.name} has no scalar lowering")
+    def cases(self) -> tuple[Sample, ...]:
+        """Each kind of shapes with f32, and each combination of dtypes with one shape."""
+        if isinstance(self.samples, tuple) and isinstance(self.samples[0], Sample):
+            return super().cases()
+        count = len(self.operands)
+        values = self.samples if isinstance(self.samples, tuple) else (self.samples,) * count
+        first, rest = _DTYPES[count][0], _DTYPES[count][1:]
+        made = [*((first, shapes) for shapes in _SHAPES[count]), *((dtypes, _SHAPES[count][1]) for dtypes in rest)]
+        found: list[Sample] = []
+        for dtypes, shapes in made:
+            types = [TensorType(d, s) for d, s in zip(dtypes, shapes, strict=True)]
+            operands = tuple(Operand(t, v) for t, v in zip(types, values, strict=True) if isinstance(v, Values))
+            found.append(Sample(operands, {}, {N.name: 3}))
+        return tuple(found)
 
 
-def _unary(record: type[Elementwise]) -> Callable[[Value], Value]:
-    op = record.name
+class Unary(Elementwise):
+    """One operand."""
 
-    def function(x: Value) -> Value:
-        from .op import REGISTRY
-
-        return REGISTRY[op].build(x)
-
-    return described(record, ("x",), function)
+    def call(self, x: Value) -> Value:
+        return self.build(x)
 
 
-def _binary(record: type[Elementwise]) -> Callable[[Numeric, Numeric], Value]:
-    op = record.name
+class Binary(Elementwise):
+    """Two operands, of which one may be a number: it takes the dtype of the other (see `rules.lift`)."""
 
-    def function(a: Numeric, b: Numeric) -> Value:
-        from .op import REGISTRY
+    operands = ("a", "b")
 
+    def call(self, a: Numeric, b: Numeric) -> Value:
         if not isinstance(a, Value) and not isinstance(b, Value):
-            raise DTypeError(f"{op} needs at least one tensor")
-        x = a if isinstance(a, Value) else lift(a, b)  # type: ignore[arg-type]
-        y = b if isinstance(b, Value) else lift(b, x)
-        return REGISTRY[op].build(x, y)
-
-    return described(record, ("a", "b"), function)
+            raise DTypeError(f"{self.name} needs at least one tensor")
+        x = a if isinstance(a, Value) else lift(a, b, self.name)  # type: ignore[arg-type]
+        return self.build(x, lift(b, x, self.name))
 
 
-def sum_to(g: Value, like: TensorType) -> Value:
-    """Sum a gradient over the axes along which an operand of type `like` was broadcast."""
-    from . import reduce, shape
-
-    extra = g.type.rank - like.rank
-    axes = [*range(extra), *(i + extra for i, d in enumerate(like.shape) if d == 1 and g.type.shape[i + extra] != 1)]
-    if axes:
-        g = reduce.sum(g, axes=tuple(axes), keepdim=True)
-    return shape.reshape(g, shape=like.shape) if extra else g
+def quiet(function: Callable[..., Any], *x: Array | float) -> Array:
+    """The function of arrays, without NumPy's warnings: infinities and NaN are results like others here."""
+    with np.errstate(all="ignore"):
+        return np.asarray(function(*x))
 
 
-class Add(Elementwise):
-    """a + b."""
+def in_float64(function: Callable[..., Any], *x: Array | float) -> Array:
+    """The same in float64: NumPy would compute a function of 8-bit integers in half precision."""
+    return quiet(function, *(np.asarray(v, np.float64) for v in x))
 
-    name, operands = "add", ("a", "b")
+
+_ANY = Uniform(-40, 40) | SpecialFloats()
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+class Add(Binary, name="add", version=1, amp=Amp.KEEP_INPUT):
+    """a + b. Shapes broadcast, dtypes promote; integers wrap around."""
+
+    samples = _ANY
+    error = Ulp(f64=1, f32=1, f16=1, bf16=1)
 
     def reference(self, a: Array, b: Array) -> Array:
-        return np.add(a, b)
+        return quiet(np.add, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return a + b
@@ -90,380 +128,438 @@ class Add(Elementwise):
         return sum_to(g, a.type), sum_to(g, b.type)
 
 
-class Sub(Elementwise):
-    """a - b."""
+class Sub(Binary, name="sub", version=1, amp=Amp.KEEP_INPUT):
+    """a - b. Shapes broadcast, dtypes promote; integers wrap around. Not of two bools."""
 
-    name, operands = "sub", ("a", "b")
+    bools = False
+    samples = _ANY
+    error = Ulp(f64=1, f32=1, f16=1, bf16=1)
 
     def reference(self, a: Array, b: Array) -> Array:
-        return np.subtract(a, b)
+        return quiet(np.subtract, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return a - b
 
     def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
-        return sum_to(g, a.type), sum_to(neg(g), b.type)
+        return sum_to(g, a.type), sum_to(-g, b.type)
 
 
-class Mul(Elementwise):
-    """a * b."""
+class Mul(Binary, name="mul", version=1, amp=Amp.KEEP_INPUT):
+    """a * b. Shapes broadcast, dtypes promote; integers wrap around."""
 
-    name, operands = "mul", ("a", "b")
+    samples = _ANY
+    error = Ulp(f64=1, f32=1, f16=1, bf16=1)
 
     def reference(self, a: Array, b: Array) -> Array:
-        return np.multiply(a, b)
+        return quiet(np.multiply, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return a * b
 
     def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
-        return sum_to(mul(g, b), a.type), sum_to(mul(g, a), b.type)
+        return sum_to(g * b, a.type), sum_to(g * a, b.type)
 
 
-class Div(Elementwise):
-    """a / b as floats."""
+class Div(Binary, name="div", version=1, amp=Amp.KEEP_INPUT):
+    """a / b as floats; integers are divided in f32."""
 
-    name, operands, floats = "div", ("a", "b"), True
+    floats = True
+    samples = (Uniform(-40, 40) | SpecialFloats(), Uniform(0.5, 9) | SpecialFloats())
+    error = Ulp(f64=1, f32=1, f16=1, bf16=1)
 
     def reference(self, a: Array, b: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return np.true_divide(a, b)
+        return in_float64(np.true_divide, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return a / b
 
     def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
-        return sum_to(div(g, b), a.type), sum_to(neg(div(mul(g, y), b)), b.type)
+        return sum_to(g / b, a.type), sum_to(-(g * y / b), b.type)
 
 
-class Pow(Elementwise):
-    """a ** b as floats."""
+class Pow(Binary, name="pow", version=1, amp=Amp.FLOAT32):
+    """a ** b as floats, also for integers; NaN for a negative a and a b that is not whole."""
 
-    name, operands, floats = "pow", ("a", "b"), True
+    floats = True
+    samples = (Uniform(0.1, 4), Uniform(-3, 3))
+    error = Ulp(f64=8, f32=8, f16=1, bf16=1)
 
     def reference(self, a: Array, b: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return np.power(a, b)
+        return in_float64(np.power, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return k.pow(a, b)
 
     def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
-        return sum_to(mul(g, mul(b, pow(a, sub(b, 1.0)))), a.type), sum_to(mul(g, mul(y, log(a))), b.type)
+        none, choose, zero = _like(0, b), get("where").build, _like(0, y)  # 0 ** 0: flat in a, and in b
+        ga = choose(get("eq").build(b, none), zero, g * b * a ** (b - 1.0))
+        flat = get("logical_and").build(get("eq").build(a, _like(0, a)), b >= 0.0)
+        return sum_to(ga, a.type), sum_to(choose(flat, zero, g * y * log(a)), b.type)
 
 
-class Maximum(Elementwise):
-    """The larger of a and b; NaN if either is."""
+class Maximum(Binary, name="maximum", version=1, amp=Amp.KEEP_INPUT):
+    """The larger of a and b; NaN if either is. Equal operands share the gradient."""
 
-    name, operands = "maximum", ("a", "b")
+    samples = _ANY
+    error = EXACT
 
     def reference(self, a: Array, b: Array) -> Array:
-        return np.maximum(a, b)
+        return quiet(np.maximum, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return k.maximum(a, b)
 
+    def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
+        share = _share(a, b)
+        return sum_to(g * share, a.type), sum_to(g * (1.0 - share), b.type)
 
-class Minimum(Elementwise):
-    """The smaller of a and b; NaN if either is."""
 
-    name, operands = "minimum", ("a", "b")
+class Minimum(Binary, name="minimum", version=1, amp=Amp.KEEP_INPUT):
+    """The smaller of a and b; NaN if either is. Equal operands share the gradient."""
+
+    samples = _ANY
+    error = EXACT
 
     def reference(self, a: Array, b: Array) -> Array:
-        return np.minimum(a, b)
+        return quiet(np.minimum, a, b)
 
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         return k.minimum(a, b)
 
-
-def _declare_unary(
-    name: str,
-    doc: str,
-    reference: Callable[[Array], Array],
-    scalar: Callable[[Any, Any], Any],
-    gradient: Callable[[Value, Value, Value], Value] | None = None,
-    floats: bool = True,
-    amp: Amp = Amp.KEEP_INPUT,
-) -> type[Elementwise]:
-    """A record of one operand from its parts; `gradient(g, x, y)` is the operand's gradient."""
-    body: dict[str, Any] = {
-        "__doc__": doc,
-        "name": name,
-        "floats": floats,
-        "amp": amp,
-        "reference": lambda self, x: _quiet(reference, x),
-        "scalar": lambda self, k, x: scalar(k, x),
-    }
-    if gradient is not None:
-        body["gradient"] = lambda self, g, x, y: (gradient(g, x, y),)
-    return type(name, (Elementwise,), body)
+    def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
+        share = _share(b, a)
+        return sum_to(g * share, a.type), sum_to(g * (1.0 - share), b.type)
 
 
-def _quiet(function: Callable[[Array], Array], x: Array) -> Array:
-    with np.errstate(all="ignore"):
-        return function(x)
+def _share(a: Value, b: Value) -> Value:
+    """1 where a > b, 0 where a < b, 1/2 where they are equal."""
+    dtype = floating(promote(a.type.dtype, b.type.dtype))
+    return (get("cast").build(a > b, dtype=dtype) + get("cast").build(a >= b, dtype=dtype)) * 0.5
 
 
-def _erf(x: Array) -> Array:
-    from math import erf as scalar_erf
-
-    return np.vectorize(scalar_erf, otypes=[np.float64])(x).astype(np.asarray(x).dtype)
+def _like(number: float, x: Value) -> Value:
+    return constant(number, TensorType(x.type.dtype, ()))
 
 
-F32_AMP = Amp.FLOAT32
-Neg = _declare_unary("neg", "-x.", np.negative, lambda k, x: -x, lambda g, x, y: neg(g), floats=False)
-Abs = _declare_unary("abs", "|x|.", np.abs, lambda k, x: k.abs(x), lambda g, x, y: mul(g, sign(x)), floats=False)
-Exp = _declare_unary("exp", "e ** x.", np.exp, lambda k, x: k.exp(x), lambda g, x, y: mul(g, y), amp=F32_AMP)
-Log = _declare_unary("log", "Natural logarithm.", np.log, lambda k, x: k.log(x), lambda g, x, y: div(g, x), amp=F32_AMP)
-Sqrt = _declare_unary("sqrt", "Square root.", np.sqrt, lambda k, x: k.sqrt(x), lambda g, x, y: div(g, mul(y, 2.0)))
-Rsqrt = _declare_unary(
-    "rsqrt",
-    "1 / sqrt(x).",
-    lambda x: 1 / np.sqrt(x),
-    lambda k, x: k.rsqrt(x),
-    lambda g, x, y: mul(g, mul(div(y, x), -0.5)),
-)
-Reciprocal = _declare_unary(
-    "reciprocal", "1 / x.", lambda x: 1 / x, lambda k, x: 1.0 / x, lambda g, x, y: neg(mul(g, mul(y, y)))
-)
-Sin = _declare_unary("sin", "Sine of radians.", np.sin, lambda k, x: k.sin(x), lambda g, x, y: mul(g, cos(x)))
-Cos = _declare_unary("cos", "Cosine of radians.", np.cos, lambda k, x: k.cos(x), lambda g, x, y: neg(mul(g, sin(x))))
-Tanh = _declare_unary(
-    "tanh", "Hyperbolic tangent.", np.tanh, lambda k, x: k.tanh(x), lambda g, x, y: mul(g, sub(1.0, mul(y, y)))
-)
-Erf = _declare_unary(
-    "erf",
-    "Error function.",
-    _erf,
-    lambda k, x: k.erf(x),
-    lambda g, x, y: mul(g, mul(exp(neg(mul(x, x))), 1.1283791670955126)),
-)
-Floor = _declare_unary("floor", "Largest integer not above x.", np.floor, lambda k, x: k.floor(x))
-Ceil = _declare_unary("ceil", "Smallest integer not below x.", np.ceil, lambda k, x: k.ceil(x))
-Round = _declare_unary("round", "Nearest integer, ties to even.", np.rint, lambda k, x: k.round(x))
-Sign = _declare_unary("sign", "-1, 0 or 1; NaN stays.", np.sign, lambda k, x: k.sign(x), floats=False)
-Relu = _declare_unary(
-    "relu",
-    "max(x, 0).",
-    lambda x: np.maximum(x, 0),
-    lambda k, x: k.maximum(x, 0.0),
-    lambda g, x, y: where(gt(x, 0.0), g, 0.0),
-    floats=False,
-)
-Sigmoid = _declare_unary(
-    "sigmoid",
-    "1 / (1 + exp(-x)).",
-    lambda x: 1 / (1 + np.exp(-x)),
-    lambda k, x: k.sigmoid(x),
-    lambda g, x, y: mul(g, mul(y, sub(1.0, y))),
-)
-Silu = _declare_unary(
-    "silu",
-    "x * sigmoid(x). Source: arXiv 1702.03118.",
-    lambda x: x / (1 + np.exp(-x)),
-    lambda k, x: x * k.sigmoid(x),
-    lambda g, x, y: mul(g, add(sigmoid(x), mul(y, sub(1.0, sigmoid(x))))),
-)
-Gelu = _declare_unary(
-    "gelu",
-    "x * (1 + erf(x / sqrt 2)) / 2. Source: arXiv 1606.08415.",
-    lambda x: 0.5 * x * (1 + _erf(x * 0.7071067811865476)),
-    lambda k, x: x * 0.5 * (k.erf(x * 0.7071067811865476) + 1.0),
-    lambda g, x, y: mul(
-        g,
-        add(
-            mul(add(erf(mul(x, 0.7071067811865476)), 1.0), 0.5),
-            mul(x, mul(exp(mul(mul(x, x), -0.5)), 0.3989422804014327)),
-        ),
-    ),
-)
-GeluTanh = _declare_unary(
-    "gelu_tanh",
-    "GELU by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.",
-    lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))),
-    lambda k, x: x * 0.5 * (k.tanh((x + x * x * x * 0.044715) * 0.7978845608028654) + 1.0),
-)
+class Neg(Unary, name="neg", version=1, amp=Amp.KEEP_INPUT):
+    """-x. Shape and dtype of x, which is not bool."""
 
-
-def _declare_comparison(
-    name: str, sign_text: str, function: Any, scalar: Callable[[Any, Any], Any]
-) -> type[Elementwise]:
-    body = {
-        "__doc__": f"a {sign_text} b, as bool; comparisons with NaN are false except ne.",
-        "name": name,
-        "boolean": True,
-        "operands": ("a", "b"),
-        "reference": lambda self, a, b: function(a, b),
-        "scalar": lambda self, k, a, b: scalar(a, b),
-    }
-    return type(name, (Elementwise,), body)
-
-
-Eq = _declare_comparison("eq", "==", np.equal, lambda a, b: a == b)
-Ne = _declare_comparison("ne", "!=", np.not_equal, lambda a, b: a != b)
-Lt = _declare_comparison("lt", "<", np.less, lambda a, b: a < b)
-Le = _declare_comparison("le", "<=", np.less_equal, lambda a, b: a <= b)
-Gt = _declare_comparison("gt", ">", np.greater, lambda a, b: a > b)
-Ge = _declare_comparison("ge", ">=", np.greater_equal, lambda a, b: a >= b)
-
-
-class Logic(Elementwise, register=False):
-    """Of bools only."""
-
-    def infer(self, *types: TensorType, **attrs: Any) -> TensorType:
-        for t in types:
-            if t.element != bool_:
-                raise DTypeError(f"{self.name} takes bools, found {t}", help="compare first: x != 0")
-        return TensorType(bool_, broadcast(*(t.shape for t in types), what=f"operands of {self.name}"))
-
-
-class And(Logic):
-    """Both."""
-
-    name, operands = "logical_and", ("a", "b")
-
-    def reference(self, a: Array, b: Array) -> Array:
-        return np.logical_and(a, b)
-
-    def scalar(self, k: Any, a: Any, b: Any) -> Any:
-        return a & b
-
-
-class Or(Logic):
-    """Either or both."""
-
-    name, operands = "logical_or", ("a", "b")
-
-    def reference(self, a: Array, b: Array) -> Array:
-        return np.logical_or(a, b)
-
-    def scalar(self, k: Any, a: Any, b: Any) -> Any:
-        return a | b
-
-
-class Not(Logic):
-    """The other."""
-
-    name = "logical_not"
+    bools = False
+    samples = _ANY
+    error = EXACT
 
     def reference(self, x: Array) -> Array:
-        return np.logical_not(x)
+        return quiet(np.negative, x)
 
     def scalar(self, k: Any, x: Any) -> Any:
-        return ~x
+        return -x
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (-g,)
 
 
-class Where(Elementwise):
-    """a where the condition holds, else b. condition: bool; all three broadcast."""
+class Abs(Unary, name="abs", version=1, amp=Amp.KEEP_INPUT):
+    """|x|. Shape and dtype of x, which is not bool; the gradient at 0 is 0."""
 
-    name, operands = "where", ("condition", "a", "b")
+    bools = False
+    samples = _ANY
+    error = EXACT
 
-    def infer(self, *types: TensorType, **attrs: Any) -> TensorType:
-        condition, a, b = types
-        if condition.element != bool_:
-            raise DTypeError(f"where needs a bool condition, found {condition}")
-        shape = broadcast(condition.shape, a.shape, b.shape, what="operands of where")
-        return TensorType(promote(plain(a, "where"), plain(b, "where")), shape)
+    def reference(self, x: Array) -> Array:
+        return quiet(np.abs, x)
 
-    def reference(self, condition: Array, a: Array, b: Array) -> Array:
-        return np.where(condition, a, b)
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.abs(x)
 
-    def scalar(self, k: Any, condition: Any, a: Any, b: Any) -> Any:
-        return k.select(condition, a, b)
-
-    def gradient(self, g: Value, condition: Value, a: Value, b: Value, y: Value) -> Sequence[Value | None]:
-        return None, sum_to(where(condition, g, 0.0), a.type), sum_to(where(condition, 0.0, g), b.type)
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * sign(x),)
 
 
-class Cast(Elementwise):
-    """The same values as another plain dtype; floats to integers toward zero, saturating."""
+class Sign(Unary, name="sign", version=1, amp=Amp.KEEP_INPUT):
+    """-1, 0 or 1; NaN stays. Shape and dtype of x, which is not bool."""
 
-    name = "cast"
+    bools = False
+    samples = _ANY
+    error = EXACT
 
-    def infer(self, *types: TensorType, dtype: DType, **attrs: Any) -> TensorType:  # type: ignore[override]
-        plain(types[0], "cast")
+    def reference(self, x: Array) -> Array:
+        return quiet(np.sign, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.sign(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value | None]:
+        return (None,)
+
+
+class Reciprocal(Unary, name="reciprocal", version=1, amp=Amp.KEEP_INPUT):
+    """1 / x as float."""
+
+    floats = True
+    samples = Uniform(0.1, 40) | Uniform(-40, -0.1) | SpecialFloats()
+    error = Ulp(f64=1, f32=1, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.true_divide, 1.0, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return 1.0 / x
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (-(g * y * y),)
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+class Exp(Unary, name="exp", version=1, amp=Amp.FLOAT32):
+    """e ** x as float."""
+
+    floats = True
+    samples = Uniform(-80, 80) | SpecialFloats()
+    error = Ulp(f64=3, f32=3, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.exp, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.exp(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * y,)
+
+
+class Log(Unary, name="log", version=1, amp=Amp.FLOAT32):
+    """Natural logarithm as float; NaN below 0."""
+
+    floats = True
+    samples = Uniform(0.01, 100) | SpecialFloats()
+    error = Ulp(f64=3, f32=3, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.log, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.log(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g / x,)
+
+
+class Sqrt(Unary, name="sqrt", version=1, amp=Amp.KEEP_INPUT):
+    """Square root as float; NaN below 0."""
+
+    floats = True
+    samples = Uniform(0.01, 100) | SpecialFloats()
+    error = Ulp(f64=1, f32=1, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.sqrt, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.sqrt(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g / (y * 2.0),)
+
+
+class Rsqrt(Unary, name="rsqrt", version=1, amp=Amp.FLOAT32):
+    """1 / sqrt(x) as float; NaN below 0."""
+
+    floats = True
+    samples = Uniform(0.01, 100) | SpecialFloats()
+    error = Ulp(f64=2, f32=2, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(lambda v: 1 / np.sqrt(v), x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.rsqrt(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * (y / x) * -0.5,)
+
+
+class Sin(Unary, name="sin", version=1, amp=Amp.FLOAT32):
+    """Sine of radians as float."""
+
+    floats = True
+    samples = Uniform(-100, 100)
+    error = Ulp(f64=4, f32=4, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.sin, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.sin(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * cos(x),)
+
+
+class Cos(Unary, name="cos", version=1, amp=Amp.FLOAT32):
+    """Cosine of radians as float."""
+
+    floats = True
+    samples = Uniform(-100, 100)
+    error = Ulp(f64=4, f32=4, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.cos, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.cos(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (-(g * sin(x)),)
+
+
+class Tanh(Unary, name="tanh", version=1, amp=Amp.KEEP_INPUT):
+    """Hyperbolic tangent as float."""
+
+    floats = True
+    samples = Uniform(-12, 12) | SpecialFloats()
+    error = Ulp(f64=4, f32=4, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.tanh, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.tanh(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * (1.0 - y * y),)
+
+
+def error_function(x: Array) -> Array:
+    """erf in float64."""
+    wide = np.asarray(x, np.float64)
+    return np.array([math.erf(v) for v in wide.reshape(-1).tolist()], np.float64).reshape(wide.shape)
+
+
+class Erf(Unary, name="erf", version=1, amp=Amp.KEEP_INPUT):
+    """Error function as float."""
+
+    floats = True
+    samples = Uniform(-5, 5) | SpecialFloats()
+    error = Ulp(f64=8, f32=8, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return error_function(x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.erf(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * exp(-(x * x)) * (2 / math.sqrt(math.pi)),)
+
+
+class Step(Unary):
+    """Functions to whole numbers, as floats; flat wherever they have a derivative."""
+
+    floats = True
+    samples = _ANY
+    error = EXACT
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value | None]:
+        return (None,)
+
+
+class Floor(Step, name="floor", version=1, amp=Amp.KEEP_INPUT):
+    """Largest whole number not above x, as float."""
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.floor, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.floor(x)
+
+
+class Ceil(Step, name="ceil", version=1, amp=Amp.KEEP_INPUT):
+    """Smallest whole number not below x, as float."""
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.ceil, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.ceil(x)
+
+
+class Round(Step, name="round", version=1, amp=Amp.KEEP_INPUT):
+    """Nearest whole number, ties to even, as float."""
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.rint, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.round(x)
+
+
+class Cast(Elementwise, name="cast", version=1, amp=Amp.KEEP_INPUT):
+    """The same values as another plain dtype. Floats go to the nearest float, and to integers toward zero, saturating,
+    NaN to 0; integers wrap around; anything but 0 is true."""
+
+    samples = tuple(
+        sample((tensor(a, dim(N), 3), _ANY), symbols={"n": 4}, dtype=b)
+        for a, b in (
+            (f32, f16), (f32, bf16), (f64, f32), (f16, f32), (f32, i32), (f32, i8), (i32, f32), (i64, i8), (i32, bool_),
+            (bool_, f32), (bf16, u8), (u8, i64), (f64, f64),
+        )
+    )  # fmt: skip
+    error = EXACT
+
+    def infer(self, x: TensorType, *, dtype: DType) -> TensorType:  # type: ignore[override]
+        plain(x, "cast")
         if not isinstance(dtype, DType):
             raise DTypeError(
                 f"cast goes to a plain dtype, not {dtype}", help="use quantize(x, format) for a block format"
             )
-        return TensorType(dtype, types[0].shape)
+        return TensorType(dtype, x.shape)
+
+    def call(self, x: Value, dtype: DType) -> Value:
+        return x if x.type.element == dtype else self.build(x, dtype=dtype)
 
     def reference(self, x: Array, *, dtype: DType) -> Array:
-        from .evaluate import to_dtype
-
         return to_dtype(x, dtype)
 
-    def scalar(self, k: Any, x: Any, *, dtype: DType) -> Any:  # type: ignore[override]
+    def scalar(self, k: Any, x: Any, *, dtype: DType) -> Any:
         return k.cast(x, dtype)
 
-    def gradient(self, g: Value, x: Value, y: Value, *, dtype: DType) -> Sequence[Value]:
-        return (cast(g, x.type.dtype),)
+    def gradient(self, g: Value, x: Value, y: Value, *, dtype: DType) -> Sequence[Value | None]:
+        return (cast(g, x.type.dtype) if dtype.is_float and x.type.dtype.is_float else None,)
 
 
-add: Binary = _binary(Add)
-sub: Binary = _binary(Sub)
-mul: Binary = _binary(Mul)
-div: Binary = _binary(Div)
-pow: Binary = _binary(Pow)
-maximum: Binary = _binary(Maximum)
-minimum: Binary = _binary(Minimum)
-eq: Binary = _binary(Eq)
-ne: Binary = _binary(Ne)
-lt: Binary = _binary(Lt)
-le: Binary = _binary(Le)
-gt: Binary = _binary(Gt)
-ge: Binary = _binary(Ge)
-logical_and: Binary = _binary(And)
-logical_or: Binary = _binary(Or)
-neg: Unary = _unary(Neg)
-abs: Unary = _unary(Abs)
-exp: Unary = _unary(Exp)
-log: Unary = _unary(Log)
-sqrt: Unary = _unary(Sqrt)
-rsqrt: Unary = _unary(Rsqrt)
-reciprocal: Unary = _unary(Reciprocal)
-sin: Unary = _unary(Sin)
-cos: Unary = _unary(Cos)
-tanh: Unary = _unary(Tanh)
-erf: Unary = _unary(Erf)
-floor: Unary = _unary(Floor)
-ceil: Unary = _unary(Ceil)
-round: Unary = _unary(Round)
-sign: Unary = _unary(Sign)
-relu: Unary = _unary(Relu)
-sigmoid: Unary = _unary(Sigmoid)
-silu: Unary = _unary(Silu)
-gelu: Unary = _unary(Gelu)
-gelu_tanh: Unary = _unary(GeluTanh)
-logical_not: Unary = _unary(Not)
+add = public(Add, Binary.call)
+sub = public(Sub, Binary.call)
+mul = public(Mul, Binary.call)
+div = public(Div, Binary.call)
+pow = public(Pow, Binary.call)
+maximum = public(Maximum, Binary.call)
+minimum = public(Minimum, Binary.call)
+neg = public(Neg, Unary.call)
+abs = public(Abs, Unary.call)
+sign = public(Sign, Unary.call)
+reciprocal = public(Reciprocal, Unary.call)
+exp = public(Exp, Unary.call)
+log = public(Log, Unary.call)
+sqrt = public(Sqrt, Unary.call)
+rsqrt = public(Rsqrt, Unary.call)
+sin = public(Sin, Unary.call)
+cos = public(Cos, Unary.call)
+tanh = public(Tanh, Unary.call)
+erf = public(Erf, Unary.call)
+floor = public(Floor, Unary.call)
+ceil = public(Ceil, Unary.call)
+round = public(Round, Unary.call)
+cast = public(Cast, Cast.call)
 
 
-def where(condition: Value, a: Value | float, b: Value | float) -> Value:
-    """a where the condition holds, else b. condition: bool; all three broadcast."""
-    from .op import REGISTRY
-
-    if not isinstance(a, Value) and not isinstance(b, Value):
-        raise DTypeError("where needs at least one tensor to choose from")
-    x = a if isinstance(a, Value) else lift(a, b)  # type: ignore[arg-type]
-    y = b if isinstance(b, Value) else lift(b, x)
-    return REGISTRY["where"].build(condition, x, y)
-
-
-def cast(x: Value, dtype: DType) -> Value:
-    """The same values as another plain dtype; floats to integers toward zero, saturating."""
-    from .op import REGISTRY
-
-    return x if x.type.element == dtype else REGISTRY["cast"].build(x, dtype=dtype)
+def widened(x: Value) -> Value:
+    """x in f32 where it is f16 or bf16: composites sum and square in no less."""
+    return cast(x, f32) if x.type.dtype in (f16, bf16) else x
 
 
 OPERATORS.update(
-    add=add,
-    sub=sub,
-    mul=mul,
-    div=div,
-    neg=neg,
-    radd=lambda a, b: add(b, a),
-    rsub=lambda a, b: sub(b, a),
-    rmul=lambda a, b: mul(b, a),
-    rdiv=lambda a, b: div(b, a),
-)
+    add=add, sub=sub, mul=mul, div=div, pow=pow, neg=neg,
+    radd=lambda a, b: add(b, a), rsub=lambda a, b: sub(b, a), rmul=lambda a, b: mul(b, a),
+    rdiv=lambda a, b: div(b, a), rpow=lambda a, b: pow(b, a),
+)  # fmt: skip

@@ -5,58 +5,83 @@ Quantized values are held as the float values they stand for, so every reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..diagnostics import ShapeError
-from ..ir.graph import CONSTANT, PARAMETER, Graph, storage_dtype
-from ..ir.types import DType, Element, SymbolicDim, TensorType, bf16
-from ..quant.activation import ActivationFormat
+from ..ir.graph import CONSTANT, PARAMETER, Graph, Node
+from ..ir.types import Dim, DType, SymbolicDim, TensorType, bf16
 from ..quant.codec import dequantize
 from ..quant.format import BlockFormat
-from ..quant.quantize import encode
-from .op import Array
+from .op import Array, Op
+from .rounding import to_dtype
+
+__all__ = ["evaluate", "run_node", "to_dtype"]
 
 
 def evaluate(
     graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int] | None = None, exact: bool = True
 ) -> list[Array]:
-    """Outputs, then the new states, of one run. `inputs`: an array for each parameter by name.
+    """Outputs, then the new states in the order of `graph.updates`. `inputs`: an array for each parameter by name.
 
-    Block formats are given as raw uint8 rows (N, row_bytes). With `exact` intermediate floats stay float64; otherwise
-    each
-    result is rounded to its dtype. Raises ShapeError for arrays that do not fit.
+    Block formats are given as raw uint8 rows (..., row_bytes), bf16 as float32 or as uint16 bits. `symbols`: values by
+    name, where they do not follow from the arrays. With `exact` intermediate floats stay float64, and each output is
+    rounded once to its dtype (bf16 held in float32); otherwise every result is rounded. Outputs of a block format are
+    the floats that they stand for. Raises ShapeError for arrays and symbols that do not fit.
     """
+    nodes = graph.nodes()
+    given = {p.node.attrs["name"]: p.type for p in graph.parameters}
+    for name in given:
+        if name not in inputs:
+            raise ShapeError(f"no array is given for parameter {name!r}")
+    known = _symbols(graph, {n: (t, np.shape(inputs[n])) for n, t in given.items()}, symbols or {})
     values: dict[int, Array] = {}
-    named = dict(symbols or {})
-    for node in graph.nodes():
+    for node in nodes:
         if node.op is PARAMETER:
             name = node.attrs["name"]
-            if name not in inputs:
-                raise ShapeError(f"no array is given for parameter {name!r}")
-            values[id(node.results[0])] = _given(inputs[name], node.results[0].type, named, name)
+            if name not in given:
+                raise ShapeError(f"parameter {name!r} is not among those of graph {graph.name}")
+            values[id(node.results[0])] = _given(np.asarray(inputs[name]), node.results[0].type, known, name)
         elif node.op is CONSTANT:
             values[id(node.results[0])] = _wide(node.attrs["value"])
         else:
-            arrays = [values[id(v)] for v in node.inputs]
-            attrs = {k: _concrete(v, named) for k, v in node.attrs.items()}
-            result = node.op.reference(*arrays, **attrs)  # type: ignore[attr-defined]
-            results = result if isinstance(result, tuple) else (result,)
-            for value, array in zip(node.results, results, strict=True):
-                if not exact and isinstance(value.type.element, DType):
-                    array = _wide(to_dtype(array, value.type.element))
-                values[id(value)] = np.asarray(array)
+            found = run_node(node, [values[id(v)] for v in node.inputs], known, exact)
+            values.update((id(v), array) for v, array in zip(node.results, found, strict=True))
     out: list[Array] = []
     for v in graph.results():
-        array = values[id(v)]
-        out.append(to_dtype(array, v.type.element) if isinstance(v.type.element, DType) else array)
+        array, element = values[id(v)], v.type.element
+        out.append(to_dtype(array, element) if isinstance(element, DType) else array)
     return out
+
+
+def run_node(node: Node, arrays: Sequence[Array], symbols: Mapping[str, int], exact: bool = True) -> tuple[Array, ...]:
+    """The results of one node. Raises ShapeError if the reference gives another shape than the type rule."""
+    assert isinstance(node.op, Op)
+    attrs = {k: _concrete(v, symbols) for k, v in node.attrs.items()}
+    result = node.op.reference(*arrays, **attrs)
+    results = result if isinstance(result, tuple) else (result,)
+    made: list[Array] = []
+    for value, raw in zip(node.results, results, strict=True):
+        array = np.asarray(raw)
+        expected = tuple(_concrete(d, symbols) for d in value.type.shape)
+        if array.shape != expected:
+            raise ShapeError(f"{node.op.name} gives the shape {list(array.shape)}, its type rule says {value.type}")
+        element = value.type.element
+        if isinstance(element, DType):
+            if not element.is_float or not exact:
+                array = to_dtype(array, element)
+            array = array.astype(np.float64) if element.is_float else array
+        made.append(array)
+    return tuple(made)
 
 
 def _concrete(value: Any, symbols: Mapping[str, int]) -> Any:
     if isinstance(value, SymbolicDim):
+        missing = [s.name for s in value.symbols if s.name not in symbols]
+        if missing:
+            raise ShapeError(f"no value is given for the symbol {missing[0]}")
         return value.evaluate(symbols)
     if isinstance(value, tuple):
         return tuple(_concrete(v, symbols) for v in value)
@@ -67,45 +92,63 @@ def _wide(array: Array) -> Array:
     return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
 
 
-def _given(array: Array, type: TensorType, symbols: dict[str, int], name: str) -> Array:
-    array = np.asarray(array)
+def _symbols(
+    graph: Graph, arrays: Mapping[str, tuple[TensorType, tuple[int, ...]]], given: Mapping[str, int]
+) -> dict[str, int]:
+    """Values of the symbols: those given, and those that follow from sizes that are linear in one unknown symbol."""
+    known = dict(given)
+    sizes = [pair for type, shape in arrays.values() for pair in zip(type.shape, shape, strict=False)]
+    found = True
+    while found:
+        found = False
+        for d, size in sizes:
+            solved = _solve(d, size, known)
+            if solved is not None:
+                known[solved[0]] = solved[1]
+                found = True
+    for s in graph.symbols:
+        if s.name in known and not s.lower <= known[s.name] <= s.upper:
+            raise ShapeError(f"symbol {s.name} is {known[s.name]}, outside {s.lower} .. {s.upper}")
+    return known
+
+
+def _solve(d: Dim, size: int, known: Mapping[str, int]) -> tuple[str, int] | None:
+    """The one unknown symbol of `d` and its value, where `d` is linear in it; None otherwise."""
+    if not isinstance(d, SymbolicDim):
+        return None
+    unknown = [s for s in d.symbols if s.name not in known]
+    if len(unknown) != 1:
+        return None
+    name, rest, factor = unknown[0].name, 0, 0
+    for key, coefficient in d.terms:
+        names = [s.name for s in key]
+        product = coefficient
+        for other in names:
+            product *= known.get(other, 1)
+        if names.count(name) > 1:
+            return None
+        if name in names:
+            factor += product
+        else:
+            rest += product
+    return (name, (size - rest) // factor) if factor and (size - rest) % factor == 0 else None
+
+
+def _given(array: Array, type: TensorType, symbols: Mapping[str, int], name: str) -> Array:
+    shape = tuple(_concrete(d, symbols) for d in type.shape)
     if isinstance(type.element, BlockFormat):
-        shape = tuple(_concrete(d, symbols) for d in type.shape)
-        return np.asarray(dequantize(array, type.element)).reshape(shape).astype(np.float64)
-    if type.rank != array.ndim:
-        raise ShapeError(f"parameter {name} is {type}, but the array has shape {array.shape}")
-    for d, size in zip(type.shape, array.shape, strict=True):
-        if isinstance(d, SymbolicDim) and len(d.terms) == 1 and len(d.symbols) == 1 and d.terms[0][1] == 1:
-            symbols.setdefault(d.symbols[0].name, size)
-        if _concrete(d, symbols) != size:
-            raise ShapeError(f"parameter {name} is {type}, but the array has shape {array.shape}")
+        row = (*shape[:-1], shape[-1] // type.element.block * type.element.nbytes)
+        if array.dtype != np.uint8 or array.size != np.prod(row, dtype=np.int64):
+            raise ShapeError(
+                f"parameter {name} is {type}: it takes uint8 of shape {list(row)}, found {_described(array)}"
+            )
+        return np.asarray(dequantize(array.reshape(row), type.element)).reshape(shape).astype(np.float64)
+    if array.shape != shape:
+        raise ShapeError(f"parameter {name} is {type}, but the array has shape {list(array.shape)}")
     if type.element == bf16 and array.dtype == np.uint16:
         array = (array.astype(np.uint32) << 16).view(np.float32)
     return _wide(array)
 
 
-def to_dtype(array: Array, dtype: DType) -> Array:
-    """Values rounded to a dtype, as the array type that holds it (bf16 in float32)."""
-    if dtype == bf16:
-        bits = np.asarray(array, np.float32).view(np.uint32)
-        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-        return np.where(np.isnan(array), np.float32(np.nan), rounded.view(np.float32))
-    target = np.dtype(storage_dtype(dtype))
-    array = np.asarray(array)
-    if target.kind in "iu" and array.dtype.kind == "f":
-        info = np.iinfo(target)
-        with np.errstate(invalid="ignore"):
-            clipped = np.clip(np.nan_to_num(np.trunc(array), nan=0.0), float(info.min), float(info.max))
-            return np.where(clipped >= float(info.max), info.max, clipped.astype(target)).astype(target)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return array.astype(target)
-
-
-def round_through(array: Array, format: Element) -> Array:
-    """The values that remain after quantizing to a format."""
-    if isinstance(format, ActivationFormat):
-        rows = np.asarray(array, np.float32).reshape(-1, array.shape[-1])
-        return format.decode(format.encode(rows), array.shape[-1]).reshape(array.shape).astype(np.float64)
-    assert isinstance(format, BlockFormat)
-    raw = encode(np.asarray(array, np.float32), format)
-    return np.asarray(dequantize(raw, format)).reshape(array.shape).astype(np.float64)
+def _described(array: Array) -> str:
+    return f"{array.dtype} of shape {list(array.shape)}"

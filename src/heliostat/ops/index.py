@@ -1,30 +1,126 @@
-"""Reading rows by number: embedding."""
+"""Reading elements by number: embedding, gather. A number outside the table reads row 0, on every target."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import DType, TensorType, f32
-from .op import REGISTRY, Array, Op, plain
+from ..ir.types import DType, Symbol, TensorType, bf16, dim, f16, f32, f64, i32, i64, tensor
+from ..quant.formats import Q4_K, Q8_0
+from . import reduce
+from .compare import eq, ge, logical_and, lt, where
+from .composite import Composite
+from .elementwise import cast
+from .error import EXACT
+from .matmul import matmul
+from .op import Amp, Array, Op, public
+from .rules import normalize_axis, plain, shown
+from .samples import Uniform, sample
+from .shape import iota, reshape, transpose, unsqueeze
+
+N = Symbol("n", 8)
 
 
-class Embedding(Op):
-    """Rows of a table. table: (V, K) of any element type, ids: (N,) integers; (N, K) f32, or the table's own f64."""
+def _numbers(type: TensorType, op: str) -> None:
+    """Raise DTypeError unless the type is of integers."""
+    if plain(type, op).kind not in "iu":
+        raise DTypeError(f"{op} takes integers as numbers of elements, found {type}")
 
-    name = "embedding"
+
+class Embedding(Op, name="embedding", version=1, amp=Amp.KEEP_INPUT):
+    """Rows of a table by number. table: (V, K) of any element type and layout, ids: (N,) integers; (N, K) f32.
+
+    An f64 table keeps its dtype. A number outside 0 .. V reads row 0: a step checks its tokens before it starts."""
+
+    samples = (
+        sample(tensor(f32, 5, 4), (tensor(i32, 3), Uniform(0, 4))),
+        sample(tensor(f64, 5, 4), (tensor(i64, dim(N)), Uniform(0, 4)), symbols={"n": 6}),
+        sample(tensor(f16, 5, 4), (tensor(i32, 3), Uniform(-3, 8))),
+        sample(tensor(bf16, 5, 4), (tensor(i32, 0), Uniform(0, 4))),
+        sample(tensor(Q8_0, 5, 64), (tensor(i32, 3), Uniform(0, 4))),
+        sample(tensor(Q4_K, 3, 256), (tensor(i32, 3), Uniform(0, 2))),
+    )
+    error = EXACT
 
     def infer(self, table: TensorType, ids: TensorType) -> TensorType:
         if table.rank != 2 or ids.rank != 1:
             raise ShapeError(f"embedding needs a table (V, K) and ids (N,), found {table} and {ids}")
-        if plain(ids, "embedding").is_float:
-            raise DTypeError(f"embedding ids must be integers, found {ids}")
-        return TensorType(table.element if isinstance(table.element, DType) and table.element.bits == 64 else f32,
-                          (ids.shape[0], table.shape[1]))  # fmt: skip
+        if table.shape[0] == 0:
+            raise ShapeError(f"embedding needs a table of at least one row, found {table}")
+        _numbers(ids, "embedding")
+        return TensorType(f64 if table.element == f64 else f32, (ids.shape[0], table.shape[1]))
+
+    def call(self, table: Value, ids: Value) -> Value:
+        return self.build(table, ids)
 
     def reference(self, table: Array, ids: Array) -> Array:
-        return table[ids]
+        return np.asarray(table, np.float64)[np.where((ids >= 0) & (ids < table.shape[0]), ids, 0)]
+
+    def gradient(self, g: Value, table: Value, ids: Value, y: Value) -> Sequence[Value | None]:
+        """A product with the matrix that has a 1 where a row was read: rows that were read twice add up."""
+        if not isinstance(table.type.element, DType):
+            return None, None
+        rows, count = table.type.shape[0], ids.type.shape[0]
+        read = where(logical_and(ge(ids, 0), lt(cast(ids, i64), _count(rows))), ids, 0)
+        hot = eq(reshape(iota(rows), (rows, 1)), reshape(read, (1, count)))
+        return matmul(cast(hot, g.type.dtype), g), None
 
 
-def embedding(table: Value, ids: Value) -> Value:
-    """Rows of a table by number. table: (V, K) of any element type, ids: (N,) integers; (N, K) f32."""
-    return REGISTRY["embedding"].build(table, ids)
+def _count(rows: object) -> int:
+    if not isinstance(rows, int):
+        raise ShapeError("the gradient of embedding and gather needs a table of known size")
+    return rows
+
+
+class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
+    """Elements along one axis by number, as `torch.gather`: y[i, j] = x[index[i, j], j] for axis 0.
+
+    x: plain, any rank >= 1; index: integers, of x's shape but along `axis`. Result: shape of index, dtype of x. A
+    number outside the axis reads element 0. The decomposition compares each number with every position of the axis."""
+
+    samples = (
+        sample(tensor(f32, 4, 3), (tensor(i32, 2, 3), Uniform(0, 3)), axis=0),
+        sample(tensor(f64, 4, 3), (tensor(i64, 4, 5), Uniform(0, 2)), axis=1),
+        sample(tensor(i32, 4), (tensor(i32, dim(N)), Uniform(-2, 6)), axis=0, symbols={"n": 5}),
+        sample(tensor(f64, 2, 3, 4), (tensor(i32, 2, 1, 4), Uniform(0, 2)), axis=1),
+    )
+    error = EXACT
+
+    def infer(self, x: TensorType, index: TensorType, *, axis: int) -> TensorType:
+        plain(x, "gather")
+        _numbers(index, "gather")
+        if not 0 <= axis < x.rank:
+            raise ShapeError(f"gather: axis {axis} is outside {x}")
+        others = [i for i in range(x.rank) if i != axis]
+        if index.rank != x.rank or any(index.shape[i] != x.shape[i] for i in others):
+            raise ShapeError(f"gather: {shown(index.shape)} and {shown(x.shape)} differ outside axis {axis}")
+        if not isinstance(x.shape[axis], int) or x.shape[axis] == 0:
+            raise ShapeError(f"gather reads an axis of known size, not empty, found axis {axis} of {x}")
+        return TensorType(x.element, index.shape)
+
+    def call(self, x: Value, index: Value, axis: int) -> Value:
+        return self.build(x, index, axis=normalize_axis(axis, x.type.rank, "gather"))
+
+    def reference(self, x: Array, index: Array, *, axis: int) -> Array:
+        inside = np.where((index >= 0) & (index < x.shape[axis]), index, 0).astype(np.int64)
+        return np.take_along_axis(x, inside, axis)
+
+    def decompose(self, x: Value, index: Value, *, axis: int) -> Value:
+        size = _count(x.type.shape[axis])
+        last = x.type.rank
+        numbers = cast(index, i64)
+        inside = where(logical_and(ge(numbers, 0), lt(numbers, size)), numbers, 0)
+        order = [*(i for i in range(last) if i != axis), axis]
+        rows = transpose(x, order) if order != list(range(last)) else x  # (..., size)
+        wanted = transpose(inside, order) if order != list(range(last)) else inside  # (..., count)
+        hot = eq(unsqueeze(wanted, last), iota(size))
+        zero_or_x = where(hot, unsqueeze(rows, last - 1), 0)
+        found = cast(reduce.sum(zero_or_x, last), x.type.dtype)
+        return transpose(found, [order.index(i) for i in range(last)]) if order != list(range(last)) else found
+
+
+embedding = public(Embedding, Embedding.call)
+gather = public(Gather, Gather.call)

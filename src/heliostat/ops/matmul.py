@@ -8,16 +8,51 @@ import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import OPERATORS, Value
-from ..ir.types import DType, TensorType, f32
+from ..ir.types import DType, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i32, tensor
 from ..quant.activation import ActivationFormat
-from .op import REGISTRY, Amp, Array, Op, broadcast, promote
-from .shape import transpose
+from ..quant.formats import Q4_0, Q8_0
+from .error import LargestUlp
+from .gradient import sum_to
+from .op import Amp, Array, Op, get, public
+from .rules import broadcast, floating, promote
+from .samples import sample
+from .shape import reshape, transpose
+
+N = Symbol("n", 8)
+_n = dim(N)
 
 
-class Matmul(Op):
-    """a @ b over the last two axes, leading axes broadcast. b may be a transposed matrix of quantized blocks."""
+def _product_dtype(x: TensorType, w: TensorType, op: str) -> DType:
+    """The dtype of a product: as in arithmetic for plain operands; blocks count as floats of the other's width."""
+    if not isinstance(x.element, DType):
+        raise DTypeError(f"the left side of {op} must have plain elements, found {x}", help="use dequantize(x) first")
+    if not isinstance(w.element, DType):
+        return floating(x.element)
+    dtype = promote(x.element, w.element)
+    if dtype == bool_:
+        raise DTypeError(f"{op} takes numbers, found {x} and {w}", help="use cast(x, i32) first")
+    return dtype
 
-    name, amp = "matmul", Amp.LOWER
+
+class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
+    """a @ b over the last two axes, leading axes broadcast. b may be a transposed matrix of quantized blocks.
+
+    a: (..., M, K), b: (..., K, N) -> (..., M, N); a vector (K,) on either side has no axis of its own in the result.
+    Dtypes promote; with blocks the result is a's float dtype, or f32. Integers wrap around. Raises ShapeError if the
+    inner sizes differ."""
+
+    samples = (
+        sample(tensor(f32, 3, 4), tensor(f32, 4, 5)),
+        sample(tensor(f64, 2, 1, 3, 4), tensor(f64, 5, 4, 2)),
+        sample(tensor(f32, _n, 4), tensor(f32, 4, 5), symbols={"n": 3}),
+        sample(tensor(f64, 4), tensor(f64, 4)),
+        sample(tensor(f64, 4), tensor(f64, 2, 4, 5)),
+        sample(tensor(f64, 2, 3, 4), tensor(f64, 4)),
+        sample(tensor(f16, 3, 8), tensor(bf16, 8, 2)),
+        sample(tensor(i32, 2, 3), tensor(i32, 3, 2)),
+        sample(tensor(f32, 2, 0), tensor(f32, 0, 3)),
+    )
+    error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         if a.rank < 1 or b.rank < 1:
@@ -25,62 +60,76 @@ class Matmul(Op):
         inner_a, inner_b = a.shape[-1], b.shape[-2] if b.rank > 1 else b.shape[-1]
         if inner_a != inner_b:
             raise ShapeError(f"`@` needs equal inner dimensions, got {inner_a} and {inner_b}")
-        if not isinstance(a.element, DType):
-            raise DTypeError(f"the left side of `@` must have plain elements, found {a}")
+        dtype = _product_dtype(a, b, "`@`")
+        for t in (a, b):
+            if t.layout is not None:
+                raise DTypeError(f"`@` takes elements in rows, found {t}", help="linear(x, w) reads packed weights")
         batch = broadcast(a.shape[:-2], b.shape[:-2], what="leading axes of `@`")
         rows, columns = a.shape[-2:-1], b.shape[-1:] if b.rank > 1 else ()
-        if isinstance(b.element, DType):
-            dtype = promote(a.element, b.element)
-        else:
-            dtype = a.element if a.element.is_float else f32
         return TensorType(dtype, (*batch, *rows, *columns))
 
+    def call(self, a: Value, b: Value) -> Value:
+        return self.build(a, b)
+
     def reference(self, a: Array, b: Array) -> Array:
-        return np.matmul(a, b)
+        with np.errstate(all="ignore"):
+            return np.asarray(np.matmul(a, b))
 
     def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value | None]:
-        from .elementwise import sum_to
+        wide_a = a if a.type.rank > 1 else reshape(a, (1, *a.type.shape))
+        wide_b = b if b.type.rank > 1 else reshape(b, (*b.type.shape, 1))
+        rows, columns = wide_a.type.shape[-2], wide_b.type.shape[-1]
+        g = reshape(g, (*broadcast(a.type.shape[:-2], b.type.shape[:-2]), rows, columns))
+        ga = reshape(sum_to(matmul(g, transpose(_floats(wide_b))), wide_a.type), a.type.shape)
+        if not isinstance(b.type.element, DType):  # blocks are not trained: what is, is a float copy or an adapter
+            return ga, None
+        return ga, reshape(sum_to(matmul(transpose(wide_a), g), wide_b.type), b.type.shape)
 
-        if a.type.rank < 2 or b.type.rank < 2:
-            raise ShapeError("the gradient of matmul needs two axes on both sides")
-        ga = sum_to(matmul(g, transpose(b)), a.type)
-        gb = None if not isinstance(b.type.element, DType) else sum_to(matmul(transpose(a), g), b.type)
-        return ga, gb
 
+class Linear(Op, name="linear", version=1, amp=Amp.LOWER):
+    """y[..., o] = sum_k x[..., k] * w[o, k]. x: (..., K) plain, or int8 activations; w: (O, K), any element and layout.
 
-class Linear(Op):
-    """y[..., o] = sum_k x[..., k] * w[o, k].
+    Dtypes promote; with blocks the result is x's float dtype, or f32; with int8 activations it is f32."""
 
-    x: (..., K) float or int8 activations, w: (O, K) of any element; y f32 or x's.
-    """
-
-    name, amp = "linear", Amp.LOWER
+    samples = (
+        sample(tensor(f32, 3, 4), tensor(f32, 5, 4)),
+        sample(tensor(f64, 2, _n, 4), tensor(f64, 5, 4), symbols={"n": 3}),
+        sample(tensor(f32, _n, 32), tensor(Q8_0, 3, 32), symbols={"n": 2}),
+        sample(tensor(f16, 64), tensor(Q4_0, 5, 64)),
+        sample(tensor(f32, 2, 4), tensor(bf16, 3, 4)),
+    )
+    error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
 
     def infer(self, x: TensorType, w: TensorType) -> TensorType:
         if w.rank != 2 or x.rank < 1 or x.shape[-1] != w.shape[1]:
             raise ShapeError(f"linear needs x (..., K) and w (O, K), found {x} and {w}")
-        if isinstance(x.element, ActivationFormat):
-            dtype = f32
-        elif isinstance(x.element, DType) and isinstance(w.element, DType):
-            dtype = promote(x.element, w.element)
-        elif isinstance(x.element, DType):
-            dtype = x.element if x.element.is_float else f32
-        else:
-            raise DTypeError(f"linear takes plain or int8 activations, found {x}")
+        dtype = f32 if isinstance(x.element, ActivationFormat) else _product_dtype(x, w, "linear")
         return TensorType(dtype, (*x.shape[:-1], w.shape[0]))
 
+    def call(self, x: Value, w: Value) -> Value:
+        return self.build(x, w)
+
     def reference(self, x: Array, w: Array) -> Array:
-        return np.matmul(x, w.T)
+        with np.errstate(all="ignore"):
+            return np.asarray(np.matmul(x, w.T))
+
+    def gradient(self, g: Value, x: Value, w: Value, y: Value) -> Sequence[Value | None]:
+        gx = matmul(g, _floats(w))
+        if not isinstance(w.type.element, DType):
+            return gx, None
+        return gx, matmul(transpose(reshape(g, (-1, w.type.shape[0]))), reshape(x, (-1, w.type.shape[1])))
 
 
-def matmul(a: Value, b: Value) -> Value:
-    """a @ b over the last two axes, leading axes broadcast. b may be a transposed matrix of quantized blocks."""
-    return REGISTRY["matmul"].build(a, b)
+def _floats(w: Value) -> Value:
+    """A matrix of blocks, or the transposed form of one, as plain elements."""
+    if isinstance(w.type.element, DType):
+        return w
+    if w.node.op.name == "transpose":
+        return transpose(_floats(w.node.inputs[0]), w.node.attrs["axes"])
+    return get("dequantize").build(w)
 
 
-def linear(x: Value, w: Value) -> Value:
-    """y[..., o] = sum_k x[..., k] * w[o, k]. w: (O, K) of any element type."""
-    return REGISTRY["linear"].build(x, w)
-
+matmul = public(Matmul, Matmul.call)
+linear = public(Linear, Linear.call)
 
 OPERATORS.update(matmul=matmul)

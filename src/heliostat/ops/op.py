@@ -1,7 +1,6 @@
-"""`Op`: one closed record per operation. Type rule, reference, lowering or decomposition, gradient and policies in one
-place.
+"""`Op`: one closed record per operation: type rule, reference, lowering or decomposition, gradient and policies.
 
-A record that lacks a mandatory part fails at import. The registry maps names to records; it is filled by the modules.
+A record that lacks a slot fails at import. The registry maps names to records; the modules of this package fill it.
 """
 
 from __future__ import annotations
@@ -9,16 +8,20 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError
-from ..ir.graph import Node, Value, constant
-from ..ir.types import Dim, DType, Shape, TensorType, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32
+from ..diagnostics import DTypeError
+from ..ir.graph import Node, Value
+from ..ir.types import TensorType
+from .error import Bound
+from .samples import Sample, Samples
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Numeric = Value | float | int | bool
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Amp(enum.Enum):
@@ -29,39 +32,79 @@ class Amp(enum.Enum):
     FLOAT32 = "float32"  # run in f32: sums, exponentials, norms
 
 
+class Batching(enum.Enum):
+    """How an op takes one more leading axis on its operands (`vmap`)."""
+
+    BROADCAST = "broadcast"  # it is elementwise: the axis broadcasts
+    DECOMPOSE = "decompose"  # as its decomposition does
+    UNDECLARED = "undeclared"  # no rule yet: one call for each element of the axis
+
+
+class NotDifferentiable:
+    """The gradient slot of an op that has none; `reason` goes to the error of who asks for it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
 REGISTRY: dict[str, Op] = {}
+
+# What a record must have beside its lowering. Families of ops (`Elementwise`, `Reduction` ...) may give some for all.
+SLOTS = ("version", "amp", "deterministic", "batching", "samples", "error", "infer", "reference", "gradient", "call")
+LOWERING = {"elementwise": "scalar", "composite": "decompose", "kernel": None}
 
 
 class Op:
-    """Base of all records. Subclasses set `name` and give `infer`, `reference` and a lowering.
+    """Base of all records. `class Add(Elementwise, name="add", version=1, amp=...)` registers one; without a name the
+    class is a family. The slots:
 
-    `kind` says how the op is lowered: "elementwise" (then `scalar` is given), "composite" (then `decompose`),
-    or "kernel" (a schedule takes it as it is). `gradient` builds graph; None where there is none (yet).
+    kind: how it is lowered: "elementwise" (by `scalar`), "composite" (by `decompose`), or "kernel" (a schedule takes it
+        as it is; then `decompose`, where there is one, is a second road and the test oracle).
+    version: counts changes of meaning, for caches. amp: see `Amp`. deterministic: equal inputs give equal results.
+    infer(*types, **attrs): the type rule; raises ShapeError or DTypeError. Defaults of attributes are its defaults.
+    reference(*arrays, **attrs): the meaning, in NumPy. Floats come and go as float64, blocks as the floats they stand
+        for, symbolic sizes in attributes as ints.
+    scalar(k, *x, **attrs): kernel expression of one element; `k` has exp, log, select ... as `kernels.math.Math`.
+    decompose(*values, **attrs): the same as a graph of other ops.
+    gradient(g, *inputs, y, **attrs): each input's gradient as graph, None for zero; or `NotDifferentiable(reason)`.
+    batching: see `Batching`. samples: what tests feed it. error: how far a target may be from the reference.
+    call(...): the public function of values, numbers and attributes, which builds the op.
     """
 
     name: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    amp: ClassVar[Amp] = Amp.KEEP_INPUT
+    version: ClassVar[int]
+    amp: ClassVar[Amp]
     deterministic: ClassVar[bool] = True
+    batching: ClassVar[Batching] = Batching.UNDECLARED
     kind: ClassVar[str] = "kernel"
-    gradient: ClassVar[Callable[..., Sequence[Value | None]] | None] = None
-
-    def __init_subclass__(cls, register: bool = True, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if not register:
-            return
-        needed = ["infer", "reference"] + {"elementwise": ["scalar"], "composite": ["decompose"], "kernel": []}[
-            cls.kind
-        ]
-        missing = [slot for slot in needed if getattr(cls, slot, None) is None]
-        if not cls.name or missing:
-            raise TypeError(f"op {cls.name or cls.__name__} lacks {', '.join(missing) or 'a name'}")
-        if cls.name in REGISTRY:
-            raise TypeError(f"op {cls.name} exists already")
-        REGISTRY[cls.name] = cls()
-
+    samples: ClassVar[Samples]
+    error: ClassVar[Bound]
+    gradient: Any
     infer: Callable[..., TensorType | tuple[TensorType, ...]]
     reference: Callable[..., Any]
+    call: Callable[..., Any]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, *, name: str = "", version: int = 0, amp: Amp | None = None, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if version:
+            cls.version = version
+        if amp is not None:
+            cls.amp = amp
+        if not name:
+            return
+        cls.name = name
+        lowering = LOWERING[cls.kind]
+        wanted = SLOTS if lowering is None else (*SLOTS, lowering)
+        missing = [slot for slot in wanted if getattr(cls, slot, None) is None]
+        if missing:
+            raise TypeError(f"op {name} lacks {', '.join(missing)}")
+        if not (cls.__doc__ or "").strip() or "__doc__" not in cls.__dict__:
+            raise TypeError(f"op {name} lacks a docstring")
+        if name in REGISTRY:
+            raise TypeError(f"op {name} exists already")
+        cls.defaults = _defaults(cls.infer)
+        REGISTRY[name] = cls()
 
     @property
     def elementwise(self) -> bool:
@@ -73,14 +116,25 @@ class Op:
         return result if isinstance(result, tuple) else (result,)
 
     def build(self, *inputs: Value, **attrs: Any) -> Value:
-        """A node with one result."""
+        """A node with one result. Attributes that are left out have the type rule's defaults."""
         return self.build_all(*inputs, **attrs)[0]
 
     def build_all(self, *inputs: Value, **attrs: Any) -> tuple[Value, ...]:
+        """A node, and all its results. Raises ShapeError or DTypeError as the type rule does."""
         for v in inputs:
             if not isinstance(v, Value):
                 raise DTypeError(f"{self.name} takes tensors, found {v!r}")
-        return Node(self, inputs, attrs, self.infer_types([v.type for v in inputs], attrs)).results
+        full = {**self.defaults, **attrs}
+        return Node(self, inputs, full, self.infer_types([v.type for v in inputs], full)).results
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        return self.call(*inputs, **attrs)
+
+    def cases(self) -> tuple[Sample, ...]:
+        """The samples, written out."""
+        if not isinstance(self.samples, tuple) or not all(isinstance(s, Sample) for s in self.samples):
+            raise TypeError(f"op {self.name} has samples that its family cannot write out")
+        return tuple(s for s in self.samples if isinstance(s, Sample))
 
     def __str__(self) -> str:
         return self.name
@@ -89,99 +143,31 @@ class Op:
         return f"<op {self.name}>"
 
 
+def _defaults(infer: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(infer).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
 def get(name: str) -> Op:
     """The record of that name. Raises KeyError."""
     return REGISTRY[name]
 
 
-_INTEGER_ORDER = (bool_, u8, i8, i16, u16, i32, u32, i64)
+def public(record: type[Op], call: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
+    """The public function of a record, from its method `call`: name, docstring and signature are the record's."""
+    op = REGISTRY[record.name]
 
+    def function(*args: P.args, **kwargs: P.kwargs) -> R:
+        return call(op, *args, **kwargs)
 
-def promote(a: DType, b: DType) -> DType:
-    """The common dtype, as PyTorch's table has it: floats beat integers, f16 and bf16 meet in f32."""
-    if a == b:
-        return a
-    if a.is_float or b.is_float:
-        if not a.is_float:
-            return b
-        if not b.is_float:
-            return a
-        if {a, b} == {f16, bf16}:
-            return f32
-        return max((a, b), key=lambda d: d.bits)
-    if a == bool_ or b == bool_:
-        return b if a == bool_ else a
-    if {a, b} <= {u8, i8}:
-        return i16
-    signed = {u8: i16, u16: i32, u32: i64}
-    if a.kind != b.kind:
-        unsigned, other = (a, b) if a.kind == "u" else (b, a)
-        return max((signed[unsigned], other), key=lambda d: d.bits)
-    return max((a, b), key=lambda d: d.bits)
-
-
-def floating(d: DType) -> DType:
-    """The dtype of a float function of `d`: itself for floats, f32 for integers and bools."""
-    return d if d.is_float else f32
-
-
-def broadcast(*shapes: Shape, what: str = "operands") -> Shape:
-    """The common shape by NumPy's rule, right-aligned. Raises ShapeError with all shapes."""
-    rank = max(len(s) for s in shapes)
-    result: list[Dim] = []
-    for axis in range(rank):
-        size: Dim = 1
-        for s in shapes:
-            at = axis - rank + len(s)
-            d: Dim = s[at] if at >= 0 else 1
-            if d == 1 or d == size:
-                continue
-            if size != 1:
-                shown = " and ".join("[" + ", ".join(map(str, s)) + "]" for s in shapes)
-                raise ShapeError(
-                    f"{what} do not broadcast: {shown}", help="sizes must be equal, or 1, counted from the right"
-                )
-            size = d
-        result.append(size)
-    return tuple(result)
-
-
-def plain(type: TensorType, op: str) -> DType:
-    """The plain dtype of an input. Raises DTypeError for a block format or a packed layout."""
-    if not isinstance(type.element, DType):
-        raise DTypeError(f"{op} takes plain elements, found {type}", help="use dequantize(x) first")
-    return type.element
-
-
-def lift(value: Numeric, like: Value) -> Value:
-    """A number as a constant that leaves the other operand's dtype unless a float meets an integer."""
-    if isinstance(value, Value):
-        return value
-    dtype = like.type.dtype
-    if isinstance(value, bool):
-        dtype = bool_ if dtype == bool_ else dtype
-    elif isinstance(value, float) and not dtype.is_float:
-        dtype = f32
-    elif dtype == bool_:
-        dtype = i64
-    return constant(value, TensorType(dtype, ()))
-
-
-def normalize_axis(axis: int, rank: int, op: str) -> int:
-    if not -rank <= axis < max(rank, 1):
-        raise ShapeError(f"{op}: axis {axis} is outside a tensor of {rank} axes")
-    return axis % rank if rank else 0
-
-
-def described(record: type[Op], names: Sequence[str], function: Callable[..., Value]) -> Callable[..., Value]:
-    """Dress a generated function as a public one: name, docstring, signature and hints of its operands."""
+    signature = inspect.signature(call)
+    hints = get_type_hints(call)
+    shown = [p.replace(annotation=hints.get(p.name, p.annotation)) for p in list(signature.parameters.values())[1:]]
     function.__name__ = function.__qualname__ = record.name
-    function.__doc__ = record.__doc__
-    hint: Any = Numeric if len(names) > 1 else Value
-    function.__annotations__ = {**dict.fromkeys(names, hint), "return": Value}
-    parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=hint) for n in names]
-    function.__signature__ = inspect.Signature(parameters, return_annotation=Value)  # type: ignore[attr-defined]
+    function.__module__ = record.__module__
+    function.__doc__ = inspect.cleandoc(record.__doc__ or "")
+    function.__annotations__ = {k: v for k, v in hints.items() if k != "self"}
+    function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=shown, return_annotation=hints.get("return", Value)
+    )
     return function
-
-
-FLOATS = (f64, f32, f16, bf16)

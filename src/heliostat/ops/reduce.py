@@ -1,111 +1,79 @@
-"""Reductions over axes, and the composites built on them: softmax, log_softmax, logsumexp, rms_norm, layer_norm."""
+"""Reductions over axes: sum, mean, max, min, prod, argmax. The composites built on them are in `normalize.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..diagnostics import ShapeError
-from ..ir.graph import Value
-from ..ir.types import Dim, TensorType, i64, numel
-from . import elementwise as e
-from .op import REGISTRY, Amp, Array, Op, floating, normalize_axis, plain
+from ..ir.graph import Value, constant
+from ..ir.types import Dim, DType, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i8, i32, i64, numel, tensor
+from .compare import eq, where
+from .elementwise import cast
+from .error import EXACT, LargestUlp, Ulp
+from .op import Amp, Array, NotDifferentiable, Op, public
+from .rules import floating, normalize_axis, plain, summed
+from .samples import Sample, Samples, SpecialFloats, Uniform, Values, sample
 from .shape import broadcast_to, reshape
 
+N = Symbol("n", 8)
+Axes = int | Sequence[int] | None
 
-class Reduction(Op, register=False):
-    """Over `axes` (sorted, not negative); `keepdim` leaves them with size 1."""
 
-    amp = Amp.FLOAT32
+class Reduction(Op):
+    """Over `axes` (sorted, different, not negative); `keepdim` leaves them with size 1."""
+
+    samples: ClassVar[Samples] = Uniform()
+    empty = True  # an empty axis has a result
 
     def infer(self, x: TensorType, *, axes: tuple[int, ...], keepdim: bool = False) -> TensorType:
         plain(x, self.name)
+        if list(axes) != sorted(set(axes)) or any(not 0 <= a < x.rank for a in axes):
+            raise ShapeError(f"{self.name}: {list(axes)} are not different, sorted axes of {x}")
+        if not self.empty and any(x.shape[a] == 0 for a in axes):
+            raise ShapeError(f"{self.name} of an empty axis has no value: {x} over {list(axes)}")
         shape: list[Dim] = []
         for i, d in enumerate(x.shape):
             if i not in axes:
                 shape.append(d)
             elif keepdim:
                 shape.append(1)
-        return TensorType(self.result_dtype(x), tuple(shape))
+        return TensorType(self.result_dtype(x.dtype), tuple(shape))
 
-    def result_dtype(self, x: TensorType) -> Any:
-        return x.element
+    def result_dtype(self, dtype: DType) -> DType:
+        return dtype
 
-    def reference(self, x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Array:
-        return self.function(x, axis=axes, keepdims=keepdim)
-
-    function: Callable[..., Any] = staticmethod(np.sum)
-
-
-class Sum(Reduction):
-    """Sum over axes. Integers are summed in i64."""
-
-    name = "sum"
-    function = staticmethod(np.sum)
-
-    def result_dtype(self, x: TensorType) -> Any:
-        return x.element if x.dtype.is_float else i64
-
-    def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
-        return (broadcast_to(_kept(g, x.type, axes), x.type.shape),)
-
-
-class Mean(Reduction):
-    """Mean over axes, as float."""
-
-    name = "mean"
-    function = staticmethod(np.mean)
-
-    def result_dtype(self, x: TensorType) -> Any:
-        return floating(x.dtype)
-
-    def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
-        count = numel(tuple(x.type.shape[a] for a in axes))
-        if not isinstance(count, int):
-            raise ShapeError("the gradient of mean needs a known size")
-        return (broadcast_to(e.mul(_kept(g, x.type, axes), 1.0 / count), x.type.shape),)
-
-
-class Max(Reduction):
-    """Largest element over axes; NaN if there is one."""
-
-    name = "max"
-    function = staticmethod(np.max)
-
-
-class Min(Reduction):
-    """Smallest element over axes; NaN if there is one."""
-
-    name = "min"
-    function = staticmethod(np.min)
-
-
-class Prod(Reduction):
-    """Product over axes."""
-
-    name = "prod"
-    function = staticmethod(np.prod)
-
-
-class Argmax(Reduction):
-    """Index of the first largest element along one axis, i64."""
-
-    name = "argmax"
-
-    def result_dtype(self, x: TensorType) -> Any:
-        return i64
+    def call(self, x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
+        return self.build(x, axes=_axes(x, axes, self.name), keepdim=keepdim)
 
     def reference(self, x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Array:
-        return np.argmax(x, axis=axes[0], keepdims=keepdim)
+        with np.errstate(all="ignore"):
+            return np.asarray(self.function(x, axis=axes, keepdims=keepdim))
+
+    function: Callable[..., Any]
+
+    def cases(self) -> tuple[Sample, ...]:
+        """Axes in front, at the end, several, none and all; symbolic sizes; each dtype."""
+        v = self.samples
+        assert isinstance(v, Values)
+        found = [
+            sample((tensor(f32, 3, 4), v), axes=(1,)),
+            sample((tensor(f32, 2, 3, 4), v), axes=(0, 2), keepdim=True),
+            sample((tensor(f32, dim(N), 4), v), axes=(0,), symbols={"n": 5}),
+            sample((tensor(f32, dim(N), 4), v), axes=(0, 1), keepdim=True, symbols={"n": 3}),
+            sample((tensor(f32, 3), v), axes=()),
+            sample((tensor(f32), v), axes=()),
+            sample((tensor(f32, 0, 3), v), axes=(1,)),
+        ]
+        found += [sample((tensor(d, 3, 7), v), axes=(1,)) for d in (f64, f16, bf16, i32, i8, bool_)]
+        if self.empty:
+            found.append(sample((tensor(f32, 3, 0), v), axes=(1,)))
+        return tuple(found)
 
 
-def _kept(g: Value, x: TensorType, axes: tuple[int, ...]) -> Value:
-    return reshape(g, tuple(1 if i in axes else d for i, d in enumerate(x.shape)))
-
-
-def _axes(x: Value, axes: int | Sequence[int] | None, op: str) -> tuple[int, ...]:
+def _axes(x: Value, axes: Axes, op: str) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(x.type.rank))
     named = (axes,) if isinstance(axes, int) else tuple(axes)
@@ -115,154 +83,124 @@ def _axes(x: Value, axes: int | Sequence[int] | None, op: str) -> tuple[int, ...
     return found
 
 
-def sum(x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
-    """Sum over axes (all where None). Integers are summed in i64."""
-    return REGISTRY["sum"].build(x, axes=_axes(x, axes, "sum"), keepdim=keepdim)
+def _kept(g: Value, x: TensorType, axes: tuple[int, ...]) -> Value:
+    """A reduced value with its axes back, of size 1."""
+    return reshape(g, tuple(1 if i in axes else d for i, d in enumerate(x.shape)))
 
 
-def mean(x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
-    """Mean over axes (all where None), as float."""
-    return REGISTRY["mean"].build(x, axes=_axes(x, axes, "mean"), keepdim=keepdim)
+class Sum(Reduction, name="sum", version=1, amp=Amp.FLOAT32):
+    """Sum over axes (all where None). Integers and bools are summed in i64; 0 over an empty axis."""
+
+    samples = Uniform(-3, 3)
+    error = LargestUlp(f64=16, f32=16, f16=4, bf16=4)
+    function = staticmethod(np.sum)
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return summed(dtype)
+
+    def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
+        return (broadcast_to(_kept(g, x.type, axes), x.type.shape),)
 
 
-def max(x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
-    """Largest element over axes (all where None)."""
-    return REGISTRY["max"].build(x, axes=_axes(x, axes, "max"), keepdim=keepdim)
+class Mean(Reduction, name="mean", version=1, amp=Amp.FLOAT32):
+    """Mean over axes (all where None), as float; NaN over an empty axis."""
+
+    samples = Uniform(-3, 3)
+    error = LargestUlp(f64=16, f32=16, f16=4, bf16=4)
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return floating(dtype)
+
+    def reference(self, x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Array:
+        count = float(np.prod([x.shape[a] for a in axes], dtype=np.int64))
+        with np.errstate(all="ignore"):
+            return np.asarray(np.sum(x, axis=axes, keepdims=keepdim, dtype=np.float64) / count)
+
+    def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
+        g = _kept(g, x.type, axes)
+        count = numel(tuple(x.type.shape[a] for a in axes))
+        if isinstance(count, int):
+            return (broadcast_to(g * (1.0 / max_(count, 1)), x.type.shape),)
+        ones = broadcast_to(constant(1, TensorType(g.type.dtype, ())), x.type.shape)  # counts a size known at run time
+        return (broadcast_to(g / sum(ones, axes, keepdim=True), x.type.shape),)
 
 
-def min(x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
-    """Smallest element over axes (all where None)."""
-    return REGISTRY["min"].build(x, axes=_axes(x, axes, "min"), keepdim=keepdim)
+class Extreme(Reduction):
+    """Of an extreme the gradient goes to all elements that have its value, in equal parts."""
+
+    samples = Uniform(-40, 40) | SpecialFloats()
+    error = EXACT
+    empty = False
+
+    def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
+        here = cast(eq(x, _kept(y, x.type, axes)), x.type.dtype)
+        return (here * (_kept(g, x.type, axes) / sum(here, axes, keepdim=True)),)
 
 
-def prod(x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
-    """Product over axes (all where None)."""
-    return REGISTRY["prod"].build(x, axes=_axes(x, axes, "prod"), keepdim=keepdim)
+class Max(Extreme, name="max", version=1, amp=Amp.KEEP_INPUT):
+    """Largest element over axes (all where None); NaN if there is one. Shape error over an empty axis."""
+
+    function = staticmethod(np.max)
 
 
-def argmax(x: Value, axis: int = -1, keepdim: bool = False) -> Value:
-    """Index of the first largest element along one axis, i64."""
-    return REGISTRY["argmax"].build(x, axes=_axes(x, axis, "argmax"), keepdim=keepdim)
+class Min(Extreme, name="min", version=1, amp=Amp.KEEP_INPUT):
+    """Smallest element over axes (all where None); NaN if there is one. Shape error over an empty axis."""
+
+    function = staticmethod(np.min)
 
 
-# --- composites -------------------------------------------------------------------------------------------------
-class RowComposite(Op, register=False):
-    """Same shape out as in, along the last axis; defined by its decomposition."""
+class Prod(Reduction, name="prod", version=1, amp=Amp.FLOAT32):
+    """Product over axes (all where None). Integers and bools are multiplied in i64; 1 over an empty axis."""
 
-    kind = "composite"
-    amp = Amp.FLOAT32
+    samples = Uniform(-2, 2)
+    error = Ulp(f64=16, f32=16, f16=4, bf16=4)
+    function = staticmethod(np.prod)
 
-    def infer(self, x: TensorType, *rest: TensorType, **attrs: Any) -> TensorType:
-        for n, w in enumerate(rest):
-            if w.shape != x.shape[-1:]:
-                raise ShapeError(f"{self.name}: operand {n + 2} must have shape [{x.shape[-1]}], found {w}")
-        return TensorType(floating(plain(x, self.name)), x.shape)
+    def result_dtype(self, dtype: DType) -> DType:
+        return summed(dtype)
 
-
-class Softmax(RowComposite):
-    """exp(x - max) / sum over the last axis."""
-
-    name = "softmax"
-
-    def reference(self, x: Array) -> Array:
-        t = np.exp(x - x.max(-1, keepdims=True))
-        return t / t.sum(-1, keepdims=True)
-
-    def decompose(self, x: Value) -> Value:
-        t = e.exp(e.sub(x, max(x, -1, True)))
-        return e.div(t, sum(t, -1, True))
-
-    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (e.mul(y, e.sub(g, sum(e.mul(g, y), -1, True))),)
+    def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
+        """y / x where no factor is 0; where one is, it alone has a gradient: the product of the others."""
+        zero = eq(x, 0.0)
+        zeros = sum(cast(zero, x.type.dtype), axes, keepdim=True)
+        others = prod(where(zero, 1.0, x), axes, keepdim=True)
+        none = constant(0, TensorType(x.type.dtype, ()))
+        only = where(
+            zero, where(eq(zeros, 1.0), others, none), where(eq(zeros, 0.0), others / where(zero, 1.0, x), none)
+        )
+        return (_kept(g, x.type, axes) * only,)
 
 
-class LogSoftmax(RowComposite):
-    """x - logsumexp(x) over the last axis."""
+class Argmax(Reduction, name="argmax", version=1, amp=Amp.KEEP_INPUT):
+    """Index of the first largest element along one axis, i64; of the first NaN if there is one."""
 
-    name = "log_softmax"
+    samples = Uniform(-9, 9) | SpecialFloats()
+    error = EXACT
+    empty = False
+    gradient = NotDifferentiable("its result is an integer")
 
-    def reference(self, x: Array) -> Array:
-        t = x - x.max(-1, keepdims=True)
-        return t - np.log(np.exp(t).sum(-1, keepdims=True))
+    def infer(self, x: TensorType, *, axes: tuple[int, ...], keepdim: bool = False) -> TensorType:
+        if len(axes) != 1:
+            raise ShapeError(f"argmax goes along one axis, found {list(axes)} of {x}")
+        return super().infer(x, axes=axes, keepdim=keepdim)
 
-    def decompose(self, x: Value) -> Value:
-        t = e.sub(x, max(x, -1, True))
-        return e.sub(t, e.log(sum(e.exp(t), -1, True)))
+    def result_dtype(self, dtype: DType) -> DType:
+        return i64
 
-    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (e.sub(g, e.mul(e.exp(y), sum(g, -1, True))),)
+    def call(self, x: Value, axis: int = -1, keepdim: bool = False) -> Value:  # type: ignore[override]
+        return self.build(x, axes=_axes(x, axis, "argmax"), keepdim=keepdim)
 
+    def reference(self, x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Array:
+        return np.asarray(np.argmax(x, axis=axes[0], keepdims=keepdim))
 
-class RmsNorm(RowComposite):
-    """x / sqrt(mean(x * x) + eps) * weight over the last axis. weight: (D,). Source: arXiv 1910.07467."""
-
-    name = "rms_norm"
-
-    def reference(self, x: Array, weight: Array, *, eps: float) -> Array:
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
-
-    def decompose(self, x: Value, weight: Value, *, eps: float) -> Value:
-        return e.mul(e.mul(x, e.rsqrt(e.add(mean(e.mul(x, x), -1, True), eps))), weight)
+    def cases(self) -> tuple[Sample, ...]:
+        return tuple(s for s in super().cases() if len(s.attrs["axes"]) == 1)
 
 
-class LayerNorm(RowComposite):
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis. weight, bias: (D,). Source: arXiv 1607.06450."""
-
-    name = "layer_norm"
-
-    def reference(self, x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
-        t = x - x.mean(-1, keepdims=True)
-        return t / np.sqrt((t * t).mean(-1, keepdims=True) + eps) * weight + bias
-
-    def decompose(self, x: Value, weight: Value, bias: Value, *, eps: float) -> Value:
-        t = e.sub(x, mean(x, -1, True))
-        return e.add(e.mul(e.mul(t, e.rsqrt(e.add(mean(e.mul(t, t), -1, True), eps))), weight), bias)
-
-
-class Swiglu(Op):
-    """silu(gate) * up. Source: arXiv 2002.05202."""
-
-    name, kind = "swiglu", "composite"
-
-    def infer(self, gate: TensorType, up: TensorType) -> TensorType:
-        if gate.shape != up.shape:
-            raise ShapeError(f"swiglu needs equal shapes, found {gate} and {up}")
-        return TensorType(floating(plain(gate, "swiglu")), gate.shape)
-
-    def reference(self, gate: Array, up: Array) -> Array:
-        return gate / (1 + np.exp(-gate)) * up
-
-    def decompose(self, gate: Value, up: Value) -> Value:
-        return e.mul(e.silu(gate), up)
-
-
-def softmax(x: Value) -> Value:
-    """exp(x - max) / sum over the last axis."""
-    return REGISTRY["softmax"].build(x)
-
-
-def log_softmax(x: Value) -> Value:
-    """x - logsumexp(x) over the last axis."""
-    return REGISTRY["log_softmax"].build(x)
-
-
-def logsumexp(x: Value, keepdim: bool = False) -> Value:
-    """log(sum(exp(x))) over the last axis, without overflow."""
-    top = max(x, -1, True)
-    y = e.add(e.log(sum(e.exp(e.sub(x, top)), -1, True)), top)
-    return y if keepdim else reshape(y, x.type.shape[:-1])
-
-
-def rms_norm(x: Value, weight: Value, eps: float = 1e-6) -> Value:
-    """x / sqrt(mean(x * x) + eps) * weight over the last axis. weight: (D,)."""
-    return REGISTRY["rms_norm"].build(x, weight, eps=float(eps))
-
-
-def layer_norm(x: Value, weight: Value, bias: Value, eps: float = 1e-5) -> Value:
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis. weight, bias: (D,)."""
-    return REGISTRY["layer_norm"].build(x, weight, bias, eps=float(eps))
-
-
-def swiglu(gate: Value, up: Value) -> Value:
-    """silu(gate) * up."""
-    return REGISTRY["swiglu"].build(gate, up)
+max_ = max
+sum = public(Sum, Reduction.call)
+mean = public(Mean, Reduction.call)
+max = public(Max, Reduction.call)
+min = public(Min, Reduction.call)
+prod = public(Prod, Reduction.call)
+argmax = public(Argmax, Argmax.call)

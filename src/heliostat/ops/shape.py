@@ -1,179 +1,296 @@
-"""Ops that move no arithmetic: reshape, transpose, broadcast, slice, concat. Sizes may be symbolic."""
+"""Ops that move no arithmetic: reshape, transpose, broadcast_to, slice, concat. Sizes may be symbolic."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ..diagnostics import ShapeError
-from ..ir.graph import Value
-from ..ir.types import Dim, SymbolicDim, TensorType, lower_bound, numel
-from .op import REGISTRY, Array, Op, broadcast, normalize_axis
+from ..diagnostics import DTypeError, ShapeError
+from ..ir.graph import Value, constant
+from ..ir.types import (
+    Dim,
+    Symbol,
+    SymbolicDim,
+    TensorType,
+    bf16,
+    bool_,
+    dim,
+    f16,
+    f32,
+    f64,
+    i32,
+    numel,
+    tensor,
+    upper_bound,
+)
+from .error import EXACT
+from .gradient import sum_to
+from .op import Amp, Array, Op, get, public
+from .rules import broadcast, normalize_axis, plain, shown
+from .samples import sample
+
+N, M = Symbol("n", 8), Symbol("m", 8)
+_n: Dim = dim(N)
+Bound = int | SymbolicDim
 
 
-def _shown(shape: Sequence[Dim]) -> str:
-    return "[" + ", ".join(map(str, shape)) + "]"
+def in_rows(x: TensorType, op: str) -> None:
+    """Raise DTypeError for a packed layout: its elements do not lie in the order of the axes."""
+    if x.layout is not None:
+        raise DTypeError(f"{op} takes elements in rows, found {x}", help="apply it before repack(x)")
 
 
-class Reshape(Op):
-    """The same elements in order under another shape."""
+class Reshape(Op, name="reshape", version=1, amp=Amp.KEEP_INPUT):
+    """The same elements in order under another shape. One size may be -1 where all others are known.
 
-    name = "reshape"
+    Blocks of a format lie along the last axis, which must stay. Raises ShapeError if the number of elements differs."""
+
+    samples = (
+        sample(tensor(f32, 3, 4), shape=(2, 6)),
+        sample(tensor(f64, dim(N), 4), shape=(_n * 2, 2), symbols={"n": 3}),
+        sample(tensor(bf16, dim(N), 6), shape=(dim(N), 2, 3), symbols={"n": 5}),
+        sample(tensor(f32), shape=(1, 1)),
+        sample(tensor(bool_, 0, 4), shape=(0,)),
+        sample(tensor(i32, 2, 2), shape=(4,)),
+    )
+    error = EXACT
 
     def infer(self, x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
-        if x.layout is not None:
-            raise ShapeError(f"reshape needs row-major elements, found {x}")
-        if numel(shape) != numel(x.shape):
-            raise ShapeError(
-                f"cannot reshape {_shown(x.shape)} to {_shown(shape)}: {numel(x.shape)} elements are not {numel(shape)}"
-            )
+        in_rows(x, "reshape")
+        if numel(shape) != numel(x.shape) or any(upper_bound(d) < 0 for d in shape):
+            sizes = f"{numel(x.shape)} elements are not {numel(shape)}"
+            raise ShapeError(f"cannot reshape {shown(x.shape)} to {shown(shape)}: {sizes}")
         if x.element.block > 1 and (not shape or shape[-1] != x.shape[-1]):
-            raise ShapeError(f"reshape of {x} must keep its last axis, along which blocks lie")
+            raise ShapeError(f"reshape of {x} must keep its last axis, along which blocks lie, found {shown(shape)}")
         return TensorType(x.element, tuple(shape))
 
+    def call(self, x: Value, shape: Sequence[Dim]) -> Value:
+        sizes = list(shape)
+        unknown = [i for i, d in enumerate(sizes) if isinstance(d, int) and d == -1]
+        if len(unknown) > 1:
+            raise ShapeError(f"reshape: only one size may be -1, found {shown(shape)}")
+        if unknown:
+            rest = numel(tuple(d for i, d in enumerate(sizes) if i != unknown[0]))
+            sizes[unknown[0]] = _left_open(numel(x.type.shape), rest, x.type.shape, shape)
+        return x if tuple(sizes) == x.type.shape else self.build(x, shape=tuple(sizes))
+
     def reference(self, x: Array, *, shape: tuple[int, ...]) -> Array:
-        return x.reshape(shape)
+        return np.reshape(x, shape)
 
     def gradient(self, g: Value, x: Value, y: Value, *, shape: tuple[Dim, ...]) -> Sequence[Value]:
-        return (reshape(g, shape=x.type.shape),)
+        return (reshape(g, x.type.shape),)
 
 
-class Permute(Op):
-    """Axes in another order: result axis i is x's axis axes[i]."""
+def _left_open(total: Dim, rest: Dim, old: Sequence[Dim], new: Sequence[Dim]) -> Dim:
+    """total / rest, where that is known. Raises ShapeError."""
+    if isinstance(rest, int) and rest > 0:
+        if not isinstance(total, int):
+            try:
+                return total // rest
+            except ValueError:
+                pass
+        elif total % rest == 0:
+            return total // rest
+    elif not isinstance(rest, int) and total == rest:
+        return 1
+    raise ShapeError(f"reshape: cannot tell the size left open in {shown(new)} from {shown(old)}")
 
-    name = "transpose"
+
+class Transpose(Op, name="transpose", version=1, amp=Amp.KEEP_INPUT):
+    """Axes in another order: axis i of the result is axis axes[i] of x. Without `axes` the last two change places.
+
+    Of a matrix of blocks only products read the transposed form: the blocks lie along the axis that was the last."""
+
+    samples = (
+        sample(tensor(f32, 3, 4), axes=(1, 0)),
+        sample(tensor(f64, 2, dim(N), 4), axes=(1, 2, 0), symbols={"n": 3}),
+        sample(tensor(i32, 2, 3), axes=(0, 1)),
+        sample(tensor(bf16, 2, 1, 0, 3), axes=(3, 1, 0, 2)),
+    )
+    error = EXACT
 
     def infer(self, x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
+        in_rows(x, "transpose")
         if sorted(axes) != list(range(x.rank)):
             raise ShapeError(f"transpose: {list(axes)} does not name the {x.rank} axes of {x} once each")
-        return TensorType(x.element, tuple(x.shape[a] for a in axes), x.layout)
+        return TensorType(x.element, tuple(x.shape[a] for a in axes))
+
+    def call(self, x: Value, axes: Sequence[int] | None = None) -> Value:
+        rank = x.type.rank
+        if axes is None:
+            if rank < 2:
+                raise ShapeError(f"transpose needs at least two axes, found {x.type}")
+            axes = (*range(rank - 2), rank - 1, rank - 2)
+        return self.build(x, axes=tuple(normalize_axis(a, rank, "transpose") for a in axes))
 
     def reference(self, x: Array, *, axes: tuple[int, ...]) -> Array:
         return np.transpose(x, axes)
 
     def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...]) -> Sequence[Value]:
-        return (transpose(g, axes=tuple(axes.index(i) for i in range(len(axes)))),)
+        return (transpose(g, tuple(axes.index(i) for i in range(len(axes)))),)
 
 
-class BroadcastTo(Op):
-    """x repeated along axes of size 1 (and new leading axes) up to a shape."""
+class BroadcastTo(Op, name="broadcast_to", version=1, amp=Amp.KEEP_INPUT):
+    """x repeated along axes of size 1, and along new leading axes, up to a shape."""
 
-    name = "broadcast_to"
+    samples = (
+        sample(tensor(f32, 3, 1), shape=(2, 3, 4)),
+        sample(tensor(f64, 4), shape=(dim(N), 4), symbols={"n": 3}),
+        sample(tensor(i32), shape=(2, 2)),
+        sample(tensor(f16, 1, 3), shape=(0, 3)),
+    )
+    error = EXACT
 
     def infer(self, x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
-        if broadcast(x.shape, tuple(shape), what="broadcast_to") != tuple(shape):
-            raise ShapeError(f"cannot broadcast {_shown(x.shape)} to {_shown(shape)}")
+        plain(x, "broadcast_to")
+        if len(shape) < x.rank or broadcast(x.shape, tuple(shape), what="shapes of broadcast_to") != tuple(shape):
+            raise ShapeError(f"cannot broadcast {shown(x.shape)} to {shown(shape)}")
         return TensorType(x.element, tuple(shape))
+
+    def call(self, x: Value, shape: Sequence[Dim]) -> Value:
+        return x if tuple(shape) == x.type.shape else self.build(x, shape=tuple(shape))
 
     def reference(self, x: Array, *, shape: tuple[int, ...]) -> Array:
         return np.broadcast_to(x, shape)
 
     def gradient(self, g: Value, x: Value, y: Value, *, shape: tuple[Dim, ...]) -> Sequence[Value]:
-        from .elementwise import sum_to
-
         return (sum_to(g, x.type),)
 
 
-class Slice(Op):
-    """Elements start .. stop along one axis, every step-th. Bounds may be symbolic; 0 <= start <= stop <= size."""
+class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
+    """Elements start .. stop along one axis, every step-th. Bounds may be symbolic; 0 <= start <= stop <= size.
 
-    name = "slice"
+    Raises ShapeError for known bounds that do not fit; whether symbolic ones do shows when it runs.
+    A step other than 1 needs known bounds. Blocks are not cut."""
+
+    samples = (
+        sample(tensor(f32, 5, 4), axis=0, start=1, stop=3),
+        sample(tensor(f64, 5, 7), axis=1, start=1, stop=6, step=2),
+        sample(tensor(f32, dim(N), 4), axis=0, start=_n + -1, stop=_n, symbols={"n": 3}),
+        sample(tensor(f64, 9), axis=0, start=dim(M), stop=dim(M) + _n, symbols={"n": 3, "m": 4}),
+        sample(tensor(i32, 3), axis=0, start=2, stop=2),
+    )
+    error = EXACT
 
     def infer(self, x: TensorType, *, axis: int, start: Dim, stop: Dim, step: int = 1) -> TensorType:
-        size = x.shape[axis]
-        if lower_bound(start) < 0 and not isinstance(start, SymbolicDim):
-            raise ShapeError(f"slice: start {start} is negative")
-        if all(isinstance(d, int) for d in (start, stop, size)) and not start <= stop <= size:  # type: ignore[operator]
-            raise ShapeError(f"slice {start}:{stop} does not lie in axis {axis} of {x}")
+        in_rows(x, "slice")
+        if not 0 <= axis < x.rank:
+            raise ShapeError(f"slice: axis {axis} is outside {x}")
         if step < 1:
             raise ShapeError(f"slice: step must be at least 1, found {step}")
+        size = x.shape[axis]
+        if any(isinstance(d, int) and d < 0 for d in (start, stop - start, size - stop)):
+            raise ShapeError(f"slice {start}:{stop} does not lie in axis {axis} of {x}")
+        block = x.element.block if axis == x.rank - 1 else 1
+        if isinstance(start, int) and start % block:
+            raise ShapeError(f"a slice of {x.element} begins at a multiple of {block}, the block, not at {start}")
+        if block > 1 and (step > 1 or (isinstance(stop - start, int) and (stop - start) % block)):  # type: ignore[operator]
+            raise ShapeError(f"a slice of {x.element} has a multiple of {block} elements, the block")
         length = stop - start
         if step > 1:
             if isinstance(length, SymbolicDim):
-                raise ShapeError("slice: a step needs bounds that are known")
+                raise ShapeError(f"slice: a step needs bounds that are known, found {start}:{stop}:{step}")
             length = -(-length // step)
         return TensorType(x.element, (*x.shape[:axis], length, *x.shape[axis + 1 :]))
 
+    def call(self, x: Value, axis: int, start: Bound, stop: Bound, step: int = 1) -> Value:
+        at = normalize_axis(axis, x.type.rank, "slice")
+        return self.build(x, axis=at, start=start, stop=stop, step=step)
+
     def reference(self, x: Array, *, axis: int, start: int, stop: int, step: int = 1) -> Array:
-        return x[(slice_(None),) * axis + (slice_(start, stop, step),)]
+        if not 0 <= start <= stop <= x.shape[axis]:
+            raise ShapeError(f"slice {start}:{stop} does not lie in axis {axis} of {shown(x.shape)}")
+        return x[(*[slice_(None)] * axis, slice_(start, stop, step))]
+
+    def gradient(
+        self, g: Value, x: Value, y: Value, *, axis: int, start: Dim, stop: Dim, step: int = 1
+    ) -> Sequence[Value]:
+        """Zeros around; with a step, zeros between the elements too, by a new axis that holds each with its zeros."""
+        if step > 1:
+            length = y.type.shape[axis]
+            g = unsqueeze(g, axis + 1)
+            g = concat(g, _zeros_along(g, axis + 1, step - 1), axis=axis + 1)
+            g = reshape(g, (*x.type.shape[:axis], length * step, *x.type.shape[axis + 1 :]))
+            stop = start + length * step
+            if upper_bound(stop - x.type.shape[axis]) > 0:  # zeros behind the last element that x does not have
+                g = slice(g, axis, 0, x.type.shape[axis] - start)
+                stop = x.type.shape[axis]
+        parts = [_zeros_along(g, axis, start), g, _zeros_along(g, axis, x.type.shape[axis] - stop)]
+        kept = [p for p in parts if p.type.shape[axis] != 0] or parts[:1]
+        return (kept[0] if len(kept) == 1 else concat(*kept, axis=axis),)
 
 
-class Concat(Op):
-    """Tensors end to end along one axis."""
+def _zeros_along(like: Value, axis: int, size: Dim) -> Value:
+    shape = like.type.shape
+    zero = constant(0, TensorType(like.type.dtype, ()))
+    return broadcast_to(zero, (*shape[:axis], size, *shape[axis + 1 :]))
 
-    name = "concat"
+
+class Concat(Op, name="concat", version=1, amp=Amp.KEEP_INPUT):
+    """Tensors of one element type and rank, end to end along one axis. Blocks are not cut."""
+
+    samples = (
+        sample(tensor(f32, 2, 3), tensor(f32, 4, 3), axis=0),
+        sample(tensor(f64, 2, 3), tensor(f64, 2, 1), tensor(f64, 2, 0), axis=1),
+        sample(tensor(f64, dim(N), 3), tensor(f64, 2, 3), axis=0, symbols={"n": 4}),
+        sample(tensor(i32, 2), axis=0),
+    )
+    error = EXACT
 
     def infer(self, *types: TensorType, axis: int) -> TensorType:
-        first, total = types[0], types[0].shape[axis]
-        for t in types[1:]:
-            if t.element != first.element or t.rank != first.rank:
-                raise ShapeError(f"concat needs tensors of one dtype and rank, found {first} and {t}")
-            if any(a != b for i, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis):
+        if not types:
+            raise ShapeError("concat needs at least one tensor")
+        first = types[0]
+        if not 0 <= axis < first.rank:
+            raise ShapeError(f"concat: axis {axis} is outside {first}")
+        total: Dim = 0
+        for t in types:
+            in_rows(t, "concat")
+            if t.element != first.element:
+                raise DTypeError(f"concat needs tensors of one dtype, found {first} and {t}", help="use cast(x, dtype)")
+            others = [i for i in range(first.rank) if i != axis]
+            if t.rank != first.rank or any(t.shape[i] != first.shape[i] for i in others):
                 raise ShapeError(
-                    f"concat along axis {axis}: {_shown(first.shape)} and {_shown(t.shape)} differ elsewhere"
+                    f"concat along axis {axis}: {shown(first.shape)} and {shown(t.shape)} differ elsewhere"
                 )
             total = total + t.shape[axis]
         return TensorType(first.element, (*first.shape[:axis], total, *first.shape[axis + 1 :]))
 
+    def call(self, *tensors: Value, axis: int = -1) -> Value:
+        if not tensors:
+            raise ShapeError("concat needs at least one tensor")
+        return self.build(*tensors, axis=normalize_axis(axis, tensors[0].type.rank, "concat"))
+
     def reference(self, *xs: Array, axis: int) -> Array:
         return np.concatenate(xs, axis)
 
+    def gradient(self, g: Value, *xs_and_y: Value, axis: int) -> Sequence[Value]:
+        found, start = [], 0
+        for x in xs_and_y[:-1]:
+            stop = start + x.type.shape[axis]
+            found.append(slice(g, axis, start, stop))
+            start = stop  # type: ignore[assignment]
+        return found
+
 
 slice_ = slice
-
-
-def reshape(x: Value, shape: Sequence[Dim]) -> Value:
-    """The same elements in order under another shape. One size may be -1 where all others are known."""
-    sizes = list(shape)
-    unknown = [i for i, d in enumerate(sizes) if isinstance(d, int) and d == -1]
-    if len(unknown) > 1:
-        raise ShapeError("reshape: only one size may be -1")
-    if unknown:
-        rest = numel(tuple(d for i, d in enumerate(sizes) if i != unknown[0]))
-        total = numel(x.type.shape)
-        if not isinstance(rest, int) or rest == 0 or (isinstance(total, int) and total % rest):
-            raise ShapeError(f"reshape: cannot tell the size left open in {_shown(shape)} from {_shown(x.type.shape)}")
-        sizes[unknown[0]] = total // rest
-    if tuple(sizes) == x.type.shape:
-        return x
-    return REGISTRY["reshape"].build(x, shape=tuple(sizes))
-
-
-def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
-    """Axes in another order; without `axes` the last two change places."""
-    rank = x.type.rank
-    if axes is None:
-        if rank < 2:
-            raise ShapeError(f"transpose needs at least two axes, found {x.type}")
-        axes = (*range(rank - 2), rank - 1, rank - 2)
-    return REGISTRY["transpose"].build(x, axes=tuple(normalize_axis(a, rank, "transpose") for a in axes))
-
-
-def broadcast_to(x: Value, shape: Sequence[Dim]) -> Value:
-    """x repeated along axes of size 1 (and new leading axes) up to a shape."""
-    return x if tuple(shape) == x.type.shape else REGISTRY["broadcast_to"].build(x, shape=tuple(shape))
-
-
-def slice(x: Value, axis: int, start: int | SymbolicDim, stop: int | SymbolicDim, step: int = 1) -> Value:
-    """Elements start .. stop along one axis, every step-th."""
-    axis = normalize_axis(axis, x.type.rank, "slice")
-    return REGISTRY["slice"].build(x, axis=axis, start=start, stop=stop, step=step)
-
-
-def concat(*tensors: Value, axis: int = -1) -> Value:
-    """Tensors end to end along one axis."""
-    return REGISTRY["concat"].build(*tensors, axis=normalize_axis(axis, tensors[0].type.rank, "concat"))
+reshape = public(Reshape, Reshape.call)
+transpose = public(Transpose, Transpose.call)
+broadcast_to = public(BroadcastTo, BroadcastTo.call)
+slice = public(Slice, Slice.call)
+concat = public(Concat, Concat.call)
 
 
 def unsqueeze(x: Value, axis: int) -> Value:
-    """A new axis of size 1 at `axis`."""
+    """A new axis of size 1 at `axis`, counted in the result."""
     at = normalize_axis(axis, x.type.rank + 1, "unsqueeze")
     return reshape(x, (*x.type.shape[:at], 1, *x.type.shape[at:]))
 
 
 def squeeze(x: Value, axis: int) -> Value:
-    """Without the axis of size 1 at `axis`."""
+    """Without the axis of size 1 at `axis`. Raises ShapeError if it has another size."""
     at = normalize_axis(axis, x.type.rank, "squeeze")
     if x.type.shape[at] != 1:
         raise ShapeError(f"squeeze: axis {at} of {x.type} has size {x.type.shape[at]}, not 1")
@@ -183,3 +300,22 @@ def squeeze(x: Value, axis: int) -> Value:
 def flatten(x: Value) -> Value:
     """All elements along one axis."""
     return reshape(x, (numel(x.type.shape),))
+
+
+def take_rows(x: Value, start: int | SymbolicDim, stop: int | SymbolicDim) -> Value:
+    """Rows start .. stop of the first axis. Bounds may be symbolic."""
+    return slice(x, 0, start, stop)
+
+
+def last_row(x: Value) -> Value:
+    """The last row of the first axis, which stays with size 1. x: (N, ...), N >= 1."""
+    if not x.type.shape:
+        raise ShapeError(f"last_row needs at least one axis, found {x.type}")
+    n: Any = x.type.shape[0]
+    return slice(x, 0, n - 1, n)
+
+
+def iota(n: Dim) -> Value:
+    """0, 1 .. n - 1 as (n,) i32; a symbolic n takes the front of a constant as long as its bound."""
+    whole = constant(np.arange(max(upper_bound(n), 0)), tensor(i32, max(upper_bound(n), 0)))
+    return whole if isinstance(n, int) else get("slice").build(whole, axis=0, start=0, stop=n)

@@ -1,0 +1,71 @@
+"""What scalar lowerings call, in NumPy: the names of `kernels.math.Math` that ops use, and no others."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+def _quiet(function: Any, *x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return function(*x)
+
+
+class NumpyMath:
+    def exp(self, x: Array) -> Array:
+        return _quiet(np.exp, x)
+
+    def log(self, x: Array) -> Array:
+        return _quiet(np.log, x)
+
+    def sqrt(self, x: Array) -> Array:
+        return _quiet(np.sqrt, x)
+
+    def rsqrt(self, x: Array) -> Array:
+        return _quiet(lambda v: 1 / np.sqrt(v), x)
+
+    def sin(self, x: Array) -> Array:
+        return np.sin(x)
+
+    def cos(self, x: Array) -> Array:
+        return np.cos(x)
+
+    def tanh(self, x: Array) -> Array:
+        return np.tanh(x)
+
+    def erf(self, x: Array) -> Array:
+        return np.vectorize(math.erf, otypes=[np.float64])(x)
+
+    def sigmoid(self, x: Array) -> Array:
+        return _quiet(lambda v: 1 / (1 + np.exp(-v)), x)
+
+    def pow(self, a: Array, b: Array) -> Array:
+        return _quiet(np.power, a, b)
+
+    def floor(self, x: Array) -> Array:
+        return np.floor(x)
+
+    def ceil(self, x: Array) -> Array:
+        return np.ceil(x)
+
+    def round(self, x: Array) -> Array:
+        return np.rint(x)
+
+    def abs(self, x: Array) -> Array:
+        return np.abs(x)
+
+    def sign(self, x: Array) -> Array:
+        return _quiet(np.sign, x)
+
+    def maximum(self, a: Array, b: Array) -> Array:
+        return np.maximum(a, b)
+
+    def minimum(self, a: Array, b: Array) -> Array:
+        return np.minimum(a, b)
+
+    def select(self, condition: Array, a: Array, b: Array) -> Array:
+        return np.where(condition, a, b)
