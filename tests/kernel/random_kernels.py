@@ -78,8 +78,8 @@ class _Maker:
         self.outputs: dict[str, tuple[Instruction, bool]] = {}
         self.private: list[tuple[Instruction, str, int]] = []
         self.slot: Instruction | None = None
-        self.slots: dict[str, Instruction] = {}
         self.parallel = False
+        self.shared = 0  # levels of variables outside the parallel region that is open
         self.depth = 0
 
     # --- the whole --------------------------------------------------------------------------------------------------
@@ -103,9 +103,15 @@ class _Maker:
         self.fill(self.size // 3)
         for _ in range(rng.randint(0, 2)):
             self.allocate()
-        regions = rng.randint(1, 2)
-        for _ in range(regions):
-            self.parallel_region(number)
+        for _ in range(rng.randint(1, 2)):
+            if rng.random() < 0.3:  # each worker goes through the loop on its own
+                for index in k.loop(rng.randint(1, 3)):
+                    self.open(index, 2)
+                    self.fill(3)
+                    self.parallel_region(number)
+                    self.close()
+            else:
+                self.parallel_region(number)
         self.slot = k.const(6, "i64")
         self.fill(3)
         self.stores(2)
@@ -138,10 +144,10 @@ class _Maker:
         self.private.append((memory, elem, nbytes))
 
     def parallel_region(self, number: Instruction) -> None:
-        index = None
         for index in self.k.parallel(number):
+            self.shared = len(self.variables)
             self.open(index, 5)
-            self.parallel, self.slot, self.slots = True, index, {}
+            self.parallel, self.slot = True, index
             self.fill(self.size)
             self.stores(4)
             self.parallel, self.slot = False, None
@@ -183,7 +189,7 @@ class _Maker:
 
     def settable(self) -> list[Instruction]:
         """The variables that this place may assign: in a parallel region only its own."""
-        levels = self.variables[1:] if self.parallel else self.variables
+        levels = self.variables[self.shared :] if self.parallel else self.variables
         return [v for level in levels for v in level]
 
     def loop(self, steps: int) -> None:

@@ -90,6 +90,8 @@ OFFENCES = {
     "loop %i in 0..4:i32 { }": "a bound has type i32",
     "parallel %i in 4 { parallel %j in 4 { } }": "a parallel region stands inside a parallel region",
     "parallel %i in 4 { loop %l in 0..2 { parallel %j in 4 { } } }": "a parallel region stands inside",
+    "if true { parallel %i in 4 { } }": "a parallel region stands inside an if",
+    "loop %l in 0..2 { if true { } else { parallel %i in 4 { } } }": "a parallel region stands inside an if",
     "if 1:i8 { }": "the condition has type i8",
     "%0 = index": "an index stands first in a loop",
     "%0 = add 1, 2 : i8x3": "the number of lanes is a power of two",

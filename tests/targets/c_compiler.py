@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from heliostat.kernel.ir import Kernel
-from heliostat.targets.c import c_name, print_module
+from heliostat.targets.c import c_name, print_c
 
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-fPIC", "-shared")
 _SHUFFLE = "typedef int v __attribute__((vector_size(8))); v f(v a) { return __builtin_shufflevector(a, a, 1, 0); }"
@@ -38,7 +38,7 @@ def compile_c(kernels: Sequence[Kernel], cc: str | None = None, flags: Sequence[
     assert cc is not None
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "kernels.c"), Path(folder, "kernels.so")
-        source.write_text(print_module(kernels))
+        source.write_text(print_c(kernels))
         command = [cc, *FLAGS, *flags, str(source), "-o", str(library), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -12,7 +12,7 @@ import pytest
 from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import Kernel, Type
-from heliostat.targets.c import print_c, print_module
+from heliostat.targets.c import print_c
 from kernel.random_kernels import assert_same, copies, random_kernel
 from targets.c_compiler import compile_c, find_compiler, run_c
 
@@ -128,7 +128,7 @@ def test_masked_accesses_stop_at_the_mask() -> None:
 
 
 def test_text_reads_well() -> None:
-    text = print_c(tail())
+    text = print_c([tail()])
     assert "/* args: x r, y w, n dim; the tail of a vector */" in text
     assert "void tail_f32(void **args, int64_t worker, int64_t workers) {" in text
     assert "f32x8 v5 = load_f32x8_if(p_x, 0, v4);" in text
@@ -139,7 +139,7 @@ def test_text_reads_well() -> None:
 def test_kernels_of_a_module_share_functions() -> None:
     first, second = tail(), tail()
     second.name = "other"
-    text = print_module([first, second])
+    text = print_c([first, second])
     assert text.count("static inline f32x8 splat_f32x8") == 1
     assert text.index("void tail_f32(") < text.index("void other(")
     compile_c([first, second])

@@ -36,6 +36,7 @@ class _Verifier:
         self.visible: dict[int, Instruction] = {}
         self.seen: set[int] = set()
         self.top = True
+        self.conditional = False  # whether an `if` is open
         self.parallel_vars: set[int] | None = None  # variables made inside the parallel region that is open
 
     def kernel(self) -> None:
@@ -108,8 +109,10 @@ class _Verifier:
             _same(i.args[0].type, _I1, "the condition")
             if len(i.blocks) != 2:
                 _fail(f"an if has two blocks, this one {len(i.blocks)}")
+            conditional, self.conditional = self.conditional, True
             for block in i.blocks:
                 self.block(block)
+            self.conditional = conditional
         else:
             for a in i.args:
                 _same(a.type, _I64, "a bound")
@@ -124,6 +127,8 @@ class _Verifier:
                 self.counted(i)
             elif self.parallel_vars is not None:
                 _fail("a parallel region stands inside a parallel region")
+            elif self.conditional:
+                _fail("a parallel region stands inside an if: it is for the top level and loops there")
             else:
                 self.parallel_vars = set()
                 self.counted(i)

@@ -87,16 +87,17 @@ _ROUNDING = frozenset({"sqrt", "floor", "ceil", "rint", "fabs"})
 _SIGNED_OPS = frozenset({"div", "rem", "min", "max", "lt", "le", "ashr"})
 
 
-def print_c(kernel: Kernel) -> str:
-    """A translation unit with one kernel. It needs libm. `-Wno-psabi` silences GCC's remark on wide vectors."""
-    return print_module([kernel])
+def print_c(kernels: Sequence[Kernel]) -> str:
+    """A translation unit of its own: the kernels, and ahead of them the functions that they share. It needs libm.
 
-
-def print_module(kernels: Sequence[Kernel]) -> str:
-    """A translation unit with several kernels, which share the functions ahead of them."""
+    It has no warnings under `-Wall -Wextra -Wno-psabi`; the last silences GCC's remark on wide vectors.
+    """
     helpers: dict[str, str] = {}
     bodies = [_Printer(kernel, helpers).function() for kernel in kernels]
     return "\n".join([_PRELUDE, *helpers.values(), *bodies])
+
+
+print_module = print_c
 
 
 def c_name(name: str) -> str:

@@ -73,6 +73,7 @@ class _Printer:
         self.count = 0
         self.label = "e"
         self.invariant: set[int] = set()
+        self.half_arithmetic = bool({"fullfp16", "avx512fp16"} & target.features)
 
     def fresh(self) -> str:
         self.count += 1
@@ -155,6 +156,15 @@ class _Printer:
 
     def op_fma(self, i: Instruction) -> None:
         assert i.type is not None
+        if i.type.elem == "f16" and not self.half_arithmetic:
+            # The product is exact in f64, and a sum rounded to 53 bits is never moved onto a tie of 11 bits.
+            wide = _type(i.type.of("f64"))
+            names = [self.fresh() for _ in range(5)]
+            self.lines += [f"{n} = fpext {self.typed(a)} to {wide}" for n, a in zip(names[:3], i.args, strict=True)]
+            self.lines.append(f"{names[3]} = fmul {wide} {names[0]}, {names[1]}")
+            self.lines.append(f"{names[4]} = fadd {wide} {names[3]}, {names[2]}")
+            self.half_from_double(i, names[4])
+            return
         call = self.intrinsic(f"fma.{_suffix(i.type)}", i.type, (i.type,) * 3)
         self.define(i, f"call {_type(i.type)} {call}({', '.join(map(self.typed, i.args))})")
 
@@ -182,9 +192,40 @@ class _Printer:
         assert i.type is not None
         source = i.args[0].type
         assert source is not None
+        if source.elem == "f64" and i.type.elem == "f16" and not self.half_arithmetic:
+            self.half_from_double(i, self.name(i.args[0]))
+            return
         self.define(
             i, f"{'fpext' if i.type.nbytes > source.nbytes else 'fptrunc'} {self.typed(i.args[0])} to {_type(i.type)}"
         )
+
+    def half_from_double(self, i: Instruction, value: str) -> None:
+        """Define `i` as f64 `value` rounded once to f16, where the machine cannot convert so: to f32 first, rounded
+        to odd, which keeps every tie apart from what lies beside it. Source: Boldo and Melquiond, 2008, theorem 3.
+        """
+        assert i.type is not None
+        single, double, half = (_type(i.type.of(e)) for e in ("f32", "f64", "f16"))
+        bits, flag = _type(i.type.of("i32")), _type(i.type.of("i1"))
+        near, back, b, inexact, one, more, there, here, past, less, down, odd, result = (
+            self.fresh() for _ in range(13)
+        )
+        fabs = self.intrinsic(f"fabs.{_suffix(i.type.of('f64'))}", i.type.of("f64"), (i.type.of("f64"),))
+        self.lines += [
+            f"{near} = fptrunc {double} {value} to {single}",
+            f"{back} = fpext {single} {near} to {double}",
+            f"{b} = bitcast {single} {near} to {bits}",
+            f"{inexact} = fcmp one {double} {back}, {value}",
+            f"{one} = zext {flag} {inexact} to {bits}",
+            f"{there} = call {double} {fabs}({double} {back})",
+            f"{here} = call {double} {fabs}({double} {value})",
+            f"{past} = fcmp ogt {double} {there}, {here}",
+            f"{less} = zext {flag} {past} to {bits}",
+            f"{down} = sub {bits} {b}, {less}",
+            f"{more} = or {bits} {down}, {one}",
+            f"{odd} = bitcast {bits} {more} to {single}",
+            f"{result} = fptrunc {single} {odd} to {half}",
+        ]
+        self.names[id(i)] = result
 
     def op_fptosi(self, i: Instruction) -> None:
         source = i.args[0].type
@@ -299,6 +340,7 @@ class _Printer:
 
     def op_load(self, i: Instruction) -> None:
         assert i.type is not None
+        self.check_memory(i.type)
         address = self.address(i.args[0], i.args[1])
         t = _type(i.type)
         if len(i.args) == 3:
@@ -307,19 +349,22 @@ class _Printer:
             self.define(i, f"call {t} {call}(ptr align 1 {address}, {self.typed(mask)}, {t} zeroinitializer)")
             return
         tail = ", !invariant.load !0" if id(i.args[0]) in self.invariant else ""
-        if i.type.elem == "i1":
-            raise CompileError(f"kernel {self.kernel.name}: i1 is not a memory type; store flags as i8")
         self.define(i, f"load {t}, ptr {address}, align 1{tail}")
 
     def op_store(self, i: Instruction) -> None:
         buffer, offset, value = i.args[:3]
         assert value.type is not None
+        self.check_memory(value.type)
         address = self.address(buffer, offset)
         if len(i.args) == 4:
             call = self.masked("store", value.type)
             self.lines.append(f"call void {call}({self.typed(value)}, ptr align 1 {address}, {self.typed(i.args[3])})")
             return
         self.lines.append(f"store {self.typed(value)}, ptr {address}, align 1")
+
+    def check_memory(self, t: Type) -> None:
+        if t.elem == "i1":
+            raise CompileError(f"kernel {self.kernel.name}: i1 is not a memory type; store flags as i8")
 
     def masked(self, kind: str, t: Type) -> str:
         name = f"@llvm.masked.{kind}.{_suffix(t)}.p0"
@@ -435,7 +480,7 @@ def version() -> str:
     """The version of LLVM and of the printer: part of every cache key."""
     import llvmlite
 
-    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 1"
+    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 2"
 
 
 def _machine(target: Target, opt: int) -> llvm.TargetMachine:
