@@ -11,7 +11,7 @@ from typing import Any
 from .arithmetic import float_to_int, rounded
 from .ir import STATEMENTS, Block, Instruction, Kernel, KernelParameter, Operand, Type
 
-_IMPURE = frozenset({"load", "store", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"})
+_IMPURE = frozenset({"load", "store", "prefetch", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"})
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
 _COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
@@ -312,6 +312,10 @@ class KernelBuilder:
     def store(self, buffer: Instruction, offset: Operand, value: Instruction, mask: Instruction | None = None) -> None:
         """Write a value at byte `offset`, any alignment; where `mask` is false nothing is written."""
         self.emit("store", None, (buffer, self._offset(offset), value) + (() if mask is None else (mask,)))
+
+    def prefetch(self, buffer: Instruction, offset: Operand) -> None:
+        """Ask for the cache line at byte `offset` ahead of its use. Nothing is read; the offset may lie outside."""
+        self.emit("prefetch", None, (buffer, self._offset(offset)))
 
     def _offset(self, offset: Operand) -> Instruction:
         return offset if isinstance(offset, Instruction) else self.const(offset, "i64")

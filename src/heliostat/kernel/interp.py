@@ -479,6 +479,9 @@ class _Writer:
         else:
             self.define(i, f"unpack_{i.elem}(m{n}, {at})[0]")
 
+    def prefetch(self, i: Instruction) -> None:
+        """A hint: it means nothing."""
+
     def store(self, i: Instruction) -> None:
         target, offset, x = i.args[:3]
         assert x.type is not None
@@ -537,7 +540,7 @@ _COUNT = "the count is negative"
 
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
     "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "table": _Writer.table_lanes,
-    "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store, "var": _Writer.var, "get": _Writer.var,
+    "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store, "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
     "set": _Writer.set, "loop": _Writer.region, "parallel": _Writer.region, "if": _Writer.region,
 }  # fmt: skip
 assert not _HANDLERS.keys() & COMPARISONS

@@ -84,6 +84,7 @@ OPS: dict[str, tuple[int, str]] = {
     "table": (1, "i8 lanes: attrs.values[index], 16 entries, index 0..15"),
     "load": (-1, "attrs elem, lanes at byte offset; optional i1 mask (zero where false)"),
     "store": (-1, "value at byte offset; optional i1 mask"),
+    "prefetch": (2, "a hint that the line at a byte offset is read soon; may lie outside the buffer"),
     "buffer": (0, "a parameter of the kernel: attrs.name, attrs.mode r, w or rw"),
     "alloc": (0, "attrs.nbytes of private memory of one worker, 64-byte aligned, not initialised"),
     "var": (1, "a mutable local with its first value"),
@@ -97,7 +98,7 @@ OPS: dict[str, tuple[int, str]] = {
     "workers": (0, "i64: how many workers run the kernel"),
 }
 
-STATEMENTS = frozenset({"store", "set", "loop", "parallel", "if"})
+STATEMENTS = frozenset({"store", "prefetch", "set", "loop", "parallel", "if"})
 
 
 class Instruction:

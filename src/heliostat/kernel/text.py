@@ -116,6 +116,8 @@ class _Printer:
         if op == "store":
             mask = f", mask {operand(args[3])}" if len(args) > 3 else ""
             return f"store {operand(args[0])}[{operand(args[1])}], {self.typed(args[2])}{mask}"
+        if op == "prefetch":
+            return f"prefetch {operand(args[0])}[{operand(args[1])}]"
         if op == "set":
             return f"set {operand(args[0])}, {operand(args[1])}"
         if op in COMPARISONS:
@@ -444,6 +446,9 @@ class _Parser:
             self.expect(",")
             value = self.typed()
             return Instruction("store", None, (buffer, offset, value, *self.mask(value.lanes)))
+        if op == "prefetch":
+            self.next()
+            return Instruction("prefetch", None, self.place())
         if op == "set":
             self.next()
             variable = self.typed()

@@ -96,8 +96,8 @@ class _Verifier:
                     _fail("an operand is not defined where it is used")
                 _check_constant(a)
                 visible[id(a)] = a
-            if a.type == _PTR and i.op not in ("load", "store"):
-                _fail("a buffer is an operand of load and store only")
+            if a.type == _PTR and i.op not in ("load", "store", "prefetch"):
+                _fail("a buffer is an operand of load, store and prefetch only")
             if a.op == "var" and i.op not in ("get", "set"):
                 _fail("a var is read by get")
         rule(self, i)
@@ -186,6 +186,11 @@ class _Verifier:
         buffer = i.args[0]
         if buffer.op == "buffer" and buffer.attrs["mode"] == "r":
             _fail(f"the buffer {buffer.attrs['name']} is read only")
+
+    def prefetch(self, i: Instruction) -> None:
+        if i.args[0].op != "buffer":
+            _fail("the first operand is a buffer")
+        _same(i.args[1].type, _I64, "the offset")
 
     @staticmethod
     def access(i: Instruction, type: Type | None, mask: tuple[Instruction, ...]) -> None:
@@ -369,7 +374,7 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     **dict.fromkeys(("loop", "parallel", "if"), _Verifier.region),
     **dict.fromkeys(("worker", "workers"), _Verifier.number),
     "alloc": _Verifier.alloc, "var": _Verifier.var, "get": _Verifier.get, "set": _Verifier.set,
-    "load": _Verifier.load, "store": _Verifier.store, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
+    "load": _Verifier.load, "store": _Verifier.store, "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "dot4": _Verifier.dot4, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

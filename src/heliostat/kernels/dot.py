@@ -18,6 +18,8 @@ from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD, PanelParam, PanelPlan
 from .group import COMPUTE
 
+LINE = 64  # bytes of a cache line, or less
+
 Tile = list[list[Instruction]]  # [token][panel], one accumulator vector each
 Step = Callable[[Instruction, int, Sequence[Instruction]], None]
 
@@ -203,10 +205,12 @@ def integer_tile(
     x: Instruction,
     rows: Sequence[Instruction],
     depth: int,
+    prefetch: int = 0,
 ) -> Tile:
     """Accumulators of an integer tile over the whole depth.
 
-    `panels`: byte offsets of the panels in the weights; `rows`: byte offsets of the activation rows in `x`; `depth`: K.
+    `panels`: byte offsets of the panels in the weights; `rows`: byte offsets of the activation rows in `x`; `depth`: K;
+    `prefetch`: how many bytes ahead of their use weights are asked for, 0 for not at all.
     Sum over sub-blocks of scale_j * a_scale * (dot(code, a) - zero * a_sum) + offset_j * (a_scale * a_sum).
     """
     lanes, normal, format = reader.rows, reader.normal, reader.format
@@ -226,9 +230,12 @@ def integer_tile(
             [[k.var(k.zeros(block_elem, lanes)) for _ in wide] for _ in tokens] if in_block or chunks > step else None
         )
         if chunks == step:
+            _prefetch(k, reader.buffer, bases, reader.block_bytes(), prefetch)
             sums = _chunks(k, reader, activation, bases, x, rows, depth, b, 0, step, total, partial)
         else:
+            part = -(-reader.block_bytes() * step // (chunks * LINE)) * LINE
             for c in k.loop(0, chunks, step):
+                _prefetch(k, reader.buffer, [base + c * (part // step) for base in bases], part, prefetch)
                 _chunks(k, reader, activation, bases, x, rows, depth, b, c, step, total, partial)
             sums = None
         for m in tokens:
@@ -314,6 +321,16 @@ def _chunks(
     return whole
 
 
+def _prefetch(
+    k: KernelBuilder, buffer: Instruction, bases: Sequence[Instruction], nbytes: int, distance: int
+) -> None:
+    """Ask for what lies `distance` bytes behind the `nbytes` at each base. A panel's successor follows it in memory."""
+    if distance:
+        for base in bases:
+            for line in range(0, nbytes, LINE):
+                k.prefetch(buffer, base + (line + distance))
+
+
 def c_of(group: int, per_sub: int) -> int:
     """The chunk, counted from the first of the body, in which sub-block `group` starts."""
     return group * per_sub // (CHUNK // QUAD)
@@ -331,12 +348,13 @@ def float_tile(
     rows: Sequence[Instruction],
     depth: int,
     x_dtype: DType,
+    chains: int = 1,
 ) -> Tile:
     """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in
-    f32.
+    f32. `chains`: sums that are formed side by side for each accumulator, to hide the latency of an addition.
     """
     lanes = weight.rows
-    total = [[k.var(k.zeros("f32", lanes)) for _ in panels] for _ in rows]
+    total = [[[k.var(k.zeros("f32", lanes)) for _ in range(chains)] for _ in panels] for _ in rows]
     stored, _ = COMPUTE[x_dtype.name]
 
     def step(at: Instruction, element: int, vectors: Sequence[Instruction]) -> None:
@@ -346,17 +364,25 @@ def float_tile(
                 raw = k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
             value = k.splat(k.convert(raw, "f32"), lanes)
             for p, vector in enumerate(vectors):
-                total[m][p].set(k.fma(vector, value, total[m][p].get()))
+                chain = total[m][p][element % chains]
+                chain.set(k.fma(vector, value, chain.get()))
 
     weight.walk(k, panels, depth, step)
-    return [[v.get() for v in row] for row in total]
+    return [[_sum([v.get() for v in parts]) for parts in row] for row in total]
+
+
+def _sum(parts: list[Instruction]) -> Instruction:
+    """By halves."""
+    while len(parts) > 1:
+        parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
 
 
 class PanelFloats:
     """Walks the depth of packed weights and hands out float vectors, a row per lane, one element of K at a time."""
 
-    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction, unroll: int = 8) -> None:
-        self.plan, self.buffer, self.rows, self.unroll = plan, buffer, plan.rows, unroll
+    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction, unroll: int = 8, prefetch: int = 0) -> None:
+        self.plan, self.buffer, self.rows, self.unroll, self.prefetch = plan, buffer, plan.rows, unroll, prefetch
         self.reader = PanelReader(k, plan, buffer) if isinstance(plan.format, BlockFormat) else None
 
     def walk(self, k: KernelBuilder, panels: Sequence[Instruction], depth: int, step: Step) -> None:
@@ -384,6 +410,7 @@ class PanelFloats:
 
         whole = depth // self.unroll * self.unroll
         for at in k.loop(0, whole, self.unroll):
+            _prefetch(k, self.buffer, [p + at * stride for p in panels], self.unroll * stride, self.prefetch)
             run(at, self.unroll)
         if whole < depth:
             run(k.const(whole, "i64"), depth - whole)
@@ -399,7 +426,9 @@ class PanelFloats:
         levels = reader.codes
         for b in k.loop(depth // format.block):
             bases = [p + b * reader.block_bytes() for p in panels]
+            part = -(-reader.block_bytes() * stride // (chunks * LINE)) * LINE
             for first in k.loop(0, chunks, stride):
+                _prefetch(k, self.buffer, [base + first * (part // stride) for base in bases], part, self.prefetch)
                 for c in range(stride):
                     at = b * format.block + (first + c) * CHUNK
                     quads = [

@@ -30,13 +30,15 @@ class LinearTile:
     """What the tuner may choose. `tokens`: tile heights, largest first, ending in 1; `panels`: panels side by side.
 
     `block`: rows of x that pass over a panel before the next panel is taken, so that they stay in the second-level
-    cache.
+    cache. A single row takes `single_panels` side by side and asks for weights `prefetch` bytes ahead: its speed is the
+    memory's, and one forward stream with a distant prefetch reads fastest.
     """
 
     tokens: tuple[int, ...] = (12, 4, 1)
     panels: int = 1
-    single_panels: int = 2
+    single_panels: int = 1
     block: int = 96
+    prefetch: int = 4096
 
 
 def default_tile(weight: PanelPlan, target: Target, rows: Dim, planes: int = 1) -> LinearTile:
@@ -49,13 +51,13 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, planes: int = 1) 
     format = weight.format
     if isinstance(format, DType):
         heights: tuple[int, ...] = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
-        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1, 4)
+        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
     normal = format.normal
     assert normal is not None
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
     height = min(12, max(2, (registers - 6) // (kept * planes)))
     heights = (1,) if upper_bound(rows) == 1 else tuple(dict.fromkeys((height, min(4, height), 1)))
-    return LinearTile(heights, 1, 2)
+    return LinearTile(heights, 1)
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -159,16 +161,19 @@ class _Nest:
         bases = [(panel + p) * panel_bytes for p in range(wide)]
         offsets = [n * self.row_bytes for n in tokens]
         x, w = self.buffers[self.x], self.buffers[self.w]
+        single = isinstance(self.rows, int) and self.rows == 1
+        prefetch = self.tile.prefetch if single else 0
         if isinstance(self.x.type.element, ActivationFormat):
             reader = dot.PanelReader(k, plan, w)
             format = self.x.type.element
             step = format.plane_bytes(self.depth)
             planes = [o + p * step for o in offsets for p in range(format.planes)]
-            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth)
+            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch)
             acc = [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
         else:
-            weight = dot.PanelFloats(k, plan, w)
-            acc = dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype)
+            weight = dot.PanelFloats(k, plan, w, prefetch=prefetch)
+            chains = 4 if single else 1
+            acc = dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains)
         for p in range(wide):
             self._store(panel + p, [(n, row[p]) for n, row in zip(tokens, acc, strict=True)])
 

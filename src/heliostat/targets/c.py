@@ -329,7 +329,7 @@ class _Printer:
         for i in block:
             if i.blocks:
                 self.region(i)
-            elif i.op in ("store", "set"):
+            elif i.op in ("store", "prefetch", "set"):
                 self.statement(i)
             elif i.op == "alloc":
                 name = self.names[id(i)] = f"v{self.values}"
@@ -444,6 +444,9 @@ class _Printer:
     def statement(self, i: Instruction) -> None:
         if i.op == "set":
             self.line(f"{self.operand(i.args[0])} = {self.operand(i.args[1])};")
+            return
+        if i.op == "prefetch":
+            self.line(f"__builtin_prefetch({self.operand(i.args[0])} + {self.tight(i.args[1])});")
             return
         t = self.type_of(i.args[2])
         v, size = self.type(t), ELEMENT_BYTES[t.elem]

@@ -362,6 +362,11 @@ class _Printer:
             return
         self.lines.append(f"store {self.typed(value)}, ptr {address}, align 1")
 
+    def op_prefetch(self, i: Instruction) -> None:
+        self.declarations["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        address = self.address(i.args[0], i.args[1])
+        self.lines.append(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+
     def check_memory(self, t: Type) -> None:
         if t.elem == "i1":
             raise CompileError(f"kernel {self.kernel.name}: i1 is not a memory type; store flags as i8")
