@@ -435,6 +435,8 @@ class _Maker:
             t = self.type((elem,))
             value, mask = self.value(t), self.mask(t)
             offset = self.slot * SLOT + self.place(t, SLOT, ELEMENT_BYTES[elem])
+            if self.rng.random() < 0.3:
+                self.k.prefetch(self.outputs[elem][0], offset + self.rng.choice((-4096, 0, 1 << 20)))
             self.k.store(self.outputs[elem][0], offset, value, mask)
 
 

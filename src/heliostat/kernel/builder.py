@@ -11,7 +11,9 @@ from typing import Any
 from .arithmetic import float_to_int, rounded
 from .ir import STATEMENTS, Block, Instruction, Kernel, KernelParameter, Operand, Type
 
-_IMPURE = frozenset({"load", "store", "prefetch", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"})
+_IMPURE = frozenset(
+    {"load", "store", "prefetch", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"}
+)
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
 _COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})

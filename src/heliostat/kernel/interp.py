@@ -540,7 +540,8 @@ _COUNT = "the count is negative"
 
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
     "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "table": _Writer.table_lanes,
-    "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store, "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
+    "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
+    "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
     "set": _Writer.set, "loop": _Writer.region, "parallel": _Writer.region, "if": _Writer.region,
 }  # fmt: skip
 assert not _HANDLERS.keys() & COMPARISONS

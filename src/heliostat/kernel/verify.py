@@ -374,7 +374,8 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     **dict.fromkeys(("loop", "parallel", "if"), _Verifier.region),
     **dict.fromkeys(("worker", "workers"), _Verifier.number),
     "alloc": _Verifier.alloc, "var": _Verifier.var, "get": _Verifier.get, "set": _Verifier.set,
-    "load": _Verifier.load, "store": _Verifier.store, "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
+    "load": _Verifier.load, "store": _Verifier.store,
+    "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "dot4": _Verifier.dot4, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -274,43 +274,39 @@ def _chunks(
     lanes, normal, format = reader.rows, reader.normal, reader.format
     subs_per_block = format.block // normal.sub
     whole: list[list[Instruction]] | None = None
+    quads: list[list[Instruction]] = [[] for _ in bases]
     for p, base in enumerate(bases):
-        quads: list[Instruction] = []
         for c in range(count):
-            at = (first + c) * reader.plan.chunk_bytes + reader.plan.chunk_offset
-            quads += reader.chunk(base + at)
-        per_sub = normal.sub // QUAD
-        groups = max(1, len(quads) // per_sub)
-        for g in range(groups):
-            mine = quads[g * per_sub : (g + 1) * per_sub]
-            j = first * CHUNK // normal.sub + g if isinstance(first, int) else _sub_index(first, normal.sub) + g
-            parity = g % 2
-            scale = reader.integer(normal.scale, base, j, parity)
-            varying = reader.floats(normal.scale, base, j, parity) if reader.varies(normal.scale) else None
-            offset = reader.floats(normal.offset, base, j, parity) if normal.offset is not None else None
-            if normal.offset is not None:
-                times = reader.integer(normal.offset, base, j, parity)
-                if times is not None:
-                    as_float = k.convert(times, "f32")
-                    offset = as_float if offset is None else offset * as_float
-                if offset is None:
-                    offset = k.const(1.0, "f32", lanes)
+            quads[p] += reader.chunk(base + ((first + c) * reader.plan.chunk_bytes + reader.plan.chunk_offset))
+    per_sub = normal.sub // QUAD
+    for g in range(max(1, len(quads[0]) // per_sub)):
+        mine = range(g * per_sub, min((g + 1) * per_sub, len(quads[0])))
+        j = first * CHUNK // normal.sub + g if isinstance(first, int) else _sub_index(first, normal.sub) + g
+        codes_at = b * format.block + (first + c_of(g, per_sub)) * CHUNK + (g * per_sub % 8) * QUAD
+        sums_at = (b * subs_per_block + j) * 4 + activation.sums_at(depth)
+        dots: list[list[Instruction]] = []
+        for row in rows:
+            if normal.offset is None and activation.factor:
+                start = k.splat(k.load(x, row + sums_at, "i32"), lanes)
+            else:
+                start = k.zeros("i32", lanes)
+            dots.append([start] * len(bases))
+        # Quad by quad, so that an activation in a register serves all panels and a weight all rows.
+        for n, q in enumerate(mine):
             for m, row in enumerate(rows):
-                sums_at = row + ((b * subs_per_block + j) * 4 + activation.sums_at(depth))
-                codes_at = row + (b * format.block + (first + c_of(g, per_sub)) * CHUNK + (g * per_sub % 8) * QUAD)
-                if normal.offset is None and activation.factor:
-                    acc = k.splat(k.load(x, sums_at, "i32"), lanes)
-                else:
-                    acc = k.zeros("i32", lanes)
-                for n, quad in enumerate(mine):
-                    a = k.bitcast(k.splat(k.load(x, codes_at + n * QUAD, "i32"), lanes), "i8")
-                    acc = k.dot4(acc, quad, a, reader.codes.maximum)
+                a = k.bitcast(k.splat(k.load(x, row + (codes_at + n * QUAD), "i32"), lanes), "i8")
+                for p in range(len(bases)):
+                    dots[m][p] = k.dot4(dots[m][p], quads[p][q], a, reader.codes.maximum)
+        for p, base in enumerate(bases):
+            scale = reader.integer(normal.scale, base, j, g % 2)
+            varying = reader.floats(normal.scale, base, j, g % 2) if reader.varies(normal.scale) else None
+            offset = _offset(k, reader, base, j, g % 2)
+            for m, row in enumerate(rows):
+                acc = dots[m][p]
                 if offset is not None:
-                    weighed = k.splat(k.load(x, sums_at, "f32"), lanes)
+                    weighed = k.splat(k.load(x, row + sums_at, "f32"), lanes)
                     total[m][p].set(k.fma(offset, weighed, total[m][p].get()))
                 if partial is None:
-                    whole = whole or [[acc] * len(bases) for _ in rows]
-                    whole[m][p] = acc
                     continue
                 into = partial[m][p]
                 if varying is not None:
@@ -318,12 +314,25 @@ def _chunks(
                     into.set(k.fma(as_float, varying, into.get()))
                 else:
                     into.set(into.get() + (acc if scale is None else acc * scale))
+        whole = dots if partial is None else None
     return whole
 
 
-def _prefetch(
-    k: KernelBuilder, buffer: Instruction, bases: Sequence[Instruction], nbytes: int, distance: int
-) -> None:
+def _offset(
+    k: KernelBuilder, reader: PanelReader, base: Instruction, j: int | Instruction, parity: int
+) -> Instruction | None:
+    """What sub-block j of a format adds to every element; None where the format adds nothing."""
+    factor = reader.normal.offset
+    if factor is None:
+        return None
+    offset, times = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
+    if times is not None:
+        as_float = k.convert(times, "f32")
+        offset = as_float if offset is None else offset * as_float
+    return offset if offset is not None else k.const(1.0, "f32", reader.rows)
+
+
+def _prefetch(k: KernelBuilder, buffer: Instruction, bases: Sequence[Instruction], nbytes: int, distance: int) -> None:
     """Ask for what lies `distance` bytes behind the `nbytes` at each base. A panel's successor follows it in memory."""
     if distance:
         for base in bases:
@@ -381,7 +390,9 @@ def _sum(parts: list[Instruction]) -> Instruction:
 class PanelFloats:
     """Walks the depth of packed weights and hands out float vectors, a row per lane, one element of K at a time."""
 
-    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction, unroll: int = 8, prefetch: int = 0) -> None:
+    def __init__(
+        self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction, unroll: int = 8, prefetch: int = 0
+    ) -> None:
         self.plan, self.buffer, self.rows, self.unroll, self.prefetch = plan, buffer, plan.rows, unroll, prefetch
         self.reader = PanelReader(k, plan, buffer) if isinstance(plan.format, BlockFormat) else None
 

@@ -22,6 +22,8 @@ from . import dot
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
+SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
+
 PanelBody = Callable[[Instruction, int], None]
 
 
@@ -29,9 +31,9 @@ PanelBody = Callable[[Instruction, int], None]
 class LinearTile:
     """What the tuner may choose. `tokens`: tile heights, largest first, ending in 1; `panels`: panels side by side.
 
-    `block`: rows of x that pass over a panel before the next panel is taken, so that they stay in the second-level
-    cache. A single row takes `single_panels` side by side and asks for weights `prefetch` bytes ahead: its speed is the
-    memory's, and one forward stream with a distant prefetch reads fastest.
+    `block`: the most rows of x that pass over a panel before the next panel is taken, so that they stay in the
+    second-level cache. A single row takes `single_panels` side by side and asks for weights `prefetch` bytes ahead: its
+    speed is the memory's, and one forward stream with a distant prefetch reads fastest.
     """
 
     tokens: tuple[int, ...] = (12, 4, 1)
@@ -41,7 +43,7 @@ class LinearTile:
     prefetch: int = 4096
 
 
-def default_tile(weight: PanelPlan, target: Target, rows: Dim, planes: int = 1) -> LinearTile:
+def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, planes: int = 1) -> LinearTile:
     """A good tile without tuning: as many accumulators as registers allow.
 
     An integer tile needs two accumulators a token (three where sub-block scales are integers) and a few registers for
@@ -55,9 +57,15 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, planes: int = 1) 
     normal = format.normal
     assert normal is not None
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
-    height = min(12, max(2, (registers - 6) // (kept * planes)))
-    heights = (1,) if upper_bound(rows) == 1 else tuple(dict.fromkeys((height, min(4, height), 1)))
-    return LinearTile(heights, 1)
+    accumulators = max(2, (registers - 6) // kept)
+    panels = 2 if accumulators >= 12 and planes == 1 else 1
+    height = min(12 // panels, max(2, accumulators // (planes * panels)))
+    if upper_bound(rows) == 1:
+        return LinearTile((1,))
+    # Rows of x stay in the second-level cache while panels pass: half of a MiB, in whole tiles.
+    fitting = SECOND_LEVEL // 2 // (depth * planes)
+    block = max(2, min(192, fitting) // height) * height
+    return LinearTile(tuple(dict.fromkeys((height, max(1, height // 3), 1))), panels, block=block)
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -92,8 +100,8 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     for d in x.type.shape[:-1]:
         rows = rows * d
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
-    nest = _Nest(group, target, name, plan, tile or default_tile(plan, target, rows, planes), rows)
-    return nest.build()
+    tile = tile or default_tile(plan, target, rows, upper_bound(w.type.shape[1]), planes)
+    return _Nest(group, target, name, plan, tile, rows).build()
 
 
 class _Nest:
@@ -125,9 +133,12 @@ class _Nest:
             self._panels(panels, self._single)
         else:
             count = self.dims(self.rows)
-            for block in k.loop((count + (tile.block - 1)) // tile.block):
-                first = block * tile.block
-                last = k.minimum(first + tile.block, count)
+            height = tile.tokens[0]
+            blocks = (count + (tile.block - 1)) // tile.block
+            size = (count + (blocks * height - 1)) // k.maximum(blocks * height, 1) * height  # equal ones, whole tiles
+            for block in k.loop(blocks):
+                first = block * size
+                last = k.minimum(first + size, count)
                 self._panels(panels, partial(self._tiles, first=first, last=last))
         return k.finish()
 
@@ -147,11 +158,20 @@ class _Nest:
         self._tile(panel, wide, [self.k.const(0, "i64")])
 
     def _tiles(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
-        """Tiles of falling heights over rows first .. last."""
-        k = self.k
+        """Tiles of falling heights over rows first .. last. The tallest ask for the next panels bit by bit, so that
+        these have come when their turn does.
+        """
+        k, buffer = self.k, self.buffers[self.w]
+        panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
+        for_row = -(-wide * panel_bytes * 4 // (3 * self.tile.block))  # blocks may be smaller
+        start = first
         for height in self.tile.tokens:
             whole = (last - first) // height * height + first
             for n in k.loop(first, whole, height):
+                if height == self.tile.tokens[0] and self.tile.prefetch:
+                    ahead = (panel + wide) * panel_bytes + (n - start) * for_row
+                    for line in range(0, for_row * height, dot.LINE):
+                        k.prefetch(buffer, ahead + line)
                 self._tile(panel, wide, [n + m for m in range(height)])
             first = whole
 
