@@ -18,15 +18,19 @@ from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
 
+KEY_STEP = 64  # keys that a cache's capacity is a multiple of: whole steps of any tile
 LOWEST = -3.0e38  # below every finite score: exp of the difference is 0, and no infinity is subtracted from another
 
 
 @dataclass(frozen=True)
 class AttentionTile:
-    """`rows`: tile heights, largest first, ending in 1. `keys`: keys a block. `key_panels`: panels scored together."""
+    """`rows`: tile heights, largest first, ending in 1. `keys`: most keys a block. `key_panels`: panels scored together.
+
+    A block costs every row two horizontal reductions and a rescaling; its scores should stay in the first-level cache.
+    """
 
     rows: tuple[int, ...] = (8, 4, 1)
-    keys: int = 64
+    keys: int = 256
     key_panels: int = 2
 
 
@@ -59,8 +63,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Refuse(f"key panels of {k.type.layout.keys}, but a vector has {target.lanes} lanes")
     if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
         return Refuse("head counts, head sizes and the cache's capacity must be known")
-    if k.type.shape[1] % AttentionTile().keys:  # type: ignore[operator]
-        return Refuse(f"the cache's capacity {k.type.shape[1]} is not a multiple of {AttentionTile().keys} keys")
+    if k.type.shape[1] % KEY_STEP:  # type: ignore[operator]
+        return Refuse(f"the cache's capacity {k.type.shape[1]} is not a multiple of {KEY_STEP} keys")
     if q.type.shape[-1] % target.lanes:  # type: ignore[operator]
         return Refuse(f"head size {q.type.shape[-1]} is not a multiple of {target.lanes} lanes")
     return Accept()
@@ -138,11 +142,14 @@ class _Nest:
             first = begins[0] // tile.keys * tile.keys
         best = [k.var(k.const(LOWEST, "f32")) for _ in rows]
         total = [k.var(k.zeros("f32")) for _ in rows]
+        step = lanes * tile.key_panels
         for base in k.loop(first, end, tile.keys):
-            self._score(head, rows, base, ends, begins)
+            count = k.minimum(end - base, tile.keys)
+            whole = (count + (step - 1)) // step * step
+            self._score(head, rows, base, whole, ends, begins)
             for m in range(len(rows)):
-                self._softmax(m, best[m], total[m])
-            self._weigh(head, len(rows), base, k.minimum(end - base, tile.keys))
+                self._softmax(m, whole, best[m], total[m])
+            self._weigh(head, len(rows), base, count)
         for m, (n, h) in enumerate(zip(tokens, heads, strict=True)):
             inverse = k.splat(k.const(1.0, "f32") / total[m].get(), lanes)
             for d in k.loop(0, self.head_dim, lanes):
@@ -154,14 +161,15 @@ class _Nest:
         head: Instruction,
         rows: Sequence[Instruction],
         base: Instruction,
+        count: Instruction,
         ends: Sequence[Instruction],
         begins: Sequence[Instruction] | None,
     ) -> None:
-        """scores[m][t] = q[m] . key[base + t], or LOWEST where row m must not see the key."""
+        """scores[m][t] = q[m] . key[base + t] for t < count, or LOWEST where row m must not see the key."""
         k, lanes, tile = self.k, self.lanes, self.tile
         wide = tile.key_panels
         size = self.key_dtype.nbytes
-        for group in k.loop(0, tile.keys, lanes * wide):
+        for group in k.loop(0, count, lanes * wide):
             acc = [[k.var(k.zeros("f32", lanes)) for _ in range(wide)] for _ in rows]
             at = (head * self.capacity + base + group) * self.head_dim
             for d in k.loop(0, self.head_dim):
@@ -184,23 +192,32 @@ class _Nest:
                     value = k.select(seen, acc[m][s].get(), LOWEST)
                     k.store(self.scores, (group + (m * tile.keys + s * lanes)) * 4, value)
 
-    def _softmax(self, m: int, best: Variable, total: Variable) -> None:
+    def _softmax(self, m: int, count: Instruction, best: Variable, total: Variable) -> None:
         """Turn a row of scores into exp(score - best), where best is the largest so far; note the old sums' factor."""
-        k, lanes, keys = self.k, self.lanes, self.tile.keys
-        at = [(m * keys + t) * 4 for t in range(0, keys, lanes)]
-        scores = [k.load(self.scores, a, "f32", lanes) for a in at]
-        top = scores[0]
-        for s in scores[1:]:
-            top = k.maximum(top, s)
+        k, lanes, wide = self.k, self.lanes, self.tile.key_panels
+        row = m * self.tile.keys
+        tops = [k.var(k.const(LOWEST, "f32", lanes)) for _ in range(wide)]
+        for t in k.loop(0, count, lanes * wide):
+            for s, top in enumerate(tops):
+                top.set(k.maximum(top.get(), k.load(self.scores, (t + (row + s * lanes)) * 4, "f32", lanes)))
+        highest = tops[0].get()
+        for top in tops[1:]:
+            highest = k.maximum(highest, top.get())
         old = best.get()
-        new = k.maximum(k.reduce_max(top), old)
-        # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not exp(0).
-        weights = [k.select(s > LOWEST, self.math.exp(s - k.splat(new, lanes)), 0.0) for s in scores]
-        summed = weights[0]
-        for w in weights[1:]:
-            summed = summed + w
-        for a, w in zip(at, weights, strict=True):
-            k.store(self.scores, a, w)
+        new = k.maximum(k.reduce_max(highest), old)
+        center = k.splat(new, lanes)
+        sums = [k.var(k.zeros("f32", lanes)) for _ in range(wide)]
+        for t in k.loop(0, count, lanes * wide):
+            for s, sum_ in enumerate(sums):
+                at = (t + (row + s * lanes)) * 4
+                score = k.load(self.scores, at, "f32", lanes)
+                # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not exp(0).
+                weight = k.select(score > LOWEST, self.math.exp(score - center), 0.0)
+                k.store(self.scores, at, weight)
+                sum_.set(sum_.get() + weight)
+        summed = sums[0].get()
+        for sum_ in sums[1:]:
+            summed = summed + sum_.get()
         factor = k.extract(self.math.exp(k.splat(old - new, lanes)), 0)
         k.store(self.rescale, m * 4, factor)
         total.set(k.fma(total.get(), factor, k.reduce_add(summed)))
