@@ -24,7 +24,7 @@ LOWEST = -3.0e38  # below every finite score: exp of the difference is 0, and no
 
 @dataclass(frozen=True)
 class AttentionTile:
-    """`rows`: tile heights, largest first, ending in 1. `keys`: most keys a block. `key_panels`: panels scored together.
+    """`rows`: tile heights, largest first, ending in 1. `keys`: most keys a block. `key_panels`: those scored together.
 
     A block costs every row two horizontal reductions and a rescaling; its scores should stay in the first-level cache.
     """

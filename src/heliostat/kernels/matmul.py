@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..ir.graph import Value
-from ..ir.types import Dim, DType, numel
+from ..ir.types import Dim, DType, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
+from .matmul_packed import PackedNest, PackedTile
+from .matmul_packed import default_tile as packed_tile
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,23 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     return Accept()
 
 
-def build(group: Group, target: Target, name: str, tile: MatmulTile | None = None) -> Kernel:
+def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile | None = None) -> Kernel:
     """a: (..., M, K), b: (..., K, N), out: (..., M, N).
 
     2 M N K operations; b is read M / tile.rows times from cache.
     """
+    if isinstance(tile, PackedTile) or (tile is None and _large(group)):
+        return PackedNest(group, target, name, tile or packed_tile(target)).build().finish()
     registers = target.vector_registers
     chosen = tile or (MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2))
     return _Nest(group, target, name, chosen).build()
+
+
+def _large(group: Group) -> bool:
+    """Whether copies of the operands pay: each element of b serves many rows, and of a many columns."""
+    a, b = (v.type.shape for v in group.root.inputs)
+    rows, depth, columns = (upper_bound(d) for d in (a[-2], a[-1], b[-1]))
+    return rows >= 24 and columns >= 32 and depth >= 32 and rows * depth * columns >= 1 << 19
 
 
 class _Nest:

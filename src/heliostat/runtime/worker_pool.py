@@ -43,6 +43,10 @@ _PATIENCE_CROWDED = 8
 _PLACE_INTERVAL_US = 5000
 
 
+# Private memory of kernels (up to 1 MiB) lies on the stack, which is 512 KiB for threads of some systems.
+_STACK_BYTES = 8 << 20
+
+
 class Native:
     """Entry points of the walker, compiled (or read from the object cache) and loaded once per process."""
 
@@ -112,7 +116,11 @@ class _Team:
                 cpu = self._free_cpu(tid) if self._getcpu[0] else -1
                 name = f"heliostat-{tid}"
                 thread = threading.Thread(target=self._work, args=(tid, cpu), name=name, daemon=True)
-                thread.start()
+                usual = threading.stack_size(_STACK_BYTES)
+                try:
+                    thread.start()
+                finally:
+                    threading.stack_size(usual)
                 self.threads.append(thread)
         except BaseException as error:
             self.close()

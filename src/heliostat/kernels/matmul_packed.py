@@ -1,0 +1,231 @@
+"""Large products in blocks that fit the caches: operands are copied into private memory, tiles run over the copies.
+
+A worker takes a band of rows by a stripe of columns at a time. For each piece of the depth it copies the stripe of b
+into strips as wide as a tile (they stay in the first-level cache while rows pass) and the band of a with its rows a
+little apart (equal distances of a power of two would fall on the same few lines of the cache). Sums stay in private
+memory until the depth is done; then the epilogue runs. Nothing is shared between workers, so there is no barrier, and
+the order of additions depends on the shape alone. After: Goto and van de Geijn, Anatomy of High-Performance Matrix
+Multiplication, 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.graph import Value
+from ..ir.types import Dim, numel
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction
+from ..targets.target import Target
+from .elementwise import PointEvaluator
+from .group import Dims, Group, TensorOperand, compute_elem
+
+PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
+
+
+@dataclass(frozen=True)
+class PackedTile:
+    """`rows` by `vectors` accumulators in registers; `band` rows, `stripe` vectors of columns, `depth` in a block."""
+
+    rows: int = 12
+    vectors: int = 2
+    band: int = 144
+    stripe: int = 16
+    depth: int = 256
+
+
+def default_tile(target: Target) -> PackedTile:
+    """As many accumulators as registers allow, beside the row of b and one element of a."""
+    return PackedTile() if target.vector_registers >= 32 else PackedTile(rows=6, band=72, stripe=32)
+
+
+class PackedNest:
+    """Builds the kernel of one matmul group."""
+
+    def __init__(self, group: Group, target: Target, name: str, tile: PackedTile) -> None:
+        self.group, self.tile = group, tile
+        k = self.k = KernelBuilder(name)
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        outs = [(v, k.buffer(f"o{n}", "w")) for n, v in enumerate(group.outputs)]
+        self.dims = Dims(k, group.symbols)
+        self.operands = {v: TensorOperand(k, self.dims, b, v.type) for v, b in buffers.items()}
+        self.results = [TensorOperand(k, self.dims, b, v.type) for v, b in outs]
+        self.outputs = [v for v, _ in outs]
+        self.root = group.root.results[0]
+        self.a, self.b = (self.operands[v] for v in group.root.inputs)
+        self.elem = compute_elem(self.root.type.dtype)
+        self.nbytes = 8 if self.elem in ("f64", "i64") else 4
+        self.lanes = target.vector_bytes // self.nbytes
+        self.epilogue = PointEvaluator(k, self.dims, self.operands)
+        self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
+        self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
+        self.depth = self.dims(self.a.type.shape[-1])
+        self.width = tile.vectors * self.lanes
+        self.stripe = tile.stripe * self.lanes
+        self.row_bytes = (tile.depth + PADDING) * self.nbytes
+        self.copy_a = k.alloc(tile.band * self.row_bytes)
+        self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
+        self.sums = k.alloc(tile.band * self.stripe * self.nbytes)
+
+    def build(self) -> KernelBuilder:
+        """The finished builder. Bands are made equal, and as many as the workers can share evenly."""
+        k, tile = self.k, self.tile
+        stripes = _ceil(self.columns, self.stripe)
+        stripe = _ceil(_ceil(self.columns, k.maximum(stripes, 1)), self.width) * self.width
+        batches = self.dims(numel(self.batch))
+        bands = _ceil(self.rows, tile.band)
+        items, workers = batches * stripes * bands, k.workers()
+        uneven = (items < workers * 8) & k.binary("ne", items % workers, 0)
+        bands = k.select(uneven, _ceil(bands, workers) * workers, bands)
+        band = _ceil(_ceil(self.rows, k.maximum(bands, 1)), tile.rows) * tile.rows
+        for item in k.parallel(batches * stripes * bands):
+            first, rest = item % bands * band, item // bands
+            column, batch = rest % stripes * stripe, rest // stripes
+            for _ in k.when((first < self.rows) & (column < self.columns)):
+                index = self._batch_index(batch)
+                rows = k.minimum(self.rows - first, band)
+                columns = k.minimum(self.columns - column, stripe)
+                self._block(index, first, rows, column, columns)
+        return k
+
+    def _block(
+        self,
+        batch: Sequence[Instruction],
+        first: Instruction,
+        rows: Instruction,
+        column: Instruction,
+        columns: Instruction,
+    ) -> None:
+        k, tile, lanes, size = self.k, self.tile, self.lanes, self.nbytes
+        tiles, strips = _ceil(rows, tile.rows), _ceil(columns, self.width)
+        for at in k.loop(0, tiles * (tile.rows * self.stripe), lanes):
+            k.store(self.sums, at * size, k.zeros(self.elem, lanes))
+        for start in k.loop(0, self.depth, tile.depth):
+            depth = k.minimum(self.depth - start, tile.depth)
+            self._copy_a(batch, first, tiles * tile.rows, start, depth)
+            self._copy_b(batch, column, columns, start, depth)
+            for strip in k.loop(strips):
+                for row in k.loop(tiles):
+                    self._tile(row * tile.rows, strip, depth)
+        self._finish(batch, first, rows, column, columns)
+
+    def _copy_a(
+        self,
+        batch: Sequence[Instruction],
+        first: Instruction,
+        rows: Instruction,
+        start: Instruction,
+        depth: Instruction,
+    ) -> None:
+        """Rows past the last repeat it: their sums are not used."""
+        k, lanes = self.k, self.lanes
+        whole = depth // lanes * lanes
+        mask = self._first_lanes(depth - whole)
+        for m in k.loop(rows):
+            n = k.minimum(first + m, self.rows - 1)
+            to = m * self.row_bytes
+            for e in k.loop(0, whole, lanes):
+                k.store(self.copy_a, to + e * self.nbytes, self._as(self.a.load([*batch, n, start + e], lanes)))
+            for _ in k.when(whole < depth):
+                last = self._as(self.a.load([*batch, n, start + whole], lanes, mask))
+                k.store(self.copy_a, to + whole * self.nbytes, last)
+
+    def _copy_b(
+        self,
+        batch: Sequence[Instruction],
+        column: Instruction,
+        columns: Instruction,
+        start: Instruction,
+        depth: Instruction,
+    ) -> None:
+        """Strips of `width` columns, each whole in depth; zeros past the last column."""
+        k, lanes, tile = self.k, self.lanes, self.tile
+        whole = columns // self.width
+        left = columns - whole * self.width
+        masks = [self._first_lanes(left - s * lanes) for s in range(tile.vectors)]
+        for e in k.loop(depth):
+            for strip in k.loop(whole):
+                self._copy_strip([*batch, start + e], column, strip, e, [None] * tile.vectors)
+            for _ in k.when(left > 0):
+                self._copy_strip([*batch, start + e], column, whole, e, masks)
+
+    def _copy_strip(
+        self,
+        row: Sequence[Instruction],
+        column: Instruction,
+        strip: Instruction,
+        e: Instruction,
+        masks: Sequence[Instruction | None],
+    ) -> None:
+        k, lanes = self.k, self.lanes
+        to = (strip * self.tile.depth + e) * (self.width * self.nbytes)
+        for s, mask in enumerate(masks):
+            value = self.b.load([*row, column + strip * self.width + s * lanes], lanes, mask)
+            k.store(self.copy_b, to + s * lanes * self.nbytes, self._as(value))
+
+    def _tile(self, row: Instruction, strip: Instruction, depth: Instruction) -> None:
+        k, lanes, size, tile = self.k, self.lanes, self.nbytes, self.tile
+        at = [
+            [((row + m) * self.stripe + strip * self.width + s * lanes) * size for s in range(tile.vectors)]
+            for m in range(tile.rows)
+        ]
+        acc = [[k.var(k.load(self.sums, a, self.elem, lanes)) for a in line] for line in at]
+        floats = self.elem in ("f32", "f64")
+        from_a, from_b = row * self.row_bytes, strip * (tile.depth * self.width * size)
+        for e in k.loop(depth):
+            vectors = [
+                k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)
+                for s in range(tile.vectors)
+            ]
+            for m, line in enumerate(acc):
+                x = k.splat(k.load(self.copy_a, from_a + (e * size + m * self.row_bytes), self.elem), lanes)
+                for vector, var in zip(vectors, line, strict=True):
+                    var.set(k.fma(x, vector, var.get()) if floats else x * vector + var.get())
+        for places, line in zip(at, acc, strict=True):
+            for place, var in zip(places, line, strict=True):
+                k.store(self.sums, place, var.get())
+
+    def _finish(
+        self,
+        batch: Sequence[Instruction],
+        first: Instruction,
+        rows: Instruction,
+        column: Instruction,
+        columns: Instruction,
+    ) -> None:
+        """Epilogue and stores of a block."""
+        k, lanes = self.k, self.lanes
+        whole = columns // lanes * lanes
+        mask = self._first_lanes(columns - whole)
+        for m in k.loop(rows):
+            for c in k.loop(0, whole, lanes):
+                self._store([*batch, first + m, column + c], (m * self.stripe + c) * self.nbytes, None)
+            for _ in k.when(whole < columns):
+                self._store([*batch, first + m, column + whole], (m * self.stripe + whole) * self.nbytes, mask)
+
+    def _store(self, index: Sequence[Instruction], at: Instruction, mask: Instruction | None) -> None:
+        k = self.k
+        preset: dict[Value, Instruction] = {self.root: k.load(self.sums, at, self.elem, self.lanes)}
+        done = [self.epilogue.at(v, index, self.lanes, mask=mask, preset=preset) for v in self.outputs]
+        for operand, out in zip(self.results, done, strict=True):
+            operand.store(index, out, mask)
+
+    def _batch_index(self, batch: Instruction) -> list[Instruction]:
+        index: list[Instruction] = []
+        for d in reversed(self.batch):
+            size = self.dims(d)
+            index.insert(0, batch % size)
+            batch = batch // size
+        return index
+
+    def _first_lanes(self, count: Instruction) -> Instruction:
+        k = self.k
+        return k.iota("i32", self.lanes) < k.splat(k.convert(count, "i32"), self.lanes)
+
+    def _as(self, value: Instruction) -> Instruction:
+        return self.k.convert(value, self.elem)
+
+
+def _ceil(a: Instruction, b: Instruction | int) -> Instruction:
+    return (a + (b - 1)) // b

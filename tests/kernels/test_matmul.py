@@ -1,0 +1,82 @@
+"""The schedules of `matmul`: random shapes and small blocks, as machine code and by the interpreter, and float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, f64, i32, tensor
+from heliostat.kernels import matmul
+from heliostat.kernels.group import Group
+from heliostat.kernels.matmul_packed import PackedTile
+from heliostat.ops.rounding import to_dtype
+from heliostat.session import compile_graph
+from heliostat.targets.target import X86_AVX2, Target
+
+from .run_kernel import HOST, run_kernel
+
+SMALL = PackedTile(rows=3, vectors=2, band=6, stripe=4, depth=5)
+SHAPES = ((1, 1, 1), (3, 5, 32), (7, 11, 33), (6, 10, 64), (13, 16, 65), (14, 31, 130), (25, 6, 15))
+
+
+def product(shape: tuple[int, int, int], dtype: DType, target: Target, tile: PackedTile, interp: bool) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(m * 100 + n)
+    kinds = {f32: np.float32, f64: np.float64, f16: np.float16, i32: np.int32}
+    arrays = [(rng.standard_normal(s) * 3).astype(kinds[dtype]) for s in ((2, m, k), (k, n), (n,))]
+    a, b, c = (parameter(f"x{i}", tensor(dtype, *x.shape)) for i, x in enumerate(arrays))
+    root = ops.matmul(a, b)
+    y = ops.relu(root + c) if dtype != i32 else root + c
+    nodes = Graph("g", [a, b, c], [y]).nodes()
+    inner = tuple(n for n in nodes if n.op.name not in ("parameter", "constant"))
+    leaves = tuple(n.results[0] for n in nodes if n.op.name == "constant")
+    group = Group(inner, (a, b, c, *leaves), (y,), root.node)
+    kernel = matmul.build(group, target, "k", tile)
+    out = np.full((2, m, n), 99, kinds[dtype])
+    constants = [np.asarray(v.node.attrs["value"], kinds[dtype]) for v in leaves]
+    run_kernel(kernel, [*arrays, *constants, out], 3, interp, target)
+    exact = arrays[0].astype(np.float64) @ arrays[1].astype(np.float64) + arrays[2]
+    exact = np.maximum(exact, 0) if dtype != i32 else exact
+    bound = {f32: 1e-5, f64: 1e-13, f16: 4e-3, i32: 0}[dtype] * max(1.0, float(np.abs(exact).max()))
+    np.testing.assert_allclose(out.astype(np.float64), exact, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", [f32, f64, f16, i32], ids=str)
+@pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])
+def test_blocks_that_do_not_fill(target: Target, dtype: DType) -> None:
+    for shape in SHAPES:
+        product(shape, dtype, target, SMALL, False)
+
+
+def test_interpreted() -> None:
+    for shape in SHAPES[:5]:
+        product(shape, f32, HOST, SMALL, True)
+
+
+@pytest.mark.parametrize("shape", [(24, 200, 112), (100, 300, 270), (150, 33, 600), (145, 257, 257)])
+def test_large_products_and_symbols(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(m)
+    rows = dim(Symbol("rows", 256, 1))
+    a, b = parameter("a", tensor(f32, rows, k)), parameter("b", tensor(f32, k, n))
+    found = []
+    x, w = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+    for threads in (1, 2, 3):
+        session = compile_graph(Graph("g", [a, b], [ops.exp(ops.matmul(a, b) * 0.01)]), threads=threads)
+        for count in (1, 23, m):
+            (y,) = session.run({"a": x[:count], "b": w})
+            exact = np.exp(x[:count].astype(np.float64) @ w.astype(np.float64) * 0.01)
+            np.testing.assert_allclose(y, exact, rtol=1e-5)
+        found.append(y.tobytes())
+    assert found[0] == found[1] == found[2]  # the order of additions does not depend on the workers
+
+
+def test_bfloat16_is_widened_while_it_is_copied() -> None:
+    rng = np.random.default_rng(3)
+    x, w = (to_dtype(rng.standard_normal(s).astype(np.float32), bf16) for s in ((64, 96), (96, 128)))
+    a, b = parameter("a", tensor(bf16, 64, 96)), parameter("b", tensor(bf16, 96, 128))
+    stored = [(v.view(np.uint32) >> 16).astype(np.uint16) for v in (x, w)]
+    (y,) = compile_graph(Graph("g", [a, b], [ops.cast(ops.matmul(a, b), f32)])).run({"a": stored[0], "b": stored[1]})
+    np.testing.assert_allclose(y, x.astype(np.float64) @ w, rtol=1e-2, atol=0.2)
