@@ -17,6 +17,7 @@ from ..targets.target import Target
 from .fuse import FusedGroup, Fuser
 from .lower import assign_layouts, canonicalize, decompose, load_time, share
 from .plan import Built, Planner
+from .tuning import TuningTable
 
 SCHEDULES: tuple[ModuleType, ...] = (linear, matmul, attention, gather, rope, cache, repack, dequantize, map, reduce)
 
@@ -25,9 +26,12 @@ Observer = Callable[[str, Graph], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may choose. `activations`: "int8" or "float", for products with quantized weights."""
+    """What the caller may choose. `activations`: "int8" or "float", for products with quantized weights. `tuning`: tile
+    choices of this machine.
+    """
 
     activations: str = "int8"
+    tuning: TuningTable = field(default_factory=TuningTable)
 
 
 @dataclass
@@ -44,6 +48,7 @@ class KernelLibrary:
 
     def __init__(self) -> None:
         self.kernels: dict[str, Kernel] = {}
+        self.groups: dict[str, FusedGroup] = {}  # by the kernel's name
         self.names: set[str] = set()
 
     def get(self, fused: FusedGroup, target: Target, options: Options) -> tuple[Kernel, tuple[str, ...]]:
@@ -52,7 +57,10 @@ class KernelLibrary:
         schedule = fused.schedule.__name__.rpartition(".")[2]
         key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)}"
         if key not in self.kernels:
-            self.kernels[key] = fused.schedule.build(group, target, self._name(schedule, fused))
+            tile = options.tuning.tile(fused.schedule, group)
+            chosen = {} if tile is None else {"tile": tile}
+            self.kernels[key] = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
+            self.groups[self.kernels[key].name] = fused
         return self.kernels[key], tuple(s.name for s in group.symbols)
 
     def _name(self, schedule: str, fused: FusedGroup) -> str:

@@ -8,7 +8,7 @@ per tile. The key cache lies in `KeyPanels`: a vector holds one key per lane and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.types import Dim, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
@@ -33,6 +33,15 @@ class AttentionTile:
     keys: int = 256
     key_panels: int = 2
 
+    def __post_init__(self) -> None:
+        if not self.rows or not all(0 < n <= 16 for n in self.rows) or not 0 < self.key_panels <= 4:
+            raise ValueError(f"1 to 16 rows and 1 to 4 panels of keys are needed, got {self}")
+        if self.keys < KEY_STEP or self.keys % KEY_STEP or self.keys > 4096:
+            raise ValueError(f"a block of keys is a multiple of {KEY_STEP} up to 4096, got {self.keys}")
+
+
+Tile = AttentionTile
+
 
 def default_tile(tokens: Dim, group: int, target: Target) -> AttentionTile:
     """One tile for the heads of a group when there is one token; otherwise the height that registers allow."""
@@ -45,6 +54,23 @@ def default_tile(tokens: Dim, group: int, target: Target) -> AttentionTile:
             heights.append(group % height)
         return AttentionTile(tuple(heights), key_panels=2)
     return AttentionTile(tuple(dict.fromkeys((most, 4, 1))), key_panels=2)
+
+
+def tuning_key(group: Group) -> tuple[str, str, str]:
+    """`attention DTYPE`, `Hq/HkvxD`, and `1` for a single token or `n`."""
+    q, keys = group.root.inputs[:2]
+    single = "1" if upper_bound(q.type.shape[0]) == 1 else "n"
+    return f"attention {keys.type.element}", f"{q.type.shape[1]}/{keys.type.shape[0]}x{q.type.shape[2]}", single
+
+
+def candidates(group: Group, target: Target) -> list[AttentionTile]:
+    """The default, and other blocks of keys; panels that a step of the cache holds whole."""
+    q, keys = group.root.inputs[:2]
+    heads = upper_bound(q.type.shape[1]) // upper_bound(keys.type.shape[0])
+    usual = default_tile(q.type.shape[0], heads, target)
+    panels = [p for p in (1, 2, 4) if KEY_STEP % (p * target.lanes) == 0]
+    others = [replace(usual, keys=n, key_panels=p) for n in (64, 128, 256, 512) for p in panels]
+    return list(dict.fromkeys([usual, *others]))
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:

@@ -7,7 +7,7 @@ cache while tiles of rows pass over it). What stands inside a tile is derived fr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..ir.graph import Value
@@ -42,6 +42,15 @@ class LinearTile:
     block: int = 96
     prefetch: int = 4096
 
+    def __post_init__(self) -> None:
+        if not self.tokens or self.tokens[-1] != 1 or not all(0 < n <= 32 for n in self.tokens):
+            raise ValueError(f"tile heights must end in 1 and be from 1 to 32, got {self.tokens}")
+        if not (0 < self.panels <= 8 and 0 < self.single_panels <= 8 and self.block >= self.tokens[0]):
+            raise ValueError(f"1 to 8 panels and a block of at least one tile are needed, got {self}")
+
+
+Tile = LinearTile
+
 
 def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, planes: int = 1) -> LinearTile:
     """A good tile without tuning: as many accumulators as registers allow.
@@ -57,15 +66,60 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     normal = format.normal
     assert normal is not None
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
-    accumulators = max(2, (registers - 6) // kept)
-    panels = 2 if accumulators >= 12 and planes == 1 else 1
-    height = min(12 // panels, max(2, accumulators // (planes * panels)))
+    plain = len(weight.planes) == 1 and normal.offset is None
+    if registers < 32 or planes > 1:
+        panels, height = 1, min(12, max(2, (registers - 6) // (kept * planes)))
+    elif plain and kept == 2 and normal.table is None:
+        panels, height = 2, 6
+    elif plain:  # a table takes registers too
+        panels, height = 2, 5
+    else:
+        panels, height = 1, 8
     if upper_bound(rows) == 1:
         return LinearTile((1,))
     # Rows of x stay in the second-level cache while panels pass: half of a MiB, in whole tiles.
     fitting = SECOND_LEVEL // 2 // (depth * planes)
     block = max(2, min(192, fitting) // height) * height
-    return LinearTile(tuple(dict.fromkeys((height, max(1, height // 3), 1))), panels, block=block)
+    return LinearTile(_heights(height), panels, block=block)
+
+
+def tuning_key(group: Group) -> tuple[str, str, str]:
+    """`linear FORMAT ACTIVATIONS`, `OxK`, and `1` for a single row or `n`."""
+    x, w = group.root.inputs
+    return f"linear {w.type.element} {x.type.element}", f"{w.type.shape[0]}x{w.type.shape[1]}", _row_class(group)
+
+
+def candidates(group: Group, target: Target) -> list[LinearTile]:
+    """The default, and other tiles around it."""
+    x, w = group.root.inputs
+    assert isinstance(w.type.layout, Panel)
+    plan = panel_plan(w.type.element, w.type.layout.rows)  # type: ignore[arg-type]
+    planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
+    single = _row_class(group) == "1"
+    usual = default_tile(plan, target, 1 if single else 512, upper_bound(w.type.shape[1]), planes)
+    if single:
+        others = [replace(usual, single_panels=p, prefetch=a) for p in (1, 2) for a in (0, 2048, 4096, 8192)]
+    else:
+        shapes = ((12, 1), (10, 1), (8, 1), (6, 1), (6, 2), (5, 2), (4, 2), (3, 2), (4, 3), (3, 3))
+        if isinstance(plan.format, DType):
+            shapes = ((14, 2), (13, 2), (12, 2), (10, 2), (9, 3), (8, 3), (6, 4), (6, 2), (4, 2), (6, 1))
+        others = [
+            replace(usual, tokens=_heights(m), panels=p, block=max(1, usual.block // m) * m)
+            for m, p in shapes
+            if m * p * planes <= target.vector_registers
+        ]
+    return list(dict.fromkeys([usual, *others]))
+
+
+def _row_class(group: Group) -> str:
+    rows: Dim = 1
+    for d in group.root.inputs[0].type.shape[:-1]:
+        rows = rows * d
+    return "1" if rows == 1 else "n"
+
+
+def _heights(tallest: int) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((tallest, max(1, tallest // 3), 1)))
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:

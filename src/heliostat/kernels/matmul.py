@@ -5,7 +5,7 @@ columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.graph import Value
 from ..ir.types import Dim, DType, numel, upper_bound
@@ -24,6 +24,27 @@ class MatmulTile:
 
     rows: int = 6
     vectors: int = 2
+
+
+Tile = PackedTile
+
+
+def tuning_key(group: Group) -> tuple[str, str, str]:
+    """`matmul DTYPE`, `MxKxN` with upper bounds for symbols."""
+    a, b = group.root.inputs
+    shape = (a.type.shape[-2], a.type.shape[-1], b.type.shape[-1])
+    return f"matmul {group.root.results[0].type.dtype}", "x".join(str(upper_bound(d)) for d in shape), ""
+
+
+def candidates(group: Group, target: Target) -> list[PackedTile]:
+    """Packed tiles for large products; small ones have nothing to choose."""
+    if not _large(group):
+        return []
+    usual = packed_tile(target)
+    others = [replace(usual, band=usual.rows * n) for n in (4, 8, 16, 20)]
+    others += [replace(usual, depth=d) for d in (128, 192, 384)]
+    others += [replace(usual, rows=r, band=usual.band // r * r) for r in (8, 10, 14) if target.vector_registers >= 32]
+    return list(dict.fromkeys([usual, *others]))
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:

@@ -34,6 +34,12 @@ class PackedTile:
     stripe: int = 16
     depth: int = 256
 
+    def __post_init__(self) -> None:
+        if not (0 < self.rows <= 16 and 0 < self.vectors <= 4 and self.band % self.rows == 0 and self.band > 0):
+            raise ValueError(f"1 to 16 rows, 1 to 4 vectors and bands of whole tiles are needed, got {self}")
+        if self.stripe % self.vectors or not 0 < self.stripe <= 64 or not 0 < self.depth <= 1024 or self.band > 512:
+            raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
+
 
 def default_tile(target: Target) -> PackedTile:
     """As many accumulators as registers allow, beside the row of b and one element of a."""

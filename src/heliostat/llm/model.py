@@ -20,6 +20,7 @@ from ..runtime.trace import LaunchTime
 from ..runtime.worker_pool import WorkerPool
 from ..session import Executable, host_target
 from ..session.session import CodeStore
+from ..session.tuning import load_tuning
 from .config import DecoderConfig, rope_frequencies
 from .decoder import CacheConfig, Decoder, step_graph
 from .formats import resolve_format
@@ -108,7 +109,7 @@ class LanguageModel:
         self._cached: list[int] = []
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
-        self._compile(weights, Options(activations), cache_dtype, progress)
+        self._compile(weights, Options(activations, load_tuning(host_target())), cache_dtype, progress)
         self._pack(progress)
         self._bind(weights)
 
@@ -133,7 +134,7 @@ class LanguageModel:
         decoder = Decoder(self.config, weights.type)
         capacity = -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
         cache = CacheConfig(capacity, cache_dtype)
-        library = KernelLibrary()
+        library = self.library = KernelLibrary()
         block = min(BLOCK, capacity)
         graphs = [
             step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),

@@ -26,6 +26,7 @@ from ..settings import settings
 from ..targets.llvm import emit_object, print_llvm, version
 from ..targets.target import Target
 from .host import host_target
+from .tuning import load_tuning
 
 Progress = Callable[[int, int, str], None]
 
@@ -269,4 +270,5 @@ def compile_graph(
     graph: Graph, threads: int | None = None, target: Target | None = None, options: Options | None = None
 ) -> Session:
     """Compile a graph for this machine (or a given target that it can run)."""
-    return Session(graph, target or host_target(), threads, options or Options())
+    target = target or host_target()
+    return Session(graph, target, threads, options or Options(tuning=load_tuning(target)))

@@ -1,0 +1,214 @@
+"""Measuring tiles on this machine, and keeping what was found.
+
+Results lie in one JSON file of the cache directory, by machine (CPU and features). It is safe to delete, is replaced
+whole, and is passed over if it is damaged, of another version, or writable by others. Results that ship with the
+package are the base; what was measured here goes over them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compiler.fuse import FusedGroup
+from ..compiler.plan import type_nbytes
+from ..compiler.tuning import Tunable, TuningTable, key_text, tunable
+from ..diagnostics import CompileError
+from ..ir.graph import Value
+from ..runtime.buffer import Buffer
+from ..runtime.jit import load_objects
+from ..runtime.object_cache import ObjectCache
+from ..runtime.trace import Trace
+from ..runtime.worker_pool import BARRIER, WorkerPool
+from ..settings import settings
+from ..targets.llvm import emit_object, print_llvm
+from ..targets.target import Target
+
+VERSION = 1
+FILE = "tuning.json"
+COLD_BYTES = 192 << 20  # weights are taken from so much memory in turn, so that caches do not hold them
+MOST_BYTES = 64 << 20  # of a result: larger ones, such as all logits of a prompt, are measured with fewer rows
+MIN_GAIN = 1.02  # a choice must be this much faster than the default, or the default stays
+_lock = threading.Lock()
+
+
+def machine_key(target: Target) -> str:
+    """What results belong to: the CPU's name and the width of its vectors, with the settings' changes of features."""
+    changes = "".join(settings().cpu_features)
+    return f"{target.cpu} {target.vector_bytes}{' ' + changes if changes else ''}"
+
+
+def load_tuning(target: Target) -> TuningTable:
+    """The choices for this machine: those of the package, and over them those that were measured here."""
+    with resources.files("heliostat").joinpath("data", FILE).open("r", encoding="utf-8") as file:
+        entries = _entries(json.load(file), machine_key(target))
+    path = _path()
+    if path is not None:
+        entries.update(_entries(_read(path), machine_key(target)))
+    return TuningTable(entries)
+
+
+def save_tuning(target: Target, found: Mapping[str, Mapping[str, Any]]) -> Path | None:
+    """Add choices to the file of this user and return its path; None where no cache is kept. Raises OSError."""
+    path = _path()
+    if path is None:
+        return None
+    with _lock:
+        data = _read(path)
+        machines = data.get("machines")
+        data = {"version": VERSION, "machines": machines if isinstance(machines, dict) else {}}
+        mine = data["machines"].get(machine_key(target))
+        data["machines"][machine_key(target)] = {**(mine if isinstance(mine, dict) else {}), **found}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(data, file, indent=1, sort_keys=True)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _path() -> Path | None:
+    directory = ObjectCache.default().stats().directory
+    return None if directory is None or not settings().cache else directory / FILE
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        if path.stat().st_size <= 16 << 20:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(data, dict) and data.get("version") == VERSION:
+                return data
+    return {}
+
+
+def _entries(data: Mapping[str, Any], machine: str) -> dict[str, Mapping[str, Any]]:
+    machines = data.get("machines")
+    mine = machines.get(machine) if isinstance(machines, dict) else None
+    return {k: v for k, v in mine.items() if isinstance(v, dict)} if isinstance(mine, dict) else {}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found for one key: seconds of the default tile and of the best, and the best's fields."""
+
+    key: str
+    default_seconds: float
+    best_seconds: float
+    tile: Mapping[str, Any]
+    tried: int
+
+    @property
+    def gain(self) -> float:
+        return self.default_seconds / self.best_seconds
+
+
+Progress = Callable[[int, int, str], None]
+
+
+def tune(
+    groups: Iterable[FusedGroup], target: Target, pool: WorkerPool, rows: int = 512, progress: Progress | None = None
+) -> list[Tuned]:
+    """Measure the candidates of every tunable group, each key once. `rows`: the value of symbolic dimensions."""
+    work: dict[str, tuple[Tunable, FusedGroup]] = {}
+    for fused in groups:
+        schedule = tunable(fused.schedule)
+        if schedule is not None:
+            work.setdefault(key_text(*schedule.tuning_key(fused.group)), (schedule, fused))
+    found = []
+    for n, (key, (schedule, fused)) in enumerate(work.items()):
+        if progress:
+            progress(n, len(work), key)
+        result = _tune_one(key, schedule, fused, target, pool, rows)
+        if result is not None:
+            found.append(result)
+    if progress:
+        progress(len(work), len(work), "")
+    return found
+
+
+def _tune_one(
+    key: str, schedule: Tunable, fused: FusedGroup, target: Target, pool: WorkerPool, rows: int
+) -> Tuned | None:
+    tiles = schedule.candidates(fused.group, target)
+    if len(tiles) < 2:
+        return None
+    bench = _Bench(fused, target, pool, rows)
+    kernels = []
+    for n, tile in enumerate(tiles):
+        try:
+            kernel = schedule.build(fused.group, target, f"candidate_{n}", tile)
+            kernels.append((tile, load_objects([emit_object(print_llvm([kernel], target), target)]), kernel.name))
+        except CompileError:
+            continue
+    best = dict.fromkeys(range(len(kernels)), float("inf"))
+    for round_ in range(4):  # in turn, so that a slow moment of the machine hits all; the hopeless leave early
+        limit = 1.15 * min(best.values()) if round_ else float("inf")
+        for n, (_, loaded, name) in enumerate(kernels):
+            if best[n] <= limit or round_ == 0:
+                best[n] = min(best[n], bench.seconds(loaded[name]))
+    winner = min(best, key=lambda n: best[n])
+    if best[0] < best[winner] * MIN_GAIN:
+        winner = 0
+    tile = dataclasses.asdict(kernels[winner][0])
+    return Tuned(key, best[0], best[winner], tile, len(kernels))
+
+
+class _Bench:
+    """Runs one kernel on made-up data; weights come from cold memory, as in a model."""
+
+    def __init__(self, fused: FusedGroup, target: Target, pool: WorkerPool, rows: int) -> None:
+        self.pool = pool
+        group = fused.group
+        weight = max(group.inputs, key=lambda v: type_nbytes(v.type))
+        self.turns = max(1, min(48, COLD_BYTES // max(1, type_nbytes(weight.type))))
+        fixed = {v: [_filled(v)] for v in (*group.inputs, *group.outputs)}
+        fixed[weight] = [_filled(weight) for _ in range(self.turns)]
+        most = max(type_nbytes(v.type) for v in group.outputs)
+        rows = max(1, min(rows, rows * MOST_BYTES // most))
+        slots = np.array([max(s.lower, min(s.upper, rows)) for s in group.symbols] or [0], np.int64)
+        self.keep = (fixed, slots)
+        lines = [
+            [fixed[v][turn % len(fixed[v])].address for v in (*group.inputs, *group.outputs)]
+            + [slots.ctypes.data + 8 * n for n in range(len(group.symbols))]
+            for turn in range(self.turns)
+        ]
+        self.arguments = np.array(lines, np.int64)
+        self.table = np.zeros((self.turns, 3), np.int64)
+        self.table[:, 1] = self.arguments.ctypes.data + self.arguments.strides[0] * np.arange(self.turns)
+        self.table[:, 2] = BARRIER
+
+    def seconds(self, address: int) -> float:
+        """The best time of one launch over a few walks."""
+        self.table[:, 0] = address
+        best = float("inf")
+        for _ in range(2):
+            trace = Trace(self.pool, self.turns)
+            trace.run(self.table.ctypes.data)
+            times = sorted(row.wall_ns for row in trace.report([""] * self.turns))
+            best = min(best, times[len(times) // 4] / 1e9)
+        return best
+
+
+def _filled(value: Value) -> Buffer:
+    """Bytes that are small normal numbers in every float format; `start` of an attention is a length in the cache."""
+    buffer = Buffer.allocate(max(64, type_nbytes(value.type)) + 4096, zeroed=False)
+    data = buffer.array(np.uint8)
+    data[:] = np.random.default_rng(0).integers(40, 60, 1 << 16, np.uint8)[np.arange(data.size) % (1 << 16)]
+    if not value.type.shape and value.type.element.name == "i32":
+        data[:4] = np.array([512], np.int32).view(np.uint8)
+    return buffer

@@ -1,0 +1,116 @@
+"""Tile choices: kept, found again, ignored where they are damaged; results do not depend on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import SCHEDULES, KernelLibrary, Options, compile_graph
+from heliostat.compiler.tuning import TuningTable, make_tile, tunable
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import Symbol, dim, f32, tensor
+from heliostat.kernels import attention, linear, matmul
+from heliostat.quant.formats import Q4_0, Q4_K
+from heliostat.quant.quantize import encode
+from heliostat.runtime.worker_pool import WorkerPool
+from heliostat.session import compile_graph as session_for
+from heliostat.session import host_target
+from heliostat.session.tuning import FILE, load_tuning, save_tuning, tune
+from heliostat.settings import override
+
+N = dim(Symbol("n", 64, 1))
+
+
+def product(format: object = Q4_0, depth: int = 256) -> Graph:
+    x, w = parameter("x", tensor(f32, N, depth)), parameter("w", tensor(format, 96, depth), "weight")
+    return Graph("g", [x, w], [ops.relu(ops.matmul(x, ops.transpose(w)))])
+
+
+def groups(graph: Graph) -> KernelLibrary:
+    library = KernelLibrary()
+    compile_graph(graph, host_target(), Options(), library)
+    return library
+
+
+def test_choices_are_kept_and_found(tmp_path: Path) -> None:
+    with override(cache_dir=tmp_path, cache=True):
+        library = groups(product())
+        found = tune(library.groups.values(), host_target(), WorkerPool(2), rows=32)
+        (row,) = [t for t in found if t.key.startswith("linear ")]
+        assert row.tried > 3
+        assert row.gain >= 1
+        path = save_tuning(host_target(), {row.key: row.tile})
+        assert path is not None
+        assert path.name == FILE
+        fused = next(f for f in library.groups.values() if f.schedule is linear)
+        assert load_tuning(host_target()).tile(linear, fused.group) == make_tile(linear.LinearTile, row.tile)
+        save_tuning(host_target(), {"another": {"panels": 1}})
+        assert row.key in load_tuning(host_target()).entries
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "machines": 3}', "[" * 5000])
+def test_damaged_files_are_passed_over(tmp_path: Path, text: str) -> None:
+    with override(cache_dir=tmp_path, cache=True):
+        path = save_tuning(host_target(), {})
+        assert path is not None
+        path.write_text(text)
+        assert dict(load_tuning(host_target()).entries) == dict(load_tuning(host_target()).entries)
+        save_tuning(host_target(), {"k": {"panels": 1}})
+        assert json.loads(path.read_text())["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"tokens": [0, 1]},
+        {"tokens": []},
+        {"tokens": "x"},
+        {"panels": -1},
+        {"panels": 2.5},
+        {"speed": 3},
+        {"panels": 99},
+    ],
+)
+def test_impossible_tiles_are_passed_over(entry: dict[str, object]) -> None:
+    assert make_tile(linear.LinearTile, entry) is None
+
+
+def test_sizes_fall_back_to_any_size() -> None:
+    graph = product()
+    library = groups(graph)
+    fused = next(f for f in library.groups.values() if f.schedule is linear)
+    before, size, after = linear.tuning_key(fused.group)
+    assert (size, after) == ("96x256", "n")
+    any_size = TuningTable({f"{before} * n": {"tokens": [3, 1], "block": 9}})
+    assert any_size.tile(linear, fused.group) == linear.LinearTile((3, 1), block=9)
+    exact = TuningTable({**any_size.entries, f"{before} 96x256 n": {"tokens": [2, 1]}})
+    assert exact.tile(linear, fused.group) == linear.LinearTile((2, 1))
+
+
+@pytest.mark.parametrize("format", [Q4_0, Q4_K], ids=str)
+def test_every_candidate_computes_the_same(format: object) -> None:
+    rng = np.random.default_rng(0)
+    graph = product(format)
+    library = groups(graph)
+    fused = next(f for f in library.groups.values() if f.schedule is linear)
+    key = " ".join(linear.tuning_key(fused.group))
+    given = {
+        "x": rng.standard_normal((37, 256)).astype(np.float32),
+        "w": np.asarray(encode(rng.standard_normal((96, 256)).astype(np.float32), format)),
+    }
+    results = []
+    for tile in linear.candidates(fused.group, host_target())[:12]:
+        table = TuningTable({key: {"tokens": tile.tokens, "panels": tile.panels, "block": tile.block}})
+        assert table.tile(linear, fused.group).tokens == tile.tokens
+        results.append(session_for(graph, threads=2, options=Options(tuning=table)).run(given)[0])
+    for y in results[1:]:
+        np.testing.assert_array_equal(y, results[0])
+
+
+def test_schedules_that_can_be_tuned() -> None:
+    assert all(tunable(s) for s in (linear, matmul, attention))
+    assert sum(tunable(s) is not None for s in SCHEDULES) == 3
