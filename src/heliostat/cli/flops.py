@@ -22,6 +22,9 @@ def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:
     inputs = [v.type for v in node.inputs]
     if name in ("matmul", "linear"):
         return 2 * _size(node.results[0].type, symbols) * evaluate(inputs[0].shape[-1], symbols)
+    if name == "conv2d":
+        per_output = numel(inputs[1].shape[1:])
+        return 2 * _size(node.results[0].type, symbols) * evaluate(per_output, symbols)
     if name == "attention":  # two products for each head: queries with keys, weights with values
         return 4 * _size(inputs[0], symbols) * evaluate(inputs[1].shape[1], symbols)
     if name == "rope":

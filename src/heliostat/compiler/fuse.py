@@ -19,7 +19,7 @@ ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
-EPILOGUE_ROOTS = frozenset({"linear", "matmul"})
+EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d"})
 
 
 @dataclass

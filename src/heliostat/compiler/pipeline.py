@@ -11,7 +11,7 @@ from typing import Any
 from ..ir.graph import Graph, structural_key
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
-from ..kernels import attention, cache, dequantize, gather, linear, map, matmul, reduce, repack, rope
+from ..kernels import attention, cache, convolution, dequantize, gather, linear, map, matmul, reduce, repack, rope
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .fuse import FusedGroup, Fuser
@@ -19,7 +19,19 @@ from .lower import assign_layouts, canonicalize, decompose, load_time, share
 from .plan import Built, Planner
 from .tuning import TuningTable
 
-SCHEDULES: tuple[ModuleType, ...] = (linear, matmul, attention, gather, rope, cache, repack, dequantize, map, reduce)
+SCHEDULES: tuple[ModuleType, ...] = (
+    linear,
+    matmul,
+    convolution,
+    attention,
+    gather,
+    rope,
+    cache,
+    repack,
+    dequantize,
+    map,
+    reduce,
+)
 
 Observer = Callable[[str, Graph], None]
 

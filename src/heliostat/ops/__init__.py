@@ -3,6 +3,7 @@
 from .activation import gelu, gelu_tanh, relu, sigmoid, silu, swiglu
 from .attention import attention, cache_update, rope, rope_table
 from .compare import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, ne, where
+from .convolution import conv2d
 from .elementwise import (
     abs,
     add,
@@ -51,8 +52,9 @@ from .shape import (
 
 __all__ = [
     "REGISTRY", "Amp", "Batching", "NotDifferentiable", "Op", "abs", "add", "argmax", "attention", "broadcast_to",
-    "cache_update", "cast", "ceil", "concat", "cos", "dequantize", "div", "embedding", "eq", "erf", "exp", "flatten",
-    "floor", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm", "le", "linear",
+    "cache_update", "cast", "ceil", "concat", "conv2d", "cos", "dequantize", "div", "embedding", "eq", "erf", "exp",
+    "flatten", "floor", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm", "le",
+    "linear",
     "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum",
     "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod", "promote", "quantize", "reciprocal", "relu", "repack",
     "reshape", "rms_norm", "rope", "rope_table", "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "slice", "softmax",

@@ -1,0 +1,114 @@
+"""Convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..diagnostics import ShapeError
+from ..ir.graph import Value
+from ..ir.types import Dim, Symbol, TensorType, dim, f16, f32, f64, tensor
+from .error import LargestUlp
+from .op import Amp, Array, NotDifferentiable, Op, public
+from .rules import float_only, plain
+from .samples import sample
+
+Pair = tuple[int, int]
+
+
+class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
+    """y[n, o] = sum of x[n, i] correlated with w[o, i]. x: (N, C, H, W) float; w: (O, C / groups, KH, KW), as x.
+
+    Result: (N, O, H', W') with H' = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1, likewise W'. Outside of x
+    are zeros. Sums are f32 for narrower floats. A bias is added as a tensor of shape (O, 1, 1). Raises ShapeError.
+    """
+
+    samples = (
+        sample(tensor(f32, 2, 3, 7, 9), tensor(f32, 4, 3, 3, 3), padding=(1, 1)),
+        sample(tensor(f64, 1, 4, 8, 8), tensor(f64, 6, 2, 3, 2), stride=(2, 2), padding=(1, 0), groups=2),
+        sample(tensor(f32, 1, 2, 9, 20), tensor(f32, 3, 2, 2, 3), stride=(1, 3), dilation=(2, 2)),
+        sample(tensor(f16, 1, 2, 5, 6), tensor(f16, 2, 2, 1, 1)),
+        sample(tensor(f32, dim(Symbol("n", 4)), 1, 4, 4), tensor(f32, 9, 1, 3, 3), symbols={"n": 2}),
+    )
+    error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
+    gradient = NotDifferentiable("no schedule computes it yet; write the convolution as a product for training")
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        *,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> TensorType:
+        for t in (x, w):
+            plain(t, "conv2d")
+            float_only(t, "conv2d")
+        if x.rank != 4 or w.rank != 4 or x.element != w.element:
+            raise ShapeError(
+                f"conv2d needs x (N, C, H, W) and w (O, C / groups, KH, KW) of one dtype, found {x} and {w}"
+            )
+        if min(*stride, *dilation, groups) < 1 or min(padding) < 0:
+            raise ShapeError(f"conv2d: stride, dilation and groups are positive, found {stride}, {dilation}, {groups}")
+        out, inner, *kernel = w.shape
+        if not all(isinstance(d, int) for d in (*w.shape, x.shape[1])):
+            raise ShapeError(f"conv2d: channels and kernel sizes must be known, found {x} and {w}")
+        if x.shape[1] != inner * groups or out % groups:  # type: ignore[operator]
+            raise ShapeError(f"conv2d: {x.shape[1]} channels in and {out} out do not fit {w} in {groups} groups")
+        sizes: list[Dim] = []
+        for size, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
+            reach = d * (k - 1) + 1
+            if isinstance(size, int) and isinstance(reach, int):
+                if size + 2 * p < reach or reach < 1:
+                    raise ShapeError(f"conv2d: a kernel of {reach} does not fit into {size} with padding {p}")
+                sizes.append((size + 2 * p - reach) // s + 1)
+            elif s == 1:
+                sizes.append(size + (2 * p - reach + 1))
+            else:
+                raise ShapeError(f"conv2d: a stride of {s} needs a known size, found {x}")
+        return TensorType(x.element, (x.shape[0], out, *sizes))
+
+    def call(
+        self,
+        x: Value,
+        w: Value,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+    ) -> Value:
+        return self.build(
+            x, w, stride=_pair(stride), padding=_pair(padding), dilation=_pair(dilation), groups=int(groups)
+        )
+
+    def reference(
+        self,
+        x: Array,
+        w: Array,
+        *,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> Array:
+        (ph, pw), (sh, sw), (dh, dw) = padding, stride, dilation
+        padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+        inner, kh, kw = w.shape[1:]
+        reach = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, reach, (2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
+        parts = [
+            np.einsum("nihwkl,oikl->nohw", windows[:, g * inner : (g + 1) * inner], part)
+            for g, part in enumerate(np.split(w, groups))
+        ]
+        return np.concatenate(parts, 1)
+
+
+def _pair(value: int | Pair) -> Pair:
+    if isinstance(value, int):
+        return value, value
+    first, second = value
+    return int(first), int(second)
+
+
+conv2d = public(Conv2d, Conv2d.call)
