@@ -259,7 +259,7 @@ def test_difference_counts_equal_infinities_as_equal() -> None:
     ],
 )
 def test_operations_are_counted(body: str, count: int) -> None:
-    from heliostat.cli.flops import flops
+    from heliostat.compiler.flops import flops
 
     text = f"fn f<M <= 8>(x: tensor<f32, [M, 64]>, w: tensor<f32, [32, 64]>) -> tensor<i8, []> {{ let y = {body}; "
     for shape in ("f32, [M, 32]", "f32, [M, 64]", "f32, []", "f16, [64, M]"):

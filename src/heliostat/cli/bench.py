@@ -1,32 +1,163 @@
-"""`heliostat bench`: speeds of a model on this machine, best of several runs."""
+"""`heliostat bench`: speeds on this machine, beside a peer in alternating runs.
+
+`llm` prompts and generation of a model, `ops` single ops and small pipelines, `formats` products in every format.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
+from heliostat.bench.limits import Limits, measure_limits
+from heliostat.bench.models import bench, bench_llama_cpp
+from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
-from heliostat.llm.benchmark import bench
+from heliostat.runtime.worker_pool import WorkerPool
+
+PEERS = {"llm": ("llama.cpp",), "ops": ("torch", "numpy"), "formats": ("numpy",)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("suite", choices=("llm",), help="what to measure: llm is prompt processing and generation")
+    parser.add_argument("suite", choices=tuple(PEERS), help="what to measure")
     add_model_arguments(parser)
-    parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens of the prompt (default 512)")
-    parser.add_argument("--gen", type=int, default=32, metavar="N", help="tokens to generate (default 32)")
-    parser.add_argument(
-        "--depth", type=int, default=512, metavar="N", help="tokens in the cache before generation (default 512)"
-    )
-    parser.add_argument("--reps", type=int, default=3, metavar="N", help="runs, of which the best counts (default 3)")
+    parser.add_argument("--vs", choices=("llama.cpp", "torch", "numpy"), help="measure a peer in turn with us")
+    parser.add_argument("--reps", type=int, default=3, metavar="N", help="rounds, of which the best counts (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--csv", metavar="FILE", help="write the rows to FILE as CSV")
+    parser.add_argument("--plot", metavar="FILE", help="draw the rows into FILE (.svg, .png); needs matplotlib")
+    parser.add_argument("--only", default="", metavar="TEXT", help="ops, formats: cases whose name contains TEXT")
+    parser.add_argument("--prompt", type=int, default=512, metavar="N", help="llm: tokens of the prompt (default 512)")
+    parser.add_argument("--gen", type=int, default=32, metavar="N", help="llm: tokens to generate (default 32)")
+    parser.add_argument(
+        "--depth", type=int, default=512, metavar="N", help="llm: tokens in the cache before generation (default 512)"
+    )
+    parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
+    parser.add_argument("--shape", default="4864x1024", metavar="OxK", help="formats: the matrix (default 4864x1024)")
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, low in (("prompt", 1), ("gen", 1), ("depth", 0), ("reps", 1)):
+    for name, low in (("prompt", 1), ("gen", 1), ("depth", 0), ("reps", 1), ("rows", 1)):
         if getattr(args, name) < low:
             raise UsageError(f"--{name} must be at least {low}, got {getattr(args, name)}")
+    if args.vs is not None and args.vs not in PEERS[args.suite]:
+        raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
+    if args.suite != "llm" and args.model is not None:
+        raise UsageError(f"bench {args.suite} takes no model")
+    if args.suite == "llm":
+        return _models(args)
+    with WorkerPool(args.threads) as pool:
+        limits = measure_limits(pool.threads)
+    rows = _ops(args, limits) if args.suite == "ops" else _formats(args, limits)
+    return _finish(args, rows, limits)
+
+
+def _models(args: argparse.Namespace) -> int:
     model = open_model(args)
-    row = bench(model, args.prompt, args.gen, args.depth, args.reps)
+    path, threads = str(model.file.path), model.pool.threads
+    row: dict[str, Any] = {}
+    for _ in range(args.reps):  # in turn, one round each
+        row = _better(row, bench(model, args.prompt, args.gen, args.depth, 1))
+        if args.vs is not None:
+            peer = bench_llama_cpp(path, args.prompt, args.gen, args.depth, threads)
+            row = _better(row, {f"llama.cpp {k}": v for k, v in peer.items()})
+    if args.vs is not None:
+        for name in [n for n in row if n.startswith(("pp", "tg"))]:
+            row[f"{name} ratio"] = round(row[name] / row[f"llama.cpp {name}"], 3)
+    if args.csv or args.plot:
+        limits = measure_limits(threads)
+        return _finish(args, [row], limits)
     print(json.dumps(row) if args.json else "  ".join(f"{k}={v}" for k, v in row.items()))
+    return 0
+
+
+def _better(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The larger of every rate, otherwise the newer value."""
+    rates = {k: max(row[k], v) for k, v in other.items() if k in row and k.endswith(("tok_s", "GB_s"))}
+    return {**row, **other, **rates}
+
+
+def _ops(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
+    from heliostat.bench.ops import bench_ops, cases  # builds graphs: not needed for models
+
+    chosen = cases(args.only)
+    if not chosen:
+        raise UsageError(f"no case contains {args.only!r}")
+    rows = []
+    for n, row in enumerate(bench_ops(chosen, limits.threads, args.vs, args.reps)):
+        shown: dict[str, Any] = {"case": row.case.label, "us": round(row.own.best * 1e6, 2)}
+        if row.peer is not None:
+            shown |= {f"{args.vs} us": round(row.peer.best * 1e6, 2), "ratio": round(row.ratio or 0.0, 2)}
+            shown |= {"error": row.error, f"{args.vs} spread": round(row.peer.spread, 2)}
+        shown |= {"spread": round(row.own.spread, 2), "GFLOP/s": round(row.gflops, 1), "GB/s": round(row.gb_s, 1)}
+        shown["% of FMA"] = round(100 * row.gflops / limits.fma_gflops, 1)
+        rows.append(shown)
+        _progress(n + 1, len(chosen), row.case.label)
+    return rows
+
+
+def _formats(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
+    from heliostat.bench.formats import bench_formats, elements
+
+    parts = args.shape.split("x")
+    if len(parts) != 2 or not all(p.isdigit() and 0 < int(p) <= 1 << 18 for p in parts) or int(parts[1]) % 256:
+        raise UsageError(f"--shape is {args.shape}", help="rows x columns, such as 4864x1024; columns in steps of 256")
+    chosen = elements(args.only)
+    if not chosen:
+        raise UsageError(f"no format contains {args.only!r}")
+    rows = []
+    out, depth = (int(p) for p in parts)
+    for n, row in enumerate(bench_formats(chosen, limits, args.rows, out, depth, args.vs, args.reps)):
+        shown: dict[str, Any] = {
+            "format": row.name, "bits": round(8 * row.nbytes / (out * depth), 2),
+            "1 row us": round(row.single.best * 1e6, 1), "GB/s": round(row.read_gb_s, 1),
+            "% of read": round(100 * row.read_share, 1), f"{args.rows} rows ms": round(row.many.best * 1e3, 2),
+            "GOP/s": round(row.gops, 1), "% of arithmetic": round(100 * row.arithmetic_share, 1),
+        }  # fmt: skip
+        if row.peer is not None:
+            shown["numpy f32 ratio"] = round(row.peer.best / row.many.best, 2)
+        rows.append(shown)
+        _progress(n + 1, len(chosen), row.name)
+    return rows
+
+
+def _progress(done: int, count: int, label: str) -> None:
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            print(
+                f"\r\033[K{done}/{count} {label[:70]}" + ("\r\033[K" if done == count else ""), end="", file=sys.stderr
+            )
+
+
+def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits) -> int:
+    if args.csv:
+        Path(args.csv).write_text(as_csv(rows), encoding="utf-8")
+    if args.plot:
+        label, values, title = {
+            "llm": ("model", {n: n for n in rows[0] if n.endswith("tok_s")}, "tokens per second"),
+            "ops": ("case", {"ratio" if args.vs else "% of FMA": f"times {args.vs}" if args.vs else "% of FMA"}, "ops"),
+            "formats": (
+                "format",
+                {
+                    "% of read": "one row: % of the read limit",
+                    "% of arithmetic": "many rows: % of the arithmetic limit",
+                },
+                f"Share of this machine's limit, {limits.threads} threads",
+            ),
+        }[args.suite]
+        plot(rows, label, values, args.plot, title)
+    if args.json:
+        print(as_json(rows, asdict(limits)))
+        return 0
+    print(as_table(rows))
+    print(
+        f"limits of {limits.threads} threads: {limits.fma_gflops:.0f} GFLOP/s, {limits.int8_gops:.0f} int8 GOP/s, "
+        f"{limits.read_gb_s:.1f} GB/s read"
+    )
     return 0

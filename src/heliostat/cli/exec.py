@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heliostat.cli.flops import flops
 from heliostat.cli.program import load_program, pick_function
 from heliostat.cli.report import UsageError
+from heliostat.compiler.flops import flops
 from heliostat.ir.graph import Graph
 from heliostat.ir.types import DType, Symbol, SymbolicDim, TensorType, evaluate
 from heliostat.lang.types import did_you_mean

@@ -14,6 +14,7 @@ from ..kernel.program import Program
 from ..kernels import attention, cache, convolution, dequantize, gather, linear, map, matmul, reduce, repack, rope
 from ..quant.format import BlockFormat
 from ..targets.target import Target
+from .flops import flops
 from .fuse import FusedGroup, Fuser
 from .lower import assign_layouts, canonicalize, decompose, load_time, share
 from .plan import Built, Planner
@@ -155,4 +156,5 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
         )
     program = Planner(graph, kernels, built).run()
     program.report.extend(report)
+    program.operations = flops(graph, {s.name: s.upper for s in program.symbols})
     return program

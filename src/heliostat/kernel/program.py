@@ -51,6 +51,7 @@ class Program:
     """All kernels of a step, each once, and the launches in order.
 
     `updates` maps a state's buffer to the buffer that holds its new value (the same one where it is written in place).
+    `operations`: arithmetic of one run at the symbols' upper bounds; a runtime may choose its workers by it.
     `report` explains what was fused and why not; see `compiler/explain.py`.
     """
 
@@ -62,6 +63,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     arena_nbytes: int
+    operations: int = 0
     report: list[Mapping[str, Any]] = field(default_factory=list)
 
     def by_name(self, name: str) -> int:

@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ class Native:
         word, pointer = ctypes.c_int64, ctypes.c_void_p
         make = ctypes.CFUNCTYPE
         self.run = make(word, pointer, pointer, word, pointer)(code["hs_run"])
+        self.run_here = ctypes.PYFUNCTYPE(word, pointer, pointer, word, pointer)(code["hs_run"])
         self.worker = make(word, pointer, word)(code["hs_worker"])
         self.unpark = make(None, pointer, word)(code["hs_unpark"])
         self.release = make(None, pointer)(code["hs_release"])
@@ -231,8 +232,14 @@ class WorkerPool:
             finally:
                 team.busy = False
 
-    def bind(self, table: int, count: int, stamps: int | None = None) -> Callable[[], None]:
-        """`run` with its arguments made ready; the table must stay where it is."""
+    def bind(self, table: int, count: int, stamps: int | None = None, alone: bool = False) -> Callable[[], None]:
+        """`run` with its arguments made ready; the table must stay where it is.
+
+        `alone`: the caller's thread does all of it, without the workers and their lock, and keeps the GIL: for runs of
+        a few microseconds.
+        """
+        if alone:
+            return partial(native().run_here, _alone(), ctypes.c_void_p(table), ctypes.c_int64(count), None)
         table_, count_, stamps_ = ctypes.c_void_p(table), ctypes.c_int64(count), ctypes.c_void_p(stamps)
         run: Any = self.run
         return lambda: run(table_, count_, stamps_)
@@ -276,6 +283,17 @@ class WorkerPool:
             self._team.closed = True  # nobody to tell, nobody to wait for
         self._team = None
 
+
+@cache
+def _alone() -> ctypes.c_void_p:
+    """A control block for runs on the caller's thread: one thread, and nothing that would be written."""
+    memory = np.zeros(Control.nbytes(1) + LINE, np.uint8)
+    _alone_memory.append(memory)
+    memory.view(np.uint8)[Control.THREADS : Control.THREADS + 8] = np.array([1], np.int64).view(np.uint8)
+    return ctypes.c_void_p(memory.ctypes.data)
+
+
+_alone_memory: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
 
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 

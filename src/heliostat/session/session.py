@@ -28,6 +28,9 @@ from ..targets.target import Target
 from .host import host_target
 from .tuning import load_tuning
 
+SMALL_LAUNCH = 150_000
+"""Operations a launch below which a program runs on the caller's thread: waiting for workers would cost more."""
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -123,7 +126,9 @@ class Executable:
             name = program.kernels[launch.kernel].name
             self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += size
-        self._run = self.pool.bind(self.table.ctypes.data, len(program.launches))
+        launches = len(program.launches)
+        alone = program.operations < SMALL_LAUNCH * launches
+        self._run = self.pool.bind(self.table.ctypes.data, launches, alone=alone)
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError."""

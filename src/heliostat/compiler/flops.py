@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from heliostat.ir.graph import Graph, Node
-from heliostat.ir.types import TensorType, evaluate, numel
-from heliostat.ops import Op
+from ..ir.graph import Graph, Node
+from ..ir.types import TensorType, evaluate, numel
+from ..ops import Op
 
 _REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 

@@ -1,0 +1,107 @@
+"""Times a loaded model as llama.cpp's benchmark does: random tokens, a prompt, then generation at a depth."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import HeliostatError
+from ..llm.model import LanguageModel
+from ..runtime.platform import peak_rss_bytes
+
+
+class PeerError(HeliostatError):
+    """The peer that was asked for is not installed, or failed."""
+
+
+def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: int) -> dict[str, Any]:
+    """The best of `repeat` runs, in tokens per second, and what loading took. Raises ContextLengthError."""
+    rng = np.random.default_rng(1)
+    tokens = [int(t) for t in rng.integers(0, model.config.vocabulary, max(prompt, depth, generate))]
+    prompts: list[float] = []
+    generations: list[float] = []
+    model.check_room(max(prompt, depth + generate))
+    for _ in range(repeat):
+        started = time.perf_counter()
+        model.restart(tokens[:prompt])
+        prompts.append(prompt / (time.perf_counter() - started))
+        if depth:
+            model.restart(tokens[:depth])
+        started = time.perf_counter()
+        for i in range(generate):
+            model.extend(tokens[i], depth + i)
+        generations.append(generate / (time.perf_counter() - started))
+    report = model.report
+    return {
+        "model": Path(model.file.path).name,
+        "threads": model.pool.threads,
+        f"pp{prompt}_tok_s": round(max(prompts), 1),
+        f"tg{generate}@{depth}_tok_s": round(max(generations), 2),
+        "weights_GB_s": round(max(generations) * report.weight_bytes / 1e9, 1),
+        "load_s": round(report.open_seconds + report.compile_seconds + report.pack_seconds, 2),
+        "compile_s": round(report.compile_seconds, 2),
+        "peak_rss_MB": round(peak_rss_bytes() / 1e6, 1),
+    }
+
+
+# Run by itself: the peer's threads and memory must not share our process.
+_LLAMA_CPP = """
+import json, sys, time
+import llama_cpp
+import numpy as np
+path, prompt, generate, depth, threads = sys.argv[1], *map(int, sys.argv[2:])
+context = max(prompt, depth) + generate + 8
+m = llama_cpp.Llama(path, n_ctx=context, n_threads=threads, n_threads_batch=threads, n_batch=512, n_ubatch=512,
+                    verbose=False)
+tokens = np.random.default_rng(0).integers(0, m.n_vocab(), context)
+def decode(ids, start):
+    batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = int(token), start + i, 1, 0
+        batch.logits[i] = i == len(ids) - 1
+    status = llama_cpp.llama_decode(m.ctx, batch)
+    llama_cpp.llama_synchronize(m.ctx)
+    llama_cpp.llama_batch_free(batch)
+    if status:
+        raise SystemExit(f"llama_decode returned {status}")
+def clear():
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(m.ctx), True)
+decode(tokens[:8], 0)
+clear()
+t = time.perf_counter()
+decode(tokens[:prompt], 0)
+pp = prompt / (time.perf_counter() - t)
+if depth != prompt:
+    clear()
+    if depth:
+        decode(tokens[:depth], 0)
+t = time.perf_counter()
+for i in range(generate):
+    decode(tokens[i:i + 1], depth + i)
+print(json.dumps({f"pp{prompt}_tok_s": round(pp, 1),
+                  f"tg{generate}@{depth}_tok_s": round(generate / (time.perf_counter() - t), 2)}))
+"""
+
+
+def bench_llama_cpp(path: str, prompt: int, generate: int, depth: int, threads: int) -> dict[str, float]:
+    """One round of llama.cpp on the same file, by llama-cpp-python in a process of its own. Raises PeerError."""
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise PeerError("llama-cpp-python is not installed", help="pip install llama-cpp-python")
+    numbers = [str(n) for n in (prompt, generate, depth, threads)]
+    done = subprocess.run(
+        [sys.executable, "-c", _LLAMA_CPP, path, *numbers], capture_output=True, text=True, check=False
+    )
+    try:
+        found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise PeerError(f"llama.cpp did not run {path}: {why}") from None
+    return found
