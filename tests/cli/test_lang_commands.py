@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -356,3 +357,13 @@ def test_color_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.Mo
     assert not color(object())
     monkeypatch.setenv("NO_COLOR", "1")
     assert not color(Terminal())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.lum")), ids=lambda p: p.stem)
+def test_c_of_all_functions_is_one_module(path: Path, tmp_path: Path) -> None:
+    """Functions of a file share kernels and helpers: nothing is defined twice."""
+    source = tmp_path / "module.c"
+    assert main(["compile", str(path), "--emit", "c", "--target", "x86-64", "-o", str(source)]) == 0
+    command = ["cc", "-std=c11", "-w", "-O0", "-c", str(source), "-o", str(tmp_path / "module.o")]
+    subprocess.run(command, check=True)

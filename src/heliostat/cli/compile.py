@@ -25,13 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     graphs = pick_functions(load_program(args.file), args.fn)
     if args.emit == "graph":
-        parts = [str(graph) for graph in graphs]
+        text = "\n\n".join(str(graph).rstrip("\n") for graph in graphs) + "\n"
     else:
         from heliostat.compiler import driver  # and all of LLVM with it, which the graph does not need
 
-        target = named_target(args.target)
-        parts = [driver.emit(graph, args.emit, target) for graph in graphs]
-    text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+        text = driver.emit(graphs, args.emit, named_target(args.target)).rstrip("\n") + "\n"
     if args.output is not None:
         Path(args.output).write_text(text, encoding="utf-8")
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..diagnostics import UnsupportedError
 from ..ir.graph import Graph
 from ..ir.text import print_graph
@@ -9,19 +11,20 @@ from ..kernel.text import print_kernel
 from ..targets.c import print_module
 from ..targets.llvm import emit_assembly, print_llvm
 from ..targets.target import Target
-from .pipeline import Compiled, Options, compile_graph
+from .pipeline import Compiled, KernelLibrary, Options, compile_graph
 
 STAGES = ("graph", "kernel", "c", "llvm", "asm")
 
 
-def emit(graph: Graph, stage: str, target: Target) -> str:
-    """The text of a stage: graph, kernel, c, llvm or asm."""
+def emit(graphs: Sequence[Graph], stage: str, target: Target) -> str:
+    """The text of a stage: graph, kernel, c, llvm or asm. Functions share kernels, and are one module of C or LLVM."""
     if stage == "graph":
-        return print_graph(graph)
+        return "\n\n".join(print_graph(graph).rstrip("\n") for graph in graphs) + "\n"
     if stage not in STAGES:
         raise UnsupportedError(f"there is no stage {stage!r}", help=f"stages: {', '.join(STAGES)}")
-    compiled = compile_graph(graph, target, Options())
-    kernels = [k for p in (*compiled.loads.values(), compiled.program) for k in p.kernels]
+    library = KernelLibrary()
+    every = [compile_graph(graph, target, Options(), library) for graph in graphs]
+    kernels = [k for compiled in every for p in (*compiled.loads.values(), compiled.program) for k in p.kernels]
     kernels = list({id(k): k for k in kernels}.values())
     if stage == "kernel":
         return "\n".join(print_kernel(k) for k in kernels)
@@ -49,7 +52,11 @@ def explain(compiled: Compiled) -> str:
             continue
         shown.add(row["kernel"])
         lines.append(f"  {row['kernel']}  x{counts[row['kernel']]}: {' + '.join(row['ops'])}")
-        lines += [f"      {note}" for note in row["notes"]]
+        lines += [f"      {note}" for note in dict.fromkeys(row["notes"]) if " joins " not in note]
+    loads: dict[str, list[str]] = {}
     for name, load in compiled.loads.items():
-        lines.append(f"  load {name}: {' + '.join(k.name for k in load.kernels)}")
+        loads.setdefault(" + ".join(k.name for k in load.kernels), []).append(name)
+    for kernels, names in loads.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"  once, when loading: {kernels}  x{len(names)}: {names[0]}{more}")
     return "\n".join(lines)

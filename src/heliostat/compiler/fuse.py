@@ -96,7 +96,11 @@ class Fuser:
                 return reason
         root = host.root if host.root.op.name in _ANCHORS else node
         group = self._group([*host.nodes, node], root)
-        return self._select(group)
+        verdict = self._select(group)
+        if isinstance(verdict, str):  # of all the reasons, that of the schedule which has the group now
+            own = host.schedule.accepts(group, self.target)
+            return own.reason if isinstance(own, Refuse) else verdict
+        return verdict
 
     def _epilogue_refusal(self, node: Node, number: int) -> str | None:
         """Why a node should not become an epilogue of a product, though it could."""
@@ -121,7 +125,7 @@ class Fuser:
         self.open.append(_Open([node], node, set(self._needs(node)), verdict, refused))
 
     def _select(self, group: Group) -> ModuleType | str:
-        """The first schedule that accepts the group, or all reasons against it."""
+        """The first schedule that accepts the group, or the reasons of those against it that the root concerns."""
         reasons: list[str] = []
         for schedule in self.schedules:
             verdict = schedule.accepts(group, self.target)
@@ -129,7 +133,8 @@ class Fuser:
                 return schedule
             assert isinstance(verdict, Refuse)
             reasons.append(f"{schedule.__name__.rpartition('.')[2]}: {verdict.reason}")
-        return "; ".join(reasons)
+        near = [r for r in reasons if ": root is " not in r]
+        return "; ".join(near or reasons)
 
     # --- bookkeeping --------------------------------------------------------------------------------------------
     def _direct(self, value: Value) -> int | None:

@@ -52,7 +52,7 @@ class Program:
 
     `updates` maps a state's buffer to the buffer that holds its new value (the same one where it is written in place).
     `operations`: arithmetic of one run at the symbols' upper bounds; a runtime may choose its workers by it.
-    `report` explains what was fused and why not; see `compiler/explain.py`.
+    `report` explains what was fused and why not; see `compiler/driver.py`.
     """
 
     name: str

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..compiler import pipeline
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..diagnostics import ContextLengthError, FileFormatError, UnsupportedError
 from ..runtime.buffer import Buffer
 from ..runtime.trace import LaunchTime
 from ..runtime.worker_pool import WorkerPool
-from ..session import Executable, host_target
+from ..session import Executable, host_target, stages
 from ..session.session import CodeStore
 from ..session.tuning import load_tuning
 from .config import DecoderConfig, rope_frequencies
@@ -141,7 +140,7 @@ class LanguageModel:
             step_graph(decoder, cache, max(block, 2), name="prefill", magnitude=magnitude, all_rows=True),
         ]
         self.block = max(block, 2)
-        compiled: list[Compiled] = [pipeline.compile_graph(g, target, options, library) for g in graphs]
+        compiled: list[Compiled] = [stages.compile_graph(g, target, options, library) for g in graphs]
         self.decode, self.prefill = compiled
         self.code = CodeStore(target)
         programs = [p for c in compiled for p in (*c.loads.values(), c.program)]

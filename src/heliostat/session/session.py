@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..compiler import pipeline
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..compiler.plan import type_nbytes
 from ..diagnostics import ShapeError
@@ -25,6 +24,7 @@ from ..runtime.worker_pool import BARRIER, WorkerPool
 from ..settings import settings
 from ..targets.llvm import emit_object, print_llvm, version
 from ..targets.target import Target
+from . import stages
 from .host import host_target
 from .tuning import load_tuning
 
@@ -62,6 +62,7 @@ class CodeStore:
 
     def _object(self, kernel: Kernel) -> bytes:
         t = self.target
+        kernel = stages.replaced_kernel(kernel)
         key = [
             print_kernel(kernel),
             t.triple,
@@ -70,12 +71,15 @@ class CodeStore:
             str(t.vector_bytes),
             version(),
             str(settings().code_key()),
+            stages.override_key(kernel.name),
         ]
 
         def make() -> bytes:
             self.compiled += 1
-            return emit_object(print_llvm([kernel], t), t)
+            return emit_object(stages.replaced_llvm(kernel, print_llvm([kernel], t), t), t)
 
+        if stages.wants_code():
+            return make()
         return self.cache.get_or_make(key, make)
 
 
@@ -177,7 +181,7 @@ class Session:
 
     def __init__(self, graph: Graph, target: Target, threads: int | None, options: Options) -> None:
         self.graph = graph
-        self.compiled: Compiled = pipeline.compile_graph(graph, target, options, KernelLibrary())
+        self.compiled: Compiled = stages.compile_graph(graph, target, options, KernelLibrary())
         self.pool = WorkerPool(threads)
         self.code = CodeStore(target)
         kernels = [k for p in (*self.compiled.loads.values(), self.compiled.program) for k in p.kernels]
