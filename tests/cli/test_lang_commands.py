@@ -153,7 +153,7 @@ def test_compile_prints_every_stage(stage: str, target: str, word: str, capsys: 
 
 def test_compile_explains(tmp_path: Path, capsys: Captured) -> None:
     assert main(["compile", str(EXAMPLES / "mlp.lum"), "-o", str(tmp_path / "graph"), "--explain"]) == 0
-    assert "silu joins linear" in capsys.readouterr().out
+    assert "linear + silu" in capsys.readouterr().out
 
 
 def test_compile_writes_a_file(tmp_path: Path, capsys: Captured) -> None:

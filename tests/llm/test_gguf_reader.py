@@ -173,3 +173,61 @@ def test_damaged_headers_are_read_or_refused(tmp_path: Path, draw: st.DataObject
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.timeout(120)
+def test_every_byte_of_the_header_changed(tmp_path: Path) -> None:
+    """Each byte in turn takes several values: the file is refused in one line, or read with all views inside of it."""
+    path = tmp_path / "m.gguf"
+    content = bytearray(sample(path))
+    head = GGUFFile.open(path)
+    last = min(head._parts[t.part].data_start for t in head.tensors.values())
+    head.close()
+    assert last > 400
+    for at in range(last):
+        old = content[at]
+        for new in {old ^ 1, old ^ 0x80, 0, 0xFF, (old + 1) & 0xFF} - {old}:
+            content[at] = new
+            path.write_bytes(content)
+            message = str(path)
+            try:
+                with GGUFFile.open(path) as file:
+                    assert sum(file.data(name).nbytes for name in file.tensors) <= len(content)
+            except FileFormatError as error:
+                message = str(error)
+            assert message.startswith(str(path))
+            assert "\n" not in message
+        content[at] = old
+
+
+def test_values_of_a_type(tmp_path: Path) -> None:
+    sample(tmp_path / "m.gguf")
+    with GGUFFile.open(tmp_path / "m.gguf") as file:
+        assert file.value("k.INT8", int) == 7
+        assert file.value("k.INT8", float) == 7.0
+        assert file.value("flag", bool) is True
+        assert file.value("none", str, "x") == "x"
+        assert file.values("tokens", str) == ["a", "bc", "", "\uac00"]
+        assert file.values("none", int, ()) == []
+        for key, kind in (("flag", int), ("tokens", int), ("k.FLOAT32", int), ("general.architecture", float)):
+            with pytest.raises(FileFormatError, match=rf"m\.gguf: metadata key {key} is a "):
+                file.value(key, kind)  # type: ignore[arg-type]
+        with pytest.raises(FileFormatError, match="metadata key none is missing"):
+            file.value("none", int)
+        with pytest.raises(FileFormatError, match="holds a str"):
+            file.values("tokens", int)
+    with pytest.raises(FileFormatError, match="the file is closed"):
+        file.data("a")
+
+
+def test_parts_that_are_not_what_their_names_say(tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "m.gguf", "llama", split_bytes=64)
+    for n in range(3):
+        writer.add_tensor(f"t{n}", np.zeros(16, np.float32), "F32", (16,))
+    first, second, third = writer.write()
+    kept = second.read_bytes()
+    second.write_bytes(third.read_bytes())
+    with pytest.raises(FileFormatError, match="calls itself part 2 of 3, its name part 1 of 3"):
+        GGUFFile.open(first)
+    second.write_bytes(kept)
+    assert len(GGUFFile.open(third).tensors) == 3

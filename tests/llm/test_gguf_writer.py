@@ -163,3 +163,58 @@ def test_layout_of_a_small_file_byte_for_byte(tmp_path: Path) -> None:
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + info
     expected = head + bytes(-len(head) % 32) + b"\1\2\3\4" + bytes(28)
     assert (tmp_path / "m.gguf").read_bytes() == expected
+
+
+def test_types_of_nested_arrays_stay(tmp_path: Path) -> None:
+    path, again = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    kind = (
+        ValueType.ARRAY,
+        ValueType.ARRAY,
+        ((ValueType.ARRAY, ValueType.UINT8), (ValueType.ARRAY, ValueType.FLOAT64)),
+    )
+    writer = GGUFWriter(path, "llama")
+    writer.add("deep", [[1, 2], [0.1]], kind)
+    writer.write()
+    file = GGUFFile.open(path)
+    assert file.value_types["deep"] == kind
+    assert file.metadata["deep"] == [[1, 2], [0.1]]
+    writer = GGUFWriter(again, "llama")
+    writer.add("deep", file.metadata["deep"], file.value_types["deep"])
+    writer.write()
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_failed_split_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    def writer() -> GGUFWriter:
+        w = GGUFWriter(tmp_path / "m.gguf", "llama", split_bytes=64)
+        for n in range(3):
+            w.add_tensor(f"t{n}", np.zeros(16, np.float32), "F32", (16,))
+        return w
+
+    calls = iter(range(10))
+    stream = GGUFWriter._stream
+
+    def broken(self: GGUFWriter, *arguments: Any) -> None:
+        if next(calls) == failing:
+            raise OSError(28, "No space left on device")
+        stream(self, *arguments)
+
+    monkeypatch.setattr(GGUFWriter, "_stream", broken)
+    with pytest.raises(OSError, match="No space"):
+        writer().write()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    (tmp_path / "m-00002-of-00003.gguf").mkdir()  # a name that cannot be taken
+    with pytest.raises(OSError):
+        writer().write()
+    assert [p.name for p in tmp_path.iterdir()] == ["m-00002-of-00003.gguf"]
+
+
+def test_numbers_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    for value, kind in ((1e300, ValueType.FLOAT32), (300, ValueType.UINT8), ([1e300], (ValueType.ARRAY, 6))):
+        writer = GGUFWriter(tmp_path / "m.gguf", "llama")
+        writer.add("number", value, kind)
+        with pytest.raises(ValueError, match="metadata key number"):
+            writer.write()
+    assert list(tmp_path.iterdir()) == []

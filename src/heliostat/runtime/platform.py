@@ -316,3 +316,15 @@ def others_can_write(status: os.stat_result) -> bool:
     else:
         shared = status.st_uid != os.geteuid() or bool(status.st_mode & 0o022)
     return shared
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames inside a directory survive a loss of power, where the system can do that."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -9,11 +9,11 @@ import itertools
 import mmap
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, REMOVED, TENSOR_KINDS, Te
 MAX_DEPTH = 4  # arrays within arrays
 MAX_KEYS = 1 << 16
 MAX_ITEMS = 1 << 24  # of one array: a hundred times the largest vocabulary; as Python values they take memory
+T = TypeVar("T")
 Resolve = Callable[[str], TensorKind]
 _PART = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -91,9 +92,12 @@ class _Cursor:
         self.at = at
         return out
 
-    def value(self, type_id: int, what: str, depth: int = 0) -> Any:
+    def value(self, type_id: int, what: str, depth: int = 0) -> tuple[Any, Any]:
+        """A value and its stored type: a ValueType; (ARRAY, inner type) for an array, and for an array of arrays
+        (ARRAY, ARRAY, types of the items).
+        """
         if type_id == ValueType.STRING:
-            return self.string(what)
+            return self.string(what), ValueType.STRING
         if type_id == ValueType.ARRAY:
             if depth >= MAX_DEPTH:
                 raise self.fail(f"{what} nests arrays deeper than {MAX_DEPTH}")
@@ -102,10 +106,11 @@ class _Cursor:
             if count > MAX_ITEMS:
                 raise self.fail(f"{what} claims {count} items; at most {MAX_ITEMS} are allowed")
             if inner == ValueType.STRING:
-                return self.strings(count, what)
+                return self.strings(count, what), (ValueType.ARRAY, ValueType.STRING)
             if inner == ValueType.ARRAY:
                 self.need(12 * count, what)
-                return [self.value(inner, what, depth + 1) for _ in range(count)]
+                items = [self.value(inner, what, depth + 1) for _ in range(count)]
+                return [v for v, _ in items], (ValueType.ARRAY, ValueType.ARRAY, tuple(t for _, t in items))
             code = CODES.get(inner) if inner in ValueType._value2member_map_ else None
             if code is None:
                 raise self.fail(f"{what} holds values of unknown type {inner}")
@@ -113,19 +118,18 @@ class _Cursor:
             self.need(size * count, what)
             part = self.data[self.at : self.at + size * count]
             self.at += size * count
-            return np.frombuffer(part, np.dtype("<" + code)).tolist()
+            if inner == ValueType.BOOL and count and max(part) > 1:
+                raise self.fail(f"{what} holds a boolean that is neither 0 nor 1")
+            return np.frombuffer(part, np.dtype("<" + code)).tolist(), (ValueType.ARRAY, ValueType(inner))
         code = CODES.get(type_id) if type_id in ValueType._value2member_map_ else None  # type: ignore[call-overload]
         if code is None:
             raise self.fail(f"{what} has unknown type {type_id}")
-        return self.number(code, what)
-
-
-def value_type(cursor: _Cursor, type_id: int) -> Any:
-    """The stored type of a value: a ValueType, or for an array (ARRAY, inner type)."""
-    if type_id == ValueType.ARRAY:
-        inner = struct.unpack_from("<I", cursor.data, cursor.at)[0] if cursor.size - cursor.at >= 4 else 0
-        return ValueType.ARRAY, inner
-    return ValueType(type_id)
+        if type_id == ValueType.BOOL:
+            byte = self.number("B", what)
+            if byte > 1:
+                raise self.fail(f"{what} is a boolean of value {byte}, neither 0 nor 1")
+            return bool(byte), ValueType.BOOL
+        return self.number(code, what), ValueType(type_id)
 
 
 class _Part:
@@ -181,8 +185,7 @@ class _Part:
             kind = c.number("I", f"metadata key {name}")
             if kind not in ValueType._value2member_map_:
                 raise c.fail(f"metadata key {name} has unknown type {kind}")
-            self.value_types[name] = value_type(c, kind)
-            self.metadata[name] = c.value(kind, f"metadata key {name}")
+            self.metadata[name], self.value_types[name] = c.value(kind, f"metadata key {name}")
         self.alignment = self.metadata.get("general.alignment", 32)
         if self.alignment not in [1 << n for n in range(21)]:
             raise c.fail(f"general.alignment is {self.alignment}, not a power of two up to 2**20")
@@ -216,6 +219,8 @@ class _Part:
         dims = [c.number("Q", f"tensor {name}") for _ in range(rank)]
         kind = self._kind(c, name, c.number("I", f"tensor {name}"), resolve)
         offset = c.number("Q", f"tensor {name}")
+        if 0 in dims:
+            raise c.fail(f"tensor {name} has an axis of size 0: {dims}")
         count = 1
         for d in dims:
             count *= d
@@ -260,6 +265,13 @@ class GGUFFile:
             if missing:
                 raise FileFormatError(f"{path}: part {missing[0]} is missing", help="all parts must lie in one folder")
             self._parts = [_Part(n, resolve, i) for i, n in enumerate(names)]
+            for i, part in enumerate(self._parts):
+                found = part.metadata.get("split.no", i), part.metadata.get("split.count", count)
+                if found != (i, count):
+                    raise FileFormatError(
+                        f"{part.path}: calls itself part {found[0]} of {found[1]}, its name part {i} of {count}",
+                        help="parts count from 0 inside of the files",
+                    )
         head = self._parts[0]
         self.version, self.alignment = head.version, head.alignment
         self.metadata: Mapping[str, Any] = head.metadata
@@ -288,6 +300,35 @@ class GGUFFile:
         value = self.metadata.get("general.architecture", "")
         return value if isinstance(value, str) else ""
 
+    def value(self, key: str, kind: type[T] | tuple[type[T], ...], default: T | None = None) -> T:
+        """A metadata value of that Python type; the default where the file lacks it.
+
+        int takes no booleans, and float takes ints. Raises FileFormatError if the value has another type, or is missing
+        without a default.
+        """
+        value = self.metadata.get(key)
+        if value is None:
+            if default is None:
+                raise FileFormatError(f"{self.path}: metadata key {key} is missing")
+            return default
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)  # type: ignore[return-value]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            wanted = " or ".join(k.__name__ for k in kinds)
+            raise FileFormatError(f"{self.path}: metadata key {key} is a {type(value).__name__}, not a {wanted}")
+        return value
+
+    def values(self, key: str, kind: type[T], default: Sequence[T] | None = None) -> list[T]:
+        """A metadata array whose items all have that Python type, as `value` takes them. Raises FileFormatError."""
+        found = self.value(key, list, None if default is None else list(default))
+        for item in found:
+            if not isinstance(item, kind) or (isinstance(item, bool) and kind is not bool):
+                raise FileFormatError(
+                    f"{self.path}: metadata key {key} holds a {type(item).__name__}, not only {kind.__name__}"
+                )
+        return found
+
     @property
     def declared_formats(self) -> list[str]:
         """`.lum` texts of the formats that the file declares itself."""
@@ -300,7 +341,9 @@ class GGUFFile:
         return sum(len(p.bytes) for p in self._parts)
 
     def data(self, name: str) -> npt.NDArray[np.uint8]:
-        """A tensor's bytes as a read-only view of the mapped file. Raises KeyError."""
+        """A tensor's bytes as a read-only view of the mapped file. Raises KeyError; FileFormatError after `close`."""
+        if not self._parts:
+            raise FileFormatError(f"{self.path}: the file is closed")
         info = self.tensors[name]
         return self._parts[info.part].bytes[info.offset : info.offset + info.nbytes]
 

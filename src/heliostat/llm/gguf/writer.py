@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...diagnostics import FileFormatError, ShapeError
+from ...runtime.platform import sync_directory
 from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, TENSOR_IDS, TENSOR_KINDS, TensorKind, ValueType
 
 Data = bytes | npt.NDArray[Any]
@@ -37,7 +38,8 @@ class GGUFWriter:
             self.add("general.alignment", alignment, ValueType.UINT32)
 
     def add(self, key: str, value: Any, type: Any = None) -> None:
-        """A metadata value. `type`: a ValueType, or (ARRAY, inner type); without it the value decides."""
+        """A metadata value. `type`: a ValueType, (ARRAY, inner type), or (ARRAY, ARRAY, types of the items);
+        without it the value decides."""
         if key in self._values:
             raise ValueError(f"metadata key {key} is given already")
         self._values[key] = (value, type if type is not None else _infer(value))
@@ -70,7 +72,18 @@ class GGUFWriter:
         if self._declared:
             self.add("heliostat.formats", [text for _, text in self._declared])
         groups = self._groups()
-        paths: list[Path] = []
+        written: list[tuple[str, Path]] = []
+        try:
+            self._write_parts(groups, written)
+            paths = _publish(written)
+        except BaseException:
+            for temporary, _ in written:
+                Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_directory(self.path.parent)
+        return paths
+
+    def _write_parts(self, groups: list[list[str]], written: list[tuple[str, Path]]) -> None:
         for n, names in enumerate(groups):
             path, extra = self.path, {}
             if len(groups) > 1:
@@ -83,9 +96,7 @@ class GGUFWriter:
             values = {**(self._values if n == 0 else {}), **extra}
             if n and self.alignment != 32:
                 values["general.alignment"] = (self.alignment, ValueType.UINT32)
-            self._write_part(path, values, names)
-            paths.append(path)
-        return paths
+            self._write_part(path, values, names, written)
 
     def _groups(self) -> list[list[str]]:
         groups: list[list[str]] = [[]]
@@ -99,20 +110,19 @@ class GGUFWriter:
             total += size
         return groups
 
-    def _write_part(self, path: Path, values: dict[str, tuple[Any, Any]], names: list[str]) -> None:
+    def _write_part(
+        self, path: Path, values: dict[str, tuple[Any, Any]], names: list[str], written: list[tuple[str, Path]]
+    ) -> None:
+        """The part under a temporary name, which is noted with the name that it will have."""
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                self._stream(file, values, names)
-                file.flush()
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; the file is the user's like any other
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        written.append((temporary, path))
+        with os.fdopen(handle, "wb") as file:
+            self._stream(file, values, names)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; the file is the user's like any other
 
     def _stream(self, file: BinaryIO, values: dict[str, tuple[Any, Any]], names: list[str]) -> None:
         head = bytearray(MAGIC + struct.pack("<IQQ", 3, len(names), len(values)))
@@ -131,6 +141,20 @@ class GGUFWriter:
             raw = _little(data).reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else data
             file.write(raw)
             file.write(bytes(-len(raw) % self.alignment))
+
+
+def _publish(written: list[tuple[str, Path]]) -> list[Path]:
+    """Give complete files their names. If one cannot have its name, those before it are taken away again."""
+    done: list[Path] = []
+    try:
+        for temporary, path in written:
+            Path(temporary).replace(path)
+            done.append(path)
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
+    return done
 
 
 def _little(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -172,19 +196,21 @@ def _infer(value: Any) -> Any:
 
 def _value(key: str, value: Any, kind: Any) -> bytes:
     if isinstance(kind, tuple):
-        return struct.pack("<I", ValueType.ARRAY) + _array(key, value, kind[1])
+        return struct.pack("<I", ValueType.ARRAY) + _array(key, value, *kind[1:])
     return struct.pack("<I", kind) + _plain(key, value, kind)
 
 
-def _array(key: str, values: Sequence[Any], inner: int) -> bytes:
+def _array(key: str, values: Sequence[Any], inner: int, kinds: Sequence[Any] = ()) -> bytes:
+    """`kinds`: the types of the items of an array of arrays; without it they decide themselves."""
     head = struct.pack("<IQ", inner, len(values))
     if inner == ValueType.STRING:
         return head + b"".join(map(_string, values))
     if inner == ValueType.ARRAY:
-        return head + b"".join(_array(key, v, _infer(v)[1]) for v in values)
+        types = kinds or tuple(_infer(v) for v in values)
+        return head + b"".join(_array(key, v, *t[1:]) for v, t in zip(values, types, strict=True))
     try:
         return head + struct.pack(f"<{len(values)}{CODES[ValueType(inner)]}", *values)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError(f"metadata key {key}: {error}") from None
 
 
@@ -193,5 +219,5 @@ def _plain(key: str, value: Any, kind: int) -> bytes:
         return _string(value)
     try:
         return struct.pack("<" + CODES[ValueType(kind)], value)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError(f"metadata key {key}: {error}") from None
