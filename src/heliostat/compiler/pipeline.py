@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -61,6 +61,7 @@ class KernelLibrary:
 
     def __init__(self) -> None:
         self.kernels: dict[str, Kernel] = {}
+        self.loads: dict[str, tuple[Program, list[str]]] = {}  # by structure, with the names of their parameters
         self.groups: dict[str, FusedGroup] = {}  # by the kernel's name
         self.names: set[str] = set()
 
@@ -129,8 +130,26 @@ def compile_graph(
     library = library or KernelLibrary()
     lowered = lower(graph, target, options, observe)
     main, loads = load_time(lowered)
-    made = {name: _program(g, target, options, library) for name, g in loads.items()}
+    made = {name: _load_program(g, target, options, library) for name, g in loads.items()}
     return Compiled(_program(main, target, options, library), made, main)
+
+
+def _load_program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:
+    """The program of a load graph. A model has hundreds, of a few shapes: those that differ by names share all else."""
+    key = f"{target} {graph.structural_key()}"
+    first = library.loads.get(key)
+    if first is None:
+        made = _program(graph, target, options, library)
+        library.loads[key] = (made, [p.node.attrs["name"] for p in graph.parameters])
+        return made
+    program, names = first
+    renamed = dict(zip(names, (p.node.attrs["name"] for p in graph.parameters), strict=True))
+    outputs = {program.outputs[0]: graph.outputs[0].name or "output0"}
+    buffers = [
+        replace(b, name=outputs.get(n, renamed.get(b.name, b.name) if b.kind == "weight" else b.name))
+        for n, b in enumerate(program.buffers)
+    ]
+    return replace(program, buffers=buffers)
 
 
 def _program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:

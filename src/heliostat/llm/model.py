@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy.typing as npt
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..diagnostics import ContextLengthError, FileFormatError, UnsupportedError
 from ..runtime.buffer import Buffer
+from ..runtime.platform import populate_pages
 from ..runtime.trace import LaunchTime
 from ..runtime.worker_pool import WorkerPool
 from ..session import Executable, host_target, stages
@@ -76,6 +79,53 @@ class LoadReport:
     notes: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Building graphs and kernels makes many objects and little garbage: looking for it takes a fifth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class _Reserve:
+    """Memory for packed weights, whose pages the system brings in while kernels are compiled. Handed out in pieces."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.memory = Buffer.allocate(max(nbytes, 64), zeroed=False)
+        self.used = 0
+        threading.Thread(target=self._populate, name="heliostat-populate", daemon=True).start()
+
+    def _populate(self) -> None:
+        step = 64 << 20  # piece by piece: the packing of the first need not wait for the last
+        for start in range(0, self.memory.nbytes, step):
+            if not populate_pages(self.memory.address + start, min(step, self.memory.nbytes - start)):
+                break
+
+    def take(self, nbytes: int) -> Buffer:
+        """The next piece, at a multiple of 4096 bytes; new memory where too little was set aside."""
+        start = -(-self.used // 4096) * 4096
+        if start + nbytes > self.memory.nbytes:
+            return Buffer.allocate(max(nbytes, 64), zeroed=False)
+        self.used = start + nbytes
+        return self.memory.slice(start, nbytes)
+
+
+def packed_nbytes(file: GGUFFile, lanes: int) -> int:
+    """About what the matrices of a file take in panels, alignment included. Embeddings are read as they are, unless
+    they are the output head too.
+    """
+    total = 0
+    for info in file.tensors.values():
+        if len(info.shape) == 2 and not (info.name == "token_embd.weight" and "output.weight" in file.tensors):
+            rows = info.shape[0]
+            total += -(-rows // lanes) * lanes * (info.nbytes // rows) + 4096
+    return total
+
+
 class LanguageModel:
     """A decoder that runs here. Use `heliostat.llm.load`. One cache: calls from several threads take turns.
 
@@ -108,6 +158,7 @@ class LanguageModel:
         self._cached: list[int] = []
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
+        self._reserve = _Reserve(packed_nbytes(self.file, host_target().lanes))
         self._compile(weights, Options(activations, load_tuning(host_target())), cache_dtype, progress)
         self._pack(progress)
         self._bind(weights)
@@ -140,7 +191,8 @@ class LanguageModel:
             step_graph(decoder, cache, max(block, 2), name="prefill", magnitude=magnitude, all_rows=True),
         ]
         self.block = max(block, 2)
-        compiled: list[Compiled] = [stages.compile_graph(g, target, options, library) for g in graphs]
+        with _no_collection():
+            compiled: list[Compiled] = [stages.compile_graph(g, target, options, library) for g in graphs]
         self.decode, self.prefill = compiled
         self.code = CodeStore(target)
         programs = [p for c in compiled for p in (*c.loads.values(), c.program)]
@@ -164,7 +216,10 @@ class LanguageModel:
             if progress:
                 progress("load", n, len(loads))
             sources = [b.name for b in program.buffers if b.kind == "weight"]
-            run = Executable(program, self.addresses, self.pool, {s: Buffer.of(self.file.data(s)) for s in sources})
+            given = {s: Buffer.of(self.file.data(s)) for s in sources}
+            out = program.buffers[program.outputs[0]]
+            given[out.name] = self._reserve.take(out.nbytes)
+            run = Executable(program, self.addresses, self.pool, given)
             run.run()
             self.weights[name] = run.buffers[program.outputs[0]]
             for s in sources:
