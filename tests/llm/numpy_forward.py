@@ -16,9 +16,16 @@ HIDDEN, LAYERS, HEADS, KV, FEED, VOCABULARY = 256, 2, 8, 2, 512, 96
 
 
 def write_model(
-    path: Path, architecture: str, kind: str, seed: int = 0, extra: dict[str, Any] | None = None
+    path: Path,
+    architecture: str,
+    kind: str,
+    seed: int = 0,
+    extra: dict[str, Any] | None = None,
+    tensors: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """A random model whose matrices are of type `kind`; returns its exact weights and metadata."""
+    """A random model whose matrices are of type `kind`; returns its exact weights and metadata. `tensors`: more,
+    F32.
+    """
     rng = np.random.default_rng(seed)
     size = 64 if architecture == "qwen3" else 32
     writer = GGUFWriter(path, architecture)
@@ -42,6 +49,8 @@ def write_model(
         writer.add_tensor(name, raw, kind, shape)
         weights[name] = np.asarray(dequantize(raw, kind)).reshape(shape).astype(np.float64)
 
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values.astype(np.float32), "F32", values.shape)
     add("token_embd.weight", VOCABULARY, HIDDEN)
     for i in range(LAYERS):
         for name, rows, columns in (

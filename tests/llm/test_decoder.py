@@ -54,6 +54,24 @@ def test_rope_scalings_reach_the_model(tmp_path: Path, scaling: str) -> None:
     check(tmp_path / "m.gguf", forward(weights, IDS, frequencies.astype(np.float64), magnitude))
 
 
+@pytest.mark.parametrize(("context", "factors"), [(48, "short"), (256, "long")])
+def test_longrope_takes_its_factors_by_the_context(tmp_path: Path, context: int, factors: str) -> None:
+    """Up to the original context the short factors divide the frequencies, beyond it the long ones."""
+    rng = np.random.default_rng(5)
+    tensors = {f"rope_factors_{n}.weight": rng.uniform(1, high, 16) for n, high in (("short", 1.5), ("long", 6))}
+    extra = {
+        "rope.scaling.type": "longrope", "rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": 1.2,
+    }  # fmt: skip
+    path = tmp_path / "m.gguf"
+    weights = write_model(path, "llama", "F32", extra=extra, tensors=tensors)
+    divisors = tensors[f"rope_factors_{factors}.weight"].astype(np.float32).astype(np.float64)
+    frequencies = 10000.0 ** -(np.arange(0, 32, 2) / 32) / divisors
+    found = load(path, threads=1, context=context, activations="float", cache_dtype="f32").logits(IDS)
+    expected = forward(weights, IDS, frequencies, 1.2)
+    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+    assert np.abs(found - forward(weights, IDS)).max() > 1e-2 * np.abs(expected).max()
+
+
 def test_rope_frequencies_by_hand() -> None:
     plain, one = rope_frequencies(RopeConfig(8, 100.0, False))
     np.testing.assert_allclose(plain, [1, 100**-0.25, 0.1, 100**-0.75], rtol=1e-6)
