@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from ..ir.graph import Graph, structural_key
+from ..ir.types import SymbolicDim
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..kernels import attention, cache, convolution, dequantize, gather, linear, map, matmul, reduce, repack, rope
@@ -134,6 +135,17 @@ def compile_graph(
     return Compiled(_program(main, target, options, library), made, main)
 
 
+def _constraints(graph: Graph) -> Iterator[tuple[SymbolicDim, str]]:
+    """Bounds of slices that depend on symbols, where the symbols' own bounds do not settle them."""
+    for node in graph.nodes():
+        if node.op.name == "slice":
+            start, stop, axis = (node.attrs[name] for name in ("start", "stop", "axis"))
+            size = node.inputs[0].type.shape[axis]
+            for d in (start, stop - start, size - stop):
+                if isinstance(d, SymbolicDim) and d.lower < 0:
+                    yield d, f"slice {start}:{stop} of axis {axis}, which has {size} elements"
+
+
 def _load_program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:
     """The program of a load graph. A model has hundreds, of a few shapes: those that differ by names share all else."""
     key = f"{target} {graph.structural_key()}"
@@ -175,5 +187,6 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
         )
     program = Planner(graph, kernels, built).run()
     program.report.extend(report)
+    program.constraints = tuple(_constraints(graph))
     program.operations = flops(graph, {s.name: s.upper for s in program.symbols})
     return program

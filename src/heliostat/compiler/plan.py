@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..ir.graph import Graph, Value
 from ..ir.types import DType, TensorType, numel, upper_bound
 from ..kernel.ir import Kernel
@@ -168,8 +170,6 @@ def _place(values: list[_Scratch]) -> int:
 
 
 def _bytes(value: Value) -> bytes:
-    import numpy as np
-
     array = value.node.attrs["value"]
     if value.type.dtype.name == "bf16":
         array = (np.asarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16)

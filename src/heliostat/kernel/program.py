@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ir.types import Symbol, TensorType
+from ..ir.types import Symbol, SymbolicDim, TensorType
 from .ir import Kernel
 
 ALIGNMENT = 64
@@ -52,6 +52,7 @@ class Program:
 
     `updates` maps a state's buffer to the buffer that holds its new value (the same one where it is written in place).
     `operations`: arithmetic of one run at the symbols' upper bounds; a runtime may choose its workers by it.
+    `constraints`: sizes that must not be negative, each with what it would mean; kernels rely on them.
     `report` explains what was fused and why not; see `compiler/driver.py`.
     """
 
@@ -64,6 +65,7 @@ class Program:
     outputs: tuple[int, ...]
     arena_nbytes: int
     operations: int = 0
+    constraints: tuple[tuple[SymbolicDim, str], ...] = ()
     report: list[Mapping[str, Any]] = field(default_factory=list)
 
     def by_name(self, name: str) -> int:

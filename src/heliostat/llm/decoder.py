@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .. import nn, ops
 from ..ir.graph import Graph, Value
-from ..ir.types import Dim, Layout, Symbol, TensorType, dim, f32, i32, tensor
+from ..ir.types import Dim, Layout, Symbol, TensorType, dim, element, f32, i32, tensor
 from .config import DecoderConfig
 
 WeightType = Callable[[str], TensorType | None]
@@ -145,8 +145,6 @@ def step_graph(
     config = decoder.config
     n: Dim = 1 if tokens == 1 else dim(Symbol("n", tokens, 1))
     rows: Dim = 1 if not all_rows else (dim(Symbol("rows", tokens, 1)) if tokens > 1 else 1)
-    from ..ir.types import element
-
     held = element(cache.dtype)
     shape = (config.kv_heads, cache.capacity, config.head_dim)
     states: dict[str, TensorType] = {}

@@ -16,6 +16,7 @@ from ..ir.types import DType, SymbolicDim, TensorType, evaluate
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
+from ..ops.rounding import to_dtype
 from ..runtime.buffer import Buffer
 from ..runtime.jit import Loaded, load_objects
 from ..runtime.object_cache import ObjectCache
@@ -147,6 +148,12 @@ class Executable:
             if not low <= value <= high:
                 raise ShapeError(f"dimension {name} is {value}, outside {low} .. {high}")
             self.slots[self.number[name]] = value
+        if self.program.constraints:
+            now = {s: int(self.slots[i]) for s, i in self.number.items()}
+            for size, meaning in self.program.constraints:
+                if evaluate(size, now) < 0:
+                    shown = ", ".join(f"{s} = {now[s]}" for s in sorted(x.name for x in size.symbols))
+                    raise ShapeError(f"{meaning}: the bounds do not fit with {shown}")
 
     def run(self) -> None:
         """One step with the symbols and inputs as they are."""
@@ -249,8 +256,6 @@ def _prepare(array: npt.NDArray[Any], type: TensorType, known: dict[str, int], n
     if type.element.name == "bf16":
         if array.dtype == np.uint16:
             return np.ascontiguousarray(array)
-        from ..ops.evaluate import to_dtype
-
         rounded = np.ascontiguousarray(to_dtype(array, type.element), np.float32)
         return (rounded.view(np.uint32) >> 16).astype(np.uint16)
     return np.ascontiguousarray(array, storage_dtype(type.element))
