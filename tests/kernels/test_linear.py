@@ -1,0 +1,113 @@
+"""The schedule of `linear` in every format: machine code with inaccessible pages behind all buffers, the interpreter,
+sizes that fill no tile; and results that neither tiles nor the number of workers change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.ir.graph import parameter
+from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor
+from heliostat.kernels import dot, linear
+from heliostat.kernels.group import Group
+from heliostat.quant import formats
+from heliostat.quant.codec import dequantize
+from heliostat.quant.format import BlockFormat
+from heliostat.quant.panel import Panel, pack
+from heliostat.quant.quantize import encode
+from heliostat.runtime.guard import guarded_buffer
+from heliostat.targets.target import Target
+
+from .run_kernel import Compiled, run_kernel, stored, targets
+
+BLOCKS = [f for f in formats.all() if dot.refusal(f) is None and f.block % 32 == 0 and f.name not in ("Q8_1", "Q8_K")]
+FLOATS: list[Element] = [f32, f16, bf16]
+N = dim(Symbol("n", 64, 1))
+LEFTOVERS = linear.LinearTile((3, 2, 1), panels=2, single_panels=2, block=7)
+
+
+def case(element: Element, rows: int, depth: int, n: int, integers: bool, lanes: int, planes: int = 1) -> Any:
+    """The group of one product with a bias, its arrays (activations, weights in panels, bias) and the exact result."""
+    rng = np.random.default_rng(rows * 100 + n)
+    x = rng.standard_normal((n, depth)).astype(np.float32)
+    w = rng.standard_normal((rows, depth)).astype(np.float32)
+    if isinstance(element, BlockFormat):
+        raw = np.asarray(encode(w, element)).reshape(rows, -1)
+        exact_w = np.asarray(dequantize(raw, element)).reshape(rows, depth)
+    else:
+        assert isinstance(element, DType)
+        held = stored(w, element)
+        raw = held.reshape(rows, -1).view(np.uint8).reshape(rows, -1)
+        exact_w = (held.astype(np.uint32) << 16).view(np.float32) if element == bf16 else held
+    activation = dot.partner(element, planes) if integers and isinstance(element, BlockFormat) else f32
+    count = 1 if n == 1 else N
+    a = parameter("x", tensor(activation, count, depth))
+    b = parameter("w", tensor(element, rows, depth), "weight")
+    c = parameter("c", tensor(f32, rows))
+    packed = ops.repack(b, Panel(lanes))
+    panels = parameter("p", packed.type, "weight")
+    product = ops.linear(a, panels)
+    y = product + c
+    group = Group((product.node, y.node), (a, panels, c), (y,), product.node)
+    given = activation.encode(x) if activation is not f32 else x
+    seen = activation.decode(given, depth).reshape(n, depth) if activation is not f32 else x
+    bias = rng.standard_normal(rows).astype(np.float32)
+    exact = seen.astype(np.float64) @ exact_w.astype(np.float64).T + bias
+    arrays = [np.ascontiguousarray(given), pack(raw, element.name, lanes), bias]
+    order = {a: arrays[0], panels: arrays[1], c: arrays[2]}
+    return group, [order[v] for v in group.inputs], exact
+
+
+def check(
+    target: Target, element: Element, shape: tuple[int, int, int], integers: bool, tile: Any, interp: bool
+) -> None:
+    rows, depth, n = shape
+    group, arrays, exact = case(element, rows, depth, n, integers, target.lanes, 2 if n == 1 and integers else 1)
+    kernel = linear.build(group, target, "k", tile)
+    keep, placed = [], []
+    for array in [*arrays, np.full((n, rows), 99, np.float32)]:
+        buffer = guarded_buffer(array.nbytes)
+        keep.append(buffer)
+        flat = buffer.array(np.uint8)[: array.nbytes]
+        flat[:] = array.reshape(-1).view(np.uint8)
+        placed.append(flat.view(array.dtype).reshape(array.shape))
+    sizes = [np.array([n], np.int64)] if n > 1 else []
+    run_kernel(kernel, [*placed, *sizes], 3, interp, target)
+    bound = 2e-5 * float(np.abs(exact).max()) * (1 if element in FLOATS else depth**0.5 / 4)
+    np.testing.assert_allclose(placed[-1], exact, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: f"{t.vector_bytes} bytes")
+@pytest.mark.parametrize("element", [*FLOATS, *BLOCKS], ids=str)
+def test_every_format(target: Target, element: Element) -> None:
+    block = max(element.block, 32)
+    for rows, blocks, n in ((1, 1, 1), (33, 2, 1), (37, 3, 23)):
+        for integers in (True, False) if isinstance(element, BlockFormat) else (False,):
+            for tile in (None, LEFTOVERS):
+                check(target, element, (rows, blocks * block, n), integers, tile, False)
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "Q6_K", "IQ4_XS", "MXFP4"])
+def test_interpreted(name: str) -> None:
+    element = formats.get(name)
+    check(targets()[0], element, (18, max(element.block, 64), 5), True, LEFTOVERS, True)
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_K", "Q3_K"])
+def test_workers_and_tiles_do_not_change_results(name: str) -> None:
+    target = targets()[0]
+    element = formats.get(name)
+    for n in (1, 29):
+        group, arrays, _ = case(element, 100, 512, n, True, target.lanes)
+        results = set()
+        for tile in (None, LEFTOVERS, linear.LinearTile((4, 1), panels=3, block=8)):
+            compiled = Compiled(linear.build(group, target, "k", tile), target)
+            for workers in (1, 2, 5, 16):
+                out = np.zeros((n, 100), np.float32)
+                compiled.run([*arrays, out, *([np.array([n], np.int64)] if n > 1 else [])], workers)
+                results.add(out.tobytes())
+        assert len(results) == 1
