@@ -21,10 +21,11 @@ def write_model(
     kind: str,
     seed: int = 0,
     extra: dict[str, Any] | None = None,
-    tensors: dict[str, np.ndarray] | None = None,
+    vectors: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """A random model whose matrices are of type `kind`; returns its exact weights and metadata. `tensors`: more,
-    F32.
+    """A random model whose matrices are of type `kind`; returns its exact weights and metadata.
+
+    `extra`: keys beside or instead of the usual ones. `vectors`: further F32 tensors.
     """
     rng = np.random.default_rng(seed)
     size = 64 if architecture == "qwen3" else 32
@@ -49,7 +50,7 @@ def write_model(
         writer.add_tensor(name, raw, kind, shape)
         weights[name] = np.asarray(dequantize(raw, kind)).reshape(shape).astype(np.float64)
 
-    for name, values in (tensors or {}).items():
+    for name, values in (vectors or {}).items():
         writer.add_tensor(name, values.astype(np.float32), "F32", values.shape)
     add("token_embd.weight", VOCABULARY, HIDDEN)
     for i in range(LAYERS):

@@ -36,11 +36,11 @@ def test_formats(tmp_path: Path, kind: str) -> None:
     check(tmp_path / "m.gguf", forward(weights, IDS))
 
 
-def check(path: Path, expected: np.ndarray) -> None:
+def check(path: Path, expected: np.ndarray, context: int | None = None) -> None:
     """Within 1e-3 with exact activations, cosine 0.999 with int8 ones; the file is told apart from its neighbours."""
-    exact = load(path, threads=1, activations="float", cache_dtype="f32").logits(IDS)
+    exact = load(path, threads=1, context=context, activations="float", cache_dtype="f32").logits(IDS)
     assert np.abs(exact - expected).max() <= 1e-3 * np.abs(expected).max()
-    rounded = load(path, threads=1).logits(IDS).astype(np.float64)
+    rounded = load(path, threads=1, context=context).logits(IDS).astype(np.float64)
     cosine = (rounded * expected).sum() / np.sqrt((rounded**2).sum() * (expected**2).sum())
     assert cosine >= 0.999
 
@@ -54,22 +54,44 @@ def test_rope_scalings_reach_the_model(tmp_path: Path, scaling: str) -> None:
     check(tmp_path / "m.gguf", forward(weights, IDS, frequencies.astype(np.float64), magnitude))
 
 
-@pytest.mark.parametrize(("context", "factors"), [(48, "short"), (256, "long")])
-def test_longrope_takes_its_factors_by_the_context(tmp_path: Path, context: int, factors: str) -> None:
-    """Up to the original context the short factors divide the frequencies, beyond it the long ones."""
-    rng = np.random.default_rng(5)
-    tensors = {f"rope_factors_{n}.weight": rng.uniform(1, high, 16) for n, high in (("short", 1.5), ("long", 6))}
-    extra = {
-        "rope.scaling.type": "longrope", "rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": 1.2,
-    }  # fmt: skip
-    path = tmp_path / "m.gguf"
-    weights = write_model(path, "llama", "F32", extra=extra, tensors=tensors)
-    divisors = tensors[f"rope_factors_{factors}.weight"].astype(np.float32).astype(np.float64)
-    frequencies = 10000.0 ** -(np.arange(0, 32, 2) / 32) / divisors
-    found = load(path, threads=1, context=context, activations="float", cache_dtype="f32").logits(IDS)
-    expected = forward(weights, IDS, frequencies, 1.2)
-    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
-    assert np.abs(found - forward(weights, IDS)).max() > 1e-2 * np.abs(expected).max()
+LONGROPE = {
+    "rope.scaling.type": "longrope",
+    "rope.scaling.original_context_length": 64,
+    "rope.scaling.attn_factor": 1.19,
+}
+
+
+def longrope_tables() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return {
+        "rope_factors_short.weight": rng.uniform(1, 1.5, 16).astype(np.float32),
+        "rope_factors_long.weight": rng.uniform(1, 40, 16).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize(("context", "table"), [(64, "short"), (65, "long"), (256, "long")])
+def test_longrope_takes_the_factors_of_the_context(tmp_path: Path, context: int, table: str) -> None:
+    """As in Phi-3: each pair's frequency over its factor, sine and cosine times attn_factor."""
+    tables = longrope_tables()
+    weights = write_model(tmp_path / "m.gguf", "qwen2", "F32", extra=LONGROPE, vectors=tables)
+    factors = tables[f"rope_factors_{table}.weight"].astype(np.float64)
+    frequencies = np.array([10000.0 ** (-2 * i / 32) / factors[i] for i in range(16)])
+    check(tmp_path / "m.gguf", forward(weights, IDS, frequencies, 1.19), context)
+
+
+@pytest.mark.parametrize("fault", ["missing", "short", "zero", "type"])
+def test_bad_longrope_factors_are_refused(tmp_path: Path, fault: str) -> None:
+    tables = longrope_tables()
+    if fault == "missing":
+        del tables["rope_factors_long.weight"]
+    elif fault == "short":
+        tables["rope_factors_long.weight"] = tables["rope_factors_long.weight"][:8]
+    elif fault == "zero":
+        tables["rope_factors_long.weight"][3] = 0
+    extra = LONGROPE | ({"rope.scaling.type": 7} if fault == "type" else {})
+    write_model(tmp_path / "m.gguf", "qwen2", "F32", extra=extra, vectors=tables)
+    with pytest.raises(FileFormatError, match=r"rope_factors_long|rope\.scaling\.type must be a string"):
+        load(tmp_path / "m.gguf", threads=1)
 
 
 def test_rope_frequencies_by_hand() -> None:

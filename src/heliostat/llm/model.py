@@ -175,12 +175,7 @@ class LanguageModel:
     def _compile(self, weights: DecoderWeights, options: Options, cache_dtype: str, progress: Progress | None) -> None:
         started = time.perf_counter()
         target = host_target()
-        rope = self.config.rope
-        long = self.context > rope.original_context
-        divisors = weights.divisors()
-        if rope.scaling == "longrope" and not long:
-            divisors = weights.short_divisors() if weights.short_divisors() is not None else divisors
-        self._frequencies, magnitude = rope_frequencies(rope, divisors)
+        self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
         decoder = Decoder(self.config, weights.type)
         capacity = -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
         cache = CacheConfig(capacity, cache_dtype)

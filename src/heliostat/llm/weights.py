@@ -60,24 +60,27 @@ class DecoderWeights:
         parts = name.split(".")
         return self.expected[".".join(parts[2:]) if parts[0] == "blk" else name]
 
-    def divisors(self) -> npt.NDArray[np.float32] | None:
-        """Divisors of the rotary frequencies: Llama 3's `rope_freqs`, or longrope's factors for a long context."""
-        for name in ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"):
-            info = self.file.tensors.get(name)
-            if info is not None and (name == "rope_freqs.weight" or self.config.rope.scaling == "longrope"):
-                if info.type_name != "F32" or info.shape != (self.config.rope.dim // 2,):
-                    raise FileFormatError(
-                        f"{self.file.path}: tensor {name} must be F32 of {self.config.rope.dim // 2} elements"
-                    )
-                return self.file.data(name).view(np.float32)
-        return None
+    def divisors(self, context: int) -> npt.NDArray[np.float32] | None:
+        """Divisors of the rotary frequencies (dim / 2,): Llama 3's `rope_freqs`, or longrope's factors, which are
+        others for contexts longer than the original one. None where the model has none.
 
-    def short_divisors(self) -> npt.NDArray[np.float32] | None:
-        """longrope's factors for contexts up to the original one; None where the file has none."""
-        info = self.file.tensors.get("rope_factors_short.weight")
-        if info is None or info.type_name != "F32" or info.shape != (self.config.rope.dim // 2,):
-            return None
-        return self.file.data(info.name).view(np.float32)
+        Raises FileFormatError for missing or misshapen ones, and for divisors that are not positive.
+        """
+        rope = self.config.rope
+        name = "rope_freqs.weight"
+        if name not in self.file.tensors:
+            if rope.scaling != "longrope":
+                return None
+            name = f"rope_factors_{'long' if context > rope.original_context else 'short'}.weight"
+        info = self.file.tensors.get(name)
+        if info is None:
+            raise FileFormatError(f"{self.file.path}: tensor {name} is missing")
+        if info.type_name != "F32" or info.shape != (rope.dim // 2,):
+            raise FileFormatError(f"{self.file.path}: tensor {name} must be F32 of {rope.dim // 2} elements")
+        found: npt.NDArray[np.float32] = self.file.data(name).view(np.float32)
+        if not (np.isfinite(found) & (found > 0)).all():
+            raise FileFormatError(f"{self.file.path}: tensor {name} must hold positive numbers")
+        return found
 
 
 def _expected_shapes(c: DecoderConfig) -> dict[str, tuple[int, ...]]:
