@@ -10,6 +10,8 @@ from heliostat.compiler.pipeline import Options
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, i32, tensor
 from heliostat.kernels import dot
+from heliostat.lang.check import check
+from heliostat.lang.source import Source
 from heliostat.ops.evaluate import evaluate, to_dtype
 from heliostat.quant import formats
 from heliostat.quant.format import BlockFormat
@@ -141,3 +143,32 @@ def test_a_declared_format_multiplies() -> None:
     exact, expected = evaluate(g, given)
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
     assert np.all(np.abs(y - exact) <= product_bound(element, "int8", given["x"], row_norms(g, given)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "format long_offset { block 128; d: f16; m: f16; q: u4[128]; value = d * q + m; }",
+        "format long_zero { block 256; d: f16; z: i8; q: u3[256]; value = d * (q - z); }",
+        "format long_scaled { block 128; d: f16; s: i8; q: u4[128]; value = d * s * (q - 8); }",
+        "format two_long { block 256; d: f16; s: i8[2]; q: u4[256]; value = d * s * (q - 8); }",
+    ],
+)
+@pytest.mark.parametrize("activations", ["int8", "float"])
+def test_products_of_formats_with_long_sub_blocks(text: str, activations: str) -> None:
+    """A scale for 128 elements and more: the integer tile loops over the chunks of a sub-block."""
+    module = check(Source(text, "f.lum"))
+    assert not module.findings
+    (element,) = module.formats.values()
+    rng = np.random.default_rng(5)
+    w = parameter("w", tensor(element, 33, 512), "weight")
+    for rows in (1, 30):
+        n = dim(Symbol("n", rows, 1)) if rows > 1 else 1
+        x = parameter("x", tensor(f32, n, 512))
+        g = Graph("product", [x, w], [ops.matmul(x, ops.transpose(w))])
+        given = {"x": rng.standard_normal((rows, 512)).astype(np.float32), "w": weights(rng, element, 33, 512)}
+        (y,) = compile_graph(g, threads=1, options=Options(activations)).run(given)
+        (exact,) = evaluate(g, given)
+        # of every product half a step of int8 over the whole block: 1 / 254 of its largest factor
+        magnitude = np.abs(given["x"]).max() * row_norms(Graph("g", [x, w], [x]), given).sum(1)
+        assert np.all(np.abs(y - exact) <= (1 / 200 if activations == "int8" else 1e-5) * magnitude)

@@ -19,6 +19,7 @@ from ..quant.panel import CHUNK, QUAD, PanelParam, PanelPlan
 from .group import COMPUTE
 
 LINE = 64  # bytes of a cache line, or less
+LONG = 2  # chunks of a sub-block up to which they are written out
 
 Tile = list[list[Instruction]]  # [token][panel], one accumulator vector each
 Step = Callable[[Instruction, int, Sequence[Instruction]], None]
@@ -231,8 +232,13 @@ def integer_tile(
     in_block = normal.scale.integer is not None or reader.varies(normal.scale)
     for b in k.loop(depth // format.block):
         bases = [p + b * reader.block_bytes() for p in panels]
-        partial = [[k.var(k.zeros("f32", lanes)) for _ in wide] for _ in tokens] if in_block or chunks > step else None
-        if chunks == step:
+        alone = subs == 1 and chunks > LONG
+        several = (in_block or chunks > step) and not alone
+        partial = [[k.var(k.zeros("f32", lanes)) for _ in wide] for _ in tokens] if several else None
+        sums: list[list[Instruction]] | None = None
+        if alone:
+            sums = _one_sub_block(k, reader, activation, bases, x, rows, depth, b, total, prefetch)
+        elif chunks == step:
             _prefetch(k, reader.buffer, bases, reader.block_bytes(), prefetch)
             sums = _chunks(k, reader, activation, bases, x, rows, depth, b, 0, step, total, partial)
         else:
@@ -240,7 +246,6 @@ def integer_tile(
             for c in k.loop(0, chunks, step):
                 _prefetch(k, reader.buffer, [base + c * (part // step) for base in bases], part, prefetch)
                 _chunks(k, reader, activation, bases, x, rows, depth, b, c, step, total, partial)
-            sums = None
         for m in tokens:
             scale = k.load(x, rows[m] + (b * 4 + activation.scales_at(depth)), "f32")
             for p in wide:
@@ -251,8 +256,59 @@ def integer_tile(
                 if factor is not None:
                     value = value * factor
                 total[m][p].set(k.fma(value, k.splat(scale, lanes), total[m][p].get()))
-    assert subs >= 1
     return [[v.get() for v in row] for row in total]
+
+
+def _one_sub_block(
+    k: KernelBuilder,
+    reader: PanelReader,
+    activation: ActivationFormat,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    depth: int,
+    b: Instruction,
+    total: list[list[Variable]],
+    prefetch: int,
+) -> list[list[Instruction]]:
+    """Dots of block b where one sub-block is all of it: a loop over its chunks that carries the integer sums.
+
+    Written out at once, as `_chunks` does, the many chunks take long to compile and run no faster.
+    """
+    lanes, normal, block = reader.rows, reader.normal, reader.format.block
+    starts: list[Instruction] = []
+    for m, row in enumerate(rows):
+        sums_at = row + (b * 4 + activation.sums_at(depth))
+        if normal.offset is None:
+            starts.append(k.splat(k.load(x, sums_at, "i32"), lanes) if activation.factor else k.zeros("i32", lanes))
+            continue
+        starts.append(k.zeros("i32", lanes))
+        weighed = k.splat(k.load(x, sums_at, "f32"), lanes)
+        for p, base in enumerate(bases):
+            offset = _offset(k, reader, base, 0, 0)
+            assert offset is not None
+            total[m][p].set(k.fma(offset, weighed, total[m][p].get()))
+    sums = [[k.var(start) for _ in bases] for start in starts]
+    part = -(-reader.block_bytes() * CHUNK // (block * LINE)) * LINE
+    for c in k.loop(block // CHUNK):
+        _prefetch(k, reader.buffer, [base + c * part for base in bases], part, prefetch)
+        at = c * reader.plan.chunk_bytes + reader.plan.chunk_offset
+        quads = [reader.chunk(base + at) for base in bases]
+        dots = [[v.get() for v in row] for row in sums]
+        for q in range(CHUNK // QUAD):
+            for m, row in enumerate(rows):
+                codes_at = row + (b * block + c * CHUNK + q * QUAD)
+                a = k.bitcast(k.splat(k.load(x, codes_at, "i32"), lanes), "i8")
+                for p in range(len(bases)):
+                    dots[m][p] = k.dot4(dots[m][p], quads[p][q], a, reader.codes.maximum)
+        for line, values in zip(sums, dots, strict=True):
+            for v, value in zip(line, values, strict=True):
+                v.set(value)
+    done = [[v.get() for v in row] for row in sums]
+    if normal.scale.integer is None:
+        return done
+    integers = [reader.integer(normal.scale, base, 0, 0) for base in bases]
+    return [[acc if i is None else acc * i for acc, i in zip(line, integers, strict=True)] for line in done]
 
 
 def _chunks(
