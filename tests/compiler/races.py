@@ -1,57 +1,83 @@
-"""Checks a program's launches as the workers see them: without a barrier between two, neither may touch what the other
-writes, and whatever is read must have been written before and not been overwritten since."""
+"""Proves of a program that no two launches without a barrier between them touch the same bytes, one of them writing,
+and that every scratch value is still there when it is read.
+"""
 
 from __future__ import annotations
 
-from heliostat.kernel.program import Program
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-Range = tuple[str, int, int]
-
-
-def byte_range(program: Program, buffer: int) -> Range:
-    """Where a buffer lies: scratch in the arena, anything else in memory of its own."""
-    plan = program.buffers[buffer]
-    if plan.kind == "scratch":
-        return "arena", plan.offset, plan.offset + plan.nbytes
-    return f"{plan.kind} {buffer}", 0, plan.nbytes
+from heliostat.kernel.program import Launch, Program
 
 
-def overlap(a: Range, b: Range) -> bool:
-    return a[0] == b[0] and a[1] < b[2] and b[1] < a[2]
+@dataclass(frozen=True)
+class Access:
+    """Bytes `begin` .. `end` of a space, the arena or a buffer of its own, that launch number `launch` touches."""
+
+    launch: int
+    space: str
+    begin: int
+    end: int
+    writes: bool
+
+    def overlaps(self, other: Access) -> bool:
+        return self.space == other.space and self.begin < other.end and other.begin < self.end
 
 
-def accesses(program: Program, n: int) -> tuple[set[int], set[int]]:
-    """The buffers that launch n reads and writes, by its kernel's parameters."""
-    launch = program.launches[n]
-    parameters = [p for p in program.kernels[launch.kernel].parameters if not p.is_dim]
-    assert len(parameters) == len(launch.buffers)
-    pairs = list(zip(parameters, launch.buffers, strict=True))
-    return {b for p, b in pairs if "r" in p.mode}, {b for p, b in pairs if "w" in p.mode}
+def accesses(program: Program, number: int) -> Iterator[Access]:
+    """What one launch may touch: each buffer as a whole, as its kernel's parameter modes say."""
+    launch = program.launches[number]
+    kernel = program.kernels[launch.kernel]
+    assert len(kernel.parameters) == len(launch.buffers) + len(launch.symbols)
+    for parameter, buffer in zip(kernel.parameters, launch.buffers, strict=False):
+        plan = program.buffers[buffer]
+        scratch = plan.kind == "scratch"
+        space, begin = ("arena", plan.offset) if scratch else (f"{plan.kind} {buffer}", 0)
+        yield Access(number, space, begin, begin + max(plan.nbytes, 1), parameter.mode != "r")
 
 
-def problems(program: Program) -> list[str]:
-    """One line for each thing that is wrong; none for a sound program."""
-    found: list[str] = []
-    phase: list[int] = []
-    valid: set[int] = set()
+def find_races(program: Program) -> list[tuple[Access, Access]]:
+    """Pairs of accesses of two launches of one phase, one of them a write, to the same bytes."""
+    found: list[tuple[Access, Access]] = []
+    phase: list[Access] = []
     for n, launch in enumerate(program.launches):
-        reads, writes = accesses(program, n)
-        for m in phase:
-            before_reads, before_writes = accesses(program, m)
-            for mine, theirs in ((writes, before_reads | before_writes), (reads, before_writes)):
-                for a in mine:
-                    for b in theirs:
-                        if overlap(byte_range(program, a), byte_range(program, b)):
-                            found.append(f"launches {m} and {n} race: buffers {b} and {a} share bytes")
-        for b in reads:
-            if program.buffers[b].kind == "scratch" and b not in valid:
-                found.append(f"launch {n} reads buffer {b}, which holds nothing or something else by now")
-        for b in writes:
-            here = byte_range(program, b)
-            valid = {v for v in valid if not overlap(byte_range(program, v), here)} | {b}
-        phase = [] if launch.barrier else [*phase, n]
+        mine = list(accesses(program, n))
+        found += [(a, b) for a in phase for b in mine if (a.writes or b.writes) and a.overlaps(b)]
+        phase = [] if launch.barrier else phase + mine
     return found
 
 
-def arena_fits(program: Program) -> bool:
-    return all(b.offset + b.nbytes <= program.arena_nbytes for b in program.buffers if b.kind == "scratch")
+def find_lost(program: Program) -> list[tuple[int, str]]:
+    """Reads (launch, buffer) of scratch values that were never written, or whose bytes another value has taken."""
+    holds: dict[int, tuple[int, int]] = {}  # scratch buffers whose value is whole, with their bytes
+    found: list[tuple[int, str]] = []
+    for n, launch in enumerate(program.launches):
+        kernel = program.kernels[launch.kernel]
+        pairs = list(zip(kernel.parameters, launch.buffers, strict=False))
+        for parameter, buffer in pairs:
+            plan = program.buffers[buffer]
+            if plan.kind == "scratch" and parameter.mode != "w" and buffer not in holds:
+                found.append((n, plan.name))
+        for parameter, buffer in pairs:
+            plan = program.buffers[buffer]
+            if plan.kind != "scratch" or parameter.mode == "r":
+                continue
+            begin, end = plan.offset, plan.offset + plan.nbytes
+            holds = {b: s for b, s in holds.items() if b == buffer or s[1] <= begin or end <= s[0]}
+            holds[buffer] = (begin, end)
+    return found
+
+
+def outside(program: Program) -> list[str]:
+    """Scratch buffers that reach past the arena."""
+    return [
+        p.name
+        for p in program.buffers
+        if p.kind == "scratch" and not 0 <= p.offset <= p.offset + p.nbytes <= program.arena_nbytes
+    ]
+
+
+def without_barrier(program: Program, number: int) -> Program:
+    launches: list[Launch] = list(program.launches)
+    launches[number] = replace(launches[number], barrier=False)
+    return replace(program, launches=launches)

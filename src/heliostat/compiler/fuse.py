@@ -6,7 +6,7 @@ names for the same buffer and stand outside all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -57,7 +57,9 @@ class Fuser:
         for node in self.graph.nodes():
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
-        order = _ordered([o.needs for o in self.open])
+        order = ordered([o.needs for o in self.open])
+        if order is None:
+            raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
         return [FusedGroup(self._close(self.open[n]), self.open[n].schedule, self.open[n].notes) for n in order]
 
     # --- placing one node ---------------------------------------------------------------------------------------
@@ -186,6 +188,12 @@ class Fuser:
 _ANCHORS = EPILOGUE_ROOTS | {"attention", "embedding", "rope", "cache_update", "repack", "dequantize"}
 
 
+def lone_group(value: Value) -> Group:
+    """The node of a value as a group of its own."""
+    node = value.node
+    return Group((node,), tuple(v for v in node.inputs if not _scalar_constant(v)), (value,), node)
+
+
 def source_of(value: Value) -> Value:
     """The value whose buffer this one names: reshapes are looked through."""
     while value.node.op.name in ALIASES:
@@ -212,8 +220,8 @@ def _label(node: Node) -> str:
     return f"{node.op.name} %{name}" if name else node.op.name
 
 
-def _ordered(needs: list[set[int]]) -> list[int]:
-    """Numbers in an order in which each follows all it needs, keeping the given order where it can."""
+def ordered(needs: Sequence[set[int]]) -> list[int] | None:
+    """Numbers in an order in which each follows all it needs, near the given order; None where they go in circles."""
     done: set[int] = set()
     order: list[int] = []
     waiting = list(range(len(needs)))
@@ -226,7 +234,7 @@ def _ordered(needs: list[set[int]]) -> list[int]:
             else:
                 later.append(n)
         if len(later) == len(waiting):
-            raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
+            return None
         waiting = later
     return order
 

@@ -16,10 +16,11 @@ from ..kernels import attention, cache, convolution, dequantize, gather, linear,
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .flops import flops
-from .fuse import FusedGroup, Fuser
+from .fuse import FusedGroup, Fuser, lone_group
 from .lower import assign_layouts, canonicalize, decompose, load_time, share
 from .plan import Built, Planner
 from .tuning import TuningTable
+from .updates import in_order, versions_of, with_copies
 
 SCHEDULES: tuple[ModuleType, ...] = (
     linear,
@@ -165,12 +166,19 @@ def _load_program(graph: Graph, target: Target, options: Options, library: Kerne
 
 
 def _program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:
+    versions = versions_of(graph)
     groups = Fuser(graph, target, SCHEDULES).run()
+    reads, writes = [f.group.inputs for f in groups], [f.group.outputs for f in groups]
+    _, refused = in_order(reads, writes, versions)
+    graph, versions, copies = with_copies(graph, [v for v in versions if v not in refused])
+    groups += [FusedGroup(lone_group(v), map) for v in copies]
+    order, refused = in_order([f.group.inputs for f in groups], [f.group.outputs for f in groups], versions)
+    assert not refused
     kernels: list[Kernel] = []
     numbers: dict[int, int] = {}
     built: list[Built] = []
     report: list[dict[str, Any]] = []
-    for fused in groups:
+    for fused in (groups[n] for n in order):
         kernel, symbols = library.get(fused, target, options)
         if id(kernel) not in numbers:
             numbers[id(kernel)] = len(kernels)
@@ -185,7 +193,7 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
                 "notes": fused.notes,
             }
         )
-    program = Planner(graph, kernels, built).run()
+    program = Planner(graph, kernels, built, versions).run()
     program.report.extend(report)
     program.constraints = tuple(_constraints(graph))
     program.operations = flops(graph, {s.name: s.upper for s in program.symbols})

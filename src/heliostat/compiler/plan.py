@@ -17,6 +17,7 @@ from ..quant.activation import ActivationFormat
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, panel_plan
 from .fuse import source_of
+from .updates import Versions
 
 
 @dataclass
@@ -59,17 +60,12 @@ class _Scratch:
 class Planner:
     """Plans one graph. A phase is a set of launches between two barriers that do not need each other."""
 
-    def __init__(self, graph: Graph, kernels: list[Kernel], built: Sequence[Built]) -> None:
+    def __init__(
+        self, graph: Graph, kernels: list[Kernel], built: Sequence[Built], versions: Sequence[Versions]
+    ) -> None:
+        """`built` in an order that `updates.in_order` allows with `versions`."""
         self.graph, self.kernels, self.built = graph, kernels, list(built)
-        self.home: dict[int, Value] = {}
-        for old, new in graph.updates:
-            self.home[id(source_of(new))] = old
-        # every link of a chain of updates writes the same state
-        for old, new in graph.updates:
-            value = source_of(new)
-            while value.node.op.name == "cache_update":
-                self.home[id(value)] = old
-                value = source_of(value.node.inputs[0])
+        self.home = {id(v): version.values[0] for version in versions for v in version.values[1:]}
 
     def storage(self, value: Value) -> Value:
         """The value whose buffer this one lives in: through reshapes, and a state for its new value."""

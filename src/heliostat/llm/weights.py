@@ -37,7 +37,7 @@ class DecoderWeights:
                 help="is this a vocabulary-only file, or not a language model?",
             )
         self.config: DecoderConfig = read_config(file.path, file.metadata, table.shape[0])
-        self.expected = _expected_shapes(self.config)
+        self.expected = expected_shapes(self.config)
 
     def type(self, name: str) -> TensorType | None:
         """A tensor's type, None where an optional one is absent.
@@ -83,7 +83,8 @@ class DecoderWeights:
         return found
 
 
-def _expected_shapes(c: DecoderConfig) -> dict[str, tuple[int, ...]]:
+def expected_shapes(c: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes by tensor name, those of blocks without their `blk.N.`."""
     q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
     matrices = {
         "attn_q": (q, c.hidden),

@@ -88,6 +88,8 @@ class Softmax(RowComposite, name="softmax", version=1, amp=Amp.FLOAT32):
             return np.asarray(t / t.sum(-1, keepdims=True))
 
     def decompose(self, x: Value) -> Value:
+        if x.type.shape[-1] == 0:  # no largest element to take away, and nothing to take it from
+            return cast(x, floating(x.type.dtype))
         wide = widened(x)
         t = exp(wide - reduce.max(wide, -1, True))
         return cast(t / reduce.sum(t, -1, True), floating(x.type.dtype))
@@ -116,6 +118,8 @@ class LogSoftmax(RowComposite, name="log_softmax", version=1, amp=Amp.FLOAT32):
             return np.asarray(t - np.log(np.exp(t).sum(-1, keepdims=True)))
 
     def decompose(self, x: Value) -> Value:
+        if x.type.shape[-1] == 0:
+            return cast(x, floating(x.type.dtype))
         wide = widened(x)
         t = wide - reduce.max(wide, -1, True)
         return cast(t - log(reduce.sum(exp(t), -1, True)), floating(x.type.dtype))
