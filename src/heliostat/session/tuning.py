@@ -156,11 +156,18 @@ def _tune_one(
         except CompileError:
             continue
     best = dict.fromkeys(range(len(kernels)), float("inf"))
-    for round_ in range(4):  # in turn, so that a slow moment of the machine hits all; the hopeless leave early
-        limit = 1.15 * min(best.values()) if round_ else float("inf")
-        for n, (_, loaded, name) in enumerate(kernels):
-            if best[n] <= limit or round_ == 0:
-                best[n] = min(best[n], bench.seconds(loaded[name]))
+
+    def measure(candidates: Iterable[int]) -> None:
+        for n in candidates:
+            best[n] = min(best[n], bench.seconds(kernels[n][1][kernels[n][2]]))
+
+    measure([0])  # brings data and workers in; what is slow at first must not count against the default
+    for _ in range(2):  # in turn, so that a slow moment of the machine hits all
+        measure(best)
+    measure([n for n in best if best[n] <= 1.15 * min(best.values())])
+    winner = min(best, key=lambda n: best[n])
+    for _ in range(3):
+        measure([0, winner])
     winner = min(best, key=lambda n: best[n])
     if best[0] < best[winner] * MIN_GAIN:
         winner = 0
