@@ -157,6 +157,8 @@ def _read_rope(keys: _Keys, head_dim: int, interleaved: bool) -> RopeConfig:
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 1.0))
     if scaling is None:
         scaling = "linear" if factor != 1.0 else "none"
+    if not isinstance(scaling, str):
+        raise FileFormatError(f"{keys.path}: {keys.architecture}.rope.scaling.type must be a string, found {scaling!r}")
     if scaling not in SCALINGS:
         raise UnsupportedError(
             f"{keys.path}: rope scaling {scaling!r} is not supported", help=f"supported: {', '.join(SCALINGS)}"
