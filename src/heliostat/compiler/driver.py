@@ -8,7 +8,7 @@ from ..diagnostics import UnsupportedError
 from ..ir.graph import Graph
 from ..ir.text import print_graph
 from ..kernel.text import print_kernel
-from ..targets.c import print_module
+from ..targets.c import print_c
 from ..targets.llvm import emit_assembly, print_llvm
 from ..targets.target import Target
 from .pipeline import Compiled, KernelLibrary, Options, compile_graph
@@ -29,7 +29,7 @@ def emit(graphs: Sequence[Graph], stage: str, target: Target) -> str:
     if stage == "kernel":
         return "\n".join(print_kernel(k) for k in kernels)
     if stage == "c":
-        return print_module(kernels)
+        return print_c(kernels)
     text = print_llvm(kernels, target)
     return text if stage == "llvm" else emit_assembly(text, target)
 

@@ -53,8 +53,10 @@ def cache_refusal(type: TensorType) -> str | None:
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    if group.root.op.name != "cache_update" or len(group.nodes) != 1:
-        return Refuse("not a cache update by itself")
+    if group.root.op.name != "cache_update":
+        return Refuse(f"root is {group.root.op.name}, not cache_update")
+    if len(group.nodes) != 1:
+        return Refuse("nothing is fused into cache_update")
     reason = cache_refusal(group.root.inputs[0].type)
     if reason is None and not isinstance(group.root.inputs[1].type.shape[2], int):
         reason = "rows of unknown size"

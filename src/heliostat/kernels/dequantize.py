@@ -127,8 +127,10 @@ def refusal(format: object) -> str | None:
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    if group.root.op.name != "dequantize" or len(group.nodes) != 1:
-        return Refuse("not a dequantize by itself")
+    if group.root.op.name != "dequantize":
+        return Refuse(f"root is {group.root.op.name}, not dequantize")
+    if len(group.nodes) != 1:
+        return Refuse("nothing is fused into dequantize")
     x = group.root.inputs[0].type
     if x.layout is not None:
         return Refuse(f"blocks in layout {x.layout}")

@@ -18,8 +18,10 @@ from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    if group.root.op.name != "embedding" or len(group.nodes) != 1:
-        return Refuse("not an embedding by itself")
+    if group.root.op.name != "embedding":
+        return Refuse(f"root is {group.root.op.name}, not embedding")
+    if len(group.nodes) != 1:
+        return Refuse("nothing is fused into embedding")
     table = group.root.inputs[0].type
     if not table.static:
         return Refuse("a table of unknown size")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..ir.graph import Node, Value
+from ..ir.graph import Node, Value, node_symbols
 from ..ir.types import Dim, DType, Symbol, SymbolicDim, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Operand
@@ -45,9 +45,10 @@ class Group:
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:
-        """The symbols of all types in the group, by name."""
-        values = (*self.inputs, *self.outputs, *(r for n in self.nodes for r in n.results))
-        return tuple(sorted({s for v in values for s in v.type.symbols}, key=lambda s: s.name))
+        """The symbols of all types and attributes in the group, by name."""
+        found = {s for v in (*self.inputs, *self.outputs) for s in v.type.symbols}
+        found |= {s for n in self.nodes for s in node_symbols(n)}
+        return tuple(sorted(found, key=lambda s: s.name))
 
 
 def epilogue_refusal(group: Group) -> str | None:

@@ -16,8 +16,10 @@ from .group import COMPUTE, Accept, Dims, Group, Refuse
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    if group.root.op.name != "repack" or len(group.nodes) != 1:
-        return Refuse("not a repack by itself")
+    if group.root.op.name != "repack":
+        return Refuse(f"root is {group.root.op.name}, not repack")
+    if len(group.nodes) != 1:
+        return Refuse("nothing is fused into repack")
     w, layout = group.root.inputs[0].type, group.root.attrs["layout"]
     if not isinstance(layout, Panel) or not w.static:
         return Refuse("only matrices of known size go into panels")

@@ -16,7 +16,7 @@ Put = Callable[[Instruction, Instruction, Operand, Instruction], None]
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     if group.root.op.name != "rope":
-        return Refuse("root is not rope")
+        return Refuse(f"root is {group.root.op.name}, not rope")
     x, cos, _ = group.root.inputs
     if not isinstance(x.type.element, DType) or not all(
         isinstance(d, int) for d in (*x.type.shape[1:], cos.type.shape[1])

@@ -28,11 +28,11 @@ N = Symbol("n", 8)
 
 
 def _activation(name: str) -> ActivationFormat | None:
-    """The int8 activation format of a name, which says all about it: `a8_256_16_i32x-32`."""
-    match = re.fullmatch(r"a8_(\d{1,6})_(\d{1,6})_(i32|f32)x(-?\d{1,6})", name)
-    if match is None or int(match[1]) < 1 or int(match[2]) < 1 or int(match[1]) % int(match[2]):
+    """The int8 activation format of a name, which says all about it: `a8_256_16_i32x-32`, `a16_...` of two planes."""
+    match = re.fullmatch(r"a(8|16)_(\d{1,6})_(\d{1,6})_(i32|f32)x(-?\d{1,6})", name)
+    if match is None or int(match[2]) < 1 or int(match[3]) < 1 or int(match[2]) % int(match[3]):
         return None
-    return activation_format(int(match[1]), int(match[2]), match[3], int(match[4]))
+    return activation_format(int(match[2]), int(match[3]), match[4], int(match[5]), int(match[1]) // 8)
 
 
 register_element_family(_activation)
@@ -49,6 +49,7 @@ class Quantize(Op, name="quantize", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(f16, 2, 256), format=Q6_K),
         sample((tensor(f32, 2, 256), Uniform(-9, 9)), format=activation_format(256, 16, "i32", -32)),
         sample(tensor(f32, 3, 64), format=activation_format(32, 32, "f32")),
+        sample(tensor(f32, 3, 64), format=activation_format(32, 16, "i32", -8, 2)),
     )
     error = LargestUlp(f32=4)
 

@@ -162,7 +162,8 @@ class BroadcastTo(Op, name="broadcast_to", version=1, amp=Amp.KEEP_INPUT):
 class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
     """Elements start .. stop along one axis, every step-th. Bounds may be symbolic; 0 <= start <= stop <= size.
 
-    Raises ShapeError for known bounds that do not fit; whether symbolic ones do shows when it runs.
+    Raises ShapeError for bounds that fit for no value of their symbols; those that do for some are checked when the
+    values are known, before the program runs.
     A step other than 1 needs known bounds. Blocks are not cut."""
 
     samples = (
@@ -181,7 +182,7 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
         if step < 1:
             raise ShapeError(f"slice: step must be at least 1, found {step}")
         size = x.shape[axis]
-        if any(isinstance(d, int) and d < 0 for d in (start, stop - start, size - stop)):
+        if any(upper_bound(d) < 0 for d in (start, stop - start, size - stop)):
             raise ShapeError(f"slice {start}:{stop} does not lie in axis {axis} of {x}")
         block = x.element.block if axis == x.rank - 1 else 1
         if isinstance(start, int) and start % block:

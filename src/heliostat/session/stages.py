@@ -28,7 +28,7 @@ from ..kernel.ir import Kernel
 from ..kernel.text import parse_kernel, print_kernel
 from ..kernel.verify import verify as verify_kernel
 from ..settings import settings
-from ..targets.llvm import emit_assembly
+from ..targets.llvm import check_function, emit_assembly
 from ..targets.target import Target
 
 STAGES = ("graph", "fuse", "kernel", "llvm", "asm")
@@ -67,8 +67,7 @@ def replaced_llvm(kernel: Kernel, text: str, target: Target) -> str:
     edited = _replacement(kernel.name, "llvm")
     if edited is not None:
         text = edited[1]
-        if not re.search(rf"^define void @{re.escape(kernel.name)}\(", text, re.MULTILINE):
-            raise CompileError(f"{edited[0]}: it does not define the function {kernel.name}")
+        check_function(text, kernel.name, str(edited[0]))
     _show("asm", kernel.name, lambda: emit_assembly(text, target))
     return text
 

@@ -97,9 +97,6 @@ def print_c(kernels: Sequence[Kernel]) -> str:
     return "\n".join([_PRELUDE, *helpers.values(), *bodies])
 
 
-print_module = print_c
-
-
 def c_name(name: str) -> str:
     """A kernel's name as a C identifier."""
     return name.replace(".", "_")

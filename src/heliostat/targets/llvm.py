@@ -7,10 +7,13 @@ knows no schedule; machine instructions come from `instructions.py`. Compiling i
 from __future__ import annotations
 
 import math
+import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from ..diagnostics import CompileError
@@ -483,8 +486,6 @@ def _initialise() -> None:
 
 def version() -> str:
     """The version of LLVM and of the printer: part of every cache key."""
-    import llvmlite
-
     return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 2"
 
 
@@ -495,29 +496,57 @@ def _machine(target: Target, opt: int) -> llvm.TargetMachine:
     )
 
 
-def _optimised(text: str, target: Target, opt: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
-    machine = _machine(target, opt)
+@contextmanager
+def _parsed(text: str, blame: str, help: str | None = None) -> Iterator[llvm.ModuleRef]:
+    """A verified module of some text, closed in order: a module that outlives its context would end the process."""
+    context = llvm.create_context()
+    module = None
     try:
-        module = llvm.parse_assembly(text, llvm.create_context())
-        module.verify()
-    except RuntimeError as error:
-        raise CompileError(f"the generated LLVM IR is not valid: {error}", help="this is a bug in Heliostat") from error
-    module.data_layout = str(machine.target_data)
-    # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
-    tuning = llvm.PipelineTuningOptions(speed_level=2)
-    tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
-    return module, machine
+        try:
+            module = llvm.parse_assembly(text, context)
+            module.verify()
+        except RuntimeError as error:
+            raise CompileError(f"{blame}: {' '.join(str(error).split())}", help=help) from None
+        yield module
+    finally:
+        if module is not None:
+            module.close()
+        context.close()
+
+
+@contextmanager
+def _optimised(text: str, target: Target, opt: int) -> Iterator[tuple[llvm.ModuleRef, llvm.TargetMachine]]:
+    machine = _machine(target, opt)
+    with _parsed(text, "the generated LLVM IR is not valid", "this is a bug in Heliostat") as module:
+        module.data_layout = str(machine.target_data)
+        # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
+        tuning = llvm.PipelineTuningOptions(speed_level=2)
+        tuning.loop_unrolling = tuning.loop_vectorization = False
+        tuning.slp_vectorization = tuning.loop_interleaving = False
+        builder = llvm.create_pass_builder(machine, tuning)
+        builder.getModulePassManager().run(module, builder)
+        builder.close()
+        yield module, machine
+
+
+def check_function(text: str, name: str, path: str) -> None:
+    """Check that edited LLVM text defines the kernel `name`. Raises CompileError that starts with `path`."""
+    with _parsed(text, f"{path}: not valid LLVM IR") as module:
+        heads = [str(f).split("{")[0] for f in module.functions if f.name == name and not f.is_declaration]
+    wanted = rf"(?s).*\bvoid @{re.escape(name)}\(ptr[^,]*, i64[^,]*, i64[^,]*\).*"
+    if not any(re.fullmatch(wanted, head) for head in heads):
+        raise CompileError(
+            f"{path}: does not hold the kernel's function", help=f"it must have define void @{name}(ptr, i64, i64)"
+        )
 
 
 def emit_object(text: str, target: Target, opt: int = 3) -> bytes:
     """Compile LLVM IR text to an object file for the target. Raises CompileError for text that LLVM refuses."""
-    module, machine = _optimised(text, target, opt)
-    return bytes(machine.emit_object(module))
+    with _optimised(text, target, opt) as (module, machine):
+        return bytes(machine.emit_object(module))
 
 
 def emit_assembly(text: str, target: Target, opt: int = 3) -> str:
     """Compile LLVM IR text to assembly for the target."""
-    module, machine = _optimised(text, target, opt)
-    return str(machine.emit_assembly(module))
+    with _optimised(text, target, opt) as (module, machine):
+        return str(machine.emit_assembly(module))
