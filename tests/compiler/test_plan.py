@@ -150,6 +150,7 @@ def states(*update: str) -> Graph:
         ("a=a * 2.0", "b=a + b", "c=a + c"),
         ("b=ops.softmax(a)", "a=ops.softmax(b)", "c=ops.softmax(a) + b"),
         ("a=a @ w",),
+        ("a=a", "a * 2.0"),
         ("a=ops.softmax(a, 0)",),
         ("a=ops.transpose(ops.reshape(ops.transpose(a), (6, 64)) + 0.0, (0, 1))",),
         ("a=x",),

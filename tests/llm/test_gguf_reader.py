@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import struct
 import tracemalloc
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from heliostat.diagnostics import FileFormatError
 from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType
 from heliostat.llm.gguf.types import REMOVED, TENSOR_KINDS
+from heliostat.llm.weights import DecoderWeights
 
 
 def text(value: bytes) -> bytes:
@@ -120,6 +122,11 @@ HUGE = 1 << 60
         (file_of([text(b"k") + struct.pack("<I", 8) + text(b"\xff")]), "UTF-8"),
         (file_of([text(b"general.alignment") + struct.pack("<II", 4, 0)]), "power of two"),
         (file_of([text(b"general.alignment") + struct.pack("<II", 4, 48)]), "power of two"),
+        (file_of([text(b"general.alignment") + struct.pack("<If", 6, 32.0)]), "power of two"),
+        (file_of([text(b"k") + struct.pack("<IB", 7, 2)]), "the byte 2 for a boolean"),
+        (file_of([text(b"k") + struct.pack("<IIQBBB", 9, 7, 3, 0, 1, 255)]), "the byte 255 for a boolean"),
+        (file_of([text(b"split.count") + text(b"x").join([struct.pack("<I", 8), b""])]), "an integer"),
+        (file_of([], [tensor(b"t", [0, 1 << 63], 0, 0)], 256), "too many"),
         (file_of([], [tensor(b"t", [32], 0, 0)] * 2, 256), "twice"),
         (file_of([], [tensor(b"t", [32], 0, 8)], 256), "not aligned"),
         (file_of([], [tensor(b"t", [32], 0, HUGE)], 256), "past the end"),
@@ -140,6 +147,84 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "gone.gguf"):
         with pytest.raises(FileFormatError, match=r"is a directory|no such file"):
             GGUFFile.open(path)
+
+
+def test_a_size_of_zero_is_read_as_in_llama_cpp(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(file_of([], [tensor(b"t", [32, 0], 2, 0), tensor(b"u", [32], 0, 0)], 128))
+    file = GGUFFile.open(path)
+    assert (file.tensors["t"].shape, file.tensors["t"].nbytes, file.data("t").size) == ((0, 32), 0, 0)
+    assert file.data("u").size == 128
+    w = GGUFWriter(path, "llama")
+    w.add_tensor("token_embd.weight", b"", "F32", (0, 32))
+    w.write()
+    with pytest.raises(FileFormatError, match="no rows"):
+        DecoderWeights(GGUFFile.open(path))
+
+
+def test_data_of_a_closed_file_is_refused(tmp_path: Path) -> None:
+    sample(tmp_path / "m.gguf")
+    file = GGUFFile.open(tmp_path / "m.gguf")
+    file.close()
+    with pytest.raises(ValueError, match=r"m\.gguf: the file is closed, tensor a"):
+        file.data("a")
+
+
+def test_getters_name_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    sample(path)
+    m = GGUFFile.open(path).metadata
+    assert (m.integer("k.INT8"), m.integer("none", -1), m.number("k.FLOAT32"), m.number("k.INT8")) == (7, -1, 7.0, 7.0)
+    assert (m.string("general.architecture"), m.boolean("flag"), m.boolean("none", False)) == ("llama", True, False)
+    assert (m.strings("tokens")[1], m.strings("none", ()), m.integers("none", (1,))) == ("bc", (), (1,))
+    for getter, wrong in (
+        (m.integer, ["flag", "k.FLOAT32", "tokens"]),
+        (m.number, ["flag", "tokens"]),
+        (m.string, ["flag", "k.INT8", "tokens"]),
+        (m.boolean, ["k.INT8", "tokens"]),
+        (m.integers, ["k.INT8", "tokens", "nested"]),
+        (m.strings, ["k.INT8", "nested", "general.architecture"]),
+    ):
+        for key in wrong:
+            with pytest.raises(FileFormatError, match=rf"m\.gguf: metadata key {key} must be an?"):
+                getter(key)
+        with pytest.raises(FileFormatError, match=r"m\.gguf: metadata key none is missing"):
+            getter("none")
+    with pytest.raises(FileFormatError, match=r"k\.INT8 is 7, outside 8 \.\. 9"):
+        m.integer("k.INT8", low=8, high=9)
+
+
+def test_every_byte_of_the_header_flipped(tmp_path: Path) -> None:
+    """Only FileFormatError or a sound file may come of it."""
+    path = tmp_path / "m.gguf"
+    content = sample(path)
+    end = min(info.offset for info in GGUFFile.open(path).tensors.values())
+    opened = 0
+    for at in range(end):
+        for value in {content[at] ^ 1, content[at] ^ 0x80, content[at] ^ 0xFF, 0, 0xFF} - {content[at]}:
+            path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+            with contextlib.suppress(FileFormatError):
+                sound(GGUFFile.open(path))
+                opened += 1
+    assert opened > 100  # names and values may be anything
+
+
+def sound(file: GGUFFile) -> None:
+    """All tensors lie inside the file, apart from each other, and metadata has the types that it says."""
+    spans = sorted((i.offset, i.offset + i.nbytes) for i in file.tensors.values())
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    assert not spans or spans[-1][1] <= file.size
+    assert all(len(file.data(name)) == info.nbytes for name, info in file.tensors.items())
+    w = GGUFWriter(Path(file.path).with_name("again"), "x")
+    for key, value in file.metadata.items():
+        if key not in ("general.architecture", "general.alignment"):
+            w.add(key, value, file.value_types[key])
+    if "general.alignment" not in file.metadata:
+        (path,) = w.write()
+        again = GGUFFile.open(path)
+        assert {k: again.value_types[k] for k in again.metadata} | {"general.architecture": 8} == dict(
+            file.value_types
+        ) | {"general.architecture": 8}
 
 
 def test_cut_at_every_byte(tmp_path: Path) -> None:
@@ -173,61 +258,3 @@ def test_damaged_headers_are_read_or_refused(tmp_path: Path, draw: st.DataObject
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
-
-
-@pytest.mark.timeout(120)
-def test_every_byte_of_the_header_changed(tmp_path: Path) -> None:
-    """Each byte in turn takes several values: the file is refused in one line, or read with all views inside of it."""
-    path = tmp_path / "m.gguf"
-    content = bytearray(sample(path))
-    head = GGUFFile.open(path)
-    last = min(head._parts[t.part].data_start for t in head.tensors.values())
-    head.close()
-    assert last > 400
-    for at in range(last):
-        old = content[at]
-        for new in {old ^ 1, old ^ 0x80, 0, 0xFF, (old + 1) & 0xFF} - {old}:
-            content[at] = new
-            path.write_bytes(content)
-            message = str(path)
-            try:
-                with GGUFFile.open(path) as file:
-                    assert sum(file.data(name).nbytes for name in file.tensors) <= len(content)
-            except FileFormatError as error:
-                message = str(error)
-            assert message.startswith(str(path))
-            assert "\n" not in message
-        content[at] = old
-
-
-def test_values_of_a_type(tmp_path: Path) -> None:
-    sample(tmp_path / "m.gguf")
-    with GGUFFile.open(tmp_path / "m.gguf") as file:
-        assert file.value("k.INT8", int) == 7
-        assert file.value("k.INT8", float) == 7.0
-        assert file.value("flag", bool) is True
-        assert file.value("none", str, "x") == "x"
-        assert file.values("tokens", str) == ["a", "bc", "", "\uac00"]
-        assert file.values("none", int, ()) == []
-        for key, kind in (("flag", int), ("tokens", int), ("k.FLOAT32", int), ("general.architecture", float)):
-            with pytest.raises(FileFormatError, match=rf"m\.gguf: metadata key {key} is a "):
-                file.value(key, kind)  # type: ignore[arg-type]
-        with pytest.raises(FileFormatError, match="metadata key none is missing"):
-            file.value("none", int)
-        with pytest.raises(FileFormatError, match="holds a str"):
-            file.values("tokens", int)
-    with pytest.raises(FileFormatError, match="the file is closed"):
-        file.data("a")
-
-
-def test_parts_that_are_not_what_their_names_say(tmp_path: Path) -> None:
-    writer = GGUFWriter(tmp_path / "m.gguf", "llama", split_bytes=64)
-    for n in range(3):
-        writer.add_tensor(f"t{n}", np.zeros(16, np.float32), "F32", (16,))
-    first, second, third = writer.write()
-    kept = second.read_bytes()
-    second.write_bytes(third.read_bytes())
-    with pytest.raises(FileFormatError, match="calls itself part 2 of 3, its name part 1 of 3"):
-        GGUFFile.open(first)
-    second.write_bytes(kept)
-    assert len(GGUFFile.open(third).tensors) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heliostat.diagnostics import FileFormatError, ShapeError
-from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType
+from heliostat.llm.gguf import GGUFFile, GGUFWriter, TensorKind, ValueType
 
 KINDS: dict[ValueType, st.SearchStrategy[Any]] = {
     **{
@@ -124,6 +125,96 @@ def test_split_models_open_by_any_part(tmp_path: Path, alignment: int) -> None:
         GGUFFile.open(tmp_path / "other.gguf")
 
 
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("call", ["os.fsync", "Path.replace"])
+def test_a_split_that_fails_in_a_part_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int, call: str
+) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "llama", split_bytes=100)
+    for i in range(3):
+        w.add_tensor(f"t{i}", np.full(32, i, np.float32), "F32", (32,))
+    calls = iter(range(9))
+    owner, name = (os, "fsync") if call == "os.fsync" else (Path, "replace")
+    real = getattr(owner, name)
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) == part:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        with pytest.raises(OSError, match="No space"):
+            w.write()
+    assert not list(tmp_path.iterdir())
+    assert len(w.write()) == 3
+
+
+@pytest.mark.parametrize(("no", "count"), [(0, 2), (1, 3), (None, 2)])
+def test_parts_that_contradict_their_names_are_refused(tmp_path: Path, no: int | None, count: int) -> None:
+    for n in range(2):
+        w = GGUFWriter(tmp_path / f"m-{n + 1:05d}-of-00002.gguf", "llama")
+        if n == 0 or no is not None:
+            w.add("split.no", n if n == 0 else no, ValueType.UINT16)
+        w.add("split.count", 2 if n == 0 else count, ValueType.UINT16)
+        w.write()
+    with pytest.raises(FileFormatError, match="00002-of-00002") as caught:
+        GGUFFile.open(tmp_path / "m-00001-of-00002.gguf")
+    assert ("unlike its name" if no is not None else "split.no is missing") in str(caught.value)
+
+
+def test_nested_arrays_keep_the_types_of_their_items(tmp_path: Path) -> None:
+    u8, i64, text = ((ValueType.ARRAY, t) for t in (ValueType.UINT8, ValueType.INT64, ValueType.STRING))
+    values = {
+        "mixed": ([[1, 2], [3], []], (ValueType.ARRAY, [u8, i64, text])),
+        "deep": ([[[1], [2]], []], (ValueType.ARRAY, [(ValueType.ARRAY, [u8, u8]), (ValueType.ARRAY, [])])),
+    }
+    w = GGUFWriter(tmp_path / "a", "llama")
+    for key, (value, kind) in values.items():
+        w.add(key, value, kind)
+    w.add("all", [[1], [2]], (ValueType.ARRAY, u8))
+    w.write()
+    file = GGUFFile.open(tmp_path / "a")
+    assert {k: (file.metadata[k], file.value_types[k]) for k in values} == values
+    assert file.value_types["all"] == (ValueType.ARRAY, [u8, u8])
+    again = GGUFWriter(tmp_path / "b", "llama")
+    for key in (*values, "all"):
+        again.add(key, file.metadata[key], file.value_types[key])
+    again.write()
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (1e300, None),
+        ([1.0, -1e300], None),
+        (1 << 64, None),
+        (-1, ValueType.UINT32),
+        ("x", ValueType.INT32),
+        (7, ValueType.STRING),
+        ([[1], [300]], (ValueType.ARRAY, (ValueType.ARRAY, ValueType.UINT8))),
+        ([[1], [2]], (ValueType.ARRAY, [(ValueType.ARRAY, ValueType.UINT8)])),
+        ("\ud800", None),
+    ],
+)
+def test_values_that_do_not_fit_name_their_key(tmp_path: Path, value: Any, kind: Any) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "llama")
+    w.add("some.key", value, kind)
+    with pytest.raises(ValueError, match=r"metadata key some\.key"):
+        w.write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_twice_gives_the_same_file(tmp_path: Path) -> None:
+    w = GGUFWriter(tmp_path / "m.gguf", "llama")
+    w.declare_format(TensorKind("mine", 32, 8), "format mine {}")
+    w.write()
+    first = (tmp_path / "m.gguf").read_bytes()
+    w.write()
+    assert (tmp_path / "m.gguf").read_bytes() == first
+
+
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"old")
@@ -163,58 +254,3 @@ def test_layout_of_a_small_file_byte_for_byte(tmp_path: Path) -> None:
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + info
     expected = head + bytes(-len(head) % 32) + b"\1\2\3\4" + bytes(28)
     assert (tmp_path / "m.gguf").read_bytes() == expected
-
-
-def test_types_of_nested_arrays_stay(tmp_path: Path) -> None:
-    path, again = tmp_path / "a.gguf", tmp_path / "b.gguf"
-    kind = (
-        ValueType.ARRAY,
-        ValueType.ARRAY,
-        ((ValueType.ARRAY, ValueType.UINT8), (ValueType.ARRAY, ValueType.FLOAT64)),
-    )
-    writer = GGUFWriter(path, "llama")
-    writer.add("deep", [[1, 2], [0.1]], kind)
-    writer.write()
-    file = GGUFFile.open(path)
-    assert file.value_types["deep"] == kind
-    assert file.metadata["deep"] == [[1, 2], [0.1]]
-    writer = GGUFWriter(again, "llama")
-    writer.add("deep", file.metadata["deep"], file.value_types["deep"])
-    writer.write()
-    assert again.read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize("failing", [1, 2])
-def test_a_failed_split_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
-    def writer() -> GGUFWriter:
-        w = GGUFWriter(tmp_path / "m.gguf", "llama", split_bytes=64)
-        for n in range(3):
-            w.add_tensor(f"t{n}", np.zeros(16, np.float32), "F32", (16,))
-        return w
-
-    calls = iter(range(10))
-    stream = GGUFWriter._stream
-
-    def broken(self: GGUFWriter, *arguments: Any) -> None:
-        if next(calls) == failing:
-            raise OSError(28, "No space left on device")
-        stream(self, *arguments)
-
-    monkeypatch.setattr(GGUFWriter, "_stream", broken)
-    with pytest.raises(OSError, match="No space"):
-        writer().write()
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.undo()
-    (tmp_path / "m-00002-of-00003.gguf").mkdir()  # a name that cannot be taken
-    with pytest.raises(OSError):
-        writer().write()
-    assert [p.name for p in tmp_path.iterdir()] == ["m-00002-of-00003.gguf"]
-
-
-def test_numbers_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    for value, kind in ((1e300, ValueType.FLOAT32), (300, ValueType.UINT8), ([1e300], (ValueType.ARRAY, 6))):
-        writer = GGUFWriter(tmp_path / "m.gguf", "llama")
-        writer.add("number", value, kind)
-        with pytest.raises(ValueError, match="metadata key number"):
-            writer.write()
-    assert list(tmp_path.iterdir()) == []

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from typing import Any
 
 from heliostat.diagnostics import HeliostatError
 from heliostat.llm import demo_path
-from heliostat.llm.formats import resolve_format
 from heliostat.llm.gguf import GGUFFile
-from heliostat.llm.weights import DecoderWeights
+from heliostat.llm.model import open_model_file
+from heliostat.llm.weights import DecoderWeights, ModelFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a GGUF file or a safetensors folder; left out: the demo model",
     )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    with GGUFFile.open(args.model or demo_path(), resolve_format) as file:
+    with closing(open_model_file(args.model or demo_path())) as file:
         formats: dict[str, dict[str, int]] = {}
         for t in file.tensors.values():
             row = formats.setdefault(t.type_name, {"tensors": 0, "bytes": 0})
             row["tensors"] += 1
             row["bytes"] += t.nbytes
         memory = _memory(file)
+        version = file.version if isinstance(file, GGUFFile) else None
+        kind = "safetensors" if version is None else f"GGUF v{version}"
         if args.json:
             print(json.dumps({
-                "path": file.path, "version": file.version, "bytes": file.size,
+                "path": file.path, "version": version, "bytes": file.size,
                 "metadata": {k: _short(v) for k, v in file.metadata.items()},
                 "formats": formats, "memory": memory,
                 "tensors": [
@@ -40,10 +46,7 @@ def run(args: argparse.Namespace) -> int:
                 ],
             }, ensure_ascii=False))  # fmt: skip
             return 0
-        print(
-            f"{file.path}: GGUF v{file.version}, {file.size / 1e6:.1f} MB, "
-            f"{len(file.tensors)} tensors, {len(file.metadata)} keys"
-        )
+        print(f"{file.path}: {kind}, {file.size / 1e6:.1f} MB, {len(file.tensors)} tensors, {len(file.metadata)} keys")
         print("\nmetadata")
         for key, value in file.metadata.items():
             print(f"  {key} = {_short(value)}")
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _memory(file: GGUFFile) -> dict[str, Any]:
+def _memory(file: ModelFile) -> dict[str, Any]:
     """What a run takes; why it cannot run where it cannot."""
     try:
         config = DecoderWeights(file).config

@@ -12,7 +12,10 @@ from heliostat.llm import LanguageModel, demo_path, load
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a GGUF file; left out: the demo model of the package"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a GGUF file or a safetensors folder; left out: the demo model",
     )
     parser.add_argument("--threads", type=int, metavar="K", help="worker threads (default: physical cores)")
     parser.add_argument(

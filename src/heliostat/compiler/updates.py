@@ -7,6 +7,7 @@ for all that read it as it was, and where that cannot be, the new value gets a b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,16 +17,11 @@ from ..ops import get
 from .fuse import ordered, source_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Versions:
     """The values that live in one state's buffer, oldest first: the state itself, then what overwrites it."""
 
     values: tuple[Value, ...]
-
-    def age(self, value: Value) -> int | None:
-        """The number of a value's version, None for a value that lives elsewhere."""
-        source = source_of(value)
-        return next((n for n, v in enumerate(self.values) if v is source), None)
 
 
 def versions_of(graph: Graph) -> list[Versions]:
@@ -65,17 +61,15 @@ def in_order(
 
     `reads`, `writes`: the values of each launch. The given order is kept where it can be.
     """
-    refused: list[Versions] = []
-    kept = list(versions)
-    for v in versions:
-        if _reads_what_it_overwrites(reads, writes, v):
-            kept.remove(v)
-            refused.append(v)
+    read = [[id(source_of(v)) for v in mine] for mine in reads]
+    made = [[id(v) for v in mine] for mine in writes]
+    refused = [v for v in versions if _reads_what_it_overwrites(read, made, v)]
+    kept = [v for v in versions if v not in refused]
     while True:
-        order = ordered(_needs(reads, writes, kept))
+        order = ordered(_needs(read, made, kept))
         if order is not None:
             return order, refused
-        plain = [v for v in kept if len(v.values) == 2 and v.values[1].node.op.name != "cache_update"]
+        plain = [v for v in kept if v.values[-1].node.op.name != "cache_update"]
         if not plain:
             raise CompileError(
                 "a state is read as it was before the step by what depends on its new value",
@@ -99,7 +93,7 @@ def with_copies(graph: Graph, versions: Sequence[Versions]) -> tuple[Graph, list
     updates: list[tuple[Value, Value]] = []
     made: list[Versions] = list(versions)
     for old, new in graph.updates:
-        if id(old) not in known:
+        if id(old) not in known and new is not old:
             # what was a state goes by way of scratch: two states that are exchanged would wait for each other
             new = copy(copy(new) if source_of(new).is_parameter else new)
             made.append(Versions((old, new)))
@@ -109,27 +103,26 @@ def with_copies(graph: Graph, versions: Sequence[Versions]) -> tuple[Graph, list
     return (Graph(graph.name, graph.parameters, outputs, updates) if copies else graph), made, copies
 
 
-def _reads_what_it_overwrites(
-    reads: Sequence[Sequence[Value]], writes: Sequence[Sequence[Value]], versions: Versions
-) -> bool:
+def _reads_what_it_overwrites(read: Sequence[list[int]], made: Sequence[list[int]], versions: Versions) -> bool:
     """Whether one launch does both, other than to put rows into a cache: its order of elements is not known."""
+    old, new = id(versions.values[0]), id(versions.values[-1])
     if versions.values[-1].node.op.name == "cache_update":
         return False
-    return any(
-        any(versions.age(v) == 0 for v in mine) and any(versions.age(v) == 1 for v in made)
-        for mine, made in zip(reads, writes, strict=True)
-    )
+    return any(new in m and old in r for r, m in zip(read, made, strict=True))
 
 
-def _needs(
-    reads: Sequence[Sequence[Value]], writes: Sequence[Sequence[Value]], versions: Sequence[Versions]
-) -> list[set[int]]:
-    """For each launch the ones that must have run before it."""
-    maker = {id(v): n for n, made in enumerate(writes) for v in made}
-    needs = [{maker[id(s)] for s in map(source_of, mine) if id(s) in maker} - {n} for n, mine in enumerate(reads)]
+def _needs(read: Sequence[list[int]], made: Sequence[list[int]], versions: Sequence[Versions]) -> list[set[int]]:
+    """For each launch the ones that must have run before it. `read`, `made`: ids of the buffers' values."""
+    maker = {v: n for n, mine in enumerate(made) for v in mine}
+    needs = [{maker[v] for v in mine if v in maker} - {n} for n, mine in enumerate(read)]
+    readers: dict[int, list[int]] = {}
+    for n, mine in enumerate(read):
+        for v in mine:
+            readers.setdefault(v, []).append(n)
     for version in versions:
-        readers = [(n, a) for n, mine in enumerate(reads) for v in mine if (a := version.age(v)) is not None]
-        writers = [(n, a) for n, made in enumerate(writes) for v in made if (a := version.age(v)) is not None]
-        for writer, made_age in writers:
-            needs[writer] |= {reader for reader, age in readers if age < made_age and reader != writer}
+        before: set[int] = set()
+        for older, newer in itertools.pairwise(map(id, version.values)):
+            before.update(readers.get(older, ()))
+            if newer in maker:
+                needs[maker[newer]] |= before - {maker[newer]}
     return needs

@@ -17,7 +17,7 @@ def load(
     cache_dtype: str = "f16",
     progress: Progress | None = None,
 ) -> LanguageModel:
-    """Load a GGUF model for this machine.
+    """Load a model for this machine: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
 
     `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for
     the

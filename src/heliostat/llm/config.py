@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..diagnostics import FileFormatError, UnsupportedError
+from .gguf import Metadata
 
 SCALINGS = ("none", "linear", "yarn", "longrope")
 
@@ -72,55 +71,45 @@ class DecoderConfig:
 
 
 class _Keys:
-    """Typed access to `ARCH.key` with errors that name file and key."""
+    """The keys `ARCH.key` of a file's metadata."""
 
-    def __init__(self, path: str, metadata: Mapping[str, Any], architecture: str) -> None:
-        self.path, self.metadata, self.architecture = path, metadata, architecture
-
-    def find(self, key: str) -> Any:
-        return self.metadata.get(f"{self.architecture}.{key}")
+    def __init__(self, metadata: Metadata, architecture: str) -> None:
+        self.path, self.metadata, self.architecture = metadata.path, metadata, architecture
 
     def integer(self, key: str, default: int | None = None, low: int = 1, high: int = 1 << 24) -> int:
-        value = self.find(key)
-        if value is None:
-            if default is None:
-                raise FileFormatError(f"{self.path}: metadata key {self.architecture}.{key} is missing")
-            return default
-        if isinstance(value, list):
-            if not value or any(v != value[0] for v in value):
-                raise UnsupportedError(
-                    f"{self.path}: {self.architecture}.{key} differs between layers, which is not supported"
-                )
-            value = value[0]
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise FileFormatError(f"{self.path}: {self.architecture}.{key} must be an integer, found {value!r}")
-        if not low <= value <= high:
-            raise FileFormatError(f"{self.path}: {self.architecture}.{key} is {value}, outside {low} .. {high}")
-        return value
+        """An integer, or an array of equal ones, an item per layer."""
+        name = f"{self.architecture}.{key}"
+        if not isinstance(self.metadata.get(name), list):
+            return self.metadata.integer(name, default, low, high)
+        values = self.metadata.integers(name)
+        if not values or any(v != values[0] for v in values):
+            raise UnsupportedError(f"{self.path}: {name} differs between layers, which is not supported")
+        return Metadata(self.path, {name: values[0]}).integer(name, None, low, high)
 
     def number(self, key: str, default: float) -> float:
-        value = self.find(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise FileFormatError(f"{self.path}: {self.architecture}.{key} must be a finite number, found {value!r}")
-        return float(value)
+        return self.metadata.number(f"{self.architecture}.{key}", default)
+
+    def string(self, key: str, default: str) -> str:
+        return self.metadata.string(f"{self.architecture}.{key}", default)
+
+    def boolean(self, key: str, default: bool) -> bool:
+        return self.metadata.boolean(f"{self.architecture}.{key}", default)
 
 
-def read_config(path: str, metadata: Mapping[str, Any], vocabulary: int) -> DecoderConfig:
+def read_config(metadata: Metadata, vocabulary: int) -> DecoderConfig:
     """The config that a file's metadata describes. `vocabulary`: rows of the embedding table.
 
     Raises UnsupportedError for an architecture this version does not know, FileFormatError for values that cannot be.
     """
-    architecture = metadata.get("general.architecture")
-    if not isinstance(architecture, str):
-        raise FileFormatError(f"{path}: metadata key general.architecture is missing")
+    path, architecture = metadata.path, metadata.string("general.architecture")
+    if vocabulary < 1:
+        raise FileFormatError(f"{path}: the embedding table has no rows")
     family = ARCHITECTURES.get(architecture)
     if family is None:
         raise UnsupportedError(
             f"{path}: architecture {architecture!r} is not supported", help=f"supported: {', '.join(ARCHITECTURES)}"
         )
-    keys = _Keys(path, metadata, architecture)
+    keys = _Keys(metadata, architecture)
     if keys.integer("expert_count", 0, low=0) > 0:
         raise UnsupportedError(f"{path}: mixtures of experts are not supported yet")
     hidden = keys.integer("embedding_length")
@@ -153,12 +142,8 @@ def _read_rope(keys: _Keys, head_dim: int, interleaved: bool) -> RopeConfig:
     dim = keys.integer("rope.dimension_count", head_dim)
     if dim % 2 or dim > head_dim:
         raise FileFormatError(f"{keys.path}: {dim} rotated elements do not fit heads of {head_dim}")
-    scaling = keys.find("rope.scaling.type")
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 1.0))
-    if scaling is None:
-        scaling = "linear" if factor != 1.0 else "none"
-    if not isinstance(scaling, str):
-        raise FileFormatError(f"{keys.path}: {keys.architecture}.rope.scaling.type must be a string, found {scaling!r}")
+    scaling = keys.string("rope.scaling.type", "linear" if factor != 1.0 else "none")
     if scaling not in SCALINGS:
         raise UnsupportedError(
             f"{keys.path}: rope scaling {scaling!r} is not supported", help=f"supported: {', '.join(SCALINGS)}"
@@ -171,7 +156,7 @@ def _read_rope(keys: _Keys, head_dim: int, interleaved: bool) -> RopeConfig:
     return RopeConfig(
         dim=dim,
         base=base,
-        interleaved=interleaved,
+        interleaved=keys.boolean("rope.interleaved", interleaved),  # no key of GGUF: checkpoints have it
         scaling=scaling,
         factor=factor,
         original_context=keys.integer("rope.scaling.original_context_length", keys.integer("context_length"), low=0),

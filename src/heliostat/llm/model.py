@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
-from ..diagnostics import ContextLengthError, FileFormatError, UnsupportedError
+from ..diagnostics import ContextLengthError, FileFormatError, TokenizerError, UnsupportedError
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
 from ..runtime.trace import LaunchTime
@@ -23,6 +23,7 @@ from ..runtime.worker_pool import WorkerPool
 from ..session import Executable, host_target, stages
 from ..session.session import CodeStore
 from ..session.tuning import load_tuning
+from .checkpoint import Checkpoint
 from .config import DecoderConfig, rope_frequencies
 from .decoder import CacheConfig, Decoder, step_graph
 from .formats import resolve_format
@@ -114,7 +115,7 @@ class _Reserve:
         return self.memory.slice(start, nbytes)
 
 
-def packed_nbytes(file: GGUFFile, lanes: int) -> int:
+def packed_nbytes(file: GGUFFile | Checkpoint, lanes: int) -> int:
     """About what the matrices of a file take in panels, alignment included. Embeddings are read as they are, unless
     they are the output head too.
     """
@@ -147,7 +148,7 @@ class LanguageModel:
             raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
         started = time.perf_counter()
         self.report = LoadReport()
-        self.file = GGUFFile.open(path, resolve_format)
+        self.file = open_model_file(path)
         weights = DecoderWeights(self.file)
         self.config: DecoderConfig = weights.config
         self.context = self._capacity(context)
@@ -411,10 +412,24 @@ class LanguageModel:
         self.file.close()
 
 
-def _tokenizer(file: GGUFFile) -> Tokenizer | None:
+def open_model_file(path: str | Path) -> GGUFFile | Checkpoint:
+    """A GGUF file, or the folder, index or file of a safetensors model. Raises FileFormatError, UnsupportedError."""
+    place = Path(path)
+    if place.is_dir() or place.name.endswith((".safetensors", ".safetensors.index.json")):
+        return Checkpoint(place)
+    return GGUFFile.open(path, resolve_format)
+
+
+def _tokenizer(file: GGUFFile | Checkpoint) -> Tokenizer | None:
+    """The tokenizer that belongs to the file, None where it has none. Raises TokenizerError that names the file."""
+    if isinstance(file, Checkpoint):
+        return None if file.tokenizer_path is None else Tokenizer.from_json(file.tokenizer_path)
     if "tokenizer.ggml.model" not in file.metadata:
         return None
-    return Tokenizer.from_gguf(file.metadata)
+    try:
+        return Tokenizer.from_gguf(file.metadata)
+    except TokenizerError as error:
+        raise TokenizerError(f"{file.path}: {error.message}", help=error.help) from None
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -423,7 +438,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     if place.is_dir() or place.suffix == ".json":
         return Tokenizer.from_json(place)
     with GGUFFile.open(path) as file:
-        metadata: Mapping[str, Any] = file.metadata
-        if "tokenizer.ggml.model" not in metadata:
-            raise FileFormatError(f"{path}: the file has no tokenizer")
-        return Tokenizer.from_gguf(metadata)
+        tokenizer = _tokenizer(file)
+    if tokenizer is None:
+        raise FileFormatError(f"{path}: the file has no tokenizer")
+    return tokenizer

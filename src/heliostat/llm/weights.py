@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,12 +11,29 @@ from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import Element, TensorType, bf16, f16, f32
 from ..quant import formats
 from .config import DecoderConfig, read_config
-from .gguf import GGUFFile
+from .gguf import Metadata, TensorInfo
 
 _DENSE: dict[str, Element] = {"F32": f32, "F16": f16, "BF16": bf16}
 
 
-def element_of(file: GGUFFile, name: str) -> Element:
+class ModelFile(Protocol):
+    """What a decoder reads: a GGUF file or a checkpoint. Tensors have GGUF's names, types and row-major shapes."""
+
+    path: str
+    metadata: Metadata
+    tensors: dict[str, TensorInfo]
+
+    @property
+    def size(self) -> int: ...
+
+    def data(self, name: str) -> npt.NDArray[np.uint8]: ...
+
+    def release(self, name: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def element_of(file: ModelFile, name: str) -> Element:
     """The element type of a tensor. Raises UnsupportedError for a type without kernels."""
     kind = file.tensors[name].type_name
     if kind in _DENSE:
@@ -28,7 +47,7 @@ def element_of(file: GGUFFile, name: str) -> Element:
 class DecoderWeights:
     """The tensors of a model file as a decoder asks for them."""
 
-    def __init__(self, file: GGUFFile) -> None:
+    def __init__(self, file: ModelFile) -> None:
         self.file = file
         table = file.tensors.get("token_embd.weight")
         if table is None or len(table.shape) != 2:
@@ -36,7 +55,7 @@ class DecoderWeights:
                 f"{file.path}: tensor token_embd.weight is missing",
                 help="is this a vocabulary-only file, or not a language model?",
             )
-        self.config: DecoderConfig = read_config(file.path, file.metadata, table.shape[0])
+        self.config: DecoderConfig = read_config(file.metadata, table.shape[0])
         self.expected = expected_shapes(self.config)
 
     def type(self, name: str) -> TensorType | None:

@@ -328,12 +328,20 @@ def others_can_write(status: os.stat_result) -> bool:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames inside a directory survive a loss of power, where the system can do that."""
-    if os.name != "posix":
+    """Put a directory's entries on disk, so that a renamed file survives a power cut. Windows has no such call, and
+    file systems without it are not at fault: then nothing happens."""
+    if WINDOWS:
         return
     with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            os.fsync(descriptor)
         finally:
-            os.close(handle)
+            os.close(descriptor)
+
+
+def user_mode() -> int:
+    """The permissions of a new file of the user; `tempfile` makes them private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -9,23 +9,23 @@ import itertools
 import mmap
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...diagnostics import FileFormatError
 from ...runtime.platform import release_pages
+from .metadata import Metadata
 from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, REMOVED, TENSOR_KINDS, TensorKind, ValueType
 
 MAX_DEPTH = 4  # arrays within arrays
 MAX_KEYS = 1 << 16
 MAX_ITEMS = 1 << 24  # of one array: a hundred times the largest vocabulary; as Python values they take memory
-T = TypeVar("T")
 Resolve = Callable[[str], TensorKind]
 _PART = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -93,43 +93,50 @@ class _Cursor:
         return out
 
     def value(self, type_id: int, what: str, depth: int = 0) -> tuple[Any, Any]:
-        """A value and its stored type: a ValueType; (ARRAY, inner type) for an array, and for an array of arrays
-        (ARRAY, ARRAY, types of the items).
-        """
+        """A value and its stored type: see `GGUFFile.value_types`."""
         if type_id == ValueType.STRING:
             return self.string(what), ValueType.STRING
         if type_id == ValueType.ARRAY:
-            if depth >= MAX_DEPTH:
-                raise self.fail(f"{what} nests arrays deeper than {MAX_DEPTH}")
-            inner, count = self.number("I", what), self.number("Q", what)
-            self.need(count, what)  # every item takes a byte or more
-            if count > MAX_ITEMS:
-                raise self.fail(f"{what} claims {count} items; at most {MAX_ITEMS} are allowed")
-            if inner == ValueType.STRING:
-                return self.strings(count, what), (ValueType.ARRAY, ValueType.STRING)
-            if inner == ValueType.ARRAY:
-                self.need(12 * count, what)
-                items = [self.value(inner, what, depth + 1) for _ in range(count)]
-                return [v for v, _ in items], (ValueType.ARRAY, ValueType.ARRAY, tuple(t for _, t in items))
-            code = CODES.get(inner) if inner in ValueType._value2member_map_ else None
-            if code is None:
-                raise self.fail(f"{what} holds values of unknown type {inner}")
-            size = struct.calcsize(code)
-            self.need(size * count, what)
-            part = self.data[self.at : self.at + size * count]
-            self.at += size * count
-            if inner == ValueType.BOOL and count and max(part) > 1:
-                raise self.fail(f"{what} holds a boolean that is neither 0 nor 1")
-            return np.frombuffer(part, np.dtype("<" + code)).tolist(), (ValueType.ARRAY, ValueType(inner))
+            return self.array(what, depth)
         code = CODES.get(type_id) if type_id in ValueType._value2member_map_ else None  # type: ignore[call-overload]
         if code is None:
             raise self.fail(f"{what} has unknown type {type_id}")
         if type_id == ValueType.BOOL:
-            byte = self.number("B", what)
-            if byte > 1:
-                raise self.fail(f"{what} is a boolean of value {byte}, neither 0 nor 1")
-            return bool(byte), ValueType.BOOL
+            return self.flags(1, what)[0], ValueType.BOOL
         return self.number(code, what), ValueType(type_id)
+
+    def array(self, what: str, depth: int) -> tuple[list[Any], Any]:
+        if depth >= MAX_DEPTH:
+            raise self.fail(f"{what} nests arrays deeper than {MAX_DEPTH}")
+        inner, count = self.number("I", what), self.number("Q", what)
+        self.need(count, what)  # every item takes a byte or more
+        if count > MAX_ITEMS:
+            raise self.fail(f"{what} claims {count} items; at most {MAX_ITEMS} are allowed")
+        if inner == ValueType.STRING:
+            return self.strings(count, what), (ValueType.ARRAY, ValueType.STRING)
+        if inner == ValueType.ARRAY:
+            self.need(12 * count, what)
+            items = [self.array(what, depth + 1) for _ in range(count)]
+            return [value for value, _ in items], (ValueType.ARRAY, [kind for _, kind in items])
+        code = CODES.get(inner) if inner in ValueType._value2member_map_ else None
+        if code is None:
+            raise self.fail(f"{what} holds values of unknown type {inner}")
+        if inner == ValueType.BOOL:
+            return self.flags(count, what), (ValueType.ARRAY, ValueType.BOOL)
+        size = struct.calcsize("<" + code)
+        self.need(size * count, what)
+        part = self.data[self.at : self.at + size * count]
+        self.at += size * count
+        return np.frombuffer(part, np.dtype("<" + code)).tolist(), (ValueType.ARRAY, ValueType(inner))
+
+    def flags(self, count: int, what: str) -> list[bool]:
+        """Booleans of a byte each, which must be 0 or 1."""
+        self.need(count, what)
+        raw = bytes(self.data[self.at : self.at + count])
+        if count and max(raw) > 1:
+            raise self.fail(f"{what} holds the byte {max(raw)} for a boolean, which is 0 or 1")
+        self.at += count
+        return [byte == 1 for byte in raw]
 
 
 class _Part:
@@ -187,7 +194,7 @@ class _Part:
                 raise c.fail(f"metadata key {name} has unknown type {kind}")
             self.metadata[name], self.value_types[name] = c.value(kind, f"metadata key {name}")
         self.alignment = self.metadata.get("general.alignment", 32)
-        if self.alignment not in [1 << n for n in range(21)]:
+        if type(self.alignment) is not int or self.alignment not in [1 << n for n in range(21)]:
             raise c.fail(f"general.alignment is {self.alignment}, not a power of two up to 2**20")
         found = [self._tensor(c, resolve, number) for _ in range(tensors)]
         start = -(-c.at // self.alignment) * self.alignment
@@ -219,12 +226,10 @@ class _Part:
         dims = [c.number("Q", f"tensor {name}") for _ in range(rank)]
         kind = self._kind(c, name, c.number("I", f"tensor {name}"), resolve)
         offset = c.number("Q", f"tensor {name}")
-        if 0 in dims:
-            raise c.fail(f"tensor {name} has an axis of size 0: {dims}")
         count = 1
-        for d in dims:
+        for d in sorted(dims):  # a size of 0 is sound, as in llama.cpp: a tensor without bytes
             count *= d
-            if count > 1 << 62:
+            if count > 1 << 62 or d > 1 << 62:
                 raise c.fail(f"tensor {name}: {dims} are too many elements")
         if rank == 0 and kind.block > 1:
             raise c.fail(f"tensor {name} has no axes but blocks of {kind.block}")
@@ -253,8 +258,8 @@ class GGUFFile:
         first = _Part(Path(path), resolve, 0)
         self._parts = [first]
         match = _PART.match(Path(path).name)
-        count = first.metadata.get("split.count", 1)
-        if isinstance(count, int) and count > 1:
+        count = Metadata(self.path, first.metadata).integer("split.count", 1)
+        if count > 1:
             if match is None or int(match[3]) != count or count > 9999:
                 raise FileFormatError(
                     f"{path}: is part of a model of {count} files, but its name does not say which",
@@ -265,16 +270,15 @@ class GGUFFile:
             if missing:
                 raise FileFormatError(f"{path}: part {missing[0]} is missing", help="all parts must lie in one folder")
             self._parts = [_Part(n, resolve, i) for i, n in enumerate(names)]
-            for i, part in enumerate(self._parts):
-                found = part.metadata.get("split.no", i), part.metadata.get("split.count", count)
-                if found != (i, count):
-                    raise FileFormatError(
-                        f"{part.path}: calls itself part {found[0]} of {found[1]}, its name part {i} of {count}",
-                        help="parts count from 0 inside of the files",
-                    )
+            for i, (part, file) in enumerate(zip(self._parts, names, strict=True)):
+                place = Metadata(str(file), part.metadata)
+                if place.integer("split.no") != i or place.integer("split.count") != count:
+                    number, of = part.metadata["split.no"], part.metadata["split.count"]
+                    raise FileFormatError(f"{file}: says that it is part {number} (from 0) of {of}, unlike its name")
         head = self._parts[0]
         self.version, self.alignment = head.version, head.alignment
-        self.metadata: Mapping[str, Any] = head.metadata
+        self.metadata = Metadata(self.path, head.metadata)
+        # a ValueType; (ARRAY, that of its items); (ARRAY, [types]) where the items are arrays
         self.value_types: Mapping[str, Any] = head.value_types
         self.tensors: dict[str, TensorInfo] = {}
         for part in self._parts:
@@ -282,8 +286,8 @@ class GGUFFile:
                 if name in self.tensors:
                     raise FileFormatError(f"{path}: tensor {name} stands in two parts")
                 self.tensors[name] = info
-        wanted = head.metadata.get("split.tensors.count")
-        if len(self._parts) > 1 and isinstance(wanted, int) and wanted != len(self.tensors):
+        wanted = self.metadata.integer("split.tensors.count", len(self.tensors))
+        if len(self._parts) > 1 and wanted != len(self.tensors):
             raise FileFormatError(f"{path}: the parts hold {len(self.tensors)} tensors, not {wanted}")
 
     @classmethod
@@ -296,44 +300,13 @@ class GGUFFile:
 
     @property
     def architecture(self) -> str:
-        """general.architecture, or "" where the file has none."""
-        value = self.metadata.get("general.architecture", "")
-        return value if isinstance(value, str) else ""
-
-    def value(self, key: str, kind: type[T] | tuple[type[T], ...], default: T | None = None) -> T:
-        """A metadata value of that Python type; the default where the file lacks it.
-
-        int takes no booleans, and float takes ints. Raises FileFormatError if the value has another type, or is missing
-        without a default.
-        """
-        value = self.metadata.get(key)
-        if value is None:
-            if default is None:
-                raise FileFormatError(f"{self.path}: metadata key {key} is missing")
-            return default
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)  # type: ignore[return-value]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(k.__name__ for k in kinds)
-            raise FileFormatError(f"{self.path}: metadata key {key} is a {type(value).__name__}, not a {wanted}")
-        return value
-
-    def values(self, key: str, kind: type[T], default: Sequence[T] | None = None) -> list[T]:
-        """A metadata array whose items all have that Python type, as `value` takes them. Raises FileFormatError."""
-        found = self.value(key, list, None if default is None else list(default))
-        for item in found:
-            if not isinstance(item, kind) or (isinstance(item, bool) and kind is not bool):
-                raise FileFormatError(
-                    f"{self.path}: metadata key {key} holds a {type(item).__name__}, not only {kind.__name__}"
-                )
-        return found
+        """general.architecture, or "" where the file has none. Raises FileFormatError if it is no string."""
+        return self.metadata.string("general.architecture", "")
 
     @property
     def declared_formats(self) -> list[str]:
         """`.lum` texts of the formats that the file declares itself."""
-        value = self.metadata.get("heliostat.formats", [])
-        return [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
+        return list(self.metadata.strings("heliostat.formats", ()))
 
     @property
     def size(self) -> int:
@@ -341,10 +314,10 @@ class GGUFFile:
         return sum(len(p.bytes) for p in self._parts)
 
     def data(self, name: str) -> npt.NDArray[np.uint8]:
-        """A tensor's bytes as a read-only view of the mapped file. Raises KeyError; FileFormatError after `close`."""
-        if not self._parts:
-            raise FileFormatError(f"{self.path}: the file is closed")
+        """A tensor's bytes as a read-only view of the mapped file. Raises KeyError; ValueError once closed."""
         info = self.tensors[name]
+        if not self._parts:
+            raise ValueError(f"{self.path}: the file is closed, tensor {name} can no longer be read")
         return self._parts[info.part].bytes[info.offset : info.offset + info.nbytes]
 
     def release(self, name: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...diagnostics import FileFormatError, ShapeError
-from ...runtime.platform import sync_directory
+from ...runtime.platform import sync_directory, user_mode
 from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, TENSOR_IDS, TENSOR_KINDS, TensorKind, ValueType
 
 Data = bytes | npt.NDArray[Any]
@@ -38,8 +38,7 @@ class GGUFWriter:
             self.add("general.alignment", alignment, ValueType.UINT32)
 
     def add(self, key: str, value: Any, type: Any = None) -> None:
-        """A metadata value. `type`: a ValueType, (ARRAY, inner type), or (ARRAY, ARRAY, types of the items);
-        without it the value decides."""
+        """A metadata value. `type`: as in `GGUFFile.value_types`; without it the value decides."""
         if key in self._values:
             raise ValueError(f"metadata key {key} is given already")
         self._values[key] = (value, type if type is not None else _infer(value))
@@ -68,35 +67,43 @@ class GGUFWriter:
         self._tensors[name] = (number, tuple(shape), data)
 
     def write(self) -> list[Path]:
-        """Write all parts and return their paths. Nothing is left behind if it fails."""
+        """Write all parts and return their paths. Nothing new is left behind if it fails.
+
+        Raises OSError, ValueError naming the key for a value that does not fit its type.
+        """
+        own = dict(self._values)
         if self._declared:
-            self.add("heliostat.formats", [text for _, text in self._declared])
+            own["heliostat.formats"] = ([text for _, text in self._declared], (ValueType.ARRAY, ValueType.STRING))
         groups = self._groups()
-        written: list[tuple[str, Path]] = []
+        temporaries: list[Path] = []
+        paths: list[Path] = []
         try:
-            self._write_parts(groups, written)
-            paths = _publish(written)
+            for n, names in enumerate(groups):
+                temporaries.append(self._write_part(self._part_path(n, len(groups)), self._keys(own, n, groups), names))
+            for n, temporary in enumerate(temporaries):
+                path = self._part_path(n, len(groups))
+                temporary.replace(path)
+                paths.append(path)
         except BaseException:
-            for temporary, _ in written:
-                Path(temporary).unlink(missing_ok=True)
+            for path in (*temporaries, *(paths if len(groups) > 1 else ())):
+                path.unlink(missing_ok=True)
             raise
         sync_directory(self.path.parent)
         return paths
 
-    def _write_parts(self, groups: list[list[str]], written: list[tuple[str, Path]]) -> None:
-        for n, names in enumerate(groups):
-            path, extra = self.path, {}
-            if len(groups) > 1:
-                path = self.path.with_name(f"{self.path.stem}-{n + 1:05d}-of-{len(groups):05d}.gguf")
-                extra = {
-                    "split.no": (n, ValueType.UINT16),
-                    "split.count": (len(groups), ValueType.UINT16),
-                    "split.tensors.count": (len(self._tensors), ValueType.INT32),
-                }
-            values = {**(self._values if n == 0 else {}), **extra}
-            if n and self.alignment != 32:
-                values["general.alignment"] = (self.alignment, ValueType.UINT32)
-            self._write_part(path, values, names, written)
+    def _part_path(self, n: int, count: int) -> Path:
+        return self.path if count == 1 else self.path.with_name(f"{self.path.stem}-{n + 1:05d}-of-{count:05d}.gguf")
+
+    def _keys(self, own: dict[str, tuple[Any, Any]], n: int, groups: list[list[str]]) -> dict[str, tuple[Any, Any]]:
+        """The metadata of part `n`: all of the model's in the first, and in each what says which part it is."""
+        values = dict(own) if n == 0 else {}
+        if len(groups) > 1:
+            values["split.no"] = (n, ValueType.UINT16)
+            values["split.count"] = (len(groups), ValueType.UINT16)
+            values["split.tensors.count"] = (len(self._tensors), ValueType.INT32)
+        if n and self.alignment != 32:
+            values["general.alignment"] = (self.alignment, ValueType.UINT32)
+        return values
 
     def _groups(self) -> list[list[str]]:
         groups: list[list[str]] = [[]]
@@ -110,19 +117,19 @@ class GGUFWriter:
             total += size
         return groups
 
-    def _write_part(
-        self, path: Path, values: dict[str, tuple[Any, Any]], names: list[str], written: list[tuple[str, Path]]
-    ) -> None:
-        """The part under a temporary name, which is noted with the name that it will have."""
+    def _write_part(self, path: Path, values: dict[str, tuple[Any, Any]], names: list[str]) -> Path:
+        """A part under a name of its own beside `path`, complete and on disk."""
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        written.append((temporary, path))
-        with os.fdopen(handle, "wb") as file:
-            self._stream(file, values, names)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; the file is the user's like any other
+        try:
+            with os.fdopen(handle, "wb") as file:
+                self._stream(file, values, names)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(user_mode())
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return Path(temporary)
 
     def _stream(self, file: BinaryIO, values: dict[str, tuple[Any, Any]], names: list[str]) -> None:
         head = bytearray(MAGIC + struct.pack("<IQQ", 3, len(names), len(values)))
@@ -141,20 +148,6 @@ class GGUFWriter:
             raw = _little(data).reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else data
             file.write(raw)
             file.write(bytes(-len(raw) % self.alignment))
-
-
-def _publish(written: list[tuple[str, Path]]) -> list[Path]:
-    """Give complete files their names. If one cannot have its name, those before it are taken away again."""
-    done: list[Path] = []
-    try:
-        for temporary, path in written:
-            Path(temporary).replace(path)
-            done.append(path)
-    except BaseException:
-        for path in done:
-            path.unlink(missing_ok=True)
-        raise
-    return done
 
 
 def _little(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -195,29 +188,28 @@ def _infer(value: Any) -> Any:
 
 
 def _value(key: str, value: Any, kind: Any) -> bytes:
-    if isinstance(kind, tuple):
-        return struct.pack("<I", ValueType.ARRAY) + _array(key, value, *kind[1:])
-    return struct.pack("<I", kind) + _plain(key, value, kind)
+    try:
+        if isinstance(kind, tuple):
+            return struct.pack("<I", ValueType.ARRAY) + _array(value, kind[1])
+        return struct.pack("<I", kind) + _plain(value, kind)
+    except (struct.error, OverflowError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"metadata key {key}: {error}") from None
 
 
-def _array(key: str, values: Sequence[Any], inner: int, kinds: Sequence[Any] = ()) -> bytes:
-    """`kinds`: the types of the items of an array of arrays; without it they decide themselves."""
-    head = struct.pack("<IQ", inner, len(values))
+def _array(values: Sequence[Any], inner: Any) -> bytes:
+    """`inner`: the type of the items; for arrays the type of all, a list with that of each, or ARRAY to infer them."""
+    nested = inner == ValueType.ARRAY or isinstance(inner, (tuple, list))
+    head = struct.pack("<IQ", ValueType.ARRAY if nested else inner, len(values))
+    if nested:
+        if isinstance(inner, list):
+            kinds = inner
+        else:
+            kinds = [inner if isinstance(inner, tuple) else _infer(v) for v in values]
+        return head + b"".join(_array(v, kind[1]) for v, kind in zip(values, kinds, strict=True))
     if inner == ValueType.STRING:
         return head + b"".join(map(_string, values))
-    if inner == ValueType.ARRAY:
-        types = kinds or tuple(_infer(v) for v in values)
-        return head + b"".join(_array(key, v, *t[1:]) for v, t in zip(values, types, strict=True))
-    try:
-        return head + struct.pack(f"<{len(values)}{CODES[ValueType(inner)]}", *values)
-    except (struct.error, OverflowError) as error:
-        raise ValueError(f"metadata key {key}: {error}") from None
+    return head + struct.pack(f"<{len(values)}{CODES[ValueType(inner)]}", *values)
 
 
-def _plain(key: str, value: Any, kind: int) -> bytes:
-    if kind == ValueType.STRING:
-        return _string(value)
-    try:
-        return struct.pack("<" + CODES[ValueType(kind)], value)
-    except (struct.error, OverflowError) as error:
-        raise ValueError(f"metadata key {key}: {error}") from None
+def _plain(value: Any, kind: int) -> bytes:
+    return _string(value) if kind == ValueType.STRING else struct.pack("<" + CODES[ValueType(kind)], value)
