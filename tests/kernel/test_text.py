@@ -144,7 +144,7 @@ def test_damaged_text_is_refused_or_read(seed: int) -> None:
     rng = random.Random(seed)
     text = EXAMPLE if seed % 2 else print_kernel(random_kernel(seed % 50, size=6)[0])
     for _ in range(rng.randint(1, 3)):
-        at = rng.randrange(len(text))
+        at = rng.randrange(len(text) + 1)
         cut = rng.choice((0, 1, 1, 5, len(text)))
         text = text[:at] + rng.choice(("", "", "%", "0", "-", "x", "}", " ", "[1..2]", "é")) + text[at + cut :]
     try:
