@@ -72,17 +72,20 @@ def decode(ids, start):
     llama_cpp.llama_batch_free(batch)
     if status:
         raise SystemExit(f"llama_decode returned {status}")
+def fill(ids):
+    for start in range(0, len(ids), 512):
+        decode(ids[start:start + 512], start)
 def clear():
     llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(m.ctx), True)
 decode(tokens[:8], 0)
 clear()
 t = time.perf_counter()
-decode(tokens[:prompt], 0)
+fill(tokens[:prompt])
 pp = prompt / (time.perf_counter() - t)
 if depth != prompt:
     clear()
     if depth:
-        decode(tokens[:depth], 0)
+        fill(tokens[:depth])
 t = time.perf_counter()
 for i in range(generate):
     decode(tokens[i:i + 1], depth + i)
