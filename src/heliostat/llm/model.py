@@ -254,7 +254,7 @@ class LanguageModel:
             )
         bad = next((i for i in ids if not 0 <= i < self.config.vocabulary), None)
         if bad is not None:
-            raise ValueError(f"token {bad} is outside the vocabulary of {self.config.vocabulary}")
+            raise TokenizerError(f"token {bad} is outside the vocabulary of {self.config.vocabulary}")
         return ids
 
     def _block(self, ids: Sequence[int], start: int, rows: int) -> npt.NDArray[np.float32]:
@@ -325,7 +325,7 @@ class LanguageModel:
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position, (len(ids), vocabulary) f32, computed anew from an empty cache.
 
-        Raises ContextLengthError if they do not fit, ValueError for ids outside the vocabulary.
+        Raises ContextLengthError if they do not fit, TokenizerError for ids outside the vocabulary.
         """
         ids = self._check(ids)
         out = np.empty((len(ids), self.config.vocabulary), np.float32)
