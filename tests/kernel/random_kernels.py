@@ -369,6 +369,12 @@ class _Maker:
         a = self.emit("and", wide, self.value(wide, depth), self.k.const(maximum, "i8", wide.lanes))
         return self.emit("dot4", t, self.value(t, depth), a, self.value(wide, depth), max=maximum)
 
+    def make_dot2(self, t: Type, depth: int) -> Instruction | None:
+        if t.elem != "f32" or t.lanes == 1:
+            return None
+        wide = Type("i16", 2 * t.lanes)
+        return self.emit("dot2", t, self.value(t, depth), self.value(wide, depth), self.value(wide, depth))
+
     def make_table(self, t: Type, depth: int) -> Instruction | None:
         if t.elem != "i8":
             return None
@@ -443,6 +449,7 @@ class _Maker:
 _MAKERS = (
     _Maker.make_constant, _Maker.make_arithmetic, _Maker.make_arithmetic, _Maker.make_arithmetic, _Maker.make_unary,
     _Maker.make_unary, _Maker.make_comparison, _Maker.make_select, _Maker.make_conversion, _Maker.make_conversion,
-    _Maker.make_bitcast, _Maker.make_vector, _Maker.make_vector, _Maker.make_dot4, _Maker.make_table, _Maker.make_load,
+    _Maker.make_bitcast, _Maker.make_vector, _Maker.make_vector, _Maker.make_dot4, _Maker.make_dot2,
+    _Maker.make_table, _Maker.make_load,
     _Maker.make_load, _Maker.make_private, _Maker.make_output_load, _Maker.make_get, _Maker.make_worker,
 )  # fmt: skip

@@ -13,7 +13,7 @@ from heliostat import ops
 from heliostat.ir.graph import parameter
 from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor
 from heliostat.kernels import dot, linear
-from heliostat.kernels.group import Group
+from heliostat.kernels.group import Accept, Group, Refuse
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
@@ -111,3 +111,64 @@ def test_workers_and_tiles_do_not_change_results(name: str) -> None:
                 compiled.run([*arrays, out, *([np.array([n], np.int64)] if n > 1 else [])], workers)
                 results.add(out.tobytes())
         assert len(results) == 1
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: f"{t.vector_bytes} bytes")
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_K", "MXFP4", "f16", "bf16"])
+def test_two_products_and_their_epilogue_are_one_kernel(target: Target, name: str) -> None:
+    """silu(gate) * up, in whole tiles and what is left over, beside the exact result."""
+    element = {"f16": f16, "bf16": bf16}.get(name) or formats.get(name)
+    rows, depth, n = 37, 2 * max(element.block, 32), 23
+    made = [case(element, rows, depth, n, True, target.lanes), case(element, rows, depth, n, True, target.lanes)]
+    (group, arrays, exact), (other, other_arrays, _) = made
+    x, w = group.root.inputs
+    w2 = other.root.inputs[1]
+    gate, up = ops.linear(x, w), ops.linear(x, w2)
+    active = ops.silu(gate)
+    y = active * up
+    flipped = np.array(other_arrays[1])
+    both = Group((gate.node, active.node, up.node, y.node), (x, w, w2), (y,), gate.node)
+    assert isinstance(linear.accepts(both, target), Accept)
+    bias = arrays[2].astype(np.float64)
+    product = exact - bias
+    wanted = product / (1 + np.exp(-product)) * product
+    for tile in (None, LEFTOVERS):
+        out = np.full((n, rows), 99, np.float32)
+        kernel = linear.build(both, target, "k", tile)
+        run_kernel(kernel, [arrays[0], arrays[1], flipped, out, np.array([n], np.int64)], 3, False, target)
+        np.testing.assert_allclose(out, wanted, rtol=0, atol=1e-4 * float(np.abs(wanted).max()) * depth**0.5)
+
+
+def test_products_side_by_side_share_activations() -> None:
+    target = targets()[0]
+    group = case(f32, 8, 32, 5, False, target.lanes)[0]
+    x, w = group.root.inputs
+    z = parameter("z", x.type)
+    a, b = ops.linear(x, w), ops.linear(z, w)
+    y = a * b
+    refused = linear.accepts(Group((a.node, b.node, y.node), (x, z, w), (y,), a.node), target)
+    assert isinstance(refused, Refuse)
+    assert "share their activations" in refused.reason
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: f"{t.vector_bytes} bytes")
+@pytest.mark.parametrize("shape", [(33, 64, 1), (37, 46, 23), (16, 8, 40)], ids=str)
+def test_pairs_of_bf16(target: Target, shape: tuple[int, int, int]) -> None:
+    rows, depth, n = shape
+    _, arrays, _ = case(bf16, rows, depth, n, False, target.lanes)
+    x = (arrays[0].view(np.uint32) >> 16).astype(np.uint16)
+    a = parameter("x", tensor(bf16, 1 if n == 1 else N, depth))
+    panels = parameter("p", ops.repack(parameter("w", tensor(bf16, rows, depth)), Panel(target.lanes)).type, "weight")
+    y = ops.linear(a, panels, f32)
+    group = Group((y.node,), (a, panels), (y,), y.node)
+    seen = (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    exact = case(bf16, rows, depth, n, False, target.lanes)[2] - arrays[2]
+    # the exact product of the rounded activations, from that of the unrounded ones by linearity
+    w = np.linalg.lstsq(arrays[0].astype(np.float64), exact, rcond=None)[0] if n > depth else None
+    for interp in (False, True):
+        out = np.full((n, rows), 99, np.float32)
+        sizes = [np.array([n], np.int64)] if n > 1 else []
+        run_kernel(linear.build(group, target, "k"), [x, arrays[1], out, *sizes], 2, interp, target)
+        if w is not None:
+            np.testing.assert_allclose(out, seen @ w, rtol=0, atol=1e-4 * float(np.abs(exact).max()))
+        np.testing.assert_allclose(out, exact, rtol=0, atol=0.02 * float(np.abs(exact).max()))

@@ -138,7 +138,8 @@ def test_a_folder_gives_the_logits_of_the_gguf_file(
     config = config_of(architecture, size, tie_word_embeddings=tied)
     folder = write_folder(tmp_path / "model", config, weights, dtype, shards)
     exact: Any = write_gguf(tmp_path / "m.gguf", architecture, size, weights, dtype)
-    found, same = (load(p, threads=1, cache_dtype="f32").logits(IDS) for p in (folder, tmp_path / "m.gguf"))
+    options: Any = {"threads": 1, "cache_dtype": "f32", "activations": "float"}
+    found, same = (load(p, **options).logits(IDS) for p in (folder, tmp_path / "m.gguf"))
     if architecture == "llama":  # heads are summed in another order
         np.testing.assert_allclose(found, same, rtol=1e-4, atol=1e-5)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import ELEMENT_BYTES, Kernel, Type
 from heliostat.runtime.jit import load_objects
+from heliostat.session.host import host_target
 from heliostat.targets.llvm import emit_assembly, emit_object, print_llvm
 from heliostat.targets.target import AARCH64, X86_AVX2, X86_VNNI, Target
 from kernel.hard_kernels import LANES, cases, hard_arrays, hard_kernel
@@ -87,6 +89,20 @@ def dots(lanes: int, maximum: int) -> tuple[Kernel, list[Array]]:
     return k.finish(), [edges, unsigned.view(np.int8), signed, np.zeros(8 * lanes, np.int32)]
 
 
+def pairs(lanes: int) -> tuple[Kernel, list[Array]]:
+    """dot2 over bf16 values whose products are exact, so that every machine must agree."""
+    rng = np.random.default_rng(lanes)
+    k = KernelBuilder(f"dot2_{lanes}")
+    c, a, b, y = k.buffer("c"), k.buffer("a"), k.buffer("b"), k.buffer("y", "w")
+    for i in k.parallel(8):
+        at = i * (4 * lanes)
+        x, z = k.load(a, at, "i16", 2 * lanes), k.load(b, at, "i16", 2 * lanes)
+        k.store(y, at, k.dot2(k.load(c, at, "f32", lanes), x, z))
+    values = [(rng.integers(-128, 128, 16 * lanes) * s).astype(np.float32).view(np.uint32) >> 16 for s in (1, 0.125)]
+    acc = rng.integers(-99, 99, 8 * lanes).astype(np.float32)
+    return k.finish(), [acc, *(v.astype(np.uint16).view(np.int16) for v in values), np.zeros(8 * lanes, np.float32)]
+
+
 def tables(lanes: int) -> tuple[Kernel, list[Array]]:
     rng = np.random.default_rng(lanes)
     k = KernelBuilder(f"table_{lanes}")
@@ -100,6 +116,7 @@ def tables(lanes: int) -> tuple[Kernel, list[Array]]:
 @on_every_target
 def test_dot_products_and_tables(target: Target) -> None:
     check(target, [dots(lanes, m) for lanes in (2, 4, 8, 16, 32) for m in (1, 15, 127, 128, 255)])
+    check(target, [pairs(lanes) for lanes in (2, 4, 8, 16, 32)])
     check(target, [tables(lanes) for lanes in (1, 2, 4, 8, 16, 32, 64, 128)])
 
 
@@ -116,6 +133,13 @@ def test_dot_products_and_tables(target: Target) -> None:
 )
 def test_dot4_uses_the_machine_instruction(target: Target, maximum: int, instruction: str) -> None:
     assert instruction in emit_assembly(print_llvm([dots(16, maximum)[0]], target), target)
+
+
+def test_dot2_uses_the_machine_instruction() -> None:
+    with_pairs = replace(X86_VNNI, features=X86_VNNI.features | {"avx512bf16"})
+    assert "vdpbf16ps" in emit_assembly(print_llvm([pairs(16)[0]], with_pairs), with_pairs)
+    if host_target().features >= with_pairs.features:
+        check(with_pairs, [pairs(lanes) for lanes in (8, 16, 32)])
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------

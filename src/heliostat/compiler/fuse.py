@@ -79,6 +79,8 @@ class Fuser:
 
     def _candidates(self, node: Node, producers: list[int]) -> list[int]:
         """Producer groups that may take the node: those on which no other input of the node depends."""
+        if node.op.name == "linear":
+            return self._beside(node)
         if node.op.name in _ANCHORS and node.op.name != "cache_update":
             return []
         needs = self._needs(node)
@@ -90,9 +92,24 @@ class Fuser:
             found.append(g)
         return found
 
+    def _beside(self, node: Node) -> list[int]:
+        """The group of a product of the same activations, where one elementwise node takes both results."""
+        for user in self.users.get(id(node.results[0]), ()):
+            for value in user.inputs if getattr(user.op, "elementwise", False) else ():
+                number = self._direct(value)
+                host = None if number is None else self.open[number].root
+                if (
+                    number is not None
+                    and host is not None
+                    and host.op.name == "linear"
+                    and host.inputs[0] is node.inputs[0]
+                ):
+                    return [number]
+        return []
+
     def _try(self, node: Node, number: int) -> ModuleType | str:
         host = self.open[number]
-        if host.root.op.name in EPILOGUE_ROOTS:
+        if host.root.op.name in EPILOGUE_ROOTS and node.op.name not in EPILOGUE_ROOTS:
             reason = self._epilogue_refusal(node, number)
             if reason is not None:
                 return reason

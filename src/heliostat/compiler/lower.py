@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
-from ..ir.types import DType, TensorType, f32, numel, upper_bound
+from ..ir.types import DType, TensorType, bf16, f32, numel, upper_bound
 from ..kernels import dot
 from ..kernels.cache_layout import KeyPanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
@@ -90,6 +90,9 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
             floats = {x.type.dtype.name, element.name} <= {"f32", "f16", "bf16"}
+            if element is bf16 and _pairs(x.type, target, activations):
+                # half of the multiplications: the machine adds products of bf16 pairs
+                return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
             if floats and w.type.static and w.type.layout is None and isinstance(x.type.shape[-1], int):
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
@@ -99,6 +102,13 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
         return None
 
     return rewrite(graph, replace)
+
+
+def _pairs(x: TensorType, target: Target, activations: str) -> bool:
+    """Whether products of x with bf16 weights round x to bf16 as well, as is usual for such models."""
+    even = isinstance(x.shape[-1], int) and x.shape[-1] % 2 == 0
+    fitting = even and x.element is f32 and numel(x.shape[:-1]) != 1
+    return fitting and activations == "int8" and "avx512bf16" in target.features
 
 
 def _small_products(graph: Graph) -> set[int]:

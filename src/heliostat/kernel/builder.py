@@ -299,6 +299,10 @@ class KernelBuilder:
         """acc[i] + sum of unsigned[4i+j] * signed[4i+j] for j < 4. `maximum` bounds the unsigned bytes."""
         return self.emit("dot4", acc.type, (acc, unsigned, signed), max=maximum)
 
+    def dot2(self, acc: Instruction, a: Instruction, b: Instruction) -> Instruction:
+        """acc[i] + a[2i+1] * b[2i+1] + a[2i] * b[2i] in f32, of bf16 values held in i16 lanes."""
+        return self.emit("dot2", acc.type, (acc, a, b))
+
     def table(self, values: Sequence[int], index: Instruction) -> Instruction:
         """values[index] by lane: 16 bytes, indices 0..15."""
         return self.emit("table", index.type, (index,), values=tuple(values))

@@ -440,6 +440,10 @@ class _Writer:
             self.line(f"if {a}.view(u8).max() > {maximum}: fail({self.number(i)}, {why!r})")
         self.define(i, f"dot4({acc}, {a}, {b})")
 
+    def dot2(self, i: Instruction) -> None:
+        acc, a, b = (self.value(x) for x in i.args)
+        self.define(i, f"dot2({acc}, {a}, {b})")
+
     def table_lanes(self, i: Instruction) -> None:
         if i.lanes > 1:
             self.line(f"if {self.value(i.args[0])}.view(u8).max() > 15: fail({self.number(i)}, {_INDEX!r})")
@@ -539,7 +543,8 @@ _INDEX = "an index is outside 0 .. 15"
 _COUNT = "the count is negative"
 
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
-    "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "table": _Writer.table_lanes,
+    "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "dot2": _Writer.dot2,
+    "table": _Writer.table_lanes,
     "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
     "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
     "set": _Writer.set, "loop": _Writer.region, "parallel": _Writer.region, "if": _Writer.region,

@@ -137,6 +137,8 @@ class _Printer:
             return f"shuffle {self.typed(args[0])}, {self.typed(args[1])} [{_print_runs(attrs.get('lanes', ()))}]"
         if op == "dot4":
             return f"dot4 {', '.join(map(self.operand, args))} max {attrs.get('max')} : {i.type}"
+        if op == "dot2":
+            return f"dot2 {', '.join(map(self.operand, args))} : {i.type}"
         if op == "table":
             return f"table {self.operand(args[0])} [{', '.join(map(str, attrs.get('values', ())))}] : {i.type}"
         if op == "alloc":
@@ -569,6 +571,12 @@ class _Parser:
         wide = Type("i8", 4 * type.lanes)
         return Instruction("dot4", type, (self.of(acc, type), self.of(a, wide), self.of(b, wide)), {"max": maximum})
 
+    def dot2(self) -> Instruction:
+        acc, a, b = self.arguments(3)
+        type = self.suffix()
+        wide = Type("i16", 2 * type.lanes)
+        return Instruction("dot2", type, (self.of(acc, type), self.of(a, wide), self.of(b, wide)))
+
     def table(self) -> Instruction:
         (index,) = self.arguments(1)
         values = self.integers()
@@ -587,6 +595,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,
     "dot4": _Parser.dot4,
+    "dot2": _Parser.dot2,
     "table": _Parser.table,
     "alloc": _Parser.alloc,
 }

@@ -293,6 +293,17 @@ class _Verifier:
         if not isinstance(maximum, int) or not 0 < maximum <= 255:
             _fail(f"max is {maximum}, it bounds a byte")
 
+    def dot2(self, i: Instruction) -> None:
+        assert i.type is not None
+        acc, a, b = (x.type for x in i.args)
+        if i.elem != "f32":
+            _fail(f"dot2 adds into f32, not {i.elem}")
+        if i.lanes == 1:
+            _fail("dot2 adds into a vector")
+        _same(acc, i.type, "the accumulator")
+        _same(a, Type("i16", 2 * i.type.lanes), "the first operand")
+        _same(b, Type("i16", 2 * i.type.lanes), "the second operand")
+
     def table(self, i: Instruction) -> None:
         _same(i.args[0].type, i.type, "the index")
         if i.elem != "i8":
@@ -377,5 +388,5 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "load": _Verifier.load, "store": _Verifier.store,
     "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
-    "dot4": _Verifier.dot4, "table": _Verifier.table, "index": _Verifier.index,
+    "dot4": _Verifier.dot4, "dot2": _Verifier.dot2, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -441,6 +441,39 @@ def float_tile(
     return [[_sum([v.get() for v in parts]) for parts in row] for row in total]
 
 
+def pair_tile(
+    k: KernelBuilder,
+    plan: PanelPlan,
+    weights: Instruction,
+    panels: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    depth: int,
+    unroll: int = 8,
+) -> Tile:
+    """Accumulators of a tile of bf16 weights and bf16 activations, two neighbours of K in each product. K is even."""
+    lanes = plan.rows
+    total = [[k.var(k.zeros("f32", lanes)) for _ in panels] for _ in rows]
+    paired = [n for lane in range(lanes) for n in (lane, lane + lanes)]
+    stride = 2 * lanes
+
+    def run(at: Instruction, count: int) -> None:
+        for e in range(0, count, 2):
+            loaded = [k.load(weights, p + (at + e) * stride, "i16", 2 * lanes) for p in panels]
+            vectors = [k.shuffle(v, v, paired) for v in loaded]
+            for m, row in enumerate(rows):
+                pair = k.bitcast(k.splat(k.load(x, row + (at + e) * 2, "i32"), lanes), "i16")
+                for p, vector in enumerate(vectors):
+                    total[m][p].set(k.dot2(total[m][p].get(), vector, pair))
+
+    whole = depth // unroll * unroll
+    for at in k.loop(0, whole, unroll):
+        run(at, unroll)
+    if whole < depth:
+        run(k.const(whole, "i64"), depth - whole)
+    return [[v.get() for v in row] for row in total]
+
+
 def _sum(parts: list[Instruction]) -> Instruction:
     """By halves."""
     while len(parts) > 1:

@@ -51,13 +51,16 @@ class Group:
         return tuple(sorted(found, key=lambda s: s.name))
 
 
-def epilogue_refusal(group: Group) -> str | None:
-    """Why the nodes after a product cannot be its epilogue; None where they can: elementwise, over the same shape."""
+def epilogue_refusal(group: Group, products: Sequence[Node] = ()) -> str | None:
+    """Why the nodes after a product cannot be its epilogue; None where they can: elementwise, over the same shape.
+
+    `products`: nodes that stand beside the root and are no epilogue.
+    """
     root = group.root
     if group.nodes[0] is not root:
         return "something is computed before the product"
     for node in group.nodes[1:]:
-        if not getattr(node.op, "elementwise", False):
+        if not getattr(node.op, "elementwise", False) and not any(node is p for p in products):
             return f"{node.op.name} is not elementwise"
         if node.results[0].type.shape != root.results[0].type.shape:
             return f"{node.op.name} has another shape than the product"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..ir.graph import Value
+from ..ir.graph import Node, Value
 from ..ir.types import Dim, DType, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
@@ -22,6 +22,7 @@ from . import dot
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
+LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 
 PanelBody = Callable[[Instruction, int], None]
@@ -127,9 +128,14 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     root = group.root
     if root.op.name != "linear":
         return Refuse(f"root is {root.op.name}, not linear")
-    if (reason := epilogue_refusal(group)) is not None:
-        return Refuse(reason)
     x, w = root.inputs
+    for other in products(group)[1:]:
+        if other.inputs[0] is not x or other.inputs[1].type != w.type:
+            return Refuse("products side by side share their activations and the type of their weights")
+        if _row_class(group) == "1":
+            return Refuse("products of a single row read one forward stream of weights each")
+    if (reason := epilogue_refusal(group, products(group))) is not None:
+        return Refuse(reason)
     if not isinstance(w.type.layout, Panel):
         return Refuse(f"the weights lie in {w.type.layout or 'rows'}, not in panels")
     if isinstance(x.type.element, ActivationFormat):
@@ -142,10 +148,16 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     return Accept()
 
 
+def products(group: Group) -> list[Node]:
+    """The products of a group: its root, and one beside it where an epilogue needs both (gate and up)."""
+    return [n for n in group.nodes if n.op.name == "linear"]
+
+
 def build(group: Group, target: Target, name: str, tile: LinearTile | None = None) -> Kernel:
     """x: (..., K) float or int8 activations, w: (O, K) in panels, outputs (..., O).
 
-    Reads w once per `tile.block` rows of x, and x once per panel from cache; 2 * rows * O * K operations.
+    Reads w once per `tile.block` rows of x, and x once per panel from cache; 2 * rows * O * K operations. Products side
+    by side take the same panel of each weight in turn, and the epilogue has both results in registers.
     """
     x, w = group.root.inputs
     assert isinstance(w.type.layout, Panel)
@@ -167,13 +179,25 @@ class _Nest:
         self.dims = Dims(k, group.symbols)
         x, w = group.root.inputs
         self.x, self.w = x, w
+        self.products = products(group)
+        # A long epilogue runs row by row over sums in private memory: code for all rows at once takes the registers
+        # that the sums need, and more of the instruction cache than there is.
+        self.aside: Instruction | None = None
+        long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in group.nodes)
+        if long and _row_class(group) != "1":
+            sums = tile.tokens[0] * tile.panels * len(self.products)
+            self.aside = k.alloc(4 * plan.rows * sums)
+        weights = [n.inputs[1] for n in self.products]
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
         operands = {
-            v: TensorOperand(k, self.dims, b, v.type) for v, b in self.buffers.items() if v is not w and v is not x
+            v: TensorOperand(k, self.dims, b, v.type)
+            for v, b in self.buffers.items()
+            if v is not x and not any(v is weight for weight in weights)
         }
         if isinstance(x.type.element, DType):
             operands[x] = TensorOperand(k, self.dims, self.buffers[x], x.type)
+        self.operands = operands
         self.epilogue = PointEvaluator(k, self.dims, operands)
         if isinstance(x.type.element, ActivationFormat):
             self.row_bytes = x.type.element.row_bytes(self.depth)
@@ -209,13 +233,13 @@ class _Nest:
                 body(g + whole * wide, 1)
 
     def _single(self, panel: Instruction, wide: int) -> None:
-        self._tile(panel, wide, [self.k.const(0, "i64")])
+        self._tile(panel, wide, self.k.const(0, "i64"), 1)
 
     def _tiles(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
         """Tiles of falling heights over rows first .. last. The tallest ask for the next panels bit by bit, so that
         these have come when their turn does.
         """
-        k, buffer = self.k, self.buffers[self.w]
+        k = self.k
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         for_row = -(-wide * panel_bytes * 4 // (3 * self.tile.block))  # blocks may be smaller
         start = first
@@ -224,17 +248,48 @@ class _Nest:
             for n in k.loop(first, whole, height):
                 if height == self.tile.tokens[0] and self.tile.prefetch:
                     ahead = (panel + wide) * panel_bytes + (n - start) * for_row
-                    for line in range(0, for_row * height, dot.LINE):
-                        k.prefetch(buffer, ahead + line)
-                self._tile(panel, wide, [n + m for m in range(height)])
+                    for product in self.products:
+                        for line in range(0, for_row * height, dot.LINE):
+                            k.prefetch(self.buffers[product.inputs[1]], ahead + line)
+                self._ask_for_operands(panel, wide, [n + m for m in range(height)])
+                self._tile(panel, wide, n, height)
             first = whole
 
-    def _tile(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
-        k, plan = self.k, self.plan
-        panel_bytes = plan.nbytes(plan.rows, self.depth)
+    def _ask_for_operands(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
+        """What the epilogue will read of this tile, a residual say: its lines come while the sums are formed."""
+        k, result = self.k, self.group.root.results[0]
+        for value, operand in self.operands.items():
+            if value.type.shape == result.type.shape and value is not self.x:
+                for n in tokens:
+                    for p in range(wide):
+                        index = self._index(result, n, (panel + p) * self.plan.rows)
+                        k.prefetch(operand.buffer, operand.offset(index))
+
+    def _tile(self, panel: Instruction, wide: int, first: Instruction, height: int) -> None:
+        """Rows first .. first + height of `wide` panels from `panel`: sums, epilogue, stores."""
+        k, nbytes = self.k, 4 * self.plan.rows
+        panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         bases = [(panel + p) * panel_bytes for p in range(wide)]
-        offsets = [n * self.row_bytes for n in tokens]
-        x, w = self.buffers[self.x], self.buffers[self.w]
+        offsets = [(first + m) * self.row_bytes for m in range(height)]
+        if self.aside is None:
+            (sums,) = [self._product(self.buffers[n.inputs[1]], bases, offsets) for n in self.products]
+            for p in range(wide):
+                self._store(panel + p, [(first + m, [row[p]]) for m, row in enumerate(sums)])
+            return
+        size = height * wide * nbytes
+        for n, product in enumerate(self.products):
+            for m, row in enumerate(self._product(self.buffers[product.inputs[1]], bases, offsets)):
+                for p, value in enumerate(row):
+                    k.store(self.aside, n * size + (m * wide + p) * nbytes, value)
+        for row_in_tile in k.loop(height):
+            for p in range(wide):
+                at = (row_in_tile * wide + p) * nbytes
+                held = [k.load(self.aside, at + n * size, "f32", self.plan.rows) for n in range(len(self.products))]
+                self._store(panel + p, [(first + row_in_tile, held)])
+
+    def _product(self, w: Instruction, bases: Sequence[Instruction], offsets: Sequence[Instruction]) -> dot.Tile:
+        """The sums of one tile of one product."""
+        k, plan, x = self.k, self.plan, self.buffers[self.x]
         single = isinstance(self.rows, int) and self.rows == 1
         prefetch = self.tile.prefetch if single else 0
         if isinstance(self.x.type.element, ActivationFormat):
@@ -243,15 +298,15 @@ class _Nest:
             step = format.plane_bytes(self.depth)
             planes = [o + p * step for o in offsets for p in range(format.planes)]
             parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch)
-            acc = [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
-        else:
-            weight = dot.PanelFloats(k, plan, w, prefetch=prefetch)
-            chains = 4 if single else 1
-            acc = dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains)
-        for p in range(wide):
-            self._store(panel + p, [(n, row[p]) for n, row in zip(tokens, acc, strict=True)])
+            return [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
+        both = {self.x.type.element.name, plan.format.name}
+        if both == {"bf16"} and not single and self.depth % 2 == 0:
+            return dot.pair_tile(k, plan, w, bases, x, offsets, self.depth)
+        weight = dot.PanelFloats(k, plan, w, prefetch=prefetch)
+        chains = 4 if single else 1
+        return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains)
 
-    def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, Instruction]]) -> None:
+    def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, list[Instruction]]]) -> None:
         """Epilogue and stores of one panel's columns.
 
         The last panel may be partly outside: a masked copy of the code.
@@ -270,14 +325,16 @@ class _Nest:
             self._columns(column, values, mask)
 
     def _columns(
-        self, column: Instruction, values: Sequence[tuple[Instruction, Instruction]], mask: Instruction | None
+        self, column: Instruction, values: Sequence[tuple[Instruction, list[Instruction]]], mask: Instruction | None
     ) -> None:
-        k, result = self.k, self.group.root.results[0]
-        for n, acc in values:
-            index = self._index(result, n, column)
+        k, results = self.k, [n.results[0] for n in self.products]
+        for n, sums in values:
+            index = self._index(results[0], n, column)
             done: list[tuple[TensorOperand, Instruction]] = []
             for value, buffer in self.results:
-                out = self.epilogue.at(value, index, self.plan.rows, mask=mask, preset={result: acc})
+                out = self.epilogue.at(
+                    value, index, self.plan.rows, mask=mask, preset=dict(zip(results, sums, strict=True))
+                )
                 done.append((TensorOperand(k, self.dims, buffer, value.type), out))
             for operand, out in done:
                 operand.store(index, out, mask)

@@ -89,10 +89,12 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
 class Linear(Op, name="linear", version=1, amp=Amp.LOWER):
     """y[..., o] = sum_k x[..., k] * w[o, k]. x: (..., K) plain, or int8 activations; w: (O, K), any element and layout.
 
-    Dtypes promote; with blocks the result is x's float dtype, or f32; with int8 activations it is f32."""
+    Dtypes promote; with blocks the result is x's float dtype, or f32; with int8 activations it is f32. `dtype` asks for
+    another result than those: sums are formed in f32 at least, so f32 of f16 and bf16 operands loses nothing."""
 
     samples = (
         sample(tensor(f32, 3, 4), tensor(f32, 5, 4)),
+        sample(tensor(bf16, _n, 6), tensor(bf16, 5, 6), dtype=f32, symbols={"n": 3}),
         sample(tensor(f64, 2, _n, 4), tensor(f64, 5, 4), symbols={"n": 3}),
         sample(tensor(f32, _n, 32), tensor(Q8_0, 3, 32), symbols={"n": 2}),
         sample(tensor(f16, 64), tensor(Q4_0, 5, 64)),
@@ -100,20 +102,20 @@ class Linear(Op, name="linear", version=1, amp=Amp.LOWER):
     )
     error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
 
-    def infer(self, x: TensorType, w: TensorType) -> TensorType:
+    def infer(self, x: TensorType, w: TensorType, *, dtype: DType | None = None) -> TensorType:
         if w.rank != 2 or x.rank < 1 or x.shape[-1] != w.shape[1]:
             raise ShapeError(f"linear needs x (..., K) and w (O, K), found {x} and {w}")
-        dtype = f32 if isinstance(x.element, ActivationFormat) else _product_dtype(x, w, "linear")
-        return TensorType(dtype, (*x.shape[:-1], w.shape[0]))
+        natural = f32 if isinstance(x.element, ActivationFormat) else _product_dtype(x, w, "linear")
+        return TensorType(dtype or natural, (*x.shape[:-1], w.shape[0]))
 
-    def call(self, x: Value, w: Value) -> Value:
-        return self.build(x, w)
+    def call(self, x: Value, w: Value, dtype: DType | None = None) -> Value:
+        return self.build(x, w) if dtype is None else self.build(x, w, dtype=dtype)
 
-    def reference(self, x: Array, w: Array) -> Array:
+    def reference(self, x: Array, w: Array, *, dtype: DType | None = None) -> Array:
         with np.errstate(all="ignore"):
             return np.asarray(np.matmul(x, w.T))
 
-    def gradient(self, g: Value, x: Value, w: Value, y: Value) -> Sequence[Value | None]:
+    def gradient(self, g: Value, x: Value, w: Value, y: Value, *, dtype: DType | None = None) -> Sequence[Value | None]:
         gx = matmul(g, _floats(w))
         if not isinstance(w.type.element, DType):
             return gx, None

@@ -401,6 +401,18 @@ class _Printer:
         )
         return f"{name}({', '.join(self.operand(a) for a in i.args)})"
 
+    def op_dot2(self, i: Instruction) -> str:
+        result, wide = self.type(self.type_of(i)), self.type(self.type_of(i.args[1]))
+        lanes = i.lanes
+        name = self.helper(
+            f"dot2_{result}",
+            f"static inline {result} dot2_{result}({result} acc, {wide} a, {wide} b) {{\n"
+            f"  for (int i = 0; i < {lanes}; i++)\n    for (int j = 2 * i + 1; j >= 2 * i; j--) {{\n"
+            f"      uint32_t x = (uint32_t)a[j] << 16, y = (uint32_t)b[j] << 16;\n      f32 p, q;\n"
+            f"      memcpy(&p, &x, 4);\n      memcpy(&q, &y, 4);\n      acc[i] += p * q;\n    }}\n  return acc;\n}}\n",
+        )
+        return f"{name}({', '.join(self.operand(a) for a in i.args)})"
+
     def op_table(self, i: Instruction) -> str:
         t = self.type_of(i)
         index = "a[i]" if t.lanes > 1 else "a"

@@ -97,6 +97,43 @@ def _generic_dot4() -> MachineInstruction:
     return MachineInstruction("multiply and add", "dot4", "", frozenset(), 0, tuple(lines))
 
 
+def _dpbf16ps(lanes: int, requires: set[str]) -> MachineInstruction:
+    acc, words, pairs = f"<{lanes} x float>", f"<{2 * lanes} x i16>", f"<{2 * lanes} x bfloat>"
+    function = f"@llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
+    return MachineInstruction(
+        "vdpbf16ps", "dot2", "x86-64", frozenset(requires), lanes,
+        (
+            f"{{t0}} = bitcast {words} {{1}} to {pairs}",
+            f"{{t1}} = bitcast {words} {{2}} to {pairs}",
+            f"{{d}} = call {acc} {function}({acc} {{0}}, {pairs} {{t0}}, {pairs} {{t1}})",
+        ),
+        (f"declare {acc} {function}({acc}, {pairs}, {pairs})",),
+    )  # fmt: skip
+
+
+def _generic_dot2() -> MachineInstruction:
+    """The upper products first, as the machine instructions do."""
+    return MachineInstruction(
+        "multiply and add", "dot2", "", frozenset(), 0,
+        (
+            "{t0} = bitcast <{n2} x i16> {1} to <{n} x i32>",
+            "{t1} = bitcast <{n2} x i16> {2} to <{n} x i32>",
+            "{t2} = and <{n} x i32> {t0}, splat (i32 -65536)",
+            "{t3} = and <{n} x i32> {t1}, splat (i32 -65536)",
+            "{t4} = shl <{n} x i32> {t0}, splat (i32 16)",
+            "{t5} = shl <{n} x i32> {t1}, splat (i32 16)",
+            "{t6} = bitcast <{n} x i32> {t2} to <{n} x float>",
+            "{t7} = bitcast <{n} x i32> {t3} to <{n} x float>",
+            "{t8} = bitcast <{n} x i32> {t4} to <{n} x float>",
+            "{t9} = bitcast <{n} x i32> {t5} to <{n} x float>",
+            "{t10} = fmul <{n} x float> {t6}, {t7}",
+            "{t11} = fadd <{n} x float> {0}, {t10}",
+            "{t12} = fmul <{n} x float> {t8}, {t9}",
+            "{d} = fadd <{n} x float> {t11}, {t12}",
+        ),
+    )  # fmt: skip
+
+
 _SDOT = "@llvm.aarch64.neon.sdot.v4i32.v16i8"
 _SDOT_CALL = f"call <4 x i32> {_SDOT}(<4 x i32> {{}}, <16 x i8> {{}}, <16 x i8> {{}})"
 _USDOT = "@llvm.aarch64.neon.usdot.v4i32.v16i8"
@@ -133,6 +170,9 @@ INSTRUCTIONS: tuple[MachineInstruction, ...] = (
         (f"declare <4 x i32> {_SDOT}(<4 x i32>, <16 x i8>, <16 x i8>)",),
     ),
     _generic_dot4(),
+    _dpbf16ps(16, {"avx512bf16", "avx512f"}),
+    _dpbf16ps(8, {"avx512bf16", "avx512vl"}),
+    _generic_dot2(),
     MachineInstruction(
         "vpshufb zmm", "table", "x86-64", frozenset({"avx512bw"}), 64,
         (f"{{d}} = call <64 x i8> {_PSHUFB512}(<64 x i8> {{table}}, <64 x i8> {{0}})",),

@@ -265,6 +265,9 @@ class _Printer:
     def op_dot4(self, i: Instruction) -> None:
         self.machine(i, (1, 4, 4))
 
+    def op_dot2(self, i: Instruction) -> None:
+        self.machine(i, (1, 2, 2))
+
     def op_table(self, i: Instruction) -> None:
         self.machine(i, (1,))
 
