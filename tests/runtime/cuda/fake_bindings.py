@@ -376,6 +376,9 @@ class FakeBindings:
     def CUlaunchAttributeValue(self) -> Any:
         return SimpleNamespace(clusterDim=SimpleNamespace())
 
+    def CUkernelNodeAttrValue(self) -> Any:
+        return SimpleNamespace(clusterDim=SimpleNamespace())
+
     def CUDA_KERNEL_NODE_PARAMS(self) -> Any:
         return SimpleNamespace()
 

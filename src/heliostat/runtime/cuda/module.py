@@ -263,35 +263,38 @@ class Launch:
         if device.broken is not None or getattr(self._local, "device", None) is not device:
             device.activate()
         if self._config is None:
-            (status,) = self._call(*self._head, stream.handle, self._pointer, 0)
+            status = self._call(*self._head, stream.handle, self._pointer, 0)[0]
         else:
             if self._stream is not stream:
                 self._config.hStream = stream.handle
                 self._stream = stream
-            (status,) = self._call(self._config, self._head[0], self._pointer, 0)
+            status = self._call(self._config, self._head[0], self._pointer, 0)[0]
         if status != 0:
             raise self._error(status)
-        stream.trail.append(self._names)
         if stream.captured is not None:
             stream.captured.append(self)
-        elif self._blocking:
+            return
+        stream.trail.append(self._names)
+        if self._blocking:
             self._wait(stream)
 
-    def attributes(self) -> list[tuple[Any, Any]]:
-        """(id, value) of the launch attributes, as the bindings take them."""
+    def attributes(self, *, node: bool = False) -> list[tuple[Any, Any]]:
+        """(id, value) of the launch attributes, as the bindings take them; `node`: for a kernel node of a graph, whose
+        edges are full ones, so that `overlap` is left out."""
         bindings = self.device.driver.bindings
+        new = bindings.CUkernelNodeAttrValue if node else bindings.CUlaunchAttributeValue  # one struct, two types
         kinds = bindings.CUlaunchAttributeID
         out: list[tuple[Any, Any]] = []
         if self.cooperative:
-            value = bindings.CUlaunchAttributeValue()
+            value = new()
             value.cooperative = 1
             out.append((kinds.CU_LAUNCH_ATTRIBUTE_COOPERATIVE, value))
         if self.cluster is not None:
-            value = bindings.CUlaunchAttributeValue()
+            value = new()
             value.clusterDim.x, value.clusterDim.y, value.clusterDim.z = self.cluster
             out.append((kinds.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, value))
-        if self.overlap:
-            value = bindings.CUlaunchAttributeValue()
+        if self.overlap and not node:
+            value = new()
             value.programmaticStreamSerializationAllowed = 1
             out.append((kinds.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, value))
         return out
@@ -323,7 +326,7 @@ class Launch:
         return config
 
     def _wait(self, stream: Stream) -> None:
-        (status,) = self.device.driver.function("cuStreamSynchronize")(stream.handle)
+        status = self.device.driver.function("cuStreamSynchronize")(stream.handle)[0]
         if status != 0:
             stream.trail.clear()
             stream.trail.append(self._names)

@@ -46,7 +46,7 @@ class Stream:
     def done(self) -> bool:
         """Whether all work given so far is done. Raises KernelFaultError if a kernel failed."""
         self.device.activate()
-        (status,) = self.device.driver.function("cuStreamQuery")(self.handle)
+        status = self.device.driver.function("cuStreamQuery")(self.handle)[0]
         if status == NOT_READY:
             return False
         if status != 0:
@@ -91,7 +91,7 @@ class Event:
     def done(self) -> bool:
         """Whether the device has passed it; True for one that was never recorded."""
         self.device.activate()
-        (status,) = self.device.driver.function("cuEventQuery")(self.handle)
+        status = self.device.driver.function("cuEventQuery")(self.handle)[0]
         if status == NOT_READY:
             return False
         if status != 0:
