@@ -231,3 +231,52 @@ class ContextLengthError(HeliostatError, ValueError):
 
 class DeviceError(HeliostatError, RuntimeError):
     """A device is missing, out of memory or has failed."""
+
+
+class DeviceUnavailableError(DeviceError):
+    """A device cannot be used at all: no package, no driver, a driver too old, no such device, a forked process."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """A device has not enough memory. `requested`, `free` and `pooled` are bytes; None where they are not known.
+
+    `pooled` is what the caching pool holds without using it, after it was emptied.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        requested: int | None = None,
+        free: int | None = None,
+        pooled: int | None = None,
+        help: str | None = None,
+    ) -> None:
+        super().__init__(message, help=help)
+        self.requested = requested
+        self.free = free
+        self.pooled = pooled
+
+    def __reduce__(self) -> tuple[object, ...]:
+        kept = {"requested": self.requested, "free": self.free, "pooled": self.pooled}
+        return (_rebuild_kept, (type(self), self.message, self.help, kept))
+
+
+class KernelFaultError(DeviceError):
+    """A kernel failed while it ran; its device is lost to this process.
+
+    `kernels` holds (program, kernel) of the one that failed, or of all that were in flight where it cannot be told.
+    """
+
+    def __init__(self, message: str, *, kernels: Sequence[tuple[str, str]] = (), help: str | None = None) -> None:
+        super().__init__(message, help=help)
+        self.kernels = tuple(kernels)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_kept, (type(self), self.message, self.help, {"kernels": self.kernels}))
+
+
+def _rebuild_kept(
+    kind: Callable[..., HeliostatError], message: str, help: str | None, kept: dict[str, object]
+) -> HeliostatError:
+    return kind(message, help=help, **kept)

@@ -160,6 +160,14 @@ class Settings:
         default=True,
         metadata=_variable("HELIOSTAT_HUGE_PAGES", _flag, "0 asks the system for no huge pages for large buffers."),
     )
+    cuda_blocking: bool = field(
+        default=False,
+        metadata=_variable(
+            "HELIOSTAT_CUDA_BLOCKING",
+            _flag,
+            "1 waits for each CUDA kernel after its launch, so that a fault names the kernel that made it.",
+        ),
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
