@@ -348,6 +348,9 @@ class _Maker:
         rng = self.rng
         if t.lanes == 1:
             source = Type(t.elem, rng.choice((2, 4, 8)))
+            if t.elem != "i1" and rng.random() < 0.5:
+                kind = rng.choice(("add", "min", "max"))
+                return self.emit("reduce", t, self.value(source, depth), kind=kind)
             return self.emit("extract", t, self.value(source, depth), lane=rng.randrange(source.lanes))
         kind = rng.random()
         if kind < 0.3:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,22 @@ def dot2(acc: Array, a: Array, b: Array) -> Array:
     x, y = ((v.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(-1, 2) for v in (a, b))
     with np.errstate(all="ignore"):
         return (acc + x[:, 1] * y[:, 1]) + x[:, 0] * y[:, 0]
+
+
+_COMBINE: dict[str, Callable[[Array, Array], Array]] = {
+    "add": lambda a, b: a + b,
+    "min": lambda a, b: np.where(a < b, a, b),
+    "max": lambda a, b: np.where(a > b, a, b),
+}
+
+
+def reduce_lanes(a: Array, kind: str) -> Any:
+    """All lanes of a combined by halves."""
+    with np.errstate(all="ignore"):
+        while a.size > 1:
+            half = a.size // 2
+            a = _COMBINE[kind](a[:half], a[half:])
+    return a[0] if a.dtype.kind == "f" else a.item(0)
 
 
 def wrong_amount(b: Array, elem: str) -> bool:

@@ -280,10 +280,7 @@ class KernelBuilder:
         return self.extract(a, start) if count == 1 else self.shuffle(a, a, range(start, start + count))
 
     def _reduce(self, a: Instruction, combine: str) -> Instruction:
-        while a.lanes > 1:
-            half = a.lanes // 2
-            a = self.binary(combine, self.lanes_of(a, 0, half), self.lanes_of(a, half, half))
-        return a
+        return a if a.lanes == 1 else self.emit("reduce", Type(a.elem), (a,), kind=combine)
 
     def reduce_add(self, a: Instruction) -> Instruction:
         """The sum of a vector's lanes in a fixed tree, the same on every target. Lanes are a power of two."""

@@ -440,6 +440,9 @@ class _Writer:
             self.line(f"if {a}.view(u8).max() > {maximum}: fail({self.number(i)}, {why!r})")
         self.define(i, f"dot4({acc}, {a}, {b})")
 
+    def reduce(self, i: Instruction) -> None:
+        self.define(i, f"reduce_lanes({self.value(i.args[0])}, {i.attrs['kind']!r})")
+
     def dot2(self, i: Instruction) -> None:
         acc, a, b = (self.value(x) for x in i.args)
         self.define(i, f"dot2({acc}, {a}, {b})")
@@ -543,7 +546,7 @@ _INDEX = "an index is outside 0 .. 15"
 _COUNT = "the count is negative"
 
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
-    "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "dot2": _Writer.dot2,
+    "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "reduce": _Writer.reduce, "dot2": _Writer.dot2,
     "table": _Writer.table_lanes,
     "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
     "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,

@@ -137,6 +137,8 @@ class _Printer:
             return f"shuffle {self.typed(args[0])}, {self.typed(args[1])} [{_print_runs(attrs.get('lanes', ()))}]"
         if op == "dot4":
             return f"dot4 {', '.join(map(self.operand, args))} max {attrs.get('max')} : {i.type}"
+        if op == "reduce":
+            return f"reduce {attrs.get('kind')} {self.typed(args[0])}"
         if op == "dot2":
             return f"dot2 {', '.join(map(self.operand, args))} : {i.type}"
         if op == "table":
@@ -556,6 +558,11 @@ class _Parser:
         self.expect("]")
         return Instruction("extract", Type(value.elem), (value,), {"lane": lane})
 
+    def reduce(self) -> Instruction:
+        kind = self.next()
+        value = self.typed()
+        return Instruction("reduce", Type(value.elem), (value,), {"kind": kind})
+
     def shuffle(self) -> Instruction:
         a = self.typed()
         self.expect(",")
@@ -592,6 +599,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "select": _Parser.select,
     "splat": _Parser.splat,
     "iota": _Parser.iota,
+    "reduce": _Parser.reduce,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,
     "dot4": _Parser.dot4,

@@ -267,6 +267,14 @@ class _Verifier:
         if source.lanes == 1 or not isinstance(lane, int) or not 0 <= lane < source.lanes:
             _fail(f"lane {lane} of {source.type}")
 
+    def reduce(self, i: Instruction) -> None:
+        source, kind = i.args[0], i.attrs.get("kind")
+        _same(i.type, Type(source.elem), "the result")
+        if source.lanes == 1 or source.lanes & (source.lanes - 1):
+            _fail(f"reduce takes a vector whose lanes are a power of two, not {source.type}")
+        if kind not in ("add", "min", "max") or source.elem == "i1":
+            _fail(f"reduce does not know {kind} of {source.elem}")
+
     def shuffle(self, i: Instruction) -> None:
         a, b = i.args
         lanes = i.attrs.get("lanes")
@@ -388,5 +396,6 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "load": _Verifier.load, "store": _Verifier.store,
     "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
+    "reduce": _Verifier.reduce,
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -377,6 +377,22 @@ class _Printer:
     def op_extract(self, i: Instruction) -> str:
         return f"{self.operand(i.args[0])}[{i.attrs['lane']}]"
 
+    def op_reduce(self, i: Instruction) -> str:
+        source, kind = self.type_of(i.args[0]), i.attrs["kind"]
+        scalar, vector = self.type(self.type_of(i)), self.type(source)
+        combine = _scalar(kind, source.elem, source.elem, ["x", "y"])
+        if source.elem == "f16":
+            self.helper("from_f16", _FROM_F16)
+            self.helper("to_f16", _TO_F16)
+        name = self.helper(
+            f"reduce_{kind}_{vector}",
+            f"static inline {scalar} reduce_{kind}_{vector}({vector} a) {{\n"
+            f"  for (int half = {source.lanes // 2}; half; half /= 2)\n    for (int i = 0; i < half; i++) {{\n"
+            f"      {scalar} x = a[i], y = a[i + half];\n      a[i] = ({scalar})({combine});\n    }}\n"
+            "  return a[0];\n}\n",
+        )
+        return f"{name}({self.operand(i.args[0])})"
+
     def op_shuffle(self, i: Instruction) -> str:
         a, b = (self.operand(x) for x in i.args)
         return f"__builtin_shufflevector({a}, {b}, {', '.join(map(str, i.attrs['lanes']))})"

@@ -74,6 +74,7 @@ class _Printer:
         self.lines: list[str] = []
         self.entry: list[str] = []
         self.count = 0
+        self.kept: list[Instruction] = []  # made here; `names` knows them by identity
         self.label = "e"
         self.invariant: set[int] = set()
         self.half_arithmetic = bool({"fullfp16", "avx512fp16"} & target.features)
@@ -256,6 +257,23 @@ class _Printer:
     def op_shuffle(self, i: Instruction) -> None:
         a, b = i.args
         self.define(i, self.shuffle_text(self.typed(a), self.typed(b), i.attrs["lanes"]))
+
+    def op_reduce(self, i: Instruction) -> None:
+        """By halves, as the interpreter does it."""
+        a = i.args[0]
+        while a.lanes > 1:
+            half = a.lanes // 2
+            t = Type(a.elem, half)
+            parts: list[Instruction] = []
+            for start in (0, half):
+                if half == 1:
+                    parts.append(Instruction("extract", t, (a,), {"lane": start}))
+                else:
+                    parts.append(Instruction("shuffle", t, (a, a), {"lanes": range(start, start + half)}))
+            a = Instruction(i.attrs["kind"], t, tuple(parts))
+            self.block([*parts, a])
+            self.kept.append(a)
+        self.names[id(i)] = self.names[id(a)]
 
     @staticmethod
     def shuffle_text(a: str, b: str, lanes: Sequence[int]) -> str:
@@ -489,7 +507,7 @@ def _initialise() -> None:
 
 def version() -> str:
     """The version of LLVM and of the printer: part of every cache key."""
-    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 2"
+    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 3"
 
 
 def _machine(target: Target, opt: int) -> llvm.TargetMachine:
