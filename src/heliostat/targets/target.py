@@ -62,9 +62,21 @@ def aarch64_target(
     return Target("aarch64", "aarch64", triple, cpu, features | {"neon"}, 16, 32)
 
 
+def cuda_target(capability: tuple[int, int] = (9, 0)) -> Target:
+    """An NVIDIA GPU of a compute capability: a warp is a worker with vectors of 32 lanes."""
+    major, minor = capability
+    if major < 7:
+        raise UnsupportedError(f"GPUs of compute capability {major}.{minor} are not supported", help="7.0 is the least")
+    ptx = "ptx83" if major >= 9 else "ptx75" if major >= 8 else "ptx70"
+    return Target(
+        f"cuda-sm{major}{minor}", "nvptx64", "nvptx64-nvidia-cuda", f"sm_{major}{minor}", frozenset({ptx}), 128, 64
+    )
+
+
 X86_AVX2 = replace(x86_target(_X86_AVX2), name="x86-64-avx2")
 X86_AVX512 = replace(x86_target(_X86_AVX512, cpu="x86-64-v4"), name="x86-64-avx512")
 X86_VNNI = replace(x86_target(_X86_AVX512 | {"avx512vnni"}, cpu="x86-64-v4"), name="x86-64-vnni")
 AARCH64 = aarch64_target()
+CUDA = cuda_target()
 
-NAMED = {"x86-64": X86_VNNI, "x86-64-avx2": X86_AVX2, "x86-64-avx512": X86_AVX512, "aarch64": AARCH64}
+NAMED = {"x86-64": X86_VNNI, "x86-64-avx2": X86_AVX2, "x86-64-avx512": X86_AVX512, "aarch64": AARCH64, "cuda": CUDA}

@@ -1,0 +1,286 @@
+"""Rewrites a kernel over vectors as one over the threads of a warp: 32 threads are one worker.
+
+A vector whose lanes are a multiple of 32 is spread: thread t holds lanes t * m .. t * m + m - 1, so that neighbouring
+threads read neighbouring memory. Scalars and shorter vectors are held by every thread alike, and each thread computes
+them; memory is written once. What a schedule means does not change: the interpreter runs the kernel as it was before.
+
+The result uses five more ops than `ir.OPS`: `thread` (i32, 0 .. 31), `from_thread(x, t)` (x as thread t holds it),
+`from_other(x)` (x as thread t ^ attrs.mask holds it), `pack` (a vector of scalars) and `together` (threads wait for each
+other and see each other's writes). Loads and stores say in attrs.align what bytes their address is a multiple of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..diagnostics import CompileError
+from .ir import ELEMENT_BYTES, Block, Instruction, Kernel, Type
+
+WARP = 32
+MOST_ALIGNED = 16  # bytes of the widest access of one thread
+
+
+def spread(lanes: int) -> bool:
+    """Whether a vector of so many lanes lies across the threads."""
+    return lanes >= WARP
+
+
+class _Rewriter:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.made: dict[int, Instruction] = {id(b): b for b in kernel.buffers}
+        self.blocks: list[Block] = [[]]
+        self.divisors: dict[int, int] = {}
+        self.keep: list[Instruction] = []
+        # Memory that is both written and read here: threads must wait for each other around a write.
+        self.shared = {id(b) for p, b in zip(kernel.parameters, kernel.buffers, strict=True) if p.mode == "rw"}
+
+    def run(self) -> Kernel:
+        self.thread = self.emit("thread", Type("i32"))
+        self.thread64 = self.emit("zext", Type("i64"), self.thread)
+        self.first = self.emit("eq", Type("i1"), self.thread, self.const(0, "i32"))
+        for i in self.kernel.body:
+            self.visit(i)
+        return Kernel(self.kernel.name, self.kernel.parameters, self.kernel.buffers, self.blocks[0], self.kernel.note)
+
+    # --- making instructions ----------------------------------------------------------------------------------------
+    def emit(
+        self, op: str, type: Type | None, *args: Instruction, blocks: tuple[Block, ...] = (), **attrs: Any
+    ) -> Instruction:
+        made = Instruction(op, type, args, attrs, blocks)
+        self.blocks[-1].append(made)
+        return made
+
+    def const(self, value: float, elem: str, lanes: int = 1) -> Instruction:
+        made = Instruction("const", Type(elem, lanes), (), {"value": value})
+        self.keep.append(made)
+        return made
+
+    def local(self, t: Type) -> Type:
+        """The type that one thread holds."""
+        if not spread(t.lanes):
+            return t
+        if t.lanes % WARP:
+            self.fail(f"a vector of {t.lanes} lanes is not a multiple of a warp's {WARP}")
+        return Type(t.elem, t.lanes // WARP)
+
+    def get(self, i: Instruction) -> Instruction:
+        if i.op == "const":
+            if id(i) not in self.made:
+                assert i.type is not None
+                self.made[id(i)] = self.const(i.value, i.elem, self.local(i.type).lanes)
+            return self.made[id(i)]
+        return self.made[id(i)]
+
+    def fail(self, message: str) -> None:
+        raise CompileError(f"kernel {self.kernel.name}: {message}", help="this is a bug in the schedule for GPUs")
+
+    # --- instructions -----------------------------------------------------------------------------------------------
+    def visit(self, i: Instruction) -> None:
+        handler: Callable[[Instruction], Instruction | None] = getattr(self, f"op_{i.op}", self.plain)
+        result = handler(i)
+        if result is not None:
+            self.made[id(i)] = result
+
+    def plain(self, i: Instruction) -> Instruction:
+        """The same op on what each thread holds."""
+        if i.type is not None and i.type.lanes > 1:
+            classes = {spread(x.lanes) for x in i.args if x.lanes > 1} | {spread(i.lanes)}
+            if len(classes) > 1:
+                self.fail(f"{i.op} between {', '.join(str(x.type) for x in i.args)} and {i.type}: not both spread")
+        type = None if i.type is None else self.local(i.type)
+        return self.emit(i.op, type, *map(self.get, i.args), **i.attrs)
+
+    def op_prefetch(self, i: Instruction) -> None:
+        """Dropped: many warps hide what one thread prefetches for."""
+
+    def op_iota(self, i: Instruction) -> Instruction:
+        assert i.type is not None
+        if not spread(i.lanes):
+            return self.emit("iota", i.type)
+        local = self.local(i.type)
+        number = self.thread
+        if i.elem != "i32":
+            number = self.emit("zext" if i.elem == "i64" else "trunc", Type(i.elem), self.thread)
+        first = self.emit("mul", Type(i.elem), number, self.const(local.lanes, i.elem))
+        if local.lanes == 1:
+            return first
+        return self.emit("add", local, self.emit("splat", local, first), self.emit("iota", local))
+
+    def op_splat(self, i: Instruction) -> Instruction:
+        assert i.type is not None
+        value, local = self.get(i.args[0]), self.local(i.type)
+        return value if local.lanes == 1 else self.emit("splat", local, value)
+
+    def lane(self, value: Instruction, n: int) -> Instruction:
+        """Element n of what a thread holds."""
+        return value if value.lanes == 1 else self.emit("extract", Type(value.elem), value, lane=n)
+
+    def pack(self, parts: Sequence[Instruction]) -> Instruction:
+        return parts[0] if len(parts) == 1 else self.emit("pack", Type(parts[0].elem, len(parts)), *parts)
+
+    def op_extract(self, i: Instruction) -> Instruction:
+        return self.element(i.args[0], i.attrs["lane"])
+
+    def element(self, source: Instruction, n: int) -> Instruction:
+        """Lane n of a vector, in every thread."""
+        value = self.get(source)
+        if not spread(source.lanes):
+            return self.lane(value, n)
+        held = self.lane(value, n % value.lanes)
+        return self.emit("from_thread", held.type, held, self.const(n // value.lanes, "i32"))
+
+    def op_reduce(self, i: Instruction) -> Instruction:
+        value, kind = self.get(i.args[0]), i.attrs["kind"]
+        if spread(i.args[0].lanes):
+            mask = WARP // 2
+            while mask:
+                parts = [self.lane(value, n) for n in range(value.lanes)]
+                others = self.pack([self.emit("from_other", p.type, p, mask=mask) for p in parts])
+                value = self.emit(kind, value.type, value, others)
+                mask //= 2
+        return value if value.lanes == 1 else self.emit("reduce", Type(value.elem), value, kind=kind)
+
+    def op_shuffle(self, i: Instruction) -> Instruction:
+        a, b, lanes = *i.args, tuple(i.attrs["lanes"])
+        if not spread(a.lanes) and not spread(len(lanes)):
+            return self.plain(i)
+        if not spread(len(lanes)):
+            return self.pack([self.element(a, e) if e < a.lanes else self.element(b, e - a.lanes) for e in lanes])
+        m = len(lanes) // WARP
+        return self.pack([self.gathered(a, b, lanes[k::m]) for k in range(m)])
+
+    def gathered(self, a: Instruction, b: Instruction, lanes: Sequence[int]) -> Instruction:
+        """Lane lanes[t] of the concatenation of a and b, in thread t."""
+        step = lanes[1] - lanes[0]
+        if any(e != lanes[0] + step * t for t, e in enumerate(lanes)):
+            self.fail("a shuffle whose lanes do not grow evenly over the threads")
+        where = self.emit("mul", Type("i32"), self.thread, self.const(step, "i32"))
+        where = self.emit("add", Type("i32"), where, self.const(lanes[0], "i32"))
+        n = a.lanes
+        if max(lanes) < n:
+            return self.fetched(a, lanes, where)
+        beyond = self.emit("sub", Type("i32"), where, self.const(n, "i32"))
+        rest = [e - n for e in lanes]
+        if min(lanes) >= n:
+            return self.fetched(b, rest, beyond)
+        inside = self.emit("lt", Type("i1"), where, self.const(n, "i32"))
+        low, high = self.fetched(a, lanes, where), self.fetched(b, rest, beyond)
+        return self.emit("select", low.type, inside, low, high)
+
+    def fetched(self, source: Instruction, lanes: Sequence[int], where: Instruction) -> Instruction:
+        """Lane `where` of the source, which is lanes[t] in thread t; what lies outside of it may be anything."""
+        value = self.get(source)
+        inside = [(t, e) for t, e in enumerate(lanes) if 0 <= e < source.lanes]
+        if not spread(source.lanes):
+            choices = sorted({e for _, e in inside})
+            result = self.lane(value, choices[0])
+            for e in choices[1:]:
+                same = self.emit("eq", Type("i1"), where, self.const(e, "i32"))
+                result = self.emit("select", result.type, same, self.lane(value, e), result)
+            return result
+        m = value.lanes
+        numbers = sorted({e % m for _, e in inside})
+        own = all(e // m == t for t, e in inside)
+        holder = self.emit("ashr", Type("i32"), where, self.const(m.bit_length() - 1, "i32"))
+        if m & (m - 1):
+            self.fail(f"a shuffle of vectors with {m} lanes in a thread")
+
+        def fetch(n: int) -> Instruction:
+            held = self.lane(value, n)
+            return held if own else self.emit("from_thread", held.type, held, holder)
+
+        result = fetch(numbers[0])
+        if len(numbers) > 1:
+            number = self.emit("and", Type("i32"), where, self.const(m - 1, "i32"))
+            for n in numbers[1:]:
+                same = self.emit("eq", Type("i1"), number, self.const(n, "i32"))
+                result = self.emit("select", result.type, same, fetch(n), result)
+        return result
+
+    # --- memory -----------------------------------------------------------------------------------------------------
+    def place(self, offset: Instruction, t: Type) -> tuple[Instruction, int]:
+        """The byte offset of what this thread takes of a vector at `offset`, and what it is a multiple of."""
+        at = self.get(offset)
+        if not spread(t.lanes):
+            return at, min(self.divisor(offset), _power_of_two(t.nbytes))
+        nbytes = ELEMENT_BYTES[t.elem] * (t.lanes // WARP)
+        mine = self.emit("mul", Type("i64"), self.thread64, self.const(nbytes, "i64"))
+        return self.emit("add", Type("i64"), at, mine), min(self.divisor(offset), _power_of_two(nbytes))
+
+    def op_load(self, i: Instruction) -> Instruction:
+        assert i.type is not None
+        offset, align = self.place(i.args[1], i.type)
+        rest = [self.get(a) for a in i.args[2:]]
+        return self.emit("load", self.local(i.type), self.get(i.args[0]), offset, *rest, **i.attrs, align=align)
+
+    def op_store(self, i: Instruction) -> None:
+        buffer, value = i.args[0], i.args[2]
+        assert value.type is not None
+        both = id(buffer) in self.shared
+        if both:
+            self.emit("together", None)
+        offset, align = self.place(i.args[1], value.type)
+        args = (self.get(buffer), offset, self.get(value), *(self.get(a) for a in i.args[3:]))
+        if spread(value.lanes):
+            self.emit("store", None, *args, **i.attrs, align=align)
+        else:
+            inner: Block = [Instruction("store", None, args, {**i.attrs, "align": align})]
+            self.emit("if", None, self.first, blocks=(inner, []))
+        if both:
+            self.emit("together", None)
+
+    def op_alloc(self, i: Instruction) -> Instruction:
+        self.shared.add(id(i))
+        return self.emit("alloc", i.type, **i.attrs)
+
+    def op_var(self, i: Instruction) -> Instruction:
+        assert i.type is not None
+        return self.emit("var", self.local(i.type), self.get(i.args[0]))
+
+    # --- regions ----------------------------------------------------------------------------------------------------
+    def region(self, i: Instruction) -> Instruction:
+        blocks: list[Block] = []
+        for block in i.blocks:
+            self.blocks.append([])
+            for inner in block:
+                if inner.op == "index":
+                    step = self.divisor(i.args[0]) if i.op == "loop" else 1
+                    self.divisors[id(inner)] = min(step, _power_of_two(i.attrs.get("step", 1)))
+                self.visit(inner)
+            blocks.append(self.blocks.pop())
+        return self.emit(i.op, None, *map(self.get, i.args), blocks=tuple(blocks), **i.attrs)
+
+    op_loop = op_parallel = op_if = region
+
+    def divisor(self, i: Instruction) -> int:
+        """A power of two that divides an integer, as far as its making tells; at most MOST_ALIGNED."""
+        if id(i) in self.divisors:
+            return self.divisors[id(i)]
+        if i.op == "const":
+            found = _power_of_two(i.value) if i.value else MOST_ALIGNED
+        elif i.op in ("add", "sub", "min", "max"):
+            found = min(self.divisor(i.args[0]), self.divisor(i.args[1]))
+        elif i.op == "mul":
+            found = self.divisor(i.args[0]) * self.divisor(i.args[1])
+        elif i.op == "shl" and i.args[1].op == "const":
+            found = self.divisor(i.args[0]) << min(i.args[1].value, 8)
+        elif i.op == "select":
+            found = min(self.divisor(i.args[1]), self.divisor(i.args[2]))
+        elif i.op in ("sext", "zext"):
+            found = self.divisor(i.args[0])
+        else:
+            found = 1
+        self.divisors[id(i)] = found = min(found, MOST_ALIGNED)
+        return found
+
+
+def _power_of_two(n: int) -> int:
+    """The largest power of two that divides n, at most MOST_ALIGNED."""
+    return min(n & -n, MOST_ALIGNED)
+
+
+def for_threads(kernel: Kernel) -> Kernel:
+    """The kernel as each thread of a warp runs it. Raises CompileError for vectors that cannot be spread."""
+    return _Rewriter(kernel).run()

@@ -1,0 +1,247 @@
+"""Prints kernel IR for NVIDIA GPUs: LLVM IR for the NVPTX back end, and PTX from that. A warp is a worker.
+
+A kernel becomes `void NAME(buffers...)` for blocks of `WARPS` warps. The driver turns PTX into machine code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..diagnostics import CompileError
+from ..kernel.ir import Instruction, Kernel, Type
+from ..kernel.warp import WARP, for_threads
+from .llvm import _float_text, _Printer, _suffix, _type, emit_assembly  # noqa: F401
+from .target import Target
+
+WARPS = 4  # of a block
+SHARED_BYTES = 48 << 10  # of a block, without asking for more
+
+_GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
+_ALL = "i32 -1"
+
+
+class _ThreadPrinter(_Printer):
+    """Prints one kernel as its threads run it. `globals` collects the module's shared memory."""
+
+    def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None], globals: list[str]) -> None:
+        super().__init__(for_threads(kernel), target, declarations)
+        self.globals = globals
+        self.spaces: dict[int, str] = {}
+        self.half_arithmetic = True
+        self.shared_bytes = 0
+
+    def run(self) -> str:
+        kernel = self.kernel
+        parameters = []
+        for n, (parameter, buffer) in enumerate(zip(kernel.parameters, kernel.buffers, strict=True)):
+            self.names[id(buffer)] = f"%b{n}"
+            self.spaces[id(buffer)] = _GLOBAL
+            parameters.append(f"{_GLOBAL} align 16 %b{n}")
+            if parameter.mode == "r":
+                self.invariant.add(id(buffer))
+        registers = ("tid", "ctaid", "nctaid")
+        for name in registers:
+            self.declarations[f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()"] = None
+        shift = (WARPS).bit_length() - 1
+        self.entry += [f"%{name} = call i32 @llvm.nvvm.read.ptx.sreg.{name}.x()" for name in registers]
+        self.entry += [
+            f"%thread = and i32 %tid, {WARP - 1}", "%warp = lshr i32 %tid, 5",
+            f"%w0 = shl i32 %ctaid, {shift}", "%w1 = add i32 %w0, %warp", "%w = zext i32 %w1 to i64",
+            f"%W0 = shl i32 %nctaid, {shift}", "%W = zext i32 %W0 to i64",
+        ]  # fmt: skip
+        self.block(kernel.body)
+        if self.shared_bytes > SHARED_BYTES:
+            raise CompileError(
+                f"kernel {kernel.name} needs {self.shared_bytes} bytes of shared memory, a block has {SHARED_BYTES}",
+                help="this is a bug in the schedule for GPUs",
+            )
+        head = f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #0 {{\ne:"
+        return "\n".join([head, *self.entry, *self.lines, "ret void\n}\n"])
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+    def op_thread(self, i: Instruction) -> None:
+        self.names[id(i)] = "%thread"
+
+    def op_together(self, i: Instruction) -> None:
+        self.declarations["declare void @llvm.nvvm.bar.warp.sync(i32)"] = None
+        self.lines.append(f"call void @llvm.nvvm.bar.warp.sync({_ALL})")
+
+    def op_from_thread(self, i: Instruction) -> None:
+        self.exchange(i, "idx", self.typed(i.args[1]))
+
+    def op_from_other(self, i: Instruction) -> None:
+        self.exchange(i, "bfly", f"i32 {i.attrs['mask']}")
+
+    def exchange(self, i: Instruction, kind: str, where: str) -> None:
+        """A shuffle of 32-bit words between threads; other widths are cut or filled up."""
+        function = f"@llvm.nvvm.shfl.sync.{kind}.i32"
+        self.declarations[f"declare i32 {function}(i32, i32, i32, i32)"] = None
+        t = i.args[0].type
+        assert t is not None
+        bits = 1 if t.elem == "i1" else 8 * t.nbytes
+        value = self.name(i.args[0])
+        if t.is_float:
+            value = self.emit(f"bitcast {self.typed(i.args[0])} to i{bits}")
+
+        def moved(word: str) -> str:
+            return self.emit(f"call i32 {function}({_ALL}, i32 {word}, {where}, i32 31)")
+
+        if bits < 32:
+            result = self.emit(f"trunc i32 {moved(self.emit(f'zext i{bits} {value} to i32'))} to i{bits}")
+        elif bits == 32:
+            result = moved(value)
+        else:
+            low = self.emit(f"trunc i64 {value} to i32")
+            high = self.emit(f"trunc i64 {self.emit(f'lshr i64 {value}, 32')} to i32")
+            low, high = (self.emit(f"zext i32 {moved(x)} to i64") for x in (low, high))
+            result = self.emit(f"or i64 {low}, {self.emit(f'shl i64 {high}, 32')}")
+        if t.is_float:
+            result = self.emit(f"bitcast i{bits} {result} to {_type(t)}")
+        self.names[id(i)] = result
+
+    def emit(self, text: str) -> str:
+        name = self.fresh()
+        self.lines.append(f"{name} = {text}")
+        return name
+
+    def op_pack(self, i: Instruction) -> None:
+        assert i.type is not None
+        value = "poison"
+        for n, part in enumerate(i.args):
+            value = self.emit(f"insertelement {_type(i.type)} {value}, {self.typed(part)}, i32 {n}")
+        self.names[id(i)] = value
+
+    def op_bitcast(self, i: Instruction) -> None:
+        assert i.type is not None
+        self.define(i, f"bitcast {self.typed(i.args[0])} to {_type(i.type)}")
+
+    def op_dot4(self, i: Instruction) -> None:
+        if i.lanes > 1:
+            super().op_dot4(i)
+            return
+        function = "@llvm.nvvm.idp4a.u.s"
+        self.declarations[f"declare i32 {function}(i32, i32, i32)"] = None
+        a, b = (self.emit(f"bitcast {self.typed(x)} to i32") for x in i.args[1:])
+        self.define(i, f"call i32 {function}(i32 {a}, i32 {b}, i32 {self.name(i.args[0])})")
+
+    def op_dot2(self, i: Instruction) -> None:
+        if i.lanes > 1:
+            super().op_dot2(i)
+            return
+        fma = self.intrinsic("fma.f32", Type("f32"), (Type("f32"),) * 3)
+        a, b = (self.emit(f"bitcast {self.typed(x)} to i32") for x in i.args[1:])
+        total = self.name(i.args[0])
+        for cut in ("and i32 {}, -65536", "shl i32 {}, 16"):
+            x, y = (self.emit(f"bitcast i32 {self.emit(cut.format(v))} to float") for v in (a, b))
+            total = self.emit(f"call float {fma}(float {x}, float {y}, float {total})")
+        self.names[id(i)] = total
+
+    def op_table(self, i: Instruction) -> None:
+        if i.lanes != 4:
+            self.table_by_selects(i)
+            return
+        function = "@llvm.nvvm.prmt"
+        self.declarations[f"declare i32 {function}(i32, i32, i32)"] = None
+        words = []
+        for n in range(0, 16, 4):
+            word = sum((v & 255) << (8 * j) for j, v in enumerate(i.attrs["values"][n : n + 4]))
+            words.append(f"i32 {word - (1 << 32) if word >> 31 else word}")
+        index = self.emit(f"bitcast {self.typed(i.args[0])} to i32")
+        # one nibble for each byte: 0 1 2 3 from the bytes 0, 1 and 2, 3
+        pairs = self.emit(f"or i32 {index}, {self.emit(f'lshr i32 {index}, 4')}")
+        low = self.emit(f"and i32 {pairs}, 255")
+        high = self.emit(f"and i32 {self.emit(f'lshr i32 {pairs}, 8')}, 65280")
+        nibbles = self.emit(f"and i32 {self.emit(f'or i32 {low}, {high}')}, 30583")
+        first, second = (self.emit(f"call i32 {function}({words[n]}, {words[n + 1]}, i32 {nibbles})") for n in (0, 2))
+        eighth = self.emit(f"shl i32 {self.emit(f'and i32 {index}, 134744072')}, 4")
+        mask = self.emit(f"call i32 {function}(i32 {eighth}, i32 0, i32 47768)")  # 0xba98: each byte's sign, spread
+        kept = self.emit(f"and i32 {second}, {mask}")
+        other = self.emit(f"and i32 {first}, {self.emit(f'xor i32 {mask}, -1')}")
+        self.define(i, f"bitcast i32 {self.emit(f'or i32 {kept}, {other}')} to <4 x i8>")
+
+    # --- memory -------------------------------------------------------------------------------------------------------
+    def space(self, buffer: Instruction) -> str:
+        return self.spaces[id(buffer)]
+
+    def address(self, buffer: Instruction, offset: Instruction) -> str:
+        return self.emit(f"getelementptr i8, {self.space(buffer)} {self.name(buffer)}, {self.typed(offset)}")
+
+    def op_alloc(self, i: Instruction) -> None:
+        nbytes = -(-i.attrs["nbytes"] // 64) * 64
+        self.shared_bytes += WARPS * nbytes
+        name = f"@{self.kernel.name}_s{len(self.globals)}"
+        self.globals.append(f"{name} = internal addrspace(3) global [{WARPS * nbytes} x i8] poison, align 64")
+        place = self.fresh()
+        self.entry += [
+            f"{place}o = mul i32 %warp, {nbytes}",
+            f"{place} = getelementptr i8, {_SHARED} {name}, i32 {place}o",
+        ]
+        self.names[id(i)] = place
+        self.spaces[id(i)] = _SHARED
+
+    def op_load(self, i: Instruction) -> None:
+        assert i.type is not None
+        self.check_memory(i.type)
+        space, t, align = self.space(i.args[0]), _type(i.type), i.attrs["align"]
+        tail = ", !invariant.load !0" if id(i.args[0]) in self.invariant else ""
+        address = self.address(i.args[0], i.args[1])
+        if len(i.args) == 2:
+            self.define(i, f"load {t}, {space} {address}, align {align}{tail}")
+            return
+        mask = i.args[2]
+        if i.type.lanes > 1:
+            call = self.masked_in(space, "load", i.type)
+            self.define(i, f"call {t} {call}({space} align {align} {address}, {self.typed(mask)}, {t} zeroinitializer)")
+            return
+        n = self.fresh()[1:]
+        zero = "0" if not i.type.is_float else _float_text(0.0, i.type.elem)
+        before = self.label
+        self.lines += [f"br i1 {self.name(mask)}, label %t{n}, label %x{n}", f"t{n}:"]
+        value = self.emit(f"load {t}, {space} {address}, align {align}{tail}")
+        self.lines += [f"br label %x{n}", f"x{n}:"]
+        self.label = f"x{n}"
+        self.define(i, f"phi {t} [{value}, %t{n}], [{zero}, %{before}]")
+
+    def op_store(self, i: Instruction) -> None:
+        buffer, offset, value = i.args[:3]
+        assert value.type is not None
+        self.check_memory(value.type)
+        space, align = self.space(buffer), i.attrs["align"]
+        address = self.address(buffer, offset)
+        if len(i.args) == 3:
+            self.lines.append(f"store {self.typed(value)}, {space} {address}, align {align}")
+        elif value.type.lanes > 1:
+            call = self.masked_in(space, "store", value.type)
+            operands = f"{self.typed(value)}, {space} align {align} {address}, {self.typed(i.args[3])}"
+            self.lines.append(f"call void {call}({operands})")
+        else:
+            n = self.fresh()[1:]
+            self.lines += [f"br i1 {self.name(i.args[3])}, label %t{n}, label %x{n}", f"t{n}:"]
+            self.lines += [f"store {self.typed(value)}, {space} {address}, align {align}", f"br label %x{n}", f"x{n}:"]
+            self.label = f"x{n}"
+
+    def masked_in(self, space: str, kind: str, t: Type) -> str:
+        """The masked access of an address space, declared."""
+        number = space[-2]
+        name = f"@llvm.masked.{kind}.{_suffix(t)}.p{number}"
+        vector, mask = _type(t), _type(t.of("i1"))
+        if kind == "load":
+            self.declarations[f"declare {vector} {name}({space}, {mask}, {vector})"] = None
+        else:
+            self.declarations[f"declare void {name}({vector}, {space}, {mask})"] = None
+        return name
+
+
+def print_nvptx(kernels: Sequence[Kernel], target: Target) -> str:
+    """One LLVM module with a kernel each: `void NAME(buffers...)`, run by blocks of 32 * WARPS threads."""
+    declarations: dict[str, None] = {}
+    globals: list[str] = []
+    functions = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels]
+    head = f'target triple = "{target.triple}"\n'
+    attributes = f'attributes #0 = {{ nounwind "nvvm.maxntid"="{WARPS * WARP}" }}'
+    return "\n".join([head, *globals, *declarations, *functions, attributes, "!0 = !{}", ""])
+
+
+def emit_ptx(kernels: Sequence[Kernel], target: Target) -> str:
+    """The kernels as PTX. Raises CompileError for what cannot be spread over threads."""
+    return emit_assembly(print_nvptx(kernels, target), target)
