@@ -88,6 +88,7 @@ def test_capture(fake: FakeBindings, gpu: Device, stream: Stream, order: list[in
         steps[3](stream)
     graph.replace(other.graph)
     del other
+    assert [k.kernel for k in graph.kernels] == ["k1", "k3"]
     graph.launch(stream)
     stream.synchronize()
     assert order == [2, 0, 1, 3]
@@ -111,6 +112,19 @@ def test_capture_that_fails_leaves_nothing(fake: FakeBindings, gpu: Device, stre
     steps[1](stream)
     stream.synchronize()
     assert order == [1]
+
+
+def test_what_cannot_be_captured_is_refused_before_it_spoils_the_capture(gpu: Device, stream: Stream) -> None:
+    buffer = DeviceBuffer.allocate(gpu, 4, stream)
+    with capture(stream) as captured:
+        for use in (
+            stream.synchronize,
+            lambda: DeviceBuffer.of(np.ones(4), stream),
+            lambda: buffer.array(np.uint8, stream=stream),
+        ):
+            with pytest.raises(DeviceError, match=r"is captured into a graph, and .*before or after"):
+                use()
+    captured.graph.launch(stream)
 
 
 def test_buffers_of_a_graph_live_as_long(gpu: Device, stream: Stream) -> None:

@@ -40,9 +40,19 @@ class Stream:
         self._release.atexit = False
 
     def synchronize(self) -> None:
-        """Wait until all work given so far is done. Raises KernelFaultError if a kernel failed."""
+        """Wait until all work given so far is done. Raises KernelFaultError if a kernel failed, DeviceError while the
+        stream is captured."""
+        self.not_captured("waiting for it")
         self.device.call("cuStreamSynchronize", self.handle)
         self.finished()
+
+    def not_captured(self, what: str) -> None:
+        """Raise DeviceError if the stream is captured; the driver would spoil the whole capture."""
+        if self.captured is not None:
+            raise DeviceError(
+                f"{self} is captured into a graph, and {what} cannot be part of one",
+                help="do it before or after the capture; copies between device and PinnedBuffer can be captured",
+            )
 
     def finished(self) -> None:
         """Note that all work given so far is known to be done."""
