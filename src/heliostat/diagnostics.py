@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ class HeliostatError(Exception):
         return self.message if self.help is None else f"{self.message} ({self.help})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.at, self.notes, self.help, self.source))
+        # The state restores the fields that kinds of error add to these.
+        return (_rebuild, (type(self), self.message, self.at, self.notes, self.help, self.source), self.__dict__)
 
 
 def _rebuild(
@@ -250,16 +252,12 @@ class DeviceMemoryError(DeviceError, MemoryError):
         requested: int | None = None,
         free: int | None = None,
         pooled: int | None = None,
-        help: str | None = None,
+        **place: Any,
     ) -> None:
-        super().__init__(message, help=help)
+        super().__init__(message, **place)
         self.requested = requested
         self.free = free
         self.pooled = pooled
-
-    def __reduce__(self) -> tuple[object, ...]:
-        kept = {"requested": self.requested, "free": self.free, "pooled": self.pooled}
-        return (_rebuild_kept, (type(self), self.message, self.help, kept))
 
 
 class KernelFaultError(DeviceError):
@@ -268,15 +266,6 @@ class KernelFaultError(DeviceError):
     `kernels` holds (program, kernel) of the one that failed, or of all that were in flight where it cannot be told.
     """
 
-    def __init__(self, message: str, *, kernels: Sequence[tuple[str, str]] = (), help: str | None = None) -> None:
-        super().__init__(message, help=help)
+    def __init__(self, message: str, *, kernels: Sequence[tuple[str, str]] = (), **place: Any) -> None:
+        super().__init__(message, **place)
         self.kernels = tuple(kernels)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_kept, (type(self), self.message, self.help, {"kernels": self.kernels}))
-
-
-def _rebuild_kept(
-    kind: Callable[..., HeliostatError], message: str, help: str | None, kept: dict[str, object]
-) -> HeliostatError:
-    return kind(message, help=help, **kept)

@@ -31,6 +31,7 @@ from heliostat.settings import Debug, SettingError, Settings, describe, override
         ("HELIOSTAT_PROFILE", "1", "profile", True),
         ("HELIOSTAT_CPU_FEATURES", "-avx512f,+avx2", "cpu_features", ("-avx512f", "+avx2")),
         ("HELIOSTAT_HUGE_PAGES", "no", "huge_pages", False),
+        ("HELIOSTAT_CUDA_BLOCKING", "1", "cuda_blocking", True),
     ],
 )
 def test_values(name: str, text: str, field: str, value: object) -> None:

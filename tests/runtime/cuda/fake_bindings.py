@@ -48,7 +48,7 @@ class Names:
         self._prefix = prefix
 
     def __getattr__(self, name: str) -> str:
-        if not name.startswith(self._prefix):
+        if not name.startswith(self._prefix) or not name.isupper():
             raise AttributeError(name)
         return name.removeprefix(self._prefix)
 
@@ -346,8 +346,10 @@ class FakeBindings:
         return Node(kernel, grid, block, arguments, shared)
 
     def enqueue(self, stream: int, node: Node) -> None:
-        if self.streams[stream].capturing is not None:
-            self.streams[stream].capturing.append(node)
+        capturing = self.streams[stream].capturing
+        if capturing is not None:
+            node.before = [len(capturing) - 1] if capturing else []
+            capturing.append(node)
             return
         self.streams[stream].queue.append(lambda: node.kernel.run(node.grid, node.block, node.arguments))
 
@@ -455,21 +457,18 @@ class FakeBindings:
         ran: set[int] = set()
 
         def run() -> None:
-            for i in reversed(range(len(nodes))):  # as late as the dependencies allow
+            for i in reversed(range(len(nodes))):  # in the last order that the dependencies allow
                 visit(i)
 
         def visit(i: int) -> None:
+            if i in ran:
+                return
+            ran.add(i)
             for j in nodes[i].before:
                 visit(j)
-            if i not in ran:
-                ran.add(i)
-                nodes[i].kernel.run(nodes[i].grid, nodes[i].block, nodes[i].arguments)
+            nodes[i].kernel.run(nodes[i].grid, nodes[i].block, nodes[i].arguments)
 
-        if self.streams[stream].capturing is None and nodes and not any(n.before for n in nodes) and len(nodes) > 1:
-            for node in nodes:  # captured: a chain
-                self.enqueue(stream, node)
-        else:
-            self.streams[stream].queue.append(run)
+        self.streams[stream].queue.append(run)
 
     def cuGraphExecKernelNodeSetParams(self, executable: int, node: int, params: Any) -> None:
         old = self.executables[executable][node - 1000]
@@ -480,9 +479,6 @@ class FakeBindings:
             raise Failure(910)
         self.executables[executable] = list(self.graphs[graph])
         return SimpleNamespace(result=0)
-
-    def cuGraphGetNodes(self, graph: int, count: int = 0) -> tuple[list[int], int]:
-        return [1000 + i for i in range(count)], len(self.graphs[graph])
 
     def cuGraphExecDestroy(self, executable: int) -> None:
         self.destroyed.append("executable")

@@ -21,22 +21,34 @@ def copy_bandwidth(device: Device, nbytes: int = 1 << 30, repeats: int = 20) -> 
     Timed by events on the device. Raises DeviceMemoryError if not even 1 MiB fits.
     """
     stream = Stream(device)
+    source, target, nbytes = _two(device, nbytes)
+    try:
+        source.fill(1, stream)
+        for _ in range(_WARM_UP):
+            target.copy_from(source, stream)
+        marks = [stream.record()]
+        for _ in range(repeats):
+            target.copy_from(source, stream)
+            marks.append(stream.record())
+        stream.synchronize()
+        times = [end.elapsed_ms(start) for start, end in pairwise(marks)]
+        return 2e3 * nbytes / median(times)
+    finally:
+        for buffer in (source, target):
+            device.quietly("cuMemFree", buffer.address)
+
+
+def _two(device: Device, nbytes: int) -> tuple[DeviceBuffer, DeviceBuffer, int]:
+    """Two buffers and the size that fits, outside of the pool, which would keep them."""
     while True:
+        first = None
         try:
-            source = DeviceBuffer.allocate(device, nbytes, stream)
-            target = DeviceBuffer.allocate(device, nbytes, stream)
-            break
+            first = device.allocate_segment(nbytes)
+            second = device.allocate_segment(nbytes)
+            return DeviceBuffer(device, first, nbytes), DeviceBuffer(device, second, nbytes), nbytes
         except DeviceMemoryError:
+            if first is not None:
+                device.release_segment(first)
             if nbytes <= _LEAST:
                 raise
             nbytes //= 2
-    source.fill(1, stream)
-    for _ in range(_WARM_UP):
-        target.copy_from(source, stream)
-    marks = [stream.record()]
-    for _ in range(repeats):
-        target.copy_from(source, stream)
-        marks.append(stream.record())
-    stream.synchronize()
-    times = [end.elapsed_ms(start) for start, end in pairwise(marks)]
-    return 2e3 * nbytes / median(times)

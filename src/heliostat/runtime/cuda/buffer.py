@@ -78,6 +78,7 @@ class DeviceBuffer:
             stream.keep((source, self._owner))
             self.device.call("cuMemcpyHtoDAsync", self.address, source.address, source.nbytes, stream.handle)
             return
+        stream.not_captured("copying an array")
         data = _bytes(source)
         self._fit(data.nbytes)
         staging = Staging.of(self.device)
@@ -102,6 +103,7 @@ class DeviceBuffer:
             stream.keep((target, self._owner))
             self.device.call("cuMemcpyDtoHAsync", target.address, self.address, target.nbytes, stream.handle)
             return
+        stream.not_captured("copying to an array")
         if not target.flags.writeable:
             raise ValueError("the array to copy into is read-only")
         data = _bytes(target)

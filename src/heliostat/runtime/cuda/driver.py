@@ -65,16 +65,9 @@ FAULTS = {
 class CudaError(DeviceError):
     """A call of the driver failed for a reason without a type of its own. `code` is its CUresult."""
 
-    def __init__(self, message: str, *, code: int = 0, help: str | None = None) -> None:
-        super().__init__(message, help=help)
+    def __init__(self, message: str, *, code: int = 0, **place: Any) -> None:
+        super().__init__(message, **place)
         self.code = code
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_cuda_error, (self.message, self.code, self.help))
-
-
-def _rebuild_cuda_error(message: str, code: int, help: str | None) -> CudaError:
-    return CudaError(message, code=code, help=help)
 
 
 class Driver:

@@ -27,7 +27,8 @@ _PORTABLE_CLUSTER = 8  # blocks of a cluster that every device with clusters has
 
 
 class Module:
-    """Code of one device, from a cubin or from PTX. Unloaded with the object, which its functions keep alive.
+    """Code of one device, from a cubin or from PTX. Unloaded with the object, which its functions and
+    launches keep alive: hold one of them until its kernels are done.
 
     `program` is what faults and profiles call it. `log` holds what the assembler said (registers, spills by kernel).
     """

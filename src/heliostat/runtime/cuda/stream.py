@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from itertools import count
 from typing import Any
 
 from ...diagnostics import DeviceError
@@ -12,18 +13,23 @@ from .driver import NOT_READY
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the legacy default stream
 _TRAIL = 1024  # launches that are remembered between two synchronizations
+_keys = count(1)
 _DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 
 
 class Stream:
-    """Work of one device that runs in the order it was given. Released with the object, after its work."""
+    """Work of one device that runs in the order it was given. Released with the object, after its work.
+
+    Make few and keep them: memory that was freed on a stream is used again on it alone, or after `pool.empty()`.
+    """
 
     def __init__(self, device: Device, *, priority: int = 0) -> None:
         """`priority`: lower numbers run first, 0 is the usual one. Raises what `Device.call` raises."""
         self.device = device
         self.handle: Any = device.call("cuStreamCreateWithPriority", _NON_BLOCKING, priority)
-        self.key = int(self.handle)
-        """The handle as a number: what the pool tells streams apart by."""
+        self.key = next(_keys)
+        """What the pool tells streams apart by: a number that no other stream of the process had. (A handle may come
+        back for a new stream while work of the old one still runs.)"""
         self.trail: deque[tuple[KernelName, ...]] = deque(maxlen=_TRAIL)
         """What was launched and is not known to be done, for the message of a fault."""
         self.captured: list[object] | None = None
@@ -34,9 +40,19 @@ class Stream:
         self._release.atexit = False
 
     def synchronize(self) -> None:
-        """Wait until all work given so far is done. Raises KernelFaultError if a kernel failed."""
+        """Wait until all work given so far is done. Raises KernelFaultError if a kernel failed, DeviceError while the
+        stream is captured."""
+        self.not_captured("waiting for it")
         self.device.call("cuStreamSynchronize", self.handle)
         self.finished()
+
+    def not_captured(self, what: str) -> None:
+        """Raise DeviceError if the stream is captured; the driver would spoil the whole capture."""
+        if self.captured is not None:
+            raise DeviceError(
+                f"{self} is captured into a graph, and {what} cannot be part of one",
+                help="do it before or after the capture; copies between device and PinnedBuffer can be captured",
+            )
 
     def finished(self) -> None:
         """Note that all work given so far is known to be done."""
@@ -69,7 +85,7 @@ class Stream:
         (self._kept if self.captured is None else self.captured).append(what)
 
     def __repr__(self) -> str:
-        return f"Stream({self.key:#x} on {self.device})"
+        return f"Stream({self.key} on {self.device})"
 
 
 class Event:
