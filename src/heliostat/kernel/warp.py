@@ -5,8 +5,8 @@ threads read neighbouring memory. Scalars and shorter vectors are held by every 
 them; memory is written once. What a schedule means does not change: the interpreter runs the kernel as it was before.
 
 The result uses five more ops than `ir.OPS`: `thread` (i32, 0 .. 31), `from_thread(x, t)` (x as thread t holds it),
-`from_other(x)` (x as thread t ^ attrs.mask holds it), `pack` (a vector of scalars) and `together` (threads wait for each
-other and see each other's writes). Loads and stores say in attrs.align what bytes their address is a multiple of.
+`from_other(x)` (x as thread t ^ attrs.mask holds it), `pack` (a vector of scalars) and `together` (threads wait for
+each other and see each other's writes). Loads and stores say in attrs.align what bytes their address is a multiple of.
 """
 
 from __future__ import annotations

@@ -133,9 +133,19 @@ class _Reduction:
 
     def across(self, a: Instruction) -> Instruction:
         """The lanes of a vector combined, in a fixed tree."""
+        k = self.k
+        if self.name in ("sum", "mean"):
+            return k.reduce_add(a)
+        assert a.type is not None
+        if self.name in ("max", "min"):
+            extreme = k.reduce_max(a) if self.name == "max" else k.reduce_min(a)
+            if not a.type.is_float or a.lanes == 1:
+                return extreme
+            nan = k.select(k.binary("ne", a, a), 1, k.zeros("i32", a.lanes))  # any NaN is the result
+            return k.select(k.reduce_max(nan) > 0, math.nan, extreme)
         while a.lanes > 1:
             half = a.lanes // 2
-            a = self.combine(self.k.lanes_of(a, 0, half), self.k.lanes_of(a, half, half))
+            a = self.combine(k.lanes_of(a, 0, half), k.lanes_of(a, half, half))
         return a
 
     def result(self, total: Instruction, count: Instruction) -> Instruction:

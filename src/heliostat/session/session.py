@@ -141,19 +141,7 @@ class Executable:
 
     def set_symbols(self, symbols: Mapping[str, int]) -> None:
         """Set dimension values. Raises ShapeError outside their bounds: kernels rely on them."""
-        for name, value in symbols.items():
-            if name not in self.number:
-                continue
-            low, high = self.bounds[name]
-            if not low <= value <= high:
-                raise ShapeError(f"dimension {name} is {value}, outside {low} .. {high}")
-            self.slots[self.number[name]] = value
-        if self.program.constraints:
-            now = {s: int(self.slots[i]) for s, i in self.number.items()}
-            for size, meaning in self.program.constraints:
-                if evaluate(size, now) < 0:
-                    shown = ", ".join(f"{s} = {now[s]}" for s in sorted(x.name for x in size.symbols))
-                    raise ShapeError(f"{meaning}: the bounds do not fit with {shown}")
+        check_symbols(self.program, self.number, self.bounds, self.slots, symbols)
 
     def run(self) -> None:
         """One step with the symbols and inputs as they are."""
@@ -170,6 +158,32 @@ class Executable:
         for _ in range(repeat):
             trace.run(self.table.ctypes.data)
         return trace.report([self.program.kernels[launch.kernel].name for launch in self.program.launches])
+
+
+def check_symbols(
+    program: Program,
+    number: Mapping[str, int],
+    bounds: Mapping[str, tuple[int, int]],
+    slots: npt.NDArray[np.int64],
+    symbols: Mapping[str, int],
+) -> bool:
+    """Write dimension values into their slots; whether any changed. Raises ShapeError outside their bounds."""
+    changed = False
+    for name, value in symbols.items():
+        if name not in number:
+            continue
+        low, high = bounds[name]
+        if not low <= value <= high:
+            raise ShapeError(f"dimension {name} is {value}, outside {low} .. {high}")
+        changed |= bool(slots[number[name]] != value)
+        slots[number[name]] = value
+    if program.constraints:
+        now = {s: int(slots[i]) for s, i in number.items()}
+        for size, meaning in program.constraints:
+            if evaluate(size, now) < 0:
+                shown = ", ".join(f"{s} = {now[s]}" for s in sorted(x.name for x in size.symbols))
+                raise ShapeError(f"{meaning}: the bounds do not fit with {shown}")
+    return changed
 
 
 def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
@@ -204,12 +218,7 @@ class Session:
         Weights are packed at the first run with them, and again when other arrays are given. Raises ShapeError.
         """
         known = dict(symbols or {})
-        raw: dict[str, npt.NDArray[Any]] = {}
-        for p in self.graph.parameters:
-            name = p.node.attrs["name"]
-            if name not in inputs:
-                raise ShapeError(f"no array is given for parameter {name!r}")
-            raw[name] = _prepare(np.asarray(inputs[name]), p.type, known, name)
+        raw = prepare(self.graph, inputs, known)
         weights = {p.node.attrs["name"] for p in self.graph.parameters if p.kind == "weight"}
         same = self.executable is not None and all(self.bound.get(n) is inputs[n] for n in weights)
         if not same:
@@ -240,6 +249,17 @@ class Session:
             load.run()
             given[name] = load.buffers[program.outputs[0]]
         self.executable = Executable(self.compiled.program, self.addresses, self.pool, given)
+
+
+def prepare(graph: Graph, inputs: Mapping[str, npt.NDArray[Any]], known: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of all parameters in the bytes that programs read; learns symbol values from shapes."""
+    raw: dict[str, npt.NDArray[Any]] = {}
+    for p in graph.parameters:
+        name = p.node.attrs["name"]
+        if name not in inputs:
+            raise ShapeError(f"no array is given for parameter {name!r}")
+        raw[name] = _prepare(np.asarray(inputs[name]), p.type, known, name)
+    return raw
 
 
 def _prepare(array: npt.NDArray[Any], type: TensorType, known: dict[str, int], name: str) -> npt.NDArray[Any]:

@@ -5,12 +5,12 @@ A kernel becomes `void NAME(buffers...)` for blocks of `WARPS` warps. The driver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
 from ..kernel.warp import WARP, for_threads
-from .llvm import _float_text, _Printer, _suffix, _type, emit_assembly  # noqa: F401
+from .llvm import _float_text, _Printer, _type, emit_assembly
 from .target import Target
 
 WARPS = 4  # of a block
@@ -188,19 +188,18 @@ class _ThreadPrinter(_Printer):
         if len(i.args) == 2:
             self.define(i, f"load {t}, {space} {address}, align {align}{tail}")
             return
-        mask = i.args[2]
-        if i.type.lanes > 1:
-            call = self.masked_in(space, "load", i.type)
-            self.define(i, f"call {t} {call}({space} align {align} {address}, {self.typed(mask)}, {t} zeroinitializer)")
-            return
-        n = self.fresh()[1:]
-        zero = "0" if not i.type.is_float else _float_text(0.0, i.type.elem)
-        before = self.label
-        self.lines += [f"br i1 {self.name(mask)}, label %t{n}, label %x{n}", f"t{n}:"]
-        value = self.emit(f"load {t}, {space} {address}, align {align}{tail}")
-        self.lines += [f"br label %x{n}", f"x{n}:"]
-        self.label = f"x{n}"
-        self.define(i, f"phi {t} [{value}, %t{n}], [{zero}, %{before}]")
+        elem = Type(i.type.elem)
+        zero = _float_text(0.0, elem.elem) if elem.is_float else "0"
+        values = []
+        for flag, where, near in self.elements(i.args[2], address, space, elem, align):
+            n = self.fresh()[1:]
+            before = self.label
+            self.lines += [f"br i1 {flag}, label %t{n}, label %x{n}", f"t{n}:"]
+            value = self.emit(f"load {_type(elem)}, {space} {where}, align {near}{tail}")
+            self.lines += [f"br label %x{n}", f"x{n}:"]
+            self.label = f"x{n}"
+            values.append(self.emit(f"phi {_type(elem)} [{value}, %t{n}], [{zero}, %{before}]"))
+        self.names[id(i)] = values[0] if i.type.lanes == 1 else self.packed(t, elem, values)
 
     def op_store(self, i: Instruction) -> None:
         buffer, offset, value = i.args[:3]
@@ -210,26 +209,34 @@ class _ThreadPrinter(_Printer):
         address = self.address(buffer, offset)
         if len(i.args) == 3:
             self.lines.append(f"store {self.typed(value)}, {space} {address}, align {align}")
-        elif value.type.lanes > 1:
-            call = self.masked_in(space, "store", value.type)
-            operands = f"{self.typed(value)}, {space} align {align} {address}, {self.typed(i.args[3])}"
-            self.lines.append(f"call void {call}({operands})")
-        else:
+            return
+        elem = Type(value.elem)
+        for lane, (flag, where, near) in enumerate(self.elements(i.args[3], address, space, elem, align)):
             n = self.fresh()[1:]
-            self.lines += [f"br i1 {self.name(i.args[3])}, label %t{n}, label %x{n}", f"t{n}:"]
-            self.lines += [f"store {self.typed(value)}, {space} {address}, align {align}", f"br label %x{n}", f"x{n}:"]
+            one = self.name(value)
+            if value.lanes > 1:
+                one = self.emit(f"extractelement {self.typed(value)}, i32 {lane}")
+            self.lines += [f"br i1 {flag}, label %t{n}, label %x{n}", f"t{n}:"]
+            self.lines += [f"store {_type(elem)} {one}, {space} {where}, align {near}", f"br label %x{n}", f"x{n}:"]
             self.label = f"x{n}"
 
-    def masked_in(self, space: str, kind: str, t: Type) -> str:
-        """The masked access of an address space, declared."""
-        number = space[-2]
-        name = f"@llvm.masked.{kind}.{_suffix(t)}.p{number}"
-        vector, mask = _type(t), _type(t.of("i1"))
-        if kind == "load":
-            self.declarations[f"declare {vector} {name}({space}, {mask}, {vector})"] = None
-        else:
-            self.declarations[f"declare void {name}({vector}, {space}, {mask})"] = None
-        return name
+    def elements(
+        self, mask: Instruction, address: str, space: str, elem: Type, align: int
+    ) -> Iterator[tuple[str, str, int]]:
+        """Flag, address and alignment of each element of a masked access: each is a branch of its own."""
+        if mask.lanes == 1:
+            yield self.name(mask), address, align
+            return
+        for lane in range(mask.lanes):
+            flag = self.emit(f"extractelement {self.typed(mask)}, i32 {lane}")
+            where = self.emit(f"getelementptr i8, {space} {address}, i64 {lane * elem.nbytes}")
+            yield flag, where, min(align, elem.nbytes)
+
+    def packed(self, vector: str, elem: Type, values: Sequence[str]) -> str:
+        result = "poison"
+        for n, value in enumerate(values):
+            result = self.emit(f"insertelement {vector} {result}, {_type(elem)} {value}, i32 {n}")
+        return result
 
 
 def print_nvptx(kernels: Sequence[Kernel], target: Target) -> str:

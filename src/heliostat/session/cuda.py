@@ -1,0 +1,215 @@
+"""Programs on NVIDIA GPUs: kernels become one module, buffers lie on the device, a step is one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..compiler.pipeline import Compiled, KernelLibrary, Options
+from ..compiler.plan import type_nbytes
+from ..diagnostics import ShapeError
+from ..ir.graph import Graph, storage_dtype
+from ..ir.types import DType, TensorType, evaluate
+from ..kernel.ir import Instruction, Kernel
+from ..kernel.program import Program
+from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, Stream, device
+from ..runtime.cuda import Graph as CudaGraph
+from ..targets.nvptx import WARPS, emit_ptx
+from ..targets.target import Target, cuda_target
+from . import stages
+from .session import check_symbols, from_layout, prepare, to_layout
+
+THREADS = 32 * WARPS
+BLOCKS_PER_SM = 16  # blocks of a kernel whose count of iterations is not known before it runs
+
+
+class CudaDevice:
+    """A GPU with the stream that programs run on, and what the compiler knows of it."""
+
+    def __init__(self, number: int = 0) -> None:
+        """Raises DeviceUnavailableError, with what is missing."""
+        self.gpu = device(number)
+        self.stream = Stream(self.gpu)
+        self.target: Target = cuda_target(self.gpu.compute_capability)
+
+    def upload(self, array: npt.NDArray[Any]) -> DeviceBuffer:
+        return DeviceBuffer.of(array, self.stream)
+
+    def allocate(self, nbytes: int) -> DeviceBuffer:
+        return DeviceBuffer.allocate(self.gpu, max(nbytes, 64), self.stream)
+
+
+class CudaCode:
+    """The functions of kernels, by name: printed, assembled (both kept on disk) and loaded once each."""
+
+    def __init__(self, place: CudaDevice) -> None:
+        self.place = place
+        self.functions: dict[str, Function] = {}
+        self.modules: list[Module] = []
+
+    def load(self, kernels: Sequence[Kernel], program: str) -> dict[str, Function]:
+        missing = [k for k in {k.name: k for k in kernels}.values() if k.name not in self.functions]
+        if missing:
+            ptx = emit_ptx([stages.replaced_kernel(k) for k in missing], self.place.target)
+            module = Module(self.place.gpu, ptx, program=program, linker=False)
+            self.modules.append(module)
+            self.functions.update({k.name: module.function(k.name) for k in missing})
+        return self.functions
+
+
+class CudaExecutable:
+    """A program with its buffers on a device: `run` launches one graph. Scratch, outputs and states are allocated.
+
+    `given`: buffers by name for inputs, weights and states; what is not given of inputs and states is allocated.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        code: CudaCode,
+        given: Mapping[str, DeviceBuffer],
+    ) -> None:
+        self.program, self.place = program, code.place
+        place = code.place
+        self.arena = place.allocate(program.arena_nbytes)
+        self.buffers: list[DeviceBuffer] = []
+        for plan in program.buffers:
+            if plan.kind == "scratch":
+                buffer = self.arena.slice(plan.offset, max(plan.nbytes, 1))
+            elif plan.kind == "constant":
+                buffer = place.upload(np.frombuffer(plan.data.ljust(max(plan.nbytes, 64), b"\0"), np.uint8))
+            elif plan.name in given:
+                buffer = given[plan.name]
+                if buffer.nbytes < plan.nbytes:
+                    raise ShapeError(
+                        f"{plan.kind} {plan.name} needs {plan.nbytes} bytes, but {buffer.nbytes} are given"
+                    )
+            elif plan.kind == "weight":
+                raise ShapeError(f"weight {plan.name} is not given")
+            else:
+                buffer = place.allocate(plan.nbytes)
+                if plan.kind == "state":
+                    buffer.fill(0, place.stream)
+            self.buffers.append(buffer)
+        self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
+        self.device_slots = place.allocate(self.slots.nbytes)
+        self.number = {s.name: i for i, s in enumerate(program.symbols)}
+        self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
+        functions = code.load(program.kernels, program.name)
+        grids = [blocks(k, place.gpu.sm_count) for k in program.kernels]
+        self.launches: list[Launch] = []
+        before: list[int] = []
+        phase: list[int] = []
+        waits: list[list[int]] = []
+        for n, launch in enumerate(program.launches):
+            kernel = program.kernels[launch.kernel]
+            args = [self.buffers[b] for b in launch.buffers]
+            args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
+            self.launches.append(functions[kernel.name].prepare(grids[launch.kernel], THREADS, args))
+            waits.append(before)
+            phase.append(n)
+            if launch.barrier:
+                before, phase = phase, []
+        self.graph = CudaGraph.build(place.gpu, self.launches, waits, name=program.name) if self.launches else None
+
+    def buffer(self, name: str) -> DeviceBuffer:
+        """The buffer of that name. Raises KeyError."""
+        return self.buffers[self.program.by_name(name)]
+
+    def set_symbols(self, symbols: Mapping[str, int]) -> None:
+        """Set dimension values. Raises ShapeError outside their bounds: kernels rely on them."""
+        if check_symbols(self.program, self.number, self.bounds, self.slots, symbols):
+            self.device_slots.copy_from_host(self.slots, self.place.stream)
+
+    def run(self) -> None:
+        """One step with the symbols and inputs as they are. The host does not wait."""
+        if self.graph is not None:
+            self.graph.launch(self.place.stream)
+
+    def output(self, n: int, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
+        """Output n, copied to the host when the step is done."""
+        number = self.program.outputs[n]
+        return as_array(self.buffers[number], self.program.buffers[number].type, symbols, self.place.stream)
+
+    def profile(self, repeat: int = 10) -> list[tuple[str, float]]:
+        """Best seconds of each launch, each run alone in order: what a launch costs by itself is in them."""
+        stream = self.place.stream
+        best = [float("inf")] * len(self.launches)
+        for _ in range(repeat):
+            marks: list[Event] = [stream.record()]
+            for launch in self.launches:
+                launch(stream)
+                marks.append(stream.record())
+            stream.synchronize()
+            best = [min(b, marks[n + 1].elapsed_ms(marks[n]) / 1e3) for n, b in enumerate(best)]
+        names = [self.program.kernels[launch.kernel].name for launch in self.program.launches]
+        return list(zip(names, best, strict=True))
+
+
+def blocks(kernel: Kernel, multiprocessors: int) -> int:
+    """Blocks of a launch: a warp for each iteration of its largest parallel region, as far as the device holds them."""
+    most = multiprocessors * BLOCKS_PER_SM
+    found = 0
+    for i in kernel.walk():
+        if i.op == "parallel":
+            count: Instruction = i.args[0]
+            found = max(found, int(count.value) if count.op == "const" else most * WARPS)
+    return max(1, min(most, -(-found // WARPS)))
+
+
+def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int], stream: Stream) -> npt.NDArray[Any]:
+    """A buffer's elements on the host: plain dtypes in their shape (bf16 as uint16), anything else as bytes."""
+    if not isinstance(type.element, DType) or type.layout is not None:
+        return buffer.array(np.uint8, stream=stream)[: type_nbytes(type)]
+    shape = tuple(evaluate(d, symbols) for d in type.shape)
+    kind = np.uint16 if type.element.name == "bf16" else storage_dtype(type.element)
+    count = int(np.prod(shape, dtype=np.int64))
+    if not count:
+        return np.zeros(shape, kind)
+    return buffer.slice(0, count * type.element.nbytes).array(kind, shape, stream=stream)
+
+
+class CudaSession:
+    """A compiled graph on a GPU, run with arrays: the counterpart of `Session`."""
+
+    def __init__(self, graph: Graph, place: CudaDevice, options: Options) -> None:
+        self.graph, self.place = graph, place
+        self.compiled: Compiled = stages.compile_graph(graph, place.target, options, KernelLibrary())
+        self.code = CudaCode(place)
+        self.executable: CudaExecutable | None = None
+        self.bound: dict[str, Any] = {}
+
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[Any]], symbols: Mapping[str, int] | None = None
+    ) -> list[npt.NDArray[Any]]:
+        """Outputs, then the new states, as `Session.run` gives them. Raises ShapeError."""
+        known = dict(symbols or {})
+        raw = prepare(self.graph, inputs, known)
+        weights = {p.node.attrs["name"] for p in self.graph.parameters if p.kind == "weight"}
+        if self.executable is None or not all(self.bound.get(n) is inputs[n] for n in weights):
+            given = {n: self.place.upload(raw[n].reshape(-1).view(np.uint8)) for n in weights}
+            for name, program in self.compiled.loads.items():
+                load = CudaExecutable(program, self.code, given)
+                load.run()
+                given[name] = load.buffers[program.outputs[0]]
+            self.executable = CudaExecutable(self.compiled.program, self.code, given)
+            self.bound = {n: inputs[n] for n in weights}
+        executable, stream = self.executable, self.place.stream
+        executable.set_symbols(known)
+        for plan, buffer in zip(executable.program.buffers, executable.buffers, strict=True):
+            if plan.kind in ("input", "state") and plan.name in raw:
+                data = raw[plan.name].reshape(-1).view(np.uint8)
+                if data.size:
+                    data = to_layout(data, plan.type) if plan.type.layout is not None else data
+                    buffer.copy_from_host(data, stream)
+        executable.run()
+        results = [executable.output(n, known) for n in range(len(executable.program.outputs))]
+        for old, _ in self.graph.updates:
+            number = executable.program.by_name(old.node.attrs["name"])
+            type = executable.program.buffers[number].type
+            data = as_array(executable.buffers[number], type, known, stream)
+            results.append(from_layout(data, type) if type.layout is not None else data)
+        return results
