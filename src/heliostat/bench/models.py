@@ -41,7 +41,7 @@ def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: 
     report = model.report
     return {
         "model": Path(model.file.path).name,
-        "threads": model.pool.threads,
+        "threads": model.place.threads,
         f"pp{prompt}_tok_s": round(max(prompts), 1),
         f"tg{generate}@{depth}_tok_s": round(max(generations), 2),
         "weights_GB_s": round(max(generations) * report.weight_bytes / 1e9, 1),

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _models(args: argparse.Namespace) -> int:
     model = open_model(args)
-    path, threads = str(model.file.path), model.pool.threads
+    path, threads = str(model.file.path), model.place.threads
     row: dict[str, Any] = {}
     for _ in range(args.reps):  # in turn, one round each
         row = _better(row, bench(model, args.prompt, args.gen, args.depth, 1))

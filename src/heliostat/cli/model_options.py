@@ -17,6 +17,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="a GGUF file or a safetensors folder; left out: the demo model",
     )
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default), cuda, or cuda:N for GPU N")
     parser.add_argument("--threads", type=int, metavar="K", help="worker threads (default: physical cores)")
     parser.add_argument(
         "--context", type=int, metavar="N", help="tokens of prompt and answer together (default: up to 4096)"
@@ -67,7 +68,7 @@ def open_model(args: argparse.Namespace) -> LanguageModel:
         raise UsageError(f"--threads must be from 1 to 1024, got {args.threads}")
     path = args.model or demo_path()
     if not sys.stderr.isatty():
-        model = load(path, args.threads, args.context, args.activations, args.cache_dtype)
+        model = load(path, args.threads, args.context, args.activations, args.cache_dtype, device=args.device)
     else:
         from rich.console import Console  # slow to import, and needed at a terminal alone
         from rich.progress import Progress
@@ -80,7 +81,7 @@ def open_model(args: argparse.Namespace) -> LanguageModel:
                     tasks[stage] = bars.add_task(stage, total=total)
                 bars.update(tasks[stage], completed=done)
 
-            model = load(path, args.threads, args.context, args.activations, args.cache_dtype, show)
+            model = load(path, args.threads, args.context, args.activations, args.cache_dtype, show, args.device)
     if args.explain:
         from heliostat.compiler.driver import explain
 

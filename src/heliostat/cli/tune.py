@@ -8,6 +8,7 @@ import sys
 
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
+from heliostat.session.place import CpuPlace
 from heliostat.session.tuning import save_tuning, tune
 
 
@@ -21,6 +22,9 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.rows <= 1 << 16:
         raise UsageError(f"--rows must be from 1 to 65536, got {args.rows}")
     model = open_model(args)
+    place = model.place
+    if not isinstance(place, CpuPlace):
+        raise UsageError("the tuner measures kernels of the CPU; leave --device out")
     groups = list(model.library.groups.values())
     if sys.stderr.isatty():
         from rich.console import Console  # slow to import, and needed at a terminal alone
@@ -29,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("tuning")
             found = tune(
-                groups, model.code.target, model.pool, args.rows,
+                groups, place.target, place.pool, args.rows,
                 lambda n, count, key: bar.update(task, completed=n, total=count, description=key or "tuning"),
             )  # fmt: skip
     else:
-        found = tune(groups, model.code.target, model.pool, args.rows)
-    path = save_tuning(model.code.target, {t.key: t.tile for t in found})
+        found = tune(groups, place.target, place.pool, args.rows)
+    path = save_tuning(place.target, {t.key: t.tile for t in found})
     if args.json:
         rows = [{"key": t.key, "default_s": t.default_seconds, "best_s": t.best_seconds, "tile": t.tile} for t in found]
         print(json.dumps({"path": None if path is None else str(path), "kernels": rows}))

@@ -19,9 +19,8 @@ from ..diagnostics import ContextLengthError, FileFormatError, TokenizerError, U
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
 from ..runtime.trace import LaunchTime
-from ..runtime.worker_pool import WorkerPool
-from ..session import Executable, host_target, stages
-from ..session.session import CodeStore
+from ..session import stages
+from ..session.place import open_place
 from ..session.tuning import load_tuning
 from .checkpoint import Checkpoint
 from .config import DecoderConfig, rope_frequencies
@@ -141,6 +140,7 @@ class LanguageModel:
         activations: str = "int8",
         cache_dtype: str = "f16",
         progress: Progress | None = None,
+        device: str = "cpu",
     ) -> None:
         if activations not in ("int8", "float"):
             raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
@@ -154,13 +154,14 @@ class LanguageModel:
         self.context = self._capacity(context)
         self.tokenizer = _tokenizer(self.file)
         self.timing = Timing()
-        self.pool = WorkerPool(threads)
+        self.place = open_place(device, threads)
         self._lock = threading.RLock()
         self._cached: list[int] = []
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
-        self._reserve = _Reserve(packed_nbytes(self.file, host_target().lanes))
-        self._compile(weights, Options(activations, load_tuning(host_target())), cache_dtype, progress)
+        target = self.place.target
+        self._reserve = _Reserve(packed_nbytes(self.file, target.lanes)) if self.place.name == "cpu" else None
+        self._compile(weights, Options(activations, load_tuning(target)), cache_dtype, progress)
         self._pack(progress)
         self._bind(weights)
 
@@ -175,7 +176,7 @@ class LanguageModel:
     # --- loading ------------------------------------------------------------------------------------------------
     def _compile(self, weights: DecoderWeights, options: Options, cache_dtype: str, progress: Progress | None) -> None:
         started = time.perf_counter()
-        target = host_target()
+        target = self.place.target
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
         decoder = Decoder(self.config, weights.type)
         capacity = -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
@@ -190,12 +191,11 @@ class LanguageModel:
         with _no_collection():
             compiled: list[Compiled] = [stages.compile_graph(g, target, options, library) for g in graphs]
         self.decode, self.prefill = compiled
-        self.code = CodeStore(target)
         programs = [p for c in compiled for p in (*c.loads.values(), c.program)]
         kernels = [k for p in programs for k in p.kernels]
-        self.addresses = self.code.load(kernels, (lambda n, all, _: progress("compile", n, all)) if progress else None)
+        self.place.load(kernels, "model", (lambda n, all, _: progress("compile", n, all)) if progress else None)
         self.report.kernels = len({k.name for k in kernels})
-        self.report.compiled = self.code.compiled
+        self.report.compiled = self.place.compiled
         self.report.compile_seconds = time.perf_counter() - started
 
     def _pack(self, progress: Progress | None) -> None:
@@ -204,18 +204,19 @@ class LanguageModel:
         loads = {**self.decode.loads, **self.prefill.loads}
         programs = (self.decode.program, self.prefill.program)
         names = {b.name for p in programs for b in p.buffers if b.kind == "weight"}
-        self.weights: dict[str, Buffer] = {}
+        self.weights: dict[str, Any] = {}
         mapped = {n for n in names if n in self.file.tensors}
         for name in mapped:
-            self.weights[name] = Buffer.of(self.file.data(name))
+            self.weights[name] = self.place.weight(self.file.data(name))
         for n, (name, program) in enumerate(loads.items()):
             if progress:
                 progress("load", n, len(loads))
             sources = [b.name for b in program.buffers if b.kind == "weight"]
-            given = {s: Buffer.of(self.file.data(s)) for s in sources}
+            given = {s: self.place.weight(self.file.data(s)) for s in sources}
             out = program.buffers[program.outputs[0]]
-            given[out.name] = self._reserve.take(out.nbytes)
-            run = Executable(program, self.addresses, self.pool, given)
+            if self._reserve is not None:
+                given[out.name] = self._reserve.take(out.nbytes)
+            run = self.place.executable(program, given)
             run.run()
             self.weights[name] = run.buffers[program.outputs[0]]
             for s in sources:
@@ -228,18 +229,15 @@ class LanguageModel:
 
     def _bind(self, weights: DecoderWeights) -> None:
         given = dict(self.weights)
-        self._tokens = np.zeros(self.block, np.int32)
-        self._positions = np.zeros(self.block, np.int32)
-        self._start = np.zeros(1, np.int32)
-        given["tokens"] = Buffer.of(self._tokens)
-        given["positions"] = Buffer.of(self._positions)
-        given["start"] = Buffer.of(self._start)
-        given["frequencies"] = Buffer.of(self._frequencies)
-        self._decode = Executable(self.decode.program, self.addresses, self.pool, given)
+        self._inputs = self.place.inputs({"start": 1, "tokens": self.block, "positions": self.block})
+        self._tokens, self._positions, self._start = (self._inputs.arrays[n] for n in ("tokens", "positions", "start"))
+        given.update(self._inputs.buffers)
+        given["frequencies"] = self.place.weight(self._frequencies)
+        self._decode = self.place.executable(self.decode.program, given)
         for plan, buffer in zip(self.decode.program.buffers, self._decode.buffers, strict=True):
             if plan.kind == "state":
                 given[plan.name] = buffer
-        self._prefill = Executable(self.prefill.program, self.addresses, self.pool, given)
+        self._prefill = self.place.executable(self.prefill.program, given)
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
@@ -268,14 +266,17 @@ class LanguageModel:
         self._start[0] = start
         symbols = {"n": n, "rows": rows}
         self._prefill.set_symbols(symbols)
+        self._inputs.send()
         self._prefill.run()
-        return self._prefill.output(0, symbols)
+        logits: npt.NDArray[np.float32] = self._prefill.output(0, symbols)
+        return logits
 
     def _step(self, token: int, position: int) -> npt.NDArray[np.float32]:
         """Run one generated token; logits (V,), valid until the next run."""
         self._tokens[0] = token
         self._positions[0] = position
         self._start[0] = position
+        self._inputs.send()
         self._decode.run()
         row: npt.NDArray[np.float32] = self._decode.output(0, {})[0]
         return row
@@ -408,7 +409,7 @@ class LanguageModel:
 
     def close(self) -> None:
         """Stop the workers and let the file go."""
-        self.pool.close()
+        self.place.close()
         self.file.close()
 
 

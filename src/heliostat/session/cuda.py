@@ -15,15 +15,17 @@ from ..ir.graph import Graph, storage_dtype
 from ..ir.types import DType, TensorType, evaluate
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
-from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, Stream, device
+from ..kernel.text import print_kernel
+from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, device
 from ..runtime.cuda import Graph as CudaGraph
-from ..targets.nvptx import WARPS, emit_ptx
+from ..runtime.object_cache import ObjectCache
+from ..targets.llvm import version
+from ..targets.nvptx import emit_ptx, warps
 from ..targets.target import Target, cuda_target
 from . import stages
-from .session import check_symbols, from_layout, prepare, to_layout
+from .session import check_symbols, from_layout, prepare, shaped, to_layout
 
-THREADS = 32 * WARPS
-BLOCKS_PER_SM = 16  # blocks of a kernel whose count of iterations is not known before it runs
+WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 
 
 class CudaDevice:
@@ -38,6 +40,9 @@ class CudaDevice:
     def upload(self, array: npt.NDArray[Any]) -> DeviceBuffer:
         return DeviceBuffer.of(array, self.stream)
 
+    def pinned(self, nbytes: int) -> PinnedBuffer:
+        return PinnedBuffer(self.gpu, nbytes)
+
     def allocate(self, nbytes: int) -> DeviceBuffer:
         return DeviceBuffer.allocate(self.gpu, max(nbytes, 64), self.stream)
 
@@ -49,11 +54,21 @@ class CudaCode:
         self.place = place
         self.functions: dict[str, Function] = {}
         self.modules: list[Module] = []
+        self.compiled = 0
 
     def load(self, kernels: Sequence[Kernel], program: str) -> dict[str, Function]:
         missing = [k for k in {k.name: k for k in kernels}.values() if k.name not in self.functions]
         if missing:
-            ptx = emit_ptx([stages.replaced_kernel(k) for k in missing], self.place.target)
+            kernels = [stages.replaced_kernel(k) for k in missing]
+            t = self.place.target
+            key = ["ptx", version(), t.cpu, t.feature_string, *(print_kernel(k) for k in kernels)]
+
+            def make() -> bytes:
+                self.compiled += len(kernels)
+                return emit_ptx(kernels, t).encode()
+
+            made = ObjectCache.default().get_or_make(key, make)
+            ptx = made.decode()
             module = Module(self.place.gpu, ptx, program=program, linker=False)
             self.modules.append(module)
             self.functions.update({k.name: module.function(k.name) for k in missing})
@@ -99,7 +114,7 @@ class CudaExecutable:
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
         functions = code.load(program.kernels, program.name)
-        grids = [blocks(k, place.gpu.sm_count) for k in program.kernels]
+        shapes = [launch_shape(k, place.gpu.sm_count) for k in program.kernels]
         self.launches: list[Launch] = []
         before: list[int] = []
         phase: list[int] = []
@@ -108,7 +123,7 @@ class CudaExecutable:
             kernel = program.kernels[launch.kernel]
             args = [self.buffers[b] for b in launch.buffers]
             args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
-            self.launches.append(functions[kernel.name].prepare(grids[launch.kernel], THREADS, args))
+            self.launches.append(functions[kernel.name].prepare(*shapes[launch.kernel], args))
             waits.append(before)
             phase.append(n)
             if launch.barrier:
@@ -149,15 +164,18 @@ class CudaExecutable:
         return list(zip(names, best, strict=True))
 
 
-def blocks(kernel: Kernel, multiprocessors: int) -> int:
-    """Blocks of a launch: a warp for each iteration of its largest parallel region, as far as the device holds them."""
-    most = multiprocessors * BLOCKS_PER_SM
-    found = 0
+def launch_shape(kernel: Kernel, multiprocessors: int) -> tuple[int, int]:
+    """Blocks and threads of a block: a warp for each iteration of the largest parallel region, as far as the device
+    holds them.
+    """
+    most = multiprocessors * WARPS_PER_SM
+    found = 1
     for i in kernel.walk():
         if i.op == "parallel":
             count: Instruction = i.args[0]
-            found = max(found, int(count.value) if count.op == "const" else most * WARPS)
-    return max(1, min(most, -(-found // WARPS)))
+            found = max(found, int(count.value) if count.op == "const" else most)
+    each = warps(kernel)
+    return -(-min(most, found) // each), 32 * each
 
 
 def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int], stream: Stream) -> npt.NDArray[Any]:
@@ -206,7 +224,7 @@ class CudaSession:
                     data = to_layout(data, plan.type) if plan.type.layout is not None else data
                     buffer.copy_from_host(data, stream)
         executable.run()
-        results = [executable.output(n, known) for n in range(len(executable.program.outputs))]
+        results = [shaped(executable.output(n, known), v, known) for n, v in enumerate(self.graph.outputs)]
         for old, _ in self.graph.updates:
             number = executable.program.by_name(old.node.attrs["name"])
             type = executable.program.buffers[number].type

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..compiler.plan import type_nbytes
 from ..diagnostics import ShapeError
-from ..ir.graph import Graph, storage_dtype
+from ..ir.graph import Graph, Value, storage_dtype
 from ..ir.types import DType, SymbolicDim, TensorType, evaluate
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
@@ -197,6 +197,13 @@ def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> np
     return array
 
 
+def shaped(array: npt.NDArray[Any], value: Value, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
+    """An output in its own shape: its buffer may be that of the value it was reshaped from."""
+    if not isinstance(value.type.element, DType) or value.type.layout is not None:
+        return array
+    return array.reshape(tuple(evaluate(d, symbols) for d in value.type.shape))
+
+
 class Session:
     """A compiled graph bound to this machine, run with arrays: for `.lum` functions and tests."""
 
@@ -234,7 +241,9 @@ class Session:
                     data = to_layout(data, plan.type)
                 buffer.array(np.uint8)[: data.size] = data
         executable.run()
-        results = [executable.output(n, known).copy() for n in range(len(executable.program.outputs))]
+        results = [
+            shaped(executable.output(n, known), value, known).copy() for n, value in enumerate(self.graph.outputs)
+        ]
         for old, _ in self.graph.updates:
             number = executable.program.by_name(old.node.attrs["name"])
             type = executable.program.buffers[number].type

@@ -1,6 +1,6 @@
 """Prints kernel IR for NVIDIA GPUs: LLVM IR for the NVPTX back end, and PTX from that. A warp is a worker.
 
-A kernel becomes `void NAME(buffers...)` for blocks of `WARPS` warps. The driver turns PTX into machine code.
+A kernel becomes `void NAME(buffers...)` for blocks of `warps(kernel)` warps. The driver turns PTX into machine code.
 """
 
 from __future__ import annotations
@@ -13,11 +13,25 @@ from ..kernel.warp import WARP, for_threads
 from .llvm import _float_text, _Printer, _type, emit_assembly
 from .target import Target
 
-WARPS = 4  # of a block
+WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
 
 _GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 _ALL = "i32 -1"
+
+
+def warps(kernel: Kernel) -> int:
+    """Warps of a block. Raises CompileError where not even one has enough shared memory for its private memory."""
+    private = sum(-(-i.attrs["nbytes"] // 64) * 64 for i in kernel.walk() if i.op == "alloc")
+    count = WARPS
+    while count * private > SHARED_BYTES:
+        count //= 2
+    if not count:
+        raise CompileError(
+            f"kernel {kernel.name} needs {private} bytes of private memory, a block of a GPU has {SHARED_BYTES}",
+            help="this is a bug in the schedule for GPUs",
+        )
+    return count
 
 
 class _ThreadPrinter(_Printer):
@@ -28,7 +42,7 @@ class _ThreadPrinter(_Printer):
         self.globals = globals
         self.spaces: dict[int, str] = {}
         self.half_arithmetic = True
-        self.shared_bytes = 0
+        self.warps = warps(kernel)
 
     def run(self) -> str:
         kernel = self.kernel
@@ -42,7 +56,7 @@ class _ThreadPrinter(_Printer):
         registers = ("tid", "ctaid", "nctaid")
         for name in registers:
             self.declarations[f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()"] = None
-        shift = (WARPS).bit_length() - 1
+        shift = self.warps.bit_length() - 1
         self.entry += [f"%{name} = call i32 @llvm.nvvm.read.ptx.sreg.{name}.x()" for name in registers]
         self.entry += [
             f"%thread = and i32 %tid, {WARP - 1}", "%warp = lshr i32 %tid, 5",
@@ -50,12 +64,7 @@ class _ThreadPrinter(_Printer):
             f"%W0 = shl i32 %nctaid, {shift}", "%W = zext i32 %W0 to i64",
         ]  # fmt: skip
         self.block(kernel.body)
-        if self.shared_bytes > SHARED_BYTES:
-            raise CompileError(
-                f"kernel {kernel.name} needs {self.shared_bytes} bytes of shared memory, a block has {SHARED_BYTES}",
-                help="this is a bug in the schedule for GPUs",
-            )
-        head = f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #0 {{\ne:"
+        head = f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #{self.warps} {{\ne:"
         return "\n".join([head, *self.entry, *self.lines, "ret void\n}\n"])
 
     # --- threads ------------------------------------------------------------------------------------------------------
@@ -115,6 +124,17 @@ class _ThreadPrinter(_Printer):
         assert i.type is not None
         self.define(i, f"bitcast {self.typed(i.args[0])} to {_type(i.type)}")
 
+    def op_trunc(self, i: Instruction) -> None:
+        """Through an integer instruction: ptxas takes the store of a float's low byte for a conversion of the float."""
+        source = i.args[0]
+        assert i.type is not None
+        assert source.type is not None
+        if source.elem != "i32" or source.lanes > 1 or i.elem not in ("i8", "i16") or not _from_float(source):
+            self.plain(i)
+            return
+        bits = self.emit(f'call i32 asm "prmt.b32 $0, $1, 0, 0x3210;", "=r,r"(i32 {self.name(source)})')
+        self.define(i, f"trunc i32 {bits} to {_type(i.type)}")
+
     def op_dot4(self, i: Instruction) -> None:
         if i.lanes > 1:
             super().op_dot4(i)
@@ -168,9 +188,8 @@ class _ThreadPrinter(_Printer):
 
     def op_alloc(self, i: Instruction) -> None:
         nbytes = -(-i.attrs["nbytes"] // 64) * 64
-        self.shared_bytes += WARPS * nbytes
         name = f"@{self.kernel.name}_s{len(self.globals)}"
-        self.globals.append(f"{name} = internal addrspace(3) global [{WARPS * nbytes} x i8] poison, align 64")
+        self.globals.append(f"{name} = internal addrspace(3) global [{self.warps * nbytes} x i8] poison, align 64")
         place = self.fresh()
         self.entry += [
             f"{place}o = mul i32 %warp, {nbytes}",
@@ -239,14 +258,21 @@ class _ThreadPrinter(_Printer):
         return result
 
 
+def _from_float(i: Instruction) -> bool:
+    """Whether an integer is a float's bits, but for an addition of a constant."""
+    if i.op in ("add", "sub"):
+        return any(_from_float(a) for a in i.args if a.op != "const")
+    return i.op == "bitcast" and i.args[0].type is not None and i.args[0].type.is_float
+
+
 def print_nvptx(kernels: Sequence[Kernel], target: Target) -> str:
-    """One LLVM module with a kernel each: `void NAME(buffers...)`, run by blocks of 32 * WARPS threads."""
+    """One LLVM module with a kernel each: `void NAME(buffers...)`, run by blocks of 32 * warps(kernel) threads."""
     declarations: dict[str, None] = {}
     globals: list[str] = []
     functions = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels]
     head = f'target triple = "{target.triple}"\n'
-    attributes = f'attributes #0 = {{ nounwind "nvvm.maxntid"="{WARPS * WARP}" }}'
-    return "\n".join([head, *globals, *declarations, *functions, attributes, "!0 = !{}", ""])
+    attributes = [f'attributes #{w} = {{ nounwind "nvvm.maxntid"="{w * WARP}" }}' for w in (1, 2, 4)]
+    return "\n".join([head, *globals, *declarations, *functions, *attributes, "!0 = !{}", ""])
 
 
 def emit_ptx(kernels: Sequence[Kernel], target: Target) -> str:

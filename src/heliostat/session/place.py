@@ -1,0 +1,140 @@
+"""Where programs run: the CPU with its workers, or a GPU. One surface for whoever binds and runs programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..diagnostics import DeviceUnavailableError
+from ..kernel.ir import Kernel
+from ..kernel.program import Program
+from ..runtime.buffer import Buffer
+from ..runtime.worker_pool import WorkerPool
+from ..targets.target import Target
+from .host import host_target
+from .session import CodeStore, Executable, Progress
+
+if TYPE_CHECKING:
+    from .cuda import CudaExecutable
+
+
+class Inputs:
+    """Small inputs of a step: `arrays` are written on the host, `buffers` are bound, `send` makes them meet."""
+
+    def __init__(self, arrays: dict[str, npt.NDArray[np.int32]], buffers: dict[str, Any], send: Callable[[], None]):
+        self.arrays, self.buffers, self.send = arrays, buffers, send
+
+
+class Place(Protocol):
+    """A device with code loaded on it. Weights and executables of one place belong together."""
+
+    target: Target
+    name: str
+    threads: int
+    compiled: int
+
+    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
+        """Make the machine code of kernels ready."""
+
+    def weight(self, array: npt.NDArray[Any]) -> Any:
+        """A buffer with an array's bytes; on the CPU the array itself."""
+
+    def executable(self, program: Program, given: Mapping[str, Any]) -> Any:
+        """A program bound to buffers, whose kernels were loaded."""
+
+    def inputs(self, sizes: Mapping[str, int]) -> Inputs:
+        """i32 inputs by name with so many elements."""
+
+    def close(self) -> None: ...
+
+
+class CpuPlace:
+    """This machine's cores."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.target = host_target()
+        self.pool = WorkerPool(threads)
+        self.threads = self.pool.threads
+        self.code = CodeStore(self.target)
+
+    @property
+    def compiled(self) -> int:
+        return self.code.compiled
+
+    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
+        self.code.load(kernels, progress)
+
+    def weight(self, array: npt.NDArray[Any]) -> Buffer:
+        return Buffer.of(array)
+
+    def executable(self, program: Program, given: Mapping[str, Buffer]) -> Executable:
+        return Executable(program, self.code.addresses, self.pool, given)
+
+    def inputs(self, sizes: Mapping[str, int]) -> Inputs:
+        arrays = {n: np.zeros(size, np.int32) for n, size in sizes.items()}
+        return Inputs(arrays, {n: Buffer.of(a) for n, a in arrays.items()}, lambda: None)
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+class CudaPlace:
+    """One NVIDIA GPU."""
+
+    def __init__(self, number: int = 0) -> None:
+        """Raises DeviceUnavailableError, with what is missing."""
+        from .cuda import CudaCode, CudaDevice
+
+        self.device = CudaDevice(number)
+        self.target = self.device.target
+        self.name = f"cuda:{number}"
+        self.threads = 1
+        self.code = CudaCode(self.device)
+
+    @property
+    def compiled(self) -> int:
+        return self.code.compiled
+
+    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
+        self.code.load(kernels, program)
+
+    def weight(self, array: npt.NDArray[Any]) -> Any:
+        return self.device.upload(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+    def executable(self, program: Program, given: Mapping[str, Any]) -> CudaExecutable:
+        from .cuda import CudaExecutable
+
+        return CudaExecutable(program, self.code, given)
+
+    def inputs(self, sizes: Mapping[str, int]) -> Inputs:
+        """All in one piece of pinned memory, so that one copy sends them."""
+        starts, total = {}, 0
+        for name, size in sizes.items():
+            starts[name] = total
+            total += -(-4 * size // 64) * 64
+        pinned, there = self.device.pinned(total), self.device.allocate(total)
+        host = pinned.array(np.uint8)
+        host[:] = 0
+        arrays = {n: host[at : at + 4 * sizes[n]].view(np.int32) for n, at in starts.items()}
+        buffers = {n: there.slice(at, -(-4 * sizes[n] // 64) * 64) for n, at in starts.items()}
+        stream = self.device.stream
+        return Inputs(arrays, buffers, lambda: there.copy_from_host(pinned, stream))
+
+    def close(self) -> None:
+        self.device.stream.synchronize()
+
+
+def open_place(device: str = "cpu", threads: int | None = None) -> Place:
+    """`cpu`, `cuda` or `cuda:N`. Raises DeviceUnavailableError for a device that is not there or not known."""
+    if device == "cpu":
+        return CpuPlace(threads)
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", device)
+    if match is None:
+        raise DeviceUnavailableError(f"there is no device {device!r}", help="use cpu, cuda, or cuda:N for GPU N")
+    return CudaPlace(int(match[1] or 0))
