@@ -12,7 +12,20 @@ from ..ir.graph import Graph, structural_key
 from ..ir.types import SymbolicDim
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
-from ..kernels import attention, cache, convolution, dequantize, gather, linear, map, matmul, reduce, repack, rope
+from ..kernels import (
+    attention,
+    cache,
+    convolution,
+    decode_attention,
+    dequantize,
+    gather,
+    linear,
+    map,
+    matmul,
+    reduce,
+    repack,
+    rope,
+)
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .flops import flops
@@ -26,6 +39,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     linear,
     matmul,
     convolution,
+    decode_attention,
     attention,
     gather,
     rope,

@@ -348,6 +348,13 @@ class KernelBuilder:
         start, stop = (self._offset(0), self._offset(lo)) if hi is None else (self._offset(lo), self._offset(hi))
         return self._region("loop", (start, stop), step=step, unroll=unroll)
 
+    def team(self, parts: int) -> Iterator[Instruction]:
+        """A loop over 0 .. parts inside a parallel region whose iterations do not need each other: on a GPU each is a
+        warp of one block. They hand over results through private memory (`alloc`), each in a place of its own; what
+        follows the loop may read all of them. A var that is set inside is not to be read outside.
+        """
+        return self._region("loop", (self._offset(0), self._offset(parts)), step=1, unroll=1, team=True)
+
     def parallel(self, count: Operand) -> Iterator[Instruction]:
         """Independent iterations shared among the workers in contiguous runs."""
         return self._region("parallel", (self._offset(count),))

@@ -525,7 +525,10 @@ class _Writer:
         index = self.names[id(body[0])] = f"v{len(self.names)}"
         if i.op == "loop":
             lo, hi = (self.value(a) for a in i.args)
-            self.line(f"for {index} in range({lo}, {hi}, {i.attrs['step']}):")
+            team = i.attrs.get("team")
+            self.line(
+                f"for {index} in " + (f"split({hi}, 0, 1):" if team else f"range({lo}, {hi}, {i.attrs['step']}):")
+            )
             self.inner(body[1:])
             return
         count = self.value(i.args[0])

@@ -93,7 +93,7 @@ OPS: dict[str, tuple[int, str]] = {
     "get": (1, "the value of a var"),
     "set": (2, "assign to a var"),
     "index": (0, "the induction variable of the enclosing loop or parallel region, i64"),
-    "loop": (2, "for index in range(lo, hi, attrs.step): blocks[0]; attrs.unroll is a hint"),
+    "loop": (2, "for index in range(lo, hi, attrs.step): blocks[0]; attrs.unroll is a hint; attrs.team: in any order"),
     "parallel": (1, "blocks[0] for each index in range(count), shared among workers; iterations are independent"),
     "if": (1, "blocks[0] if the scalar condition holds, else blocks[1]"),
     "worker": (0, "i64: the number of this worker"),

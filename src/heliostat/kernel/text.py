@@ -167,6 +167,7 @@ class _Printer:
                 line = f"loop {name} in {'..'.join(bounds)}"
                 line += f" step {step}" if step != 1 else ""
                 line += f" unroll {unroll}" if unroll != 1 else ""
+                line += " team" if i.attrs.get("team") else ""
                 line += " {"
             else:
                 line = f"{i.op} {name} in {', '.join(bounds)} {{"
@@ -479,6 +480,8 @@ class _Parser:
             args += (self.offset(),)
             attrs["step"] = self.integer() if self.accept("step") else 1
             attrs["unroll"] = self.integer() if self.accept("unroll") else 1
+            if self.accept("team"):
+                attrs["team"] = True
         index = Instruction("index", _I64)
         outer = self.scope
         self.scope = dict(outer)

@@ -25,6 +25,13 @@ class _Broken(Exception):
     """A rule that the instruction at hand breaks."""
 
 
+def _team_size(i: Instruction) -> int:
+    """Iterations of a team loop; 0 where its bounds break the rule."""
+    lo, hi = i.args
+    right = lo.op == "const" and hi.op == "const" and lo.value == 0 and 0 < hi.value <= 32 and i.attrs["step"] == 1
+    return int(hi.value) if right else 0
+
+
 def verify(kernel: Kernel) -> None:
     """Raise VerifyError at the first instruction that breaks a rule."""
     _Verifier(kernel).kernel()
@@ -124,6 +131,8 @@ class _Verifier:
                     _fail(f"the step is {step}, it must be at least 1")
                 if not isinstance(unroll, int) or unroll < 1:
                     _fail(f"unroll is {unroll}, it must be at least 1")
+                if i.attrs.get("team") and (self.parallel_vars is None or self.conditional or not _team_size(i)):
+                    _fail("a team loop runs from 0 to a constant of at most 32, in a parallel region and no if")
                 self.counted(i)
             elif self.parallel_vars is not None:
                 _fail("a parallel region stands inside a parallel region")

@@ -6,7 +6,11 @@ them; memory is written once. What a schedule means does not change: the interpr
 
 The result uses five more ops than `ir.OPS`: `thread` (i32, 0 .. 31), `from_thread(x, t)` (x as thread t holds it),
 `from_other(x)` (x as thread t ^ attrs.mask holds it), `pack` (a vector of scalars) and `together` (threads wait for
-each other and see each other's writes). Loads and stores say in attrs.align what bytes their address is a multiple of.
+each other and see each other's writes; all of the block with attrs.block). Loads and stores say in attrs.align what
+bytes their address is a multiple of.
+
+A kernel with team loops takes a block of warps for a worker: each iteration is a warp's, and what stands outside of such
+loops is computed by all warps alike and written by the first.
 """
 
 from __future__ import annotations
@@ -34,12 +38,18 @@ class _Rewriter:
         self.divisors: dict[int, int] = {}
         self.keep: list[Instruction] = []
         # Memory that is both written and read here: threads must wait for each other around a write.
+        self.team = team_size(kernel)
+        self.in_team = False
         self.shared = {id(b) for p, b in zip(kernel.parameters, kernel.buffers, strict=True) if p.mode == "rw"}
 
     def run(self) -> Kernel:
         self.thread = self.emit("thread", Type("i32"))
         self.thread64 = self.emit("zext", Type("i64"), self.thread)
         self.first = self.emit("eq", Type("i1"), self.thread, self.const(0, "i32"))
+        if self.team:
+            self.warp = self.emit("warp", Type("i32"))
+            self.leads = self.emit("eq", Type("i1"), self.warp, self.const(0, "i32"))
+            self.first_of_block = self.emit("and", Type("i1"), self.leads, self.first)
         for i in self.kernel.body:
             self.visit(i)
         return Kernel(self.kernel.name, self.kernel.parameters, self.kernel.buffers, self.blocks[0], self.kernel.note)
@@ -219,17 +229,19 @@ class _Rewriter:
         buffer, value = i.args[0], i.args[2]
         assert value.type is not None
         both = id(buffer) in self.shared
+        whole_block = bool(self.team) and not self.in_team
         if both:
-            self.emit("together", None)
+            self.emit("together", None, block=whole_block)
         offset, align = self.place(i.args[1], value.type)
         args = (self.get(buffer), offset, self.get(value), *(self.get(a) for a in i.args[3:]))
-        if spread(value.lanes):
+        if spread(value.lanes) and not whole_block:
             self.emit("store", None, *args, **i.attrs, align=align)
         else:
+            who = self.first if not whole_block else self.leads if spread(value.lanes) else self.first_of_block
             inner: Block = [Instruction("store", None, args, {**i.attrs, "align": align})]
-            self.emit("if", None, self.first, blocks=(inner, []))
+            self.emit("if", None, who, blocks=(inner, []))
         if both:
-            self.emit("together", None)
+            self.emit("together", None, block=whole_block)
 
     def op_alloc(self, i: Instruction) -> Instruction:
         self.shared.add(id(i))
@@ -252,7 +264,21 @@ class _Rewriter:
             blocks.append(self.blocks.pop())
         return self.emit(i.op, None, *map(self.get, i.args), blocks=tuple(blocks), **i.attrs)
 
-    op_loop = op_parallel = op_if = region
+    op_parallel = op_if = region
+
+    def op_loop(self, i: Instruction) -> Instruction | None:
+        if not i.attrs.get("team"):
+            return self.region(i)
+        index, *body = i.blocks[0]
+        self.made[id(index)] = self.emit("zext", Type("i64"), self.warp)
+        self.divisors[id(index)] = 1
+        self.emit("together", None, block=True)
+        self.in_team = True
+        for inner in body:
+            self.visit(inner)
+        self.in_team = False
+        self.emit("together", None, block=True)
+        return None
 
     def divisor(self, i: Instruction) -> int:
         """A power of two that divides an integer, as far as its making tells; at most MOST_ALIGNED."""
@@ -279,6 +305,14 @@ class _Rewriter:
 def _power_of_two(n: int) -> int:
     """The largest power of two that divides n, at most MOST_ALIGNED."""
     return min(n & -n, MOST_ALIGNED)
+
+
+def team_size(kernel: Kernel) -> int:
+    """Warps of a worker: the iterations of the kernel's team loops, which must agree; 0 where it has none."""
+    sizes = {int(i.args[1].value) for i in kernel.walk() if i.op == "loop" and i.attrs.get("team")}
+    if len(sizes) > 1:
+        raise CompileError(f"kernel {kernel.name} has team loops of {sorted(sizes)} iterations; they must be equal")
+    return sizes.pop() if sizes else 0
 
 
 def for_threads(kernel: Kernel) -> Kernel:

@@ -212,8 +212,9 @@ def integer_tile(
     rows: Sequence[Instruction],
     depth: int,
     prefetch: int = 0,
+    part: tuple[Instruction, int] | None = None,
 ) -> Tile:
-    """Accumulators of an integer tile over the whole depth.
+    """Accumulators of an integer tile over the whole depth, or over part s of T of its blocks: `part` (s, T).
 
     `panels`: byte offsets of the panels in the weights; `rows`: byte offsets of the activation rows in `x`; `depth`: K;
     `prefetch`: how many bytes ahead of their use weights are asked for, 0 for not at all.
@@ -230,7 +231,7 @@ def integer_tile(
         step = 2 * (normal.sub // CHUNK)  # a loop body sees an even and an odd sub-block, so that the nibble is known
     step = min(max(step, normal.sub // CHUNK), chunks)
     in_block = normal.scale.integer is not None or reader.varies(normal.scale)
-    for b in k.loop(depth // format.block):
+    for b in k.loop(*_range(depth // format.block, part)):
         bases = [p + b * reader.block_bytes() for p in panels]
         alone = subs == 1 and chunks > LONG
         several = (in_block or chunks > step) and not alone
@@ -257,6 +258,14 @@ def integer_tile(
                     value = value * factor
                 total[m][p].set(k.fma(value, k.splat(scale, lanes), total[m][p].get()))
     return [[v.get() for v in row] for row in total]
+
+
+def _range(count: int, part: tuple[Instruction, int] | None) -> tuple[Instruction | int, Instruction | int]:
+    """Where part s of T of so many steps begins and ends."""
+    if part is None:
+        return 0, count
+    s, parts = part
+    return s * count // parts, (s * count + count) // parts
 
 
 def _one_sub_block(
@@ -419,9 +428,10 @@ def float_tile(
     depth: int,
     x_dtype: DType,
     chains: int = 1,
+    part: tuple[Instruction, int] | None = None,
 ) -> Tile:
     """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in
-    f32. `chains`: sums that are formed side by side for each accumulator, to hide the latency of an addition.
+    f32. `part`: as for `integer_tile`. `chains`: sums that are formed side by side for each accumulator, to hide the latency of an addition.
     """
     lanes = weight.rows
     total = [[[k.var(k.zeros("f32", lanes)) for _ in range(chains)] for _ in panels] for _ in rows]
@@ -437,8 +447,8 @@ def float_tile(
                 chain = total[m][p][element % chains]
                 chain.set(k.fma(vector, value, chain.get()))
 
-    weight.walk(k, panels, depth, step)
-    return [[_sum([v.get() for v in parts]) for parts in row] for row in total]
+    weight.walk(k, panels, depth, step, part)
+    return [[sum_of([v.get() for v in parts]) for parts in row] for row in total]
 
 
 def pair_tile(
@@ -474,7 +484,7 @@ def pair_tile(
     return [[v.get() for v in row] for row in total]
 
 
-def _sum(parts: list[Instruction]) -> Instruction:
+def sum_of(parts: list[Instruction]) -> Instruction:
     """By halves."""
     while len(parts) > 1:
         parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=True)]
@@ -490,14 +500,31 @@ class PanelFloats:
         self.plan, self.buffer, self.rows, self.unroll, self.prefetch = plan, buffer, plan.rows, unroll, prefetch
         self.reader = PanelReader(k, plan, buffer) if isinstance(plan.format, BlockFormat) else None
 
-    def walk(self, k: KernelBuilder, panels: Sequence[Instruction], depth: int, step: Step) -> None:
-        """Call `step(k0, e, vectors)` for every element k0 + e of the depth, `vectors` one per panel."""
-        if self.reader is None:
-            self._dense(k, panels, depth, step)
-        else:
-            self._blocks(k, self.reader, panels, depth, step)
+    def walk(
+        self,
+        k: KernelBuilder,
+        panels: Sequence[Instruction],
+        depth: int,
+        step: Step,
+        part: tuple[Instruction, int] | None = None,
+    ) -> None:
+        """Call `step(k0, e, vectors)` for every element k0 + e of the depth or a part of it, `vectors` one per panel.
 
-    def _dense(self, k: KernelBuilder, panels: Sequence[Instruction], depth: int, step: Step) -> None:
+        Dense depths in parts are multiples of `unroll`.
+        """
+        if self.reader is None:
+            self._dense(k, panels, depth, step, part)
+        else:
+            self._blocks(k, self.reader, panels, depth, step, part)
+
+    def _dense(
+        self,
+        k: KernelBuilder,
+        panels: Sequence[Instruction],
+        depth: int,
+        step: Step,
+        part: tuple[Instruction, int] | None,
+    ) -> None:
         dtype = self.plan.format
         assert isinstance(dtype, DType)
         stored, _ = COMPUTE[dtype.name]
@@ -514,14 +541,21 @@ class PanelFloats:
                 step(at, e, vectors)
 
         whole = depth // self.unroll * self.unroll
-        for at in k.loop(0, whole, self.unroll):
+        first, last = (v * self.unroll for v in _range(depth // self.unroll, part))
+        for at in k.loop(first, last, self.unroll):
             _prefetch(k, self.buffer, [p + at * stride for p in panels], self.unroll * stride, self.prefetch)
             run(at, self.unroll)
         if whole < depth:
             run(k.const(whole, "i64"), depth - whole)
 
     def _blocks(
-        self, k: KernelBuilder, reader: PanelReader, panels: Sequence[Instruction], depth: int, step: Step
+        self,
+        k: KernelBuilder,
+        reader: PanelReader,
+        panels: Sequence[Instruction],
+        depth: int,
+        step: Step,
+        part: tuple[Instruction, int] | None,
     ) -> None:
         normal, format = reader.normal, reader.format
         chunks = format.block // CHUNK
@@ -529,11 +563,11 @@ class PanelFloats:
         stride = 2 * (normal.sub // CHUNK) if _nibble_pair(reader) and normal.sub >= CHUNK else 1
         stride = min(stride, chunks)
         levels = reader.codes
-        for b in k.loop(depth // format.block):
+        for b in k.loop(*_range(depth // format.block, part)):
             bases = [p + b * reader.block_bytes() for p in panels]
-            part = -(-reader.block_bytes() * stride // (chunks * LINE)) * LINE
+            ahead = -(-reader.block_bytes() * stride // (chunks * LINE)) * LINE
             for first in k.loop(0, chunks, stride):
-                _prefetch(k, self.buffer, [base + first * (part // stride) for base in bases], part, self.prefetch)
+                _prefetch(k, self.buffer, [base + first * (ahead // stride) for base in bases], ahead, self.prefetch)
                 for c in range(stride):
                     at = b * format.block + (first + c) * CHUNK
                     quads = [

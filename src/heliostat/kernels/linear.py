@@ -23,6 +23,7 @@ from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
+GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 
 PanelBody = Callable[[Instruction, int], None]
@@ -34,7 +35,8 @@ class LinearTile:
 
     `block`: the most rows of x that pass over a panel before the next panel is taken, so that they stay in the
     second-level cache. A single row takes `single_panels` side by side and asks for weights `prefetch` bytes ahead: its
-    speed is the memory's, and one forward stream with a distant prefetch reads fastest.
+    speed is the memory's, and one forward stream with a distant prefetch reads fastest. On a GPU `team` warps share the
+    depth of a panel of a single row.
     """
 
     tokens: tuple[int, ...] = (12, 4, 1)
@@ -42,10 +44,13 @@ class LinearTile:
     single_panels: int = 1
     block: int = 96
     prefetch: int = 4096
+    team: int = 1
 
     def __post_init__(self) -> None:
         if not self.tokens or self.tokens[-1] != 1 or not all(0 < n <= 32 for n in self.tokens):
             raise ValueError(f"tile heights must end in 1 and be from 1 to 32, got {self.tokens}")
+        if not 0 < self.team <= 32:
+            raise ValueError(f"a team has 1 to 32 warps, got {self}")
         if not (0 < self.panels <= 8 and 0 < self.single_panels <= 8 and self.block >= self.tokens[0]):
             raise ValueError(f"1 to 8 panels and a block of at least one tile are needed, got {self}")
 
@@ -82,6 +87,14 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     fitting = SECOND_LEVEL // 2 // (depth * planes)
     block = max(2, min(192, fitting) // height) * height
     return LinearTile(_heights(height), panels, block=block)
+
+
+def team_of(panels: int, steps: int) -> int:
+    """Warps that share a panel, so that all of them together fill a GPU: a power of two, at most a step each."""
+    team = 1
+    while team < 32 and 2 * team <= steps and panels * team < GPU_WARPS:
+        team *= 2
+    return team
 
 
 def tuning_key(group: Group) -> tuple[str, str, str]:
@@ -166,7 +179,12 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     for d in x.type.shape[:-1]:
         rows = rows * d
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
-    tile = tile or default_tile(plan, target, rows, upper_bound(w.type.shape[1]), planes)
+    depth = upper_bound(w.type.shape[1])
+    tile = tile or default_tile(plan, target, rows, depth, planes)
+    if target.gpu and upper_bound(rows) == 1 and tile.team == 1:
+        tile = replace(
+            tile, team=team_of(plan.panels(upper_bound(w.type.shape[0])), depth // max(plan.format.block, 8))
+        )
     return _Nest(group, target, name, plan, tile, rows).build()
 
 
@@ -184,7 +202,9 @@ class _Nest:
         # that the sums need, and more of the instruction cache than there is.
         self.aside: Instruction | None = None
         long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in group.nodes)
-        if long and _row_class(group) != "1":
+        if tile.team > 1:
+            self.aside = k.alloc(4 * plan.rows * tile.team * tile.single_panels)
+        elif long and _row_class(group) != "1":
             sums = tile.tokens[0] * tile.panels * len(self.products)
             self.aside = k.alloc(4 * plan.rows * sums)
         weights = [n.inputs[1] for n in self.products]
@@ -271,6 +291,9 @@ class _Nest:
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         bases = [(panel + p) * panel_bytes for p in range(wide)]
         offsets = [(first + m) * self.row_bytes for m in range(height)]
+        if self.tile.team > 1:
+            self._shared(panel, wide, bases, offsets)
+            return
         if self.aside is None:
             (sums,) = [self._product(self.buffers[n.inputs[1]], bases, offsets) for n in self.products]
             for p in range(wide):
@@ -287,7 +310,28 @@ class _Nest:
                 held = [k.load(self.aside, at + n * size, "f32", self.plan.rows) for n in range(len(self.products))]
                 self._store(panel + p, [(first + row_in_tile, held)])
 
-    def _product(self, w: Instruction, bases: Sequence[Instruction], offsets: Sequence[Instruction]) -> dot.Tile:
+    def _shared(
+        self, panel: Instruction, wide: int, bases: Sequence[Instruction], offsets: Sequence[Instruction]
+    ) -> None:
+        """A single row by a team: each sums a part of the depth, and the parts are added in order."""
+        k, nbytes, team = self.k, 4 * self.plan.rows, self.tile.team
+        assert self.aside is not None
+        (product,) = self.products
+        for s in k.team(team):
+            (sums,) = self._product(self.buffers[product.inputs[1]], bases, offsets, (s, team))
+            for p, value in enumerate(sums):
+                k.store(self.aside, (s * wide + p) * nbytes, value)
+        for p in range(wide):
+            parts = [k.load(self.aside, (s * wide + p) * nbytes, "f32", self.plan.rows) for s in range(team)]
+            self._store(panel + p, [(k.const(0, "i64"), [dot.sum_of(parts)])])
+
+    def _product(
+        self,
+        w: Instruction,
+        bases: Sequence[Instruction],
+        offsets: Sequence[Instruction],
+        part: tuple[Instruction, int] | None = None,
+    ) -> dot.Tile:
         """The sums of one tile of one product."""
         k, plan, x = self.k, self.plan, self.buffers[self.x]
         single = isinstance(self.rows, int) and self.rows == 1
@@ -297,14 +341,14 @@ class _Nest:
             format = self.x.type.element
             step = format.plane_bytes(self.depth)
             planes = [o + p * step for o in offsets for p in range(format.planes)]
-            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch)
+            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch, part)
             return [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
         both = {self.x.type.element.name, plan.format.name}
         if both == {"bf16"} and not single and self.depth % 2 == 0:
             return dot.pair_tile(k, plan, w, bases, x, offsets, self.depth)
         weight = dot.PanelFloats(k, plan, w, prefetch=prefetch)
         chains = 4 if single else 1
-        return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains)
+        return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains, part)
 
     def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, list[Instruction]]]) -> None:
         """Epilogue and stores of one panel's columns.

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Iterator
 
 from ..ir.graph import Node, Value, parameter
-from ..ir.types import Dim, DType, TensorType, numel
+from ..ir.types import Dim, DType, TensorType, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..quant.activation import FINE, ActivationFormat
 from ..targets.target import Target
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis, wrapped
@@ -22,6 +22,8 @@ from .math import Math, whole
 
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 ACCUMULATORS = 4
+TEAM = 32  # warps that share a long row on a GPU, where
+FEW_ROWS = 64  # rows are at most as many
 PIECE = 256  # elements that one worker quantizes at a time where no reduction needs whole rows
 MOVES = frozenset({"transpose", "slice"})  # views that read a row at another row's index
 
@@ -224,6 +226,9 @@ class _Rows:
         self.lanes = target.vector_bytes // wide
         self.columns = self.dims(self.shape[-1])
         self.zero = k.const(0, "i64")
+        self.team = self._team_of_rows()
+        if self.team:
+            self.parts = k.alloc(8 * self.team)
 
     def build(self) -> Kernel:
         k = self.k
@@ -240,11 +245,34 @@ class _Rows:
             full = [v for v in self.outs if isinstance(v.type.element, DType) and v not in known]
             lo = piece * each
             hi = k.minimum(lo + each, self.columns) if pieces > 1 else self.columns
-            if self.quantized:
+            if self.quantized and self.team:
+                for _, lo, hi in self._shares(self._step()):
+                    self._quantize(full, row, index, known, lo, hi)
+            elif self.quantized:
                 self._quantize(full, row, index, known, lo, hi)
+            elif full and self.team:
+                for _, lo, hi in self._shares(self.lanes):
+                    self._columns(full, index, known, lo, hi)
             elif full:
-                self._columns(full, index, known)
+                self._columns(full, index, known, self.zero, self.columns)
         return k.finish()
+
+    def _team_of_rows(self) -> int:
+        """Warps that share a row on a GPU, where rows are few and long; 0 for a row to each worker."""
+        last, rows = self.shape[-1], numel(self.shape[:-1])
+        few = self.target.gpu and isinstance(last, int) and upper_bound(rows) <= FEW_ROWS
+        alone = any(n.op.name == "argmax" for n in self.reductions) or not self.reductions
+        return TEAM if few and not alone and upper_bound(last) >= self.lanes * TEAM // 2 else 0
+
+    def _shares(self, step: int) -> Iterator[tuple[Instruction, Instruction, Instruction]]:
+        """Number, start and end of each team member's share of a row, in whole steps."""
+        k = self.k
+        size = self.shape[-1]
+        assert isinstance(size, int)
+        each = -(-size // (self.team * step)) * step
+        for s in k.team(self.team):
+            lo = k.minimum(s * each, size)
+            yield s, lo, k.minimum(lo + each, size)
 
     def _cut(self) -> tuple[int, int]:
         """Elements of a piece of a row, and pieces of a row: one where something is reduced."""
@@ -253,9 +281,13 @@ class _Rows:
             return 0, 1
         size = self.shape[-1]
         assert isinstance(size, int)
-        step = math.lcm(*(n.attrs["format"].block for n in self.quantized))
+        step = self._step()
         each = -(-PIECE // step) * step
         return each, -(-size // each)
+
+    def _step(self) -> int:
+        """Elements of the widest block among the quantized results."""
+        return math.lcm(*(n.attrs["format"].block for n in self.quantized))
 
     def _index(self, row: Instruction) -> list[Instruction]:
         index: list[Instruction] = []
@@ -278,6 +310,14 @@ class _Rows:
             value = how.taken(self.evaluate.at(node.inputs[0], [*index, c], lanes, mask, known))
             to.set(how.combine(to.get(), value if mask is None else k.select(mask, value, identity)))
 
+        if self.team:
+            size = ELEMENT_BYTES[how.elem]
+            for s, lo, hi in self._shares(lanes):
+                acc[0].set(identity)
+                for c, mask in _pieces(k, lo, hi, lanes):
+                    add(acc[0], c, mask)
+                k.store(self.parts, s * size, how.across(acc[0].get()))
+            return how.result(how.across(k.load(self.parts, 0, how.elem, self.team)), self.columns)
         wide = lanes * ACCUMULATORS
         whole = self.columns // wide * wide
         for c in k.loop(0, whole, wide):
@@ -323,10 +363,17 @@ class _Rows:
     def _reduced(node: Node, known: dict[Value, Instruction]) -> bool:
         return is_pointwise(node) and any(v in known for v in node.inputs)
 
-    def _columns(self, full: list[Value], index: list[Instruction], known: dict[Value, Instruction]) -> None:
+    def _columns(
+        self,
+        full: list[Value],
+        index: list[Instruction],
+        known: dict[Value, Instruction],
+        lo: Instruction,
+        hi: Instruction,
+    ) -> None:
         k = self.k
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
-        for c, mask in _pieces(k, self.zero, self.columns, self.lanes):
+        for c, mask in _pieces(k, lo, hi, self.lanes):
             made = self.evaluate.all_at(full, [*index, c], self.lanes, mask, known)
             for operand, value in zip(operands, made, strict=True):
                 operand.store([*index, c], value, mask)
@@ -342,7 +389,7 @@ class _Rows:
     ) -> None:
         """One pass over lo .. hi by the blocks of the widest format; plain results are stored on the way."""
         k, lanes = self.k, self.target.lanes
-        step = math.lcm(*(n.attrs["format"].block for n in self.quantized))
+        step = self._step()
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
         sources = [n.inputs[0] for n in self.quantized]
         for at in k.loop(lo, hi, step):

@@ -16,6 +16,7 @@ from ..ir.types import DType, TensorType, evaluate
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
+from ..kernel.warp import team_size
 from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, device
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
@@ -175,6 +176,8 @@ def launch_shape(kernel: Kernel, multiprocessors: int) -> tuple[int, int]:
             count: Instruction = i.args[0]
             found = max(found, int(count.value) if count.op == "const" else most)
     each = warps(kernel)
+    if team_size(kernel):  # a block is a worker
+        return min(most, found), 32 * each
     return -(-min(most, found) // each), 32 * each
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
-from ..kernel.warp import WARP, for_threads
+from ..kernel.warp import WARP, for_threads, team_size
 from .llvm import _float_text, _Printer, _type, emit_assembly
 from .target import Target
 
@@ -23,6 +23,9 @@ _ALL = "i32 -1"
 def warps(kernel: Kernel) -> int:
     """Warps of a block. Raises CompileError where not even one has enough shared memory for its private memory."""
     private = sum(-(-i.attrs["nbytes"] // 64) * 64 for i in kernel.walk() if i.op == "alloc")
+    team = team_size(kernel)
+    if team and private <= SHARED_BYTES:
+        return team
     count = WARPS
     while count * private > SHARED_BYTES:
         count //= 2
@@ -38,6 +41,7 @@ class _ThreadPrinter(_Printer):
     """Prints one kernel as its threads run it. `globals` collects the module's shared memory."""
 
     def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None], globals: list[str]) -> None:
+        self.team = bool(team_size(kernel))
         super().__init__(for_threads(kernel), target, declarations)
         self.globals = globals
         self.spaces: dict[int, str] = {}
@@ -56,11 +60,11 @@ class _ThreadPrinter(_Printer):
         registers = ("tid", "ctaid", "nctaid")
         for name in registers:
             self.declarations[f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()"] = None
-        shift = self.warps.bit_length() - 1
+        shift = 0 if self.team else self.warps.bit_length() - 1  # workers are blocks, or the warps of them
         self.entry += [f"%{name} = call i32 @llvm.nvvm.read.ptx.sreg.{name}.x()" for name in registers]
         self.entry += [
             f"%thread = and i32 %tid, {WARP - 1}", "%warp = lshr i32 %tid, 5",
-            f"%w0 = shl i32 %ctaid, {shift}", "%w1 = add i32 %w0, %warp", "%w = zext i32 %w1 to i64",
+            f"%w0 = shl i32 %ctaid, {shift}", f"%w1 = add i32 %w0, {'0' if self.team else '%warp'}", "%w = zext i32 %w1 to i64",
             f"%W0 = shl i32 %nctaid, {shift}", "%W = zext i32 %W0 to i64",
         ]  # fmt: skip
         self.block(kernel.body)
@@ -71,7 +75,15 @@ class _ThreadPrinter(_Printer):
     def op_thread(self, i: Instruction) -> None:
         self.names[id(i)] = "%thread"
 
+    def op_warp(self, i: Instruction) -> None:
+        self.names[id(i)] = "%warp"
+
     def op_together(self, i: Instruction) -> None:
+        if i.attrs.get("block"):
+            barrier = "@llvm.nvvm.barrier.cta.sync.aligned.all"
+            self.declarations[f"declare void {barrier}(i32)"] = None
+            self.lines.append(f"call void {barrier}(i32 0)")
+            return
         self.declarations["declare void @llvm.nvvm.bar.warp.sync(i32)"] = None
         self.lines.append(f"call void @llvm.nvvm.bar.warp.sync({_ALL})")
 
@@ -189,10 +201,11 @@ class _ThreadPrinter(_Printer):
     def op_alloc(self, i: Instruction) -> None:
         nbytes = -(-i.attrs["nbytes"] // 64) * 64
         name = f"@{self.kernel.name}_s{len(self.globals)}"
-        self.globals.append(f"{name} = internal addrspace(3) global [{self.warps * nbytes} x i8] poison, align 64")
+        copies = 1 if self.team else self.warps
+        self.globals.append(f"{name} = internal addrspace(3) global [{copies * nbytes} x i8] poison, align 64")
         place = self.fresh()
         self.entry += [
-            f"{place}o = mul i32 %warp, {nbytes}",
+            f"{place}o = mul i32 {'0' if self.team else '%warp'}, {nbytes}",
             f"{place} = getelementptr i8, {_SHARED} {name}, i32 {place}o",
         ]
         self.names[id(i)] = place
@@ -269,9 +282,10 @@ def print_nvptx(kernels: Sequence[Kernel], target: Target) -> str:
     """One LLVM module with a kernel each: `void NAME(buffers...)`, run by blocks of 32 * warps(kernel) threads."""
     declarations: dict[str, None] = {}
     globals: list[str] = []
+    sizes = {warps(k) for k in kernels}
     functions = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels]
     head = f'target triple = "{target.triple}"\n'
-    attributes = [f'attributes #{w} = {{ nounwind "nvvm.maxntid"="{w * WARP}" }}' for w in (1, 2, 4)]
+    attributes = [f'attributes #{w} = {{ nounwind "nvvm.maxntid"="{w * WARP}" }}' for w in sorted(sizes)]
     return "\n".join([head, *globals, *declarations, *functions, *attributes, "!0 = !{}", ""])
 
 

@@ -25,6 +25,11 @@ class Target:
         return self.vector_bytes // 4
 
     @property
+    def gpu(self) -> bool:
+        """Whether a worker is a warp, or a block of warps, and not a core."""
+        return self.architecture == "nvptx64"
+
+    @property
     def feature_string(self) -> str:
         """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
         return ",".join(f"+{f}" for f in sorted(self.features))
