@@ -16,6 +16,7 @@ from ..quant.format import BlockFormat
 from ..quant.panel import Panel, refusal
 from ..targets.target import Target
 
+RUN_BYTES = 16  # that a thread of a GPU loads at once
 PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic than one plane everywhere can
 
 
@@ -66,7 +67,9 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
         if not w.type.static or refusal(element, lanes) is not None:
             return w
         if id(w) not in packed:
-            packed[id(w)] = repack(w, Panel(lanes))
+            run = RUN_BYTES // element.nbytes if target.gpu and isinstance(element, DType) else 1
+            whole = isinstance(w.type.shape[1], int) and w.type.shape[1] % max(8, run) == 0
+            packed[id(w)] = repack(w, Panel(lanes, run if whole else 1))
             packed[id(w)].name = w.name and f"{w.name}.panels"
         return packed[id(w)]
 

@@ -15,7 +15,7 @@ from ..kernel.ir import Kernel
 from ..kernel.program import ALIGNMENT, BufferPlan, Launch, Program
 from ..quant.activation import ActivationFormat
 from ..quant.format import BlockFormat
-from ..quant.panel import Panel, panel_plan
+from ..quant.panel import Panel
 from .fuse import source_of
 from .updates import Versions
 
@@ -39,7 +39,7 @@ def type_nbytes(type: TensorType) -> int:
         return rows * element.row_bytes(upper_bound(type.shape[-1]))
     if isinstance(type.layout, Panel):
         assert isinstance(element, (BlockFormat, DType))
-        return panel_plan(element, type.layout.rows).nbytes(upper_bound(type.shape[0]), upper_bound(type.shape[1]))
+        return type.layout.plan(element).nbytes(upper_bound(type.shape[0]), upper_bound(type.shape[1]))
     size = 1
     for d in type.shape:
         size *= upper_bound(d)

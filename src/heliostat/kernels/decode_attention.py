@@ -53,30 +53,35 @@ class _Nest:
         self.window = int(attrs.get("window", 0) or 0)
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
-        self.team = 16
-        while self.team > 1 and self.team * self.group_size * self.record > PRIVATE_BYTES:
+        # One head to a block: heads of a group read the same keys, which the second-level cache then has.
+        self.team, self.together = 32, 1
+        while self.team > 1 and self.team * self.together * self.record > PRIVATE_BYTES:
             self.team //= 2
-        self.parts = k.alloc(self.team * self.group_size * self.record)
+        self.parts = k.alloc(self.team * self.together * self.record)
 
     def build(self) -> Kernel:
         k = self.k
         end = k.minimum(self.start + 1, self.capacity)
         first = k.maximum(end - self.window, 0) if self.window else k.const(0, "i64")
-        for head in k.parallel(self.kv_heads):
+        for head in k.parallel(self.kv_heads * self.group_size // self.together):
             for s in k.team(self.team):
                 self._part(head, s, first, end)
             for s in k.team(self.team):
-                for m in k.loop(s, self.group_size, self.team):
+                for m in k.loop(s, self.together, self.team):
                     self._join(head, m)
         return k.finish()
 
     def at(self, s: Instruction | int, m: Instruction | int) -> Instruction | int:
         """Where part s keeps its record of query head m of the group."""
-        return (s * self.group_size + m) * self.record
+        return (s * self.together + m) * self.record
+
+    def kv_head(self, head: Instruction) -> Instruction:
+        """The head of keys and values that query heads `head` * together ... read."""
+        return head * self.together // self.group_size
 
     def _part(self, head: Instruction, s: Instruction, first: Instruction, end: Instruction) -> None:
         """Panels of keys s, s + team, s + 2 team ... from the first that is seen."""
-        k, lanes, group = self.k, self.lanes, range(self.group_size)
+        k, lanes, group = self.k, self.lanes, range(self.together)
         vectors = range(0, self.size, lanes)
         best = [k.var(k.const(LOWEST, "f32")) for _ in group]
         total = [k.var(k.zeros("f32")) for _ in group]
@@ -98,7 +103,7 @@ class _Nest:
                     v.set(v.get() * k.splat(factor, lanes))
                 best[m].set(new)
                 weights.append(weight)
-            at = (head * self.capacity + base) * self.size
+            at = (self.kv_head(head) * self.capacity + base) * self.size
             for t in range(lanes):
                 for n, d in enumerate(vectors):
                     value = load_as_compute(
@@ -117,8 +122,8 @@ class _Nest:
     def _scores(self, head: Instruction, base: Instruction) -> list[Instruction]:
         """q . key for the keys of a panel, one key a lane, of every query head of the group."""
         k, lanes = self.k, self.lanes
-        acc = [k.var(k.zeros("f32", lanes)) for _ in range(self.group_size)]
-        at = (head * self.capacity + base) * self.size
+        acc = [k.var(k.zeros("f32", lanes)) for _ in range(self.together)]
+        at = (self.kv_head(head) * self.capacity + base) * self.size
         unroll = 8
         for d in k.loop(0, self.size, unroll):
             for e in range(unroll):
@@ -126,7 +131,7 @@ class _Nest:
                     k, self.keys, (at + (d + e) * lanes) * self.key_dtype.nbytes, self.key_dtype, lanes
                 )
                 for m, sum_ in enumerate(acc):
-                    q = self.q.load([0, head * self.group_size + m, d + e])
+                    q = self.q.load([0, head * self.together + m, d + e])
                     sum_.set(k.fma(key, k.splat(q, lanes), sum_.get()))
         return [a.get() for a in acc]
 
@@ -147,4 +152,4 @@ class _Nest:
             for s, f in enumerate(factors):
                 part = k.load(self.parts, self.at(s, m) + (8 + 4 * d), "f32", lanes)
                 value = k.fma(part, k.splat(f, lanes), value)
-            self.out.store([0, head * self.group_size + m, d], value * inverse)
+            self.out.store([0, head * self.together + m, d], value * inverse)

@@ -260,6 +260,11 @@ def integer_tile(
     return [[v.get() for v in row] for row in total]
 
 
+def dense_unroll(plan: PanelPlan, depth: int) -> int:
+    """Elements of K in one step of a plain row: four loads of a run where that divides the depth."""
+    return next((n for n in (4 * plan.run, 2 * plan.run) if n >= 8 and depth % n == 0), max(8, plan.run))
+
+
 def _range(count: int, part: tuple[Instruction, int] | None) -> tuple[Instruction | int, Instruction | int]:
     """Where part s of T of so many steps begins and ends."""
     if part is None:
@@ -529,12 +534,18 @@ class PanelFloats:
         assert isinstance(dtype, DType)
         stored, _ = COMPUTE[dtype.name]
         stride = self.rows * dtype.nbytes
+        together = self.plan.run
 
         def run(at: Instruction, count: int) -> None:
+            loaded: list[Instruction] = []
             for e in range(count):
                 vectors = []
-                for p in panels:
-                    raw = k.load(self.buffer, p + (at + e) * stride, stored, self.rows)
+                if e % together == 0:
+                    wide = self.rows * together
+                    loaded = [k.load(self.buffer, p + (at + e) * stride, stored, wide) for p in panels]
+                for raw in loaded:
+                    if together > 1:
+                        raw = k.shuffle(raw, raw, range(e % together, self.rows * together, together))
                     if dtype.name == "bf16":
                         raw = k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
                     vectors.append(k.convert(raw, "f32"))

@@ -9,12 +9,14 @@ from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.format import BlockFormat
-from ..quant.panel import CHUNK, QUAD, Panel, panel_plan
+from ..quant.panel import CHUNK, QUAD, Panel
 from ..targets.target import Target
 from . import dot
 from .cache import vector_length
 from .dequantize import BlockReader
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
+
+PIECE = 256  # elements of a row that a worker of a GPU copies
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -43,21 +45,27 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     numbers = TensorOperand(k, dims, buffers[ids], ids.type)
     rows, depth = int(table.type.shape[0]), int(table.type.shape[1])  # type: ignore[arg-type]
     element = table.type.element
-    for n in k.parallel(dims(ids.type.shape[0])):
+    step = max(element.block, PIECE) if target.gpu else depth  # a GPU has many workers for a row
+    pieces = -(-depth // step)
+    for item in k.parallel(dims(ids.type.shape[0]) * pieces):
+        n, piece = (item // pieces, item % pieces) if pieces > 1 else (item, k.const(0, "i64"))
+        lo = piece * step
+        hi = k.minimum(lo + step, depth) if pieces > 1 else k.const(depth, "i64")
         raw = k.convert(numbers.load([n]), "i64")
         row = k.select(k.ult(raw, rows), raw, 0)
         if isinstance(table.type.layout, Panel):
-            _panel_row(k, target, buffers[table], table.type.layout, element, result, n, row, depth)
+            _panel_row(k, target, buffers[table], table.type.layout, element, result, n, row, depth, lo, hi)
         elif isinstance(element, BlockFormat):
             reader = BlockReader(k, element, buffers[table])
             base = row * (depth // element.block * element.nbytes)
-            for b in k.loop(depth // element.block):
+            for b in k.loop(lo // element.block, hi // element.block):
                 for start, value in reader.runs(base + b * element.nbytes, target.lanes):
                     result.store([n, b * element.block + start], value)
         else:
             assert isinstance(element, DType)
             lanes = vector_length(depth, target)
-            for d in k.loop(0, depth, lanes):
+            lanes = lanes if step % lanes == 0 else 1
+            for d in k.loop(lo, hi, lanes):
                 value = load_as_compute(k, buffers[table], (row * depth + d) * element.nbytes, element, lanes)
                 result.store([n, d], value)
     return k.finish()
@@ -73,19 +81,22 @@ def _panel_row(
     n: Instruction,
     row: Instruction,
     depth: int,
+    lo: Instruction,
+    hi: Instruction,
 ) -> None:
-    """One row out of a panel: its lane of every parameter, and its four bytes of every quad."""
+    """Elements lo .. hi of one row out of a panel: its lane of every parameter, and its four bytes of every quad."""
     assert isinstance(element, (BlockFormat, DType))
-    plan = panel_plan(element, layout.rows)
+    plan = layout.plan(element)
     base = row // layout.rows * plan.nbytes(layout.rows, depth)
     lane = row % layout.rows
     if isinstance(element, DType):
-        for d in k.loop(depth):
-            at = base + (d * layout.rows + lane) * element.nbytes
-            result.store([n, d], load_as_compute(k, table, at, element))
+        run = layout.run
+        for d in k.loop(lo, hi, run):
+            at = base + (d * layout.rows + lane * run) * element.nbytes
+            result.store([n, d], load_as_compute(k, table, at, element, run))
         return
     reader = dot.RowReader(k, plan, table, lane)
-    for b in k.loop(depth // element.block):
+    for b in k.loop(lo // element.block, hi // element.block):
         block = base + b * plan.block_bytes
         for c in range(element.block // CHUNK):
             for quad, value in enumerate(reader.values(block, c)):

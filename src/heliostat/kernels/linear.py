@@ -16,7 +16,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
 from ..quant.format import BlockFormat
-from ..quant.panel import Panel, PanelPlan, panel_plan
+from ..quant.panel import Panel, PanelPlan
 from ..targets.target import Target
 from . import dot
 from .elementwise import PointEvaluator
@@ -107,7 +107,7 @@ def candidates(group: Group, target: Target) -> list[LinearTile]:
     """The default, and other tiles around it."""
     x, w = group.root.inputs
     assert isinstance(w.type.layout, Panel)
-    plan = panel_plan(w.type.element, w.type.layout.rows)  # type: ignore[arg-type]
+    plan = w.type.layout.plan(w.type.element)
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
     single = _row_class(group) == "1"
     usual = default_tile(plan, target, 1 if single else 512, upper_bound(w.type.shape[1]), planes)
@@ -174,7 +174,7 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     """
     x, w = group.root.inputs
     assert isinstance(w.type.layout, Panel)
-    plan = panel_plan(w.type.element, w.type.layout.rows)  # type: ignore[arg-type]
+    plan = w.type.layout.plan(w.type.element)
     rows: Dim = 1
     for d in x.type.shape[:-1]:
         rows = rows * d
@@ -346,7 +346,7 @@ class _Nest:
         both = {self.x.type.element.name, plan.format.name}
         if both == {"bf16"} and not single and self.depth % 2 == 0:
             return dot.pair_tile(k, plan, w, bases, x, offsets, self.depth)
-        weight = dot.PanelFloats(k, plan, w, prefetch=prefetch)
+        weight = dot.PanelFloats(k, plan, w, dot.dense_unroll(plan, self.depth) if single else 8, prefetch)
         chains = 4 if single else 1
         return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains, part)
 

@@ -17,6 +17,7 @@ from ..targets.target import Target
 from .elementwise import VIEWS, PointEvaluator, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
+GPU_CHUNK = 256  # the same on a GPU
 CHUNK = 4096  # elements of one parallel piece: below that a second worker does not pay
 
 
@@ -87,13 +88,14 @@ class _Nest:
     ) -> None:
         self.k, self.dims, self.group, self.buffers, self.outs = k, dims, group, buffers, outs
         self.lanes = _lanes(group, target)
+        self.chunk = GPU_CHUNK if target.gpu else CHUNK
 
     def _operands(self) -> dict[Value, TensorOperand]:
         return {v: TensorOperand(self.k, self.dims, b, v.type) for v, b in self.buffers.items()}
 
     # --- one axis -----------------------------------------------------------------------------------------------
     def elements(self) -> None:
-        """Equal shapes: all elements as one axis, cut into chunks of `CHUNK`."""
+        """Equal shapes: all elements as one axis, cut into chunks of `chunk`."""
         k, dims = self.k, self.dims
         shape = self.group.outputs[0].type.shape
         total = numel(shape)
@@ -102,9 +104,9 @@ class _Nest:
         results = [(flat[v], TensorOperand(k, dims, b, flat[v].type)) for v, b in self.outs.items()]
         evaluate = PointEvaluator(k, dims, operands)
         count = dims(total)
-        for chunk in k.parallel((count + (CHUNK - 1)) // CHUNK):
-            first = chunk * CHUNK
-            for piece in self._pieces([], first, k.minimum(first + CHUNK, count), self.lanes):
+        for chunk in k.parallel((count + (self.chunk - 1)) // self.chunk):
+            first = chunk * self.chunk
+            for piece in self._pieces([], first, k.minimum(first + self.chunk, count), self.lanes):
                 self._store(evaluate, results, piece)
 
     # --- rows ---------------------------------------------------------------------------------------------------
@@ -124,10 +126,10 @@ class _Nest:
                 self._store(evaluate, results, piece, known)
 
     def _each_row(self, shape: Sequence[Dim]) -> Iterator[list[Instruction]]:
-        """The leading index of every row, in parallel pieces of `CHUNK` elements or more."""
+        """The leading index of every row, in parallel pieces of `chunk` elements or more."""
         k = self.k
         rows, last = self.dims(numel(tuple(shape[:-1]))), shape[-1]
-        each = max(1, CHUNK // max(last, 1)) if isinstance(last, int) else 1
+        each = max(1, self.chunk // max(last, 1)) if isinstance(last, int) else 1
         for part in k.parallel((rows + (each - 1)) // each):
             if each == 1:
                 yield self._index(part, shape)

@@ -9,7 +9,7 @@ from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.format import BlockFormat
-from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, panel_plan, refusal
+from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, refusal
 from ..targets.target import Target
 from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse
@@ -35,8 +35,12 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     Dims(k, ())
     w, layout = group.root.inputs[0].type, group.root.attrs["layout"]
     rows, depth = int(w.shape[0]), int(w.shape[1])  # type: ignore[arg-type]
-    plan = panel_plan(w.element, layout.rows)  # type: ignore[arg-type]
+    plan = layout.plan(w.element)
     panel_bytes = plan.nbytes(plan.rows, depth)
+    if target.gpu and rows % plan.rows == 0:  # a worker for every row: a GPU has many
+        for row in k.parallel(rows):
+            _row(k, plan, w.element, source, out, row, row % plan.rows, row // plan.rows * panel_bytes, depth)
+        return k.finish()
     for panel in k.parallel(plan.panels(rows)):
         base = panel * panel_bytes
         if rows % plan.rows:
@@ -46,12 +50,27 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         count = k.minimum(k.const(rows, "i64") - panel * plan.rows, plan.rows)
         for r in k.loop(count):
             row = panel * plan.rows + r
-            if isinstance(w.element, DType):
-                _dense_row(k, plan, w.element, source, out, row, r, base, depth)
-            else:
-                assert isinstance(w.element, BlockFormat)
-                _block_row(k, plan, w.element, source, out, row, r, base, depth)
+            _row(k, plan, w.element, source, out, row, r, base, depth)
     return k.finish()
+
+
+def _row(
+    k: KernelBuilder,
+    plan: PanelPlan,
+    element: object,
+    source: Instruction,
+    out: Instruction,
+    row: Instruction,
+    r: Instruction,
+    base: Instruction,
+    depth: int,
+) -> None:
+    """Row `row` of the matrix to its place `r` in the panel that starts at `base`."""
+    if isinstance(element, DType):
+        _dense_row(k, plan, element, source, out, row, r, base, depth)
+    else:
+        assert isinstance(element, BlockFormat)
+        _block_row(k, plan, element, source, out, row, r, base, depth)
 
 
 def _dense_row(
@@ -67,9 +86,9 @@ def _dense_row(
 ) -> None:
     stored, _ = COMPUTE[dtype.name]
     size = dtype.nbytes
-    for e in k.loop(depth):
-        value = k.load(source, (row * depth + e) * size, stored)
-        k.store(out, base + (e * plan.rows + r) * size, value)
+    for e in k.loop(depth // plan.run):
+        value = k.load(source, (row * depth + e * plan.run) * size, stored, plan.run)
+        k.store(out, base + (e * plan.rows + r) * (plan.run * size), value)
 
 
 def _block_row(

@@ -27,12 +27,21 @@ QUAD = 4  # neighbours of K that one 4-way byte dot product adds
 
 @dataclass(frozen=True)
 class Panel(Layout):
-    """Matrix layout: `rows` rows interleaved, so that a vector register holds one row a lane."""
+    """Matrix layout: `rows` rows interleaved, so that a vector register holds one row a lane.
+
+    `run`: neighbours of a row that lie together, for plain dtypes: what one thread of a GPU loads at once.
+    """
 
     rows: int
+    run: int = 1
 
     def __str__(self) -> str:
-        return f"panel({self.rows})"
+        return f"panel({self.rows})" if self.run == 1 else f"panel({self.rows}, {self.run})"
+
+    def plan(self, element: object) -> PanelPlan:
+        """Where every bit of a matrix of that element lies. Raises UnsupportedError if it has no panels."""
+        assert isinstance(element, (BlockFormat, DType))
+        return panel_plan(element, self.rows, self.run)
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class PanelPlan:
     A plane of p bits holds p vectors of 4 * rows bytes. Byte 4 * r + b of vector v holds, at bit p * s, those bits of
     the code u of row r and element 32 * chunk + 4 * quad + b, where quad = v + p * s for s = 0 .. 8 / p - 1.
     Codes are the unsigned u of the normal form (signed fields biased, ternary digits as 2 bits). For a plain dtype a
-    packed block is `rows` elements of one k: no parameters, chunks or planes. Rows past the matrix are all zero bytes.
+    packed block is `run` neighbours of each of `rows` rows: no parameters, chunks or planes. Rows past the matrix are all zero bytes.
     """
 
     format: BlockFormat | DType
@@ -83,6 +92,7 @@ class PanelPlan:
     chunk_bytes: int
     chunks: int
     planes: tuple[Plane, ...]
+    run: int = 1
 
     def panels(self, n: int) -> int:
         """How many panels `n` rows take; the last one may be padded."""
@@ -90,7 +100,7 @@ class PanelPlan:
 
     def nbytes(self, n: int, k: int) -> int:
         """Bytes of a packed matrix of `n` rows of `k` elements."""
-        return self.panels(n) * (k // self.format.block) * self.block_bytes
+        return self.panels(n) * (k // max(self.format.block, self.run)) * self.block_bytes
 
     def param(self, name: str) -> PanelParam:
         for p in self.params:
@@ -121,13 +131,13 @@ def refusal(element: BlockFormat | DType, rows: int) -> str | None:
     return None
 
 
-def panel_plan(element: BlockFormat | DType, rows: int) -> PanelPlan:
+def panel_plan(element: BlockFormat | DType, rows: int, run: int = 1) -> PanelPlan:
     """The byte plan of `element` in panels of `rows` rows. Raises UnsupportedError with the reason if it has none."""
     reason = refusal(element, rows)
     if reason is not None:
         raise UnsupportedError(f"no panel layout: {reason}")
     if isinstance(element, DType):
-        return PanelPlan(element, rows, rows * element.nbytes, (), 0, 0, 0, ())
+        return PanelPlan(element, rows, rows * run * element.nbytes, (), 0, 0, 0, (), run)
     assert element.normal is not None
     used = references(element.value)
     params: list[PanelParam] = []
