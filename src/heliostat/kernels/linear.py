@@ -229,6 +229,8 @@ class _Nest:
         panels = self.plan.panels(self.out_features)
         if isinstance(self.rows, int) and self.rows == 1:
             self._panels(panels, self._single)
+        elif self.target.gpu:
+            self._grid(panels)
         else:
             count = self.dims(self.rows)
             height = tile.tokens[0]
@@ -239,6 +241,25 @@ class _Nest:
                 last = k.minimum(first + size, count)
                 self._panels(panels, partial(self._tiles, first=first, last=last))
         return k.finish()
+
+    def _grid(self, panels: int) -> None:
+        """Every tile of rows and panels is a worker's: a GPU has thousands. Neighbours read the same panels."""
+        k, height = self.k, self.tile.tokens[0]
+        wide = min(self.tile.panels, panels)
+        count = self.dims(self.rows)
+        tiles = (count + (height - 1)) // height
+        for item in k.parallel(tiles * -(-panels // wide)):
+            panel, first = item // tiles * wide, item % tiles * height
+            last = k.minimum(first + height, count)
+            if panels % wide == 0:
+                self._tiles(panel, wide, first, last)
+                continue
+            inside = panel + wide <= panels
+            for _ in k.when(inside):
+                self._tiles(panel, wide, first, last)
+            for _ in k.otherwise():
+                for p in k.loop(panel, panels):
+                    self._tiles(p, 1, first, last)
 
     def _panels(self, panels: int, body: PanelBody) -> None:
         """Panels in parallel, `tile.panels` at a time; what is left over at the end one by one."""

@@ -74,7 +74,7 @@ def cuda_target(capability: tuple[int, int] = (9, 0)) -> Target:
         raise UnsupportedError(f"GPUs of compute capability {major}.{minor} are not supported", help="7.0 is the least")
     ptx = "ptx83" if major >= 9 else "ptx75" if major >= 8 else "ptx70"
     return Target(
-        f"cuda-sm{major}{minor}", "nvptx64", "nvptx64-nvidia-cuda", f"sm_{major}{minor}", frozenset({ptx}), 128, 64
+        f"cuda-sm{major}{minor}", "nvptx64", "nvptx64-nvidia-cuda", f"sm_{major}{minor}", frozenset({ptx}), 128, 32
     )
 
 
