@@ -1,0 +1,111 @@
+"""Kernels as the threads of warps run them, against what they mean: vectors spread over threads, teams, barriers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heliostat.diagnostics import VerifyError
+from heliostat.kernel.builder import KernelBuilder
+from heliostat.kernel.interp import interpret
+from heliostat.kernel.ir import ELEMENT_BYTES, Kernel
+from heliostat.kernel.lockstep import LockstepError, run_lockstep
+from heliostat.kernel.verify import verify
+
+from .random_kernels import assert_same, copies
+
+
+def both(kernel: Kernel, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    verify(kernel)
+    wanted, found = copies(arrays), copies(arrays)
+    interpret(kernel, wanted, 3, "random")
+    for shape in ((1, 1), (2, 2), (3, 4)):
+        found = copies(arrays)
+        run_lockstep(kernel, found, *shape)
+        assert_same(found, wanted)
+    return found
+
+
+@pytest.mark.parametrize("lanes", [32, 64, 128, 256])
+@pytest.mark.parametrize("elem", ["f32", "i32", "i8", "f64"])
+def test_vectors_are_spread(elem: str, lanes: int) -> None:
+    """Loads, arithmetic, reductions, elements and permutations of every kind of vector."""
+    rng = np.random.default_rng(lanes)
+    k = KernelBuilder("k")
+    x, y, z = k.buffer("x"), k.buffer("y", "w"), k.buffer("z", "w")
+    size = ELEMENT_BYTES[elem]
+    for i in k.parallel(5):
+        v = k.load(x, i * (lanes * size), elem, lanes)
+        even = k.shuffle(v, v, range(0, 2 * lanes, 2))
+        turned = k.shuffle(v, even, range(lanes // 2, lanes // 2 + lanes))
+        k.store(y, i * (lanes * size), turned + k.splat(k.extract(v, lanes - 1), lanes))
+        k.store(z, i * (3 * size), k.reduce_max(v))
+        k.store(z, i * (3 * size) + size, k.reduce_add(even))
+        k.store(z, i * (3 * size) + 2 * size, k.extract(k.lanes_of(v, 5, 4), 2))
+    dtype = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i8": np.int8}[elem]
+    values = rng.integers(-100, 100, 5 * lanes).astype(dtype)
+    both(k.finish(), [values, np.zeros(5 * lanes, dtype), np.zeros(15, dtype)])
+
+
+@pytest.mark.parametrize("lanes", [2, 8, 32, 64])
+def test_masks_and_short_vectors(lanes: int) -> None:
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for i in k.parallel(3):
+        at = i * (4 * lanes)
+        mask = k.iota("i32", lanes) < k.splat(k.convert(i, "i32") + lanes // 2, lanes)
+        k.store(y, at, k.load(x, at, "f32", lanes, mask) * 2.0, mask)
+    values = np.arange(3 * lanes, dtype=np.float32)
+    both(k.finish(), [values, np.full(3 * lanes, 7, np.float32)])
+
+
+def summed(parts: int, forget: bool = False) -> Kernel:
+    """Rows of 256 elements summed by a team, then scaled by it."""
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    place = k.alloc(4 * parts)
+    for row in k.parallel(3):
+        for s in k.team(parts):
+            total = k.var(k.zeros("f32", 32))
+            for c in k.loop(s * (256 // parts), s * (256 // parts) + 256 // parts, 32):
+                total.set(total.get() + k.load(x, (row * 256 + c) * 4, "f32", 32))
+            if not forget:
+                k.store(place, s * 4, k.reduce_add(total.get()))
+        whole = k.reduce_add(k.load(place, 0, "f32", parts))
+        for s in k.team(parts):
+            for c in k.loop(s * (256 // parts), s * (256 // parts) + 256 // parts, 32):
+                at = (row * 256 + c) * 4
+                k.store(y, at, k.load(x, at, "f32", 32) * k.splat(whole, 32))
+    return k.finish()
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_teams_share_rows(parts: int) -> None:
+    values = np.random.default_rng(0).integers(-9, 9, 768).astype(np.float32)
+    (_, y) = both(summed(parts), [values, np.zeros(768, np.float32)])
+    rows = values.reshape(3, 256)
+    np.testing.assert_array_equal(y.reshape(3, 256), rows * rows.sum(1, keepdims=True))
+
+
+def test_what_nobody_wrote_is_found() -> None:
+    values = np.ones(768, np.float32)
+    with pytest.raises(VerifyError):
+        interpret(summed(4, forget=True), [values, np.zeros(768, np.float32)])
+
+
+def test_accesses_are_checked() -> None:
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for i in k.parallel(2):
+        k.store(y, i * 128, k.load(x, i * 128 + 4, "f32", 32))
+    with pytest.raises(LockstepError, match="of a buffer of 256"):
+        run_lockstep(k.finish(), [np.zeros(64, np.float32), np.zeros(64, np.float32)])
+
+
+def test_a_team_stands_in_a_parallel_region() -> None:
+    k = KernelBuilder("k")
+    y = k.buffer("y", "w")
+    for s in k.team(4):
+        k.store(y, s * 4, k.convert(s, "i32"))
+    with pytest.raises(VerifyError, match="in a parallel region"):
+        verify(k.finish())

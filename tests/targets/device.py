@@ -1,0 +1,102 @@
+"""Programs for GPUs, run without one: every launch by the lock-step interpreter; or on the device where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat.compiler.pipeline import Compiled, Options, compile_graph
+from heliostat.diagnostics import DeviceError
+from heliostat.ir.graph import Graph
+from heliostat.kernel.interp import interpret
+from heliostat.kernel.ir import Kernel
+from heliostat.kernel.lockstep import run_lockstep
+from heliostat.kernel.program import Program
+from heliostat.session.cuda import CudaDevice, CudaSession
+from heliostat.session.session import as_array, check_symbols, from_layout, prepare, shaped, to_layout
+from heliostat.runtime.buffer import Buffer
+from heliostat.targets.target import CUDA
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Runner = Callable[[Graph, Mapping[str, Array], Mapping[str, int]], list[Array]]
+
+
+@lru_cache(maxsize=1)
+def gpu() -> CudaDevice | str:
+    """The first GPU, or why there is none."""
+    try:
+        return CudaDevice(0)
+    except DeviceError as error:
+        return str(error)
+
+
+class Simulated:
+    """A compiled graph whose launches `kernel(kernel, arrays)` runs one after the other."""
+
+    def __init__(self, graph: Graph, run: Callable[[Kernel, list[Array]], None], options: Options) -> None:
+        self.graph, self.run_kernel = graph, run
+        self.compiled: Compiled = compile_graph(graph, CUDA, options)
+
+    def run(self, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+        known = dict(symbols)
+        held = {n: a.reshape(-1).view(np.uint8).copy() for n, a in prepare(self.graph, inputs, known).items()}
+        for name, program in self.compiled.loads.items():
+            held[name] = self._program(program, held, known)[program.outputs[0]]
+        program = self.compiled.program
+        buffers = self._program(program, held, known)
+        arrays = []
+        for n, value in enumerate(self.graph.outputs):
+            plan = program.buffers[program.outputs[n]]
+            buffer = Buffer.of(buffers[program.outputs[n]])
+            arrays.append(shaped(as_array(buffer, plan.type, known), value, known).copy())
+        for old, _ in self.graph.updates:
+            number = program.by_name(old.node.attrs["name"])
+            plan = program.buffers[number]
+            data = as_array(Buffer.of(buffers[number]), plan.type, known)
+            arrays.append(from_layout(data, plan.type) if plan.type.layout is not None else data)
+        return arrays
+
+    def _program(self, program: Program, held: Mapping[str, Array], known: dict[str, int]) -> list[Array]:
+        buffers: list[Array] = []
+        for plan in program.buffers:
+            data = np.full(max(plan.nbytes, 64), 0xA5, np.uint8)
+            if plan.kind == "constant":
+                data[: len(plan.data)] = np.frombuffer(plan.data, np.uint8)
+            elif plan.name in held and plan.kind != "output":
+                given = held[plan.name]
+                laid_out = plan.kind in ("input", "state") and plan.type.layout is not None
+                given = to_layout(given, plan.type) if laid_out else given
+                data[: given.size] = given
+            buffers.append(data)
+        number = {s.name: i for i, s in enumerate(program.symbols)}
+        slots = np.zeros(len(number), np.int64)
+        check_symbols(program, number, {s.name: (s.lower, s.upper) for s in program.symbols}, slots, known)
+        for launch in program.launches:
+            arrays = [buffers[b] for b in launch.buffers]
+            self.run_kernel(
+                program.kernels[launch.kernel], [*arrays, *(slots[number[s], None] for s in launch.symbols)]
+            )
+        return buffers
+
+
+def lockstep(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+    return Simulated(graph, run_lockstep, Options()).run(inputs, symbols)
+
+
+def meaning(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+    """The same kernels as they are meant, before they are rewritten for threads."""
+    return Simulated(graph, lambda k, a: interpret(k, a, 2), Options()).run(inputs, symbols)
+
+
+def on_gpu(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+    place = gpu()
+    if isinstance(place, str):
+        pytest.skip(place)
+    return CudaSession(graph, place, Options()).run(inputs, symbols)
+
+
+RUNNERS = [pytest.param(lockstep, id="lockstep"), pytest.param(on_gpu, id="gpu", marks=pytest.mark.cuda)]

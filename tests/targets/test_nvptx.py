@@ -1,0 +1,188 @@
+"""Kernels for NVIDIA GPUs: every op and format through the schedules, by lock-step threads here and on a GPU where
+there is one; PTX for all of them, assembled where ptxas is installed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.diagnostics import CompileError
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import DType, Symbol, TensorType, bf16, dim, f16, f32, i32, tensor
+from heliostat.kernels import dot
+from heliostat.kernels.cache_layout import KeyPanels
+from heliostat.ops import Op
+from heliostat.ops.evaluate import evaluate
+from heliostat.ops.samples import Sample
+from heliostat.quant import formats
+from heliostat.quant.codec import dequantize
+from heliostat.quant.format import BlockFormat
+from heliostat.quant.quantize import encode
+from heliostat.targets.nvptx import emit_ptx
+from heliostat.targets.target import CUDA
+from ops.sweep import cases, evaluated, given, graph_of
+
+from .device import RUNNERS, Runner, lockstep, meaning
+
+TOLERANCE = {"f16": 4e-3, "bf16": 3e-2, "f64": 1e-12}
+NEED_STATES = {"attention", "cache_update"}  # their operands are states of a program: below
+N = dim(Symbol("n", 64, 1))
+
+
+def plain(graph: Graph) -> bool:
+    values = (*graph.parameters, *graph.outputs)
+    return all(isinstance(v.type.element, DType) and v.type.layout is None for v in values)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(("op", "case"), cases())
+def test_every_op(op: Op, case: Sample, run: Runner) -> None:
+    graph = graph_of(op, case)
+    if not plain(graph) or op.name in NEED_STATES:
+        pytest.skip("blocks and states have tests of their own")
+    arrays = case.draw(7)
+    try:
+        found = run(graph, given(arrays), case.symbols)
+    except CompileError as error:
+        assert "a scalar has no axis to reduce" in error.message
+        return
+    for value, a, b in zip(graph.outputs, found, evaluated(graph, arrays, case.symbols), strict=True):
+        if value.type.element == bf16:
+            a = (a.astype(np.uint32) << 16).view(np.float32)
+        if op.name == "cast" and value.type.dtype.kind in "iu":
+            continue  # what lies outside of the dtype has no defined result
+        bound = TOLERANCE.get(value.type.element.name, 2e-5)
+        finite = np.abs(np.asarray(b, np.float64))[np.isfinite(b)]
+        size = max(1.0, float(finite.max())) if finite.size else 1.0
+        np.testing.assert_allclose(
+            np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=bound, atol=bound * size, equal_nan=True
+        )
+
+
+FORMATS: list[Any] = [f for f in formats.all() if dot.refusal(f) is None and f.block % 32 == 0 and f.block <= 256]
+FORMATS = [f for f in FORMATS if f.name not in ("Q8_1", "Q8_K")]
+
+
+def product(element: Any, rows: int, depth: int, n: int) -> tuple[Graph, dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(rows + n)
+    w = rng.standard_normal((rows, depth)).astype(np.float32)
+    if isinstance(element, BlockFormat):
+        raw = np.asarray(encode(w, element)).reshape(rows, -1)
+        exact_w = np.asarray(dequantize(raw, element)).reshape(rows, depth)
+    else:
+        raw = w if element != bf16 else (w.view(np.uint32) >> 16).astype(np.uint16)
+        raw = raw.astype(np.float16) if element == f16 else raw
+        exact_w = (raw.astype(np.uint32) << 16).view(np.float32) if element == bf16 else raw.astype(np.float32)
+    x = parameter("x", tensor(f32, 1 if n == 1 else N, depth))
+    weight = parameter("w", tensor(element, rows, depth), "weight")
+    bias = parameter("b", tensor(f32, rows))
+    ids = parameter("ids", tensor(i32, 2))
+    y = ops.matmul(x, ops.transpose(weight)) + bias
+    graph = Graph("product", [x, weight, bias, ids], [y, ops.embedding(weight, ids)])
+    arrays = {"x": rng.standard_normal((n, depth)).astype(np.float32), "w": raw}
+    arrays |= {"b": rng.standard_normal(rows).astype(np.float32), "ids": np.array([rows - 1, 0], np.int32)}
+    return graph, arrays, exact_w.astype(np.float64)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("element", [f32, f16, bf16, *FORMATS], ids=str)
+def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
+    depth = 2 * max(element.block, 32)
+    for rows, n in ((70, 1), (37, 17)):
+        graph, arrays, w = product(element, rows, depth, n)
+        y, taken = run(graph, arrays, {"n": n})
+        exact = arrays["x"].astype(np.float64) @ w.T + arrays["b"]
+        size = float(np.abs(exact).max())
+        bound = 2e-5 if isinstance(element, DType) else 0.02  # activations in 8 bits
+        np.testing.assert_allclose(y, exact, rtol=0, atol=bound * size)
+        np.testing.assert_allclose(taken, w[[rows - 1, 0]], rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q6_K", "MXFP4"])
+@pytest.mark.parametrize("n", [1, 9])
+def test_threads_do_what_vectors_mean(name: str, n: int) -> None:
+    """Bit for bit: the rewriting for threads changes no operation and no order."""
+    element = formats.get(name)
+    graph, arrays, _ = product(element, 64, 2 * element.block, n)
+    for a, b in zip(lockstep(graph, arrays, {"n": n}), meaning(graph, arrays, {"n": n}), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(("heads", "kv", "start", "window"), [(4, 2, 70, 0), (3, 1, 5, 0), (4, 4, 90, 40)])
+def test_one_token_attends_over_a_cache(heads: int, kv: int, start: int, window: int, run: Runner) -> None:
+    rng = np.random.default_rng(start)
+    size, capacity = 64, 128
+    q = parameter("q", tensor(f32, 1, heads, size))
+    keys = parameter("keys", TensorType(f16, (kv, capacity, size)), "state")
+    values = parameter("values", TensorType(f16, (kv, capacity, size)), "state")
+    at = parameter("at", tensor(i32))
+    y = ops.attention(q, keys, values, at, scale=size**-0.5, causal=True, window=window)
+    graph = Graph("attend", [q, keys, values, at], [y])
+    arrays = {
+        n: rng.standard_normal(p.type.shape).astype(np.float32)
+        for n, p in (("q", q), ("keys", keys), ("values", values))
+    }
+    arrays = {n: a.astype(np.float16) if n != "q" else a for n, a in arrays.items()} | {"at": np.int32(start)}
+    names = {k.name for k in compile_graph(graph, CUDA, Options()).program.kernels}
+    assert any(n.startswith("decode_attention") for n in names)
+    (found,) = run(graph, arrays, {})
+    (exact,) = evaluate(graph, arrays)
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_key_panels_follow_the_warp() -> None:
+    cache = parameter("keys", TensorType(f16, (2, 128, 64)), "state")
+    q, at = parameter("q", tensor(f32, 1, 2, 64)), parameter("at", tensor(i32))
+    y = ops.attention(q, cache, parameter("values", cache.type, "state"), at, scale=1.0, causal=True)
+    program = compile_graph(Graph("a", [q, cache, y.node.inputs[2], at], [y]), CUDA, Options()).program
+    assert program.buffers[program.by_name("keys")].type.layout == KeyPanels(32)
+
+
+@pytest.mark.parametrize("op", sorted({case.values[0].name for case in cases()} - NEED_STATES))
+def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
+    """One module of all kernels of an op's samples."""
+    kernels = []
+    for case in cases():
+        if case.values[0].name == op:
+            try:
+                compiled = compile_graph(graph_of(*case.values), CUDA, Options())
+            except CompileError as error:
+                assert "no schedule takes" in error.message  # noqa: PT017
+                continue
+            kernels += [k for p in (*compiled.loads.values(), compiled.program) for k in p.kernels]
+    for n, kernel in enumerate(kernels):
+        kernel.name = f"{kernel.name}_{n}"
+    if not kernels:
+        pytest.skip("views and refusals only")
+    text = emit_ptx(kernels, CUDA)
+    assert text.count(".visible .entry") == len(kernels)
+    if (ptxas := shutil.which("ptxas")) is not None:
+        (tmp_path / "k.ptx").write_text(text)
+        command = [ptxas, "-arch=sm_90", "-O1", str(tmp_path / "k.ptx"), "-o", str(tmp_path / "k.cubin")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_byte_of_a_float_is_not_converted() -> None:
+    """ptxas takes the store of the low byte of a float register for a conversion: an integer op stands in between."""
+    x = parameter("x", tensor(f32, 2, 64))
+    from heliostat.quant.activation import activation_format
+
+    graph = Graph("q", [x], [ops.quantize(x, activation_format(32, 32, "i32", -8))])
+    (kernel,) = compile_graph(graph, CUDA, Options()).program.kernels
+    text = emit_ptx([kernel], CUDA)
+    lines = text.splitlines()
+    for n, line in enumerate(lines):
+        if "st.global.b8" in line:
+            register = line.rsplit(",", 1)[1].strip(" ;")
+            made = [t for t in lines[:n] if f"\t{register}," in t]
+            assert "add.rn.f32" not in made[-1], made[-1]
