@@ -83,6 +83,8 @@ def row_norms(g: Graph, given: dict[str, np.ndarray]) -> np.ndarray:
 def product_bound(element: Element, activations: str, x: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     """Half a step of the activations' int8 form times |w|, plus f32 rounding of the sums."""
     rounding = 4e-6 * (np.abs(x).astype(np.float64) @ magnitude.T + 4.0)
+    if activations == "int8" and element == bf16:  # where the machine multiplies pairs, activations are bf16 too
+        return rounding + 2.0**-9 * (np.abs(x).astype(np.float64) @ magnitude.T)
     if activations == "float" or isinstance(element, DType):
         return rounding
     assert isinstance(element, BlockFormat)

@@ -1,4 +1,4 @@
-"""Programs for GPUs, run without one: every launch by the lock-step interpreter; or on the device where there is one."""
+"""Programs for GPUs run without one, every launch by the lock-step interpreter; or on the device where there is one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import Kernel
 from heliostat.kernel.lockstep import run_lockstep
 from heliostat.kernel.program import Program
+from heliostat.runtime.buffer import Buffer
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.session import as_array, check_symbols, from_layout, prepare, shaped, to_layout
-from heliostat.runtime.buffer import Buffer
 from heliostat.targets.target import CUDA
 
 Array = np.ndarray[Any, np.dtype[Any]]

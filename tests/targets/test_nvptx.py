@@ -4,6 +4,7 @@ there is one; PTX for all of them, assembled where ptxas is installed.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,7 @@ from heliostat.ops import Op
 from heliostat.ops.evaluate import evaluate
 from heliostat.ops.samples import Sample
 from heliostat.quant import formats
+from heliostat.quant.activation import activation_format
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
@@ -52,8 +54,9 @@ def test_every_op(op: Op, case: Sample, run: Runner) -> None:
     try:
         found = run(graph, given(arrays), case.symbols)
     except CompileError as error:
-        assert "a scalar has no axis to reduce" in error.message
-        return
+        if "a scalar has no axis to reduce" in error.message:
+            return
+        raise
     for value, a, b in zip(graph.outputs, found, evaluated(graph, arrays, case.symbols), strict=True):
         if value.type.element == bf16:
             a = (a.astype(np.uint32) << 16).view(np.float32)
@@ -101,7 +104,7 @@ def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
         y, taken = run(graph, arrays, {"n": n})
         exact = arrays["x"].astype(np.float64) @ w.T + arrays["b"]
         size = float(np.abs(exact).max())
-        bound = 2e-5 if isinstance(element, DType) else 0.02  # activations in 8 bits
+        bound = 2e-5 if element in (f32, f16) else 0.005 if element == bf16 else 0.02  # activations in bf16, in 8 bits
         np.testing.assert_allclose(y, exact, rtol=0, atol=bound * size)
         np.testing.assert_allclose(taken, w[[rows - 1, 0]], rtol=2e-6, atol=1e-7)
 
@@ -175,8 +178,6 @@ def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
 def test_the_byte_of_a_float_is_not_converted() -> None:
     """ptxas takes the store of the low byte of a float register for a conversion: an integer op stands in between."""
     x = parameter("x", tensor(f32, 2, 64))
-    from heliostat.quant.activation import activation_format
-
     graph = Graph("q", [x], [ops.quantize(x, activation_format(32, 32, "i32", -8))])
     (kernel,) = compile_graph(graph, CUDA, Options()).program.kernels
     text = emit_ptx([kernel], CUDA)
@@ -184,5 +185,5 @@ def test_the_byte_of_a_float_is_not_converted() -> None:
     for n, line in enumerate(lines):
         if "st.global.b8" in line:
             register = line.rsplit(",", 1)[1].strip(" ;")
-            made = [t for t in lines[:n] if f"\t{register}," in t]
+            made = [t for t in lines[:n] if re.search(rf"\s{register}, ", t)]
             assert "add.rn.f32" not in made[-1], made[-1]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f32, numel, upper_bound
-from ..kernels import dot
+from ..kernels import dot, tensor_linear
 from ..kernels.cache_layout import KeyPanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -111,7 +111,8 @@ def _pairs(x: TensorType, target: Target, activations: str) -> bool:
     """Whether products of x with bf16 weights round x to bf16 as well, as is usual for such models."""
     even = isinstance(x.shape[-1], int) and x.shape[-1] % 2 == 0
     fitting = even and x.element is f32 and numel(x.shape[:-1]) != 1
-    return fitting and activations == "int8" and "avx512bf16" in target.features
+    fast = "avx512bf16" in target.features or (target.gpu and upper_bound(numel(x.shape[:-1])) >= tensor_linear.TILE)
+    return fitting and activations == "int8" and fast
 
 
 def _small_products(graph: Graph) -> set[int]:

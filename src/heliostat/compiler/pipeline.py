@@ -25,6 +25,7 @@ from ..kernels import (
     reduce,
     repack,
     rope,
+    tensor_linear,
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
@@ -36,6 +37,7 @@ from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
 
 SCHEDULES: tuple[ModuleType, ...] = (
+    tensor_linear,
     linear,
     matmul,
     convolution,

@@ -24,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 UNSIGNED: dict[str, np.dtype[Any]] = {e: np.dtype(f"u{ELEMENT_BYTES[e]}") for e in ("i8", "i16", "i32", "i64")}
 
 _F32, _F64, _I64 = DTYPES["f32"], DTYPES["f64"], DTYPES["i64"]
+WARP = 32
 _PACK = struct.Struct("<d")
 _INT = struct.Struct("<q")
 
@@ -212,6 +213,50 @@ def reduce_lanes(a: Array, kind: str) -> Any:
             half = a.size // 2
             a = _COMBINE[kind](a[:half], a[half:])
     return a[0] if a.dtype.kind == "f" else a.item(0)
+
+
+def _fragments() -> tuple[Array, Array, Array, Array]:
+    """Thread group t // 4, number in it t % 4, and for 4 values of a thread the row's and the column's parity."""
+    t, j = np.divmod(np.arange(128), 4)
+    return t // 4, t % 4, j // 2, j % 2
+
+
+def mma(acc: Array, a: Array, b: Array, kind: str) -> Array:
+    """acc (16, 8) + a (16, K) b (K, 8), each in the order that the 32 threads of a warp hold it. Source: PTX ISA,
+    mma.m16n8k16 and mma.m16n8k32. K is 16 of bf16 (in i16), or 32 of bytes: a signed, b unsigned.
+
+    acc: thread t holds rows t / 4 and t / 4 + 8 of columns 2 (t % 4) and the next. a: 4-byte words of row t / 4, row
+    t / 4 + 8, and both again 16 bytes on; b: words of column t / 4, and 16 bytes on; a word starts at byte 4 (t % 4).
+    """
+    wide = b.view(np.uint8) if kind == "i8" else b
+    per = 4 if kind == "i8" else 2  # elements of a word
+    t = np.arange(WARP)
+    words = 8 * per  # elements of K in 32 bytes
+    x, y = np.zeros((16, words), np.float64), np.zeros((words, 8), np.float64)
+    held = _numbers(a, kind).reshape(WARP, 4, per)
+    other = _numbers(wide, kind).reshape(WARP, 2, per)
+    for n in range(4):
+        for e in range(per):
+            x[t // 4 + 8 * (n % 2), t % 4 * per + e + 4 * per * (n // 2)] = held[:, n, e]
+    for n in range(2):
+        for e in range(per):
+            y[t % 4 * per + e + 4 * per * n, t // 4] = other[:, n, e]
+    group, place, lower, odd = _fragments()
+    product = (x @ y)[group + 8 * lower, 2 * place + odd]
+    return (acc + product).astype(acc.dtype) if kind == "bf16" else acc + product.astype(np.int64).astype(np.int32)
+
+
+def _numbers(a: Array, kind: str) -> Array:
+    if kind == "i8":
+        return a.astype(np.float64)
+    return (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def gathered(memory: Any, offsets: Array, elem: str) -> Array:
+    """Elements of a byte buffer at an offset for each lane."""
+    data, size = np.frombuffer(memory, np.uint8), DTYPES[elem].itemsize
+    where = offsets[:, None] + np.arange(size)
+    return np.ascontiguousarray(data[where]).view(DTYPES[elem]).reshape(-1)
 
 
 def wrong_amount(b: Array, elem: str) -> bool:

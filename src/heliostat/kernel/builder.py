@@ -300,6 +300,14 @@ class KernelBuilder:
         """acc[i] + a[2i+1] * b[2i+1] + a[2i] * b[2i] in f32, of bf16 values held in i16 lanes."""
         return self.emit("dot2", acc.type, (acc, a, b))
 
+    def gather(self, buffer: Instruction, offset: Operand, lanes: Instruction, elem: str) -> Instruction:
+        """Elements at a byte offset plus an i32 offset for each lane, which keep them aligned. On GPUs only."""
+        return self.emit("gather", Type(elem, lanes.lanes), (buffer, self._offset(offset), lanes))
+
+    def mma(self, acc: Instruction, a: Instruction, b: Instruction, kind: str) -> Instruction:
+        """acc + a b of a warp's tiles, in the order of `arithmetic.mma`. `kind` bf16 or i8. On GPUs only."""
+        return self.emit("mma", acc.type, (acc, a, b), kind=kind)
+
     def table(self, values: Sequence[int], index: Instruction) -> Instruction:
         """values[index] by lane: 16 bytes, indices 0..15."""
         return self.emit("table", index.type, (index,), values=tuple(values))

@@ -440,6 +440,18 @@ class _Writer:
             self.line(f"if {a}.view(u8).max() > {maximum}: fail({self.number(i)}, {why!r})")
         self.define(i, f"dot4({acc}, {a}, {b})")
 
+    def gather(self, i: Instruction) -> None:
+        (n, name), at, lanes = self.memories[id(i.args[0])], self.value(i.args[1]), self.value(i.args[2])
+        size, number = ELEMENT_BYTES[i.elem], self.number(i)
+        self.line(f"x = {at} + {lanes}.astype(i64)")
+        outside = f"x.min() < 0 or x.max() > z{n} - {size}"
+        self.line(f"if {outside}: fail({number}, {name!r}, int(x.max()), z{n} + 1, {size})")
+        self.define(i, f"gathered(m{n}, x, {i.elem!r})")
+
+    def mma(self, i: Instruction) -> None:
+        acc, a, b = (self.value(x) for x in i.args)
+        self.define(i, f"mma({acc}, {a}, {b}, {i.attrs['kind']!r})")
+
     def reduce(self, i: Instruction) -> None:
         self.define(i, f"reduce_lanes({self.value(i.args[0])}, {i.attrs['kind']!r})")
 
@@ -549,7 +561,8 @@ _INDEX = "an index is outside 0 .. 15"
 _COUNT = "the count is negative"
 
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
-    "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "reduce": _Writer.reduce, "dot2": _Writer.dot2,
+    "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "reduce": _Writer.reduce,
+    "gather": _Writer.gather, "mma": _Writer.mma, "dot2": _Writer.dot2,
     "table": _Writer.table_lanes,
     "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
     "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,

@@ -86,6 +86,8 @@ OPS: dict[str, tuple[int, str]] = {
     "table": (1, "i8 lanes: attrs.values[index], 16 entries, index 0..15"),
     "load": (-1, "attrs elem, lanes at byte offset; optional i1 mask (zero where false)"),
     "store": (-1, "value at byte offset; optional i1 mask"),
+    "gather": (3, "lane i: attrs.elem at byte offset + the i-th of an i32 vector of offsets; GPUs only"),
+    "mma": (3, "acc + a b of tiles in a warp's fragment order, attrs.kind bf16 or i8; see arithmetic.mma; GPUs only"),
     "prefetch": (2, "a hint that the line at a byte offset is read soon; may lie outside the buffer"),
     "buffer": (0, "a parameter of the kernel: attrs.name, attrs.mode r, w or rw"),
     "alloc": (0, "attrs.nbytes of private memory of one worker, 64-byte aligned, not initialised"),
@@ -99,6 +101,8 @@ OPS: dict[str, tuple[int, str]] = {
     "worker": (0, "i64: the number of this worker"),
     "workers": (0, "i64: how many workers run the kernel"),
 }
+
+GPU_ONLY = frozenset({"gather", "mma"})
 
 STATEMENTS = frozenset({"store", "prefetch", "set", "loop", "parallel", "if"})
 

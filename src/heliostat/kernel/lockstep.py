@@ -23,7 +23,7 @@ POISON = 0xA5  # what private memory holds before it is written
 
 
 class LockstepError(Exception):
-    """A thread broke a rule: an access outside of a buffer, a wrong alignment, threads that part where they must not."""
+    """A thread broke a rule: an access outside of a buffer, a wrong alignment, threads that part at a branch."""
 
 
 def run_lockstep(kernel: Kernel, arrays: Sequence[Array], blocks: int = 2, warps: int = 2) -> None:
@@ -154,6 +154,19 @@ class _Warp:
         data, where = self._places(i.args[0], self.get(i.args[1]), i.lanes * size, used, i.attrs["align"])
         raw = np.where(used, data[np.where(used, where, 0)], 0) if data.size else np.zeros(where.shape)
         return np.ascontiguousarray(raw, np.uint8).view(DTYPES[i.elem])
+
+    def op_gather(self, i: Instruction) -> Array:
+        size, offsets = DTYPES[i.elem].itemsize, self.get(i.args[1]) + self.get(i.args[2])
+        parts = []
+        for n in range(i.lanes):
+            used = np.ones((WARP, size), np.bool_)
+            data, where = self._places(i.args[0], offsets[:, n : n + 1], size, used, i.attrs["align"])
+            parts.append(np.ascontiguousarray(data[where]).view(DTYPES[i.elem]))
+        return np.concatenate(parts, axis=1)
+
+    def op_mma(self, i: Instruction) -> Array:
+        acc, a, b = (np.ascontiguousarray(self.get(x)).reshape(-1) for x in i.args)
+        return arithmetic.mma(acc, a, b, i.attrs["kind"]).reshape(WARP, -1)
 
     def op_store(self, i: Instruction) -> Array:
         value = self.get(i.args[2])

@@ -137,6 +137,10 @@ class _Printer:
             return f"shuffle {self.typed(args[0])}, {self.typed(args[1])} [{_print_runs(attrs.get('lanes', ()))}]"
         if op == "dot4":
             return f"dot4 {', '.join(map(self.operand, args))} max {attrs.get('max')} : {i.type}"
+        if op == "gather":
+            return f"gather {i.type}, {self.operand(args[0])}[{self.operand(args[1])}], {self.typed(args[2])}"
+        if op == "mma":
+            return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
         if op == "reduce":
             return f"reduce {attrs.get('kind')} {self.typed(args[0])}"
         if op == "dot2":
@@ -561,6 +565,21 @@ class _Parser:
         self.expect("]")
         return Instruction("extract", Type(value.elem), (value,), {"lane": lane})
 
+    def gather(self) -> Instruction:
+        type = self.type()
+        self.expect(",")
+        place = self.place()
+        self.expect(",")
+        return Instruction("gather", type, (*place, self.typed()))
+
+    def mma(self) -> Instruction:
+        kind = self.next()
+        acc = self.typed()
+        self.expect(",")
+        a = self.typed()
+        self.expect(",")
+        return Instruction("mma", acc.type, (acc, a, self.typed()), {"kind": kind})
+
     def reduce(self) -> Instruction:
         kind = self.next()
         value = self.typed()
@@ -603,6 +622,8 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "splat": _Parser.splat,
     "iota": _Parser.iota,
     "reduce": _Parser.reduce,
+    "mma": _Parser.mma,
+    "gather": _Parser.gather,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,
     "dot4": _Parser.dot4,

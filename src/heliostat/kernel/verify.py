@@ -103,8 +103,8 @@ class _Verifier:
                     _fail("an operand is not defined where it is used")
                 _check_constant(a)
                 visible[id(a)] = a
-            if a.type == _PTR and i.op not in ("load", "store", "prefetch"):
-                _fail("a buffer is an operand of load, store and prefetch only")
+            if a.type == _PTR and i.op not in ("load", "store", "prefetch", "gather"):
+                _fail("a buffer is an operand of load, store, prefetch and gather only")
             if a.op == "var" and i.op not in ("get", "set"):
                 _fail("a var is read by get")
         rule(self, i)
@@ -321,6 +321,28 @@ class _Verifier:
         _same(a, Type("i16", 2 * i.type.lanes), "the first operand")
         _same(b, Type("i16", 2 * i.type.lanes), "the second operand")
 
+    def gather(self, i: Instruction) -> None:
+        assert i.type is not None
+        buffer, offset, lanes = i.args
+        if buffer.op not in ("buffer", "alloc"):
+            _fail(f"{i.op} from {buffer.op}, not from a buffer")
+        _same(offset.type, _I64, "the offset")
+        _same(lanes.type, Type("i32", i.type.lanes), "the lanes' offsets")
+        if i.type.lanes == 1 or i.elem == "i1":
+            _fail("gather makes a vector of memory elements")
+
+    def mma(self, i: Instruction) -> None:
+        acc, a, b = (x.type for x in i.args)
+        kinds = {"bf16": (Type("f32", 128), Type("i16", 256), Type("i16", 128))}
+        kinds["i8"] = (Type("i32", 128), Type("i8", 512), Type("i8", 256))
+        if i.attrs.get("kind") not in kinds:
+            _fail(f"mma does not know {i.attrs.get('kind')}")
+        wanted = kinds[i.attrs["kind"]]
+        for found, want, what in zip(
+            (i.type, acc, a, b), (wanted[0], *wanted), ("result", "sum", "a", "b"), strict=True
+        ):
+            _same(found, want, f"the {what}")
+
     def table(self, i: Instruction) -> None:
         _same(i.args[0].type, i.type, "the index")
         if i.elem != "i8":
@@ -406,5 +428,6 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "reduce": _Verifier.reduce,
-    "dot4": _Verifier.dot4, "dot2": _Verifier.dot2, "table": _Verifier.table, "index": _Verifier.index,
+    "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
+    "gather": _Verifier.gather, "mma": _Verifier.mma, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -9,8 +9,8 @@ The result uses five more ops than `ir.OPS`: `thread` (i32, 0 .. 31), `from_thre
 each other and see each other's writes; all of the block with attrs.block). Loads and stores say in attrs.align what
 bytes their address is a multiple of.
 
-A kernel with team loops takes a block of warps for a worker: each iteration is a warp's, and what stands outside of such
-loops is computed by all warps alike and written by the first.
+A kernel with team loops takes a block of warps for a worker: each iteration is a warp's, and what stands outside of
+such loops is computed by all warps alike and written by the first.
 """
 
 from __future__ import annotations
@@ -105,6 +105,11 @@ class _Rewriter:
     def op_prefetch(self, i: Instruction) -> None:
         """Dropped: many warps hide what one thread prefetches for."""
 
+    def op_gather(self, i: Instruction) -> Instruction:
+        assert i.type is not None
+        args = [self.get(a) for a in i.args]
+        return self.emit("gather", self.local(i.type), *args, align=ELEMENT_BYTES[i.elem])
+
     def op_iota(self, i: Instruction) -> Instruction:
         assert i.type is not None
         if not spread(i.lanes):
@@ -163,11 +168,7 @@ class _Rewriter:
 
     def gathered(self, a: Instruction, b: Instruction, lanes: Sequence[int]) -> Instruction:
         """Lane lanes[t] of the concatenation of a and b, in thread t."""
-        step = lanes[1] - lanes[0]
-        if any(e != lanes[0] + step * t for t, e in enumerate(lanes)):
-            self.fail("a shuffle whose lanes do not grow evenly over the threads")
-        where = self.emit("mul", Type("i32"), self.thread, self.const(step, "i32"))
-        where = self.emit("add", Type("i32"), where, self.const(lanes[0], "i32"))
+        where = self.pattern(lanes)
         n = a.lanes
         if max(lanes) < n:
             return self.fetched(a, lanes, where)
@@ -178,6 +179,23 @@ class _Rewriter:
         inside = self.emit("lt", Type("i1"), where, self.const(n, "i32"))
         low, high = self.fetched(a, lanes, where), self.fetched(b, rest, beyond)
         return self.emit("select", low.type, inside, low, high)
+
+    def pattern(self, lanes: Sequence[int]) -> Instruction:
+        """lanes[t] in thread t: a number that grows evenly with t % m and with t / m for some power of two m."""
+        i32 = Type("i32")
+        for bits in range(5, -1, -1):
+            m = 1 << bits
+            inner = lanes[1] - lanes[0] if m > 1 else 0
+            outer = lanes[m] - lanes[0] if m < WARP else 0
+            if all(e == lanes[0] + inner * (t % m) + outer * (t // m) for t, e in enumerate(lanes)):
+                low = self.emit("and", i32, self.thread, self.const(m - 1, "i32"))
+                high = self.emit("lshr", i32, self.thread, self.const(bits, "i32"))
+                low = self.emit("mul", i32, low, self.const(inner, "i32"))
+                high = self.emit("mul", i32, high, self.const(outer, "i32")) if m < WARP else self.const(0, "i32")
+                where = self.emit("add", i32, low, high)
+                return self.emit("add", i32, where, self.const(lanes[0], "i32"))
+        self.fail("a shuffle whose lanes do not grow evenly over the threads")
+        raise AssertionError
 
     def fetched(self, source: Instruction, lanes: Sequence[int], where: Instruction) -> Instruction:
         """Lane `where` of the source, which is lanes[t] in thread t; what lies outside of it may be anything."""

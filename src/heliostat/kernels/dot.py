@@ -199,7 +199,7 @@ class PanelReader:
         return self.plan.block_bytes
 
 
-def _nibble_pair(reader: PanelReader) -> bool:
+def has_nibble_pairs(reader: PanelReader) -> bool:
     return any(p.storage == "u4" for p in reader.plan.params)
 
 
@@ -227,7 +227,7 @@ def integer_tile(
     subs = format.block // normal.sub
     chunks = format.block // CHUNK
     step = 1
-    if _nibble_pair(reader) and normal.sub >= CHUNK:
+    if has_nibble_pairs(reader) and normal.sub >= CHUNK:
         step = 2 * (normal.sub // CHUNK)  # a loop body sees an even and an odd sub-block, so that the nibble is known
     step = min(max(step, normal.sub // CHUNK), chunks)
     in_block = normal.scale.integer is not None or reader.varies(normal.scale)
@@ -243,9 +243,9 @@ def integer_tile(
             _prefetch(k, reader.buffer, bases, reader.block_bytes(), prefetch)
             sums = _chunks(k, reader, activation, bases, x, rows, depth, b, 0, step, total, partial)
         else:
-            part = -(-reader.block_bytes() * step // (chunks * LINE)) * LINE
+            ahead = -(-reader.block_bytes() * step // (chunks * LINE)) * LINE
             for c in k.loop(0, chunks, step):
-                _prefetch(k, reader.buffer, [base + c * (part // step) for base in bases], part, prefetch)
+                _prefetch(k, reader.buffer, [base + c * (ahead // step) for base in bases], ahead, prefetch)
                 _chunks(k, reader, activation, bases, x, rows, depth, b, c, step, total, partial)
         for m in tokens:
             scale = k.load(x, rows[m] + (b * 4 + activation.scales_at(depth)), "f32")
@@ -299,7 +299,7 @@ def _one_sub_block(
         starts.append(k.zeros("i32", lanes))
         weighed = k.splat(k.load(x, sums_at, "f32"), lanes)
         for p, base in enumerate(bases):
-            offset = _offset(k, reader, base, 0, 0)
+            offset = offset_of(k, reader, base, 0, 0)
             assert offset is not None
             total[m][p].set(k.fma(offset, weighed, total[m][p].get()))
     sums = [[k.var(start) for _ in bases] for start in starts]
@@ -375,7 +375,7 @@ def _chunks(
             weight = reader.floats(normal.scale, base, j, g % 2) if reader.varies(normal.scale) else None
             if scale is not None:
                 weight = k.convert(scale, "f32") if weight is None else weight * k.convert(scale, "f32")
-            offset = _offset(k, reader, base, j, g % 2)
+            offset = offset_of(k, reader, base, j, g % 2)
             for m, row in enumerate(rows):
                 acc = dots[m][p]
                 if offset is not None:
@@ -393,7 +393,21 @@ def _chunks(
     return whole
 
 
-def _offset(
+def scale_of(
+    k: KernelBuilder, reader: PanelReader, base: Instruction, j: int | Instruction, parity: int
+) -> Instruction:
+    """What the integer sum of sub-block j is multiplied with, in f32 for every row."""
+    scale, times = (
+        reader.floats(reader.normal.scale, base, j, parity),
+        reader.integer(reader.normal.scale, base, j, parity),
+    )
+    if times is not None:
+        as_float = k.convert(times, "f32")
+        scale = as_float if scale is None else scale * as_float
+    return scale if scale is not None else k.const(1.0, "f32", reader.rows)
+
+
+def offset_of(
     k: KernelBuilder, reader: PanelReader, base: Instruction, j: int | Instruction, parity: int
 ) -> Instruction | None:
     """What sub-block j of a format adds to every element; None where the format adds nothing."""
@@ -435,8 +449,10 @@ def float_tile(
     chains: int = 1,
     part: tuple[Instruction, int] | None = None,
 ) -> Tile:
-    """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in
-    f32. `part`: as for `integer_tile`. `chains`: sums that are formed side by side for each accumulator, to hide the latency of an addition.
+    """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in f32.
+
+    `part`: as for `integer_tile`. `chains`: sums that are formed side by side for each accumulator, to hide the latency
+    of an addition.
     """
     lanes = weight.rows
     total = [[[k.var(k.zeros("f32", lanes)) for _ in range(chains)] for _ in panels] for _ in rows]
@@ -571,7 +587,7 @@ class PanelFloats:
         normal, format = reader.normal, reader.format
         chunks = format.block // CHUNK
         # an even and an odd sub-block in one body, where nibble pairs hold their scales; one chunk otherwise
-        stride = 2 * (normal.sub // CHUNK) if _nibble_pair(reader) and normal.sub >= CHUNK else 1
+        stride = 2 * (normal.sub // CHUNK) if has_nibble_pairs(reader) and normal.sub >= CHUNK else 1
         stride = min(stride, chunks)
         levels = reader.codes
         for b in k.loop(*_range(depth // format.block, part)):

@@ -189,6 +189,12 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
 
 
 class _Nest:
+    always_aside = False
+
+    def private_sums(self) -> int:
+        """Vectors of sums that private memory holds."""
+        return self.tile.tokens[0] * self.tile.panels * len(self.products)
+
     def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: LinearTile, rows: Dim) -> None:
         self.group, self.target, self.plan, self.tile, self.rows = group, target, plan, tile, rows
         k = self.k = KernelBuilder(name)
@@ -204,9 +210,8 @@ class _Nest:
         long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in group.nodes)
         if tile.team > 1:
             self.aside = k.alloc(4 * plan.rows * tile.team * tile.single_panels)
-        elif long and _row_class(group) != "1":
-            sums = tile.tokens[0] * tile.panels * len(self.products)
-            self.aside = k.alloc(4 * plan.rows * sums)
+        elif (long and _row_class(group) != "1") or self.always_aside:
+            self.aside = k.alloc(4 * plan.rows * self.private_sums())
         weights = [n.inputs[1] for n in self.products]
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
@@ -365,7 +370,7 @@ class _Nest:
             parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch, part)
             return [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
         both = {self.x.type.element.name, plan.format.name}
-        if both == {"bf16"} and not single and self.depth % 2 == 0:
+        if both == {"bf16"} and not single and self.depth % 2 == 0 and plan.run == 1:
             return dot.pair_tile(k, plan, w, bases, x, offsets, self.depth)
         weight = dot.PanelFloats(k, plan, w, dot.dense_unroll(plan, self.depth) if single else 8, prefetch)
         chains = 4 if single else 1

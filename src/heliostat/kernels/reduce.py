@@ -71,7 +71,7 @@ def _refusal(node: Node, row: tuple[Dim, ...], group: Group, target: Target) -> 
             return f"rows of {row[-1]} are no whole blocks of {format}"
         if any(node.results[0] in u.inputs for u in group.nodes):
             return "quantized rows are a result, not an operand"
-        if format.sub % target.lanes:
+        if (format.sub % target.lanes and target.lanes % format.sub) or format.block % target.lanes:
             return f"sums of {format.sub} elements with vectors of {target.lanes}"
         return None
     if not is_pointwise(node) or not keeps_last_axis(node):
@@ -421,6 +421,14 @@ class _Rows:
             rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
             self._plane(node, rest, scale * (1 / FINE), base + format.plane_bytes(size), at)
 
+    def _narrowed(self, codes: Instruction, n: int, sub: int) -> Instruction:
+        """Only the n-th `sub` lanes of a vector; all of one that is not wider."""
+        k = self.k
+        if codes.lanes <= sub:
+            return codes
+        lane = k.iota("i32", codes.lanes)
+        return k.select((lane >= n * sub) & (lane < (n + 1) * sub), codes, 0)
+
     def _plane(
         self, node: Node, rounded: list[Instruction], scale: Instruction, base: Instruction, at: Instruction
     ) -> None:
@@ -433,9 +441,11 @@ class _Rows:
         codes = [whole(k, v) for v in rounded]
         for n, c in enumerate(codes):
             k.store(buffer, base + at + n * lanes, k.convert(c, "i8"))
-        each = format.sub // lanes
-        for n in range(len(codes) // each):
-            total = k.reduce_add(_tree(codes[n * each : (n + 1) * each], lambda a, b: a + b))
+        each = max(1, format.sub // lanes)
+        narrow = max(1, lanes // format.sub)  # sums that a vector holds side by side
+        for n in range(len(codes) // each * narrow):
+            group = codes[n // narrow * each : (n // narrow + 1) * each]
+            total = k.reduce_add(self._narrowed(_tree(group, lambda a, b: a + b), n % narrow, format.sub))
             slot = base + (at // format.sub + n) * 4 + format.sums_at(size)
             k.store(buffer, slot, scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor)
 

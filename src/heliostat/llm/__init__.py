@@ -21,8 +21,8 @@ def load(
     """Load a model for this machine: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
 
     `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for
-    the model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them in
-    f32. `device`: "cpu", "cuda", or "cuda:1" for the second GPU.
+    the model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them
+    in f32. `device`: "cpu", "cuda", or "cuda:1" for the second GPU.
     Raises FileFormatError, UnsupportedError or ContextLengthError with one line that names the file and the fault.
     """
     return LanguageModel(path, threads, context, activations, cache_dtype, progress, device)

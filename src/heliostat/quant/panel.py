@@ -81,7 +81,8 @@ class PanelPlan:
     A plane of p bits holds p vectors of 4 * rows bytes. Byte 4 * r + b of vector v holds, at bit p * s, those bits of
     the code u of row r and element 32 * chunk + 4 * quad + b, where quad = v + p * s for s = 0 .. 8 / p - 1.
     Codes are the unsigned u of the normal form (signed fields biased, ternary digits as 2 bits). For a plain dtype a
-    packed block is `run` neighbours of each of `rows` rows: no parameters, chunks or planes. Rows past the matrix are all zero bytes.
+    packed block is `run` neighbours of each of `rows` rows: no parameters, chunks or planes. Rows past the matrix are
+    all zero bytes.
     """
 
     format: BlockFormat | DType

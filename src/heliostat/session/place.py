@@ -35,7 +35,11 @@ class Place(Protocol):
     target: Target
     name: str
     threads: int
-    compiled: int
+
+    @property
+    def compiled(self) -> int:
+        """Kernels that were compiled rather than found in the cache."""
+        ...
 
     def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
         """Make the machine code of kernels ready."""

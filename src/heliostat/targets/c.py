@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Sequence
 
+from ..diagnostics import CompileError
 from ..kernel.ir import ELEMENT_BYTES, FLOATS, Block, Instruction, Kernel, Type
 
 _PRELUDE = """\
@@ -376,6 +377,11 @@ class _Printer:
 
     def op_extract(self, i: Instruction) -> str:
         return f"{self.operand(i.args[0])}[{i.attrs['lane']}]"
+
+    def op_gather(self, i: Instruction) -> str:
+        raise CompileError(f"{i.op} is for GPUs and cannot be written in C", help="choose a CPU as the target")
+
+    op_mma = op_gather
 
     def op_reduce(self, i: Instruction) -> str:
         source, kind = self.type_of(i.args[0]), i.attrs["kind"]

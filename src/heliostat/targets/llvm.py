@@ -258,6 +258,11 @@ class _Printer:
         a, b = i.args
         self.define(i, self.shuffle_text(self.typed(a), self.typed(b), i.attrs["lanes"]))
 
+    def op_gather(self, i: Instruction) -> None:
+        raise CompileError(f"kernel {self.kernel.name}: {i.op} is for GPUs", help="this is a bug in a schedule")
+
+    op_mma = op_gather
+
     def op_reduce(self, i: Instruction) -> None:
         """By halves, as the interpreter does it."""
         a = i.args[0]

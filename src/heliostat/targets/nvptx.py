@@ -62,9 +62,10 @@ class _ThreadPrinter(_Printer):
             self.declarations[f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()"] = None
         shift = 0 if self.team else self.warps.bit_length() - 1  # workers are blocks, or the warps of them
         self.entry += [f"%{name} = call i32 @llvm.nvvm.read.ptx.sreg.{name}.x()" for name in registers]
+        own = "0" if self.team else "%warp"
         self.entry += [
             f"%thread = and i32 %tid, {WARP - 1}", "%warp = lshr i32 %tid, 5",
-            f"%w0 = shl i32 %ctaid, {shift}", f"%w1 = add i32 %w0, {'0' if self.team else '%warp'}", "%w = zext i32 %w1 to i64",
+            f"%w0 = shl i32 %ctaid, {shift}", f"%w1 = add i32 %w0, {own}", "%w = zext i32 %w1 to i64",
             f"%W0 = shl i32 %nctaid, {shift}", "%W = zext i32 %W0 to i64",
         ]  # fmt: skip
         self.block(kernel.body)
@@ -155,6 +156,44 @@ class _ThreadPrinter(_Printer):
         self.declarations[f"declare i32 {function}(i32, i32, i32)"] = None
         a, b = (self.emit(f"bitcast {self.typed(x)} to i32") for x in i.args[1:])
         self.define(i, f"call i32 {function}(i32 {a}, i32 {b}, i32 {self.name(i.args[0])})")
+
+    def op_gather(self, i: Instruction) -> None:
+        assert i.type is not None
+        buffer, offset, lanes = i.args
+        base = self.address(buffer, offset)
+        elem, space = Type(i.type.elem), self.space(buffer)
+        tail = ", !invariant.load !0" if id(buffer) in self.invariant else ""
+        values = []
+        for n in range(i.type.lanes):
+            one = self.name(lanes)
+            if lanes.lanes > 1:
+                one = self.emit(f"extractelement {self.typed(lanes)}, i32 {n}")
+            where = self.emit(f"getelementptr i8, {space} {base}, i32 {one}")
+            values.append(self.emit(f"load {_type(elem)}, {space} {where}, align {i.attrs['align']}{tail}"))
+        self.names[id(i)] = values[0] if len(values) == 1 else self.packed(_type(i.type), elem, values)
+
+    def op_mma(self, i: Instruction) -> None:
+        """One tensor core instruction of the whole warp."""
+        assert i.type is not None
+        acc, a, b = i.args
+        whole, number, shape = ("float", "f", "m16n8k16.row.col.f32.bf16.bf16.f32")
+        if i.attrs["kind"] == "i8":
+            whole, number, shape = ("i32", "r", "m16n8k32.row.col.s32.s8.u8.s32")
+        words: list[str] = []
+        for value, count in ((a, 4), (b, 2)):
+            cast = self.emit(f"bitcast {self.typed(value)} to <{count} x i32>")
+            words += ["i32 " + self.emit(f"extractelement <{count} x i32> {cast}, i32 {n}") for n in range(count)]
+        sums = [f"{whole} " + self.emit(f"extractelement {self.typed(acc)}, i32 {n}") for n in range(4)]
+        names = [f"${n}" for n in range(14)]
+        text = ", ".join("{" + ", ".join(names[lo:hi]) + "}" for lo, hi in ((0, 4), (4, 8), (8, 10), (10, 14)))
+        constraints = ",".join([f"={number}"] * 4 + ["r"] * 6 + [number] * 4)
+        made = self.emit(
+            f'call {{ {", ".join([whole] * 4)} }} asm "mma.sync.aligned.{shape} {text};", "{constraints}"'
+            f"({', '.join([*words, *sums])})"
+        )
+        struct = f"{{ {', '.join([whole] * 4)} }}"
+        parts = [self.emit(f"extractvalue {struct} {made}, {n}") for n in range(4)]
+        self.names[id(i)] = self.packed(_type(i.type), Type(i.type.elem), parts)
 
     def op_dot2(self, i: Instruction) -> None:
         if i.lanes > 1:
