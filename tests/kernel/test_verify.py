@@ -82,7 +82,7 @@ OFFENCES = {
     "store x[0], 1:i32": "the buffer x is read only",
     "store y[0], true:i1": "i1 is no type of memory",
     "store y[0], 1:i8, mask true": "a mask is for vectors",
-    "%0 = load i64, z[0] %1 = add %0, z : i64": "a buffer is an operand of load, store and prefetch only",
+    "%0 = load i64, z[0] %1 = add %0, z : i64": "a buffer is an operand of load, store, prefetch and gather only",
     "%0 = worker %1 = get %0": "get reads a var",
     "%0 = worker set %0, 1": "set assigns to a var",
     "%0 = var 1 : i32 set %0, 1:i64": "the value has type i64, it must be i32",
