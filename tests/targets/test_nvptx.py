@@ -28,7 +28,7 @@ from heliostat.quant.activation import activation_format
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
-from heliostat.targets.nvptx import emit_ptx
+from heliostat.targets.nvptx import emit_ptx, single
 from heliostat.targets.target import CUDA
 from ops.sweep import cases, evaluated, given, graph_of
 
@@ -166,7 +166,7 @@ def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
         kernel.name = f"{kernel.name}_{n}"
     if not kernels:
         pytest.skip("views and refusals only")
-    text = emit_ptx(kernels, CUDA)
+    text = emit_ptx([single(k) for k in kernels], CUDA)
     assert text.count(".visible .entry") == len(kernels)
     if (ptxas := shutil.which("ptxas")) is not None:
         (tmp_path / "k.ptx").write_text(text)
@@ -180,7 +180,7 @@ def test_the_byte_of_a_float_is_not_converted() -> None:
     x = parameter("x", tensor(f32, 2, 64))
     graph = Graph("q", [x], [ops.quantize(x, activation_format(32, 32, "i32", -8))])
     (kernel,) = compile_graph(graph, CUDA, Options()).program.kernels
-    text = emit_ptx([kernel], CUDA)
+    text = emit_ptx([single(kernel)], CUDA)
     lines = text.splitlines()
     for n, line in enumerate(lines):
         if "st.global.b8" in line:

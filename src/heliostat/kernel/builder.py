@@ -12,7 +12,7 @@ from .arithmetic import float_to_int, rounded
 from .ir import STATEMENTS, Block, Instruction, Kernel, KernelParameter, Operand, Type
 
 _IMPURE = frozenset(
-    {"load", "store", "prefetch", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"}
+    {"load", "store", "prefetch", "ready", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"}
 )
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
@@ -327,6 +327,14 @@ class KernelBuilder:
     def prefetch(self, buffer: Instruction, offset: Operand) -> None:
         """Ask for the cache line at byte `offset` ahead of its use. Nothing is read; the offset may lie outside."""
         self.emit("prefetch", None, (buffer, self._offset(offset)))
+
+    def prefetch_all(self, buffer: Instruction, offset: Operand, nbytes: int) -> None:
+        """A hint that so many bytes at a byte offset are read soon: on a GPU the threads of a worker share the work."""
+        self.emit("prefetch", None, (buffer, self._offset(offset)), nbytes=nbytes)
+
+    def ready(self) -> None:
+        """From here on the kernel reads what kernels before it wrote; before, weights alone. For GPUs."""
+        self.emit("ready", None)
 
     def _offset(self, offset: Operand) -> Instruction:
         return offset if isinstance(offset, Instruction) else self.const(offset, "i64")

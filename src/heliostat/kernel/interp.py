@@ -565,7 +565,7 @@ _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
     "gather": _Writer.gather, "mma": _Writer.mma, "dot2": _Writer.dot2,
     "table": _Writer.table_lanes,
     "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
-    "prefetch": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
+    "prefetch": _Writer.prefetch, "ready": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
     "set": _Writer.set, "loop": _Writer.region, "parallel": _Writer.region, "if": _Writer.region,
 }  # fmt: skip
 assert not _HANDLERS.keys() & COMPARISONS

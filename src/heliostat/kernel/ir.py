@@ -88,7 +88,8 @@ OPS: dict[str, tuple[int, str]] = {
     "store": (-1, "value at byte offset; optional i1 mask"),
     "gather": (3, "lane i: attrs.elem at byte offset + the i-th of an i32 vector of offsets; GPUs only"),
     "mma": (3, "acc + a b of tiles in a warp's fragment order, attrs.kind bf16 or i8; see arithmetic.mma; GPUs only"),
-    "prefetch": (2, "a hint that the line at a byte offset is read soon; may lie outside the buffer"),
+    "prefetch": (2, "a hint that the line, or attrs.nbytes, at a byte offset is read soon; may lie outside the buffer"),
+    "ready": (0, "before it only weights are read: what kernels before write may not be there yet; at the top level"),
     "buffer": (0, "a parameter of the kernel: attrs.name, attrs.mode r, w or rw"),
     "alloc": (0, "attrs.nbytes of private memory of one worker, 64-byte aligned, not initialised"),
     "var": (1, "a mutable local with its first value"),
@@ -102,9 +103,9 @@ OPS: dict[str, tuple[int, str]] = {
     "workers": (0, "i64: how many workers run the kernel"),
 }
 
-GPU_ONLY = frozenset({"gather", "mma"})
+GPU_ONLY = frozenset({"gather", "mma", "ready"})
 
-STATEMENTS = frozenset({"store", "prefetch", "set", "loop", "parallel", "if"})
+STATEMENTS = frozenset({"store", "prefetch", "ready", "set", "loop", "parallel", "if"})
 
 
 class Instruction:

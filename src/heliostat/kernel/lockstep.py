@@ -63,6 +63,8 @@ class _Warp:
             if i.op == "together":
                 if i.attrs.get("block"):
                     yield "barrier"
+            elif i.op in ("prefetch", "ready"):
+                continue  # hints, and an order that holds here anyway
             elif i.op in ("loop", "parallel"):
                 yield from self._counted(i)
             elif i.op == "if":

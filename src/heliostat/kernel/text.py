@@ -117,7 +117,10 @@ class _Printer:
             mask = f", mask {operand(args[3])}" if len(args) > 3 else ""
             return f"store {operand(args[0])}[{operand(args[1])}], {self.typed(args[2])}{mask}"
         if op == "prefetch":
-            return f"prefetch {operand(args[0])}[{operand(args[1])}]"
+            tail = f" bytes {i.attrs['nbytes']}" if "nbytes" in i.attrs else ""
+            return f"prefetch {operand(args[0])}[{operand(args[1])}]{tail}"
+        if op == "ready":
+            return "ready"
         if op == "set":
             return f"set {operand(args[0])}, {operand(args[1])}"
         if op in COMPARISONS:
@@ -457,7 +460,11 @@ class _Parser:
             return Instruction("store", None, (buffer, offset, value, *self.mask(value.lanes)))
         if op == "prefetch":
             self.next()
-            return Instruction("prefetch", None, self.place())
+            place = self.place()
+            return Instruction("prefetch", None, place, {"nbytes": self.integer()} if self.accept("bytes") else {})
+        if op == "ready":
+            self.next()
+            return Instruction("ready", None)
         if op == "set":
             self.next()
             variable = self.typed()

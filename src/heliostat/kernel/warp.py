@@ -103,7 +103,12 @@ class _Rewriter:
         return self.emit(i.op, type, *map(self.get, i.args), **i.attrs)
 
     def op_prefetch(self, i: Instruction) -> None:
-        """Dropped: many warps hide what one thread prefetches for."""
+        """That of one line is dropped: many warps hide what it is for."""
+        if "nbytes" in i.attrs:
+            self.emit("prefetch", None, *(self.get(a) for a in i.args), **i.attrs)
+
+    def op_ready(self, i: Instruction) -> None:
+        self.emit("ready", None)
 
     def op_gather(self, i: Instruction) -> Instruction:
         assert i.type is not None

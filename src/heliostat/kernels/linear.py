@@ -23,6 +23,7 @@ from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
+EARLY_BYTES = 64 << 10  # of a panel that a GPU's block asks for before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 
@@ -233,6 +234,8 @@ class _Nest:
         k, tile = self.k, self.tile
         panels = self.plan.panels(self.out_features)
         if isinstance(self.rows, int) and self.rows == 1:
+            if self.target.gpu:
+                self._come_early(panels)
             self._panels(panels, self._single)
         elif self.target.gpu:
             self._grid(panels)
@@ -246,6 +249,15 @@ class _Nest:
                 last = k.minimum(first + size, count)
                 self._panels(panels, partial(self._tiles, first=first, last=last))
         return k.finish()
+
+    def _come_early(self, panels: int) -> None:
+        """On a GPU a launch may begin while the one before still runs: weights are asked for, then results awaited."""
+        k = self.k
+        panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
+        panel = k.worker() * panels // k.workers()
+        if self.tile.team > 1:
+            k.prefetch_all(self.buffers[self.w], panel * panel_bytes, min(panel_bytes, EARLY_BYTES))
+        k.ready()
 
     def _grid(self, panels: int) -> None:
         """Every tile of rows and panels is a worker's: a GPU has thousands. Neighbours read the same panels."""

@@ -17,11 +17,11 @@ from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
 from ..kernel.warp import team_size
-from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, device
+from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, capture, device
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
 from ..targets.llvm import version
-from ..targets.nvptx import emit_ptx, warps
+from ..targets.nvptx import Phase, emit_ptx, overlaps, warps
 from ..targets.target import Target, cuda_target
 from . import stages
 from .session import check_symbols, from_layout, prepare, shaped, to_layout
@@ -49,31 +49,59 @@ class CudaDevice:
 
 
 class CudaCode:
-    """The functions of kernels, by name: printed, assembled (both kept on disk) and loaded once each."""
+    """The functions of launches, by name: printed, assembled (both kept on disk) and loaded once each."""
 
     def __init__(self, place: CudaDevice) -> None:
         self.place = place
-        self.functions: dict[str, Function] = {}
+        self.functions: dict[Phase, Function] = {}
         self.modules: list[Module] = []
         self.compiled = 0
+        self.taken: set[str] = set()
 
-    def load(self, kernels: Sequence[Kernel], program: str) -> dict[str, Function]:
-        missing = [k for k in {k.name: k for k in kernels}.values() if k.name not in self.functions]
+    def load(self, phases: Sequence[Phase], program: str) -> dict[Phase, Function]:
+        """The function of every phase. Raises CompileError."""
+        missing = [p for p in dict.fromkeys(phases) if p not in self.functions]
         if missing:
-            kernels = [stages.replaced_kernel(k) for k in missing]
             t = self.place.target
-            key = ["ptx", version(), t.cpu, t.feature_string, *(print_kernel(k) for k in kernels)]
+            named: list[Phase] = []
+            for n, phase in enumerate(missing):  # names are the module's; equal kernels may stand in many phases
+                kernels = tuple(stages.replaced_kernel(k) for k in phase.kernels)
+                name = kernels[0].name if len(kernels) == 1 else f"phase_{n}_{kernels[0].name}"
+                while name in self.taken:
+                    name += "_"
+                self.taken.add(name)
+                named.append(Phase(name, kernels, phase.blocks))
+            key = ["ptx 2", version(), t.cpu, t.feature_string, *(_text(p) for p in named)]
 
             def make() -> bytes:
-                self.compiled += len(kernels)
-                return emit_ptx(kernels, t).encode()
+                self.compiled += len(named)
+                return emit_ptx(named, t).encode()
 
-            made = ObjectCache.default().get_or_make(key, make)
-            ptx = made.decode()
+            ptx = ObjectCache.default().get_or_make(key, make).decode()
             module = Module(self.place.gpu, ptx, program=program, linker=False)
             self.modules.append(module)
-            self.functions.update({k.name: module.function(k.name) for k in missing})
+            self.functions.update({p: module.function(n.name) for p, n in zip(missing, named, strict=True)})
         return self.functions
+
+
+def _text(phase: Phase) -> str:
+    return f"{phase.name} {phase.blocks}\n" + "\n".join(print_kernel(k) for k in phase.kernels)
+
+
+def phases_of(program: Program, multiprocessors: int) -> tuple[list[Phase], list[list[int]]]:
+    """The launches between two barriers as one each, and the numbers of the program's launches in them."""
+    phases: list[Phase] = []
+    members: list[list[int]] = []
+    now: list[int] = []
+    for n, launch in enumerate(program.launches):
+        now.append(n)
+        if launch.barrier or n == len(program.launches) - 1:
+            kernels = tuple(program.kernels[program.launches[m].kernel] for m in now)
+            blocks = tuple(launch_blocks(k, multiprocessors) for k in kernels)
+            phases.append(Phase("", kernels, blocks))
+            members.append(now)
+            now = []
+    return phases, members
 
 
 class CudaExecutable:
@@ -114,22 +142,25 @@ class CudaExecutable:
         self.device_slots = place.allocate(self.slots.nbytes)
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
-        functions = code.load(program.kernels, program.name)
-        shapes = [launch_shape(k, place.gpu.sm_count) for k in program.kernels]
+        phases, members = phases_of(program, place.gpu.sm_count)
+        functions = code.load(phases, program.name)
+        self.names = [" + ".join(k.name for k in phase.kernels) for phase in phases]
         self.launches: list[Launch] = []
-        before: list[int] = []
-        phase: list[int] = []
-        waits: list[list[int]] = []
-        for n, launch in enumerate(program.launches):
-            kernel = program.kernels[launch.kernel]
-            args = [self.buffers[b] for b in launch.buffers]
-            args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
-            self.launches.append(functions[kernel.name].prepare(*shapes[launch.kernel], args))
-            waits.append(before)
-            phase.append(n)
-            if launch.barrier:
-                before, phase = phase, []
-        self.graph = CudaGraph.build(place.gpu, self.launches, waits, name=program.name) if self.launches else None
+        for phase, numbers in zip(phases, members, strict=True):
+            args: list[DeviceBuffer] = []
+            for launch in (program.launches[n] for n in numbers):
+                args += [self.buffers[b] for b in launch.buffers]
+                args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
+            assert phase.blocks is not None
+            overlap = overlaps(place.target) and bool(self.launches)
+            function = functions[phase]
+            self.launches.append(function.prepare(sum(phase.blocks), phase.threads, args, overlap=overlap))
+        self.graph: CudaGraph | None = None
+        if self.launches:
+            with capture(place.stream, name=program.name) as captured:
+                for step in self.launches:
+                    step(place.stream)
+            self.graph = captured.graph
 
     def buffer(self, name: str) -> DeviceBuffer:
         """The buffer of that name. Raises KeyError."""
@@ -161,12 +192,11 @@ class CudaExecutable:
                 marks.append(stream.record())
             stream.synchronize()
             best = [min(b, marks[n + 1].elapsed_ms(marks[n]) / 1e3) for n, b in enumerate(best)]
-        names = [self.program.kernels[launch.kernel].name for launch in self.program.launches]
-        return list(zip(names, best, strict=True))
+        return list(zip(self.names, best, strict=True))
 
 
-def launch_shape(kernel: Kernel, multiprocessors: int) -> tuple[int, int]:
-    """Blocks and threads of a block: a warp for each iteration of the largest parallel region, as far as the device
+def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
+    """Blocks of a launch: a warp, or a team, for each iteration of the largest parallel region, as far as the device
     holds them.
     """
     most = multiprocessors * WARPS_PER_SM
@@ -175,10 +205,8 @@ def launch_shape(kernel: Kernel, multiprocessors: int) -> tuple[int, int]:
         if i.op == "parallel":
             count: Instruction = i.args[0]
             found = max(found, int(count.value) if count.op == "const" else most)
-    each = warps(kernel)
-    if team_size(kernel):  # a block is a worker
-        return min(most, found), 32 * each
-    return -(-min(most, found) // each), 32 * each
+    each = 1 if team_size(kernel) else warps(kernel)
+    return -(-min(most, found) // each)
 
 
 def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int], stream: Stream) -> npt.NDArray[Any]:

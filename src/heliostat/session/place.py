@@ -106,7 +106,7 @@ class CudaPlace:
         return self.code.compiled
 
     def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
-        self.code.load(kernels, program)
+        """A program's launches are put together when it is bound, and assembled then."""
 
     def weight(self, array: npt.NDArray[Any]) -> Any:
         return self.device.upload(np.ascontiguousarray(array).reshape(-1).view(np.uint8))

@@ -327,7 +327,7 @@ class _Printer:
         for i in block:
             if i.blocks:
                 self.region(i)
-            elif i.op in ("store", "prefetch", "set"):
+            elif i.op in ("store", "prefetch", "ready", "set"):
                 self.statement(i)
             elif i.op == "alloc":
                 name = self.names[id(i)] = f"v{self.values}"
@@ -475,6 +475,8 @@ class _Printer:
     def statement(self, i: Instruction) -> None:
         if i.op == "set":
             self.line(f"{self.operand(i.args[0])} = {self.operand(i.args[1])};")
+            return
+        if i.op == "ready":
             return
         if i.op == "prefetch":
             self.line(f"__builtin_prefetch({self.operand(i.args[0])} + {self.tight(i.args[1])});")

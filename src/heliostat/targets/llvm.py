@@ -396,6 +396,9 @@ class _Printer:
         address = self.address(i.args[0], i.args[1])
         self.lines.append(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
 
+    def op_ready(self, i: Instruction) -> None:
+        """A core begins a kernel when all before it are done."""
+
     def check_memory(self, t: Type) -> None:
         if t.elem == "i1":
             raise CompileError(f"kernel {self.kernel.name}: i1 is not a memory type; store flags as i8")

@@ -6,6 +6,7 @@ A kernel becomes `void NAME(buffers...)` for blocks of `warps(kernel)` warps. Th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
@@ -14,6 +15,7 @@ from .llvm import _float_text, _Printer, _type, emit_assembly
 from .target import Target
 
 WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
+LINE = 128  # bytes of a line of the second-level cache
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
 
 _GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
@@ -49,6 +51,7 @@ class _ThreadPrinter(_Printer):
         self.warps = warps(kernel)
 
     def run(self) -> str:
+        """A function of the kernel's buffers, the number of this block and how many there are."""
         kernel = self.kernel
         parameters = []
         for n, (parameter, buffer) in enumerate(zip(kernel.parameters, kernel.buffers, strict=True)):
@@ -57,20 +60,43 @@ class _ThreadPrinter(_Printer):
             parameters.append(f"{_GLOBAL} align 16 %b{n}")
             if parameter.mode == "r":
                 self.invariant.add(id(buffer))
-        registers = ("tid", "ctaid", "nctaid")
-        for name in registers:
-            self.declarations[f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()"] = None
         shift = 0 if self.team else self.warps.bit_length() - 1  # workers are blocks, or the warps of them
-        self.entry += [f"%{name} = call i32 @llvm.nvvm.read.ptx.sreg.{name}.x()" for name in registers]
+        self.declarations["declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()"] = None
         own = "0" if self.team else "%warp"
         self.entry += [
+            "%tid = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()",
             f"%thread = and i32 %tid, {WARP - 1}", "%warp = lshr i32 %tid, 5",
             f"%w0 = shl i32 %ctaid, {shift}", f"%w1 = add i32 %w0, {own}", "%w = zext i32 %w1 to i64",
             f"%W0 = shl i32 %nctaid, {shift}", "%W = zext i32 %W0 to i64",
         ]  # fmt: skip
+        if not any(i.op == "ready" for i in kernel.body):
+            self.op_ready(None)
         self.block(kernel.body)
-        head = f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #{self.warps} {{\ne:"
+        parameters += ["i32 %ctaid", "i32 %nctaid"]
+        head = f"define internal void @{kernel.name}_body({', '.join(parameters)}) alwaysinline nounwind {{\ne:"
         return "\n".join([head, *self.entry, *self.lines, "ret void\n}\n"])
+
+    def op_ready(self, i: Instruction | None) -> None:
+        """Wait for the launch before, where this one may begin earlier than its end."""
+        if overlaps(self.target):
+            self.lines.append('call void asm sideeffect "griddepcontrol.wait;", "~{memory}"()')
+
+    def op_prefetch(self, i: Instruction) -> None:
+        """Lines of a worker's share into the second-level cache, a line for a thread in turn."""
+        nbytes = i.attrs["nbytes"]
+        base = self.address(i.args[0], i.args[1])
+        threads = WARP * (self.warps if self.team else 1)
+        own = "%tid" if self.team else "%thread"
+        for first in range(0, -(-nbytes // LINE), threads):
+            line = self.emit(f"add i32 {own}, {first}")
+            at = self.emit(f"mul i32 {line}, {LINE}")
+            where = self.emit(f"getelementptr i8, {self.space(i.args[0])} {base}, i32 {at}")
+            n = self.fresh()[1:]
+            inside = self.emit(f"icmp ult i32 {at}, {nbytes}")
+            self.lines += [f"br i1 {inside}, label %t{n}, label %x{n}", f"t{n}:"]
+            self.lines.append(f'call void asm sideeffect "prefetch.global.L2 [$0];", "l"({_GLOBAL} {where})')
+            self.lines += [f"br label %x{n}", f"x{n}:"]
+            self.label = f"x{n}"
 
     # --- threads ------------------------------------------------------------------------------------------------------
     def op_thread(self, i: Instruction) -> None:
@@ -81,9 +107,9 @@ class _ThreadPrinter(_Printer):
 
     def op_together(self, i: Instruction) -> None:
         if i.attrs.get("block"):
-            barrier = "@llvm.nvvm.barrier.cta.sync.aligned.all"
-            self.declarations[f"declare void {barrier}(i32)"] = None
-            self.lines.append(f"call void {barrier}(i32 0)")
+            barrier = "@llvm.nvvm.barrier.cta.sync.aligned.count"  # other kernels of the launch may have more threads
+            self.declarations[f"declare void {barrier}(i32, i32)"] = None
+            self.lines.append(f"call void {barrier}(i32 0, i32 {WARP * self.warps})")
             return
         self.declarations["declare void @llvm.nvvm.bar.warp.sync(i32)"] = None
         self.lines.append(f"call void @llvm.nvvm.bar.warp.sync({_ALL})")
@@ -317,17 +343,81 @@ def _from_float(i: Instruction) -> bool:
     return i.op == "bitcast" and i.args[0].type is not None and i.args[0].type.is_float
 
 
-def print_nvptx(kernels: Sequence[Kernel], target: Target) -> str:
-    """One LLVM module with a kernel each: `void NAME(buffers...)`, run by blocks of 32 * warps(kernel) threads."""
-    declarations: dict[str, None] = {}
+@dataclass(frozen=True)
+class Phase:
+    """Kernels that do not need each other, as one launch: the blocks of the first, then those of the second ...
+
+    `blocks`: of each; None for a single kernel that takes all blocks of its launch.
+    """
+
+    name: str
+    kernels: tuple[Kernel, ...]
+    blocks: tuple[int, ...] | None = None
+
+    @property
+    def threads(self) -> int:
+        """Of a block: what the widest kernel wants."""
+        return WARP * max(warps(k) for k in self.kernels)
+
+
+def single(kernel: Kernel) -> Phase:
+    """A kernel as a launch of its own."""
+    return Phase(kernel.name, (kernel,))
+
+
+def overlaps(target: Target) -> bool:
+    """Whether a launch may begin before the one ahead of it has ended: from compute capability 9.0 on."""
+    return int(target.cpu.removeprefix("sm_")) >= 90
+
+
+def _entry(phase: Phase, target: Target) -> str:
+    """The kernel that the driver launches: it finds out whose block this is."""
+    parameters: list[str] = []
+    lines = ["%ctaid = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()"]
+    if phase.blocks is None:
+        lines.append("%nctaid = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()")
+    if overlaps(target):
+        lines.append('call void asm sideeffect "griddepcontrol.launch_dependents;", ""()')
+    start = 0
+    for n, kernel in enumerate(phase.kernels):
+        threads = WARP * warps(kernel)
+        names = [f"%p{len(parameters) + j}" for j in range(len(kernel.parameters))]
+        parameters += [f"{_GLOBAL} align 16 {name}" for name in names]
+        of = "%nctaid" if phase.blocks is None else str(phase.blocks[n])
+        given = [*(f"{_GLOBAL} {name}" for name in names), f"i32 %c{n}", f"i32 {of}"]
+        call = f"call void @{kernel.name}_body({', '.join(given)})"
+        lines.append(f"%c{n} = sub i32 %ctaid, {start}")
+        if phase.blocks is None:
+            lines.append(call)
+            continue
+        start += phase.blocks[n]
+        lines += [f"%i{n} = icmp ult i32 %ctaid, {start}", f"br i1 %i{n}, label %k{n}, label %n{n}", f"k{n}:"]
+        if threads < phase.threads:
+            lines += [
+                f"%t{n} = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()", f"%u{n} = icmp ult i32 %t{n}, {threads}",
+                f"br i1 %u{n}, label %r{n}, label %done", f"r{n}:",
+            ]  # fmt: skip
+        lines += [call, "br label %done", f"n{n}:"]
+    lines += ["br label %done", "done:", "ret void"]
+    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{phase.threads} {{"
+    return "\n".join([head, *lines, "}\n"])
+
+
+def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
+    """One LLVM module with a kernel for each phase: `void NAME(buffers of its kernels...)`."""
+    declarations: dict[str, None] = {
+        f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()": None for name in ("tid", "ctaid", "nctaid")
+    }
     globals: list[str] = []
-    sizes = {warps(k) for k in kernels}
-    functions = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels]
+    kernels = {k.name: k for phase in phases for k in phase.kernels}
+    bodies = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels.values()]
+    entries = [_entry(phase, target) for phase in phases]
     head = f'target triple = "{target.triple}"\n'
-    attributes = [f'attributes #{w} = {{ nounwind "nvvm.maxntid"="{w * WARP}" }}' for w in sorted(sizes)]
-    return "\n".join([head, *globals, *declarations, *functions, *attributes, "!0 = !{}", ""])
+    sizes = sorted({phase.threads for phase in phases})
+    attributes = [f'attributes #{n} = {{ nounwind "nvvm.maxntid"="{n}" }}' for n in sizes]
+    return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, "!0 = !{}", ""])
 
 
-def emit_ptx(kernels: Sequence[Kernel], target: Target) -> str:
-    """The kernels as PTX. Raises CompileError for what cannot be spread over threads."""
-    return emit_assembly(print_nvptx(kernels, target), target)
+def emit_ptx(phases: Sequence[Phase], target: Target) -> str:
+    """The phases as PTX. Raises CompileError for what cannot be spread over threads."""
+    return emit_assembly(print_nvptx(phases, target), target)
