@@ -196,6 +196,10 @@ class _Verifier:
         if buffer.op == "buffer" and buffer.attrs["mode"] == "r":
             _fail(f"the buffer {buffer.attrs['name']} is read only")
 
+    def ready(self, i: Instruction) -> None:
+        if self.parallel_vars is not None or self.conditional:
+            _fail("ready stands inside a region: it is for the top level")
+
     def prefetch(self, i: Instruction) -> None:
         if i.args[0].op != "buffer":
             _fail("the first operand is a buffer")
@@ -425,7 +429,7 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     **dict.fromkeys(("worker", "workers"), _Verifier.number),
     "alloc": _Verifier.alloc, "var": _Verifier.var, "get": _Verifier.get, "set": _Verifier.set,
     "load": _Verifier.load, "store": _Verifier.store,
-    "prefetch": _Verifier.prefetch, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
+    "prefetch": _Verifier.prefetch, "ready": _Verifier.ready, "select": _Verifier.select, "bitcast": _Verifier.bitcast,
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "reduce": _Verifier.reduce,
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,

@@ -54,11 +54,13 @@ class _ThreadPrinter(_Printer):
         """A function of the kernel's buffers, the number of this block and how many there are."""
         kernel = self.kernel
         parameters = []
+        # A load that is called invariant may be moved before the wait for the launch ahead: true for weights alone.
+        asked = {id(i.args[0]) for i in kernel.body if i.op == "prefetch"}
         for n, (parameter, buffer) in enumerate(zip(kernel.parameters, kernel.buffers, strict=True)):
             self.names[id(buffer)] = f"%b{n}"
             self.spaces[id(buffer)] = _GLOBAL
             parameters.append(f"{_GLOBAL} align 16 %b{n}")
-            if parameter.mode == "r":
+            if id(buffer) in asked or (parameter.mode == "r" and not overlaps(self.target)):
                 self.invariant.add(id(buffer))
         shift = 0 if self.team else self.warps.bit_length() - 1  # workers are blocks, or the warps of them
         self.declarations["declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()"] = None
