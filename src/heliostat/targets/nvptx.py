@@ -54,17 +54,13 @@ class _ThreadPrinter(_Printer):
         """A function of the kernel's buffers, the number of this block and how many there are."""
         kernel = self.kernel
         parameters = []
-        # A load that is called invariant may be moved before the wait for the launch ahead, which is right for weights
-        # alone: other addresses come out of an instruction behind the wait.
-        self.awaited = [] if not overlaps(self.target) else [
-            (n, b) for n, (p, b) in enumerate(zip(kernel.parameters, kernel.buffers, strict=True))
-            if p.mode == "r" and not any(i.op == "prefetch" and i.args[0] is b for i in kernel.body)
-        ]  # fmt: skip
+        # A load that is called invariant may be moved before the wait for the launch ahead: true for weights alone.
+        asked = {id(i.args[0]) for i in kernel.body if i.op == "prefetch"}
         for n, (parameter, buffer) in enumerate(zip(kernel.parameters, kernel.buffers, strict=True)):
             self.names[id(buffer)] = f"%b{n}"
             self.spaces[id(buffer)] = _GLOBAL
             parameters.append(f"{_GLOBAL} align 16 %b{n}")
-            if parameter.mode == "r":
+            if id(buffer) in asked or (parameter.mode == "r" and not overlaps(self.target)):
                 self.invariant.add(id(buffer))
         shift = 0 if self.team else self.warps.bit_length() - 1  # workers are blocks, or the warps of them
         self.declarations["declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()"] = None
@@ -86,9 +82,6 @@ class _ThreadPrinter(_Printer):
         """Wait for the launch before, where this one may begin earlier than its end."""
         if overlaps(self.target):
             self.lines.append('call void asm sideeffect "griddepcontrol.wait;", "~{memory}"()')
-            for n, buffer in self.awaited:
-                text = f'call {_GLOBAL} asm sideeffect "mov.b64 $0, $1;", "=l,l"({_GLOBAL} %b{n})'
-                self.names[id(buffer)] = self.emit(text)
 
     def op_prefetch(self, i: Instruction) -> None:
         """Lines of a worker's share into the second-level cache, a line for a thread in turn."""
