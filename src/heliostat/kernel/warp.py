@@ -237,7 +237,7 @@ class _Rewriter:
         """The byte offset of what this thread takes of a vector at `offset`, and what it is a multiple of."""
         at = self.get(offset)
         if not spread(t.lanes):
-            return at, min(self.divisor(offset), _power_of_two(t.nbytes))
+            return at, max(1, self.divisor(offset))  # more than it needs tells that neighbours can be loaded at once
         nbytes = ELEMENT_BYTES[t.elem] * (t.lanes // WARP)
         mine = self.emit("mul", Type("i64"), self.thread64, self.const(nbytes, "i64"))
         return self.emit("add", Type("i64"), at, mine), min(self.divisor(offset), _power_of_two(nbytes))
