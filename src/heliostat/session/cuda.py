@@ -20,6 +20,7 @@ from ..kernel.warp import team_size
 from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, capture, device
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
+from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
 from ..targets.nvptx import Phase, emit_ptx, overlaps, warps
 from ..targets.target import Target, cuda_target
@@ -181,8 +182,8 @@ class CudaExecutable:
         number = self.program.outputs[n]
         return as_array(self.buffers[number], self.program.buffers[number].type, symbols, self.place.stream)
 
-    def profile(self, repeat: int = 10) -> list[tuple[str, float]]:
-        """Best seconds of each launch, each run alone in order: what a launch costs by itself is in them."""
+    def profile(self, repeat: int = 10) -> list[LaunchTime]:
+        """Best time of each launch, each run alone in order: what a launch costs by itself is in them."""
         stream = self.place.stream
         best = [float("inf")] * len(self.launches)
         for _ in range(repeat):
@@ -192,7 +193,7 @@ class CudaExecutable:
                 marks.append(stream.record())
             stream.synchronize()
             best = [min(b, marks[n + 1].elapsed_ms(marks[n]) / 1e3) for n, b in enumerate(best)]
-        return list(zip(self.names, best, strict=True))
+        return [LaunchTime(n, 1, s * 1e9, s * 1e9, s * 1e9) for n, s in zip(self.names, best, strict=True)]
 
 
 def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
