@@ -48,8 +48,8 @@ class LinearTile:
     team: int = 1
 
     def __post_init__(self) -> None:
-        if not self.tokens or self.tokens[-1] != 1 or not all(0 < n <= 32 for n in self.tokens):
-            raise ValueError(f"tile heights must end in 1 and be from 1 to 32, got {self.tokens}")
+        if not self.tokens or self.tokens[-1] != 1 or not all(0 < n <= 64 for n in self.tokens):
+            raise ValueError(f"tile heights must end in 1 and be from 1 to 64, got {self.tokens}")
         if not 0 < self.team <= 32:
             raise ValueError(f"a team has 1 to 32 warps, got {self}")
         if not (0 < self.panels <= 8 and 0 < self.single_panels <= 8 and self.block >= self.tokens[0]):

@@ -24,6 +24,8 @@ from .linear import LinearTile
 TILE = 16  # rows of a tensor core tile
 OUTPUTS = 8  # outputs of one
 FRAGMENT = 128  # sums of a tile, 4 in each thread
+PLAIN_TILES = 4  # tiles of rows that a worker computes at once: of plain weights, where loads are what it waits for,
+INTEGER_TILES = 2  # and of integers, where scaling takes registers
 BYTES = 32  # of K that one instruction multiplies
 
 
@@ -57,32 +59,38 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """x: (..., K) bf16 or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once for each 32 rows."""
+    """x: (..., K) bf16 or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once for each tile."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
     wide = 1 if isinstance(x.type.element, ActivationFormat) else 2
     rows = 1
     for d in x.type.shape[:-1]:
         rows = rows * d  # type: ignore[assignment]
-    tile = LinearTile((2 * TILE, 1), panels=wide, block=2 * TILE)
+    height = TILE * (INTEGER_TILES if isinstance(x.type.element, ActivationFormat) else PLAIN_TILES)
+    tile = LinearTile((height, 1), panels=wide, block=height)
     return _Tiles(group, target, name, plan, tile, rows).build()
 
 
 class _Tiles(linear._Nest):
-    """A worker computes 32 rows of one panel, or two."""
+    """A worker computes a few tiles of rows of one panel, or two."""
 
     always_aside = True
 
+    @property
+    def tiles(self) -> range:
+        """The tiles of 16 rows that a worker computes at once."""
+        return range(self.tile.tokens[0] // TILE)
+
     def private_sums(self) -> int:
-        return 2 * TILE * self.tile.panels * len(self.products)
+        return self.tile.tokens[0] * self.tile.panels * len(self.products)
 
     def _tiles(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
         k, panels = self.k, range(wide)
         assert self.aside is not None
-        size = 2 * wide * 4 * FRAGMENT * 4
+        size = len(self.tiles) * wide * 4 * FRAGMENT * 4
         for n, product in enumerate(self.products):
             sums = self._sums(self.buffers[product.inputs[1]], panel, wide, first, last)
-            for m in range(2):
+            for m in self.tiles:
                 for p in panels:
                     for i in range(4):
                         at = n * size + ((m * wide + p) * 4 + i) * FRAGMENT * 4
@@ -104,7 +112,7 @@ class _Tiles(linear._Nest):
     ) -> list[list[list[Instruction]]]:
         """Sums [tile of rows][panel][8 outputs], f32 in a fragment's order."""
         k = self.k
-        total = [[[k.var(k.zeros("f32", FRAGMENT)) for _ in range(4)] for _ in range(wide)] for _ in range(2)]
+        total = [[[k.var(k.zeros("f32", FRAGMENT)) for _ in range(4)] for _ in range(wide)] for _ in self.tiles]
         bases = [(panel + p) * self.plan.nbytes(self.plan.rows, self.depth) for p in range(wide)]
         if isinstance(self.x.type.element, DType):
             self._plain(w, bases, total, self._rows(first, last, 0))
@@ -124,7 +132,7 @@ class _Tiles(linear._Nest):
         begin = k.splat(k.convert(first, "i32"), 32)
         return [
             [k.minimum(begin + (group + (m * TILE + half * 8)), most) * self.row_bytes + start for half in range(2)]
-            for m in range(2)
+            for m in self.tiles
         ]
 
     def _words(self, rows: Sequence[Instruction], at: Instruction) -> Instruction:
@@ -146,13 +154,13 @@ class _Tiles(linear._Nest):
         stride = self.plan.rows * run * 2
         for at in k.loop(0, self.depth, 2 * TILE):
             for step in (0, TILE):
-                a = [k.bitcast(self._words(rows[m], (at + step) * 2), "i16") for m in range(2)]
+                a = [k.bitcast(self._words(rows[m], (at + step) * 2), "i16") for m in self.tiles]
                 for p, base in enumerate(bases):
                     for i in range(4):
                         where = base + (at + step) // run * stride + i * (OUTPUTS * run * 2)
                         halves = [k.load(w, where + n * stride, "i32", 32) for n in range(2)]
                         b = k.bitcast(zipped(k, halves[0], halves[1], 1), "i16")
-                        for m in range(2):
+                        for m in self.tiles:
                             sum_ = total[m][p][i]
                             sum_.set(k.mma(sum_.get(), a[m], b, "bf16"))
 
@@ -178,33 +186,33 @@ class _Tiles(linear._Nest):
         pair = min(pair, subs)
         for b in k.loop(depth // block):
             packed = base + b * reader.block_bytes()
-            scales = [self._of_rows(rows[m], b * 4 + format.scales_at(depth), "f32") for m in range(2)]
+            scales = [self._of_rows(rows[m], b * 4 + format.scales_at(depth), "f32") for m in self.tiles]
             for j0 in k.loop(0, subs, pair):
                 for g in range(pair):
                     j = j0 + g
-                    sums = [[k.var(k.zeros("i32", FRAGMENT)) for _ in range(4)] for _ in range(2)]
+                    sums = [[k.var(k.zeros("i32", FRAGMENT)) for _ in range(4)] for _ in self.tiles]
                     at_sum = (b * subs + j) * 4 + format.sums_at(depth)
                     if normal.offset is None and format.factor:
-                        for m in range(2):
+                        for m in self.tiles:
                             start = self._of_rows(rows[m], at_sum, "i32")
                             for v in sums[m]:
                                 v.set(start)
                     for c in k.loop(chunks) if chunks > 1 else [k.const(0, "i64")]:
                         chunk = j * chunks + c
                         codes = packed + chunk * plan.chunk_bytes + plan.chunk_offset
-                        a = [k.bitcast(self._words(rows[m], b * block + chunk * CHUNK), "i8") for m in range(2)]
+                        a = [k.bitcast(self._words(rows[m], b * block + chunk * CHUNK), "i8") for m in self.tiles]
                         for i in range(4):
                             operand = self._codes(reader, codes, i)
-                            for m in range(2):
+                            for m in self.tiles:
                                 sums[m][i].set(k.mma(sums[m][i].get(), a[m], operand, "i8"))
                     self._scaled(reader, packed, j, g % 2, sums, scales, total)
                     if normal.offset is not None:
-                        weighed = [self._of_rows(rows[m], at_sum, "f32") for m in range(2)]
+                        weighed = [self._of_rows(rows[m], at_sum, "f32") for m in self.tiles]
                         offset = dot.offset_of(k, reader, packed, j, g % 2)
                         assert offset is not None
                         for i in range(4):
                             here = self._of_outputs(offset, i)
-                            for m in range(2):
+                            for m in self.tiles:
                                 sum_ = total[m][0][i]
                                 sum_.set(k.fma(here, weighed[m], sum_.get()))
 
@@ -222,7 +230,7 @@ class _Tiles(linear._Nest):
         factor = dot.scale_of(k, reader, packed, j, parity)
         for i in range(4):
             here = self._of_outputs(factor, i)
-            for m in range(2):
+            for m in self.tiles:
                 value = k.convert(sums[m][i].get(), "f32") * here
                 sum_ = total[m][0][i]
                 sum_.set(k.fma(value, scales[m], sum_.get()))
