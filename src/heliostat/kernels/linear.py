@@ -23,7 +23,7 @@ from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
-EARLY_BYTES = 64 << 10  # of a panel that a GPU's block asks for before its activations are there
+EARLY_BYTES = 80 << 10  # a panel up to this size is asked for by a GPU's block before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 
@@ -255,8 +255,8 @@ class _Nest:
         k = self.k
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         panel = k.worker() * panels // k.workers()
-        if self.tile.team > 1:
-            k.prefetch_all(self.buffers[self.w], panel * panel_bytes, min(panel_bytes, EARLY_BYTES))
+        early = panel_bytes if self.tile.team > 1 and panel_bytes <= EARLY_BYTES else dot.LINE
+        k.prefetch_all(self.buffers[self.w], panel * panel_bytes, early)
         k.ready()
 
     def _grid(self, panels: int) -> None:

@@ -24,8 +24,7 @@ from .linear import LinearTile
 TILE = 16  # rows of a tensor core tile
 OUTPUTS = 8  # outputs of one
 FRAGMENT = 128  # sums of a tile, 4 in each thread
-PLAIN_TILES = 4  # tiles of rows that a worker computes at once: of plain weights, where loads are what it waits for,
-INTEGER_TILES = 2  # and of integers, where scaling takes registers
+ROW_TILES = 2  # tiles of rows that a worker computes at once; with four, fewer workers fit and all are slower
 BYTES = 32  # of K that one instruction multiplies
 
 
@@ -66,7 +65,7 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     rows = 1
     for d in x.type.shape[:-1]:
         rows = rows * d  # type: ignore[assignment]
-    height = TILE * (INTEGER_TILES if isinstance(x.type.element, ActivationFormat) else PLAIN_TILES)
+    height = TILE * ROW_TILES
     tile = LinearTile((height, 1), panels=wide, block=height)
     return _Tiles(group, target, name, plan, tile, rows).build()
 
