@@ -109,6 +109,17 @@ def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
         np.testing.assert_allclose(taken, w[[rows - 1, 0]], rtol=2e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("element", [f32, f16, bf16], ids=str)
+@pytest.mark.parametrize("depth", [100, 72, 33, 7])
+def test_depths_that_fill_no_step(element: Any, depth: int, run: Runner) -> None:
+    graph, arrays, w = product(element, 40, depth, 1)
+    exact = arrays["x"].astype(np.float64) @ w.T + arrays["b"]
+    y, taken = run(graph, arrays, {})
+    np.testing.assert_allclose(y, exact, rtol=0, atol=2e-5 * float(np.abs(exact).max()))
+    np.testing.assert_allclose(taken, w[[39, 0]], rtol=2e-6)
+
+
 @pytest.mark.parametrize("name", ["Q4_0", "Q6_K", "MXFP4"])
 @pytest.mark.parametrize("n", [1, 9])
 def test_threads_do_what_vectors_mean(name: str, n: int) -> None:

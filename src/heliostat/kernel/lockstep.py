@@ -212,11 +212,11 @@ class _Warp:
 
     def op_dot4(self, i: Instruction) -> Array:
         acc, a, b = map(self.get, i.args)
-        return arithmetic.dot4(acc.reshape(-1), a.reshape(-1), b.reshape(-1)).reshape(acc.shape)  # type: ignore[no-any-return]
+        return arithmetic.dot4(acc.reshape(-1), a.reshape(-1), b.reshape(-1)).reshape(acc.shape)
 
     def op_dot2(self, i: Instruction) -> Array:
         acc, a, b = map(self.get, i.args)
-        return arithmetic.dot2(acc.reshape(-1), a.reshape(-1), b.reshape(-1)).reshape(acc.shape)  # type: ignore[no-any-return]
+        return arithmetic.dot2(acc.reshape(-1), a.reshape(-1), b.reshape(-1)).reshape(acc.shape)
 
     def op_bitcast(self, i: Instruction) -> Array:
         return np.ascontiguousarray(self.get(i.args[0])).view(DTYPES[i.elem])

@@ -130,6 +130,7 @@ class _Nest:
         self.window = int(attrs.get("window", 0) or 0)
         self.start = k.convert(TensorOperand(k, self.dims, buffers[start], start.type).load([]), "i64")
         self.lanes = target.lanes
+        self.unroll = 4 if target.gpu else 1  # steps written out: their loads become one, and hide each other's time
         most = max(tile.rows)
         self.q_scaled = k.alloc(most * self.head_dim * 4)
         self.scores = k.alloc(most * tile.keys * 4)
@@ -198,17 +199,18 @@ class _Nest:
         for group in k.loop(0, count, lanes * wide):
             acc = [[k.var(k.zeros("f32", lanes)) for _ in range(wide)] for _ in rows]
             at = (head * self.capacity + base + group) * self.head_dim
-            for d in k.loop(0, self.head_dim):
-                vectors = [
-                    load_as_compute(
-                        k, self.keys, (at + d * lanes + s * self.head_dim * lanes) * size, self.key_dtype, lanes
-                    )
-                    for s in range(wide)
-                ]
-                for m in range(len(rows)):
-                    q = k.splat(k.load(self.q_scaled, (d + m * self.head_dim) * 4, "f32"), lanes)
-                    for s in range(wide):
-                        acc[m][s].set(k.fma(vectors[s], q, acc[m][s].get()))
+            for first in k.loop(0, self.head_dim, self.unroll):
+                for d in (first + e for e in range(self.unroll)):
+                    vectors = [
+                        load_as_compute(
+                            k, self.keys, (at + d * lanes + s * self.head_dim * lanes) * size, self.key_dtype, lanes
+                        )
+                        for s in range(wide)
+                    ]
+                    for m in range(len(rows)):
+                        q = k.splat(k.load(self.q_scaled, (d + m * self.head_dim) * 4, "f32"), lanes)
+                        for s in range(wide):
+                            acc[m][s].set(k.fma(vectors[s], q, acc[m][s].get()))
             for s in range(wide):
                 number = k.splat(k.convert(base + group + s * lanes, "i32"), lanes) + k.iota("i32", lanes)
                 for m in range(len(rows)):
@@ -260,17 +262,19 @@ class _Nest:
         for d in k.loop(0, self.head_dim, lanes * wide):
             acc = [[k.var(self._sum(m, d, s)) for s in range(wide)] for m in range(rows)]
             at = (head * self.capacity + base) * self.head_dim + d
-            for t in k.loop(0, count):
-                values = [
-                    load_as_compute(
-                        k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes
-                    )
-                    for s in range(wide)
-                ]
-                for m in range(rows):
-                    weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
-                    for s in range(wide):
-                        acc[m][s].set(k.fma(values[s], weight, acc[m][s].get()))
+            # Keys past the last have weight 0; they lie inside the cache, whose capacity is whole steps.
+            for first in k.loop(0, count, self.unroll):
+                for t in (first + e for e in range(self.unroll)):
+                    values = [
+                        load_as_compute(
+                            k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes
+                        )
+                        for s in range(wide)
+                    ]
+                    for m in range(rows):
+                        weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
+                        for s in range(wide):
+                            acc[m][s].set(k.fma(values[s], weight, acc[m][s].get()))
             for m in range(rows):
                 for s in range(wide):
                     k.store(self.sums, (d + (m * self.head_dim + s * lanes)) * 4, acc[m][s].get())

@@ -90,10 +90,10 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     return LinearTile(_heights(height), panels, block=block)
 
 
-def team_of(panels: int, steps: int) -> int:
-    """Warps that share a panel, so that all of them together fill a GPU: a power of two, at most a step each."""
+def team_of(panels: int, steps: int, wanted: int) -> int:
+    """Warps that share a panel, so that there are as many as `wanted`: a power of two, at most a step each."""
     team = 1
-    while team < 32 and 2 * team <= steps and panels * team < GPU_WARPS:
+    while team < 32 and 2 * team <= steps and panels * team < wanted:
         team *= 2
     return team
 
@@ -183,9 +183,11 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     depth = upper_bound(w.type.shape[1])
     tile = tile or default_tile(plan, target, rows, depth, planes)
     if target.gpu and upper_bound(rows) == 1 and tile.team == 1:
-        tile = replace(
-            tile, team=team_of(plan.panels(upper_bound(w.type.shape[0])), depth // max(plan.format.block, 8))
-        )
+        step, wanted = plan.format.block, GPU_WARPS
+        if isinstance(plan.format, DType):  # what is read in large pieces waits for memory alone
+            step, wanted = dot.dense_unroll(plan, depth), 2 * GPU_WARPS
+        if depth % step == 0:
+            tile = replace(tile, team=team_of(plan.panels(upper_bound(w.type.shape[0])), depth // step, wanted))
     return _Nest(group, target, name, plan, tile, rows).build()
 
 

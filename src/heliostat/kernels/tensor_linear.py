@@ -14,6 +14,7 @@ from ..ir.types import DType, bf16, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
+from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK
 from ..targets.target import Target
 from . import dot, linear
@@ -42,7 +43,9 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if rows < TILE:
         return Refuse(f"{rows} rows: fewer than a tile")
     if isinstance(x.type.element, ActivationFormat):
-        normal = w.type.element.normal  # type: ignore[union-attr]
+        assert isinstance(w.type.element, BlockFormat)
+        normal = w.type.element.normal
+        assert normal is not None
         if normal.sub % BYTES:
             return Refuse(f"a scale for every {normal.sub} elements: an instruction multiplies {BYTES}")
         row_bytes = x.type.element.row_bytes(upper_bound(x.type.shape[-1]))
@@ -100,11 +103,11 @@ class _Tiles(linear._Nest):
         for r in k.loop(first, last):
             place = r - first
             low = place & (TILE - 1)
-            row = (place >> 4) * (wide * 4 * FRAGMENT * 4) + (low & 7) * 64 + (low >> 3) * 8
-            for p in panels:
-                at = row + p * (4 * FRAGMENT * 4)
-                held = [k.gather(self.aside, at + n * size, lanes, "f32") for n in range(len(self.products))]
-                self._store(panel + p, [(r, held)])
+            start = (place >> 4) * (wide * 4 * FRAGMENT * 4) + (low & 7) * 64 + (low >> 3) * 8
+            for q in panels:
+                where = start + q * (4 * FRAGMENT * 4)
+                held = [k.gather(self.aside, where + n * size, lanes, "f32") for n in range(len(self.products))]
+                self._store(panel + q, [(r, held)])
 
     def _sums(
         self, w: Instruction, panel: Instruction, wide: int, first: Instruction, last: Instruction
@@ -116,7 +119,8 @@ class _Tiles(linear._Nest):
         if isinstance(self.x.type.element, DType):
             self._plain(w, bases, total, self._rows(first, last, 0))
         else:
-            for plane in range(self.x.type.element.planes):  # type: ignore[union-attr]
+            assert isinstance(self.x.type.element, ActivationFormat)
+            for plane in range(self.x.type.element.planes):
                 self._integers(w, bases[0], total, first, last, plane)
         return [[[v.get() for v in line] for line in tile] for tile in total]
 
