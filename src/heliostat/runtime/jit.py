@@ -155,7 +155,10 @@ def load_objects(objects: Sequence[bytes], externals: Mapping[str, int] | None =
         triple = host_triple()
         module = llvm.parse_assembly(f'target triple = "{triple}"')
         machine = llvm.Target.from_triple(triple).create_target_machine(jit=True)
-        engine = llvm.create_mcjit_compiler(module, machine)
+        # All sections in one piece of memory, where nothing is called: apart, they can come to lie further from each
+        # other than an instruction reaches, in a process that has mapped much (CUDA does), and LLVM then ends it.
+        alone = not any(table.undefined - {"_GLOBAL_OFFSET_TABLE_"} for table in tables)
+        engine = llvm.create_mcjit_compiler(module, machine, use_lmm=True if alone else None)
         try:
             for data in objects:
                 engine.add_object_file(llvm.ObjectFileRef.from_data(data))
