@@ -94,16 +94,14 @@ class Fuser:
 
     def _beside(self, node: Node) -> list[int]:
         """The group of a product of the same activations, where one elementwise node takes both results."""
+        needs = self._needs(node)
         for user in self.users.get(id(node.results[0]), ()):
             for value in user.inputs if getattr(user.op, "elementwise", False) else ():
                 number = self._direct(value)
-                host = None if number is None else self.open[number].root
-                if (
-                    number is not None
-                    and host is not None
-                    and host.op.name == "linear"
-                    and host.inputs[0] is node.inputs[0]
-                ):
+                if number is None or any(number in self.open[o].needs for o in needs - {number}):
+                    continue
+                host = self.open[number].root
+                if number not in needs and host.op.name == "linear" and host.inputs[0] is node.inputs[0]:
                     return [number]
         return []
 
