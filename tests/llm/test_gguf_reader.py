@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heliostat.diagnostics import FileFormatError
-from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType
+from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType, reader
 from heliostat.llm.gguf.types import REMOVED, TENSOR_KINDS
 from heliostat.llm.weights import DecoderWeights
 
@@ -258,3 +258,30 @@ def test_damaged_headers_are_read_or_refused(tmp_path: Path, draw: st.DataObject
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+@given(
+    st.lists(
+        st.binary(max_size=20)
+        | st.binary(min_size=250, max_size=600)
+        | st.just(b"\0")
+        | st.text(max_size=8).map(str.encode),
+        min_size=1,
+        max_size=40,
+    ),
+    st.binary(max_size=64),
+)
+def test_many_strings_by_the_short_way_are_what_the_long_way_finds(strings: list[bytes], after: bytes) -> None:
+    data = b"".join(struct.pack("<Q", len(s)) + s for s in strings) + after
+    short, long = reader._Cursor("x", memoryview(data)), reader._Cursor("x", memoryview(data))
+    long._short_strings = lambda count: None  # type: ignore[method-assign]
+    assert short.strings(len(strings), "strings") == long.strings(len(strings), "strings")
+    assert short.at == long.at == len(data) - len(after)
+
+
+@pytest.mark.parametrize("byte", range(2, 8))
+def test_a_length_with_a_high_byte_is_refused(byte: int) -> None:
+    data = bytearray(b"".join(struct.pack("<Q", 3) + b"abc" for _ in range(9)))
+    data[3 * 11 + byte] = 1
+    with pytest.raises(FileFormatError, match="ends inside"):
+        reader._Cursor("x", memoryview(bytes(data))).strings(9, "strings")

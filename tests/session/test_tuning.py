@@ -19,7 +19,8 @@ from heliostat.quant.quantize import encode
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session import compile_graph as session_for
 from heliostat.session import host_target
-from heliostat.session.tuning import FILE, load_tuning, save_tuning, tune
+from heliostat.session.tuning import load_tuning, tune
+from heliostat.session.tuning_file import FILE, save_tuning
 from heliostat.settings import override
 
 N = dim(Symbol("n", 64, 1))

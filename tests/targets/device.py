@@ -18,7 +18,8 @@ from heliostat.kernel.lockstep import run_lockstep
 from heliostat.kernel.program import Program
 from heliostat.runtime.buffer import Buffer
 from heliostat.session.cuda import CudaDevice, CudaSession
-from heliostat.session.session import as_array, check_symbols, from_layout, prepare, shaped, to_layout
+from heliostat.session.executable import as_array, check_symbols
+from heliostat.session.session import from_layout, prepare, shaped, to_layout
 from heliostat.targets.target import CUDA
 
 Array = np.ndarray[Any, np.dtype[Any]]

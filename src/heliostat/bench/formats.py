@@ -16,7 +16,7 @@ from ..kernels import dot
 from ..quant import formats
 from ..quant.format import BlockFormat
 from ..session import Session, compile_graph
-from ..session.session import Executable
+from ..session.executable import Executable
 from .compare import Call, Seconds, time_in_turn
 from .limits import READ_BYTES, Limits, probe
 

@@ -12,7 +12,7 @@ from ..kernel.ir import Kernel
 from ..runtime.buffer import Buffer
 from ..runtime.worker_pool import WorkerPool
 from ..session import host_target
-from ..session.session import CodeStore
+from ..session.executable import CodeStore
 from ..targets.target import Target
 from .compare import Call, time_in_turn
 

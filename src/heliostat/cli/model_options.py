@@ -85,7 +85,7 @@ def open_model(args: argparse.Namespace) -> LanguageModel:
     if args.explain:
         from heliostat.compiler.driver import explain
 
-        print(explain(model.decode), explain(model.prefill), sep="\n", file=sys.stderr)
+        print(*map(explain, model.compile_again()[0]), sep="\n", file=sys.stderr)
     return model
 
 

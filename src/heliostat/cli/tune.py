@@ -9,7 +9,8 @@ import sys
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.session.place import CpuPlace
-from heliostat.session.tuning import save_tuning, tune
+from heliostat.session.tuning import tune
+from heliostat.session.tuning_file import save_tuning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     place = model.place
     if not isinstance(place, CpuPlace):
         raise UsageError("the tuner measures kernels of the CPU; leave --device out")
-    groups = list(model.library.groups.values())
+    groups = list(model.compile_again()[1].groups.values())
     if sys.stderr.isatty():
         from rich.console import Console  # slow to import, and needed at a terminal alone
         from rich.progress import Progress

@@ -11,7 +11,7 @@ from typing import Any
 from ..ir.graph import Graph, structural_key
 from ..ir.types import SymbolicDim
 from ..kernel.ir import Kernel
-from ..kernel.program import Program
+from ..kernel.program import Compiled, Program
 from ..kernels import (
     attention,
     cache,
@@ -52,6 +52,8 @@ SCHEDULES: tuple[ModuleType, ...] = (
     reduce,
 )
 
+__all__ = ["Compiled", "KernelLibrary", "Options", "compile_graph", "lower", "passes"]
+
 Observer = Callable[[str, Graph], None]
 
 
@@ -63,15 +65,6 @@ class Options:
 
     activations: str = "int8"
     tuning: TuningTable = field(default_factory=TuningTable)
-
-
-@dataclass
-class Compiled:
-    """A step's program, and the programs that make its packed weights: by the new weight's name."""
-
-    program: Program
-    loads: dict[str, Program] = field(default_factory=dict)
-    graph: Graph | None = None
 
 
 class KernelLibrary:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ir.graph import Graph
 from ..ir.types import Symbol, SymbolicDim, TensorType
 from .ir import Kernel
 
@@ -74,3 +75,19 @@ class Program:
             if b.name == name:
                 return n
         raise KeyError(name)
+
+
+@dataclass
+class Compiled:
+    """A step's program, and the programs that make its packed weights: by the new weight's name.
+
+    `graph`: what the program was made of, after all passes; None for a program from the cache.
+    """
+
+    program: Program
+    loads: dict[str, Program] = field(default_factory=dict)
+    graph: Graph | None = None
+
+    def kernels(self) -> list[Kernel]:
+        """The kernels of all programs, each once."""
+        return list({k.name: k for p in (*self.loads.values(), self.program) for k in p.kernels}.values())

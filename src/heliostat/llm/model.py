@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..diagnostics import ContextLengthError, FileFormatError, TokenizerError, UnsupportedError
+from ..kernel.program import Compiled
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
 from ..runtime.trace import LaunchTime
-from ..session import stages
-from ..session.place import open_place
-from ..session.tuning import load_tuning
+from ..session.place import CpuPlace, open_place
+from ..session.stored import load_programs, save_programs
 from .checkpoint import Checkpoint
 from .config import DecoderConfig, rope_frequencies
-from .decoder import CacheConfig, Decoder, step_graph
-from .formats import resolve_format
-from .gguf import GGUFFile
+from .gguf import GGUFFile, TensorKind
 from .sample import Sampler
+from .steps import StepOptions, compile_steps, steps_key
 from .stop import TextStream
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
-BLOCK = 512  # tokens of a prompt that are processed together
 DEFAULT_CONTEXT = 4096
-CAPACITY_STEP = 64  # caches hold a multiple of this many tokens
 
 Progress = Callable[[str, int, int], None]
+
+if TYPE_CHECKING:
+    from ..compiler.pipeline import KernelLibrary
 
 
 @dataclass(frozen=True)
@@ -79,31 +76,39 @@ class LoadReport:
     notes: list[str] = field(default_factory=list)
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Building graphs and kernels makes many objects and little garbage: looking for it takes a fifth of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
 class _Reserve:
-    """Memory for packed weights, whose pages the system brings in while kernels are compiled. Handed out in pieces."""
+    """Memory for packed weights, whose pages the system brings in while the file's header is read and programs are
+    found. Handed out in pieces."""
 
-    def __init__(self, nbytes: int) -> None:
-        self.memory = Buffer.allocate(max(nbytes, 64), zeroed=False)
-        self.used = 0
-        threading.Thread(target=self._populate, name="heliostat-populate", daemon=True).start()
+    def __init__(self, path: str | Path) -> None:
+        """Room for what a file of that size packs into; less than half of it, and at most 1 GB, is brought in before
+        `expect` says what is needed."""
+        place = Path(path)
+        size = place.stat().st_size if place.is_file() else 0
+        self.memory = Buffer.allocate(size + size // 4 + 64, zeroed=False)
+        self.used = self._next = self._expected = 0
+        self._lock = threading.Lock()
+        self.expect(min(size * 2 // 5, 1 << 30), threads=1)
+
+    def expect(self, nbytes: int, threads: int = 2) -> None:
+        """So many bytes will be taken in all. Starts again with other memory where that is more than was set aside."""
+        if nbytes > self.memory.nbytes:
+            self.memory, self._next = Buffer.allocate(nbytes, zeroed=False), 0
+        self._expected = nbytes
+        for _ in range(threads):
+            threading.Thread(target=self._populate, name="heliostat-populate", daemon=True).start()
 
     def _populate(self) -> None:
-        step = 64 << 20  # piece by piece: the packing of the first need not wait for the last
-        for start in range(0, self.memory.nbytes, step):
-            if not populate_pages(self.memory.address + start, min(step, self.memory.nbytes - start)):
-                break
+        step = 32 << 20  # piece by piece: the packing of the first need not wait for the last
+        while True:
+            with self._lock:
+                start = self._next
+                if start >= self._expected:
+                    return
+                self._next = start + step
+                memory = self.memory
+            if not populate_pages(memory.address + start, min(step, memory.nbytes - start)):
+                return
 
     def take(self, nbytes: int) -> Buffer:
         """The next piece, at a multiple of 4096 bytes; new memory where too little was set aside."""
@@ -148,6 +153,7 @@ class LanguageModel:
             raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
         started = time.perf_counter()
         self.report = LoadReport()
+        self._reserve = _Reserve(path) if device == "cpu" else None
         self.file = open_model_file(path)
         weights = DecoderWeights(self.file)
         self.config: DecoderConfig = weights.config
@@ -159,9 +165,11 @@ class LanguageModel:
         self._cached: list[int] = []
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
-        target = self.place.target
-        self._reserve = _Reserve(packed_nbytes(self.file, target.lanes)) if self.place.name == "cpu" else None
-        self._compile(weights, Options(activations, load_tuning(target)), cache_dtype, progress)
+        if self._reserve is not None:
+            self._reserve.expect(packed_nbytes(self.file, self.place.target.lanes))
+        self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
+        self.options = StepOptions(self.context, activations, cache_dtype, float(magnitude))
+        self._compile(weights, progress)
         self._pack(progress)
         self._bind(weights)
 
@@ -174,29 +182,27 @@ class LanguageModel:
         return min(most, DEFAULT_CONTEXT) if wanted is None else wanted
 
     # --- loading ------------------------------------------------------------------------------------------------
-    def _compile(self, weights: DecoderWeights, options: Options, cache_dtype: str, progress: Progress | None) -> None:
+    def _compile(self, weights: DecoderWeights, progress: Progress | None) -> None:
         started = time.perf_counter()
-        target = self.place.target
-        self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
-        decoder = Decoder(self.config, weights.type)
-        capacity = -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
-        cache = CacheConfig(capacity, cache_dtype)
-        library = self.library = KernelLibrary()
-        block = min(BLOCK, capacity)
-        graphs = [
-            step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),
-            step_graph(decoder, cache, max(block, 2), name="prefill", magnitude=magnitude, all_rows=True),
-        ]
-        self.block = max(block, 2)
-        with _no_collection():
-            compiled: list[Compiled] = [stages.compile_graph(g, target, options, library) for g in graphs]
-        self.decode, self.prefill = compiled
-        programs = [p for c in compiled for p in (*c.loads.values(), c.program)]
-        kernels = [k for p in programs for k in p.kernels]
-        self.place.load(kernels, "model", (lambda n, all, _: progress("compile", n, all)) if progress else None)
-        self.report.kernels = len({k.name for k in kernels})
-        self.report.compiled = self.place.compiled
+        place = self.place
+        self.block = self.options.block
+        key = steps_key(weights, self.options, place.target) if isinstance(place, CpuPlace) else None
+        found = load_programs(key)
+        if found is not None and isinstance(place, CpuPlace):
+            (self.decode, self.prefill), objects = found
+            place.code.load_objects(objects)
+        else:
+            (self.decode, self.prefill), _ = compile_steps(weights, self.options, place.target)
+            kernels = [*self.decode.kernels(), *self.prefill.kernels()]
+            show = (lambda n, total, _: progress("compile", n, total)) if progress else None
+            save_programs(key, (self.decode, self.prefill), place.load(kernels, "model", show))
+        self.report.kernels = len({k.name for c in (self.decode, self.prefill) for k in c.kernels()})
+        self.report.compiled = place.compiled
         self.report.compile_seconds = time.perf_counter() - started
+
+    def compile_again(self) -> tuple[list[Compiled], KernelLibrary]:
+        """The programs with all that the compiler knows of them, for reports and for the tuner."""
+        return compile_steps(DecoderWeights(self.file), self.options, self.place.target)
 
     def _pack(self, progress: Progress | None) -> None:
         """Weights that a program reads as they are stay mapped; the others are packed and their pages given back."""
@@ -418,7 +424,13 @@ def open_model_file(path: str | Path) -> GGUFFile | Checkpoint:
     place = Path(path)
     if place.is_dir() or place.name.endswith((".safetensors", ".safetensors.index.json")):
         return Checkpoint(place)
-    return GGUFFile.open(path, resolve_format)
+    return GGUFFile.open(path, _resolve_format)
+
+
+def _resolve_format(text: str) -> TensorKind:
+    from .formats import resolve_format  # the language's checker: only for files that declare a format
+
+    return resolve_format(text)
 
 
 def _tokenizer(file: GGUFFile | Checkpoint) -> Tokenizer | None:

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import Element, TensorType, bf16, f16, f32
-from ..quant import formats
 from .config import DecoderConfig, read_config
 from .gguf import Metadata, TensorInfo
 
@@ -38,6 +37,8 @@ def element_of(file: ModelFile, name: str) -> Element:
     kind = file.tensors[name].type_name
     if kind in _DENSE:
         return _DENSE[kind]
+    from ..quant import formats  # not needed where the programs are found on disk
+
     try:
         return formats.get(kind)
     except Exception:

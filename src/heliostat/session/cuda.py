@@ -25,7 +25,8 @@ from ..targets.llvm import version
 from ..targets.nvptx import Phase, emit_ptx, overlaps, warps
 from ..targets.target import Target, cuda_target
 from . import stages
-from .session import check_symbols, from_layout, prepare, shaped, to_layout
+from .executable import check_symbols
+from .session import from_layout, prepare, shaped, to_layout
 
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 

@@ -15,8 +15,8 @@ from ..kernel.program import Program
 from ..runtime.buffer import Buffer
 from ..runtime.worker_pool import WorkerPool
 from ..targets.target import Target
+from .executable import CodeStore, Executable, Progress
 from .host import host_target
-from .session import CodeStore, Executable, Progress
 
 if TYPE_CHECKING:
     from .cuda import CudaExecutable
@@ -41,8 +41,8 @@ class Place(Protocol):
         """Kernels that were compiled rather than found in the cache."""
         ...
 
-    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
-        """Make the machine code of kernels ready."""
+    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> dict[str, bytes]:
+        """Make the machine code of kernels ready. It by the kernels' names, where it can be loaded again as it is."""
 
     def weight(self, array: npt.NDArray[Any]) -> Any:
         """A buffer with an array's bytes; on the CPU the array itself."""
@@ -71,8 +71,8 @@ class CpuPlace:
     def compiled(self) -> int:
         return self.code.compiled
 
-    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
-        self.code.load(kernels, progress)
+    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> dict[str, bytes]:
+        return self.code.load(kernels, progress)
 
     def weight(self, array: npt.NDArray[Any]) -> Buffer:
         return Buffer.of(array)
@@ -105,8 +105,9 @@ class CudaPlace:
     def compiled(self) -> int:
         return self.code.compiled
 
-    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> None:
+    def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> dict[str, bytes]:
         """A program's launches are put together when it is bound, and assembled then."""
+        return {}
 
     def weight(self, array: npt.NDArray[Any]) -> Any:
         return self.device.upload(np.ascontiguousarray(array).reshape(-1).view(np.uint8))

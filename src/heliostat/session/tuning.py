@@ -1,22 +1,10 @@
-"""Measuring tiles on this machine, and keeping what was found.
-
-Results lie in one JSON file of the cache directory, by machine (CPU and features). It is safe to delete, is replaced
-whole, and is passed over if it is damaged, of another version, or writable by others. Results that ship with the
-package are the base; what was measured here goes over them.
-"""
+"""Measuring tiles on this machine: the candidates of every tunable kernel, the best kept by `tuning_file`."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
-import tempfile
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,78 +16,20 @@ from ..diagnostics import CompileError
 from ..ir.graph import Value
 from ..runtime.buffer import Buffer
 from ..runtime.jit import load_objects
-from ..runtime.object_cache import ObjectCache
 from ..runtime.trace import Trace
 from ..runtime.worker_pool import BARRIER, WorkerPool
-from ..settings import settings
 from ..targets.llvm import emit_object, print_llvm
 from ..targets.target import Target
+from .tuning_file import tuning_entries
 
-VERSION = 1
-FILE = "tuning.json"
 COLD_BYTES = 192 << 20  # weights are taken from so much memory in turn, so that caches do not hold them
 MOST_BYTES = 64 << 20  # of a result: larger ones, such as all logits of a prompt, are measured with fewer rows
 MIN_GAIN = 1.02  # a choice must be this much faster than the default, or the default stays
-_lock = threading.Lock()
-
-
-def machine_key(target: Target) -> str:
-    """What results belong to: the CPU's name and the width of its vectors, with the settings' changes of features."""
-    changes = "".join(settings().cpu_features)
-    return f"{target.cpu} {target.vector_bytes}{' ' + changes if changes else ''}"
 
 
 def load_tuning(target: Target) -> TuningTable:
     """The choices for this machine: those of the package, and over them those that were measured here."""
-    with resources.files("heliostat").joinpath("data", FILE).open("r", encoding="utf-8") as file:
-        entries = _entries(json.load(file), machine_key(target))
-    path = _path()
-    if path is not None:
-        entries.update(_entries(_read(path), machine_key(target)))
-    return TuningTable(entries)
-
-
-def save_tuning(target: Target, found: Mapping[str, Mapping[str, Any]]) -> Path | None:
-    """Add choices to the file of this user and return its path; None where no cache is kept. Raises OSError."""
-    path = _path()
-    if path is None:
-        return None
-    with _lock:
-        data = _read(path)
-        machines = data.get("machines")
-        data = {"version": VERSION, "machines": machines if isinstance(machines, dict) else {}}
-        mine = data["machines"].get(machine_key(target))
-        data["machines"][machine_key(target)] = {**(mine if isinstance(mine, dict) else {}), **found}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1, sort_keys=True)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return path
-
-
-def _path() -> Path | None:
-    directory = ObjectCache.default().stats().directory
-    return None if directory is None or not settings().cache else directory / FILE
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        if path.stat().st_size <= 16 << 20:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(data, dict) and data.get("version") == VERSION:
-                return data
-    return {}
-
-
-def _entries(data: Mapping[str, Any], machine: str) -> dict[str, Mapping[str, Any]]:
-    machines = data.get("machines")
-    mine = machines.get(machine) if isinstance(machines, dict) else None
-    return {k: v for k, v in mine.items() if isinstance(v, dict)} if isinstance(mine, dict) else {}
+    return TuningTable(tuning_entries(target))
 
 
 @dataclass(frozen=True)

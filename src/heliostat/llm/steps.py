@@ -1,0 +1,84 @@
+"""The two programs of a model, one token and a block of tokens: captured and compiled, or found on disk."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..kernel.program import Compiled
+from ..session.stored import program_key
+from ..session.tuning_file import tuning_entries
+from ..targets.target import Target
+from .weights import DecoderWeights
+
+if TYPE_CHECKING:
+    from ..compiler.pipeline import KernelLibrary
+
+BLOCK = 512  # tokens of a prompt that are processed together
+CAPACITY_STEP = 64  # caches hold a multiple of this many tokens
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What programs depend on beside the model: `context` in tokens, `magnitude` of rotary positions (YaRN's factor),
+    `activations` ("int8" or "float"), and the cache's dtype."""
+
+    context: int
+    activations: str
+    cache_dtype: str
+    magnitude: float
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that a cache holds."""
+        return -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
+
+    @property
+    def block(self) -> int:
+        """The most tokens of a prompt that one run takes."""
+        return max(min(BLOCK, self.capacity), 2)
+
+
+def steps_key(weights: DecoderWeights, options: StepOptions, target: Target) -> str | None:
+    """The key of a model's programs on disk: all that they are made from. None where nothing is to be kept."""
+    tensors = sorted((t.name, t.type_name, t.shape) for t in weights.file.tensors.values())
+    declared = weights.file.metadata.strings("heliostat.formats", ())
+    parts = (weights.config, tensors, list(declared), options, sorted(tuning_entries(target).items()))
+    return program_key([repr(part) for part in parts], target)
+
+
+def compile_steps(
+    weights: DecoderWeights, options: StepOptions, target: Target
+) -> tuple[list[Compiled], KernelLibrary]:
+    """Decode and prefill, and the kernels that they share. Raises FileFormatError for tensors that do not fit."""
+    from ..compiler.pipeline import KernelLibrary, Options  # not needed where the programs are found on disk
+    from ..session import stages
+    from ..session.tuning import load_tuning
+    from .decoder import CacheConfig, Decoder, step_graph
+
+    decoder = Decoder(weights.config, weights.type)
+    cache = CacheConfig(options.capacity, options.cache_dtype)
+    magnitude = options.magnitude
+    graphs = [
+        step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),
+        step_graph(decoder, cache, options.block, name="prefill", magnitude=magnitude, all_rows=True),
+    ]
+    library = KernelLibrary()
+    chosen = Options(options.activations, load_tuning(target))
+    with _no_collection():
+        return [stages.compile_graph(g, target, chosen, library) for g in graphs], library
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Building graphs and kernels makes many objects and little garbage: looking for it takes a fifth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

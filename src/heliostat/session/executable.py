@@ -1,0 +1,199 @@
+"""Code loaded and buffers bound: a program ready to run by one native call. Nothing here needs the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..diagnostics import ShapeError
+from ..ir.graph import storage_dtype
+from ..ir.types import DType, TensorType, evaluate
+from ..kernel.ir import Kernel
+from ..kernel.program import Program
+from ..runtime.buffer import Buffer
+from ..runtime.jit import Loaded, load_objects
+from ..runtime.object_cache import ObjectCache
+from ..runtime.trace import LaunchTime, Trace
+from ..runtime.worker_pool import BARRIER, WorkerPool
+from ..settings import settings
+from ..targets.target import Target
+
+SMALL_LAUNCH = 150_000
+"""Operations a launch below which a program runs on the caller's thread: waiting for workers would cost more."""
+
+Progress = Callable[[int, int, str], None]
+
+
+class CodeStore:
+    """Machine code of kernels: from the cache on disk where it is there, else compiled; loaded once per kernel."""
+
+    def __init__(self, target: Target, cache: ObjectCache | None = None) -> None:
+        self.target = target
+        self.cache = cache or ObjectCache.default()
+        self.addresses: dict[str, int] = {}
+        self.loaded: list[Loaded] = []
+        self.compiled = 0
+
+    def load(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, bytes]:
+        """Make kernels ready to run: `addresses` has them by name. The objects of those that were not, by name."""
+        missing = [k for k in {k.name: k for k in kernels}.values() if k.name not in self.addresses]
+        objects: dict[str, bytes] = {}
+        for n, kernel in enumerate(missing):
+            if progress:
+                progress(n, len(missing), kernel.name)
+            objects[kernel.name] = self._object(kernel)
+        self.load_objects(objects)
+        if progress:
+            progress(len(missing), len(missing), "")
+        return objects
+
+    def load_objects(self, objects: Mapping[str, bytes]) -> None:
+        """The same for finished machine code, by the name of its kernel."""
+        if objects:
+            loaded = load_objects(list(objects.values()))
+            self.loaded.append(loaded)
+            self.addresses.update({name: loaded[name] for name in objects})
+
+    def _object(self, kernel: Kernel) -> bytes:
+        from ..kernel.text import print_kernel  # the compiler's side: not imported where programs come from the cache
+        from ..targets.llvm import emit_object, print_llvm, version
+        from . import stages
+
+        t = self.target
+        kernel = stages.replaced_kernel(kernel)
+        key = [
+            print_kernel(kernel),
+            t.triple,
+            t.cpu,
+            t.feature_string,
+            str(t.vector_bytes),
+            version(),
+            str(settings().code_key()),
+            stages.override_key(kernel.name),
+        ]
+
+        def make() -> bytes:
+            self.compiled += 1
+            return emit_object(stages.replaced_llvm(kernel, print_llvm([kernel], t), t), t)
+
+        if stages.wants_code():
+            return make()
+        return self.cache.get_or_make(key, make)
+
+
+class Executable:
+    """A program with its buffers bound: `run` is one native call. Scratch, outputs and states are allocated here.
+
+    `given`: buffers by name for inputs, weights and states; what is not given of inputs and states is allocated.
+    """
+
+    def __init__(
+        self, program: Program, addresses: Mapping[str, int], pool: WorkerPool, given: Mapping[str, Buffer]
+    ) -> None:
+        self.program, self.pool = program, pool
+        self.buffers: list[Buffer] = []
+        self.arena = Buffer.allocate(max(program.arena_nbytes, 64), zeroed=False)
+        for plan in program.buffers:
+            if plan.kind == "scratch":
+                buffer = self.arena.slice(plan.offset, plan.nbytes)
+            elif plan.kind == "constant":
+                buffer = Buffer.allocate(max(plan.nbytes, 64))
+                buffer.array(np.uint8)[: len(plan.data)] = np.frombuffer(plan.data, np.uint8)
+            elif plan.name in given:
+                buffer = given[plan.name]
+                if buffer.nbytes < plan.nbytes:
+                    raise ShapeError(
+                        f"{plan.kind} {plan.name} needs {plan.nbytes} bytes, but {buffer.nbytes} are given"
+                    )
+            elif plan.kind == "weight":
+                raise ShapeError(f"weight {plan.name} is not given")
+            else:
+                buffer = Buffer.allocate(max(plan.nbytes, 64))
+            self.buffers.append(buffer)
+        self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
+        self.number = {s.name: i for i, s in enumerate(program.symbols)}
+        self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
+        self._bind(addresses)
+
+    def _bind(self, addresses: Mapping[str, int]) -> None:
+        program = self.program
+        self.table = np.zeros((max(1, len(program.launches)), 3), np.int64)
+        sizes = [len(launch.buffers) + len(launch.symbols) for launch in program.launches]
+        self.arguments = np.zeros(max(1, sum(sizes)), np.int64)
+        at = 0
+        for n, (launch, size) in enumerate(zip(program.launches, sizes, strict=True)):
+            row = [self.buffers[b].address for b in launch.buffers]
+            row += [self.slots.ctypes.data + 8 * self.number[s] for s in launch.symbols]
+            self.arguments[at : at + size] = row
+            name = program.kernels[launch.kernel].name
+            self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            at += size
+        launches = len(program.launches)
+        alone = program.operations < SMALL_LAUNCH * launches
+        self._run = self.pool.bind(self.table.ctypes.data, launches, alone=alone)
+
+    def buffer(self, name: str) -> Buffer:
+        """The buffer of that name. Raises KeyError."""
+        return self.buffers[self.program.by_name(name)]
+
+    def set_symbols(self, symbols: Mapping[str, int]) -> None:
+        """Set dimension values. Raises ShapeError outside their bounds: kernels rely on them."""
+        check_symbols(self.program, self.number, self.bounds, self.slots, symbols)
+
+    def run(self) -> None:
+        """One step with the symbols and inputs as they are."""
+        self._run()
+
+    def output(self, n: int, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
+        """Output n as an array over its buffer, valid until the next run."""
+        number = self.program.outputs[n]
+        return as_array(self.buffers[number], self.program.buffers[number].type, symbols)
+
+    def profile(self, repeat: int = 1) -> list[LaunchTime]:
+        """Times of every launch of `repeat` runs."""
+        trace = Trace(self.pool, len(self.program.launches))
+        for _ in range(repeat):
+            trace.run(self.table.ctypes.data)
+        return trace.report([self.program.kernels[launch.kernel].name for launch in self.program.launches])
+
+
+def check_symbols(
+    program: Program,
+    number: Mapping[str, int],
+    bounds: Mapping[str, tuple[int, int]],
+    slots: npt.NDArray[np.int64],
+    symbols: Mapping[str, int],
+) -> bool:
+    """Write dimension values into their slots; whether any changed. Raises ShapeError outside their bounds."""
+    changed = False
+    for name, value in symbols.items():
+        if name not in number:
+            continue
+        low, high = bounds[name]
+        if not low <= value <= high:
+            raise ShapeError(f"dimension {name} is {value}, outside {low} .. {high}")
+        changed |= bool(slots[number[name]] != value)
+        slots[number[name]] = value
+    if program.constraints:
+        now = {s: int(slots[i]) for s, i in number.items()}
+        for size, meaning in program.constraints:
+            if evaluate(size, now) < 0:
+                shown = ", ".join(f"{s} = {now[s]}" for s in sorted(x.name for x in size.symbols))
+                raise ShapeError(f"{meaning}: the bounds do not fit with {shown}")
+    return changed
+
+
+def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
+    """A buffer's elements: plain dtypes in their shape (bf16 as uint16), anything else as bytes."""
+    if not isinstance(type.element, DType) or type.layout is not None:
+        from ..compiler.plan import type_nbytes
+
+        return buffer.array(np.uint8)[: type_nbytes(type)]
+    shape = tuple(evaluate(d, symbols) for d in type.shape)
+    kind = np.uint16 if type.element.name == "bf16" else storage_dtype(type.element)
+    count = int(np.prod(shape, dtype=np.int64))
+    array: npt.NDArray[Any] = buffer.array(np.uint8)[: count * type.element.nbytes].view(kind).reshape(shape)
+    return array

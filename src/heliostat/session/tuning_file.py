@@ -1,0 +1,85 @@
+"""Where tile choices are kept, by machine (CPU and features).
+
+What was measured here lies in one JSON file of the cache directory. It is safe to delete, is replaced whole, and is
+passed over if it is damaged, of another version, or writable by others. Results that ship with the package are the
+base; what was measured here goes over them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..runtime.object_cache import ObjectCache
+from ..settings import settings
+from ..targets.target import Target
+
+VERSION = 1
+FILE = "tuning.json"
+_lock = threading.Lock()
+
+
+def machine_key(target: Target) -> str:
+    """What results belong to: the CPU's name and the width of its vectors, with the settings' changes of features."""
+    changes = "".join(settings().cpu_features)
+    return f"{target.cpu} {target.vector_bytes}{' ' + changes if changes else ''}"
+
+
+def tuning_entries(target: Target) -> dict[str, Mapping[str, Any]]:
+    """The choices for this machine, as text: those of the package, and over them those that were measured here."""
+    with resources.files("heliostat").joinpath("data", FILE).open("r", encoding="utf-8") as file:
+        entries = _entries(json.load(file), machine_key(target))
+    path = _path()
+    if path is not None:
+        entries.update(_entries(_read(path), machine_key(target)))
+    return entries
+
+
+def save_tuning(target: Target, found: Mapping[str, Mapping[str, Any]]) -> Path | None:
+    """Add choices to the file of this user and return its path; None where no cache is kept. Raises OSError."""
+    path = _path()
+    if path is None:
+        return None
+    with _lock:
+        data = _read(path)
+        machines = data.get("machines")
+        data = {"version": VERSION, "machines": machines if isinstance(machines, dict) else {}}
+        mine = data["machines"].get(machine_key(target))
+        data["machines"][machine_key(target)] = {**(mine if isinstance(mine, dict) else {}), **found}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(data, file, indent=1, sort_keys=True)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _path() -> Path | None:
+    directory = ObjectCache.default().stats().directory
+    return None if directory is None or not settings().cache else directory / FILE
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        if path.stat().st_size <= 16 << 20:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(data, dict) and data.get("version") == VERSION:
+                return data
+    return {}
+
+
+def _entries(data: Mapping[str, Any], machine: str) -> dict[str, Mapping[str, Any]]:
+    machines = data.get("machines")
+    mine = machines.get(machine) if isinstance(machines, dict) else None
+    return {k: v for k, v in mine.items() if isinstance(v, dict)} if isinstance(mine, dict) else {}
