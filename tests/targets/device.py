@@ -20,7 +20,9 @@ from heliostat.runtime.buffer import Buffer
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.executable import as_array, check_symbols
 from heliostat.session.session import from_layout, prepare, shaped, to_layout
-from heliostat.targets.target import CUDA
+from heliostat.targets.target import CUDA, Target, cuda_target
+
+AMPERE = cuda_target((8, 0))
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Runner = Callable[[Graph, Mapping[str, Array], Mapping[str, int]], list[Array]]
@@ -38,9 +40,9 @@ def gpu() -> CudaDevice | str:
 class Simulated:
     """A compiled graph whose launches `kernel(kernel, arrays)` runs one after the other."""
 
-    def __init__(self, graph: Graph, run: Callable[[Kernel, list[Array]], None], options: Options) -> None:
+    def __init__(self, graph: Graph, run: Callable[[Kernel, list[Array]], None], target: Target = CUDA) -> None:
         self.graph, self.run_kernel = graph, run
-        self.compiled: Compiled = compile_graph(graph, CUDA, options)
+        self.compiled: Compiled = compile_graph(graph, target, Options())
 
     def run(self, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
         known = dict(symbols)
@@ -85,12 +87,17 @@ class Simulated:
 
 
 def lockstep(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
-    return Simulated(graph, run_lockstep, Options()).run(inputs, symbols)
+    return Simulated(graph, run_lockstep).run(inputs, symbols)
+
+
+def lockstep_of_8(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+    """As compute capability 8.0 runs it, which has no products by four warps together."""
+    return Simulated(graph, run_lockstep, AMPERE).run(inputs, symbols)
 
 
 def meaning(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
-    """The same kernels as they are meant, before they are rewritten for threads."""
-    return Simulated(graph, lambda k, a: interpret(k, a, 2), Options()).run(inputs, symbols)
+    """The kernels of compute capability 8.0 as they are meant, before they are rewritten for threads."""
+    return Simulated(graph, lambda k, a: interpret(k, a, 2), AMPERE).run(inputs, symbols)
 
 
 def on_gpu(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:

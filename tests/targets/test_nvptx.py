@@ -32,7 +32,7 @@ from heliostat.targets.nvptx import emit_ptx, single
 from heliostat.targets.target import CUDA
 from ops.sweep import cases, evaluated, given, graph_of
 
-from .device import RUNNERS, Runner, lockstep, meaning
+from .device import RUNNERS, Runner, lockstep_of_8, meaning
 
 TOLERANCE = {"f16": 4e-3, "bf16": 3e-2, "f64": 1e-12}
 NEED_STATES = {"attention", "cache_update"}  # their operands are states of a program: below
@@ -95,7 +95,7 @@ def product(element: Any, rows: int, depth: int, n: int) -> tuple[Graph, dict[st
     return graph, arrays, exact_w.astype(np.float64)
 
 
-@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
 @pytest.mark.parametrize("element", [f32, f16, bf16, *FORMATS], ids=str)
 def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
     depth = 2 * max(element.block, 32)
@@ -107,6 +107,37 @@ def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
         bound = 2e-5 if element in (f32, f16) else 0.005 if element == bf16 else 0.02  # activations in bf16, in 8 bits
         np.testing.assert_allclose(y, exact, rtol=0, atol=bound * size)
         np.testing.assert_allclose(taken, w[[rows - 1, 0]], rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("name", ["bf16", "Q4_K", "Q6_K"])
+@pytest.mark.parametrize(("rows", "n", "both"), [(600, 150, False), (256, 5, False), (288, 129, True), (40, 20, True)])
+def test_tiles_of_four_warps(name: str, rows: int, n: int, both: bool, run: Runner) -> None:
+    """Several tiles, more stages than the ring has, rows and panels that fill none, and two products side by side."""
+    element = bf16 if name == "bf16" else formats.get(name)
+    depth, most = 512, dim(Symbol("n", 160, 1))
+    rng = np.random.default_rng(rows + n)
+    x = parameter("x", tensor(f32, most, depth))
+    weights = [parameter(f"w{i}", tensor(element, rows, depth), "weight") for i in range(2 if both else 1)]
+    bias = parameter("b", tensor(f32, rows))
+    products = [ops.matmul(x, ops.transpose(w)) for w in weights]
+    y = ops.mul(ops.silu(products[0]), products[1]) if both else products[0] + bias
+    graph = Graph("product", [x, *weights, bias], [y])
+    arrays = {"x": rng.standard_normal((n, depth)).astype(np.float32), "b": rng.standard_normal(rows, np.float32)}
+    exact = []
+    for i in range(len(weights)):
+        w = rng.standard_normal((rows, depth)).astype(np.float32)
+        if isinstance(element, BlockFormat):
+            raw = np.asarray(encode(w, element)).reshape(rows, -1)
+            w = np.asarray(dequantize(raw, element)).reshape(rows, depth)
+        else:
+            raw = (w.view(np.uint32) >> 16).astype(np.uint16)
+            w = (raw.astype(np.uint32) << 16).view(np.float32)
+        arrays[f"w{i}"] = raw
+        exact.append(arrays["x"].astype(np.float64) @ w.T.astype(np.float64))
+    wanted = exact[0] / (1 + np.exp(-exact[0])) * exact[1] if both else exact[0] + arrays["b"]
+    (found,) = run(graph, arrays, {"n": n})
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=0.01 * float(np.abs(wanted).max()))
 
 
 @pytest.mark.parametrize("run", RUNNERS)
@@ -126,7 +157,7 @@ def test_threads_do_what_vectors_mean(name: str, n: int) -> None:
     """Bit for bit: the rewriting for threads changes no operation and no order."""
     element = formats.get(name)
     graph, arrays, _ = product(element, 64, 2 * element.block, n)
-    for a, b in zip(lockstep(graph, arrays, {"n": n}), meaning(graph, arrays, {"n": n}), strict=True):
+    for a, b in zip(lockstep_of_8(graph, arrays, {"n": n}), meaning(graph, arrays, {"n": n}), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -181,7 +212,7 @@ def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
     assert text.count(".visible .entry") == len(kernels)
     if (ptxas := shutil.which("ptxas")) is not None:
         (tmp_path / "k.ptx").write_text(text)
-        command = [ptxas, "-arch=sm_90", "-O1", str(tmp_path / "k.ptx"), "-o", str(tmp_path / "k.cubin")]
+        command = [ptxas, f"-arch={CUDA.cpu}", "-O1", str(tmp_path / "k.ptx"), "-o", str(tmp_path / "k.cubin")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 

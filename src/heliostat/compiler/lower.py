@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f32, numel, upper_bound
-from ..kernels import dot, tensor_linear
+from ..kernels import dot, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -87,6 +87,9 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
             if isinstance(element, BlockFormat):
                 if refusal(element, lanes) is not None:
                     return (REGISTRY["linear"].build(_floats(x), repack(dequantize(w), Panel(lanes))),)
+                if activations == "int8" and _many(x.type, target, element):
+                    # dequantized on their way to tensor cores, which is closer to exact than int8 activations
+                    return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
                 # int8 codes stand for f32 values; a result of another dtype is rounded to it afterwards
                 if activations == "int8" and dot.refusal(element) is None:
                     x = quantize(_floats(x), dot.partner(element, 2 if id(node) in precise else 1))
@@ -105,6 +108,13 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
         return None
 
     return rewrite(graph, replace)
+
+
+def _many(x: TensorType, target: Target, element: BlockFormat) -> bool:
+    """Whether products of x with weights of a format are for tensor cores that take bf16."""
+    if not target.gpu or x.element is not f32 or upper_bound(numel(x.shape[:-1])) < tensor_linear.TILE:
+        return False
+    return warpgroup_linear.refusal(bf16, element, x.shape[-1], target) is None
 
 
 def _pairs(x: TensorType, target: Target, activations: str) -> bool:

@@ -26,6 +26,7 @@ from ..kernels import (
     repack,
     rope,
     tensor_linear,
+    warpgroup_linear,
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
@@ -37,6 +38,7 @@ from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
 
 SCHEDULES: tuple[ModuleType, ...] = (
+    warpgroup_linear,
     tensor_linear,
     linear,
     matmul,

@@ -308,6 +308,61 @@ class KernelBuilder:
         """acc + a b of a warp's tiles, in the order of `arithmetic.mma`. `kind` bf16 or i8. On GPUs only."""
         return self.emit("mma", acc.type, (acc, a, b), kind=kind)
 
+    def pack_bf16(self, low: Instruction, high: Instruction) -> Instruction:
+        """f32 lanes as pairs of bf16 in i32 lanes. On GPUs only."""
+        return self.emit("pack_bf16", Type("i32", low.lanes), (low, high))
+
+    def copy_async(
+        self,
+        private: Instruction,
+        offset: Operand,
+        lanes: Instruction,
+        buffer: Instruction,
+        source: Operand,
+        source_lanes: Instruction,
+    ) -> None:
+        """16 bytes for each of 32 lanes of i32 offsets, from a buffer to private memory; done at a wait. GPUs only."""
+        self.emit(
+            "copy_async", None, (private, self._offset(offset), lanes, buffer, self._offset(source), source_lanes)
+        )
+
+    def commit_copies(self) -> None:
+        """The copies since the last commit are a group."""
+        self.emit("commit_copies", None)
+
+    def wait_copies(self, left: int) -> None:
+        """Wait until at most `left` of the newest groups of this warp's copies are not done."""
+        self.emit("wait_copies", None, left=left)
+
+    def barrier(self) -> None:
+        """In a team loop: all warps come here before one goes on, and see what the others wrote."""
+        self.emit("barrier", None)
+
+    def warpgroup_mma(
+        self,
+        private: Instruction,
+        a: Operand,
+        b: Operand,
+        sums: Sequence[Variable],
+        steps: int,
+        a_strides: tuple[int, int],
+        b_strides: tuple[int, int],
+    ) -> None:
+        """sums += A B^T of bf16 tiles in private memory, by four warps from a multiple of four on, each 16 of A's 64
+        rows. `sums[j]`: columns 8 j .. 8 j + 7, f32 in `mma`'s order; not to be read before `wait_mma`.
+
+        A tile is of core matrices, 8 rows of 8 elements in 128 bytes. Byte offsets `a` (of the first of the 64 rows)
+        and `b`; strides in bytes from 8 elements of K to the next, and from 8 rows to the next. `steps` of 16 of K.
+        Source: PTX ISA, wgmma, matrices without swizzling. Compute capability 9.0 only.
+        """
+        variables = tuple(v.instruction for v in sums)
+        shape = (steps, *a_strides, *b_strides)
+        self.emit("warpgroup_mma", None, (private, self._offset(a), self._offset(b), *variables), shape=shape)
+
+    def wait_mma(self, sums: Sequence[Variable], left: int = 0) -> None:
+        """Wait until at most `left` of the newest `warpgroup_mma` are not done; `sums`: all that they add to."""
+        self.emit("wait_mma", None, tuple(v.instruction for v in sums), left=left)
+
     def table(self, values: Sequence[int], index: Instruction) -> Instruction:
         """values[index] by lane: 16 bytes, indices 0..15."""
         return self.emit("table", index.type, (index,), values=tuple(values))

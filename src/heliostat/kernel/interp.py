@@ -18,7 +18,7 @@ import numpy as np
 from ..diagnostics import VerifyError
 from . import arithmetic
 from .arithmetic import DTYPES, UNSIGNED, bits_of
-from .ir import ELEMENT_BYTES, Block, Instruction, Kernel, Type
+from .ir import ELEMENT_BYTES, LOCKSTEP_ONLY, Block, Instruction, Kernel, Type
 from .text import COMPARISONS, print_instruction
 from .verify import verify
 
@@ -452,6 +452,9 @@ class _Writer:
         acc, a, b = (self.value(x) for x in i.args)
         self.define(i, f"mma({acc}, {a}, {b}, {i.attrs['kind']!r})")
 
+    def lockstep_only(self, i: Instruction) -> None:
+        raise VerifyError(f"{i.op} has a meaning for warps that run together only: see lockstep")
+
     def reduce(self, i: Instruction) -> None:
         self.define(i, f"reduce_lanes({self.value(i.args[0])}, {i.attrs['kind']!r})")
 
@@ -563,7 +566,7 @@ _COUNT = "the count is negative"
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
     "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "reduce": _Writer.reduce,
     "gather": _Writer.gather, "mma": _Writer.mma, "dot2": _Writer.dot2,
-    "table": _Writer.table_lanes,
+    "table": _Writer.table_lanes, **dict.fromkeys(LOCKSTEP_ONLY, _Writer.lockstep_only),
     "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
     "prefetch": _Writer.prefetch, "ready": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,
     "set": _Writer.set, "loop": _Writer.region, "parallel": _Writer.region, "if": _Writer.region,

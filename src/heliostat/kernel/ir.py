@@ -88,6 +88,16 @@ OPS: dict[str, tuple[int, str]] = {
     "store": (-1, "value at byte offset; optional i1 mask"),
     "gather": (3, "lane i: attrs.elem at byte offset + the i-th of an i32 vector of offsets; GPUs only"),
     "mma": (3, "acc + a b of tiles in a warp's fragment order, attrs.kind bf16 or i8; see arithmetic.mma; GPUs only"),
+    "pack_bf16": (2, "i32 lanes: a as bf16 in the low half, b in the high half, to nearest even; GPUs only"),
+    "copy_async": (6, "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait"),
+    "commit_copies": (0, "the copies since the last commit are a group"),
+    "wait_copies": (0, "until at most attrs.left of this warp's newest groups are not done"),
+    "barrier": (0, "in a team loop: all warps of the team come here before one goes on, and see each other's writes"),
+    "warpgroup_mma": (-1, "vars += this warp's rows of a product of tiles in private memory; see builder; GPUs only"),
+    "wait_mma": (
+        -1,
+        "until all but the attrs.left newest warpgroup_mma are done; vars are theirs, to be read with left 0",
+    ),
     "prefetch": (2, "a hint that the line, or attrs.nbytes, at a byte offset is read soon; may lie outside the buffer"),
     "ready": (0, "before it only weights are read: what kernels before write may not be there yet; at the top level"),
     "buffer": (0, "a parameter of the kernel: attrs.name, attrs.mode r, w or rw"),
@@ -103,9 +113,13 @@ OPS: dict[str, tuple[int, str]] = {
     "workers": (0, "i64: how many workers run the kernel"),
 }
 
-GPU_ONLY = frozenset({"gather", "mma", "ready"})
+LOCKSTEP_ONLY = frozenset(
+    {"copy_async", "commit_copies", "wait_copies", "barrier", "warpgroup_mma", "wait_mma", "pack_bf16"}
+)
+"""What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
+GPU_ONLY = frozenset({"gather", "mma", "ready"}) | LOCKSTEP_ONLY
 
-STATEMENTS = frozenset({"store", "prefetch", "ready", "set", "loop", "parallel", "if"})
+STATEMENTS = frozenset({"store", "prefetch", "ready", "set", "loop", "parallel", "if"}) | LOCKSTEP_ONLY - {"pack_bf16"}
 
 
 class Instruction:

@@ -56,6 +56,8 @@ class _Warp:
         self.values: dict[int, Array] = {}
         self.fixed = {"warp": (warp, "i32"), "worker": (worker, "i64"), "workers": (workers, "i64")}
         self.active = np.ones(WARP, np.bool_)
+        self.copies: list[tuple[Array, Array, Array]] = []  # bytes on their way: where to, and what
+        self.groups: list[list[tuple[Array, Array, Array]]] = []
 
     def run(self, block: Block) -> Iterator[str]:
         """Execute, stopping at every barrier of the block."""
@@ -63,7 +65,14 @@ class _Warp:
             if i.op == "together":
                 if i.attrs.get("block"):
                     yield "barrier"
-            elif i.op in ("prefetch", "ready"):
+            elif i.op == "commit_copies":
+                self.groups.append(self.copies)
+                self.copies = []
+            elif i.op == "wait_copies":
+                while len(self.groups) > i.attrs["left"]:
+                    for data, where, bytes_ in self.groups.pop(0):
+                        data[where] = bytes_
+            elif i.op in ("prefetch", "ready", "wait_mma"):
                 continue  # hints, and an order that holds here anyway
             elif i.op in ("loop", "parallel"):
                 yield from self._counted(i)
@@ -166,6 +175,34 @@ class _Warp:
             parts.append(np.ascontiguousarray(data[where]).view(DTYPES[i.elem]))
         return np.concatenate(parts, axis=1)
 
+    def op_copy_async(self, i: Instruction) -> Array:
+        private, to, lanes, buffer, source, source_lanes = i.args
+        used = np.ones((WARP, 16), np.bool_)
+        data, where = self._places(buffer, self.get(source) + self.get(source_lanes), 16, used, 16)
+        target, place = self._places(private, self.get(to) + self.get(lanes), 16, used, 16)
+        target[place] = POISON
+        self.copies.append((target, place, data[where]))
+        return place
+
+    def op_warpgroup_mma(self, i: Instruction) -> Array:
+        """Each warp takes its 16 rows of A; the tiles are read here, so that a missing barrier shows."""
+        private, a, b, *sums = i.args
+        steps, *strides = i.attrs["shape"]
+        data = self.private[id(private)]
+        first = self._uniform(a) + 2 * strides[1] * (self.fixed["warp"][0] % 4)
+        x = _core_matrices(data, first, 16, 16 * steps, strides[:2])
+        y = _core_matrices(data, self._uniform(b), 8 * len(sums), 16 * steps, strides[2:])
+        product = x @ y.T
+        t = np.arange(WARP)[:, None]
+        rows, columns = t // 4 + np.array([0, 0, 8, 8]), 2 * (t % 4) + np.array([0, 1, 0, 1])
+        for j, v in enumerate(sums):
+            self.values[id(v)] = (self.values[id(v)] + product[rows, 8 * j + columns]).astype(np.float32)
+        return x
+
+    def op_pack_bf16(self, i: Instruction) -> Array:
+        low, high = (_bf16_bits(self.get(a)) for a in i.args)
+        return (low | high << np.uint32(16)).view(np.int32)
+
     def op_mma(self, i: Instruction) -> Array:
         acc, a, b = (np.ascontiguousarray(self.get(x)).reshape(-1) for x in i.args)
         return arithmetic.mma(acc, a, b, i.attrs["kind"]).reshape(WARP, -1)
@@ -262,6 +299,22 @@ class _Warp:
         assert op in ("sext", "zext", "sitofp", "uitofp", "trunc", "fpcast"), op
         assert bits_of(source.elem) if not source.is_float else True
         return a.astype(DTYPES[t.elem])
+
+
+def _core_matrices(data: Array, at: int, rows: int, columns: int, strides: Sequence[int]) -> Array:
+    """bf16 elements (rows, columns) that lie in core matrices, `strides` apart, as float64."""
+    r, c = np.arange(rows)[:, None], np.arange(columns)
+    where = at + c // 8 * strides[0] + r // 8 * strides[1] + r % 8 * 16 + c % 8 * 2
+    if at < 0 or where.max() + 2 > data.size:
+        raise LockstepError(f"a tile at {at} reaches past private memory of {data.size} bytes")
+    bits = data[where].astype(np.uint32) | data[where + 1].astype(np.uint32) << 8
+    return (bits << 16).view(np.float32).astype(np.float64)
+
+
+def _bf16_bits(a: Array) -> Array:
+    bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))
+    return np.where(np.isnan(a), np.uint32(0x7FFF), rounded >> 16).astype(np.uint32)
 
 
 _BINARY: dict[str, Callable[[Array, Array], Any]] = {

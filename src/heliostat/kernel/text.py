@@ -119,8 +119,18 @@ class _Printer:
         if op == "prefetch":
             tail = f" bytes {i.attrs['nbytes']}" if "nbytes" in i.attrs else ""
             return f"prefetch {operand(args[0])}[{operand(args[1])}]{tail}"
-        if op == "ready":
-            return "ready"
+        if op in ("ready", "commit_copies", "barrier"):
+            return op
+        if op == "wait_copies":
+            return f"wait_copies {i.attrs.get('left')}"
+        if op == "copy_async":
+            to, source = (f"{operand(args[n])}[{operand(args[n + 1])}], {self.typed(args[n + 2])}" for n in (0, 3))
+            return f"copy_async {to}, {source}"
+        if op == "warpgroup_mma":
+            tail = ", ".join([operand(args[2]), *map(operand, args[3:])])
+            return f"warpgroup_mma {list(i.attrs.get('shape', ()))} {operand(args[0])}[{operand(args[1])}], {tail}"
+        if op == "wait_mma":
+            return f"wait_mma {i.attrs.get('left')}, {', '.join(map(operand, args))}"
         if op == "set":
             return f"set {operand(args[0])}, {operand(args[1])}"
         if op in COMPARISONS:
@@ -144,6 +154,8 @@ class _Printer:
             return f"gather {i.type}, {self.operand(args[0])}[{self.operand(args[1])}], {self.typed(args[2])}"
         if op == "mma":
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
+        if op == "pack_bf16":
+            return f"pack_bf16 {self.typed(args[0])}, {self.typed(args[1])}"
         if op == "reduce":
             return f"reduce {attrs.get('kind')} {self.typed(args[0])}"
         if op == "dot2":
@@ -462,9 +474,33 @@ class _Parser:
             self.next()
             place = self.place()
             return Instruction("prefetch", None, place, {"nbytes": self.integer()} if self.accept("bytes") else {})
-        if op == "ready":
+        if op in ("ready", "commit_copies", "barrier"):
+            return Instruction(self.next(), None)
+        if op == "wait_copies":
             self.next()
-            return Instruction("ready", None)
+            return Instruction("wait_copies", None, (), {"left": self.integer()})
+        if op == "copy_async":
+            self.next()
+            private, to = self.place()
+            self.expect(",")
+            lanes = self.typed()
+            self.expect(",")
+            buffer, source = self.place()
+            self.expect(",")
+            return Instruction("copy_async", None, (private, to, lanes, buffer, source, self.typed()))
+        if op == "warpgroup_mma":
+            self.next()
+            shape = self.integers()
+            place = self.place()
+            self.expect(",")
+            b = self.offset()
+            self.expect(",")
+            return Instruction("warpgroup_mma", None, (*place, b, *self.listed()), {"shape": shape})
+        if op == "wait_mma":
+            self.next()
+            left = self.integer()
+            self.expect(",")
+            return Instruction("wait_mma", None, tuple(self.listed()), {"left": left})
         if op == "set":
             self.next()
             variable = self.typed()
@@ -541,6 +577,12 @@ class _Parser:
             out.append(self.operand())
         return out
 
+    def listed(self) -> list[Instruction]:
+        out = [self.typed()]
+        while self.accept(","):
+            out.append(self.typed())
+        return out
+
     def suffix(self) -> Type:
         self.expect(":")
         return self.type()
@@ -587,6 +629,11 @@ class _Parser:
         self.expect(",")
         return Instruction("mma", acc.type, (acc, a, self.typed()), {"kind": kind})
 
+    def pack_bf16(self) -> Instruction:
+        low = self.typed()
+        self.expect(",")
+        return Instruction("pack_bf16", Type("i32", low.lanes), (low, self.typed()))
+
     def reduce(self) -> Instruction:
         kind = self.next()
         value = self.typed()
@@ -630,6 +677,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "iota": _Parser.iota,
     "reduce": _Parser.reduce,
     "mma": _Parser.mma,
+    "pack_bf16": _Parser.pack_bf16,
     "gather": _Parser.gather,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,

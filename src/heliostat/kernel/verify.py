@@ -37,6 +37,9 @@ def verify(kernel: Kernel) -> None:
     _Verifier(kernel).kernel()
 
 
+_OF_BUFFERS = ("load", "store", "prefetch", "gather", "copy_async", "warpgroup_mma")
+
+
 class _Verifier:
     def __init__(self, kernel: Kernel) -> None:
         self.source = kernel
@@ -103,9 +106,9 @@ class _Verifier:
                     _fail("an operand is not defined where it is used")
                 _check_constant(a)
                 visible[id(a)] = a
-            if a.type == _PTR and i.op not in ("load", "store", "prefetch", "gather"):
-                _fail("a buffer is an operand of load, store, prefetch and gather only")
-            if a.op == "var" and i.op not in ("get", "set"):
+            if a.type == _PTR and i.op not in _OF_BUFFERS:
+                _fail(f"a buffer is an operand of {', '.join(_OF_BUFFERS)} only")
+            if a.op == "var" and i.op not in ("get", "set", "warpgroup_mma", "wait_mma"):
                 _fail("a var is read by get")
         rule(self, i)
 
@@ -347,6 +350,51 @@ class _Verifier:
         ):
             _same(found, want, f"the {what}")
 
+    def pack_bf16(self, i: Instruction) -> None:
+        assert i.type is not None
+        _same(i.type, i.type.of("i32"), "the result")
+        for a in i.args:
+            _same(a.type, i.type.of("f32"), "an operand")
+
+    def copy_async(self, i: Instruction) -> None:
+        private, to, lanes, buffer, source, source_lanes = i.args
+        if private.op != "alloc" or buffer.op != "buffer":
+            _fail(f"a copy goes from a buffer to private memory, not from {buffer.op} to {private.op}")
+        for offset in (to, source):
+            _same(offset.type, _I64, "the offset")
+        for offsets in (lanes, source_lanes):
+            _same(offsets.type, Type("i32", 32), "the lanes' offsets")
+
+    def order(self, i: Instruction) -> None:
+        left = i.attrs.get("left", 0)
+        if not isinstance(left, int) or not 0 <= left < 16:
+            _fail(f"{left} groups may be left, it must be 0 .. 15")
+        if self.parallel_vars is None:
+            _fail(f"{i.op} stands outside of a parallel region")
+
+    def warpgroup_mma(self, i: Instruction) -> None:
+        private, *offsets = i.args[:3]
+        if private.op != "alloc":
+            _fail(f"tiles lie in private memory, not in {private.op}")
+        for offset in offsets:
+            _same(offset.type, _I64, "the offset")
+        self.sums(i.args[3:])
+        shape = i.attrs.get("shape")
+        if not isinstance(shape, tuple) or len(shape) != 5 or not 0 < shape[0] <= 8:
+            _fail("the shape is 1 to 8 steps and four strides")
+        if any(s % 16 or not 0 < s < 1 << 18 for s in shape[1:]):
+            _fail("a stride is a multiple of 16 bytes below 256 KiB")
+
+    def sums(self, variables: tuple[Instruction, ...]) -> None:
+        if not 0 < len(variables) <= 32 or any(v.op != "var" for v in variables):
+            _fail("1 to 32 vars hold the sums")
+        for v in variables:
+            _same(v.type, Type("f32", 128), "a var of sums")
+
+    def wait_mma(self, i: Instruction) -> None:
+        self.order(i)
+        self.sums(i.args)
+
     def table(self, i: Instruction) -> None:
         _same(i.args[0].type, i.type, "the index")
         if i.elem != "i8":
@@ -433,5 +481,8 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "reduce": _Verifier.reduce,
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
+    "pack_bf16": _Verifier.pack_bf16, "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
+    "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
+    "wait_mma": _Verifier.wait_mma,
     "gather": _Verifier.gather, "mma": _Verifier.mma, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -110,6 +110,9 @@ class _Rewriter:
     def op_ready(self, i: Instruction) -> None:
         self.emit("ready", None)
 
+    def op_barrier(self, i: Instruction) -> None:
+        self.emit("together", None, block=True)
+
     def op_gather(self, i: Instruction) -> Instruction:
         assert i.type is not None
         args = [self.get(a) for a in i.args]

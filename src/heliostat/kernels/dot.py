@@ -134,6 +134,25 @@ class PanelReader:
             done = [k.table(self.codes.values, q) for q in done]
         return done
 
+    def words(self, base: Instruction) -> list[Instruction]:
+        """The same as i32 words, a row a lane: byte b for element 4 * quad + b. GPUs have no vectors of bytes."""
+        k, width = self.k, QUAD * self.rows
+        quads: list[Instruction | None] = [None] * (CHUNK // QUAD)
+        for plane in self.plan.planes:
+            p = plane.bits
+            for v in range(p):
+                packed = k.load(self.buffer, base + (plane.offset + v * width), "i32", self.rows)
+                for s in range(8 // p):
+                    bits = packed if p == 8 else k.binary("lshr", packed, p * s) & (0x01010101 * ((1 << p) - 1))
+                    bits = bits << plane.into_bit if plane.into_bit else bits
+                    quad = v + p * s
+                    before = quads[quad]
+                    quads[quad] = bits if before is None else before | bits
+        done = [q for q in quads if q is not None]
+        if self.codes.values is not None:
+            done = [k.bitcast(k.table(self.codes.values, k.bitcast(q, "i8")), "i32") for q in done]
+        return done
+
     def param(self, name: str, base: Instruction, j: int | Instruction, parity: int = 0) -> Instruction:
         """Value j of a scalar field for every row, floats as f32 and integers as i32.
 

@@ -192,12 +192,6 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
 
 
 class _Nest:
-    always_aside = False
-
-    def private_sums(self) -> int:
-        """Vectors of sums that private memory holds."""
-        return self.tile.tokens[0] * self.tile.panels * len(self.products)
-
     def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: LinearTile, rows: Dim) -> None:
         self.group, self.target, self.plan, self.tile, self.rows = group, target, plan, tile, rows
         k = self.k = KernelBuilder(name)
@@ -207,14 +201,7 @@ class _Nest:
         x, w = group.root.inputs
         self.x, self.w = x, w
         self.products = products(group)
-        # A long epilogue runs row by row over sums in private memory: code for all rows at once takes the registers
-        # that the sums need, and more of the instruction cache than there is.
-        self.aside: Instruction | None = None
-        long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in group.nodes)
-        if tile.team > 1:
-            self.aside = k.alloc(4 * plan.rows * tile.team * tile.single_panels)
-        elif (long and _row_class(group) != "1") or self.always_aside:
-            self.aside = k.alloc(4 * plan.rows * self.private_sums())
+        self.aside = self.private()
         weights = [n.inputs[1] for n in self.products]
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
@@ -231,6 +218,18 @@ class _Nest:
             self.row_bytes = x.type.element.row_bytes(self.depth)
         else:
             self.row_bytes = self.depth * x.type.element.nbytes
+
+    def private(self) -> Instruction | None:
+        """Private memory for sums. A long epilogue runs row by row over sums that lie there: code for all rows at once
+        takes the registers that the sums need, and more of the instruction cache than there is.
+        """
+        tile, nbytes = self.tile, 4 * self.plan.rows
+        long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in self.group.nodes)
+        if tile.team > 1:
+            return self.k.alloc(nbytes * tile.team * tile.single_panels)
+        if long and _row_class(self.group) != "1":
+            return self.k.alloc(nbytes * tile.tokens[0] * tile.panels * len(self.products))
+        return None
 
     def build(self) -> Kernel:
         k, tile = self.k, self.tile
@@ -411,7 +410,7 @@ class _Nest:
     def _columns(
         self, column: Instruction, values: Sequence[tuple[Instruction, list[Instruction]]], mask: Instruction | None
     ) -> None:
-        k, results = self.k, [n.results[0] for n in self.products]
+        results = [n.results[0] for n in self.products]
         for n, sums in values:
             index = self._index(results[0], n, column)
             done: list[tuple[TensorOperand, Instruction]] = []
@@ -419,9 +418,12 @@ class _Nest:
                 out = self.epilogue.at(
                     value, index, self.plan.rows, mask=mask, preset=dict(zip(results, sums, strict=True))
                 )
-                done.append((TensorOperand(k, self.dims, buffer, value.type), out))
+                done.append((self.operand_of(value, buffer), out))
             for operand, out in done:
                 operand.store(index, out, mask)
+
+    def operand_of(self, value: Value, buffer: Instruction) -> TensorOperand:
+        return TensorOperand(self.k, self.dims, buffer, value.type)
 
     def _index(self, value: Value, n: Instruction, column: Instruction) -> list[Instruction]:
         """The index of flattened row n: leading axes by division where there is more than one."""

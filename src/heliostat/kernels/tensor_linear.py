@@ -76,15 +76,13 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 class _Tiles(linear._Nest):
     """A worker computes a few tiles of rows of one panel, or two."""
 
-    always_aside = True
-
     @property
     def tiles(self) -> range:
         """The tiles of 16 rows that a worker computes at once."""
         return range(self.tile.tokens[0] // TILE)
 
-    def private_sums(self) -> int:
-        return self.tile.tokens[0] * self.tile.panels * len(self.products)
+    def private(self) -> Instruction:
+        return self.k.alloc(4 * self.plan.rows * self.tile.tokens[0] * self.tile.panels * len(self.products))
 
     def _tiles(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
         k, panels = self.k, range(wide)

@@ -22,7 +22,7 @@ from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
-from ..targets.nvptx import Phase, emit_ptx, overlaps, warps
+from ..targets.nvptx import MOST_SHARED_BYTES, Phase, dynamic_bytes, emit_ptx, overlaps, warps
 from ..targets.target import Target, cuda_target
 from . import stages
 from .executable import check_symbols
@@ -73,7 +73,7 @@ class CudaCode:
                     name += "_"
                 self.taken.add(name)
                 named.append(Phase(name, kernels, phase.blocks))
-            key = ["ptx 2", version(), t.cpu, t.feature_string, *(_text(p) for p in named)]
+            key = ["ptx 3", version(), t.cpu, t.feature_string, *(_text(p) for p in named)]
 
             def make() -> bytes:
                 self.compiled += len(named)
@@ -156,7 +156,9 @@ class CudaExecutable:
             assert phase.blocks is not None
             overlap = overlaps(place.target) and bool(self.launches)
             function = functions[phase]
-            self.launches.append(function.prepare(sum(phase.blocks), phase.threads, args, overlap=overlap))
+            self.launches.append(
+                function.prepare(sum(phase.blocks), phase.threads, args, shared=phase.shared, overlap=overlap)
+            )
         self.graph: CudaGraph | None = None
         if self.launches:
             with capture(place.stream, name=program.name) as captured:
@@ -208,6 +210,8 @@ def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
             count: Instruction = i.args[0]
             found = max(found, int(count.value) if count.op == "const" else most)
     each = 1 if team_size(kernel) else warps(kernel)
+    if shared := dynamic_bytes(kernel):
+        found = min(found, multiprocessors * ((MOST_SHARED_BYTES + 1024) // (shared + 1024)))
     return -(-min(most, found) // each)
 
 

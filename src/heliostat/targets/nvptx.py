@@ -17,16 +17,28 @@ from .target import Target
 WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
 LINE = 128  # bytes of a line of the second-level cache
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
+MOST_SHARED_BYTES = 227 << 10  # of a block, of compute capability 9.0, when asked for; 1 KB more goes with each block
 
 _GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 _ALL = "i32 -1"
 
 
+def private_bytes(kernel: Kernel) -> int:
+    """Private memory of a worker."""
+    return sum(-(-i.attrs["nbytes"] // 128) * 128 for i in kernel.walk() if i.op == "alloc")
+
+
+def dynamic_bytes(kernel: Kernel) -> int:
+    """Shared memory of a block that a launch must ask for: that of a team that wants more than SHARED_BYTES."""
+    private = private_bytes(kernel)
+    return private if team_size(kernel) and private > SHARED_BYTES else 0
+
+
 def warps(kernel: Kernel) -> int:
     """Warps of a block. Raises CompileError where not even one has enough shared memory for its private memory."""
-    private = sum(-(-i.attrs["nbytes"] // 64) * 64 for i in kernel.walk() if i.op == "alloc")
+    private = private_bytes(kernel)
     team = team_size(kernel)
-    if team and private <= SHARED_BYTES:
+    if team and private <= MOST_SHARED_BYTES:
         return team
     count = WARPS
     while count * private > SHARED_BYTES:
@@ -49,6 +61,8 @@ class _ThreadPrinter(_Printer):
         self.spaces: dict[int, str] = {}
         self.half_arithmetic = True
         self.warps = warps(kernel)
+        self.dynamic = 0 if dynamic_bytes(kernel) else None  # bytes of dynamic shared memory given out so far
+        self.tiles = any(i.op == "warpgroup_mma" for i in kernel.walk())
 
     def run(self) -> str:
         """A function of the kernel's buffers, the number of this block and how many there are."""
@@ -109,6 +123,8 @@ class _ThreadPrinter(_Printer):
 
     def op_together(self, i: Instruction) -> None:
         if i.attrs.get("block"):
+            if self.tiles:  # what threads wrote is read by wgmma, which goes another way to memory
+                self.lines.append('call void asm sideeffect "fence.proxy.async.shared::cta;", "~{memory}"()')
             barrier = "@llvm.nvvm.barrier.cta.sync.aligned.count"  # other kernels of the launch may have more threads
             self.declarations[f"declare void {barrier}(i32, i32)"] = None
             self.lines.append(f"call void {barrier}(i32 0, i32 {WARP * self.warps})")
@@ -223,6 +239,75 @@ class _ThreadPrinter(_Printer):
         parts = [self.emit(f"extractvalue {struct} {made}, {n}") for n in range(4)]
         self.names[id(i)] = self.packed(_type(i.type), Type(i.type.elem), parts)
 
+    def op_pack_bf16(self, i: Instruction) -> None:
+        assert i.type is not None
+        parts = []
+        for n in range(i.type.lanes):
+            low, high = (self.scalar(a, n) for a in i.args)
+            text = f"float {high}, float {low}"
+            parts.append(self.emit(f'call i32 asm "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f"({text})'))
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
+
+    def scalar(self, value: Instruction, n: int) -> str:
+        """Element n of what a thread holds."""
+        if value.lanes == 1:
+            return self.name(value)
+        return self.emit(f"extractelement {self.typed(value)}, i32 {n}")
+
+    def shared_address(self, private: Instruction, offset: Instruction) -> str:
+        address = self.address(private, offset)
+        return self.emit(f"ptrtoint {_SHARED} {address} to i32")
+
+    def op_copy_async(self, i: Instruction) -> None:
+        private, to, lanes, buffer, source, source_lanes = i.args
+        place = self.emit(f"add i32 {self.shared_address(private, to)}, {self.name(lanes)}")
+        base = self.address(buffer, source)
+        where = self.emit(f"getelementptr i8, {self.space(buffer)} {base}, i32 {self.name(source_lanes)}")
+        text = "cp.async.cg.shared.global [$0], [$1], 16;"
+        self.lines.append(f'call void asm sideeffect "{text}", "r,l,~{{memory}}"(i32 {place}, {_GLOBAL} {where})')
+
+    def op_commit_copies(self, i: Instruction) -> None:
+        self.lines.append('call void asm sideeffect "cp.async.commit_group;", "~{memory}"()')
+
+    def op_wait_copies(self, i: Instruction) -> None:
+        self.lines.append(f'call void asm sideeffect "cp.async.wait_group {i.attrs["left"]};", "~{{memory}}"()')
+
+    def op_warpgroup_mma(self, i: Instruction) -> None:
+        """wgmma.mma_async for every 16 of K, one group. The sums are operands that the instructions read and write."""
+        private, a, b, *sums = i.args
+        steps, *strides = i.attrs["shape"]
+        descriptors = []
+        for offset, (along, down) in ((a, strides[:2]), (b, strides[2:])):
+            address = self.emit(f"and i32 {self.shared_address(private, offset)}, {(1 << 18) - 1}")
+            low = self.emit(f"zext i32 {self.emit(f'lshr i32 {address}, 4')} to i64")
+            fixed = (along >> 4) << 16 | (down >> 4) << 32
+            descriptors.append(self.emit(f"or i64 {low}, {fixed}"))
+        count = 4 * len(sums)
+        names = ", ".join(f"${n}" for n in range(count))
+        shape = f"wgmma.mma_async.sync.aligned.m64n{8 * len(sums)}k16.f32.bf16.bf16"
+        lines = ["{", ".reg .b64 da, db;", "wgmma.fence.sync.aligned;"]
+        for step in range(steps):
+            for name, operand, along in (("da", 2 * count, strides[0]), ("db", 2 * count + 1, strides[2])):
+                lines.append(f"add.s64 {name}, ${operand}, {2 * along * step >> 4};")
+            lines.append(f"{shape} {{{names}}}, da, db, 1, 1, 1, 0, 0;")
+        lines += ["wgmma.commit_group.sync.aligned;", "}"]
+        self.on_sums(sums, "\\0A".join(lines), [f"i64 {d}" for d in descriptors])
+
+    def op_wait_mma(self, i: Instruction) -> None:
+        self.on_sums(i.args, f"wgmma.wait_group.sync.aligned {i.attrs['left']};", [])
+
+    def on_sums(self, sums: Sequence[Instruction], text: str, more: Sequence[str]) -> None:
+        """Assembly that reads and writes all elements of some vars, and reads 64-bit operands."""
+        held = [self.emit(f"load <4 x float>, ptr {self.name(v)}") for v in sums]
+        values = [f"float {self.emit(f'extractelement <4 x float> {h}, i32 {n}')}" for h in held for n in range(4)]
+        count = len(values)
+        struct = f"{{ {', '.join(['float'] * count)} }}"
+        constraints = ",".join(["=f"] * count + [str(n) for n in range(count)] + ["l"] * len(more) + ["~{memory}"])
+        made = self.emit(f'call {struct} asm sideeffect "{text}", "{constraints}"({", ".join([*values, *more])})')
+        for n, v in enumerate(sums):
+            parts = [self.emit(f"extractvalue {struct} {made}, {4 * n + e}") for e in range(4)]
+            self.lines.append(f"store <4 x float> {self.packed('<4 x float>', Type('f32'), parts)}, ptr {self.name(v)}")
+
     def op_dot2(self, i: Instruction) -> None:
         if i.lanes > 1:
             super().op_dot2(i)
@@ -266,10 +351,17 @@ class _ThreadPrinter(_Printer):
         return self.emit(f"getelementptr i8, {self.space(buffer)} {self.name(buffer)}, {self.typed(offset)}")
 
     def op_alloc(self, i: Instruction) -> None:
-        nbytes = -(-i.attrs["nbytes"] // 64) * 64
+        nbytes = -(-i.attrs["nbytes"] // 128) * 128
+        if self.dynamic is not None:
+            place = self.fresh()
+            self.entry.append(f"{place} = getelementptr i8, {_SHARED} @dynamic_shared, i32 {self.dynamic}")
+            self.dynamic += nbytes
+            self.names[id(i)] = place
+            self.spaces[id(i)] = _SHARED
+            return
         name = f"@{self.kernel.name}_s{len(self.globals)}"
         copies = 1 if self.team else self.warps
-        self.globals.append(f"{name} = internal addrspace(3) global [{copies * nbytes} x i8] poison, align 64")
+        self.globals.append(f"{name} = internal addrspace(3) global [{copies * nbytes} x i8] poison, align 128")
         place = self.fresh()
         self.entry += [
             f"{place}o = mul i32 {'0' if self.team else '%warp'}, {nbytes}",
@@ -361,6 +453,11 @@ class Phase:
         """Of a block: what the widest kernel wants."""
         return WARP * max(warps(k) for k in self.kernels)
 
+    @property
+    def shared(self) -> int:
+        """Bytes of dynamic shared memory of a block."""
+        return max(dynamic_bytes(k) for k in self.kernels)
+
 
 def single(kernel: Kernel) -> Phase:
     """A kernel as a launch of its own."""
@@ -369,7 +466,7 @@ def single(kernel: Kernel) -> Phase:
 
 def overlaps(target: Target) -> bool:
     """Whether a launch may begin before the one ahead of it has ended: from compute capability 9.0 on."""
-    return int(target.cpu.removeprefix("sm_")) >= 90
+    return int(target.cpu.removeprefix("sm_").removesuffix("a")) >= 90
 
 
 def _entry(phase: Phase, target: Target) -> str:
@@ -411,6 +508,8 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
         f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()": None for name in ("tid", "ctaid", "nctaid")
     }
     globals: list[str] = []
+    if any(phase.shared for phase in phases):
+        globals.append("@dynamic_shared = external addrspace(3) global [0 x i8], align 128")
     kernels = {k.name: k for phase in phases for k in phase.kernels}
     bodies = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels.values()]
     entries = [_entry(phase, target) for phase in phases]

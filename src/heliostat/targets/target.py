@@ -73,9 +73,10 @@ def cuda_target(capability: tuple[int, int] = (9, 0)) -> Target:
     if major < 7:
         raise UnsupportedError(f"GPUs of compute capability {major}.{minor} are not supported", help="7.0 is the least")
     ptx = "ptx83" if major >= 9 else "ptx75" if major >= 8 else "ptx70"
-    return Target(
-        f"cuda-sm{major}{minor}", "nvptx64", "nvptx64-nvidia-cuda", f"sm_{major}{minor}", frozenset({ptx}), 128, 32
-    )
+    cpu = f"sm_{major}{minor}"
+    if (major, minor) == (9, 0):
+        cpu += "a"  # with what only this generation has: products by four warps together
+    return Target(f"cuda-sm{major}{minor}", "nvptx64", "nvptx64-nvidia-cuda", cpu, frozenset({ptx}), 128, 32)
 
 
 X86_AVX2 = replace(x86_target(_X86_AVX2), name="x86-64-avx2")

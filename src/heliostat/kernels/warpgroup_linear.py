@@ -1,0 +1,288 @@
+"""Schedule of `linear` for many rows on GPUs whose tensor cores serve four warps together: tiles of 128 rows by up to
+256 outputs, y[n, o] = sum_k x[n, k] * w[o, k] in bf16 with f32 sums.
+
+Tiles of x and of weights pass through a ring of stages in private memory, of core matrices (8 rows of 8 elements),
+which is the order in which bf16 panels lie. Quantized weights become bf16 on their way there: every format that has
+panels. A worker is eight warps; while they multiply one stage, the copies of later ones are under way. Sums then go
+through the same memory to rows, where the epilogue takes them.
+"""
+
+from __future__ import annotations
+
+from ..ir.types import DType, bf16, upper_bound
+from ..kernel.builder import Variable
+from ..kernel.ir import Instruction, Kernel
+from ..quant.format import BlockFormat
+from ..quant.panel import CHUNK, QUAD, panel_plan
+from ..targets.target import Target
+from . import dot, linear
+from .dot import PanelReader
+from .group import Accept, Group, Refuse
+from .linear import LinearTile
+from .tensor_linear import FRAGMENT, OUTPUTS, zipped
+
+ROWS = 128  # of a tile: 64 for each four warps
+WARPS = 8
+DEPTH = 64  # elements of K in a stage
+RUN = 8  # elements of K in a row of a core matrix, 16 bytes
+CORE = 128  # bytes of a core matrix
+STAGES = 4
+FEW = 40  # tiles: with fewer, narrower ones keep more of a GPU's multiprocessors busy
+A_BYTES = ROWS * DEPTH * 2
+PADDED = 4 * FRAGMENT + 64  # bytes from one fragment of sums to the next: threads meet in fewer banks
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    """What `linear` accepts, of many rows of bf16 with bf16 or quantized weights, on compute capability 9.0."""
+    verdict = linear.accepts(group, target)
+    if isinstance(verdict, Refuse):
+        return verdict
+    x, w = group.root.inputs
+    reason = refusal(x.type.element, w.type.element, w.type.shape[1], target)
+    if reason is not None:
+        return Refuse(reason)
+    rows = 1
+    for d in x.type.shape[:-1]:
+        rows *= upper_bound(d)
+    if rows <= 1:
+        return Refuse("a single row waits for memory")
+    if rows * int(w.type.shape[1]) * 2 >= 1 << 31:  # type: ignore[arg-type]
+        return Refuse("activations of 2 GiB and more")
+    if isinstance(w.type.element, DType) and w.type.layout.run != RUN:  # type: ignore[union-attr]
+        return Refuse(f"panels of other runs than {RUN}")
+    return Accept()
+
+
+def refusal(x: object, w: object, depth: object, target: Target) -> str | None:
+    """Why elements or a depth do not fit; None where they do."""
+    if not target.cpu.startswith("sm_90"):
+        return f"{target.name} has no products by four warps together"
+    if x != bf16:
+        return f"tensor cores here take bf16, not {x}"
+    if not isinstance(depth, int) or depth % DEPTH:
+        return f"rows of {depth} elements are no whole stages"
+    if isinstance(w, DType):
+        return None if w == bf16 else f"{w} weights lose digits as bf16"
+    assert isinstance(w, BlockFormat)
+    if (reason := dot.refusal(w)) is not None:
+        return reason
+    assert w.normal is not None
+    if w.normal.sub > CHUNK and any(p.storage == "u4" for p in panel_plan(w, target.lanes).params):
+        return "nibbles of scales for more than a chunk"
+    return None
+
+
+def build(group: Group, target: Target, name: str, tile: LinearTile | None = None) -> Kernel:
+    """x: (..., K) bf16, w: (O, K) bf16 or quantized in panels, outputs (..., O). Reads w once for each 128 rows."""
+    x, w = group.root.inputs
+    plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
+    rows = 1
+    for d in x.type.shape[:-1]:
+        rows = rows * d  # type: ignore[assignment]
+    products = len(linear.products(group))
+    panels = WARPS // products
+    tiles = -(-upper_bound(rows) // ROWS) * -(-plan.panels(upper_bound(w.type.shape[0])) // panels)
+    if products == 1 and tiles < FEW:
+        panels //= 2
+    tile = tile or LinearTile((64, 1), panels=panels, block=ROWS)
+    return _Tiles(group, target, name, plan, tile, rows).build()
+
+
+class _Tiles(linear._Nest):
+    """A team of eight warps computes a tile of 128 rows by a few panels of every product."""
+
+    def private(self) -> Instruction | None:
+        self.all = self.tile.panels * len(self.products)  # panels of a tile
+        self.b_bytes = self.tile.panels * self.plan.rows * DEPTH * 2  # of a stage, of one product
+        self.stage = A_BYTES + self.b_bytes * len(self.products)
+        sums = WARPS * self.all * (self.plan.rows // OUTPUTS) * PADDED
+        return self.k.alloc(max(STAGES * self.stage, sums))
+
+    def build(self) -> Kernel:
+        k, wide = self.k, self.tile.panels
+        assert self.aside is not None
+        panels = self.plan.panels(self.out_features)
+        count = self.dims(self.rows)
+        tiles = (count + (ROWS - 1)) // ROWS
+        for item in k.parallel(tiles * -(-panels // wide)):
+            panel, first = item // tiles * wide, item % tiles * ROWS
+            last = k.minimum(first + ROWS, count)
+            for warp in k.team(WARPS):
+                self._warp(warp, panel, panels, first, last)
+        return k.finish()
+
+    def _warp(self, warp: Instruction, panel: Instruction, panels: int, first: Instruction, last: Instruction) -> None:
+        """One warp's part of a tile: it fetches some of each stage, and has 16 rows of the sums."""
+        k, steps = self.k, self.depth // DEPTH
+        memory = self.aside
+        assert memory is not None
+        total = [
+            [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.tile.panels * self.plan.rows // OUTPUTS)]
+            for _ in self.products
+        ]
+        every = [v for sums in total for v in sums]
+        k.barrier()  # the tile before may still be read
+        for n in range(STAGES - 2):
+            if n < steps:
+                self._fetch(warp, k.const(n, "i64"), panel, panels, first, last)
+            k.commit_copies()
+        for step in k.loop(steps):
+            k.wait_copies(STAGES - 3)
+            k.barrier()  # this stage is there, and all have done with the one before the last
+            at = step % STAGES * self.stage
+            for n, sums in enumerate(total):
+                k.warpgroup_mma(
+                    memory, at + (warp >> 2) * (64 // 8 * CORE), at + (A_BYTES + n * self.b_bytes), sums, DEPTH // 16,
+                    (ROWS * 16, CORE), (self.tile.panels * self.plan.rows * 16, CORE),
+                )  # fmt: skip
+            coming = step + (STAGES - 2)
+            for _ in k.when(coming < steps):
+                self._fetch(warp, coming, panel, panels, first, last)
+            k.commit_copies()
+            k.wait_mma(every, len(total))
+        k.wait_mma(every)
+        k.barrier()
+        self._finish(warp, total, panel, panels, first, last)
+
+    # --- stages -----------------------------------------------------------------------------------------------------
+    def _fetch(
+        self,
+        warp: Instruction,
+        step: Instruction,
+        panel: Instruction,
+        panels: int,
+        first: Instruction,
+        last: Instruction,
+    ) -> None:
+        """This warp's share of a stage: 16 rows of x, and a panel of weights."""
+        k = self.k
+        assert self.aside is not None
+        at = step % STAGES * self.stage
+        lane = k.iota("i32", 32)
+        row, run = lane & 7, lane >> 3
+        begin = k.splat(k.convert(first + warp * 16, "i32"), 32)
+        most = k.splat(k.convert(last - 1, "i32"), 32)
+        for half in range(2):
+            source = k.minimum(begin + (row + half * 8), most) * self.row_bytes + run * 16
+            place = row * 16 + run * (ROWS * 16)
+            for part in range(DEPTH // RUN // 4):
+                to = at + warp * (16 * 16) + (half * CORE + part * 4 * ROWS * 16)
+                k.copy_async(self.aside, to, place, self.buffers[self.x], step * (2 * DEPTH) + part * 64, source)
+        # With eight panels each warp has one; with four, each has half of the depth of one.
+        chunks = DEPTH // CHUNK
+        if self.all == WARPS and len(self.products) == 1:
+            self._weights(self.buffers[self.w], warp, at + A_BYTES, step, panel, panels, range(chunks))
+            return
+        wide, each = self.tile.panels, self.all * chunks // WARPS
+        for part in range(WARPS // wide):
+            n, mine = part, range(chunks)
+            if self.all < WARPS:
+                n, mine = 0, range(part * each, (part + 1) * each)
+            buffer = self.buffers[self.products[n].inputs[1]]
+            for _ in k.when((warp >= part * wide) & (warp < (part + 1) * wide)):
+                to = at + (A_BYTES + n * self.b_bytes)
+                self._weights(buffer, warp - part * wide, to, step, panel, panels, mine)
+
+    def _weights(
+        self,
+        buffer: Instruction,
+        number: Instruction,
+        to: Instruction,
+        step: Instruction,
+        panel: Instruction,
+        panels: int,
+        chunks: range,
+    ) -> None:
+        """Some chunks of a stage, of all rows of panel `panel + number`; past the last panel, of the last."""
+        k, rows = self.k, self.plan.rows
+        assert self.aside is not None
+        base = k.minimum(panel + number, panels - 1) * self.plan.nbytes(rows, self.depth)
+        place = to + number * (rows * 16)
+        across = self.tile.panels * rows * 16
+        lanes = k.iota("i32", 32) * 16
+        if isinstance(self.plan.format, DType):
+            for run in range(chunks.start * CHUNK // RUN, chunks.stop * CHUNK // RUN):
+                source = base + step * (DEPTH * rows * 2) + run * (rows * 16)
+                k.copy_async(self.aside, place + run * across, lanes, buffer, source, lanes)
+            return
+        reader = PanelReader(k, self.plan, buffer)
+        reader.flush = True
+        for chunk in chunks:
+            values = self._values(reader, base, step, chunk)
+            for n in range(0, CHUNK, RUN):
+                pairs = [k.pack_bf16(values[n + e], values[n + e + 1]) for e in range(0, RUN, 2)]
+                together = zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
+                k.store(self.aside, place + (chunk * CHUNK + n) // RUN * across, together)
+
+    def _values(self, reader: PanelReader, base: Instruction, step: Instruction, chunk: int) -> list[Instruction]:
+        """32 elements of every row of a panel, f32: chunk `chunk` of a stage."""
+        k, plan = self.k, self.plan
+        normal, block = reader.normal, plan.format.block
+        element = step * DEPTH + chunk * CHUNK
+        packed = base + element // block * reader.block_bytes()
+        inside = element % block // CHUNK if block > CHUNK else k.const(0, "i64")
+        quads = reader.words(packed + (inside * plan.chunk_bytes + plan.chunk_offset))
+        values: list[Instruction] = []
+        for q in range(CHUNK // QUAD):
+            if q * QUAD % min(normal.sub, CHUNK) == 0:
+                g = q * QUAD // normal.sub
+                j = inside * (CHUNK // normal.sub) + g if normal.sub <= CHUNK else inside // (normal.sub // CHUNK)
+                parity = chunk if normal.sub == CHUNK else g % 2
+                scale = dot.scale_of(k, reader, packed, j, parity)
+                offset = dot.offset_of(k, reader, packed, j, parity)
+            for e in range(QUAD):
+                # a byte in the low bits of 2 ** 23 is that much more: faster than a conversion, and exact
+                byte = k.binary("and", k.binary("lshr", quads[q], 8 * e), 255) | 0x4B000000
+                value = k.bitcast(byte, "f32") - float((1 << 23) + reader.codes.zero)
+                values.append(value * scale if offset is None else k.fma(value, scale, offset))
+        return values
+
+    # --- results ----------------------------------------------------------------------------------------------------
+    def _finish(
+        self,
+        warp: Instruction,
+        total: list[list[Variable]],
+        panel: Instruction,
+        panels: int,
+        first: Instruction,
+        last: Instruction,
+    ) -> None:
+        """Sums to this warp's part of the memory, and from there row by row through the epilogue."""
+        k, rows, wide = self.k, self.plan.rows, self.tile.panels
+        assert self.aside is not None
+        each = rows // OUTPUTS
+        mine = warp * (self.all * each * PADDED)
+        for n, sums in enumerate(total):
+            for i, v in enumerate(sums):
+                k.store(self.aside, mine + (n * wide * each + i) * PADDED, v.get())
+        lane = k.iota("i32", rows)
+        column = lane & (OUTPUTS - 1)
+        lanes = (lane >> 3) * PADDED + (column >> 1) * 16 + (column & 1) * 4
+        begin = first + warp * 16
+        whole = panels % wide == 0 and self.out_features % rows == 0
+        for r in k.loop(begin, k.minimum(begin + 16, last)):
+            place = r - begin
+            start = mine + (place & 7) * 64 + (place >> 3) * 8
+            held = [
+                [k.gather(self.aside, start + (n * wide + q) * each * PADDED, lanes, "f32") for n in range(len(total))]
+                for q in range(wide)
+            ]
+            if whole:
+                self._row(panel, r, held)
+                continue
+            for q in range(wide):
+                for _ in k.when(panel + q < panels):
+                    self._store(panel + q, [(r, held[q])])
+
+    def _row(self, panel: Instruction, row: Instruction, held: list[list[Instruction]]) -> None:
+        """All panels of a row: what the epilogue reads of them is read before the first is stored."""
+        results = [n.results[0] for n in self.products]
+        stores = []
+        for q, sums in enumerate(held):
+            index = self._index(results[0], row, (panel + q) * self.plan.rows)
+            preset = dict(zip(results, sums, strict=True))
+            for value, buffer in self.results:
+                out = self.epilogue.at(value, index, self.plan.rows, mask=None, preset=preset)
+                stores.append((self.operand_of(value, buffer), index, out))
+        for operand, index, out in stores:
+            operand.store(index, out, None)
