@@ -19,7 +19,7 @@ from heliostat.diagnostics import CompileError
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, Symbol, TensorType, bf16, dim, f16, f32, i32, tensor
 from heliostat.kernels import dot
-from heliostat.kernels.cache_layout import KeyPanels
+from heliostat.kernels.cache_layout import KeyPanels, ValuePanels
 from heliostat.ops import Op
 from heliostat.ops.evaluate import evaluate
 from heliostat.ops.samples import Sample
@@ -161,22 +161,34 @@ def test_threads_do_what_vectors_mean(name: str, n: int) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("run", RUNNERS)
-@pytest.mark.parametrize(("heads", "kv", "start", "window"), [(4, 2, 70, 0), (3, 1, 5, 0), (4, 4, 90, 40)])
-def test_one_token_attends_over_a_cache(heads: int, kv: int, start: int, window: int, run: Runner) -> None:
-    rng = np.random.default_rng(start)
-    size, capacity = 64, 128
-    q = parameter("q", tensor(f32, 1, heads, size))
-    keys = parameter("keys", TensorType(f16, (kv, capacity, size)), "state")
-    values = parameter("values", TensorType(f16, (kv, capacity, size)), "state")
+ATTENTION_RUNNERS = [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")]
+
+
+def attended(
+    tokens: Any, heads: int, kv: int, size: int, window: int, dtype: Any, n: int
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """Attention over a cache of 128 tokens that already holds everything."""
+    rng = np.random.default_rng(heads + n)
+    q = parameter("q", tensor(f32, tokens, heads, size))
+    keys = parameter("keys", TensorType(dtype, (kv, 128, size)), "state")
+    values = parameter("values", TensorType(dtype, (kv, 128, size)), "state")
     at = parameter("at", tensor(i32))
     y = ops.attention(q, keys, values, at, scale=size**-0.5, causal=True, window=window)
-    graph = Graph("attend", [q, keys, values, at], [y])
-    arrays = {
-        n: rng.standard_normal(p.type.shape).astype(np.float32)
-        for n, p in (("q", q), ("keys", keys), ("values", values))
-    }
-    arrays = {n: a.astype(np.float16) if n != "q" else a for n, a in arrays.items()} | {"at": np.int32(start)}
+    arrays = {"q": rng.standard_normal((n, heads, size)).astype(np.float32)}
+    for name in ("keys", "values"):
+        drawn = rng.standard_normal((kv, 128, size)).astype(np.float32)
+        if dtype == bf16:
+            drawn = (drawn.view(np.uint32) & 0xFFFF0000).view(np.float32)
+        arrays[name] = drawn.astype(np.float16) if dtype == f16 else drawn
+    return Graph("attend", [q, keys, values, at], [y]), arrays
+
+
+@pytest.mark.parametrize("run", ATTENTION_RUNNERS)
+@pytest.mark.parametrize(("heads", "kv", "start", "window"), [(4, 2, 70, 0), (3, 1, 5, 0), (4, 4, 90, 40)])
+@pytest.mark.parametrize("dtype", [f16, bf16, f32], ids=str)
+def test_one_token_attends_over_a_cache(heads: int, kv: int, start: int, window: int, dtype: Any, run: Runner) -> None:
+    graph, arrays = attended(1, heads, kv, 64, window, dtype, 1)
+    arrays["at"] = np.array(start, np.int32)
     names = {k.name for k in compile_graph(graph, CUDA, Options()).program.kernels}
     assert any(n.startswith("decode_attention") for n in names)
     (found,) = run(graph, arrays, {})
@@ -184,12 +196,65 @@ def test_one_token_attends_over_a_cache(heads: int, kv: int, start: int, window:
     np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("run", ATTENTION_RUNNERS)
+@pytest.mark.parametrize(
+    ("heads", "kv", "size", "start", "n", "window"),
+    [(4, 2, 64, 70, 20, 0), (3, 1, 32, 0, 37, 0), (2, 2, 128, 90, 38, 40), (8, 1, 64, 3, 1, 0)],
+)
+@pytest.mark.parametrize("dtype", [f16, bf16, f32], ids=str)
+def test_many_tokens_attend_over_a_cache(
+    heads: int, kv: int, size: int, start: int, n: int, window: int, dtype: Any, run: Runner
+) -> None:
+    graph, arrays = attended(N, heads, kv, size, window, dtype, n)
+    arrays["at"] = np.array(start, np.int32)
+    names = {k.name for k in compile_graph(graph, CUDA, Options()).program.kernels}
+    assert dtype == f32 or any(n.startswith("tile_attention") for n in names)
+    (found,) = run(graph, arrays, {"n": n})
+    (exact,) = evaluate(graph, arrays, {"n": n})
+    bound = {"f16": 2e-3, "bf16": 1.5e-2, "f32": 2e-5}[dtype.name]  # of queries and weights
+    np.testing.assert_allclose(found, exact, rtol=0, atol=bound * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize("run", ATTENTION_RUNNERS)
+@pytest.mark.parametrize("dtype", [f16, bf16, f32], ids=str)
+@pytest.mark.parametrize("n", [1, 13])
+def test_caches_take_new_rows(dtype: Any, n: int, run: Runner) -> None:
+    """What is written in a cache's layout is what attention reads there, and what comes back as rows."""
+    rng = np.random.default_rng(n)
+    shape, at = TensorType(dtype, (2, 128, 64)), parameter("at", tensor(i32))
+    tokens: Any = 1 if n == 1 else N
+    q, new = parameter("q", tensor(f32, tokens, 4, 64)), parameter("new", tensor(f32, tokens, 2, 64))
+    keys, values = parameter("keys", shape, "state"), parameter("values", shape, "state")
+    held = [ops.cache_update(cache, new, at) for cache in (keys, values)]
+    y = ops.attention(q, *held, at, scale=0.125, causal=True)
+    graph = Graph("a", [q, new, keys, values, at], [y], updates=list(zip((keys, values), held, strict=True)))
+    arrays: dict[str, np.ndarray] = {
+        "q": rng.standard_normal((n, 4, 64)).astype(np.float32),
+        "new": rng.standard_normal((n, 2, 64)).astype(np.float32),
+        "at": np.array(30, np.int32),
+    }
+    for name in ("keys", "values"):
+        arrays[name] = rng.standard_normal((2, 128, 64)).astype(np.float16 if dtype == f16 else np.float32)
+        if dtype == bf16:
+            arrays[name] = (arrays[name].view(np.uint32) & 0xFFFF0000).view(np.float32)
+    found = run(graph, arrays, {"n": n})
+    exact = evaluate(graph, arrays, {"n": n})
+    for a, b in zip(found, exact, strict=True):
+        if a.dtype == np.uint16:
+            a = (a.astype(np.uint32) << 16).view(np.float32)
+        if a.ndim == 1:
+            a = a.view(np.float16 if dtype == f16 else np.float32)
+        bound = 1.5e-2 if dtype == bf16 else 2e-3 if dtype == f16 else 2e-5
+        np.testing.assert_allclose(a.reshape(b.shape), np.asarray(b, np.float64), rtol=0, atol=bound * 4)
+
+
 def test_key_panels_follow_the_warp() -> None:
     cache = parameter("keys", TensorType(f16, (2, 128, 64)), "state")
     q, at = parameter("q", tensor(f32, 1, 2, 64)), parameter("at", tensor(i32))
     y = ops.attention(q, cache, parameter("values", cache.type, "state"), at, scale=1.0, causal=True)
     program = compile_graph(Graph("a", [q, cache, y.node.inputs[2], at], [y]), CUDA, Options()).program
-    assert program.buffers[program.by_name("keys")].type.layout == KeyPanels(32)
+    assert program.buffers[program.by_name("keys")].type.layout == KeyPanels(32, 8)
+    assert program.buffers[program.by_name("values")].type.layout == ValuePanels(8)
 
 
 @pytest.mark.parametrize("op", sorted({case.values[0].name for case in cases()} - NEED_STATES))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
-from ..ir.types import DType, TensorType, bf16, f32, numel, upper_bound
+from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
 from ..kernels import dot, tensor_linear, warpgroup_linear
-from ..kernels.cache_layout import KeyPanels
+from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, refusal
@@ -58,6 +58,7 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
     linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear"}
     precise = _small_products(graph)
     key_caches = {id(_state(n.inputs[1])) for n in graph.nodes() if n.op.name == "attention"}
+    value_caches = {id(_state(n.inputs[2])) for n in graph.nodes() if n.op.name == "attention"}
 
     def pack(old: Value, w: Value) -> Value:
         if w.type.layout is not None:
@@ -77,7 +78,12 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
         if node.op is PARAMETER and id(node.results[0]) in key_caches:
             type = node.results[0].type
             if _fits_key_panels(type, lanes):
-                kept = TensorType(type.element, type.shape, KeyPanels(lanes))
+                kept = TensorType(type.element, type.shape, KeyPanels(lanes, _cache_run(type, target)))
+                return (parameter(node.attrs["name"], kept, node.attrs["kind"]),)
+        if node.op is PARAMETER and id(node.results[0]) in value_caches:
+            type = node.results[0].type
+            if _fits_key_panels(type, lanes) and (run := _cache_run(type, target)) > 1:
+                kept = TensorType(type.element, type.shape, ValuePanels(run))
                 return (parameter(node.attrs["name"], kept, node.attrs["kind"]),)
         if node.op.name == "embedding" and id(node.inputs[0]) in linear_weights:
             return (REGISTRY["embedding"].build(pack(node.inputs[0], inputs[0]), inputs[1]),)
@@ -148,6 +154,11 @@ def _state(value: Value) -> Value:
     while value.node.op.name == "cache_update":
         value = value.node.inputs[0]
     return value
+
+
+def _cache_run(type: TensorType, target: Target) -> int:
+    """Neighbours in a cache that one thread reads at once: where tensor cores take the cache's dtype."""
+    return RUN_BYTES // type.element.nbytes if target.capability >= 80 and type.element in (f16, bf16) else 1
 
 
 def _fits_key_panels(type: TensorType, lanes: int) -> bool:

@@ -26,6 +26,7 @@ from ..kernels import (
     repack,
     rope,
     tensor_linear,
+    tile_attention,
     warpgroup_linear,
 )
 from ..quant.format import BlockFormat
@@ -44,6 +45,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     matmul,
     convolution,
     decode_attention,
+    tile_attention,
     attention,
     gather,
     rope,

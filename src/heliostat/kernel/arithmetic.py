@@ -223,7 +223,7 @@ def _fragments() -> tuple[Array, Array, Array, Array]:
 
 def mma(acc: Array, a: Array, b: Array, kind: str) -> Array:
     """acc (16, 8) + a (16, K) b (K, 8), each in the order that the 32 threads of a warp hold it. Source: PTX ISA,
-    mma.m16n8k16 and mma.m16n8k32. K is 16 of bf16 (in i16), or 32 of bytes: a signed, b unsigned.
+    mma.m16n8k16 and mma.m16n8k32. K is 16 of bf16 or f16 (in i16), or 32 of bytes: a signed, b unsigned.
 
     acc: thread t holds rows t / 4 and t / 4 + 8 of columns 2 (t % 4) and the next. a: 4-byte words of row t / 4, row
     t / 4 + 8, and both again 16 bytes on; b: words of column t / 4, and 16 bytes on; a word starts at byte 4 (t % 4).
@@ -243,20 +243,29 @@ def mma(acc: Array, a: Array, b: Array, kind: str) -> Array:
             y[t % 4 * per + e + 4 * per * n, t // 4] = other[:, n, e]
     group, place, lower, odd = _fragments()
     product = (x @ y)[group + 8 * lower, 2 * place + odd]
-    return (acc + product).astype(acc.dtype) if kind == "bf16" else acc + product.astype(np.int64).astype(np.int32)
+    return (acc + product).astype(acc.dtype) if kind != "i8" else acc + product.astype(np.int64).astype(np.int32)
 
 
 def _numbers(a: Array, kind: str) -> Array:
     if kind == "i8":
         return a.astype(np.float64)
+    if kind == "f16":
+        return a.view(np.float16).astype(np.float64)
     return (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
-def gathered(memory: Any, offsets: Array, elem: str) -> Array:
-    """Elements of a byte buffer at an offset for each lane."""
-    data, size = np.frombuffer(memory, np.uint8), DTYPES[elem].itemsize
+def gathered(memory: Any, offsets: Array, elem: str, run: int = 1) -> Array:
+    """Runs of elements of a byte buffer, one for each offset."""
+    data, size = np.frombuffer(memory, np.uint8), DTYPES[elem].itemsize * run
     where = offsets[:, None] + np.arange(size)
     return np.ascontiguousarray(data[where]).view(DTYPES[elem]).reshape(-1)
+
+
+def scattered(memory: Any, offsets: Array, value: Array) -> None:
+    """Runs of a value into a byte buffer, one for each offset."""
+    data = np.frombuffer(memory, np.uint8)
+    runs = np.ascontiguousarray(value).view(np.uint8).reshape(len(offsets), -1)
+    data[offsets[:, None] + np.arange(runs.shape[1])] = runs
 
 
 def wrong_amount(b: Array, elem: str) -> bool:

@@ -12,7 +12,22 @@ from .arithmetic import float_to_int, rounded
 from .ir import STATEMENTS, Block, Instruction, Kernel, KernelParameter, Operand, Type
 
 _IMPURE = frozenset(
-    {"load", "store", "prefetch", "ready", "get", "set", "var", "alloc", "loop", "parallel", "if", "index", "buffer"}
+    {
+        "load",
+        "gather",
+        "store",
+        "prefetch",
+        "ready",
+        "get",
+        "set",
+        "var",
+        "alloc",
+        "loop",
+        "parallel",
+        "if",
+        "index",
+        "buffer",
+    }
 )
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
@@ -300,17 +315,23 @@ class KernelBuilder:
         """acc[i] + a[2i+1] * b[2i+1] + a[2i] * b[2i] in f32, of bf16 values held in i16 lanes."""
         return self.emit("dot2", acc.type, (acc, a, b))
 
-    def gather(self, buffer: Instruction, offset: Operand, lanes: Instruction, elem: str) -> Instruction:
-        """Elements at a byte offset plus an i32 offset for each lane, which keep them aligned. On GPUs only."""
-        return self.emit("gather", Type(elem, lanes.lanes), (buffer, self._offset(offset), lanes))
+    def gather(self, buffer: Instruction, offset: Operand, lanes: Instruction, elem: str, run: int = 1) -> Instruction:
+        """`run` neighbours, of up to 16 bytes, at a byte offset plus each of a vector of i32 offsets, which keep runs
+        aligned to their size. On GPUs only.
+        """
+        return self.emit("gather", Type(elem, lanes.lanes * run), (buffer, self._offset(offset), lanes))
+
+    def scatter(self, buffer: Instruction, offset: Operand, lanes: Instruction, value: Instruction) -> None:
+        """The reverse of `gather`: runs do not meet, or hold the same. On GPUs only."""
+        self.emit("scatter", None, (buffer, self._offset(offset), lanes, value))
 
     def mma(self, acc: Instruction, a: Instruction, b: Instruction, kind: str) -> Instruction:
-        """acc + a b of a warp's tiles, in the order of `arithmetic.mma`. `kind` bf16 or i8. On GPUs only."""
+        """acc + a b of a warp's tiles, in the order of `arithmetic.mma`. `kind` bf16, f16 or i8. On GPUs only."""
         return self.emit("mma", acc.type, (acc, a, b), kind=kind)
 
-    def pack_bf16(self, low: Instruction, high: Instruction) -> Instruction:
-        """f32 lanes as pairs of bf16 in i32 lanes. On GPUs only."""
-        return self.emit("pack_bf16", Type("i32", low.lanes), (low, high))
+    def pack_pair(self, low: Instruction, high: Instruction, kind: str = "bf16") -> Instruction:
+        """f32 lanes as pairs of bf16 or f16 in i32 lanes. On GPUs only."""
+        return self.emit("pack_pair", Type("i32", low.lanes), (low, high), kind=kind)
 
     def copy_async(
         self,

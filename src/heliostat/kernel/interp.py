@@ -442,11 +442,21 @@ class _Writer:
 
     def gather(self, i: Instruction) -> None:
         (n, name), at, lanes = self.memories[id(i.args[0])], self.value(i.args[1]), self.value(i.args[2])
-        size, number = ELEMENT_BYTES[i.elem], self.number(i)
+        run = i.lanes // i.args[2].lanes
+        self.runs_inside(i, n, name, at, lanes, run * ELEMENT_BYTES[i.elem])
+        self.define(i, f"gathered(m{n}, x, {i.elem!r}, {run})")
+
+    def runs_inside(self, i: Instruction, n: str, name: str, at: str, lanes: str, size: int) -> None:
         self.line(f"x = {at} + {lanes}.astype(i64)")
         outside = f"x.min() < 0 or x.max() > z{n} - {size}"
-        self.line(f"if {outside}: fail({number}, {name!r}, int(x.max()), z{n} + 1, {size})")
-        self.define(i, f"gathered(m{n}, x, {i.elem!r})")
+        self.line(f"if {outside}: fail({self.number(i)}, {name!r}, int(x.max()), z{n} + 1, {size})")
+
+    def scatter(self, i: Instruction) -> None:
+        buffer, offset, offsets, value = i.args
+        (n, name), at, lanes = self.memories[id(buffer)], self.value(offset), self.value(offsets)
+        assert value.type is not None
+        self.runs_inside(i, n, name, at, lanes, value.type.nbytes // offsets.lanes)
+        self.line(f"scattered(m{n}, x, {self.value(value)})")
 
     def mma(self, i: Instruction) -> None:
         acc, a, b = (self.value(x) for x in i.args)
@@ -565,7 +575,7 @@ _COUNT = "the count is negative"
 
 _HANDLERS: dict[str, Callable[[_Writer, Instruction], None]] = {
     "iota": _Writer.iota, "splat": _Writer.splat, "dot4": _Writer.dot4, "reduce": _Writer.reduce,
-    "gather": _Writer.gather, "mma": _Writer.mma, "dot2": _Writer.dot2,
+    "gather": _Writer.gather, "scatter": _Writer.scatter, "mma": _Writer.mma, "dot2": _Writer.dot2,
     "table": _Writer.table_lanes, **dict.fromkeys(LOCKSTEP_ONLY, _Writer.lockstep_only),
     "alloc": _Writer.alloc, "load": _Writer.load, "store": _Writer.store,
     "prefetch": _Writer.prefetch, "ready": _Writer.prefetch, "var": _Writer.var, "get": _Writer.var,

@@ -86,9 +86,16 @@ OPS: dict[str, tuple[int, str]] = {
     "table": (1, "i8 lanes: attrs.values[index], 16 entries, index 0..15"),
     "load": (-1, "attrs elem, lanes at byte offset; optional i1 mask (zero where false)"),
     "store": (-1, "value at byte offset; optional i1 mask"),
-    "gather": (3, "lane i: attrs.elem at byte offset + the i-th of an i32 vector of offsets; GPUs only"),
-    "mma": (3, "acc + a b of tiles in a warp's fragment order, attrs.kind bf16 or i8; see arithmetic.mma; GPUs only"),
-    "pack_bf16": (2, "i32 lanes: a as bf16 in the low half, b in the high half, to nearest even; GPUs only"),
+    "gather": (3, "run of elements at byte offset + each of an i32 vector of offsets, aligned to the run; GPUs only"),
+    "scatter": (4, "a run of the value at byte offset + each of an i32 vector of offsets, all apart; GPUs only"),
+    "mma": (
+        3,
+        "acc + a b of tiles in a warp's fragment order, attrs.kind bf16, f16 or i8; see arithmetic.mma; GPUs only",
+    ),
+    "pack_pair": (
+        2,
+        "i32 lanes: a as attrs.kind (bf16, f16) in the low half, b in the high one, to nearest even; GPUs only",
+    ),
     "copy_async": (6, "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait"),
     "commit_copies": (0, "the copies since the last commit are a group"),
     "wait_copies": (0, "until at most attrs.left of this warp's newest groups are not done"),
@@ -114,12 +121,14 @@ OPS: dict[str, tuple[int, str]] = {
 }
 
 LOCKSTEP_ONLY = frozenset(
-    {"copy_async", "commit_copies", "wait_copies", "barrier", "warpgroup_mma", "wait_mma", "pack_bf16"}
+    {"copy_async", "commit_copies", "wait_copies", "barrier", "warpgroup_mma", "wait_mma", "pack_pair"}
 )
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
-GPU_ONLY = frozenset({"gather", "mma", "ready"}) | LOCKSTEP_ONLY
+GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY
 
-STATEMENTS = frozenset({"store", "prefetch", "ready", "set", "loop", "parallel", "if"}) | LOCKSTEP_ONLY - {"pack_bf16"}
+STATEMENTS = frozenset({"store", "scatter", "prefetch", "ready", "set", "loop", "parallel", "if"}) | LOCKSTEP_ONLY - {
+    "pack_pair"
+}
 
 
 class Instruction:

@@ -98,7 +98,7 @@ class _Warp:
         if flags.all() or not flags.any():
             yield from self.run(i.blocks[0] if flags[0] else i.blocks[1])
             return
-        if i.blocks[1] or any(x.op != "store" for x in i.blocks[0]):
+        if i.blocks[1] or any(x.op not in ("store", "scatter") for x in i.blocks[0]):
             raise LockstepError("threads of a warp part at an `if` that does more than store")
         self.active = flags
         yield from self.run(i.blocks[0])
@@ -167,13 +167,24 @@ class _Warp:
         return np.ascontiguousarray(raw, np.uint8).view(DTYPES[i.elem])
 
     def op_gather(self, i: Instruction) -> Array:
-        size, offsets = DTYPES[i.elem].itemsize, self.get(i.args[1]) + self.get(i.args[2])
+        offsets = self.get(i.args[1]) + self.get(i.args[2])
+        size = DTYPES[i.elem].itemsize * (i.lanes // offsets.shape[1])
         parts = []
-        for n in range(i.lanes):
+        for n in range(offsets.shape[1]):
             used = np.ones((WARP, size), np.bool_)
             data, where = self._places(i.args[0], offsets[:, n : n + 1], size, used, i.attrs["align"])
             parts.append(np.ascontiguousarray(data[where]).view(DTYPES[i.elem]))
         return np.concatenate(parts, axis=1)
+
+    def op_scatter(self, i: Instruction) -> Array:
+        value = np.ascontiguousarray(self.get(i.args[3]))
+        offsets = self.get(i.args[1]) + self.get(i.args[2])
+        runs = value.view(np.uint8).reshape(WARP, offsets.shape[1], -1)
+        used = np.broadcast_to(self.active[:, None], (WARP, runs.shape[2]))
+        for n in range(offsets.shape[1]):
+            data, where = self._places(i.args[0], offsets[:, n : n + 1], runs.shape[2], used, i.attrs["align"])
+            data[where[used]] = runs[:, n][used]
+        return value
 
     def op_copy_async(self, i: Instruction) -> Array:
         private, to, lanes, buffer, source, source_lanes = i.args
@@ -199,8 +210,9 @@ class _Warp:
             self.values[id(v)] = (self.values[id(v)] + product[rows, 8 * j + columns]).astype(np.float32)
         return x
 
-    def op_pack_bf16(self, i: Instruction) -> Array:
-        low, high = (_bf16_bits(self.get(a)) for a in i.args)
+    def op_pack_pair(self, i: Instruction) -> Array:
+        bits = _bf16_bits if i.attrs["kind"] == "bf16" else _f16_bits
+        low, high = (bits(self.get(a)) for a in i.args)
         return (low | high << np.uint32(16)).view(np.int32)
 
     def op_mma(self, i: Instruction) -> Array:
@@ -315,6 +327,10 @@ def _bf16_bits(a: Array) -> Array:
     bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))
     return np.where(np.isnan(a), np.uint32(0x7FFF), rounded >> 16).astype(np.uint32)
+
+
+def _f16_bits(a: Array) -> Array:
+    return a.astype(np.float16).view(np.uint16).astype(np.uint32)
 
 
 _BINARY: dict[str, Callable[[Array, Array], Any]] = {

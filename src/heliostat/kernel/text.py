@@ -121,6 +121,8 @@ class _Printer:
             return f"prefetch {operand(args[0])}[{operand(args[1])}]{tail}"
         if op in ("ready", "commit_copies", "barrier"):
             return op
+        if op == "scatter":
+            return f"scatter {operand(args[0])}[{operand(args[1])}], {self.typed(args[2])}, {self.typed(args[3])}"
         if op == "wait_copies":
             return f"wait_copies {i.attrs.get('left')}"
         if op == "copy_async":
@@ -154,8 +156,8 @@ class _Printer:
             return f"gather {i.type}, {self.operand(args[0])}[{self.operand(args[1])}], {self.typed(args[2])}"
         if op == "mma":
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
-        if op == "pack_bf16":
-            return f"pack_bf16 {self.typed(args[0])}, {self.typed(args[1])}"
+        if op == "pack_pair":
+            return f"pack_pair {attrs.get('kind')} {self.typed(args[0])}, {self.typed(args[1])}"
         if op == "reduce":
             return f"reduce {attrs.get('kind')} {self.typed(args[0])}"
         if op == "dot2":
@@ -476,6 +478,13 @@ class _Parser:
             return Instruction("prefetch", None, place, {"nbytes": self.integer()} if self.accept("bytes") else {})
         if op in ("ready", "commit_copies", "barrier"):
             return Instruction(self.next(), None)
+        if op == "scatter":
+            self.next()
+            buffer, offset = self.place()
+            self.expect(",")
+            lanes = self.typed()
+            self.expect(",")
+            return Instruction("scatter", None, (buffer, offset, lanes, self.typed()))
         if op == "wait_copies":
             self.next()
             return Instruction("wait_copies", None, (), {"left": self.integer()})
@@ -629,10 +638,11 @@ class _Parser:
         self.expect(",")
         return Instruction("mma", acc.type, (acc, a, self.typed()), {"kind": kind})
 
-    def pack_bf16(self) -> Instruction:
+    def pack_pair(self) -> Instruction:
+        kind = self.next()
         low = self.typed()
         self.expect(",")
-        return Instruction("pack_bf16", Type("i32", low.lanes), (low, self.typed()))
+        return Instruction("pack_pair", Type("i32", low.lanes), (low, self.typed()), {"kind": kind})
 
     def reduce(self) -> Instruction:
         kind = self.next()
@@ -677,7 +687,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "iota": _Parser.iota,
     "reduce": _Parser.reduce,
     "mma": _Parser.mma,
-    "pack_bf16": _Parser.pack_bf16,
+    "pack_pair": _Parser.pack_pair,
     "gather": _Parser.gather,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,

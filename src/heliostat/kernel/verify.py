@@ -37,7 +37,7 @@ def verify(kernel: Kernel) -> None:
     _Verifier(kernel).kernel()
 
 
-_OF_BUFFERS = ("load", "store", "prefetch", "gather", "copy_async", "warpgroup_mma")
+_OF_BUFFERS = ("load", "store", "prefetch", "gather", "scatter", "copy_async", "warpgroup_mma")
 
 
 class _Verifier:
@@ -334,13 +334,27 @@ class _Verifier:
         if buffer.op not in ("buffer", "alloc"):
             _fail(f"{i.op} from {buffer.op}, not from a buffer")
         _same(offset.type, _I64, "the offset")
-        _same(lanes.type, Type("i32", i.type.lanes), "the lanes' offsets")
-        if i.type.lanes == 1 or i.elem == "i1":
-            _fail("gather makes a vector of memory elements")
+        self.runs(i.type, lanes)
+
+    @staticmethod
+    def runs(type: Type, lanes: Instruction) -> None:
+        if type.lanes % lanes.lanes or type.lanes // lanes.lanes * ELEMENT_BYTES[type.elem] > 16:
+            _fail(f"{type} is no run of up to 16 bytes for each of {lanes.lanes} offsets")
+        _same(lanes.type, Type("i32", lanes.lanes), "the lanes' offsets")
+        if type.lanes == 1 or type.elem == "i1":
+            _fail("runs make a vector of memory elements")
+
+    def scatter(self, i: Instruction) -> None:
+        buffer, offset, lanes, value = i.args
+        if buffer.op not in ("buffer", "alloc") or buffer.attrs.get("mode") == "r":
+            _fail(f"scatter to {buffer.op}, not to a buffer that can be written")
+        _same(offset.type, _I64, "the offset")
+        assert value.type is not None
+        self.runs(value.type, lanes)
 
     def mma(self, i: Instruction) -> None:
         acc, a, b = (x.type for x in i.args)
-        kinds = {"bf16": (Type("f32", 128), Type("i16", 256), Type("i16", 128))}
+        kinds = dict.fromkeys(("bf16", "f16"), (Type("f32", 128), Type("i16", 256), Type("i16", 128)))
         kinds["i8"] = (Type("i32", 128), Type("i8", 512), Type("i8", 256))
         if i.attrs.get("kind") not in kinds:
             _fail(f"mma does not know {i.attrs.get('kind')}")
@@ -350,9 +364,11 @@ class _Verifier:
         ):
             _same(found, want, f"the {what}")
 
-    def pack_bf16(self, i: Instruction) -> None:
+    def pack_pair(self, i: Instruction) -> None:
         assert i.type is not None
         _same(i.type, i.type.of("i32"), "the result")
+        if i.attrs.get("kind") not in ("bf16", "f16"):
+            _fail(f"pack_pair does not know {i.attrs.get('kind')}")
         for a in i.args:
             _same(a.type, i.type.of("f32"), "an operand")
 
@@ -481,8 +497,9 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "reduce": _Verifier.reduce,
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
-    "pack_bf16": _Verifier.pack_bf16, "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
+    "pack_pair": _Verifier.pack_pair, "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
     "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
     "wait_mma": _Verifier.wait_mma,
-    "gather": _Verifier.gather, "mma": _Verifier.mma, "table": _Verifier.table, "index": _Verifier.index,
+    "gather": _Verifier.gather, "scatter": _Verifier.scatter,
+    "mma": _Verifier.mma, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -116,7 +116,16 @@ class _Rewriter:
     def op_gather(self, i: Instruction) -> Instruction:
         assert i.type is not None
         args = [self.get(a) for a in i.args]
-        return self.emit("gather", self.local(i.type), *args, align=ELEMENT_BYTES[i.elem])
+        align = ELEMENT_BYTES[i.elem] * (i.lanes // i.args[2].lanes)
+        return self.emit("gather", self.local(i.type), *args, align=align)
+
+    def op_scatter(self, i: Instruction) -> None:
+        value = i.args[3].type
+        assert value is not None
+        if not spread(i.args[2].lanes):
+            self.fail("scatter takes an offset for each thread at least")
+        args = [self.get(a) for a in i.args]
+        self.emit("scatter", None, *args, align=value.nbytes // i.args[2].lanes)
 
     def op_iota(self, i: Instruction) -> Instruction:
         assert i.type is not None

@@ -74,13 +74,22 @@ def candidates(group: Group, target: Target) -> list[AttentionTile]:
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
+    verdict = accepts_caches(group, target)
+    if isinstance(verdict, Accept) and group.root.inputs[2].type.layout is not None:
+        return Refuse(f"values lie in {group.root.inputs[2].type.layout}: rows are needed")
+    return verdict
+
+
+def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
+    """What all schedules of attention need: caches of known size, in rows or panels that a vector fits."""
     root = group.root
     if root.op.name != "attention":
         return Refuse(f"root is {root.op.name}, not attention")
     if len(group.nodes) != 1:
         return Refuse("nothing is fused into attention")
     q, k, v, _ = root.inputs
-    if not isinstance(k.type.layout, KeyPanels) or v.type.layout is not None:
+    runs = getattr(k.type.layout, "run", 1), getattr(v.type.layout, "run", 1)
+    if not isinstance(k.type.layout, KeyPanels) or runs[0] != runs[1]:
         return Refuse(
             f"keys lie in {k.type.layout or 'rows'}, values in {v.type.layout or 'rows'}: "
             "key panels and rows are needed"

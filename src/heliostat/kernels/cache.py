@@ -8,8 +8,10 @@ from ..ir.types import DType, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
-from .cache_layout import KeyPanels
-from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute
+from .cache_layout import KeyPanels, ValuePanels
+from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute, stored_form
+
+WARP = 32  # lanes of a GPU's vector
 
 
 def vector_length(size: int, target: Target) -> int:
@@ -33,21 +35,55 @@ class CacheWriter:
         for _ in k.when(k.ult(position, self.capacity)):
             if isinstance(self.type.layout, KeyPanels):
                 keys = self.type.layout.keys
+                if self.type.layout.run > 1:
+                    self._scatter(position, head, at, value)
+                    continue
                 panel = position // keys * keys
                 first = (head * self.capacity + panel) * self.size + position % keys
                 for lane in range(value.lanes):
                     number = first + (k.const(0, "i64") + at + lane) * keys
                     store_from_compute(k, self.buffer, number * dtype.nbytes, k.extract(value, lane), dtype)
+            elif isinstance(self.type.layout, ValuePanels):
+                self._scatter(position, head, at, value)
             else:
                 number = (head * self.capacity + position) * self.size + at
                 store_from_compute(k, self.buffer, number * dtype.nbytes, value, dtype)
+
+    def _scatter(self, position: Instruction, head: Instruction, at: Operand, value: Instruction) -> None:
+        """Elements of a row, each to its place in a layout with runs. For GPUs: an element is a thread's."""
+        k = self.k
+        if value.lanes < WARP:  # all threads have all of them: the first ones store
+            for lane in range(value.lanes):
+                one = k.splat(k.extract(value, lane), WARP)
+                self._to_places(position, head, k.const(0, "i64") + at + lane, one, k.zeros("i32", WARP))
+            return
+        self._to_places(position, head, at, value, k.iota("i32", value.lanes))
+
+    def _to_places(
+        self, position: Instruction, head: Instruction, at: Operand, value: Instruction, element: Instruction
+    ) -> None:
+        """Lane i of a value goes to element at + element[i]. `at` is a multiple of the run where elements differ."""
+        k, dtype, layout = self.k, self.type.dtype, self.type.layout
+        start = k.const(0, "i64") + at
+        if isinstance(layout, KeyPanels):
+            keys, run = layout.keys, layout.run
+            first = (head * self.capacity + position // keys * keys) * self.size + position % keys * run
+            first = first + start // run * (keys * run) + start % run
+            lanes = (element // run) * (keys * run) + element % run
+        else:
+            assert isinstance(layout, ValuePanels)
+            run = layout.run
+            first = (head * self.capacity + position // run * run) * self.size + position % run
+            first = first + start * run
+            lanes = element * run
+        k.scatter(self.buffer, first * dtype.nbytes, lanes * dtype.nbytes, stored_form(k, value, dtype))
 
 
 def cache_refusal(type: TensorType) -> str | None:
     """Why a cache of that type cannot be written; None where it can."""
     if not isinstance(type.element, DType):
         return f"a cache of {type.element} blocks"
-    if type.layout is not None and not isinstance(type.layout, KeyPanels):
+    if type.layout is not None and not isinstance(type.layout, (KeyPanels, ValuePanels)):
         return f"a cache in layout {type.layout}"
     return None if type.static else "a cache whose size is not known"
 

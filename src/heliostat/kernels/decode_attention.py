@@ -10,6 +10,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from . import attention
 from .attention import LOWEST
+from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
 
@@ -18,7 +19,7 @@ PRIVATE_BYTES = 40 << 10  # of shared memory for the parts of a team
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """What `attention` accepts, of one token and on a GPU."""
-    verdict = attention.accepts(group, target)
+    verdict = attention.accepts_caches(group, target)
     if isinstance(verdict, Refuse):
         return verdict
     if not target.gpu:
@@ -51,6 +52,9 @@ class _Nest:
         attrs = group.root.attrs
         self.scale = float(attrs["scale"])
         self.window = int(attrs.get("window", 0) or 0)
+        layout = keys.type.layout
+        assert isinstance(layout, KeyPanels)
+        self.run = layout.run  # elements of a key, and keys of a value's element, that lie together
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
         # One head to a block: heads of a group read the same keys, which the second-level cache then has.
@@ -104,11 +108,10 @@ class _Nest:
                 best[m].set(new)
                 weights.append(weight)
             at = (self.kv_head(head) * self.capacity + base) * self.size
+            self.held: dict[tuple[int, int], Instruction] = {}
             for t in range(lanes):
                 for n, d in enumerate(vectors):
-                    value = load_as_compute(
-                        k, self.values, (at + (t * self.size + d)) * self.value_dtype.nbytes, self.value_dtype, lanes
-                    )
+                    value = self._value(at, t, d)
                     for m in group:
                         weight = k.splat(k.extract(weights[m], t), lanes)
                         sums[m][n].set(k.fma(value, weight, sums[m][n].get()))
@@ -124,16 +127,29 @@ class _Nest:
         k, lanes = self.k, self.lanes
         acc = [k.var(k.zeros("f32", lanes)) for _ in range(self.together)]
         at = (self.kv_head(head) * self.capacity + base) * self.size
-        unroll = 8
+        unroll, run, nbytes = 8, self.run, self.key_dtype.nbytes
         for d in k.loop(0, self.size, unroll):
+            held: dict[int, Instruction] = {}
             for e in range(unroll):
-                key = load_as_compute(
-                    k, self.keys, (at + (d + e) * lanes) * self.key_dtype.nbytes, self.key_dtype, lanes
-                )
+                if e % run == 0:
+                    place = (at + (d + e) * lanes) * nbytes
+                    held[e] = load_as_compute(k, self.keys, place, self.key_dtype, lanes * run)
+                key = one_of(k, held[e // run * run], e % run, run)
                 for m, sum_ in enumerate(acc):
                     q = self.q.load([0, head * self.together + m, d + e])
                     sum_.set(k.fma(key, k.splat(q, lanes), sum_.get()))
         return [a.get() for a in acc]
+
+    def _value(self, at: Instruction, t: int, d: int) -> Instruction:
+        """32 elements from d on of the value of key t of a panel that starts at element `at` of the cache."""
+        k, lanes, run, nbytes = self.k, self.lanes, self.run, self.value_dtype.nbytes
+        if run == 1:
+            return load_as_compute(k, self.values, (at + (t * self.size + d)) * nbytes, self.value_dtype, lanes)
+        key = (t // run, d)
+        if key not in self.held:
+            place = (at + (t // run * self.size + d) * run) * nbytes
+            self.held[key] = load_as_compute(k, self.values, place, self.value_dtype, lanes * run)
+        return one_of(k, self.held[key], t % run, run)
 
     def _join(self, head: Instruction, m: Instruction) -> None:
         """The parts' values, weighed by how far each part's largest score lies below the largest of all."""
@@ -153,3 +169,8 @@ class _Nest:
                 part = k.load(self.parts, self.at(s, m) + (8 + 4 * d), "f32", lanes)
                 value = k.fma(part, k.splat(f, lanes), value)
             self.out.store([0, head * self.together + m, d], value * inverse)
+
+
+def one_of(k: KernelBuilder, runs: Instruction, n: int, run: int) -> Instruction:
+    """Element n of every run of a vector of runs."""
+    return runs if run == 1 else k.shuffle(runs, runs, range(n, runs.lanes, run))

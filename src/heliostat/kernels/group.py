@@ -135,17 +135,20 @@ def store_from_compute(
     mask: Instruction | None = None,
 ) -> None:
     """Store a value held in `compute_elem` as a plain dtype at a byte offset, rounding floats to nearest even."""
+    k.store(buffer, offset, stored_form(k, value, dtype), mask)
+
+
+def stored_form(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:
+    """A value held in `compute_elem` as memory holds a plain dtype, floats rounded to nearest even."""
     stored, _ = COMPUTE[dtype.name]
     if dtype.name == "bf16":
         bits = k.bitcast(value, "i32")
         rounded = bits + 0x7FFF + ((bits >> 16) & 1)
         quiet = k.select(k.binary("ne", value, value), (bits | 0x400000), rounded)
-        raw = k.convert(quiet >> 16, "i16")
-    elif dtype.name == "bool":
-        raw = k.convert(value, "i8", signed=False)
-    else:
-        raw = k.convert(value, stored, signed=dtype.kind != "u")
-    k.store(buffer, offset, raw, mask)
+        return k.convert(quiet >> 16, "i16")
+    if dtype.name == "bool":
+        return k.convert(value, "i8", signed=False)
+    return k.convert(value, stored, signed=dtype.kind != "u")
 
 
 class TensorOperand:

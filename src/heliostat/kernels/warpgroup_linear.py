@@ -55,7 +55,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 def refusal(x: object, w: object, depth: object, target: Target) -> str | None:
     """Why elements or a depth do not fit; None where they do."""
-    if not target.cpu.startswith("sm_90"):
+    if target.capability != 90:
         return f"{target.name} has no products by four warps together"
     if x != bf16:
         return f"tensor cores here take bf16, not {x}"
@@ -210,7 +210,7 @@ class _Tiles(linear._Nest):
         for chunk in chunks:
             values = self._values(reader, base, step, chunk)
             for n in range(0, CHUNK, RUN):
-                pairs = [k.pack_bf16(values[n + e], values[n + e + 1]) for e in range(0, RUN, 2)]
+                pairs = [k.pack_pair(values[n + e], values[n + e + 1]) for e in range(0, RUN, 2)]
                 together = zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
                 k.store(self.aside, place + (chunk * CHUNK + n) // RUN * across, together)
 

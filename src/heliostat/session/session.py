@@ -12,6 +12,7 @@ from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..diagnostics import ShapeError
 from ..ir.graph import Graph, Value, storage_dtype
 from ..ir.types import DType, SymbolicDim, TensorType, evaluate
+from ..kernels.cache_layout import arranged
 from ..ops.rounding import to_dtype
 from ..runtime.buffer import Buffer
 from ..runtime.worker_pool import WorkerPool
@@ -117,22 +118,21 @@ def _prepare(array: npt.NDArray[Any], type: TensorType, known: dict[str, int], n
 
 
 def to_layout(data: npt.NDArray[np.uint8], type: TensorType) -> npt.NDArray[np.uint8]:
-    """Row-major cache bytes in the order of the type's key panels."""
+    """Row-major cache bytes in the order of the type's layout."""
     return _swap(data, type, inverse=False)
 
 
 def from_layout(data: npt.NDArray[np.uint8], type: TensorType) -> npt.NDArray[Any]:
-    """A cache in key panels as a row-major array."""
+    """A cache in its layout as a row-major array, bf16 as uint16."""
     heads, capacity, size = (int(d) for d in type.shape)  # type: ignore[arg-type]
-    return _swap(data, type, inverse=True).view(storage_dtype(type.dtype)).reshape(heads, capacity, size)
+    kind = np.uint16 if type.element.name == "bf16" else storage_dtype(type.dtype)
+    return _swap(data, type, inverse=True).view(kind).reshape(heads, capacity, size)
 
 
 def _swap(data: npt.NDArray[np.uint8], type: TensorType, inverse: bool) -> npt.NDArray[np.uint8]:
     heads, capacity, size = (int(d) for d in type.shape)  # type: ignore[arg-type]
-    keys = type.layout.keys  # type: ignore[union-attr]
-    inner = (size, keys) if inverse else (keys, size)
-    shaped = data.reshape(heads, capacity // keys, *inner, type.element.nbytes)
-    return np.ascontiguousarray(shaped.swapaxes(2, 3)).reshape(-1)
+    assert type.layout is not None
+    return arranged(data.reshape(heads, capacity, size, type.element.nbytes), type.layout, inverse)
 
 
 def compile_graph(

@@ -327,7 +327,7 @@ class _Printer:
         for i in block:
             if i.blocks:
                 self.region(i)
-            elif i.op in ("store", "prefetch", "ready", "set") or i.op in LOCKSTEP_ONLY & STATEMENTS:
+            elif i.op in ("store", "scatter", "prefetch", "ready", "set") or i.op in LOCKSTEP_ONLY & STATEMENTS:
                 self.statement(i)
             elif i.op == "alloc":
                 name = self.names[id(i)] = f"v{self.values}"
@@ -381,7 +381,7 @@ class _Printer:
     def op_gather(self, i: Instruction) -> str:
         raise CompileError(f"{i.op} is for GPUs and cannot be written in C", help="choose a CPU as the target")
 
-    op_mma = op_pack_bf16 = op_gather
+    op_mma = op_pack_pair = op_gather
 
     def op_reduce(self, i: Instruction) -> str:
         source, kind = self.type_of(i.args[0]), i.attrs["kind"]
@@ -476,7 +476,7 @@ class _Printer:
         if i.op == "set":
             self.line(f"{self.operand(i.args[0])} = {self.operand(i.args[1])};")
             return
-        if i.op in LOCKSTEP_ONLY:
+        if i.op in LOCKSTEP_ONLY or i.op == "scatter":
             self.op_gather(i)
         if i.op == "ready":
             return

@@ -205,22 +205,39 @@ class _ThreadPrinter(_Printer):
         assert i.type is not None
         buffer, offset, lanes = i.args
         base = self.address(buffer, offset)
-        elem, space = Type(i.type.elem), self.space(buffer)
+        run = i.type.lanes // lanes.lanes
+        elem, space = Type(i.type.elem, run), self.space(buffer)
         tail = ", !invariant.load !0" if id(buffer) in self.invariant else ""
         values = []
-        for n in range(i.type.lanes):
+        for n in range(lanes.lanes):
             one = self.name(lanes)
             if lanes.lanes > 1:
                 one = self.emit(f"extractelement {self.typed(lanes)}, i32 {n}")
             where = self.emit(f"getelementptr i8, {space} {base}, i32 {one}")
             values.append(self.emit(f"load {_type(elem)}, {space} {where}, align {i.attrs['align']}{tail}"))
+        if run > 1 and len(values) > 1:
+            raise CompileError(f"kernel {self.kernel.name}: a thread gathers one run", help="a bug in a schedule")
         self.names[id(i)] = values[0] if len(values) == 1 else self.packed(_type(i.type), elem, values)
+
+    def op_scatter(self, i: Instruction) -> None:
+        buffer, offset, lanes, value = i.args
+        assert value.type is not None
+        base, space = self.address(buffer, offset), self.space(buffer)
+        run = value.lanes // lanes.lanes
+        for n in range(lanes.lanes):
+            where = self.emit(f"getelementptr i8, {space} {base}, i32 {self.scalar(lanes, n)}")
+            one = self.typed(value)
+            if lanes.lanes > 1:
+                if run > 1:
+                    raise CompileError(f"kernel {self.kernel.name}: a thread scatters one run", help="a schedule's bug")
+                one = f"{_type(Type(value.elem))} {self.scalar(value, n)}"
+            self.lines.append(f"store {one}, {space} {where}, align {i.attrs['align']}")
 
     def op_mma(self, i: Instruction) -> None:
         """One tensor core instruction of the whole warp."""
         assert i.type is not None
         acc, a, b = i.args
-        whole, number, shape = ("float", "f", "m16n8k16.row.col.f32.bf16.bf16.f32")
+        whole, number, shape = ("float", "f", f"m16n8k16.row.col.f32.{i.attrs['kind']}.{i.attrs['kind']}.f32")
         if i.attrs["kind"] == "i8":
             whole, number, shape = ("i32", "r", "m16n8k32.row.col.s32.s8.u8.s32")
         words: list[str] = []
@@ -239,13 +256,13 @@ class _ThreadPrinter(_Printer):
         parts = [self.emit(f"extractvalue {struct} {made}, {n}") for n in range(4)]
         self.names[id(i)] = self.packed(_type(i.type), Type(i.type.elem), parts)
 
-    def op_pack_bf16(self, i: Instruction) -> None:
+    def op_pack_pair(self, i: Instruction) -> None:
         assert i.type is not None
         parts = []
         for n in range(i.type.lanes):
             low, high = (self.scalar(a, n) for a in i.args)
             text = f"float {high}, float {low}"
-            parts.append(self.emit(f'call i32 asm "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f"({text})'))
+            parts.append(self.emit(f'call i32 asm "cvt.rn.{i.attrs["kind"]}x2.f32 $0, $1, $2;", "=r,f,f"({text})'))
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
 
     def scalar(self, value: Instruction, n: int) -> str:
@@ -466,7 +483,7 @@ def single(kernel: Kernel) -> Phase:
 
 def overlaps(target: Target) -> bool:
     """Whether a launch may begin before the one ahead of it has ended: from compute capability 9.0 on."""
-    return int(target.cpu.removeprefix("sm_").removesuffix("a")) >= 90
+    return target.capability >= 90
 
 
 def _entry(phase: Phase, target: Target) -> str:

@@ -30,6 +30,11 @@ class Target:
         return self.architecture == "nvptx64"
 
     @property
+    def capability(self) -> int:
+        """Ten times the compute capability of an NVIDIA GPU, 90 say; 0 for anything else."""
+        return int(self.cpu.removeprefix("sm_").removesuffix("a")) if self.gpu else 0
+
+    @property
     def feature_string(self) -> str:
         """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
         return ",".join(f"+{f}" for f in sorted(self.features))

@@ -1,0 +1,235 @@
+"""Schedule of `attention` of many tokens on a GPU's tensor cores (flash attention): a warp takes 16 rows of queries
+over all keys, 32 at a time, with a running softmax. Scores never leave registers.
+
+Rows are tokens times the heads of a group, as in `attention`. Caches lie in runs of 16 bytes, which a thread loads at
+once. The order of K inside a tensor core instruction is free as long as both operands have the same: a thread's run of
+a key's elements serves two instructions. So is the order of keys: column 2 q + e of block b of the scores is key
+8 q + 2 b + e, so that thread q has the weights of eight neighbours, as the runs of values have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir.types import upper_bound
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction, Kernel
+from ..targets.target import Target
+from . import attention
+from .attention import LOWEST
+from .group import Accept, Dims, Group, Refuse, TensorOperand
+from .math import Math
+from .tensor_linear import FRAGMENT, zipped
+
+ROWS = 16  # of a warp's tile
+STEP = 32  # keys of a step
+COLUMNS = 8  # of a tensor core tile
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    """What `attention` accepts, over caches in runs of eight."""
+    verdict = attention.accepts_caches(group, target)
+    if isinstance(verdict, Refuse):
+        return verdict
+    q, keys = group.root.inputs[:2]
+    if getattr(keys.type.layout, "run", 1) != 8 or target.capability < 80:
+        return Refuse("caches are not in runs for tensor cores")
+    if q.type.dtype.name != "f32" or group.outputs[0].type.dtype.name != "f32":
+        return Refuse("queries and results are f32 here")
+    return verdict
+
+
+def build(group: Group, target: Target, name: str) -> Kernel:
+    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32, out: (N, Hq, D) f32.
+
+    Per tile of 16 rows and key: 4 * 16 * D operations; 4 * D bytes of the caches.
+    """
+    return _Tiles(group, name).build()
+
+
+class _Tiles:
+    def __init__(self, group: Group, name: str) -> None:
+        k = self.k = KernelBuilder(name)
+        self.math = Math(k)
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        self.out = k.buffer("o0", "w")
+        dims = Dims(k, group.symbols)
+        q, keys, values, start = group.root.inputs
+        self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
+        self.kind = keys.type.dtype.name
+        self.value_kind = values.type.dtype.name
+        self.tokens, self.most = dims(q.type.shape[0]), upper_bound(q.type.shape[0])
+        self.heads, self.size = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
+        self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
+        self.group_size = self.heads // self.kv_heads
+        attrs = group.root.attrs
+        self.scale = float(attrs["scale"])
+        self.causal = bool(attrs.get("causal", True))
+        self.window = int(attrs.get("window", 0) or 0)
+        self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
+        thread = k.iota("i32", 32)
+        self.row, self.place = thread >> 2, thread & 3  # a thread's row of 8, and its place in the row's quad
+
+    def build(self) -> Kernel:
+        k = self.k
+        rows = self.tokens * self.group_size
+        tiles = (rows + (ROWS - 1)) // ROWS
+        for item in k.parallel(tiles * self.kv_heads):
+            # Tiles of late tokens see most keys: they come first.
+            head, first = item % self.kv_heads, (tiles - 1 - item // self.kv_heads) * ROWS
+            self._tile(head, first, k.minimum(first + ROWS, rows) - 1)
+        return k.finish()
+
+    def _tile(self, head: Instruction, first: Instruction, last: Instruction) -> None:
+        k = self.k
+        halves = [
+            k.minimum(k.splat(k.convert(first, "i32"), 32) + (self.row + 8 * h), k.splat(k.convert(last, "i32"), 32))
+            for h in range(2)
+        ]  # rows past the last are the last once more, and store the same
+        places = [self._place(head, row) for row in halves]
+        query = self._queries(places)
+        tokens = self._of_rows([row // self.group_size for row in halves])
+        start32 = k.convert(self.start, "i32")
+        ends = tokens + (start32 + 1) if self.causal else k.splat(start32 + k.convert(self.tokens, "i32"), FRAGMENT)
+        begins = ends - self.window if self.window else None
+        newest = self.start + (last // self.group_size + 1 if self.causal else self.tokens)
+        end = k.minimum(newest, self.capacity)
+        begin = k.const(0, "i64")
+        if self.window:
+            oldest = self.start + first // self.group_size + 1 if self.causal else newest
+            begin = k.maximum(oldest - self.window, 0) // STEP * STEP
+        best = k.var(k.const(LOWEST, "f32", FRAGMENT))
+        total = k.var(k.zeros("f32", FRAGMENT))
+        sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
+        for base in k.loop(begin, end, STEP):
+            scores = self._scores(query, head, base)
+            weights = self._softmax(scores, base, ends, begins, best, total, sums)
+            self._weigh(weights, head, base, sums)
+        everything = self._over_row(total.get(), "add")
+        inverse = k.const(1.0, "f32", FRAGMENT) / everything
+        for n, v in enumerate(sums):
+            value = v.get() * inverse
+            for h in range(2):
+                pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
+                k.scatter(self.out, n * COLUMNS * 4, places[h] + self.place * 8, pair)
+
+    def _place(self, head: Instruction, row: Instruction) -> Instruction:
+        """Byte offsets of rows in q and in the result: row r is token r / group of head `head` * group + r % group."""
+        k, each = self.k, self.group_size
+        token, member = row // each, row % each
+        number = token * self.heads + (k.splat(k.convert(head * each, "i32"), 32) + member)
+        return number * (self.size * 4)
+
+    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+        """Operand a of every 16 elements of the head, scaled: a thread's runs of 8 elements, in 32 elements each."""
+        k = self.k
+        operands: list[Instruction] = []
+        for d in range(0, self.size, 32):
+            words: list[list[Instruction]] = []
+            for h in range(2):
+                parts = [
+                    k.gather(self.q, (d + 4 * n) * 4, places[h] + self.place * 32, "f32", 4) * self.scale
+                    for n in range(2)
+                ]
+                elements = [k.shuffle(p, p, range(e, FRAGMENT, 4)) for p in parts for e in range(4)]
+                words.append([k.pack_pair(elements[e], elements[e + 1], self.kind) for e in range(0, 8, 2)])
+            for s in range(2):
+                operands.append(self._operand_a(*(words[h][2 * s + j] for j in range(2) for h in range(2))))
+        return operands
+
+    def _operand_a(self, *words: Instruction) -> Instruction:
+        k = self.k
+        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
+        return k.bitcast(together, "i16")
+
+    def _halves_of(self, run: Instruction) -> list[Instruction]:
+        """The two operands b in runs of four words."""
+        k = self.k
+        pairs = [[4 * t + 2 * s + e for t in range(32) for e in range(2)] for s in range(2)]
+        return [k.bitcast(k.shuffle(run, run, lanes), "i16") for lanes in pairs]
+
+    def _scores(self, query: Sequence[Instruction], head: Instruction, base: Instruction) -> list[Instruction]:
+        """q . key of 16 rows and 32 keys, in four blocks of columns."""
+        k = self.k
+        at = (head * self.capacity + base) * (self.size * 2)
+        key = (self.row >> 1) * 8 + (self.row & 1)
+        scores = []
+        for b in range(4):
+            lanes = (key + 2 * b) * 16 + self.place * (32 * 16)
+            acc = k.zeros("f32", FRAGMENT)
+            for d in range(0, self.size, 32):
+                run = k.gather(self.keys, at + d * 64, lanes, "i32", 4)
+                for s, half in enumerate(self._halves_of(run)):
+                    acc = k.mma(acc, query[d // 16 + s], half, self.kind)
+            scores.append(acc)
+        return scores
+
+    def _softmax(
+        self,
+        scores: Sequence[Instruction],
+        base: Instruction,
+        ends: Instruction,
+        begins: Instruction | None,
+        best: Variable,
+        total: Variable,
+        sums: Sequence[Variable],
+    ) -> list[Instruction]:
+        """Weights exp(score - best) of a step, where best is a row's largest so far; what was summed is scaled."""
+        k = self.k
+        lane = k.iota("i32", FRAGMENT)
+        column = ((lane >> 2) & 3) * 8 + (lane & 1)
+        first = k.splat(k.convert(base, "i32"), FRAGMENT) + column
+        masked = []
+        for b, score in enumerate(scores):
+            key = first + 2 * b
+            seen = key < ends
+            if begins is not None:
+                seen = seen & (key >= begins)
+            masked.append(k.select(seen, score, LOWEST))
+        top = k.maximum(k.maximum(masked[0], masked[1]), k.maximum(masked[2], masked[3]))
+        old = best.get()
+        new = k.maximum(old, self._over_row(top, "max"))
+        # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not exp(0).
+        weights = [k.select(m > LOWEST, self.math.exp(m - new), 0.0) for m in masked]
+        factor = self.math.exp(old - new)
+        total.set(k.fma(total.get(), factor, (weights[0] + weights[1]) + (weights[2] + weights[3])))
+        for v in sums:
+            v.set(v.get() * factor)
+        best.set(new)
+        return weights
+
+    def _over_row(self, value: Instruction, kind: str) -> Instruction:
+        """The sum or maximum of a row in all threads that have some of it: two neighbours, in a quad of threads."""
+        k = self.k
+        for lanes in (
+            [n ^ 1 for n in range(FRAGMENT)],
+            [n ^ 4 for n in range(FRAGMENT)],
+            [n ^ 12 for n in range(FRAGMENT)],
+        ):
+            other = k.shuffle(value, value, lanes)
+            value = k.maximum(value, other) if kind == "max" else value + other
+        return value
+
+    def _weigh(
+        self, weights: Sequence[Instruction], head: Instruction, base: Instruction, sums: Sequence[Variable]
+    ) -> None:
+        """Adds weights times values of 32 keys."""
+        k = self.k
+        words = []
+        for weight in weights:
+            parts = [k.shuffle(weight, weight, range(e, FRAGMENT, 4)) for e in range(4)]
+            words.append([k.pack_pair(parts[2 * h], parts[2 * h + 1], self.value_kind) for h in range(2)])
+        operands = [self._operand_a(*(words[2 * s + j][h] for j in range(2) for h in range(2))) for s in range(2)]
+        at = (head * self.capacity + base) * (self.size * 2)
+        lanes = self.place * (self.size * 16) + self.row * 16
+        for n, v in enumerate(sums):
+            run = k.gather(self.values, at + n * (COLUMNS * 16), lanes, "i32", 4)
+            acc = v.get()
+            for operand, half in zip(operands, self._halves_of(run), strict=True):
+                acc = k.mma(acc, operand, half, self.value_kind)
+            v.set(acc)
+
+    def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
+        """A value for each of 16 rows, as a fragment wants it."""
+        k, (low, high) = self.k, halves
+        return zipped(k, zipped(k, low, low, 1), zipped(k, high, high, 1), 2)
