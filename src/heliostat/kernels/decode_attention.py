@@ -54,6 +54,7 @@ class _Nest:
         self.window = int(attrs.get("window", 0) or 0)
         layout = keys.type.layout
         assert isinstance(layout, KeyPanels)
+        self.layout = layout
         self.run = layout.run  # elements of a key, and keys of a value's element, that lie together
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
@@ -91,7 +92,7 @@ class _Nest:
         total = [k.var(k.zeros("f32")) for _ in group]
         sums = [[k.var(k.zeros("f32", lanes)) for _ in vectors] for _ in group]
         for base in k.loop(first // lanes * lanes + s * lanes, end, lanes * self.team):
-            number = k.splat(k.convert(base, "i32"), lanes) + k.iota("i32", lanes)
+            number = k.splat(k.convert(base, "i32"), lanes) + self.layout.slot(k.iota("i32", lanes))
             seen = number < k.convert(end, "i32")
             if self.window:
                 seen = seen & (number >= k.convert(first, "i32"))
@@ -113,7 +114,7 @@ class _Nest:
                 for n, d in enumerate(vectors):
                     value = self._value(at, t, d)
                     for m in group:
-                        weight = k.splat(k.extract(weights[m], t), lanes)
+                        weight = k.splat(k.extract(weights[m], self.layout.slot(t)), lanes)
                         sums[m][n].set(k.fma(value, weight, sums[m][n].get()))
         for m in group:
             place = self.at(s, m)

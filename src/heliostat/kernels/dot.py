@@ -141,7 +141,7 @@ class PanelReader:
         for plane in self.plan.planes:
             p = plane.bits
             for v in range(p):
-                packed = k.load(self.buffer, base + (plane.offset + v * width), "i32", self.rows)
+                packed = self.load(base + (plane.offset + v * width), "i32", self.rows)
                 for s in range(8 // p):
                     bits = packed if p == 8 else k.binary("lshr", packed, p * s) & (0x01010101 * ((1 << p) - 1))
                     bits = bits << plane.into_bit if plane.into_bit else bits
@@ -161,12 +161,15 @@ class PanelReader:
         p = self.plan.param(name)
         return self.decode(p, self.read(p, base, j), parity)
 
+    def load(self, offset: Instruction, elem: str, lanes: int) -> Instruction:
+        return self.k.load(self.buffer, offset, elem, lanes)
+
     def read(self, p: PanelParam, base: Instruction, j: int | Instruction) -> Instruction:
-        k, rows = self.k, self.rows
+        rows = self.rows
         width = {"f16": 2, "bf16": 2, "f32": 4, "u16": 2, "i16": 2}.get(p.storage, 1)
         elem = {"f16": "f16", "f32": "f32"}.get(p.storage, {1: "i8", 2: "i16"}[width] if width < 4 else "i32")
         index = j if p.storage != "u4" else (j // 2 if isinstance(j, int) else j >> 1)
-        return k.load(self.buffer, base + (index * (rows * width) + p.offset), elem, rows)
+        return self.load(base + (index * (rows * width) + p.offset), elem, rows)
 
     def decode(self, p: PanelParam, raw: Instruction, parity: int) -> Instruction:
         k = self.k

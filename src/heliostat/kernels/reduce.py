@@ -24,6 +24,8 @@ REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 ACCUMULATORS = 4
 TEAM = 32  # warps that share a long row on a GPU, where
 FEW_ROWS = 64  # rows are at most as many
+SMALL_TEAM = 8  # of more rows
+MANY_ROWS = 1 << 14  # with more rows than that, a warp to each is enough
 PIECE = 256  # elements that one worker quantizes at a time where no reduction needs whole rows
 MOVES = frozenset({"transpose", "slice"})  # views that read a row at another row's index
 
@@ -260,9 +262,11 @@ class _Rows:
     def _team_of_rows(self) -> int:
         """Warps that share a row on a GPU, where rows are few and long; 0 for a row to each worker."""
         last, rows = self.shape[-1], numel(self.shape[:-1])
-        few = self.target.gpu and isinstance(last, int) and upper_bound(rows) <= FEW_ROWS
         alone = any(n.op.name == "argmax" for n in self.reductions) or not self.reductions
-        return TEAM if few and not alone and upper_bound(last) >= self.lanes * TEAM // 2 else 0
+        if alone or not self.target.gpu or not isinstance(last, int) or upper_bound(rows) > MANY_ROWS:
+            return 0
+        team = TEAM if upper_bound(rows) <= FEW_ROWS else SMALL_TEAM
+        return team if last >= self.lanes * team // 2 else 0
 
     def _shares(self, step: int) -> Iterator[tuple[Instruction, Instruction, Instruction]]:
         """Number, start and end of each team member's share of a row, in whole steps."""
@@ -310,21 +314,24 @@ class _Rows:
             value = how.taken(self.evaluate.at(node.inputs[0], [*index, c], lanes, mask, known))
             to.set(how.combine(to.get(), value if mask is None else k.select(mask, value, identity)))
 
+        def add_all(lo: Instruction, hi: Instruction) -> None:
+            wide = lanes * ACCUMULATORS
+            whole = lo + (hi - lo) // wide * wide
+            for c in k.loop(lo, whole, wide):
+                for n, a in enumerate(acc):
+                    add(a, c + n * lanes)
+            for c, mask in _pieces(k, whole, hi, lanes):
+                add(acc[0], c, mask)
+
         if self.team:
             size = ELEMENT_BYTES[how.elem]
             for s, lo, hi in self._shares(lanes):
-                acc[0].set(identity)
-                for c, mask in _pieces(k, lo, hi, lanes):
-                    add(acc[0], c, mask)
-                k.store(self.parts, s * size, how.across(acc[0].get()))
+                for a in acc:
+                    a.set(identity)
+                add_all(lo, hi)
+                k.store(self.parts, s * size, how.across(_tree([a.get() for a in acc], how.combine)))
             return how.result(how.across(k.load(self.parts, 0, how.elem, self.team)), self.columns)
-        wide = lanes * ACCUMULATORS
-        whole = self.columns // wide * wide
-        for c in k.loop(0, whole, wide):
-            for n, a in enumerate(acc):
-                add(a, c + n * lanes)
-        for c, mask in _pieces(k, whole, self.columns, lanes):
-            add(acc[0], c, mask)
+        add_all(self.zero, self.columns)
         total = _tree([a.get() for a in acc], how.combine)
         return how.result(how.across(total), self.columns)
 
@@ -373,6 +380,16 @@ class _Rows:
     ) -> None:
         k = self.k
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
+        if self.team:  # loads of a few pieces before the first store, which they might meet for all the compiler knows
+            wide = self.lanes * ACCUMULATORS
+            whole = lo + (hi - lo) // wide * wide
+            for first in k.loop(lo, whole, wide):
+                pieces = [first + n * self.lanes for n in range(ACCUMULATORS)]
+                every = [self.evaluate.all_at(full, [*index, c], self.lanes, None, known) for c in pieces]
+                for c, made in zip(pieces, every, strict=True):
+                    for operand, value in zip(operands, made, strict=True):
+                        operand.store([*index, c], value)
+            lo = whole
         for c, mask in _pieces(k, lo, hi, self.lanes):
             made = self.evaluate.all_at(full, [*index, c], self.lanes, mask, known)
             for operand, value in zip(operands, made, strict=True):

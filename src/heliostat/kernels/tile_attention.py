@@ -4,7 +4,10 @@ over all keys, 32 at a time, with a running softmax. Scores never leave register
 Rows are tokens times the heads of a group, as in `attention`. Caches lie in runs of 16 bytes, which a thread loads at
 once. The order of K inside a tensor core instruction is free as long as both operands have the same: a thread's run of
 a key's elements serves two instructions. So is the order of keys: column 2 q + e of block b of the scores is key
-8 q + 2 b + e, so that thread q has the weights of eight neighbours, as the runs of values have them.
+8 q + 2 b + e, so that thread q has the weights of eight neighbours, as the runs of values have them. The slots of key
+panels are in that order.
+
+A team of warps shares the keys of a tile, and joins its parts at the end: many loads are under way at a time.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from .tensor_linear import FRAGMENT, zipped
 ROWS = 16  # of a warp's tile
 STEP = 32  # keys of a step
 COLUMNS = 8  # of a tensor core tile
+TEAM = 4  # warps that share the keys of a tile
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -68,6 +72,9 @@ class _Tiles:
         self.window = int(attrs.get("window", 0) or 0)
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
         thread = k.iota("i32", 32)
+        # Of a part: largest scores, sums of weights, weighed values, each as a fragment.
+        self.record = (2 + self.size // COLUMNS) * FRAGMENT * 4
+        self.parts = k.alloc(TEAM * self.record)
         self.row, self.place = thread >> 2, thread & 3  # a thread's row of 8, and its place in the row's quad
 
     def build(self) -> Kernel:
@@ -77,16 +84,26 @@ class _Tiles:
         for item in k.parallel(tiles * self.kv_heads):
             # Tiles of late tokens see most keys: they come first.
             head, first = item % self.kv_heads, (tiles - 1 - item // self.kv_heads) * ROWS
-            self._tile(head, first, k.minimum(first + ROWS, rows) - 1)
+            last = k.minimum(first + ROWS, rows) - 1
+            for s in k.team(TEAM):
+                self._part(head, first, last, s)
+            for s in k.team(TEAM):
+                self._join(head, first, last, s)
         return k.finish()
 
-    def _tile(self, head: Instruction, first: Instruction, last: Instruction) -> None:
+    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
+        """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""
         k = self.k
         halves = [
             k.minimum(k.splat(k.convert(first, "i32"), 32) + (self.row + 8 * h), k.splat(k.convert(last, "i32"), 32))
             for h in range(2)
-        ]  # rows past the last are the last once more, and store the same
-        places = [self._place(head, row) for row in halves]
+        ]
+        return halves, [self._place(head, row) for row in halves]
+
+    def _part(self, head: Instruction, first: Instruction, last: Instruction, s: Instruction) -> None:
+        """Every TEAM-th step of keys, from step s on."""
+        k = self.k
+        halves, places = self._rows(head, first, last)
         query = self._queries(places)
         tokens = self._of_rows([row // self.group_size for row in halves])
         start32 = k.convert(self.start, "i32")
@@ -101,17 +118,40 @@ class _Tiles:
         best = k.var(k.const(LOWEST, "f32", FRAGMENT))
         total = k.var(k.zeros("f32", FRAGMENT))
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
-        for base in k.loop(begin, end, STEP):
+        for base in k.loop(begin + s * STEP, end, STEP * TEAM):
             scores = self._scores(query, head, base)
             weights = self._softmax(scores, base, ends, begins, best, total, sums)
             self._weigh(weights, head, base, sums)
         everything = self._over_row(total.get(), "add")
-        inverse = k.const(1.0, "f32", FRAGMENT) / everything
-        for n, v in enumerate(sums):
-            value = v.get() * inverse
+        for n, value in enumerate([best.get(), everything, *(v.get() for v in sums)]):
+            k.store(self.parts, s * self.record + n * FRAGMENT * 4, value)
+
+    def _join(self, head: Instruction, first: Instruction, last: Instruction, s: Instruction) -> None:
+        """The parts' values, weighed by how far each part's largest score lies below the largest of all; every TEAM-th
+        block of columns.
+        """
+        k = self.k
+        _, places = self._rows(head, first, last)
+
+        def held(part: int, n: int | Instruction) -> Instruction:
+            return k.load(self.parts, k.const(part * self.record, "i64") + n * (FRAGMENT * 4), "f32", FRAGMENT)
+
+        best = [held(p, 0) for p in range(TEAM)]
+        top = best[0]
+        for b in best[1:]:
+            top = k.maximum(top, b)
+        factors = [self.math.exp(b - top) for b in best]
+        total = k.zeros("f32", FRAGMENT)
+        for p, factor in enumerate(factors):
+            total = k.fma(held(p, 1), factor, total)
+        factors = [factor / total for factor in factors]
+        for n in k.loop(s, self.size // COLUMNS, TEAM):
+            value = k.zeros("f32", FRAGMENT)
+            for p, factor in enumerate(factors):
+                value = k.fma(held(p, n + 2), factor, value)
             for h in range(2):
                 pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
-                k.scatter(self.out, n * COLUMNS * 4, places[h] + self.place * 8, pair)
+                k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
 
     def _place(self, head: Instruction, row: Instruction) -> Instruction:
         """Byte offsets of rows in q and in the result: row r is token r / group of head `head` * group + r % group."""
@@ -152,10 +192,9 @@ class _Tiles:
         """q . key of 16 rows and 32 keys, in four blocks of columns."""
         k = self.k
         at = (head * self.capacity + base) * (self.size * 2)
-        key = (self.row >> 1) * 8 + (self.row & 1)
         scores = []
         for b in range(4):
-            lanes = (key + 2 * b) * 16 + self.place * (32 * 16)
+            lanes = (self.row + COLUMNS * b) * 16 + self.place * (32 * 16)
             acc = k.zeros("f32", FRAGMENT)
             for d in range(0, self.size, 32):
                 run = k.gather(self.keys, at + d * 64, lanes, "i32", 4)

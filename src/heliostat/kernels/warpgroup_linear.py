@@ -9,11 +9,13 @@ through the same memory to rows, where the epilogue takes them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..ir.types import DType, bf16, upper_bound
-from ..kernel.builder import Variable
+from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..quant.format import BlockFormat
-from ..quant.panel import CHUNK, QUAD, panel_plan
+from ..quant.panel import CHUNK, QUAD, PanelPlan, panel_plan
 from ..targets.target import Target
 from . import dot, linear
 from .dot import PanelReader
@@ -88,6 +90,22 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     return _Tiles(group, target, name, plan, tile, rows).build()
 
 
+class _Ahead(PanelReader):
+    """Reads a chunk in two steps: `fetching` loads what it takes, and what was loaded before is what it works on."""
+
+    def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction) -> None:
+        super().__init__(k, plan, buffer)
+        self.flush = True
+        self.taken: list[Instruction] | None = None
+        self.held: list[Instruction] = []
+
+    def load(self, offset: Instruction, elem: str, lanes: int) -> Instruction:
+        if self.taken is None:
+            return self.held.pop(0)
+        self.taken.append(super().load(offset, elem, lanes))
+        return self.taken[-1]
+
+
 class _Tiles(linear._Nest):
     """A team of eight warps computes a tile of 128 rows by a few panels of every product."""
 
@@ -121,7 +139,9 @@ class _Tiles(linear._Nest):
             for _ in self.products
         ]
         every = [v for sums in total for v in sums]
+        self.ahead = self._variables()
         k.barrier()  # the tile before may still be read
+        self._share(warp, lambda product, number, chunks: self._load_ahead(product, number, chunks, panel, panels))
         for n in range(STAGES - 2):
             if n < steps:
                 self._fetch(warp, k.const(n, "i64"), panel, panels, first, last)
@@ -168,51 +188,93 @@ class _Tiles(linear._Nest):
             for part in range(DEPTH // RUN // 4):
                 to = at + warp * (16 * 16) + (half * CORE + part * 4 * ROWS * 16)
                 k.copy_async(self.aside, to, place, self.buffers[self.x], step * (2 * DEPTH) + part * 64, source)
-        # With eight panels each warp has one; with four, each has half of the depth of one.
-        chunks = DEPTH // CHUNK
+        self._share(
+            warp, lambda product, number, chunks: self._weights(product, number, chunks, at, step, panel, panels)
+        )
+
+    def _share(self, warp: Instruction, body: Callable[[int, Instruction, range], None]) -> None:
+        """`body(product, panel, chunks)` with what a warp fetches of the weights of a stage: with eight panels in all
+        each warp has one; with four, half of the depth of one.
+        """
+        k, chunks = self.k, DEPTH // CHUNK
         if self.all == WARPS and len(self.products) == 1:
-            self._weights(self.buffers[self.w], warp, at + A_BYTES, step, panel, panels, range(chunks))
+            body(0, warp, range(chunks))
             return
         wide, each = self.tile.panels, self.all * chunks // WARPS
         for part in range(WARPS // wide):
             n, mine = part, range(chunks)
             if self.all < WARPS:
                 n, mine = 0, range(part * each, (part + 1) * each)
-            buffer = self.buffers[self.products[n].inputs[1]]
             for _ in k.when((warp >= part * wide) & (warp < (part + 1) * wide)):
-                to = at + (A_BYTES + n * self.b_bytes)
-                self._weights(buffer, warp - part * wide, to, step, panel, panels, mine)
+                body(n, warp - part * wide, mine)
 
     def _weights(
         self,
-        buffer: Instruction,
+        product: int,
         number: Instruction,
-        to: Instruction,
+        chunks: range,
+        at: Instruction,
         step: Instruction,
         panel: Instruction,
         panels: int,
-        chunks: range,
     ) -> None:
-        """Some chunks of a stage, of all rows of panel `panel + number`; past the last panel, of the last."""
+        """Some chunks of stage `step`, of all rows of panel `panel + number`; past the last panel, of the last."""
         k, rows = self.k, self.plan.rows
         assert self.aside is not None
-        base = k.minimum(panel + number, panels - 1) * self.plan.nbytes(rows, self.depth)
-        place = to + number * (rows * 16)
+        buffer = self.buffers[self.products[product].inputs[1]]
+        base = self._base(panel + number, panels)
+        place = at + (A_BYTES + product * self.b_bytes) + number * (rows * 16)
         across = self.tile.panels * rows * 16
-        lanes = k.iota("i32", 32) * 16
         if isinstance(self.plan.format, DType):
+            lanes = k.iota("i32", 32) * 16
             for run in range(chunks.start * CHUNK // RUN, chunks.stop * CHUNK // RUN):
                 source = base + step * (DEPTH * rows * 2) + run * (rows * 16)
                 k.copy_async(self.aside, place + run * across, lanes, buffer, source, lanes)
             return
-        reader = PanelReader(k, self.plan, buffer)
-        reader.flush = True
-        for chunk in chunks:
+        reader = _Ahead(k, self.plan, buffer)
+        following = k.minimum(step + 1, self.depth // DEPTH - 1)
+        for n, chunk in enumerate(chunks):
+            coming = self._loads(reader, base, following, chunk)
+            reader.held = [v.get() for v in self.ahead[n]]
             values = self._values(reader, base, step, chunk)
-            for n in range(0, CHUNK, RUN):
-                pairs = [k.pack_pair(values[n + e], values[n + e + 1]) for e in range(0, RUN, 2)]
+            for first in range(0, CHUNK, RUN):
+                pairs = [k.pack_pair(values[first + e], values[first + e + 1]) for e in range(0, RUN, 2)]
                 together = zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
-                k.store(self.aside, place + (chunk * CHUNK + n) // RUN * across, together)
+                k.store(self.aside, place + (chunk * CHUNK + first) // RUN * across, together)
+            for v, value in zip(self.ahead[n], coming, strict=True):
+                v.set(value)
+
+    def _base(self, panel: Instruction, panels: int) -> Instruction:
+        return self.k.minimum(panel, panels - 1) * self.plan.nbytes(self.plan.rows, self.depth)
+
+    def _loads(self, reader: _Ahead, base: Instruction, step: Instruction, chunk: int) -> list[Instruction]:
+        """What a chunk of a stage is made of, as it lies in memory."""
+        reader.taken = []
+        self._values(reader, base, step, chunk)
+        taken, reader.taken = reader.taken, None
+        return taken
+
+    def _load_ahead(self, product: int, number: Instruction, chunks: range, panel: Instruction, panels: int) -> None:
+        """Load what the first stage is made of."""
+        first = self.k.const(0, "i64")
+        if not isinstance(self.plan.format, DType):
+            reader = _Ahead(self.k, self.plan, self.buffers[self.products[product].inputs[1]])
+            for n, chunk in enumerate(chunks):
+                values = self._loads(reader, self._base(panel + number, panels), first, chunk)
+                for v, value in zip(self.ahead[n], values, strict=True):
+                    v.set(value)
+
+    def _variables(self) -> list[list[Variable]]:
+        """Variables for the loads of each chunk of a stage that a warp has: they are made a stage ahead."""
+        if isinstance(self.plan.format, DType):
+            return []
+        probe = KernelBuilder("probe")
+        reader = _Ahead(probe, self.plan, probe.buffer("w", "r"))
+        k, self.k = self.k, probe
+        zero = probe.worker()
+        loads = [self._loads(reader, zero, zero, chunk) for chunk in range(DEPTH // CHUNK * self.all // WARPS)]
+        self.k = k
+        return [[k.var(k.zeros(i.elem, i.lanes)) for i in chunk] for chunk in loads]
 
     def _values(self, reader: PanelReader, base: Instruction, step: Instruction, chunk: int) -> list[Instruction]:
         """32 elements of every row of a panel, f32: chunk `chunk` of a stage."""
