@@ -10,6 +10,7 @@ through the same memory to rows, where the epilogue takes them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..ir.types import DType, bf16, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
@@ -30,7 +31,8 @@ RUN = 8  # elements of K in a row of a core matrix, 16 bytes
 CORE = 128  # bytes of a core matrix
 STAGES = 4
 FEW = 40  # tiles: with fewer, narrower ones keep more of a GPU's multiprocessors busy
-A_BYTES = ROWS * DEPTH * 2
+A_RUN = ROWS * 16 + 16  # bytes from a run of x's rows to the next: eight threads with a row each meet in no bank
+A_BYTES = A_RUN * (DEPTH // RUN)
 PADDED = 4 * FRAGMENT + 64  # bytes from one fragment of sums to the next: threads meet in fewer banks
 
 
@@ -132,8 +134,6 @@ class _Tiles(linear._Nest):
     def _warp(self, warp: Instruction, panel: Instruction, panels: int, first: Instruction, last: Instruction) -> None:
         """One warp's part of a tile: it fetches some of each stage, and has 16 rows of the sums."""
         k, steps = self.k, self.depth // DEPTH
-        memory = self.aside
-        assert memory is not None
         total = [
             [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.tile.panels * self.plan.rows // OUTPUTS)]
             for _ in self.products
@@ -144,53 +144,78 @@ class _Tiles(linear._Nest):
         self._share(warp, lambda product, number, chunks: self._load_ahead(product, number, chunks, panel, panels))
         for n in range(STAGES - 2):
             if n < steps:
-                self._fetch(warp, k.const(n, "i64"), panel, panels, first, last)
+                stage = k.const(n, "i64")
+                self._rows_of_x(warp, stage, n * self.stage, first, last)
+                self._share(warp, self._all_weights(stage, n * self.stage, panel, panels))
             k.commit_copies()
         for step in k.loop(steps):
             k.wait_copies(STAGES - 3)
             k.barrier()  # this stage is there, and all have done with the one before the last
             at = step % STAGES * self.stage
-            for n, sums in enumerate(total):
-                k.warpgroup_mma(
-                    memory, at + (warp >> 2) * (64 // 8 * CORE), at + (A_BYTES + n * self.b_bytes), sums, DEPTH // 16,
-                    (ROWS * 16, CORE), (self.tile.panels * self.plan.rows * 16, CORE),
-                )  # fmt: skip
-            coming = step + (STAGES - 2)
-            for _ in k.when(coming < steps):
-                self._fetch(warp, coming, panel, panels, first, last)
+            a = at + (warp >> 2) * (64 // 8 * CORE)
+            coming = k.minimum(step + (STAGES - 2), steps - 1)  # past the last: once more, to where nothing is read
+            to = (step + (STAGES - 2)) % STAGES * self.stage
+            self._rows_of_x(warp, coming, to, first, last)
+
+            self._share(warp, partial(self._multiply, total, at, a, to, coming, panel, panels))
             k.commit_copies()
-            k.wait_mma(every, len(total))
+            k.wait_mma(every, DEPTH // 16 * len(total))
         k.wait_mma(every)
         k.barrier()
         self._finish(warp, total, panel, panels, first, last)
 
-    # --- stages -----------------------------------------------------------------------------------------------------
-    def _fetch(
+    def _multiply(
         self,
-        warp: Instruction,
-        step: Instruction,
+        total: list[list[Variable]],
+        at: Instruction,
+        a: Instruction,
+        to: Instruction,
+        coming: Instruction,
         panel: Instruction,
         panels: int,
-        first: Instruction,
-        last: Instruction,
+        product: int,
+        number: Instruction,
+        chunks: range,
     ) -> None:
-        """This warp's share of a stage: 16 rows of x, and a panel of weights."""
+        """The products of a stage, x at `a`, and the weights of a coming one in between: a warp waits where it asks for
+        one product before another is done.
+        """
+        assert self.aside is not None
+        pieces = self._weights(product, number, chunks, to, coming, panel, panels)
+        across = self.tile.panels * self.plan.rows * 16
+        parts = DEPTH // 16
+        for n in range(parts):
+            for m, sums in enumerate(total):
+                b = at + (A_BYTES + m * self.b_bytes + n * 2 * across)
+                self.k.warpgroup_mma(self.aside, a + n * 2 * A_RUN, b, sums, 1, (A_RUN, CORE), (across, CORE))
+            for piece in pieces[n * len(pieces) // parts : (n + 1) * len(pieces) // parts]:
+                piece()
+
+    # --- stages -----------------------------------------------------------------------------------------------------
+    def _rows_of_x(
+        self, warp: Instruction, step: Instruction, at: Instruction | int, first: Instruction, last: Instruction
+    ) -> None:
+        """This warp's 16 rows of x in a stage: eight threads copy a line of 128 bytes."""
         k = self.k
         assert self.aside is not None
-        at = step % STAGES * self.stage
         lane = k.iota("i32", 32)
-        row, run = lane & 7, lane >> 3
+        run, row = lane & 7, lane >> 3
         begin = k.splat(k.convert(first + warp * 16, "i32"), 32)
         most = k.splat(k.convert(last - 1, "i32"), 32)
-        for half in range(2):
-            source = k.minimum(begin + (row + half * 8), most) * self.row_bytes + run * 16
-            place = row * 16 + run * (ROWS * 16)
-            for part in range(DEPTH // RUN // 4):
-                to = at + warp * (16 * 16) + (half * CORE + part * 4 * ROWS * 16)
-                k.copy_async(self.aside, to, place, self.buffers[self.x], step * (2 * DEPTH) + part * 64, source)
-        self._share(
-            warp, lambda product, number, chunks: self._weights(product, number, chunks, at, step, panel, panels)
-        )
+        to = warp * (16 * 16) + at
+        for n in range(0, 16, 4):
+            source = k.minimum(begin + (row + n), most) * self.row_bytes + run * 16
+            place = (row + n) * 16 + run * A_RUN
+            k.copy_async(self.aside, to, place, self.buffers[self.x], step * (2 * DEPTH), source)
+
+    def _all_weights(
+        self, step: Instruction, at: int, panel: Instruction, panels: int
+    ) -> Callable[[int, Instruction, range], None]:
+        def body(product: int, number: Instruction, chunks: range) -> None:
+            for piece in self._weights(product, number, chunks, self.k.const(at, "i64"), step, panel, panels):
+                piece()
+
+        return body
 
     def _share(self, warp: Instruction, body: Callable[[int, Instruction, range], None]) -> None:
         """`body(product, panel, chunks)` with what a warp fetches of the weights of a stage: with eight panels in all
@@ -217,32 +242,44 @@ class _Tiles(linear._Nest):
         step: Instruction,
         panel: Instruction,
         panels: int,
-    ) -> None:
-        """Some chunks of stage `step`, of all rows of panel `panel + number`; past the last panel, of the last."""
+    ) -> list[Callable[[], None]]:
+        """Some chunks of stage `step`, of all rows of panel `panel + number`; past the last panel, of the last. In
+        pieces, to be run in order.
+        """
         k, rows = self.k, self.plan.rows
         assert self.aside is not None
-        buffer = self.buffers[self.products[product].inputs[1]]
+        memory, buffer = self.aside, self.buffers[self.products[product].inputs[1]]
         base = self._base(panel + number, panels)
         place = at + (A_BYTES + product * self.b_bytes) + number * (rows * 16)
         across = self.tile.panels * rows * 16
-        if isinstance(self.plan.format, DType):
+
+        def copy() -> None:
             lanes = k.iota("i32", 32) * 16
             for run in range(chunks.start * CHUNK // RUN, chunks.stop * CHUNK // RUN):
                 source = base + step * (DEPTH * rows * 2) + run * (rows * 16)
-                k.copy_async(self.aside, place + run * across, lanes, buffer, source, lanes)
-            return
+                k.copy_async(memory, place + run * across, lanes, buffer, source, lanes)
+
+        if isinstance(self.plan.format, DType):
+            return [copy]
         reader = _Ahead(k, self.plan, buffer)
         following = k.minimum(step + 1, self.depth // DEPTH - 1)
-        for n, chunk in enumerate(chunks):
-            coming = self._loads(reader, base, following, chunk)
-            reader.held = [v.get() for v in self.ahead[n]]
-            values = self._values(reader, base, step, chunk)
-            for first in range(0, CHUNK, RUN):
-                pairs = [k.pack_pair(values[first + e], values[first + e + 1]) for e in range(0, RUN, 2)]
-                together = zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
-                k.store(self.aside, place + (chunk * CHUNK + first) // RUN * across, together)
-            for v, value in zip(self.ahead[n], coming, strict=True):
-                v.set(value)
+        coming: list[list[Instruction]] = []
+        values: dict[int, list[Callable[[], list[Instruction]]]] = {}
+
+        def convert(n: int, chunk: int, run: int) -> None:
+            if run == 0:
+                coming.append(self._loads(reader, base, following, chunk))
+                reader.held = [v.get() for v in self.ahead[n]]
+                values[chunk] = self._values(reader, base, step, chunk)
+            held = [v for quad in values[chunk][2 * run : 2 * run + 2] for v in quad()]
+            pairs = [k.pack_pair(held[e], held[e + 1]) for e in range(0, RUN, 2)]
+            together = zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
+            k.store(memory, place + (chunk * CHUNK // RUN + run) * across, together)
+            if run == CHUNK // RUN - 1:
+                for v, value in zip(self.ahead[n], coming[n], strict=True):
+                    v.set(value)
+
+        return [partial(convert, n, chunk, run) for n, chunk in enumerate(chunks) for run in range(CHUNK // RUN)]
 
     def _base(self, panel: Instruction, panels: int) -> Instruction:
         return self.k.minimum(panel, panels - 1) * self.plan.nbytes(self.plan.rows, self.depth)
@@ -276,15 +313,27 @@ class _Tiles(linear._Nest):
         self.k = k
         return [[k.var(k.zeros(i.elem, i.lanes)) for i in chunk] for chunk in loads]
 
-    def _values(self, reader: PanelReader, base: Instruction, step: Instruction, chunk: int) -> list[Instruction]:
-        """32 elements of every row of a panel, f32: chunk `chunk` of a stage."""
+    def _values(
+        self, reader: PanelReader, base: Instruction, step: Instruction, chunk: int
+    ) -> list[Callable[[], list[Instruction]]]:
+        """32 elements of every row of a panel, chunk `chunk` of a stage: functions that compute four each, f32."""
         k, plan = self.k, self.plan
         normal, block = reader.normal, plan.format.block
         element = step * DEPTH + chunk * CHUNK
         packed = base + element // block * reader.block_bytes()
         inside = element % block // CHUNK if block > CHUNK else k.const(0, "i64")
         quads = reader.words(packed + (inside * plan.chunk_bytes + plan.chunk_offset))
-        values: list[Instruction] = []
+
+        def four(word: Instruction, scale: Instruction, offset: Instruction | None) -> list[Instruction]:
+            values = []
+            for e in range(QUAD):
+                # a byte in the low bits of 2 ** 23 is that much more: faster than a conversion, and exact
+                byte = k.binary("and", k.binary("lshr", word, 8 * e), 255) | 0x4B000000
+                value = k.bitcast(byte, "f32") - float((1 << 23) + reader.codes.zero)
+                values.append(value * scale if offset is None else k.fma(value, scale, offset))
+            return values
+
+        made: list[Callable[[], list[Instruction]]] = []
         for q in range(CHUNK // QUAD):
             if q * QUAD % min(normal.sub, CHUNK) == 0:
                 g = q * QUAD // normal.sub
@@ -292,12 +341,8 @@ class _Tiles(linear._Nest):
                 parity = chunk if normal.sub == CHUNK else g % 2
                 scale = dot.scale_of(k, reader, packed, j, parity)
                 offset = dot.offset_of(k, reader, packed, j, parity)
-            for e in range(QUAD):
-                # a byte in the low bits of 2 ** 23 is that much more: faster than a conversion, and exact
-                byte = k.binary("and", k.binary("lshr", quads[q], 8 * e), 255) | 0x4B000000
-                value = k.bitcast(byte, "f32") - float((1 << 23) + reader.codes.zero)
-                values.append(value * scale if offset is None else k.fma(value, scale, offset))
-        return values
+            made.append(partial(four, quads[q], scale, offset))
+        return made
 
     # --- results ----------------------------------------------------------------------------------------------------
     def _finish(
