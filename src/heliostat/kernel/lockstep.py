@@ -37,13 +37,16 @@ def run_lockstep(kernel: Kernel, arrays: Sequence[Array], blocks: int = 2, warps
     with np.errstate(all="ignore"):
         for block in range(blocks):
             shared: dict[int, Array] = {}
-            running = []
+            running, together = [], []
             for w in range(each):
                 worker = block if team else block * warps + w
                 warp = _Warp(memory, shared if team else {}, w, worker, workers)
                 running.append(warp.run(threads.body))
+                together.append(warp)
             while running:  # each warp up to its next barrier; all must meet the same ones
                 reached = [next(r, None) for r in running]
+                if any(w.copies or any(w.groups) for w in together) and None in reached:
+                    raise LockstepError(f"kernel {kernel.name} ends while copies are under way")
                 if None in reached and set(reached) != {None}:
                     raise LockstepError(f"kernel {kernel.name}: a warp ended while others wait at a barrier")
                 if None in reached:

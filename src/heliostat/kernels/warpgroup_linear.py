@@ -161,6 +161,7 @@ class _Tiles(linear._Nest):
             k.commit_copies()
             k.wait_mma(every, DEPTH // 16 * len(total))
         k.wait_mma(every)
+        k.wait_copies(0)  # those past the last stage: the memory is needed for sums
         k.barrier()
         self._finish(warp, total, panel, panels, first, last)
 
