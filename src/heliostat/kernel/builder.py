@@ -374,7 +374,8 @@ class KernelBuilder:
 
         A tile is of core matrices, 8 rows of 8 elements in 128 bytes. Byte offsets `a` (of the first of the 64 rows)
         and `b`; strides in bytes from 8 elements of K to the next, and from 8 rows to the next. `steps` of 16 of K.
-        Source: PTX ISA, wgmma, matrices without swizzling. Compute capability 9.0 only.
+        Strides (16, 1024) are rows of 128 bytes, in which bits 4 to 6 of an address are xored with bits 7 to 9.
+        Source: PTX ISA, wgmma, matrices without swizzling and with 128-byte swizzling. Compute capability 9.0 only.
         """
         variables = tuple(v.instruction for v in sums)
         shape = (steps, *a_strides, *b_strides)

@@ -319,7 +319,11 @@ class _Warp:
 def _core_matrices(data: Array, at: int, rows: int, columns: int, strides: Sequence[int]) -> Array:
     """bf16 elements (rows, columns) that lie in core matrices, `strides` apart, as float64."""
     r, c = np.arange(rows)[:, None], np.arange(columns)
-    where = at + c // 8 * strides[0] + r // 8 * strides[1] + r % 8 * 16 + c % 8 * 2
+    if tuple(strides) == (16, 1024):
+        where = at + r * 128 + c * 2
+        where ^= (where >> 7 & 7) << 4
+    else:
+        where = at + c // 8 * strides[0] + r // 8 * strides[1] + r % 8 * 16 + c % 8 * 2
     if at < 0 or where.max() + 2 > data.size:
         raise LockstepError(f"a tile at {at} reaches past private memory of {data.size} bytes")
     bits = data[where].astype(np.uint32) | data[where + 1].astype(np.uint32) << 8

@@ -1,10 +1,10 @@
 """Schedule of `linear` for many rows on GPUs whose tensor cores serve four warps together: tiles of 128 rows by up to
 256 outputs, y[n, o] = sum_k x[n, k] * w[o, k] in bf16 with f32 sums.
 
-Tiles of x and of weights pass through a ring of stages in private memory, of core matrices (8 rows of 8 elements),
-which is the order in which bf16 panels lie. Quantized weights become bf16 on their way there: every format that has
-panels. A worker is eight warps; while they multiply one stage, the copies of later ones are under way. Sums then go
-through the same memory to rows, where the epilogue takes them.
+Tiles of x and of weights pass through a ring of stages in private memory, weights in core matrices (8 rows of 8
+elements), which is the order in which bf16 panels lie. Quantized weights become bf16 on their way there: every format
+that has panels. A worker is eight warps; while they multiply one stage, the copies of later ones are under way. Sums
+then go through the same memory to rows, where the epilogue takes them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ DEPTH = 64  # elements of K in a stage
 RUN = 8  # elements of K in a row of a core matrix, 16 bytes
 CORE = 128  # bytes of a core matrix
 STAGES = 4
-FEW = 40  # tiles: with fewer, narrower ones keep more of a GPU's multiprocessors busy
-A_RUN = ROWS * 16 + 16  # bytes from a run of x's rows to the next: eight threads with a row each meet in no bank
-A_BYTES = A_RUN * (DEPTH // RUN)
+FEW = 100  # tiles: with fewer, narrower ones keep more of a GPU's multiprocessors busy
+A_BYTES = ROWS * DEPTH * 2
 PADDED = 4 * FRAGMENT + 64  # bytes from one fragment of sums to the next: threads meet in fewer banks
 
 
@@ -152,7 +151,7 @@ class _Tiles(linear._Nest):
             k.wait_copies(STAGES - 3)
             k.barrier()  # this stage is there, and all have done with the one before the last
             at = step % STAGES * self.stage
-            a = at + (warp >> 2) * (64 // 8 * CORE)
+            a = at + (warp >> 2) * (64 * 2 * DEPTH)
             coming = k.minimum(step + (STAGES - 2), steps - 1)  # past the last: once more, to where nothing is read
             to = (step + (STAGES - 2)) % STAGES * self.stage
             self._rows_of_x(warp, coming, to, first, last)
@@ -188,7 +187,7 @@ class _Tiles(linear._Nest):
         for n in range(parts):
             for m, sums in enumerate(total):
                 b = at + (A_BYTES + m * self.b_bytes + n * 2 * across)
-                self.k.warpgroup_mma(self.aside, a + n * 2 * A_RUN, b, sums, 1, (A_RUN, CORE), (across, CORE))
+                self.k.warpgroup_mma(self.aside, a + n * 32, b, sums, 1, (16, 8 * 2 * DEPTH), (across, CORE))
             for piece in pieces[n * len(pieces) // parts : (n + 1) * len(pieces) // parts]:
                 piece()
 
@@ -196,17 +195,19 @@ class _Tiles(linear._Nest):
     def _rows_of_x(
         self, warp: Instruction, step: Instruction, at: Instruction | int, first: Instruction, last: Instruction
     ) -> None:
-        """This warp's 16 rows of x in a stage: eight threads copy a line of 128 bytes."""
+        """This warp's 16 rows of x in a stage: eight threads copy a line of 128 bytes to another, swizzled; copies
+        that spread over lines, here or there, are three times slower.
+        """
         k = self.k
         assert self.aside is not None
         lane = k.iota("i32", 32)
         run, row = lane & 7, lane >> 3
         begin = k.splat(k.convert(first + warp * 16, "i32"), 32)
         most = k.splat(k.convert(last - 1, "i32"), 32)
-        to = warp * (16 * 16) + at
+        to = warp * (16 * 2 * DEPTH) + at
         for n in range(0, 16, 4):
             source = k.minimum(begin + (row + n), most) * self.row_bytes + run * 16
-            place = (row + n) * 16 + run * A_RUN
+            place = (row + n) * (2 * DEPTH) + (run ^ ((row + n) & 7)) * 16
             k.copy_async(self.aside, to, place, self.buffers[self.x], step * (2 * DEPTH), source)
 
     def _all_weights(

@@ -15,6 +15,7 @@ from .llvm import _float_text, _Printer, _type, emit_assembly
 from .target import Target
 
 WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
+SWIZZLED = (16, 1024)  # strides of a tile for warpgroup_mma whose rows of 128 bytes are swizzled
 LINE = 128  # bytes of a line of the second-level cache
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
 MOST_SHARED_BYTES = 227 << 10  # of a block, of compute capability 9.0, when asked for; 1 KB more goes with each block
@@ -297,7 +298,7 @@ class _ThreadPrinter(_Printer):
         for offset, (along, down) in ((a, strides[:2]), (b, strides[2:])):
             address = self.emit(f"and i32 {self.shared_address(private, offset)}, {(1 << 18) - 1}")
             low = self.emit(f"zext i32 {self.emit(f'lshr i32 {address}, 4')} to i64")
-            fixed = (along >> 4) << 16 | (down >> 4) << 32
+            fixed = (along >> 4) << 16 | (down >> 4) << 32 | (1 << 62 if (along, down) == SWIZZLED else 0)
             descriptors.append(self.emit(f"or i64 {low}, {fixed}"))
         count = 4 * len(sums)
         names = ", ".join(f"${n}" for n in range(count))
@@ -526,7 +527,7 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     }
     globals: list[str] = []
     if any(phase.shared for phase in phases):
-        globals.append("@dynamic_shared = external addrspace(3) global [0 x i8], align 128")
+        globals.append("@dynamic_shared = external addrspace(3) global [0 x i8], align 1024")
     kernels = {k.name: k for phase in phases for k in phase.kernels}
     bodies = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels.values()]
     entries = [_entry(phase, target) for phase in phases]
