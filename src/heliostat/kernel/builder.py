@@ -333,6 +333,14 @@ class KernelBuilder:
         """f32 lanes as pairs of bf16 or f16 in i32 lanes. On GPUs only."""
         return self.emit("pack_pair", Type("i32", low.lanes), (low, high), kind=kind)
 
+    def place_byte(self, word: Instruction, byte: int, base: int) -> Instruction:
+        """`base` with byte `byte` of a word of i32 lanes in bits 16 to 23. On GPUs only."""
+        return self.emit("place_byte", word.type, (word,), byte=byte, base=base)
+
+    def exp2(self, value: Instruction) -> Instruction:
+        """2 ** value of f32 lanes, as fast as a GPU does it. On GPUs only."""
+        return self.emit("exp2", value.type, (value,))
+
     def copy_async(
         self,
         private: Instruction,

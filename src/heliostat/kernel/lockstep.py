@@ -213,6 +213,13 @@ class _Warp:
             self.values[id(v)] = (self.values[id(v)] + product[rows, 8 * j + columns]).astype(np.float32)
         return x
 
+    def op_place_byte(self, i: Instruction) -> Array:
+        byte = self.get(i.args[0]).view(np.uint32) >> np.uint32(8 * i.attrs["byte"]) & np.uint32(255)
+        return (byte << np.uint32(16) | np.uint32(i.attrs["base"] & 0xFF00FFFF)).view(np.int32)
+
+    def op_exp2(self, i: Instruction) -> Array:
+        return np.exp2(self.get(i.args[0]))
+
     def op_pack_pair(self, i: Instruction) -> Array:
         bits = _bf16_bits if i.attrs["kind"] == "bf16" else _f16_bits
         low, high = (bits(self.get(a)) for a in i.args)

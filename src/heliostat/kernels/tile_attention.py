@@ -12,6 +12,7 @@ A team of warps shares the keys of a tile, and joins its parts at the end: many 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..ir.types import upper_bound
@@ -21,7 +22,6 @@ from ..targets.target import Target
 from . import attention
 from .attention import LOWEST
 from .group import Accept, Dims, Group, Refuse, TensorOperand
-from .math import Math
 from .tensor_linear import FRAGMENT, zipped
 
 ROWS = 16  # of a warp's tile
@@ -54,7 +54,6 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 class _Tiles:
     def __init__(self, group: Group, name: str) -> None:
         k = self.k = KernelBuilder(name)
-        self.math = Math(k)
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.out = k.buffer("o0", "w")
         dims = Dims(k, group.symbols)
@@ -67,7 +66,7 @@ class _Tiles:
         self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
         self.group_size = self.heads // self.kv_heads
         attrs = group.root.attrs
-        self.scale = float(attrs["scale"])
+        self.scale = float(attrs["scale"]) * math.log2(math.e)  # weights are powers of two
         self.causal = bool(attrs.get("causal", True))
         self.window = int(attrs.get("window", 0) or 0)
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
@@ -140,7 +139,7 @@ class _Tiles:
         top = best[0]
         for b in best[1:]:
             top = k.maximum(top, b)
-        factors = [self.math.exp(b - top) for b in best]
+        factors = [k.exp2(b - top) for b in best]
         total = k.zeros("f32", FRAGMENT)
         for p, factor in enumerate(factors):
             total = k.fma(held(p, 1), factor, total)
@@ -213,7 +212,7 @@ class _Tiles:
         total: Variable,
         sums: Sequence[Variable],
     ) -> list[Instruction]:
-        """Weights exp(score - best) of a step, where best is a row's largest so far; what was summed is scaled."""
+        """Weights 2 ** (score - best) of a step, where best is a row's largest so far; what was summed is scaled."""
         k = self.k
         lane = k.iota("i32", FRAGMENT)
         column = ((lane >> 2) & 3) * 8 + (lane & 1)
@@ -228,9 +227,9 @@ class _Tiles:
         top = k.maximum(k.maximum(masked[0], masked[1]), k.maximum(masked[2], masked[3]))
         old = best.get()
         new = k.maximum(old, self._over_row(top, "max"))
-        # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not exp(0).
-        weights = [k.select(m > LOWEST, self.math.exp(m - new), 0.0) for m in masked]
-        factor = self.math.exp(old - new)
+        # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not 1.
+        weights = [k.select(m > LOWEST, k.exp2(m - new), 0.0) for m in masked]
+        factor = k.exp2(old - new)
         total.set(k.fma(total.get(), factor, (weights[0] + weights[1]) + (weights[2] + weights[3])))
         for v in sums:
             v.set(v.get() * factor)

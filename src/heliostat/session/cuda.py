@@ -22,7 +22,7 @@ from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
-from ..targets.nvptx import MOST_SHARED_BYTES, Phase, dynamic_bytes, emit_ptx, overlaps, warps
+from ..targets.nvptx import MOST_SHARED_BYTES, Phase, emit_ptx, overlaps, private_bytes, warps
 from ..targets.target import Target, cuda_target
 from . import stages
 from .executable import check_symbols
@@ -209,9 +209,11 @@ def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
         if i.op == "parallel":
             count: Instruction = i.args[0]
             found = max(found, int(count.value) if count.op == "const" else most)
-    each = 1 if team_size(kernel) else warps(kernel)
-    if shared := dynamic_bytes(kernel):
-        found = min(found, multiprocessors * ((MOST_SHARED_BYTES + 1024) // (shared + 1024)))
+    team = team_size(kernel)
+    each = 1 if team else warps(kernel)
+    if team:  # a block too many costs more than an iteration too many
+        held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + 1024) // (private_bytes(kernel) + 1024))
+        found = min(found, multiprocessors * max(1, held))
     return -(-min(most, found) // each)
 
 
