@@ -22,12 +22,13 @@ from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
-from ..targets.nvptx import MOST_SHARED_BYTES, Phase, emit_ptx, overlaps, private_bytes, warps
+from ..targets.nvptx import MOST_SHARED_BYTES, Phase, dynamic_bytes, emit_ptx, overlaps, private_bytes, warps
 from ..targets.target import Target, cuda_target
 from . import stages
 from .executable import check_symbols
 from .session import from_layout, prepare, shaped, to_layout
 
+ROUNDS = 3  # of blocks of a team, where it is not known how many have work
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 
 
@@ -204,16 +205,17 @@ def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
     holds them.
     """
     most = multiprocessors * WARPS_PER_SM
-    found = 1
+    found, known = 1, True
     for i in kernel.walk():
         if i.op == "parallel":
             count: Instruction = i.args[0]
+            known &= count.op == "const"
             found = max(found, int(count.value) if count.op == "const" else most)
     team = team_size(kernel)
     each = 1 if team else warps(kernel)
-    if team:  # a block too many costs more than an iteration too many
+    if team and not known:  # blocks without work take time too; a few rounds even out what iterations take
         held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + 1024) // (private_bytes(kernel) + 1024))
-        found = min(found, multiprocessors * max(1, held))
+        found = min(found, multiprocessors * max(1, held) * (1 if dynamic_bytes(kernel) else ROUNDS))
     return -(-min(most, found) // each)
 
 
