@@ -200,7 +200,9 @@ class Fuser:
         return self._group(host.nodes, host.root)
 
 
-_ANCHORS = EPILOGUE_ROOTS | {"attention", "embedding", "rope", "cache_update", "repack", "dequantize"}
+_ANCHORS = EPILOGUE_ROOTS | {
+    "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
+}  # fmt: skip
 
 
 def lone_group(value: Value) -> Group:

@@ -22,10 +22,13 @@ from ..kernels import (
     linear,
     map,
     matmul,
+    put,
     reduce,
     repack,
     rope,
+    scan,
     tensor_linear,
+    window,
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
@@ -44,6 +47,9 @@ SCHEDULES: tuple[ModuleType, ...] = (
     decode_attention,
     attention,
     gather,
+    put,
+    scan,
+    window,
     rope,
     cache,
     repack,

@@ -91,14 +91,17 @@ def _frozen(op: OpRecord, key: str, value: Any) -> Any:
 class Value:
     """One result of a node: a tensor of a known type. Compared by identity; only its `name` may change later.
 
+    `meta` belongs to who builds a graph that goes on growing (lazy tensors keep data there); passes never look at it.
+
     Operators (`+`, `@`, `<` ...) build nodes once `heliostat.ops` is imported. `==` stays identity: use `ops.eq`.
     """
 
-    __slots__ = ("index", "name", "node", "type")
+    __slots__ = ("index", "meta", "name", "node", "type")
     __array_ufunc__ = None  # np.float32(2) * value is left to __rmul__
 
     def __init__(self, node: Node, index: int, type: TensorType, name: str = "") -> None:
         self.node, self.index, self.type, self.name = node, index, type, name
+        self.meta: Any = None
 
     @property
     def is_parameter(self) -> bool:

@@ -3,6 +3,7 @@ call.
 """
 
 from .host import host_target
+from .runner import Engine, Runner, engine
 from .session import Executable, Session, compile_graph
 
-__all__ = ["Executable", "Session", "compile_graph", "host_target"]
+__all__ = ["Engine", "Executable", "Runner", "Session", "compile_graph", "engine", "host_target"]
