@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import ops
 from ..diagnostics import GradientError, ShapeError, UnsupportedError
-from ..ir.graph import CONSTANT, PARAMETER, Value
+from ..ir.graph import CONSTANT, PARAMETER, Value, constant
 from ..ir.types import DType, TensorType
 from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
@@ -33,7 +33,7 @@ def _parents(v: Value) -> Sequence[Value]:
     node = v.node
     if node.op is PARAMETER or node.op is CONSTANT or node.op is lazy.DETACH:
         return ()
-    return node.inputs
+    return [p for p in node.inputs if _differentiable(p)]
 
 
 def _is_interior(m: Any) -> bool:
@@ -92,9 +92,9 @@ def differentiate(pairs: Sequence[Pair], wanted: Sequence[Value] | None) -> tupl
                     if pg is not None and id(p) in reaches:
                         _add(total, p, pg)
             continue
-        for p, pg in zip(parents, _of_node(v, g), strict=True):
-            if pg is not None and id(p) in reaches and _differentiable(p):
-                _add(total, p, pg)
+        for p, pg in zip(v.node.inputs, _of_node(v, g), strict=True):
+            if id(p) in reaches and _differentiable(p):
+                _add(total, p, _zeros(p) if pg is None else pg)
     return order, total
 
 
@@ -111,6 +111,11 @@ def _of_node(v: Value, g: Value) -> Sequence[Value | None]:
 
 def _differentiable(v: Value) -> bool:
     return isinstance(v.type.element, DType) and v.type.element.is_float
+
+
+def _zeros(v: Value) -> Value:
+    """The gradient of a step function, which is 0 wherever it has one."""
+    return ops.broadcast_to(constant(0, TensorType(v.type.dtype, ())), v.type.shape)
 
 
 def _hooked(hooks: list[Callable[..., Any]], g: Value) -> Value:
@@ -138,8 +143,6 @@ def _seed(y: Tensor, g: Tensor | None) -> Value:
             raise GradientError(what, help="give the gradient of the output, or sum it first")
         if not y.dtype.is_float:
             raise GradientError(f"a gradient starts at a float, found a tensor of {y.dtype}")
-        from ..ir.graph import constant
-
         return ops.broadcast_to(constant(1, TensorType(y.dtype, ())), tuple(y.shape))
     if g.shape != y.shape:
         raise ShapeError(f"the gradient of an output of {shown(y.shape)} has shape {shown(g.shape)}")

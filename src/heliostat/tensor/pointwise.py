@@ -60,8 +60,14 @@ def acos_value(v: Value) -> Value:
 
 
 def _sinh(v: Value) -> Value:
-    t = ops.expm1(ops.abs(v))
-    return ops.mul(ops.mul(ops.add(t, ops.div(t, ops.add(t, 1.0))), 0.5), ops.sign(v))
+    near = ops.lt(ops.abs(v), 1.0)  # where the difference would lose digits
+    t = ops.expm1(ops.where(near, v, 0.0))
+    small = ops.add(t, ops.div(t, ops.add(t, 1.0)))
+    return ops.mul(ops.where(near, small, ops.sub(ops.exp(v), ops.exp(ops.neg(v)))), 0.5)
+
+
+def _sign(v: Value) -> Value:
+    return ops.where(ops.ne(v, v), 0.0, ops.sign(v)) if v.type.dtype.is_float else ops.sign(v)
 
 
 def _asinh(v: Value) -> Value:
@@ -78,8 +84,10 @@ def _with_sign(size: Value, v: Value) -> Value:
 
 
 def _acosh(v: Value) -> Value:
-    t = ops.sub(v, 1.0)
-    return ops.log1p(ops.add(t, ops.sqrt(ops.add(ops.mul(t, 2.0), ops.mul(t, t)))))
+    far = ops.gt(v, 1e10)  # its square may be infinite
+    t = ops.sub(ops.where(far, 2.0, v), 1.0)
+    near = ops.log1p(ops.add(t, ops.sqrt(ops.add(ops.mul(t, 2.0), ops.mul(t, t)))))
+    return ops.where(far, ops.add(ops.log(ops.where(far, v, 1.0)), math.log(2.0)), near)
 
 
 def _atanh(v: Value) -> Value:
@@ -109,7 +117,7 @@ for _name, _build, _others, _whole in (
     ("erf", ops.erf, (), "float"), ("reciprocal", ops.reciprocal, (), "float"), ("sinc", _sinc, (), "float"),
     ("floor", ops.floor, (), "same"), ("ceil", ops.ceil, (), "same"), ("trunc", ops.trunc, ("fix",), "same"),
     ("frac", _frac, (), "float"), ("abs", ops.abs, ("absolute",), "keep"), ("neg", ops.neg, ("negative",), "keep"),
-    ("sign", ops.sign, ("sgn",), "keep"), ("square", lambda v: ops.mul(v, v), (), "keep"),
+    ("sign", _sign, ("sgn",), "keep"), ("square", lambda v: ops.mul(v, v), (), "keep"),
     ("relu", ops.relu, (), "keep"), ("deg2rad", lambda v: ops.mul(v, math.pi / 180), (), "float"),
     ("rad2deg", lambda v: ops.mul(v, 180 / math.pi), (), "float"), ("silu", ops.silu, (), "float"),
 ):  # fmt: skip
@@ -224,13 +232,7 @@ def pow(input: Numeric, exponent: Numeric, *, out: Tensor | None = None) -> Tens
             raise DTypeError("integers to negative powers are not integers", help="use floats")
     (x, y), dtype = common(input, exponent)
     if dtype.is_float:
-        a, b = x.value, y.value
-        # of a negative base the power of the size, with the base's sign for odd exponents
-        size = ops.pow(ops.abs(a), b)
-        odd = ops.ne(ops.remainder(b, 2.0), 0.0)
-        whole = ops.eq(ops.floor(b), b)
-        signed = ops.where(whole, ops.where(odd, ops.neg(size), size), math.nan)
-        return given(wrap(ops.where(ops.lt(a, 0.0), signed, size), x, y), out)
+        return given(wrap(ops.pow(x.value, y.value), x, y), out)
     return given(_integer_power(x, y), out)
 
 

@@ -27,7 +27,7 @@ def erfc(input: Tensor) -> Tensor:
     v = x.value
     size = ops.abs(v)
     far = ops.gt(size, 2.0)
-    z = ops.where(far, size, 2.0)
+    z = ops.where(far, ops.minimum(size, 40.0), 2.0)  # erfc(40) is 0
     steps = 60
     fraction = ops.mul(z, 0.0)
     for n in range(steps, 0, -1):
@@ -39,9 +39,27 @@ def erfc(input: Tensor) -> Tensor:
 
 @function(in_place=True)
 def erfinv(input: Tensor) -> Tensor:
-    """The x whose erf is given: Giles' approximation and Newton's steps in f64. Source: M. Giles (2012)."""
-    x = floats(input)
-    y = convert(x, f64).value
+    """The x whose erf is given. Its gradient is sqrt(pi) / 2 exp(x^2)."""
+    from .function import Function
+
+    class ErfInv(Function):
+        @staticmethod
+        def forward(ctx: Any, y: Tensor) -> Tensor:
+            x = _in_f64(erfinv_value, y)
+            ctx.save_for_backward(x)
+            return x
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            (x,) = ctx.saved_tensors
+            return g * (x * x).exp() * (math.sqrt(math.pi) / 2)
+
+    made: Tensor = ErfInv.apply(floats(input))
+    return made
+
+
+def erfinv_value(y: Value) -> Value:
+    """Giles' approximation and Newton's steps in f64. Source: M. Giles, Approximating the erfinv function (2012)."""
     w = ops.neg(ops.log(ops.mul(ops.sub(1.0, y), ops.add(y, 1.0))))
     a = ops.sub(w, 2.5)
     near = _series(a, [
@@ -60,8 +78,7 @@ def erfinv(input: Tensor) -> Tensor:
         step = ops.div(ops.sub(ops.erf(z), y), ops.where(flat, 1.0, slope))
         z = ops.sub(z, ops.where(ops.logical_or(flat, ops.ne(step, step)), 0.0, step))
     z = ops.where(ops.eq(ops.abs(y), 1.0), ops.mul(y, math.inf), z)
-    z = ops.where(ops.gt(ops.abs(y), 1.0), math.nan, z)
-    return wrap(ops.cast(z, x.dtype), x)
+    return ops.where(ops.gt(ops.abs(y), 1.0), math.nan, z)
 
 
 _STIRLING = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156]
@@ -82,7 +99,7 @@ def lgamma_value(v: Value) -> Value:
     main = ops.add(ops.sub(ops.mul(ops.sub(z, 0.5), ops.log(z)), z), 0.5 * math.log(2 * math.pi))
     up = ops.sub(ops.add(main, tail), ops.log(product))
     up = ops.where(ops.gt(x, 1e15), ops.mul(x, ops.sub(ops.log(x), 1.0)), up)
-    turn = ops.sub(v, ops.floor(v))
+    turn = ops.sub(v, ops.round(v))
     sine = ops.abs(ops.sin(ops.mul(turn, math.pi)))
     reflected = ops.sub(ops.sub(math.log(math.pi), ops.log(sine)), up)
     whole = ops.logical_and(low, ops.eq(turn, 0.0))
@@ -101,7 +118,7 @@ def digamma_value(v: Value) -> Value:
     square = ops.mul(inverse, inverse)
     main = ops.sub(ops.log(z), ops.mul(inverse, 0.5))
     up = ops.sub(ops.add(main, ops.mul(_series(square, _DIGAMMA), square)), less)
-    angle = ops.mul(ops.sub(v, ops.floor(v)), math.pi)
+    angle = ops.mul(ops.sub(v, ops.round(v)), math.pi)
     reflected = ops.sub(up, ops.div(ops.mul(ops.cos(angle), math.pi), ops.sin(angle)))
     return ops.where(low, reflected, up)
 
