@@ -210,7 +210,7 @@ class Tensor:
         return self
 
     def _check_in_place(self) -> None:
-        root = self._base or self
+        root = self if self._base is None else self._base
         if root._rg and root._leaf and _grad_enabled.get():
             raise GradientError(
                 "a leaf that requires grad is changed in place", help="do it under no_grad(), or change a copy"
@@ -600,7 +600,7 @@ def _to_array(data: Any) -> Array:
             array = np.asarray(data)
         except ValueError as error:
             raise ShapeError(f"a tensor cannot be made of nested lists of different lengths: {error}") from None
-    if array.dtype == object:
+    if array.dtype.kind not in "biufc":
         raise DTypeError(f"a tensor cannot be made of {type(data).__name__}")
     if not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64 and not hasattr(data, "__dlpack__"):
         from .dtypes import get_default_dtype
