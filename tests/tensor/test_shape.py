@@ -27,21 +27,26 @@ MOVES = {
     "tensor_split": lambda m, x: m.tensor_split(x, 3, dim=2), "tensor_split at": lambda m, x: x.tensor_split((1, 2), 1),
     "hsplit": lambda m, x: m.hsplit(x, 3), "vsplit": lambda m, x: m.vsplit(x, 2), "dsplit": lambda m, x: m.dsplit(x, 2),
     "cat": lambda m, x: m.cat([x, x * 2, x], dim=1), "stack": lambda m, x: m.stack([x, x + 1], dim=-1),
-    "hstack": lambda m, x: m.hstack([x, x]), "vstack": lambda m, x: m.vstack([x, x]), "dstack": lambda m, x: m.dstack([x, x]),
+    "hstack": lambda m, x: m.hstack([x, x]), "vstack": lambda m, x: m.vstack([x, x]),
+    "dstack": lambda m, x: m.dstack([x, x]),
     "repeat": lambda m, x: x.repeat(2, 1, 2), "repeat more": lambda m, x: x.repeat(2, 1, 1, 2),
     "tile": lambda m, x: m.tile(x, (2,)), "repeat_interleave": lambda m, x: m.repeat_interleave(x, 2, dim=1),
     "repeat_interleave all": lambda m, x: m.repeat_interleave(x, 3), "flip": lambda m, x: m.flip(x, (0, 2)),
     "fliplr": lambda m, x: m.fliplr(x), "flipud": lambda m, x: m.flipud(x), "roll": lambda m, x: m.roll(x, 2, 2),
     "roll many": lambda m, x: m.roll(x, (1, -1), (0, 2)), "roll flat": lambda m, x: m.roll(x, 5),
     "rot90": lambda m, x: [m.rot90(x, k, (1, 2)) for k in range(-1, 5)], "tril": lambda m, x: m.tril(x, -1),
-    "triu": lambda m, x: m.triu(x, 1), "diag_embed": lambda m, x: [m.diag_embed(x), m.diag_embed(x, 1), m.diag_embed(x, -2)],
+    "triu": lambda m, x: m.triu(x, 1),
+    "diag_embed": lambda m, x: [m.diag_embed(x), m.diag_embed(x, 1), m.diag_embed(x, -2)],
     "pad": lambda m, x: m.nn.functional.pad(x, (1, 2)) if m is torch else m.pad(x, (1, 2)),
     "T": lambda m, x: [x[0].T, x.mT, x[0].t()], "unfold": lambda m, x: x.unfold(2, 2, 1),
     "swapaxes": lambda m, x: m.swapaxes(x, 0, 1), "view_as": lambda m, x: x.view_as(m.zeros(6, 4)),
     "meshgrid": lambda m, x: m.meshgrid(x[0, 0], x[0, 1], indexing="ij"),
-    "block_diag": lambda m, x: m.block_diag(x[0], x[1]), "atleast": lambda m, x: [m.atleast_3d(x[0, 0]), m.atleast_2d(x[0, 0])],
-    "column_stack": lambda m, x: m.column_stack([x[0, 0], x[0, 1]]), "contiguous": lambda m, x: x.transpose(0, 1).contiguous(),
-    "diag": lambda m, x: [m.diag(x[0]), m.diag(x[0, 0]), m.diagflat(x[0]), m.trace(x[0])], "clone": lambda m, x: m.clone(x),
+    "block_diag": lambda m, x: m.block_diag(x[0], x[1]),
+    "atleast": lambda m, x: [m.atleast_3d(x[0, 0]), m.atleast_2d(x[0, 0])],
+    "column_stack": lambda m, x: m.column_stack([x[0, 0], x[0, 1]]),
+    "contiguous": lambda m, x: x.transpose(0, 1).contiguous(),
+    "diag": lambda m, x: [m.diag(x[0]), m.diag(x[0, 0]), m.diagflat(x[0]), m.trace(x[0])],
+    "clone": lambda m, x: m.clone(x),
     "take_along_dim": lambda m, x: m.take_along_dim(x, m.argsort(x, 2), 2),
     "sum_to_size": lambda m, x: x.sum_to_size(3, 1), "broadcast_tensors": lambda m, x: m.broadcast_tensors(x, x[0, 0]),
 }  # fmt: skip
@@ -75,28 +80,33 @@ def test_joining_of_dtypes() -> None:
     check(lambda m, a: m.cat([a, m.zeros(0)]), floats(2, 3))
 
 
-def test_random_chains_of_moves() -> None:
-    rng = np.random.default_rng(5)
-    for seed in range(12):
-        steps = [rng.integers(0, 6) for _ in range(4)]
+STEPS = (
+    lambda x: x.transpose(0, -1), lambda x: x.reshape(-1, x.shape[0]), lambda x: x.flip((0,)), lambda x: x[-2:],
+    lambda x: x.unsqueeze(1), lambda x: x * 2 + 1,
+)  # fmt: skip
 
-        def chain(m: Any, x: Any, steps: Any = tuple(steps)) -> Any:
-            for s in steps:
-                x = (
-                    lambda: x.transpose(0, -1), lambda: x.reshape(-1, x.shape[0]), lambda: x.flip((0,)),
-                    lambda: x[1:] if x.shape[0] > 1 else x, lambda: x.unsqueeze(1), lambda: x * 2 + 1,
-                )[s]()  # fmt: skip
-            return x
 
-        check(chain, floats(4, 3, 2, seed=seed), grad=True)
+@pytest.mark.parametrize("seed", range(12))
+def test_random_chains_of_moves(seed: int) -> None:
+    steps = np.random.default_rng(seed).integers(0, len(STEPS), 4)
+
+    def chain(m: Any, x: Any) -> Any:
+        for s in steps:
+            x = STEPS[s](x)
+        return x
+
+    check(chain, floats(4, 3, 2, seed=seed), grad=True)
 
 
 # --- views write through ----------------------------------------------------------------------------------------------
 VIEWS = {
-    "row": lambda x: x[1], "slice": lambda x: x[:, 1:3], "step": lambda x: x[::2], "step of columns": lambda x: x[:, 1::2],
-    "reshape": lambda x: x.view(6, 4), "transpose": lambda x: x.transpose(0, 1), "permute": lambda x: x.permute(2, 0, 1),
+    "row": lambda x: x[1], "slice": lambda x: x[:, 1:3], "step": lambda x: x[::2],
+    "step of columns": lambda x: x[:, 1::2],
+    "reshape": lambda x: x.view(6, 4), "transpose": lambda x: x.transpose(0, 1),
+    "permute": lambda x: x.permute(2, 0, 1),
     "unsqueeze": lambda x: x.unsqueeze(1), "select": lambda x: x.select(2, 1), "narrow": lambda x: x.narrow(1, 1, 2),
-    "chunk": lambda x: x.chunk(2, 2)[1], "unbind": lambda x: x.unbind(1)[2], "view of view": lambda x: x[1].t()[1:, ::2],
+    "chunk": lambda x: x.chunk(2, 2)[1], "unbind": lambda x: x.unbind(1)[2],
+    "view of view": lambda x: x[1].t()[1:, ::2],
     "flat view": lambda x: x.view(-1)[3:17], "deep": lambda x: x.permute(1, 2, 0)[1:][:, 2].unsqueeze(0),
     "ellipsis": lambda x: x[..., 0], "none": lambda x: x[:, None], "squeeze": lambda x: x[1:, :, :].squeeze(0),
 }  # fmt: skip
@@ -153,7 +163,8 @@ def test_what_is_no_view_does_not_write() -> None:
 def test_errors() -> None:
     x = hs.zeros(2, 3)
     for f in (
-        lambda: x.reshape(4), lambda: x.reshape(-1, -1), lambda: x.view(5, -1), lambda: x.permute(0, 0), lambda: x.t().unsqueeze(0).t(),
+        lambda: x.reshape(4), lambda: x.reshape(-1, -1), lambda: x.view(5, -1), lambda: x.permute(0, 0),
+        lambda: x.t().unsqueeze(0).t(),
         lambda: x.expand(3, 3), lambda: x.expand(3), lambda: hs.cat([x, hs.zeros(2, 2)]), lambda: hs.cat([]),
         lambda: hs.stack([x, hs.zeros(2)]), lambda: x.split([1, 1], 1), lambda: x.repeat(2), lambda: hs.pad(x, (1,)),
         lambda: x.unfold(1, 4, 1),

@@ -587,7 +587,12 @@ def from_data(data: Any, dtype: DType | None) -> Tensor:
     if isinstance(data, Tensor):
         made: Tensor = new(Tensor, ops.detach(data.value) if data._rg else data.value)
         return made if dtype is None else convert(made, dtype)
-    return from_array(_to_array(data), dtype)
+    array = _to_array(data)
+    if dtype is not None and dtype.kind in "iu" and isinstance(data, int | list | tuple) and array.dtype.kind in "iu":
+        limits = np.iinfo(lazy.NUMPY[dtype.name])
+        if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+            raise DTypeError(f"numbers from {array.min()} to {array.max()} do not fit {dtype}")
+    return from_array(array, dtype)
 
 
 def _to_array(data: Any) -> Array:

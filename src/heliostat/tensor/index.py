@@ -47,7 +47,9 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
                 used += item.ndim
                 continue
             if item.dtype.is_float:
-                raise DTypeError(f"tensors used as indices are integers or bools, found {item.dtype}")
+                raise DTypeError(f"a tensor used as an index has integers or bools, found {item.dtype}")
+            if not item.ndim and lazy.buffer_of(item.value) is not None:
+                item = int(item)
         elif item is not None and item is not Ellipsis and not isinstance(item, int | slice):
             raise DTypeError(f"an index is an integer, slice, None, Ellipsis or tensor, found {type(item).__name__}")
         found.append(item)
@@ -70,18 +72,10 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
     """The part of an index that makes views, and for each axis that is left its index tensor or None."""
     axis = 0
     tensors: list[Tensor | None] = []
-    many = sum(isinstance(p, Tensor) for p in parts) > 0
     for p in parts:
         if p is None:
             x = unsqueeze(x, axis)
         elif isinstance(p, int):
-            if many:  # an integer beside index tensors is one of them
-                size = x.shape[axis]
-                if not -size <= p < size:
-                    raise IndexOutOfRangeError(f"index {p} is outside axis {axis} of {shown(x.shape)}")
-                tensors.append(as_tensor(p % size))
-                axis += 1
-                continue
             x = select(x, axis, p)
             continue
         elif isinstance(p, slice):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import CaptureError
+from ..diagnostics import CaptureError, HeliostatError
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import copy
 from ..ir.types import DType, TensorType, tensor
@@ -230,8 +230,14 @@ def realize(values: Iterable[Value]) -> None:
             help="return the tensor from the step, and choose with where() instead of if",
         )
     live = [t for t in _take_open() if buffer_of(t.value) is None]
+    values = list(values)
     try:
         _run([*(t.value for t in live), *values])
+    except HeliostatError:
+        if not values or not live:
+            raise
+        _run(values)  # what nobody reads must not keep others from being read; it tells its error when it is read
+        return
     except BaseException:
         for t in live:
             note_open(t)

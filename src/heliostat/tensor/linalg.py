@@ -28,7 +28,18 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         raise ShapeError(f"matmul: {shown(input.shape)} and {shown(other.shape)} do not fit")
     if input.dtype == bool_:
         raise DTypeError("matmul takes numbers, found tensors of bool")
+    if 0 in a.type.shape or 0 in b.type.shape:
+        return _empty_product(input, other)
     return wrap(ops.matmul(a, b), input, other)
+
+
+def _empty_product(a: Tensor, b: Tensor) -> Tensor:
+    """Of no rows, no columns, or with sums of nothing, for which there is no schedule."""
+    rows = a.unsqueeze(0) if a.ndim == 1 else a
+    columns = b.unsqueeze(1) if b.ndim == 1 else b
+    y: Tensor = (rows.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2)
+    y = y.squeeze(-2) if a.ndim == 1 else y
+    return y.squeeze(-1) if b.ndim == 1 else y
 
 
 METHODS["__matmul__"] = matmul

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import IndexOutOfRangeError, ShapeError
-from ..ir.types import i32, i64
+from ..ir.types import f64, i32, i64
 from .core import Tensor, as_tensor, from_array, normal_dim
 from .reduce import ValuesIndices
 from .register import FUNCTIONS, function
@@ -132,12 +132,14 @@ def nanquantile(
     """Quantiles of what is not NaN; without gradients."""
     f = np.asarray(input.detach().array())
     method: Any = interpolation
-    y = np.nanquantile(f, np.asarray(as_tensor(q).array()), axis=dim, keepdims=keepdim, method=method)
+    y = np.nanquantile(
+        f, np.asarray(q if isinstance(q, float) else as_tensor(q).array()), axis=dim, keepdims=keepdim, method=method
+    )
     return from_array(np.asarray(y), input.dtype)
 
 
 def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str) -> Tensor:
-    share = as_tensor(q)
+    share = q if isinstance(q, Tensor) else as_tensor(q, f64)
     at = 0 if dim is None else normal_dim(dim, x.ndim)
     rank = x.ndim
     ordered = sort(x.reshape(-1) if dim is None else x, at).values
