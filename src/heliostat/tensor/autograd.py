@@ -6,6 +6,8 @@ them, and at `detach`.
 
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +19,15 @@ from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy
 from .core import Tensor, grad_mode, new
+from .function import Function, once_differentiable
+
+__all__ = [
+    "Function", "backward", "enable_grad", "grad", "inference_mode", "no_grad", "once_differentiable",
+    "set_grad_enabled",
+]  # fmt: skip
 
 Pair = tuple[Value, Value]
+Use = tuple[Value, "weakref.ref[Any]", int]
 
 
 def _parents(v: Value) -> Sequence[Value]:
@@ -59,43 +68,102 @@ def _order(roots: Sequence[Value]) -> list[Value]:
     return order
 
 
-def differentiate(pairs: Sequence[Pair], wanted: Sequence[Value] | None) -> tuple[list[Value], dict[int, Value]]:
+def differentiate(
+    pairs: Sequence[Pair], wanted: Sequence[Value] | None, keep: bool
+) -> tuple[list[Value], dict[int, Value]]:
     """Gradients of sum(seed * output) by value id, and all values behind the outputs in order.
 
-    `wanted`: values whose gradients are asked for, None for all leaves."""
+    `wanted`: values whose gradients are asked for, None for all leaves. `keep`: whether the graph is kept for another
+    time. Raises GradientError where it was not, and where a value that is needed was changed in place since."""
     order = _order([y for y, _ in pairs])
-    named = None if wanted is None else {id(v) for v in wanted}
-    reaches: set[int] = set()
-    for v in order:
-        m = v.meta
-        hit = (m is not None and m.leaf is not None) if named is None else id(v) in named
-        if hit or any(id(p) in reaches for p in _parents(v)):
-            reaches.add(id(v))
+    reaches = _reaching(order, wanted)
     total: dict[int, Value] = {}
     for y, seed in pairs:
         _add(total, y, seed)
-    done: set[int] = set()
+    uses: dict[int, tuple[Use, ...]] = {}  # of values inside of a function, those of its result
+    waiting = Counter(id(v.meta.function) for v in order if v.meta is not None and v.meta.function is not None)
+    needing: set[int] = set()
     for v in reversed(order):
-        g = total.get(id(v))
-        if g is None or id(v) not in reaches:
-            continue
-        m = v.meta
-        if m is not None and m.hooks:
+        g, m = total.get(id(v)), v.meta
+        if g is not None and m is not None and m.hooks and id(v) in reaches:
             g = total[id(v)] = _hooked(m.hooks, g)
-        parents = _parents(v)
-        if not parents or not any(id(p) in reaches for p in parents):
-            continue
         if m is not None and m.function is not None:
-            if id(m.function) not in done:
-                done.add(id(m.function))
+            waiting[id(m.function)] -= 1  # its backward wants the gradients of all its results
+            if not waiting[id(m.function)] and any(id(y) in total and id(y) in reaches for y in m.function.outputs):
+                needing.update(id(y) for y in m.function.outputs)
                 for p, pg in m.function.gradients(total):
                     if pg is not None and id(p) in reaches:
                         _add(total, p, pg)
             continue
-        for p, pg in zip(v.node.inputs, _of_node(v, g), strict=True):
+        if g is None or not any(id(p) in reaches for p in _parents(v)):
+            continue
+        found = _of_node(v, g)
+        needed = _needed(v, g, [pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) in reaches])
+        known = m.uses if m is not None and m.uses else uses.get(id(v), ())
+        for p in v.node.inputs:
+            if p.meta is None or not p.meta.uses:
+                uses[id(p)] = (*uses.get(id(p), ()), *known)
+        if needed:
+            needing.add(id(v))
+            _check_versions(v, needed, known)
+        for p, pg in zip(v.node.inputs, found, strict=True):
             if id(p) in reaches and _differentiable(p):
                 _add(total, p, _zeros(p) if pg is None else pg)
+    if not keep:
+        _spend(order, needing)
     return order, total
+
+
+def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None) -> set[int]:
+    """The values that depend on wanted ones, on any leaf where none are named."""
+    named = None if wanted is None else {id(v) for v in wanted}
+    reaches: set[int] = set()
+    for v in order:
+        m = v.meta
+        if m is not None and m.spent:
+            what = "backward goes a second time through a graph that was not kept"
+            raise GradientError(what, help="give the first backward retain_graph=True")
+        hit = (m is not None and m.leaf is not None) if named is None else id(v) in named
+        if hit or any(id(p) in reaches for p in _parents(v)):
+            reaches.add(id(v))
+    return reaches
+
+
+def _check_versions(v: Value, needed: set[int], uses: Sequence[Use]) -> None:
+    """Raises GradientError where a tensor that held a needed value was changed since."""
+    for used, owner, version in uses:
+        t = owner()
+        if id(used) in needed and t is not None and t._version != version:
+            what = f"the gradient of {v.node.op.name} needs a tensor of shape {shown(used.type.shape)}"
+            raise GradientError(f"{what} that was changed in place since it was used", help="change a clone() of it")
+
+
+def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> set[int]:
+    """Which operands of a node, and whether its result, the gradients read."""
+    own = {id(v), *(id(p) for p in v.node.inputs)}
+    seen = {id(g)}
+    while len(g.node.inputs) == 1:  # rules look through views of g
+        g = g.node.inputs[0]
+        seen.add(id(g))
+    needed: set[int] = set()
+    stack = [p for p in found if p is not None]
+    while stack:
+        p = stack.pop()
+        if id(p) in own:
+            needed.add(id(p))
+        elif id(p) not in seen:
+            seen.add(id(p))
+            stack.extend(p.node.inputs)
+    return needed
+
+
+def _spend(order: Sequence[Value], needing: set[int]) -> None:
+    """Mark what cannot be gone through again: values whose gradients needed others, and what was made of such."""
+    spent: set[int] = set()
+    for v in order:
+        if id(v) in needing or any(id(p) in spent for p in _parents(v)):
+            spent.add(id(v))
+            lazy.meta(v).spent = True
 
 
 def _of_node(v: Value, g: Value) -> Sequence[Value | None]:
@@ -169,12 +237,16 @@ def backward(
 ) -> None:
     """Add the gradients of tensors to the `grad` of the leaves behind them, or of `inputs`.
 
-    The graph is kept for as long as a tensor needs it: `retain_graph` has no effect."""
+    tensors: of one element each, or with `grad_tensors` of their shapes. The graph is kept for another backward with
+    `retain_graph`, by default where `create_graph` makes gradients that can be differentiated. Raises GradientError for
+    other shapes, for tensors that do not require grad, for a graph that was not kept, and for one whose values were
+    changed in place."""
     outputs = _many(tensors)
     seeds = [None] * len(outputs) if grad_tensors is None else _many(grad_tensors)
     chosen = None if inputs is None else [t.value for t in _many(inputs)]
     with grad_mode(create_graph):
-        order, total = differentiate(_pairs(outputs, seeds), chosen)
+        keep = create_graph if retain_graph is None else retain_graph
+        order, total = differentiate(_pairs(outputs, seeds), chosen, keep)
         named = None if chosen is None else {id(v) for v in chosen}
         for v in order:
             m = v.meta
@@ -210,7 +282,8 @@ def grad(
             raise GradientError("one of the inputs does not require grad")
     values = [t.value for t in wanted]
     with grad_mode(create_graph):
-        _, total = differentiate(_pairs(found, seeds), values)
+        keep = create_graph if retain_graph is None else retain_graph
+        _, total = differentiate(_pairs(found, seeds), values, keep)
         result: list[Tensor | None] = []
         for t, v in zip(wanted, values, strict=True):
             g = total.get(id(v))

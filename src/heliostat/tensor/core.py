@@ -23,6 +23,7 @@ from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _grad_enabled: ContextVar[bool] = ContextVar("heliostat_grad", default=True)
+_writing: ContextVar[Any] = ContextVar("heliostat_writing", default=None)
 _capture: ContextVar[Any] = ContextVar("heliostat_step", default=None)
 
 
@@ -207,6 +208,19 @@ class Tensor:
         tracked = source._rg and _grad_enabled.get()
         v = source.value
         self._write(ops.detach(v) if source._rg and not tracked else v, tracked)
+        return self
+
+    def _in_place(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Write f of this tensor into it. What f itself needs of the old value for its gradient stays."""
+        root = self if self._base is None else self._base
+        token = _writing.set(root)
+        try:
+            made = f(self, *args, **kwargs)
+        finally:
+            _writing.reset(token)
+        self._assign(made)
+        if isinstance(made, Tensor) and made._rg and self._v is made._v:
+            _note_uses(self._v, root, ())
         return self
 
     def _check_in_place(self) -> None:
@@ -519,17 +533,40 @@ def wrap(v: Value, *sources: Tensor) -> Tensor:
     """A result of a function of `sources`: gradients flow through it if they do through one of them."""
     if any(s._rg for s in sources) and v.type.element.is_float:  # type: ignore[attr-defined]
         if _grad_enabled.get():
-            return new(Tensor, v, True)
+            made: Tensor = new(Tensor, v, True)
+            _note_uses(v, made, sources)
+            return made
         v = ops.detach(v)
-    return new(Tensor, v)
+    found: Tensor = new(Tensor, v)
+    return found
+
+
+def being_written() -> Any:
+    """The tensor into which the result of the function that runs is written, None where there is none."""
+    return _writing.get()
+
+
+def _note_uses(v: Value, owner: Tensor, sources: Sequence[Tensor]) -> None:
+    """Remember which tensors held what the gradient of v may need, so that a later change of them is found."""
+    if any(s._v is v for s in sources):
+        return
+    writing = _writing.get()
+    found = [(v, weakref.ref(owner), owner._version)]
+    for s in sources:
+        root = s if s._base is None else s._base
+        if root is not writing:
+            found.append((s._v, weakref.ref(root), root._version))
+    m = lazy.meta(v)
+    m.uses = (*m.uses, *found)
 
 
 def view_of(
     base: Tensor, forward: Callable[[Value], Value], put: Callable[[Value, Value], Value], strided: bool
 ) -> Tensor:
     """A view: it reads what its base holds, and writing to it writes to its base."""
-    v = base.value
-    made = wrap(forward(v), base)
+    v = forward(base.value)
+    tracked = base._rg and _grad_enabled.get() and v.type.dtype.is_float
+    made: Tensor = new(Tensor, ops.detach(v) if base._rg and not tracked else v, tracked)
     inner = base._view
     if base._base is not None and inner is not None:
         first = inner
@@ -542,6 +579,8 @@ def view_of(
     else:
         made._view, made._base = View(forward, put, strided), base
     made._seen = made._base._version
+    if tracked:
+        _note_uses(v, made._base, (base,))
     return made
 
 

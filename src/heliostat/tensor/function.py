@@ -8,29 +8,47 @@ from typing import Any
 from .. import ops
 from ..diagnostics import GradientError
 from ..ir.graph import Value
+from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, grad_mode, is_grad_enabled, new
+from .core import Tensor, being_written, grad_mode, is_grad_enabled, new
 
 
 class FunctionCtx:
     """What forward keeps for backward."""
 
     def __init__(self) -> None:
-        self._saved: tuple[Tensor | None, ...] = ()
+        self._saved: list[tuple[Tensor, Value, Tensor | None, int] | None] = []
         self.needs_input_grad: tuple[bool, ...] = ()
         self._materialize = True
         self._not_differentiable: set[int] = set()
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for backward."""
-        self._saved = tensors
+        self._saved = []
+        for t in tensors:
+            if t is None:
+                self._saved.append(None)
+                continue
+            v = t.value
+            root = t if t._base is None else t._base
+            self._saved.append((t, v, None if root is being_written() else root, root._version))
 
     save_for_forward = save_for_backward
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
-        """What was kept."""
-        return self._saved
+        """What was kept. Raises GradientError where one of them was changed in place since."""
+        found: list[Tensor | None] = []
+        for kept in self._saved:
+            if kept is None:
+                found.append(None)
+                continue
+            t, v, root, version = kept
+            if root is not None and root._version != version:
+                what = f"a tensor of shape {shown(t.shape)} that was saved for backward was changed in place since"
+                raise GradientError(what, help="save a clone()")
+            found.append(t if root is not None else new(Tensor, v, t._rg))
+        return tuple(found)
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say that outputs have no gradient."""

@@ -228,7 +228,7 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     return _written(x, tensors, convert(as_tensor(values), input.dtype), accumulate)
 
 
-METHODS["index_put_"] = lambda self, *a, **k: self._assign(index_put(self, *a, **k))
+METHODS["index_put_"] = lambda self, *a, **k: self._in_place(index_put, *a, **k)
 
 
 # --- along one axis ---------------------------------------------------------------------------------------------------

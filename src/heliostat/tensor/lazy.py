@@ -41,9 +41,11 @@ class Meta:
 
     buffer: its data, once computed. leaf: the tensor that gathers its gradient. function: the user's `Function` that
     made it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
+    uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent: a
+    backward went through it that did not keep the graph.
     """
 
-    __slots__ = ("buffer", "fill", "function", "hooks", "leaf")
+    __slots__ = ("buffer", "fill", "function", "hooks", "leaf", "spent", "uses")
 
     def __init__(self, buffer: Buffer | None = None) -> None:
         self.buffer = buffer
@@ -51,6 +53,8 @@ class Meta:
         self.function: Any = None
         self.hooks: list[Callable[..., Any]] | None = None
         self.fill: Callable[[], float] | None = None
+        self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
+        self.spent = False
 
 
 _LEAF = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
@@ -243,8 +247,9 @@ def realize(values: Iterable[Value]) -> None:
             note_open(t)
         raise
     for t in live:
-        if not t.requires_grad or t.is_leaf:
-            _cut(t.value)
+        v = t.value
+        if not t.requires_grad or t.is_leaf or v.meta.spent:
+            _cut(v)
 
 
 def flush() -> None:
@@ -257,6 +262,7 @@ def _cut(v: Value) -> None:
     node = v.node
     if len(node.results) == 1 and node.inputs:
         node.op, node.inputs = PARAMETER, ()
+        v.meta.uses = ()
 
 
 def _run(roots: Sequence[Value]) -> None:

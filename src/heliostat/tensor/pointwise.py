@@ -669,7 +669,7 @@ for _name, _f in (
 ):  # fmt: skip
     METHODS[f"__{_name}__"] = _checked(_f)
     METHODS[f"__r{_name}__"] = _checked(_swap(_f))
-    METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._assign(f(self, o)))(_f)
+    METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._in_place(f, o))(_f)
 for _name, _f in (("eq", eq), ("ne", ne), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
     METHODS[f"__{_name}__"] = _checked(_f)
 METHODS["__neg__"] = FUNCTIONS["neg"]

@@ -43,7 +43,7 @@ def method(*names: str) -> Callable[[F], F]:
 def _in_place(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._assign(f(self, *args, **kwargs))
+        return self._in_place(f, *args, **kwargs)
 
     run.__name__ = name + "_"
     run.__doc__ = f"`{name}`, written into this tensor, which is returned."
