@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import heliostat as hs
 from heliostat.diagnostics import DTypeError, GradientError, ShapeError
+from heliostat.tensor import lazy
 
 from .compare import check, floats, same, torch
 
@@ -328,3 +331,87 @@ def test_deep_graphs_need_no_deep_stack() -> None:
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.item() == 3001
+
+
+# --- what is computed when, and how long it is kept -------------------------------------------------------------------
+def test_reading_on_the_way_changes_no_gradient() -> None:
+    """Reading computes values and lets go of what they were made of, but for what gradients still need."""
+
+    def run(read: bool) -> list[Any]:
+        x = hs.tensor([0.5, 1.5], requires_grad=True)
+        inner = x + 1
+        a, b = inner.sin(), inner * 2
+        c = (b.exp() * a).logsumexp(0)
+        del inner
+        for t in (a, b, c) if read else ():
+            t.detach().numpy()
+        a.sum().backward()
+        if read:
+            x.grad.numpy()
+        (b.sum() + c).backward(retain_graph=False)
+        return [x.grad.tolist()]
+
+    with pytest.raises(GradientError, match="second time"):  # `a` is behind both
+        run(True)
+    with pytest.raises(GradientError, match="second time"):
+        run(False)
+
+    def kept(read: bool) -> list[Any]:
+        x = hs.tensor([0.5, 1.5], requires_grad=True)
+        inner = x + 1
+        a, b = inner.sin(), inner + 2
+        del inner
+        for t in (a, b) if read else ():
+            t.detach().numpy()
+        a.sum().backward()
+        first = x.grad.tolist() if read else None
+        assert first is None or len(first) == 2
+        b.sum().backward()
+        y = (b.exp() * b).cumprod(0).logsumexp(0)
+        for n in range(3):
+            y.backward(retain_graph=n < 2)
+            if read:
+                x.grad.numpy()
+        return x.grad.tolist()
+
+    np.testing.assert_allclose(kept(True), kept(False), rtol=1e-6)
+
+
+def test_memory_is_free_at_once_after_a_step() -> None:
+    """Values and nodes refer to each other, but old weights do not wait for the garbage collector."""
+    w = hs.randn(20, 10, requires_grad=True)
+    w.array()
+    old: list[Any] = []
+    losses = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(6):
+            w.grad = None
+            loss = ((w * 2).tanh() ** 2).mean()
+            loss.backward()
+            old.append(weakref.ref(lazy.buffer_of(w.value).owner))
+            with hs.no_grad():
+                w -= 0.1 * w.grad
+            losses.append(loss)
+            loss.item()
+        assert not [r for r in old if r() is not None]
+    finally:
+        gc.enable()
+    assert losses[-1].item() < losses[0].item()
+
+
+def test_a_step_that_repeats_is_compiled_once() -> None:
+    w, b = hs.randn(7, 3, requires_grad=True), hs.zeros(3, requires_grad=True)
+    counts = []
+    for n in range(5):
+        x = hs.tensor(np.full((4, 7), n, np.float32))
+        loss = ((x @ w + b).relu() ** 2).mean() * (n + 1.0)
+        w.grad = b.grad = None
+        loss.backward()
+        with hs.no_grad():
+            w -= 0.01 * w.grad
+            b -= 0.01 * b.grad
+        loss.item()
+        counts.append(lazy.programs.misses)
+    assert len(set(counts[1:])) == 1

@@ -6,6 +6,7 @@ Parameters and constants are nodes too. A graph is immutable once made; passes b
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -51,9 +52,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 class Node:
-    """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object."""
+    """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object.
 
-    __slots__ = ("attrs", "inputs", "op", "results")
+    `serial` grows from node to node: a later one was made later."""
+
+    __slots__ = ("attrs", "inputs", "op", "results", "serial")
+    count = itertools.count()
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Node:
 
         Raises TypeError for an attribute that is not hashable."""
         self.op = op
+        self.serial = next(Node.count)
         self.inputs = tuple(inputs)
         frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
         self.attrs: Mapping[str, Any] = MappingProxyType(dict(frozen))

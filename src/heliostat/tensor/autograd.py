@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ops
 from ..diagnostics import GradientError, ShapeError, UnsupportedError
-from ..ir.graph import CONSTANT, PARAMETER, Value, constant
+from ..ir.graph import CONSTANT, PARAMETER, Node, Value, constant
 from ..ir.types import DType, TensorType
 from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
@@ -97,8 +97,11 @@ def differentiate(
             continue
         if g is None or not any(id(p) in reaches for p in _parents(v)):
             continue
+        before = next(Node.count)
         found = _of_node(v, g)
-        needed = _needed(v, g, [pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) in reaches])
+        used = [pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) in reaches]
+        needed, seen = _needed(v, g, used)
+        _drop([pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) not in reaches], seen, before)
         known = m.uses if m is not None and m.uses else uses.get(id(v), ())
         for p in v.node.inputs:
             if p.meta is None or not p.meta.uses:
@@ -109,7 +112,10 @@ def differentiate(
         for p, pg in zip(v.node.inputs, found, strict=True):
             if id(p) in reaches and _differentiable(p):
                 _add(total, p, _zeros(p) if pg is None else pg)
-    if not keep:
+    if keep:
+        for v in order:
+            lazy.meta(v).kept = True
+    else:
         _spend(order, needing)
     return order, total
 
@@ -120,7 +126,7 @@ def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None) -> set[int
     reaches: set[int] = set()
     for v in order:
         m = v.meta
-        if m is not None and m.spent:
+        if (m is not None and m.spent) or lazy.is_cut(v):
             what = "backward goes a second time through a graph that was not kept"
             raise GradientError(what, help="give the first backward retain_graph=True")
         hit = (m is not None and m.leaf is not None) if named is None else id(v) in named
@@ -138,8 +144,18 @@ def _check_versions(v: Value, needed: set[int], uses: Sequence[Use]) -> None:
             raise GradientError(f"{what} that was changed in place since it was used", help="change a clone() of it")
 
 
-def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> set[int]:
-    """Which operands of a node, and whether its result, the gradients read."""
+def _drop(unused: Sequence[Value | None], seen: set[int], before: int) -> None:
+    """Cut gradients that nobody wants: they would hold what they were made of until the garbage collector comes."""
+    stack = [v for v in unused if v is not None]
+    while stack:
+        v = stack.pop()
+        if id(v) not in seen and v.node.serial > before and v.node.inputs:
+            stack.extend(v.node.inputs)
+            lazy.cut(v)
+
+
+def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int], set[int]]:
+    """Which operands of a node, and whether its result, the gradients read; and all values that were looked at."""
     own = {id(v), *(id(p) for p in v.node.inputs)}
     seen = {id(g)}
     while len(g.node.inputs) == 1:  # rules look through views of g
@@ -154,13 +170,15 @@ def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> set[int]:
         elif id(p) not in seen:
             seen.add(id(p))
             stack.extend(p.node.inputs)
-    return needed
+    return needed, seen
 
 
 def _spend(order: Sequence[Value], needing: set[int]) -> None:
     """Mark what cannot be gone through again: values whose gradients needed others, and what was made of such."""
     spent: set[int] = set()
     for v in order:
+        if v.meta is not None:
+            v.meta.kept = False
         if id(v) in needing or any(id(p) in spent for p in _parents(v)):
             spent.add(id(v))
             lazy.meta(v).spent = True

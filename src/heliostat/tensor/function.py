@@ -70,6 +70,10 @@ class _Record:
         self.inputs: list[Value] = [s.value for s in sources if isinstance(s, Tensor)]
         self.outputs: list[Value] = []
 
+    def needs(self) -> list[Value]:
+        """The values that a backward may read."""
+        return [*self.inputs, *(kept[1] for kept in self.ctx._saved if kept is not None)]
+
     def gradients(self, total: dict[int, Value]) -> list[tuple[Value, Value | None]]:
         """(input, its gradient) for each tensor input."""
         given: list[Tensor | None] = []

@@ -41,11 +41,11 @@ class Meta:
 
     buffer: its data, once computed. leaf: the tensor that gathers its gradient. function: the user's `Function` that
     made it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
-    uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent: a
-    backward went through it that did not keep the graph.
+    uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent,
+    kept: a backward went through it that did not keep, or that kept the graph.
     """
 
-    __slots__ = ("buffer", "fill", "function", "hooks", "leaf", "spent", "uses")
+    __slots__ = ("buffer", "fill", "function", "hooks", "kept", "leaf", "spent", "uses")
 
     def __init__(self, buffer: Buffer | None = None) -> None:
         self.buffer = buffer
@@ -54,7 +54,7 @@ class Meta:
         self.hooks: list[Callable[..., Any]] | None = None
         self.fill: Callable[[], float] | None = None
         self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
-        self.spent = False
+        self.spent = self.kept = False
 
 
 _LEAF = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
@@ -90,6 +90,11 @@ def array_of(v: Value) -> Array:
     assert buffer is not None
     shape = tuple(int(d) for d in v.type.shape)  # type: ignore[arg-type]
     return buffer.array(NUMPY[v.type.element.name], shape)
+
+
+def is_cut(v: Value) -> bool:
+    """Whether a value without data lost what it was made of."""
+    return v.node is _LEAF and buffer_of(v) is None
 
 
 # --- what is open ---------------------------------------------------------------------------------------------------
@@ -236,20 +241,15 @@ def realize(values: Iterable[Value]) -> None:
     live = [t for t in _take_open() if buffer_of(t.value) is None]
     values = list(values)
     try:
-        _run([*(t.value for t in live), *values])
-    except HeliostatError:
-        if not values or not live:
-            raise
-        _run(values)  # what nobody reads must not keep others from being read; it tells its error when it is read
-        return
-    except BaseException:
+        done = _run([*(t.value for t in live), *values])
+    except BaseException as error:
         for t in live:
             note_open(t)
+        if isinstance(error, HeliostatError) and values and live:
+            _run(values)  # what nobody reads must not keep others from being read
+            return
         raise
-    for t in live:
-        v = t.value
-        if not t.requires_grad or t.is_leaf or v.meta.spent:
-            _cut(v)
+    _forget(done, [t.value for t in live if t.requires_grad and not t.is_leaf])
 
 
 def flush() -> None:
@@ -257,19 +257,44 @@ def flush() -> None:
     realize(())
 
 
-def _cut(v: Value) -> None:
-    """Forget how a value was computed: it has its data, and no gradient flows through it."""
-    node = v.node
-    if len(node.results) == 1 and node.inputs:
-        node.op, node.inputs = PARAMETER, ()
-        v.meta.uses = ()
+def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
+    """Cut values off from what they were computed of, except where a gradient may still flow: to `tensors`, to what a
+    function of tensors made, and through graphs that were kept.
+
+    Everything that is alive has its data now. Values and nodes refer to each other: what is not cut, and the buffers
+    that it reads, would stay until the garbage collector comes round."""
+    kept: set[int] = set()
+    stack = [v for v in tensors if not v.meta.spent]
+    for v in done:
+        m = v.meta
+        if m is not None and not m.spent and (m.kept or m.uses or m.function is not None):
+            stack.append(v)
+    while stack:
+        v = stack.pop()
+        if id(v) not in kept:
+            kept.add(id(v))
+            stack.extend(v.node.inputs)
+            if v.meta is not None and v.meta.function is not None:
+                stack.extend(v.meta.function.needs())
+    for v in done:
+        if id(v) not in kept and v.node.inputs:
+            cut(v)
 
 
-def _run(roots: Sequence[Value]) -> None:
+def cut(v: Value) -> None:
+    """Forget how a value was made."""
+    v.node = _LEAF
+    if v.meta is not None:
+        v.meta.uses, v.meta.function = (), None
+
+
+def _run(roots: Sequence[Value]) -> list[Value]:
+    """Give data to the roots. Returns them and all values that were computed on the way."""
     wanted = [v for v in roots if buffer_of(v) is None]
     if not wanted:
-        return
+        return []
     closed = Closed(wanted)
+    computed = [v for v in closed.order if buffer_of(v) is None]
     found: dict[int, Buffer] = {closed.number[id(v)]: v.meta.buffer for v in closed.leaves}
     found.update((closed.number[id(v)], _constant(v)) for v in closed.constants)
     if closed.results:
@@ -278,6 +303,7 @@ def _run(roots: Sequence[Value]) -> None:
         found.update((closed.number[id(v)], b) for v, b in zip(closed.results, made, strict=True))
     for v in wanted:
         meta(v).buffer = found[closed.number[id(v)]]
+    return computed
 
 
 def _constant(v: Value) -> Buffer:
