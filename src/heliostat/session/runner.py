@@ -18,7 +18,7 @@ from ..kernel.program import Program
 from ..runtime.buffer import Buffer
 from ..runtime.worker_pool import BARRIER, WorkerPool
 from .host import host_target
-from .session import CodeStore
+from .session import SMALL_LAUNCH, CodeStore
 
 
 class Engine:
@@ -90,7 +90,8 @@ class Runner:
             self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += len(row)
         self.arena = 0
-        self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows))
+        alone = program.operations < SMALL_LAUNCH * len(rows)
+        self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=alone)
 
     def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
         """The outputs' buffers. `inputs`: in the order of the graph's parameters."""

@@ -71,12 +71,16 @@ CPU = Device()
 class View:
     """How a view is made of its base, and how the base is made anew when the view is written."""
 
-    __slots__ = ("forward", "put", "strided")
+    __slots__ = ("detached", "forward", "put", "strided")
 
     def __init__(
-        self, forward: Callable[[Value], Value], put: Callable[[Value, Value], Value], strided: bool = True
+        self,
+        forward: Callable[[Value], Value],
+        put: Callable[[Value, Value], Value],
+        strided: bool = True,
+        detached: bool = False,
     ) -> None:
-        self.forward, self.put, self.strided = forward, put, strided
+        self.forward, self.put, self.strided, self.detached = forward, put, strided, detached
 
 
 class Tensor:
@@ -161,7 +165,7 @@ class Tensor:
                 assert view is not None
                 self._v = view.forward(now)
                 self._seen = base._version
-                self._rg = base._rg
+                self._rg = base._rg and not view.detached
                 self._leaf = not self._rg
                 if lazy.buffer_of(self._v) is None:
                     lazy.note_open(self)
@@ -205,7 +209,8 @@ class Tensor:
             what = f"a result of shape {shown(source.shape)} cannot be written in place into {shown(self.shape)}"
             raise ShapeError(what)
         self._check_in_place()
-        tracked = source._rg and _grad_enabled.get()
+        loose = self._view is not None and self._view.detached
+        tracked = (source._rg or self.requires_grad) and _grad_enabled.get() and not loose
         v = source.value
         self._write(ops.detach(v) if source._rg and not tracked else v, tracked)
         return self
@@ -225,6 +230,8 @@ class Tensor:
 
     def _check_in_place(self) -> None:
         root = self if self._base is None else self._base
+        if self._view is not None and self._view.detached:
+            return
         if root._rg and root._leaf and _grad_enabled.get():
             raise GradientError(
                 "a leaf that requires grad is changed in place", help="do it under no_grad(), or change a copy"
@@ -328,8 +335,15 @@ class Tensor:
         return self
 
     def detach(self) -> Tensor:
-        """The same values, through which no gradient flows."""
-        return new(Tensor, ops.detach(self.value) if self._rg else self.value)
+        """The same values, through which no gradient flows: of a leaf a view, of what functions made a copy."""
+        if not self._leaf:
+            return new(Tensor, ops.detach(self.value))
+        base = self if self._base is None else self._base
+        with grad_mode(False):
+            made = view_of(self, lambda v: ops.detach(v) if base._rg else v, lambda b, v: v, False)
+        assert made._view is not None
+        made._view.detached = True
+        return made
 
     def detach_(self) -> Tensor:
         """Cut this tensor off from what made it."""
@@ -574,6 +588,7 @@ def view_of(
             lambda x: forward(first.forward(x)),
             lambda x, y: first.put(x, put(first.forward(x), y)),
             strided or first.strided,
+            first.detached,
         )
         made._base = base._base
     else:

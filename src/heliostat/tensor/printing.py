@@ -28,9 +28,13 @@ def long_name(dtype: Any) -> str:
 def text(t: Any) -> str:
     """tensor([1., 2.]), with what differs from the usual."""
     array = np.asarray(t.detach().array())
+    whole = array.dtype.kind != "f" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
+    width = 4 if array.dtype.kind == "b" and array.all() else 5
     body = np.array2string(
         array, precision=_OPTIONS["precision"], threshold=_OPTIONS["threshold"], edgeitems=_OPTIONS["edgeitems"],
-        max_line_width=_OPTIONS["linewidth"], separator=", ", prefix="tensor(", floatmode="maxprec_equal",
+        max_line_width=_OPTIONS["linewidth"], separator=", ", prefix="tensor(",
+        floatmode="maxprec_equal" if whole else "fixed",
+        formatter={"bool": lambda b: f"{b!s:>{width}}"} if array.dtype.kind == "b" else None,
     )  # fmt: skip
     parts = [body]
     if t.dtype not in (f32, i64) and t.dtype.kind != "b":

@@ -760,9 +760,11 @@ def zero_(self: Tensor) -> Tensor:
 for _name in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims"):
 
     def _in_place_view(self: Tensor, *args: Any, _f: Any = FUNCTIONS[_name]) -> Tensor:
+        self._check_in_place()
         v = _f(self, *args)
-        self._v, self._base, self._view, self._seen = v._v, v._base, v._view, v._seen
-        self._version += 1
+        if self._base is not None:
+            self._base, self._view, self._seen = v._base, v._view, v._seen
+        self._v = v._v
         return self
 
     METHODS[_name + "_"] = _in_place_view
@@ -811,7 +813,12 @@ _property("mH", lambda self: transpose(self, -2, -1))
 _property("is_cuda", lambda self: False)
 _property("is_cpu", lambda self: True)
 _property("real", lambda self: self)
-METHODS["adjoint"] = FUNCTIONS["adjoint"] = lambda input: transpose(input, -2, -1)
+
+
+@function()
+def adjoint(input: Tensor) -> Tensor:
+    """Matrices transposed: the last two axes change places."""
+    return transpose(input, -2, -1)
 
 
 @function(method=True)
