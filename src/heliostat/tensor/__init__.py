@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from . import autograd, create, index, linalg, pointwise, random, reduce, shape, sorting, special
+from . import arrange, autograd, copies, create, index, linalg, pointwise, random, reduce, shape, sorting, special
 from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
 from .core import Device, RemovableHandle, Size, Tensor, is_grad_enabled
 from .dtypes import NAMES, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
@@ -45,8 +45,8 @@ _Room.__call__.__doc__ = create.tensor.__doc__
 sys.modules[__name__].__class__ = _Room
 
 __all__ = [
-    "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "autograd",
-    "backward", "create", "default_generator", "enable_grad", "grad", "index", "inference_mode", "is_grad_enabled",
-    "linalg", "no_grad", "pointwise", "random", "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting",
-    "special",
+    "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
+    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "grad", "index", "inference_mode",
+    "is_grad_enabled", "linalg", "no_grad", "pointwise", "random", "reduce", "set_grad_enabled", "set_printoptions",
+    "shape", "sorting", "special",
 ]  # fmt: skip
