@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
+from heliostat.diagnostics import DTypeError, ShapeError, UnsupportedError
 
 from .compare import bools, check, floats, integers, torch
 
@@ -191,3 +192,25 @@ def test_results_in_given_tensors(out: bool) -> None:
     z = hs.add(x, x, out=y) if out else x.add(x)
     assert (z is y) == out
     assert z.tolist() == [2.0, 4.0]
+
+
+def test_errors() -> None:
+    x, k = hs.zeros(2, 3), hs.zeros(2, 3, dtype=hs.int64)
+    for f in (lambda: x + hs.zeros(4), lambda: hs.where(x > 0, x, hs.zeros(3, 2)), lambda: x.lerp(hs.zeros(4), 0.5)):
+        with pytest.raises(ShapeError):
+            f()
+    for f in (
+        lambda: x & 1, lambda: x << 1, lambda: ~x, lambda: k**-1, lambda: hs.add(x, "a"), lambda: hs.mul(x, None),
+        lambda: x.bool().positive(),
+    ):  # fmt: skip
+        with pytest.raises(DTypeError):
+            f()
+    for f in (lambda: x + "a", lambda: x < [1], lambda: {} * x):
+        with pytest.raises(TypeError):
+            f()
+    with pytest.raises(ValueError, match="rounding_mode"):
+        hs.div(x, 2, rounding_mode="up")
+    with pytest.raises(ValueError, match="min or max"):
+        x.clamp()
+    with pytest.raises(UnsupportedError, match="complex"):
+        x * hs.tensor(1j)
