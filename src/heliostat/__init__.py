@@ -25,8 +25,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
     from importlib.util import find_spec
 
-    if name == "tensor":
-        return import_module(".tensor", __name__)
+    if name in ("tensor", "nn"):
+        return import_module(f".{name}", __name__)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         public = _public()
         if name in public:
@@ -35,4 +35,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "tensor", *_public()})
+    return sorted({*globals(), "nn", "tensor", *_public()})

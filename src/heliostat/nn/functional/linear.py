@@ -1,0 +1,70 @@
+"""Products with weights, and similarities and distances of vectors."""
+
+from __future__ import annotations
+
+from ...diagnostics import ShapeError
+from ...tensor import FUNCTIONS, Tensor
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input @ weight^T + bias. input: (..., in), weight: (out, in) or (in,), bias: (out,); (..., out)."""
+    if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
+        raise ShapeError(
+            f"linear: an input of shape {list(input.shape)} does not fit a weight of {list(weight.shape)}: "
+            f"mat1 and mat2 shapes cannot be multiplied"
+        )
+    y = input @ (weight.transpose(0, 1) if weight.ndim == 2 else weight)
+    return y if bias is None else y + bias
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y[o] = input1^T weight[o] input2 + bias[o]. (..., a), (..., b), (out, a, b), (out,); (..., out)."""
+    out, a, b = weight.shape
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise ShapeError(
+            f"bilinear(): input batch dimensions do not match: got {list(input1.shape)} and {list(input2.shape)}"
+        )
+    if input1.shape[-1] != a or input2.shape[-1] != b:
+        raise ShapeError(
+            f"bilinear(): inputs of {input1.shape[-1]} and {input2.shape[-1]} do not fit a weight of "
+            f"{list(weight.shape)}"
+        )
+    rows = input1.reshape(-1, a)
+    half = (rows @ weight.permute(1, 0, 2).reshape(a, out * b)).reshape(-1, out, b)
+    y = (half * input2.reshape(-1, 1, b)).sum(-1).reshape(*input1.shape[:-1], out)
+    return y if bias is None else y + bias
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Products of vectors along an axis over their lengths, each at least eps."""
+    x1, x2 = FUNCTIONS["broadcast_tensors"](x1, x2)
+    a = (x1 * x1).sum(dim).clamp(min=eps * eps).sqrt()
+    b = (x2 * x2).sum(dim).clamp(min=eps * eps).sqrt()
+    return (x1 * x2).sum(dim) / (a * b)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """Norm of x1 - x2 + eps over the last axis."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """Distances of all pairs of rows. input: (N, D); (N (N - 1) / 2,)."""
+    n = input.shape[0]
+    rows, columns = FUNCTIONS["triu_indices"](n, n, 1)
+    difference = input.index_select(0, rows) - input.index_select(0, columns)
+    return difference.norm(p, -1)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
+    """input over its norm along an axis, which is at least eps."""
+    return input / input.norm(p, dim, True).clamp(min=eps)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """1 where a class stands, 0 elsewhere. tensor: integers, any shape; (..., num_classes) of int64."""
+    from ...ir.types import i64
+
+    if num_classes == -1:
+        num_classes = int(tensor.max().item()) + 1
+    return (tensor.unsqueeze(-1) == FUNCTIONS["arange"](num_classes)).to(i64)
