@@ -23,7 +23,7 @@ def values(shape: tuple[int, ...], seed: int = 0, low: float = -2.0, high: float
 
 
 def array_of(spec: Any, seed: int) -> Any:
-    """An argument of a table: a shape is random floats; what a function gives has a gradient, other arrays have none."""
+    """An argument of a table: a shape is random floats, with a gradient as what a function gives; arrays have none."""
     if isinstance(spec, tuple) and all(isinstance(s, int) for s in spec):
         return values(spec, seed)
     return spec() if callable(spec) else spec

@@ -67,7 +67,7 @@ class Uninitialized:
         return f"<{type(self).__name__}>"
 
 
-class UninitializedParameter(Uninitialized, Parameter):  # type: ignore[misc]
+class UninitializedParameter(Uninitialized, Parameter):
     """A parameter whose shape a lazy module finds from its first input."""
 
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
@@ -78,7 +78,7 @@ class UninitializedParameter(Uninitialized, Parameter):  # type: ignore[misc]
         return made
 
 
-class UninitializedBuffer(Uninitialized, Buffer):  # type: ignore[misc]
+class UninitializedBuffer(Uninitialized, Buffer):
     """A buffer whose shape a lazy module finds from its first input."""
 
     def __new__(cls, persistent: bool = True, device: Any = None, dtype: Any = None) -> UninitializedBuffer:
