@@ -175,7 +175,7 @@ class _ConvTranspose(_Convolution):
         least = [
             (n - 1) * s - 2 * p + d * (ks - 1) + 1
             for n, s, p, d, ks in zip(
-                input.shape[-k:], self.stride, self.padding, self.dilation, self.kernel_size, strict=True
+                input.shape[-k:], self.stride, many(self.padding, k), self.dilation, self.kernel_size, strict=True
             )
         ]
         most = [a + s - 1 for a, s in zip(least, self.stride, strict=True)]

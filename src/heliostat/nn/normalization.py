@@ -32,7 +32,8 @@ class _Norm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features, self.eps = num_features, eps
+        self.momentum: Any = momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         kept = {"device": device, "dtype": dtype}
         self.register_parameter("weight", empty(num_features, **kept) if affine else None)

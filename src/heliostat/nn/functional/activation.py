@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from ... import ops
 from ...diagnostics import ShapeError
@@ -13,32 +16,47 @@ from ...tensor.core import wrap
 where = FUNCTIONS["where"]
 
 
-def written(input: Tensor, y: Tensor, inplace: bool) -> Tensor:
-    """A result, or input after the result was written into it."""
-    return input._assign(y) if inplace else y
+F = TypeVar("F", bound=Callable[..., Tensor])
 
 
+def writable(f: F) -> F:
+    """A function of input that with inplace=True writes its result into input and returns it."""
+    place = list(inspect.signature(f).parameters).index("inplace") - 1
+
+    @functools.wraps(f)
+    def run(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        given = list(args)
+        inplace = given.pop(place) if len(given) > place else kwargs.pop("inplace", False)
+        return input._in_place(f, *given, **kwargs) if inplace else f(input, *given, **kwargs)
+
+    return cast(F, run)
+
+
+@writable
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
-    return written(input, input.relu(), inplace)
+    return input.relu()
 
 
+@writable
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x above the threshold, else value."""
-    return written(input, where(input > threshold, input, value), inplace)
+    return where(input > threshold, input, value)
 
 
+@writable
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x, but not below min_val and not above max_val; no gradient at the bounds."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     y = where(input <= min_val, min_val, where(input >= max_val, max_val, input))
-    return written(input, y, inplace)
+    return y
 
 
+@writable
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6)."""
-    return hardtanh(input, 0.0, 6.0, inplace)
+    return hardtanh(input, 0.0, 6.0)
 
 
 def _expm1_below(x: Tensor, scale: float = 1.0) -> Tensor:
@@ -47,30 +65,34 @@ def _expm1_below(x: Tensor, scale: float = 1.0) -> Tensor:
     return (low if scale == 1.0 else low / scale).expm1()
 
 
+@writable
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, else alpha * (exp(x) - 1)."""
-    return written(input, where(input > 0, input, _expm1_below(input) * alpha), inplace)
+    return where(input > 0, input, _expm1_below(input) * alpha)
 
 
+@writable
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, else alpha * (exp(x / alpha) - 1)."""
     if alpha == 0:
         raise ValueError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return written(input, where(input > 0, input, _expm1_below(input, alpha) * alpha), inplace)
+    return where(input > 0, input, _expm1_below(input, alpha) * alpha)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
+@writable
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale * elu(x, alpha) with the constants of arXiv 1706.02515."""
     y = where(input > 0, input, _expm1_below(input) * SELU_ALPHA) * SELU_SCALE
-    return written(input, y, inplace)
+    return y
 
 
+@writable
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, else negative_slope * x."""
-    return written(input, where(input > 0, input, input * negative_slope), inplace)
+    return where(input > 0, input, input * negative_slope)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -90,6 +112,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return where(input > 0, input, input * weight)
 
 
+@writable
 def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -99,7 +122,7 @@ def rrelu(
     slope: Any = (lower + upper) / 2
     if training:
         slope = FUNCTIONS["rand_like"](input.detach()) * (upper - lower) + lower
-    return written(input, where(input > 0, input, input * slope), inplace)
+    return where(input > 0, input, input * slope)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -109,14 +132,16 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return wrap((ops.gelu if approximate == "none" else ops.gelu_tanh)(input.value), input)
 
 
+@writable
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
-    return written(input, input.silu(), inplace)
+    return input.silu()
 
 
+@writable
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x))."""
-    return written(input, input * softplus(input).tanh(), inplace)
+    return input * softplus(input).tanh()
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -133,15 +158,17 @@ def logsigmoid(input: Tensor) -> Tensor:
     return where(negative, input, 0.0) - low.exp().log1p()
 
 
+@writable
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(x + 3) / 6."""
-    return written(input, where(input <= -3, 0.0, where(input >= 3, 1.0, input / 6 + 0.5)), inplace)
+    return where(input <= -3, 0.0, where(input >= 3, 1.0, input / 6 + 0.5))
 
 
+@writable
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * relu6(x + 3) / 6."""
     y = where(input <= -3, 0.0, where(input >= 3, input, input * (input + 3) / 6))
-    return written(input, y, inplace)
+    return y
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -221,7 +248,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
 def _in_place(f: Any) -> Any:
     def run(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return input._assign(f(input, *args, **kwargs))
+        return input._in_place(f, *args, **kwargs)
 
     run.__name__ = f.__name__ + "_"
     run.__doc__ = f"`{f.__name__}`, written into input, which is returned."

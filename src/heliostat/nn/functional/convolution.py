@@ -7,7 +7,6 @@ transposed convolution adds windows up.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from ... import ops
@@ -81,8 +80,8 @@ def _convolution(
         y = _by_windows(x, weight, steps, around, gaps, groups)
     else:
         a, w = (x, weight) if axes == 2 else (x.unsqueeze(2), weight.unsqueeze(2))
-        wide = [steps, around, gaps] if axes == 2 else [(1, *steps), (0, *around), (1, *gaps)]
-        y = wrap(ops.conv2d(a.value, w.value, *wide, groups), a, w)
+        wide: list[Any] = [steps, around, gaps] if axes == 2 else [(1, *steps), (0, *around), (1, *gaps)]
+        y = wrap(ops.conv2d(a.value, w.value, wide[0], wide[1], wide[2], groups), a, w)
         y = y if axes == 2 else y.squeeze(2)
     if bias is not None:
         y = y + bias.reshape([-1, *[1] * axes])
@@ -224,6 +223,6 @@ def fold(
     return unbatched(wrap(ops.fold(windows.value, size, kernel, steps, around, gaps), windows), single)
 
 
-def reversed_pairs(padding: Sequence[int]) -> list[int]:
+def reversed_pairs(padding: Any) -> list[int]:
     """Paddings of axes as `pad` takes them: the last axis first, before and after."""
     return [p for n in reversed(padding) for p in (n, n)]
