@@ -49,8 +49,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x, but not below min_val and not above max_val; no gradient at the bounds."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    y = where(input <= min_val, min_val, where(input >= max_val, max_val, input))
-    return y
+    return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
 
 
 @writable
@@ -85,8 +84,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 @writable
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale * elu(x, alpha) with the constants of arXiv 1706.02515."""
-    y = where(input > 0, input, _expm1_below(input) * SELU_ALPHA) * SELU_SCALE
-    return y
+    return where(input > 0, input, _expm1_below(input) * SELU_ALPHA) * SELU_SCALE
 
 
 @writable
@@ -167,8 +165,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 @writable
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * relu6(x + 3) / 6."""
-    y = where(input <= -3, 0.0, where(input >= 3, input, input * (input + 3) / 6))
-    return y
+    return where(input <= -3, 0.0, where(input >= 3, input, input * (input + 3) / 6))
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:

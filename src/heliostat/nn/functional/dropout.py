@@ -22,8 +22,7 @@ def _dropout(input: Tensor, p: float, training: bool, shape: list[int]) -> Tenso
     _check(p)
     if not training or p == 0:
         return input
-    y = input * 0 if p == 1 else input * (_kept(input, p, shape) * (1 / (1 - p)))
-    return y
+    return input * 0 if p == 1 else input * (_kept(input, p, shape) * (1 / (1 - p)))
 
 
 @writable
@@ -71,8 +70,7 @@ def _alpha(input: Tensor, p: float, training: bool, shape: list[int]) -> Tensor:
     low = -SELU_ALPHA * SELU_SCALE
     a = 1 / math.sqrt((low * low * p + 1) * (1 - p))
     kept = _kept(input, p, shape)
-    y = (input * kept + (1 - kept) * low) * a - a * low * p
-    return y
+    return (input * kept + (1 - kept) * low) * a - a * low * p
 
 
 @writable
