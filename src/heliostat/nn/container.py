@@ -394,8 +394,11 @@ class ParameterDict(Module):
         return (self[k] for k in self._keys)
 
     def update(self, parameters: Any) -> None:
-        """Add values of a mapping, or of (name, value) pairs."""
-        pairs = parameters.items() if isinstance(parameters, Mapping | ParameterDict) else parameters
+        """Add values of a mapping, sorted by name unless it is an ordered one, or of (name, value) pairs."""
+        if isinstance(parameters, OrderedDict | ParameterDict):
+            pairs = parameters.items()
+        else:
+            pairs = sorted(parameters.items()) if isinstance(parameters, Mapping) else parameters
         for n, pair in enumerate(pairs):
             if len(pair) != 2:
                 raise ValueError(f"ParameterDict update sequence element #{n} has length {len(pair)}; 2 is required")

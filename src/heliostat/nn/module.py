@@ -456,7 +456,8 @@ class Module:
     def state_dict(
         self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """Parameters and persistent buffers by dotted name, as they are now; the tensors themselves if `keep_vars`."""
+        """Parameters and persistent buffers by dotted name, detached, but over the module's own values; the tensors
+        themselves if `keep_vars`."""
         if args:
             raise TypeError("state_dict() takes destination, prefix and keep_vars by name")
         found: dict[str, Any] = OrderedDict() if destination is None else destination
@@ -559,7 +560,7 @@ class Module:
         errors: list[str] = []
 
         def load(module: Module, local: dict[str, Any], prefix: str) -> None:
-            module._load_from_state_dict(local, prefix, {}, strict, missing, unexpected, errors, assign)
+            module._load_from_state_dict(local, prefix, {}, True, missing, unexpected, errors, assign)
             for name, child in module._modules.items():
                 if child is not None:
                     below = f"{prefix}{name}."
