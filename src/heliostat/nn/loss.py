@@ -328,6 +328,20 @@ class TripletMarginWithDistanceLoss(_Loss):
         )  # fmt: skip
 
 
+class CTCLoss(_Loss):
+    """-log likelihood of labels over all alignments. log_probs: (T, B, C), targets: (B, S) or all in order, lengths:
+    (B,)."""
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any) -> Tensor:  # type: ignore[override]
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
+
+
 class CosineSimilarity(Module):
     """Products of vectors along an axis over their lengths, each at least eps."""
 
