@@ -60,7 +60,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def reset_parameters(self) -> None:
         """First values of all layers."""
         self.head.reset_parameters()
-        for first, second in self.tail:  # type: ignore[misc]
+        pairs: Any = list(self.tail)
+        for first, second in pairs:
             first.reset_parameters()
             second.reset_parameters()
 

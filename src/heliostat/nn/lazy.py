@@ -28,7 +28,7 @@ class LazyModule(Module):
         if self.has_uninitialized_params():
             self.initialize_parameters(*args, **kwargs)
         if self.cls_to_become is not None:
-            self.__class__ = self.cls_to_become
+            self.__class__ = self.cls_to_become  # type: ignore[assignment]
         return Module.__call__(self, *args, **kwargs)
 
 
