@@ -193,6 +193,24 @@ def test_forward_hooks() -> None:
     assert order == ["first", "second"]
 
 
+def test_hooks_of_all_modules() -> None:
+    names: list[str] = []
+    net_ = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    handles = [
+        nn.hooks.register_module_forward_pre_hook(lambda m, a: names.append("before " + type(m).__name__)),
+        nn.hooks.register_module_forward_hook(lambda m, a, y: names.append("after " + type(m).__name__)),
+        nn.hooks.register_module_full_backward_hook(lambda m, gi, go: names.append("back " + type(m).__name__)),
+    ]
+    net_(hs.randn(1, 2).requires_grad_(True)).sum().backward()
+    for handle in handles:
+        handle.remove()
+    net_(hs.ones(1, 2))
+    linear, relu = ["before Linear", "after Linear"], ["before ReLU", "after ReLU"]
+    assert names[:6] == ["before Sequential", *linear, *relu, "after Sequential"]
+    assert sorted(names[6:]) == ["back Linear", "back ReLU", "back Sequential"]
+    assert nn.LazyLinear(2).has_uninitialized_parameters()
+
+
 def test_hooks_that_are_always_called() -> None:
     module, calls = nn.Linear(2, 2), []
     module.register_forward_hook(lambda m, a, y: calls.append(y), always_call=True)

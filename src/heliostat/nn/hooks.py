@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..tensor import Function, Tensor
 
@@ -38,6 +38,40 @@ def add_hook(hooks: Hooks, hook: Any, first: bool = False) -> Handle:
     if first:
         hooks.move_to_end(handle.id, last=False)
     return handle
+
+
+class Global:
+    """Hooks of all modules."""
+
+    forward_pre: ClassVar[Hooks] = OrderedDict()
+    forward: ClassVar[Hooks] = OrderedDict()
+    backward_pre: ClassVar[Hooks] = OrderedDict()
+    backward: ClassVar[Hooks] = OrderedDict()
+
+    @classmethod
+    def any(cls) -> bool:
+        """Whether there is one."""
+        return bool(cls.forward_pre or cls.forward or cls.backward_pre or cls.backward)
+
+
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> Handle:
+    """Call hook(module, args) before forward of every module; what it returns takes the arguments' place."""
+    return add_hook(Global.forward_pre, hook)
+
+
+def register_module_forward_hook(hook: Callable[..., Any]) -> Handle:
+    """Call hook(module, args, output) after forward of every module; what it returns takes the output's place."""
+    return add_hook(Global.forward, hook)
+
+
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> Handle:
+    """Call hook(module, grad_output) before the gradients of every module."""
+    return add_hook(Global.backward_pre, hook)
+
+
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> Handle:
+    """Call hook(module, grad_input, grad_output) once they are known, for every module."""
+    return add_hook(Global.backward, hook)
 
 
 class _Pass(Function):

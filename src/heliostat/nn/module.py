@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from ..diagnostics import HeliostatError
 from ..tensor import Tensor, no_grad
 from ..tensor.dtypes import dtype_of
-from .hooks import BackwardHooks, Handle, add_hook
+from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
 
 _TABLES = ("_parameters", "_buffers", "_modules")
@@ -355,6 +355,18 @@ class Module:
         """This module: it is there already."""
         return self
 
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """This module: it has its values already, and there is one device."""
+        return self.to(device=device)
+
+    def cuda(self, device: Any = None) -> Self:
+        """Raises UnsupportedError: there is one device, cpu."""
+        return self.to(device="cuda" if device is None else f"cuda:{device}")
+
+    def has_uninitialized_parameters(self) -> bool:
+        """Whether a parameter or buffer, below it too, has no shape yet."""
+        return any(is_lazy(t) for t in (*self.parameters(), *self.buffers()))
+
     def share_memory(self) -> Self:
         """This module; memory is not shared between processes."""
         return self
@@ -365,10 +377,8 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        own = self.__dict__
-        if not (
-            own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-        ):
+        own = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
+        if not own and not Global.any():
             return self.forward(*args, **kwargs)
         called: set[int] = set()
         try:
@@ -380,7 +390,7 @@ class Module:
             raise
 
     def _call_with_hooks(self, args: Any, kwargs: Any, called: set[int]) -> Any:
-        for key, hook in list(self._forward_pre_hooks.items()):
+        for key, hook in [*Global.forward_pre.items(), *self._forward_pre_hooks.items()]:
             if key in self._hook_kwargs:
                 found = hook(self, args, kwargs)
                 if found is not None:
@@ -394,11 +404,13 @@ class Module:
             if found is not None:
                 args = found if isinstance(found, tuple) else (found,)
         watched = None
-        if self._backward_hooks or self._backward_pre_hooks:
-            watched = BackwardHooks(self, self._backward_pre_hooks, self._backward_hooks)
+        before = OrderedDict([*Global.backward_pre.items(), *self._backward_pre_hooks.items()])
+        after = OrderedDict([*Global.backward.items(), *self._backward_hooks.items()])
+        if before or after:
+            watched = BackwardHooks(self, before, after)
             args = watched.watch_inputs(args)
         result = self.forward(*args, **kwargs)
-        for key, hook in list(self._forward_hooks.items()):
+        for key, hook in [*Global.forward.items(), *self._forward_hooks.items()]:
             called.add(key)
             found = hook(self, args, kwargs, result) if key in self._hook_kwargs else hook(self, args, result)
             if found is not None:
@@ -432,6 +444,10 @@ class Module:
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
         """Call hook(module, grad_input, grad_output) once they are known; what it returns takes grad_input's place."""
         return add_hook(self._backward_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """`register_full_backward_hook`: gradients are always those of the whole module."""
+        return self.register_full_backward_hook(hook)
 
     # --- state ----------------------------------------------------------------------------------------------------
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:

@@ -200,6 +200,16 @@ def sigmoid(input: Tensor) -> Tensor:
     return input.sigmoid()
 
 
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|). Source: arXiv 2301.04104."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """sign(x) (exp(|x|) - 1), the inverse of `symlog`."""
+    return x.sign() * x.abs().expm1()
+
+
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b) of the halves a and b of an axis, which becomes half as long."""
     if input.ndim == 0:

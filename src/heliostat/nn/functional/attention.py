@@ -69,6 +69,38 @@ def scaled_dot_product_attention(
     return dropout(weights, dropout_p, dropout_p > 0) @ value
 
 
+def flex_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    score_mod: Any = None,
+    block_mask: Any = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+) -> Any:
+    """Attention whose scores go through score_mod(score, batch, head, query, key), called once with all scores and
+    with tensors of numbers that broadcast to them. Shapes as in `scaled_dot_product_attention`, four axes.
+    `return_lse`: also the logarithm of the sum of exp of the scores, (B, H, L)."""
+    if block_mask is not None:
+        raise UnsupportedError("flex_attention: block_mask does not exist here", help="return -inf from score_mod")
+    if query.ndim != 4:
+        raise ShapeError(f"flex_attention needs (B, H, L, E), found {list(query.shape)}")
+    if enable_gqa:
+        n = query.shape[1] // key.shape[1]
+        key, value = repeat_kv(key, n), repeat_kv(value, n)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = (query * factor) @ key.transpose(-2, -1)
+    if score_mod is not None:
+        numbers = [
+            FUNCTIONS["arange"](n).reshape([-1 if i == axis else 1 for i in range(4)])
+            for axis, n in enumerate(scores.shape)
+        ]
+        scores = score_mod(scores, *numbers)
+    y = scores.softmax(-1) @ value
+    return (y, scores.logsumexp(-1)) if return_lse else y
+
+
 def _added(mask: Tensor | None, like: Tensor) -> Tensor | None:
     """A mask to be added; of bools -inf where True."""
     if mask is None or mask.dtype.is_float:

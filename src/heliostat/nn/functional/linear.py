@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ...diagnostics import ShapeError
+from typing import Any
+
+from ...diagnostics import ShapeError, UnsupportedError
 from ...tensor import FUNCTIONS, Tensor
+from .activation import gelu
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,6 +36,45 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     half = (rows @ weight.permute(1, 0, 2).reshape(a, out * b)).reshape(-1, out, b)
     y = (half * input2.reshape(-1, 1, b)).sum(-1).reshape(*input1.shape[:-1], out)
     return y if bias is None else y + bias
+
+
+def fused_linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(linear(x, weight, bias)); the compiler makes one kernel of it either way."""
+    return linear(x, weight, bias).relu()
+
+
+def fused_linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """gelu(linear(x, weight, bias)); the compiler makes one kernel of it either way."""
+    return gelu(linear(x, weight, bias))
+
+
+def grouped_mm(
+    mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: Any = None
+) -> Tensor:
+    """Products of groups of rows: (M, K) by (G, K, N) where group g ends before row offs[g], (M, N); or (G, M, K) by
+    (G, K, N). offs: (G,) integers, read when this is called."""
+    if bias is not None:
+        raise UnsupportedError("grouped_mm: bias does not exist here", help="add it to the result")
+    if mat_a.ndim == 3 and mat_b.ndim == 3 and offs is None:
+        y = mat_a @ mat_b
+    elif mat_a.ndim == 2 and mat_b.ndim == 3 and offs is not None:
+        ends = [int(n) for n in offs.tolist()]
+        if len(ends) != mat_b.shape[0] or ends != sorted(ends) or (ends and ends[-1] > mat_a.shape[0]):
+            raise ShapeError(
+                f"grouped_mm: offs {ends} do not divide {mat_a.shape[0]} rows into {mat_b.shape[0]} groups"
+            )
+        starts = [0, *ends[:-1]]
+        parts = [mat_a[a:b] @ mat_b[g] for g, (a, b) in enumerate(zip(starts, ends, strict=True)) if b > a]
+        rest = mat_a.shape[0] - (ends[-1] if ends else 0)
+        if rest:
+            parts.append(FUNCTIONS["zeros"](rest, mat_b.shape[2], dtype=mat_a.dtype))
+        y = FUNCTIONS["cat"](parts)
+    else:
+        raise UnsupportedError(
+            f"grouped_mm: operands of {mat_a.ndim} and {mat_b.ndim} axes {'with' if offs is not None else 'without'} "
+            "offs do not exist here"
+        )
+    return y if out_dtype is None else y.to(out_dtype)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:

@@ -219,8 +219,10 @@ def _max_of_table(x: Tensor, table: Array) -> tuple[Tensor, Tensor]:
     if (table < 0).any():
         seen = seen.masked_fill(from_array(table < 0), lowest(x.dtype))
     at = seen.argmax(-1)
-    wide = numbers.expand(n, c, *table.shape[-2:])
-    indices = wide.gather(3, at.unsqueeze(-1)).squeeze(-1)
+    if table.ndim == 2:
+        indices = numbers.take(at + FUNCTIONS["arange"](table.shape[0]) * table.shape[1])
+    else:
+        indices = numbers.gather(3, at.unsqueeze(-1)).squeeze(-1)
     return _values(x, indices), indices
 
 
@@ -243,8 +245,8 @@ def _max_pool(
         for c, s, p, k, d in zip(counts, steps, around, kernel, gaps, strict=True)
     ]
     table = np.ascontiguousarray(np.maximum(_table(size, places), 0).T)  # (taps, windows)
-    numbers = from_array(table).expand(*x.shape[:2], *table.shape)
-    indices = numbers.gather(2, seen.argmax(2, True)).squeeze(2)
+    at = seen.argmax(2) * table.shape[1] + FUNCTIONS["arange"](table.shape[1])
+    indices = from_array(table).take(at)
     y = unbatched(_values(x, indices).reshape(*x.shape[:2], *counts), single)
     return (y, unbatched(indices.reshape(*x.shape[:2], *counts), single)) if return_indices else y
 
