@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
+from heliostat import nn
 from heliostat.nn import functional as F
 
 from .sweep import compare_functions, torch, values
@@ -37,6 +38,22 @@ def test_rotations_keep_lengths_and_depend_on_distances() -> None:
     np.testing.assert_allclose(score(5, 3), score(7, 5), atol=1e-5)
     x, _ = F.apply_rotary_emb(q, k, cos, sin)
     np.testing.assert_allclose(x.numpy(), q.numpy(), atol=1e-6)
+
+
+def test_modules_of_positions() -> None:
+    assert nn.SinusoidalEmbedding(5, 6)().shape == (5, 6)
+    assert nn.SinusoidalEmbedding2D(2, 3, 8)().shape == (6, 8)
+    rotary = nn.RotaryEmbedding(4, 9, 100.0)
+    assert list(rotary.state_dict()) == []
+    cos, sin = rotary()
+    x, _ = F.apply_rotary_emb(hs.ones(5, 4), hs.ones(5, 4), cos, sin)
+    np.testing.assert_allclose(x.numpy()[2, 0], np.cos(2) - np.sin(2), rtol=1e-5)
+    times = nn.TimestepEmbedding(6, 4)
+    times(hs.tensor([3, 500])).sum().backward()
+    assert times(hs.tensor([[3], [5]])).shape == (2, 1, 4)
+    assert times.linear_1.weight.grad is not None
+    with pytest.raises(ValueError, match="even head_dim"):
+        nn.RotaryEmbedding(3, 9)
 
 
 def test_attention_with_scores_of_ones_own() -> None:
