@@ -303,3 +303,26 @@ def test_a_network_learns() -> None:
                 p.sub_(p.grad * 0.5)
         losses.append(loss.item())
     assert losses[-1] < 0.35 * losses[0]
+
+
+def test_a_training_step_is_compiled_once() -> None:
+    from heliostat.tensor import lazy
+
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.2),
+        nn.Flatten(), nn.Linear(36, 3),
+    )  # fmt: skip
+    x, labels = hs.randn(4, 1, 6, 6), hs.tensor(np.array([0, 1, 2, 0]))
+    misses = []
+    for _ in range(5):
+        loss = nn.functional.cross_entropy(module(x), labels)
+        module.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        with hs.no_grad():
+            for p in module.parameters():
+                p.sub_(p.grad * 0.1)
+        loss.item()
+        misses.append(lazy.programs.misses)
+    assert misses[-1] == misses[1]
+    assert module[1].num_batches_tracked.item() == 5
