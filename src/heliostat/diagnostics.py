@@ -195,6 +195,18 @@ class DTypeError(HeliostatError, TypeError):
     """A dtype or block format does not fit the operation."""
 
 
+class IndexOutOfRangeError(HeliostatError, IndexError):
+    """An index lies outside its axis."""
+
+
+class GradientError(HeliostatError, RuntimeError):
+    """A gradient is asked for that does not exist, or a value that gradients need is changed."""
+
+
+class CaptureError(HeliostatError, RuntimeError):
+    """A function cannot be captured as one program: it looks at a value while it is traced, say."""
+
+
 class LumSyntaxError(HeliostatError, ValueError):
     """A `.lum` source does not parse."""
 

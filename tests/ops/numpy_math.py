@@ -55,6 +55,36 @@ class NumpyMath:
     def round(self, x: Array) -> Array:
         return np.rint(x)
 
+    def trunc(self, x: Array) -> Array:
+        return np.trunc(x)
+
+    def tan(self, x: Array) -> Array:
+        return np.tan(x)
+
+    def atan(self, x: Array) -> Array:
+        return np.arctan(x)
+
+    def expm1(self, x: Array) -> Array:
+        return np.expm1(x)
+
+    def log1p(self, x: Array) -> Array:
+        return np.log1p(x)
+
+    def floor_divide(self, a: Array, b: Array) -> Array:
+        return _quiet(np.floor_divide, a, b)
+
+    def remainder(self, a: Array, b: Array) -> Array:
+        return _quiet(np.mod, a, b)
+
+    def shift_left(self, a: Array, b: Array) -> Array:
+        return np.left_shift(a, b)
+
+    def shift_right(self, a: Array, b: Array) -> Array:
+        return np.right_shift(a, b)
+
+    def high_half(self, x: Array) -> Array:
+        return (x.view(np.uint64) >> np.uint64(32)).view(np.int64)
+
     def abs(self, x: Array) -> Array:
         return np.abs(x)
 

@@ -78,15 +78,20 @@ class Fuser:
         self._alone(node, refused)
 
     def _candidates(self, node: Node, producers: list[int]) -> list[int]:
-        """Producer groups that may take the node: those on which no other input of the node depends."""
+        """Producer groups that may take the node: those on which no other input depends, through a reshape least of
+        all.
+        """
         if node.op.name == "linear":
             return self._beside(node)
         if node.op.name in _ANCHORS and node.op.name != "cache_update":
             return []
         needs = self._needs(node)
+        renamed = {self.group_of.get(id(source_of(v).node)) for v in node.inputs if v.node.op.name in ALIASES}
         found = []
         for g in producers:
             others = needs - {g}
+            if g in renamed:  # it would read a buffer that it is still writing
+                continue
             if any(g in self.open[o].needs for o in others):
                 continue
             found.append(g)
@@ -200,7 +205,9 @@ class Fuser:
         return self._group(host.nodes, host.root)
 
 
-_ANCHORS = EPILOGUE_ROOTS | {"attention", "embedding", "rope", "cache_update", "repack", "dequantize"}
+_ANCHORS = EPILOGUE_ROOTS | {
+    "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
+}  # fmt: skip
 
 
 def lone_group(value: Value) -> Group:

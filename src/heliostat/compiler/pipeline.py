@@ -22,12 +22,15 @@ from ..kernels import (
     linear,
     map,
     matmul,
+    put,
     reduce,
     repack,
     rope,
+    scan,
     tensor_linear,
     tile_attention,
     warpgroup_linear,
+    window,
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
@@ -48,6 +51,9 @@ SCHEDULES: tuple[ModuleType, ...] = (
     tile_attention,
     attention,
     gather,
+    put,
+    scan,
+    window,
     rope,
     cache,
     repack,

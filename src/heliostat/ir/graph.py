@@ -6,6 +6,7 @@ Parameters and constants are nodes too. A graph is immutable once made; passes b
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -51,9 +52,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 class Node:
-    """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object."""
+    """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object.
 
-    __slots__ = ("attrs", "inputs", "op", "results")
+    `serial` grows from node to node: a later one was made later."""
+
+    __slots__ = ("attrs", "inputs", "op", "results", "serial")
+    count = itertools.count()
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Node:
 
         Raises TypeError for an attribute that is not hashable."""
         self.op = op
+        self.serial = next(Node.count)
         self.inputs = tuple(inputs)
         frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
         self.attrs: Mapping[str, Any] = MappingProxyType(dict(frozen))
@@ -91,14 +96,17 @@ def _frozen(op: OpRecord, key: str, value: Any) -> Any:
 class Value:
     """One result of a node: a tensor of a known type. Compared by identity; only its `name` may change later.
 
+    `meta` belongs to who builds a graph that goes on growing (lazy tensors keep data there); passes never look at it.
+
     Operators (`+`, `@`, `<` ...) build nodes once `heliostat.ops` is imported. `==` stays identity: use `ops.eq`.
     """
 
-    __slots__ = ("index", "name", "node", "type")
+    __slots__ = ("index", "meta", "name", "node", "type")
     __array_ufunc__ = None  # np.float32(2) * value is left to __rmul__
 
     def __init__(self, node: Node, index: int, type: TensorType, name: str = "") -> None:
         self.node, self.index, self.type, self.name = node, index, type, name
+        self.meta: Any = None
 
     @property
     def is_parameter(self) -> bool:

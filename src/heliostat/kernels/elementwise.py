@@ -17,7 +17,7 @@ VIEWS = frozenset({"broadcast_to", "slice", "transpose"})
 
 def is_pointwise(node: Node) -> bool:
     """Whether `PointEvaluator` can look through the node."""
-    return node.op.name in VIEWS or bool(getattr(node.op, "elementwise", False))
+    return node.op.name in VIEWS or node.op.name == "arange" or bool(getattr(node.op, "elementwise", False))
 
 
 def keeps_last_axis(node: Node) -> bool:
@@ -124,6 +124,8 @@ class _Walk:
         node = v.node
         if node.op.name == "constant":
             return self.k.const(node.attrs["value"].flat[0].item(), compute_elem(v.type.dtype))
+        if node.op.name == "arange":
+            return self.count(index, lanes)
         if node.op.name in VIEWS:
             return (yield _Request(node.inputs[0], self.view(node, index), lanes))
         arguments: list[Instruction] = []
@@ -133,6 +135,13 @@ class _Walk:
             inner: list[Operand] = [0 if d == 1 else i for d, i in zip(x.type.shape, tail, strict=True)]
             arguments.append((yield _Request(x, inner, lanes)))
         return self.apply(node, arguments)
+
+    def count(self, index: list[Operand], lanes: int) -> Instruction:
+        """`lanes` whole numbers from the last index on."""
+        k = self.k
+        first = index[-1] if index else 0
+        start = first if isinstance(first, Instruction) else k.const(first, "i64")
+        return start if lanes == 1 else k.splat(start, lanes) + k.iota("i64", lanes)
 
     def view(self, node: Node, index: list[Operand]) -> list[Operand]:
         """The operand's index for the result's."""

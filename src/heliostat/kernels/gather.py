@@ -1,4 +1,4 @@
-"""Schedule of `embedding`: rows of a table by number, dequantized on the way.
+"""Schedule of `embedding` and `take`: rows of a table by number, dequantized on the way.
 
 Tables lie in rows or in weight panels.
 """
@@ -20,10 +20,10 @@ PIECE = 256  # elements of a row that a worker of a GPU copies
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    if group.root.op.name != "embedding":
-        return Refuse(f"root is {group.root.op.name}, not embedding")
+    if group.root.op.name not in ("embedding", "take"):
+        return Refuse(f"root is {group.root.op.name}, not embedding or take")
     if len(group.nodes) != 1:
-        return Refuse("nothing is fused into embedding")
+        return Refuse(f"nothing is fused into {group.root.op.name}")
     table = group.root.inputs[0].type
     if not table.static:
         return Refuse("a table of unknown size")

@@ -142,6 +142,46 @@ class Math:
         sign = k.bitcast(x, integer) & -(1 << bits - 1)
         return k.bitcast(k.bitcast(size, integer) | sign, x.elem)
 
+    # --- whole numbers ----------------------------------------------------------------------------------------------
+    def floor_divide(self, a: Instruction, b: Instruction) -> Instruction:
+        """a / b rounded down; integers divided by 0 give 0."""
+        k = self.k
+        assert a.type is not None
+        if a.type.is_float:
+            return k.select(b == 0.0, a / b, k.rint((a - self.remainder(a, b)) / b))
+        zero = k.const(0, a.elem, a.lanes)
+        safe = k.select((b == 0) | (b == -1), 1, b)
+        q = a / safe
+        rest = a - q * safe
+        down = k.select(k.binary("ne", rest, 0) & ((rest < 0) ^ (safe < 0)), q - 1, q)
+        return k.select(b == -1, zero - a, k.select(b == 0, zero, down))
+
+    def remainder(self, a: Instruction, b: Instruction) -> Instruction:
+        """a - floor(a / b) * b, with the sign of b; of integers and 0 it is 0."""
+        k = self.k
+        assert a.type is not None
+        if not a.type.is_float:
+            return k.select(b == 0, k.const(0, a.elem, a.lanes), a - self.floor_divide(a, b) * b)
+        rest = k.fma(-k.floor(a / b), b, a)
+        wrong = ((rest < 0.0) & (b > 0.0)) | ((rest > 0.0) & (b < 0.0))
+        rest = k.select(wrong, rest + b, rest)
+        infinite = (k.fabs(b) == math.inf) & (k.fabs(a) < math.inf)
+        same = ((a >= 0.0) & (b > 0.0)) | ((a <= 0.0) & (b < 0.0))
+        return k.select(infinite, k.select(same, a, b), rest)
+
+    def shift_left(self, a: Instruction, b: Instruction) -> Instruction:
+        k = self.k
+        inside = (b >= 0) & (b < (64 if a.elem == "i64" else 32))
+        return k.select(inside, a << k.select(inside, b, 0), 0)
+
+    def shift_right(self, a: Instruction, b: Instruction) -> Instruction:
+        last = 63 if a.elem == "i64" else 31
+        return self.k.ashr(a, self.k.select((b >= 0) & (b < last), b, last))
+
+    def high_half(self, x: Instruction) -> Instruction:
+        """The upper 32 bits of an i64."""
+        return self.k.binary("lshr", x, 32)
+
     # --- exponentials and logarithms --------------------------------------------------------------------------------
     def _series(self, x: Instruction, coefficients: Sequence[float]) -> Instruction:
         """Coefficients from the constant term up. Pairs first, then pairs of pairs (Estrin's scheme): a third of the
@@ -327,6 +367,19 @@ class Math:
         return k.select(size < (1.0 if double else 0.875), near, self._signed(far, x))
 
     # --- angles -----------------------------------------------------------------------------------------------------
+    def atan(self, x: Instruction) -> Instruction:
+        """Of 1 / |x| beyond 1 and of (t - 1) / (t + 1) beyond tan(pi / 8), then the Taylor series up to tan(pi / 8)."""
+        k, double = self.k, x.elem == "f64"
+        size = k.fabs(x)
+        turned = size > 1.0
+        t = k.select(turned, 1.0 / size, size)
+        high = t > math.sqrt(2) - 1
+        s = k.select(high, (t - 1.0) / (t + 1.0), t)
+        series = [(-1) ** n / (2 * n + 1) for n in range(22 if double else 11)]
+        y = s * self._series(s * s, series)
+        y = k.select(high, y + math.pi / 4, y)
+        return self._signed(k.select(turned, math.pi / 2 - y, y), x)
+
     def sin(self, x: Instruction) -> Instruction:
         """Sine; the angle is reduced by multiples of pi / 2 held in three parts.
 

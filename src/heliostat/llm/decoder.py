@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .. import nn, ops
+from .. import ops
 from ..ir.graph import Graph, Value
 from ..ir.types import Dim, Layout, Symbol, TensorType, dim, element, f32, i32, tensor
+from . import modules
 from .config import DecoderConfig
 
 WeightType = Callable[[str], TensorType | None]
@@ -25,7 +26,7 @@ class CacheConfig:
     key_layout: Layout | None = None
 
 
-class Attention(nn.Module):
+class Attention(modules.Module):
     """Grouped-query attention with rotary positions over a cache.
 
     x: (N, hidden); returns (N, hidden) and the new caches.
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         return self.output(ops.reshape(mixed, shape=(n, c.heads * c.head_dim))), keys, values
 
 
-class FeedForward(nn.Module):
+class FeedForward(modules.Module):
     """SwiGLU: down(silu(gate(x)) * up(x))."""
 
     def __init__(self, prefix: str, weight: WeightType) -> None:
@@ -73,7 +74,7 @@ class FeedForward(nn.Module):
         return down
 
 
-class Block(nn.Module):
+class Block(modules.Module):
     """Attention and feed-forward, each behind a norm and added to the stream."""
 
     def __init__(self, config: DecoderConfig, prefix: str, weight: WeightType) -> None:
@@ -98,17 +99,17 @@ class Positions:
     start: Value
 
 
-class Decoder(nn.Module):
+class Decoder(modules.Module):
     """Tokens to logits. Parameters carry GGUF's tensor names; `weight(name)` gives a tensor's type, None if absent."""
 
     def __init__(self, config: DecoderConfig, weight: WeightType) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(_parameter("token_embd.weight", weight))
-        self.blocks = nn.ModuleList([Block(config, f"blk.{i}.", weight) for i in range(config.layers)])
+        self.embedding = modules.Embedding(_parameter("token_embd.weight", weight))
+        self.blocks = modules.ModuleList([Block(config, f"blk.{i}.", weight) for i in range(config.layers)])
         self.output_norm = _norm("output_norm", weight, config.eps)
         tied = weight("output.weight") is None
-        self.output = nn.Linear(self.embedding.weight if tied else _parameter("output.weight", weight))
+        self.output = modules.Linear(self.embedding.weight if tied else _parameter("output.weight", weight))
 
     def forward(
         self,
@@ -166,19 +167,21 @@ def step_graph(
         updates = [pair for old, new in zip(caches, renewed, strict=True) for pair in zip(old, new, strict=True)]
         return [logits], updates
 
-    return nn.capture(name, run, inputs, states)
+    return modules.capture(name, run, inputs, states)
 
 
-def _parameter(name: str, weight: WeightType) -> nn.Parameter:
+def _parameter(name: str, weight: WeightType) -> modules.Parameter:
     type = weight(name)
     assert type is not None, name
-    return nn.Parameter(type, name)
+    return modules.Parameter(type, name)
 
 
-def _linear(name: str, weight: WeightType) -> nn.Linear:
+def _linear(name: str, weight: WeightType) -> modules.Linear:
     bias = weight(name + ".bias")
-    return nn.Linear(_parameter(name + ".weight", weight), None if bias is None else nn.Parameter(bias, name + ".bias"))
+    return modules.Linear(
+        _parameter(name + ".weight", weight), None if bias is None else modules.Parameter(bias, name + ".bias")
+    )
 
 
-def _norm(name: str, weight: WeightType, eps: float) -> nn.RMSNorm:
-    return nn.RMSNorm(_parameter(name + ".weight", weight), eps)
+def _norm(name: str, weight: WeightType, eps: float) -> modules.RMSNorm:
+    return modules.RMSNorm(_parameter(name + ".weight", weight), eps)

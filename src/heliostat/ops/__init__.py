@@ -7,14 +7,17 @@ from .convolution import conv2d
 from .elementwise import (
     abs,
     add,
+    atan,
     cast,
     ceil,
     cos,
     div,
     erf,
     exp,
+    expm1,
     floor,
     log,
+    log1p,
     maximum,
     minimum,
     mul,
@@ -27,19 +30,35 @@ from .elementwise import (
     sin,
     sqrt,
     sub,
+    tan,
     tanh,
+    trunc,
 )
 from .gradient import gradients
-from .index import embedding, gather
+from .index import embedding, gather, put, take
+from .integer import (
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    floor_divide,
+    random_bits,
+    remainder,
+    shift_left,
+    shift_right,
+)
 from .matmul import linear, matmul
 from .normalize import layer_norm, log_softmax, logsumexp, rms_norm, softmax
 from .op import REGISTRY, Amp, Batching, NotDifferentiable, Op, get
 from .quantize import dequantize, quantize, repack
 from .reduce import argmax, max, mean, min, prod, sum
 from .rules import promote
+from .scan import scan
 from .shape import (
+    arange,
     broadcast_to,
     concat,
+    detach,
     flatten,
     last_row,
     reshape,
@@ -49,14 +68,17 @@ from .shape import (
     transpose,
     unsqueeze,
 )
+from .window import fold, unfold
 
 __all__ = [
-    "REGISTRY", "Amp", "Batching", "NotDifferentiable", "Op", "abs", "add", "argmax", "attention", "broadcast_to",
-    "cache_update", "cast", "ceil", "concat", "conv2d", "cos", "dequantize", "div", "embedding", "eq", "erf", "exp",
-    "flatten", "floor", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm", "le",
-    "linear",
-    "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum",
-    "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod", "promote", "quantize", "reciprocal", "relu", "repack",
-    "reshape", "rms_norm", "rope", "rope_table", "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "slice", "softmax",
-    "sqrt", "squeeze", "sub", "sum", "swiglu", "take_rows", "tanh", "transpose", "unsqueeze", "where",
+    "REGISTRY", "Amp", "Batching", "NotDifferentiable", "Op", "abs", "add", "arange", "argmax", "atan", "attention",
+    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "cache_update", "cast", "ceil",
+    "concat", "conv2d", "cos", "dequantize", "detach", "div", "embedding", "eq", "erf", "exp", "expm1", "flatten",
+    "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row",
+    "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod",
+    "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm",
+    "rope", "rope_table", "round", "rsqrt", "scan", "shift_left", "shift_right", "sigmoid", "sign", "silu", "sin",
+    "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "transpose",
+    "trunc", "unfold", "unsqueeze", "where",
 ]  # fmt: skip

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..diagnostics import ShapeError
 from ..ir.graph import Value
 from ..ir.types import Dim, Symbol, TensorType, dim, f16, f32, f64, tensor
+from . import reduce
 from .error import LargestUlp
-from .op import Amp, Array, NotDifferentiable, Op, public
+from .matmul import matmul
+from .op import Amp, Array, Op, public
 from .rules import float_only, plain
 from .samples import sample
+from .shape import reshape, transpose
+from .window import fold, unfold
 
 Pair = tuple[int, int]
 
@@ -30,7 +36,6 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
         sample(tensor(f32, dim(Symbol("n", 4)), 1, 4, 4), tensor(f32, 9, 1, 3, 3), symbols={"n": 2}),
     )
     error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
-    gradient = NotDifferentiable("no schedule computes it yet; write the convolution as a product for training")
 
     def infer(
         self,
@@ -102,6 +107,23 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
             for g, part in enumerate(np.split(w, groups))
         ]
         return np.concatenate(parts, 1)
+
+    def gradient(
+        self, g: Value, x: Value, w: Value, y: Value, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    ) -> Sequence[Value]:
+        """Products with the windows of x: they give w its gradient, and their own, added up, is that of x."""
+        count, channels, height, width = x.type.shape
+        out, inner, kh, kw = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
+        rows, columns = (int(d) for d in y.type.shape[2:])  # type: ignore[arg-type]
+        places, taps, each = rows * columns, inner * kh * kw, out // groups
+        windows = unfold(x, (kh, kw), stride, padding, dilation)
+        wide = reshape(windows, (count, groups, taps, places))
+        part = reshape(g, (count, groups, each, places))
+        of_w = reduce.sum(matmul(part, transpose(wide, (0, 1, 3, 2))), (0,))
+        taps_first = transpose(reshape(w, (groups, each, taps)), (0, 2, 1))
+        of_windows = reshape(matmul(taps_first, part), (count, channels, kh, kw, rows, columns))
+        size = (int(height), int(width))  # type: ignore[arg-type]
+        return fold(of_windows, size, (kh, kw), stride, padding, dilation), reshape(of_w, (out, inner, kh, kw))
 
 
 def _pair(value: int | Pair) -> Pair:

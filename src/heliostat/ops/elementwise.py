@@ -430,6 +430,74 @@ class Tanh(Unary, name="tanh", version=1, amp=Amp.KEEP_INPUT):
         return (g * (1.0 - y * y),)
 
 
+class Tan(Unary, name="tan", version=1, amp=Amp.FLOAT32):
+    """Tangent of radians as float."""
+
+    floats = True
+    samples = Uniform(-1.4, 1.4)
+    error = Ulp(f64=8, f32=8, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.tan, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.tan(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * (1.0 + y * y),)
+
+
+class Atan(Unary, name="atan", version=1, amp=Amp.FLOAT32):
+    """Inverse tangent in radians, -pi / 2 .. pi / 2, as float."""
+
+    floats = True
+    samples = Uniform(-9, 9) | SpecialFloats()
+    error = Ulp(f64=4, f32=4, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.arctan, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.atan(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g / (1.0 + x * x),)
+
+
+class Expm1(Unary, name="expm1", version=1, amp=Amp.FLOAT32):
+    """e ** x - 1 as float, also near 0."""
+
+    floats = True
+    samples = Uniform(-40, 40) | Uniform(-0.1, 0.1)
+    error = Ulp(f64=4, f32=4, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.expm1, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.expm1(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g * (y + 1.0),)
+
+
+class Log1p(Unary, name="log1p", version=1, amp=Amp.FLOAT32):
+    """log(1 + x) as float, also near 0; NaN below -1."""
+
+    floats = True
+    samples = Uniform(-0.9, 40) | Uniform(-0.1, 0.1)
+    error = Ulp(f64=4, f32=4, f16=1, bf16=1)
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.log1p, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.log1p(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g / (1.0 + x),)
+
+
 def error_function(x: Array) -> Array:
     """erf in float64."""
     wide = np.asarray(x, np.float64)
@@ -494,6 +562,16 @@ class Round(Step, name="round", version=1, amp=Amp.KEEP_INPUT):
         return k.round(x)
 
 
+class Trunc(Step, name="trunc", version=1, amp=Amp.KEEP_INPUT):
+    """The whole number toward zero, as float."""
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(np.trunc, x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.trunc(x)
+
+
 class Cast(Elementwise, name="cast", version=1, amp=Amp.KEEP_INPUT):
     """The same values as another plain dtype. Floats go to the nearest float, and to integers toward zero, saturating,
     NaN to 0; integers wrap around; anything but 0 is true."""
@@ -546,6 +624,11 @@ rsqrt = public(Rsqrt, Unary.call)
 sin = public(Sin, Unary.call)
 cos = public(Cos, Unary.call)
 tanh = public(Tanh, Unary.call)
+tan = public(Tan, Unary.call)
+atan = public(Atan, Unary.call)
+expm1 = public(Expm1, Unary.call)
+log1p = public(Log1p, Unary.call)
+trunc = public(Trunc, Unary.call)
 erf = public(Erf, Unary.call)
 floor = public(Floor, Unary.call)
 ceil = public(Ceil, Unary.call)

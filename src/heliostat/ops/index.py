@@ -1,4 +1,4 @@
-"""Reading elements by number: embedding, gather. A number outside the table reads row 0, on every target."""
+"""Elements by number: embedding, gather, take, put. A number outside the table reads row 0, on every target."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError
-from ..ir.graph import Value
-from ..ir.types import DType, Symbol, TensorType, bf16, dim, f16, f32, f64, i32, i64, tensor
+from ..ir.graph import Value, constant
+from ..ir.types import DType, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i32, i64, tensor
 from ..quant.formats import Q4_K, Q8_0
 from . import reduce
 from .compare import eq, ge, logical_and, lt, where
 from .composite import Composite
 from .elementwise import cast
-from .error import EXACT
+from .error import EXACT, LargestUlp
 from .matmul import matmul
 from .op import Amp, Array, Op, public
 from .rules import normalize_axis, plain, shown
 from .samples import Uniform, sample
-from .shape import iota, reshape, transpose, unsqueeze
+from .shape import broadcast_to, iota, reshape, transpose, unsqueeze
 
 N = Symbol("n", 8)
 
@@ -122,5 +122,100 @@ class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
         return transpose(found, [order.index(i) for i in range(last)]) if order != list(range(last)) else found
 
 
+class Take(Op, name="take", version=1, amp=Amp.KEEP_INPUT):
+    """Rows of x by number, in x's dtype. x: (V, K) plain, ids: (N,) integers; (N, K). A number outside reads row 0."""
+
+    samples = (
+        sample(tensor(f32, 5, 4), (tensor(i32, 3), Uniform(0, 4))),
+        sample(tensor(f64, 5, 1), (tensor(i64, dim(N)), Uniform(0, 4)), symbols={"n": 6}),
+        sample(tensor(bf16, 5, 17), (tensor(i32, 3), Uniform(-3, 8))),
+        sample((tensor(i64, 5, 3), Uniform(-9, 9)), (tensor(i32, 4), Uniform(0, 4))),
+        sample((tensor(bool_, 5, 3), Uniform(0, 1)), (tensor(i64, 4), Uniform(0, 4))),
+    )
+    error = EXACT
+
+    def infer(self, x: TensorType, ids: TensorType) -> TensorType:
+        plain(x, "take")
+        if x.rank != 2 or ids.rank != 1:
+            raise ShapeError(f"take needs rows (V, K) and ids (N,), found {x} and {ids}")
+        if x.shape[0] == 0:
+            raise ShapeError(f"take needs at least one row, found {x}")
+        _numbers(ids, "take")
+        return TensorType(x.element, (ids.shape[0], x.shape[1]))
+
+    def call(self, x: Value, ids: Value) -> Value:
+        return self.build(x, ids)
+
+    def reference(self, x: Array, ids: Array) -> Array:
+        return x[np.where((ids >= 0) & (ids < x.shape[0]), ids, 0)]
+
+    def gradient(self, g: Value, x: Value, ids: Value, y: Value) -> Sequence[Value | None]:
+        zero = broadcast_to(constant(0, TensorType(g.type.dtype, ())), x.type.shape)
+        inside = where(logical_and(ge(ids, 0), lt(cast(ids, i64), _count(x.type.shape[0]))), ids, 0)
+        return put(zero, inside, g, accumulate=True), None
+
+
+class Put(Op, name="put", version=1, amp=Amp.KEEP_INPUT):
+    """x with rows replaced, or added to if `accumulate`. x: (V, K), ids: (N,) integers, rows: (N, K) of x's dtype.
+
+    Of a row that is named twice the last one stays; sums are taken in the order of ids. Numbers outside are dropped."""
+
+    samples = (
+        sample(tensor(f32, 5, 4), (tensor(i32, 3), Uniform(0, 4)), tensor(f32, 3, 4)),
+        sample(
+            tensor(f64, 5, 1),
+            (tensor(i64, dim(N)), Uniform(0, 4)),
+            tensor(f64, dim(N), 1),
+            symbols={"n": 7},
+            accumulate=True,
+        ),
+        sample(tensor(bf16, 5, 17), (tensor(i32, 3), Uniform(-3, 8)), tensor(bf16, 3, 17), accumulate=True),
+        sample(
+            (tensor(i64, 5, 3), Uniform(-9, 9)), (tensor(i32, 4), Uniform(0, 4)), (tensor(i64, 4, 3), Uniform(-9, 9))
+        ),
+        sample(tensor(f64, 70, 40), (tensor(i32, 9), Uniform(0, 69)), tensor(f64, 9, 40), accumulate=True),
+    )
+    error = LargestUlp(f64=4, f32=4, f16=2, bf16=2)
+
+    def infer(self, x: TensorType, ids: TensorType, rows: TensorType, *, accumulate: bool = False) -> TensorType:
+        plain(x, "put")
+        if x.rank != 2 or ids.rank != 1 or rows.shape != (*ids.shape, *x.shape[1:]):
+            raise ShapeError(f"put needs x (V, K), ids (N,) and rows (N, K), found {x}, {ids} and {rows}")
+        if rows.element != x.element:
+            raise DTypeError(f"put needs rows of x's dtype, found {x} and {rows}")
+        _numbers(ids, "put")
+        return x
+
+    def call(self, x: Value, ids: Value, rows: Value, accumulate: bool = False) -> Value:
+        return self.build(x, ids, rows, accumulate=accumulate)
+
+    def reference(self, x: Array, ids: Array, rows: Array, *, accumulate: bool = False) -> Array:
+        y = np.array(x)
+        kept = (ids >= 0) & (ids < x.shape[0])
+        if accumulate:
+            np.add.at(y, ids[kept], rows[kept])
+        else:
+            y[ids[kept]] = rows[kept]
+        return y
+
+    def gradient(
+        self, g: Value, x: Value, ids: Value, rows: Value, y: Value, *, accumulate: bool
+    ) -> Sequence[Value | None]:
+        """Of rows that were replaced x has no gradient; of equal ids the last one has all of it."""
+        inside = logical_and(ge(ids, 0), lt(cast(ids, i64), _count(x.type.shape[0])))
+        n = ids.type.shape[0]
+        read = where(reshape(inside, (n, 1)), take(g, ids), 0.0)
+        if accumulate:
+            return g, None, read
+        size = x.type.shape[0]
+        order = cast(iota(n), i32)
+        none = broadcast_to(constant(-1, TensorType(i32, ())), (size, 1))
+        last = put(none, ids, reshape(order, (n, 1)))  # (V, 1): which of ids stands in a row
+        mine = eq(reshape(take(last, ids), (n,)), order)
+        return where(eq(last, -1), g, 0.0), None, where(reshape(mine, (n, 1)), read, 0.0)
+
+
 embedding = public(Embedding, Embedding.call)
 gather = public(Gather, Gather.call)
+take = public(Take, Take.call)
+put = public(Put, Put.call)

@@ -21,13 +21,14 @@ from ..ir.types import (
     f32,
     f64,
     i32,
+    i64,
     numel,
     tensor,
     upper_bound,
 )
 from .error import EXACT
 from .gradient import sum_to
-from .op import Amp, Array, Op, get, public
+from .op import Amp, Array, NotDifferentiable, Op, get, public
 from .rules import broadcast, normalize_axis, plain, shown
 from .samples import sample
 
@@ -314,6 +315,52 @@ def last_row(x: Value) -> Value:
         raise ShapeError(f"last_row needs at least one axis, found {x.type}")
     n: Any = x.type.shape[0]
     return slice(x, 0, n - 1, n)
+
+
+class Arange(Op, name="arange", version=1, amp=Amp.KEEP_INPUT):
+    """0, 1 .. size - 1 as (size,) i64. A kernel that it is fused into counts instead of reading it."""
+
+    samples = (sample(size=5), sample(size=0), sample(size=_n, symbols={"n": 4}))
+    error = EXACT
+
+    def infer(self, *, size: Dim) -> TensorType:
+        if isinstance(size, int) and size < 0:
+            raise ShapeError(f"arange: the size must not be negative, found {size}")
+        return TensorType(i64, (size,))
+
+    def call(self, size: Dim) -> Value:
+        return self.build(size=size)
+
+    def reference(self, *, size: int) -> Array:
+        return np.arange(size)
+
+    def gradient(self, g: Value, y: Value, *, size: Dim) -> Sequence[Value]:
+        return ()
+
+
+class Detach(Op, name="detach", version=1, amp=Amp.KEEP_INPUT):
+    """x itself, through which no gradient flows. The compiler takes it away."""
+
+    samples = (sample(tensor(f32, 3, 4)), sample(tensor(i32, 2)))
+    error = EXACT
+    gradient = NotDifferentiable("detach ends gradients")
+    kind = "composite"
+
+    def infer(self, x: TensorType) -> TensorType:
+        return x
+
+    def call(self, x: Value) -> Value:
+        return self.build(x)
+
+    def reference(self, x: Array) -> Array:
+        return np.asarray(x)
+
+    def decompose(self, x: Value) -> Value:
+        return x
+
+
+arange = public(Arange, Arange.call)
+detach = public(Detach, Detach.call)
 
 
 def iota(n: Dim) -> Value:

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .executable import Executable
     from .host import host_target
+    from .runner import Engine, Runner, engine
     from .session import Session, compile_graph
 
-__all__ = ["Executable", "Session", "compile_graph", "host_target"]
+__all__ = ["Engine", "Executable", "Runner", "Session", "compile_graph", "engine", "host_target"]
 
-_HOMES = {"Executable": "executable", "Session": "session", "compile_graph": "session", "host_target": "host"}
+_HOMES = {
+    **dict.fromkeys(("Engine", "Runner", "engine"), "runner"),
+    **dict.fromkeys(("Session", "compile_graph"), "session"),
+    **{"Executable": "executable", "host_target": "host"},
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,94 @@
+"""Tensors that modules own: `Parameter` gathers a gradient, `Buffer` does not; both may come without a shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..diagnostics import UnsupportedError
+from ..tensor import Tensor
+from ..tensor.core import as_tensor, new
+
+
+class Parameter(Tensor):
+    """A tensor that registers itself as a parameter of the module it is assigned to. data: any shape, floats where a
+    gradient is asked for."""
+
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+        source = as_tensor(data if data is not None else [])
+        made: Parameter = new(cls, source.detach().value)
+        if requires_grad:
+            made.requires_grad_(True)
+        return made
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+
+class Buffer(Tensor):
+    """A tensor that registers itself as a buffer of the module it is assigned to; in its state dict if `persistent`."""
+
+    persistent: bool
+
+    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+        source = as_tensor(data if data is not None else [])
+        made: Buffer = new(cls, source.detach().value)
+        made.persistent = persistent
+        return made
+
+
+class Uninitialized:
+    """What a tensor without a shape can do: get one. Everything that needs values is refused."""
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Become a tensor of zeros of that shape, of the class without "Uninitialized"."""
+        from ..tensor import create
+
+        tensor: Any = self
+        kept = tensor.requires_grad
+        self.__class__ = Parameter if isinstance(self, Parameter) else Buffer  # type: ignore[assignment]
+        if kept:
+            tensor.requires_grad_(False)
+        tensor.data = create.zeros(*shape, dtype=dtype or tensor.dtype)
+        tensor.requires_grad_(kept)
+
+    @property
+    def shape(self) -> Any:
+        raise UnsupportedError(
+            "a parameter without a shape has none yet", help="run the lazy module once, so that it sees its input"
+        )
+
+    @property
+    def value(self) -> Any:
+        raise UnsupportedError(
+            "a parameter without a shape has no values yet", help="run the lazy module once, so that it sees its input"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(Uninitialized, Parameter):
+    """A parameter whose shape a lazy module finds from its first input."""
+
+    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
+        from ..tensor import create
+
+        made: UninitializedParameter = new(cls, create.zeros(0, dtype=dtype).value)
+        made._rg = requires_grad
+        return made
+
+
+class UninitializedBuffer(Uninitialized, Buffer):
+    """A buffer whose shape a lazy module finds from its first input."""
+
+    def __new__(cls, persistent: bool = True, device: Any = None, dtype: Any = None) -> UninitializedBuffer:
+        from ..tensor import create
+
+        made: UninitializedBuffer = new(cls, create.zeros(0, dtype=dtype).value)
+        made.persistent = persistent
+        return made
+
+
+def is_lazy(t: Any) -> bool:
+    """Whether a tensor has no shape yet."""
+    return isinstance(t, Uninitialized)

@@ -1,0 +1,52 @@
+"""Lazy tensors with PyTorch's names, their gradients, and capture of whole steps.
+
+`PUBLIC` is what `import heliostat as hs` offers as `hs.NAME`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from . import arrange, autograd, copies, create, index, linalg, pointwise, random, reduce, shape, sorting, special
+from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
+from .core import Device, RemovableHandle, Size, Tensor, is_grad_enabled
+from .dtypes import NAMES, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
+from .function import Function
+from .printing import set_printoptions
+from .random import Generator, default_generator
+from .register import FUNCTIONS, METHODS, attach
+
+METHODS["backward"] = autograd.backward_method
+attach(Tensor)
+
+PUBLIC: dict[str, Any] = {
+    **FUNCTIONS, **NAMES,
+    "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor, "autograd": autograd,
+    "default_generator": default_generator, "device": Device, "dtype": type(NAMES["float32"]),
+    "enable_grad": enable_grad, "finfo": finfo, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
+    "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
+    "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
+    "set_printoptions": set_printoptions,
+}  # fmt: skip
+del PUBLIC["tensor"]  # this module itself, which can be called
+
+
+class _Room(ModuleType):
+    """This module. `heliostat.tensor` names a module and, as users know it, the function that makes tensors: it is
+    both."""
+
+    def __call__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+        return create.tensor(data, dtype=dtype, requires_grad=requires_grad, device=device)
+
+
+_Room.__call__.__doc__ = create.tensor.__doc__
+sys.modules[__name__].__class__ = _Room
+
+__all__ = [
+    "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
+    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "grad", "index", "inference_mode",
+    "is_grad_enabled", "linalg", "no_grad", "pointwise", "random", "reduce", "set_grad_enabled", "set_printoptions",
+    "shape", "sorting", "special",
+]  # fmt: skip

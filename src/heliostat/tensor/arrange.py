@@ -1,0 +1,333 @@
+"""Functions that put elements elsewhere: joining, repeating, reordering, triangles and diagonals, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..diagnostics import ShapeError
+from ..ops.rules import shown
+from .core import Tensor, as_tensor, convert, normal_dim, wrap
+from .dtypes import result_dtype
+from .register import FUNCTIONS, METHODS, function, method
+from .shape import movedim, sizes_of, sliced, transpose, unsqueeze
+
+
+# --- joining ----------------------------------------------------------------------------------------------------------
+@function("concat", "concatenate", method=False)
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors end to end along an axis, in their common dtype. Empty vectors are left out."""
+    if not tensors:
+        raise ShapeError("cat needs at least one tensor")
+    dtype = result_dtype(tensors)
+    kept = [x for x in tensors if tuple(x.shape) != (0,)] or [tensors[0]]
+    if not kept[0].ndim:
+        raise ShapeError("cat takes tensors of at least one axis")
+    at = normal_dim(dim, kept[0].ndim, "cat")
+    found = [convert(x, dtype) for x in kept]
+    return wrap(ops.concat(*(x.value for x in found), axis=at), *found)
+
+
+@function(method=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new axis."""
+    if any(x.shape != tensors[0].shape for x in tensors):
+        raise ShapeError(f"stack needs equal shapes, found {[list(x.shape) for x in tensors]}")
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+@function(method=False)
+def atleast_1d(*tensors: Tensor) -> Any:
+    """With at least one axis."""
+    found = tuple(x if x.ndim else x.reshape(1) for x in tensors)
+    return found[0] if len(found) == 1 else found
+
+
+@function(method=False)
+def atleast_2d(*tensors: Tensor) -> Any:
+    """With at least two axes."""
+    found = tuple(x if x.ndim > 1 else x.reshape(1, -1) for x in tensors)
+    return found[0] if len(found) == 1 else found
+
+
+@function(method=False)
+def atleast_3d(*tensors: Tensor) -> Any:
+    """With at least three axes."""
+    found = tuple(x if x.ndim > 2 else (x.unsqueeze(-1) if x.ndim == 2 else x.reshape(1, -1, 1)) for x in tensors)
+    return found[0] if len(found) == 1 else found
+
+
+@function(method=False)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Along the second axis (vectors along the first)."""
+    found = [atleast_1d(x) for x in tensors]
+    return cat(found, 0 if found[0].ndim == 1 else 1)
+
+
+@function("row_stack", method=False)
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Along the first axis, vectors as rows."""
+    return cat([atleast_2d(x) for x in tensors], 0)
+
+
+@function(method=False)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Along the third axis."""
+    return cat([atleast_3d(x) for x in tensors], 2)
+
+
+@function(method=False)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Vectors as columns."""
+    return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors])
+
+
+@function(method=False)
+def block_diag(*tensors: Tensor) -> Tensor:
+    """Matrices along the diagonal, zeros elsewhere."""
+    found = [atleast_2d(x) for x in tensors]
+    width = sum(x.shape[1] for x in found)
+    rows, at = [], 0
+    for x in found:
+        rows.append(pad(x, (at, width - at - x.shape[1])))
+        at += x.shape[1]
+    return cat(rows, 0)
+
+
+@function(method=False)
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """A grid of coordinates from vectors."""
+    found = list(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else list(tensors)
+    if indexing == "xy" and len(found) > 1:
+        found[:2] = found[1::-1]
+    shape = [x.numel() for x in found]
+    made = [x.reshape([-1 if i == n else 1 for i in range(len(found))]).expand(shape) for n, x in enumerate(found)]
+    if indexing == "xy" and len(found) > 1:
+        made[:2] = made[1::-1]
+        made = [transpose(x, 0, 1) for x in made]
+    return tuple(made)
+
+
+@function(method=False)
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """All combinations of elements of vectors, as rows."""
+    if len(tensors) == 1:
+        return tensors[0]
+    return stack([g.reshape(-1) for g in meshgrid(*tensors)], 1)
+
+
+# --- repeating --------------------------------------------------------------------------------------------------------
+@method("repeat")
+def repeat(self: Tensor, *sizes: Any) -> Tensor:
+    """The tensor so many times along each axis."""
+    counts = sizes_of(sizes)
+    lead = len(counts) - self.ndim
+    if lead < 0:
+        raise ShapeError(f"repeat: {len(counts)} counts for a tensor of {self.ndim} axes")
+    shape = (1,) * lead + tuple(self.shape)
+    inter = [d for s in shape for d in (1, s)]
+    wide = [d for n, s in zip(counts, shape, strict=True) for d in (n, s)]
+    v = ops.broadcast_to(ops.reshape(self.value, inter), tuple(wide))
+    return wrap(ops.reshape(v, tuple(n * s for n, s in zip(counts, shape, strict=True))), self)
+
+
+FUNCTIONS["repeat"] = repeat
+
+
+@function()
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """As repeat, with counts of 1 for axes in front that are not named."""
+    counts = sizes_of(dims)
+    return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
+
+
+@function()
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each element so many times, next to each other."""
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    at = normal_dim(dim, input.ndim)
+    if isinstance(repeats, Tensor) and repeats.numel() > 1:
+        import numpy as np
+
+        ids = as_tensor(np.repeat(np.arange(input.shape[at]), repeats.array()))
+        return FUNCTIONS["index_select"](input, at, ids)
+    shape, n = tuple(input.shape), int(repeats)
+    wide = ops.broadcast_to(ops.unsqueeze(input.value, at + 1), (*shape[: at + 1], n, *shape[at + 1 :]))
+    return wrap(ops.reshape(wide, (*shape[:at], shape[at] * n, *shape[at + 1 :])), input)
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+@function()
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """Elements of axes in the opposite order."""
+    for d in sizes_of(dims):
+        at = normal_dim(d, input.ndim, "flip")
+        n = input.shape[at]
+        ids = wrap(ops.sub(n - 1, ops.arange(n)))
+        input = FUNCTIONS["index_select"](input, at, ids) if n else input
+    return input
+
+
+@function()
+def fliplr(input: Tensor) -> Tensor:
+    """Columns in the opposite order."""
+    return flip(input, 1)
+
+
+@function()
+def flipud(input: Tensor) -> Tensor:
+    """Rows in the opposite order."""
+    return flip(input, 0)
+
+
+@function()
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Elements moved along axes; what leaves at one end comes back at the other."""
+    if dims is None:
+        return roll(input.reshape(-1), shifts, 0).reshape(input.shape)
+    for s, d in zip(
+        [shifts] if isinstance(shifts, int) else shifts, [dims] if isinstance(dims, int) else dims, strict=True
+    ):
+        at = normal_dim(d, input.ndim, "roll")
+        n = input.shape[at]
+        k = s % n if n else 0
+        if k:
+            input = cat([sliced(input, at, n - k, n), sliced(input, at, 0, n - k)], at)
+    return input
+
+
+@function()
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """A quarter turn, k times, in the plane of two axes."""
+    a, b = dims
+    k %= 4
+    if k == 1:
+        return transpose(flip(input, b), a, b)
+    if k == 2:
+        return flip(input, a, b)
+    return flip(transpose(input, a, b), b) if k == 3 else input
+
+
+# --- masks of matrices ------------------------------------------------------------------------------------------------
+def _triangle(input: Tensor, diagonal: int, upper: bool) -> Tensor:
+    if input.ndim < 2:
+        raise ShapeError(f"a triangle needs at least two axes, found {shown(input.shape)}")
+    n, m = input.shape[-2:]
+    rows, columns = ops.reshape(ops.arange(n), (n, 1)), ops.reshape(ops.arange(m), (1, m))
+    distance = ops.sub(columns, rows)
+    kept = ops.ge(distance, diagonal) if upper else ops.le(distance, diagonal)
+    zero: Any = False if input.dtype.kind == "b" else 0
+    return wrap(ops.where(kept, input.value, zero), input)
+
+
+@function(in_place=True)
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """Matrices with zeros above a diagonal."""
+    return _triangle(input, diagonal, False)
+
+
+@function(in_place=True)
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """Matrices with zeros below a diagonal."""
+    return _triangle(input, diagonal, True)
+
+
+@function(method=False)
+def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """Rows and columns of the lower triangle, (2, n)."""
+    import numpy as np
+
+    return as_tensor(np.stack(np.tril_indices(row, offset, col)))
+
+
+@function(method=False)
+def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """Rows and columns of the upper triangle, (2, n)."""
+    import numpy as np
+
+    return as_tensor(np.stack(np.triu_indices(row, offset, col)))
+
+
+@function()
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The matrix with a vector on its diagonal, or the diagonal of a matrix."""
+    return diag_embed(input, diagonal) if input.ndim == 1 else FUNCTIONS["diagonal"](input, diagonal)
+
+
+@function()
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Matrices with the last axis on a diagonal, in two new axes."""
+    n = input.shape[-1] + abs(offset)
+    wide = pad(input, (max(offset, 0), max(-offset, 0)))  # columns
+    rows, columns = ops.reshape(ops.arange(n), (n, 1)), ops.reshape(ops.arange(n), (1, n))
+    here = ops.eq(ops.sub(columns, rows), offset)
+    made = wrap(ops.where(here, ops.unsqueeze(wide.value, wide.ndim - 1), False if wide.dtype.kind == "b" else 0), wide)
+    rank = made.ndim
+    a, b = normal_dim(dim1, rank), normal_dim(dim2, rank)
+    return made if (a, b) == (rank - 2, rank - 1) else movedim(made, (-2, -1), (a, b))
+
+
+@function()
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
+    """The matrix with all elements on its diagonal."""
+    return diag_embed(input.reshape(-1), offset)
+
+
+@function()
+def trace(input: Tensor) -> Tensor:
+    """Sum of the diagonal of a matrix."""
+    return FUNCTIONS["diagonal"](input).sum()
+
+
+# --- padding ----------------------------------------------------------------------------------------------------------
+@function(method=False)
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Elements added before and after axes, from the last on: (left, right, top, bottom ...). Negative ones cut off.
+
+    mode: "constant" (value, 0), "reflect", "replicate" or "circular"."""
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ShapeError(f"pad: {list(pad)} does not give pairs for the axes of {shown(input.shape)}")
+    for n in range(len(pad) // 2):
+        at, low, high = input.ndim - 1 - n, int(pad[2 * n]), int(pad[2 * n + 1])
+        size = input.shape[at]
+        if low < 0 or high < 0:
+            input = sliced(input, at, max(-low, 0), size - max(-high, 0))
+            low, high, size = max(low, 0), max(high, 0), input.shape[at]
+        if low == 0 and high == 0:
+            continue
+        if mode == "constant":
+            input = _pad_constant(input, at, low, high, value or 0)
+        elif mode in ("reflect", "replicate", "circular"):
+            if mode == "reflect" and max(low, high) >= size:
+                raise ShapeError(f"reflection by {max(low, high)} needs an axis longer than {size}")
+            if mode == "circular" and max(low, high) > size:
+                raise ShapeError(f"circular padding by {max(low, high)} of an axis of {size}")
+            place = list(range(-low, size + high))
+            if mode == "reflect":
+                place = [-p if p < 0 else 2 * (size - 1) - p if p >= size else p for p in place]
+            else:
+                place = [min(max(p, 0), size - 1) if mode == "replicate" else p % size for p in place]
+            input = FUNCTIONS["index_select"](input, at, as_tensor(place))
+        else:
+            raise ValueError(f"pad: there is no mode {mode!r}")
+    return input
+
+
+def _pad_constant(x: Tensor, at: int, low: int, high: int, value: float) -> Tensor:
+    from ..ir.graph import constant
+    from ..ir.types import TensorType
+
+    v = x.value
+    fill = constant(value, TensorType(v.type.element, ()))
+    shape = v.type.shape
+    parts = [
+        ops.broadcast_to(fill, (*shape[:at], low, *shape[at + 1 :])) if low else None,
+        v,
+        ops.broadcast_to(fill, (*shape[:at], high, *shape[at + 1 :])) if high else None,
+    ]
+    return wrap(ops.concat(*(p for p in parts if p is not None), axis=at), x)
+
+
+METHODS["pad"] = pad

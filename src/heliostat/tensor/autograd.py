@@ -1,0 +1,349 @@
+"""Reverse-mode gradients: `backward` walks the graph behind a tensor and builds each op's own gradient as graph.
+
+What is built is as lazy as any other value and can be differentiated again. Gradients stop at leaves, which gather
+them, and at `detach`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import ops
+from ..diagnostics import GradientError, ShapeError, UnsupportedError
+from ..ir.graph import CONSTANT, PARAMETER, Node, Value, constant
+from ..ir.types import DType, TensorType
+from ..ops import NotDifferentiable, Op
+from ..ops.rules import shown
+from . import lazy
+from .core import Tensor, grad_mode, new
+from .function import Function, once_differentiable
+
+__all__ = [
+    "Function", "backward", "enable_grad", "grad", "inference_mode", "no_grad", "once_differentiable",
+    "set_grad_enabled",
+]  # fmt: skip
+
+Pair = tuple[Value, Value]
+Use = tuple[Value, "weakref.ref[Any]", int]
+
+
+def _parents(v: Value) -> Sequence[Value]:
+    """The values that a gradient goes on to."""
+    m = v.meta
+    if m is not None:
+        if m.function is not None:
+            found: Sequence[Value] = m.function.inputs
+            return found
+        if m.leaf is not None and not _is_interior(m):
+            return ()
+    node = v.node
+    if node.op is PARAMETER or node.op is CONSTANT or node.op is lazy.DETACH:
+        return ()
+    return [p for p in node.inputs if _differentiable(p)]
+
+
+def _is_interior(m: Any) -> bool:
+    t = m.leaf()
+    return t is not None and t._retain
+
+
+def _order(roots: Sequence[Value]) -> list[Value]:
+    order: list[Value] = []
+    seen: set[int] = set()
+    for root in roots:
+        stack: list[tuple[Value, bool]] = [(root, False)]
+        while stack:
+            v, placed = stack.pop()
+            if placed:
+                order.append(v)
+                continue
+            if id(v) in seen:
+                continue
+            seen.add(id(v))
+            stack.append((v, True))
+            stack.extend((i, False) for i in _parents(v) if id(i) not in seen)
+    return order
+
+
+def differentiate(
+    pairs: Sequence[Pair], wanted: Sequence[Value] | None, keep: bool
+) -> tuple[list[Value], dict[int, Value]]:
+    """Gradients of sum(seed * output) by value id, and all values behind the outputs in order.
+
+    `wanted`: values whose gradients are asked for, None for all leaves. `keep`: whether the graph is kept for another
+    time. Raises GradientError where it was not, and where a value that is needed was changed in place since."""
+    order = _order([y for y, _ in pairs])
+    reaches = _reaching(order, wanted)
+    total: dict[int, Value] = {}
+    for y, seed in pairs:
+        _add(total, y, seed)
+    uses: dict[int, tuple[Use, ...]] = {}  # of values inside of a function, those of its result
+    waiting = Counter(id(v.meta.function) for v in order if v.meta is not None and v.meta.function is not None)
+    needing: set[int] = set()
+    for v in reversed(order):
+        g, m = total.get(id(v)), v.meta
+        if g is not None and m is not None and m.hooks and id(v) in reaches:
+            g = total[id(v)] = _hooked(m.hooks, g)
+        if m is not None and m.function is not None:
+            waiting[id(m.function)] -= 1  # its backward wants the gradients of all its results
+            if not waiting[id(m.function)] and any(id(y) in total and id(y) in reaches for y in m.function.outputs):
+                needing.update(id(y) for y in m.function.outputs)
+                for p, pg in m.function.gradients(total):
+                    if pg is not None and id(p) in reaches:
+                        _add(total, p, pg)
+            continue
+        if g is None or not any(id(p) in reaches for p in _parents(v)):
+            continue
+        before = next(Node.count)
+        found = _of_node(v, g)
+        used = [pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) in reaches]
+        needed, seen = _needed(v, g, used)
+        _drop([pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) not in reaches], seen, before)
+        known = m.uses if m is not None and m.uses else uses.get(id(v), ())
+        for p in v.node.inputs:
+            if p.meta is None or not p.meta.uses:
+                uses[id(p)] = (*uses.get(id(p), ()), *known)
+        if needed:
+            needing.add(id(v))
+            _check_versions(v, needed, known)
+        for p, pg in zip(v.node.inputs, found, strict=True):
+            if id(p) in reaches and _differentiable(p):
+                _add(total, p, _zeros(p) if pg is None else pg)
+    if keep:
+        for v in order:
+            lazy.meta(v).kept = True
+    else:
+        _spend(order, needing)
+    return order, total
+
+
+def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None) -> set[int]:
+    """The values that depend on wanted ones, on any leaf where none are named."""
+    named = None if wanted is None else {id(v) for v in wanted}
+    reaches: set[int] = set()
+    for v in order:
+        m = v.meta
+        if (m is not None and m.spent) or lazy.is_cut(v):
+            what = "backward goes a second time through a graph that was not kept"
+            raise GradientError(what, help="give the first backward retain_graph=True")
+        hit = (m is not None and m.leaf is not None) if named is None else id(v) in named
+        if hit or any(id(p) in reaches for p in _parents(v)):
+            reaches.add(id(v))
+    return reaches
+
+
+def _check_versions(v: Value, needed: set[int], uses: Sequence[Use]) -> None:
+    """Raises GradientError where a tensor that held a needed value was changed since."""
+    for used, owner, version in uses:
+        t = owner()
+        if id(used) in needed and t is not None and t._version != version:
+            what = f"the gradient of {v.node.op.name} needs a tensor of shape {shown(used.type.shape)}"
+            raise GradientError(f"{what} that was changed in place since it was used", help="change a clone() of it")
+
+
+def _drop(unused: Sequence[Value | None], seen: set[int], before: int) -> None:
+    """Cut gradients that nobody wants: they would hold what they were made of until the garbage collector comes."""
+    stack = [v for v in unused if v is not None]
+    while stack:
+        v = stack.pop()
+        if id(v) not in seen and v.node.serial > before and v.node.inputs:
+            stack.extend(v.node.inputs)
+            lazy.cut(v)
+
+
+def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int], set[int]]:
+    """Which operands of a node, and whether its result, the gradients read; and all values that were looked at."""
+    own = {id(v), *(id(p) for p in v.node.inputs)}
+    seen = {id(g)}
+    while len(g.node.inputs) == 1:  # rules look through views of g
+        g = g.node.inputs[0]
+        seen.add(id(g))
+    needed: set[int] = set()
+    stack = [p for p in found if p is not None]
+    while stack:
+        p = stack.pop()
+        if id(p) in own:
+            needed.add(id(p))
+        elif id(p) not in seen:
+            seen.add(id(p))
+            stack.extend(p.node.inputs)
+    return needed, seen
+
+
+def _spend(order: Sequence[Value], needing: set[int]) -> None:
+    """Mark what cannot be gone through again: values whose gradients needed others, and what was made of such."""
+    spent: set[int] = set()
+    for v in order:
+        if v.meta is not None:
+            v.meta.kept = False
+        if id(v) in needing or any(id(p) in spent for p in _parents(v)):
+            spent.add(id(v))
+            lazy.meta(v).spent = True
+
+
+def _of_node(v: Value, g: Value) -> Sequence[Value | None]:
+    op = v.node.op
+    assert isinstance(op, Op)
+    if isinstance(op.gradient, NotDifferentiable):
+        if not _differentiable(v):
+            return [None] * len(v.node.inputs)
+        raise UnsupportedError(f"{op.name} has no gradient: {op.gradient.reason}")
+    found: Sequence[Value | None] = op.gradient(g, *v.node.inputs, v, **v.node.attrs)
+    return found
+
+
+def _differentiable(v: Value) -> bool:
+    return isinstance(v.type.element, DType) and v.type.element.is_float
+
+
+def _zeros(v: Value) -> Value:
+    """The gradient of a step function, which is 0 wherever it has one."""
+    return ops.broadcast_to(constant(0, TensorType(v.type.dtype, ())), v.type.shape)
+
+
+def _hooked(hooks: list[Callable[..., Any]], g: Value) -> Value:
+    t: Tensor = new(Tensor, g)
+    for hook in list(hooks):
+        found = hook(t)
+        if found is not None:
+            t = found
+    return t.value
+
+
+def _add(total: dict[int, Value], v: Value, g: Value) -> None:
+    if g.type.element != v.type.element:
+        g = ops.cast(g, v.type.dtype)
+    if g.type.shape != v.type.shape:
+        g = ops.broadcast_to(g, v.type.shape)
+    before = total.get(id(v))
+    total[id(v)] = g if before is None else ops.add(before, g)
+
+
+def _seed(y: Tensor, g: Tensor | None) -> Value:
+    if g is None:
+        if y.numel() != 1:
+            what = f"a gradient starts at one element, found a tensor of shape {shown(y.shape)}"
+            raise GradientError(what, help="give the gradient of the output, or sum it first")
+        if not y.dtype.is_float:
+            raise GradientError(f"a gradient starts at a float, found a tensor of {y.dtype}")
+        return ops.broadcast_to(constant(1, TensorType(y.dtype, ())), tuple(y.shape))
+    if g.shape != y.shape:
+        raise ShapeError(f"the gradient of an output of {shown(y.shape)} has shape {shown(g.shape)}")
+    return g.value
+
+
+def _pairs(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> list[Pair]:
+    for y in outputs:
+        if not y.requires_grad:
+            raise GradientError("the output does not require grad and has no gradient")
+    return [(y.value, _seed(y, g)) for y, g in zip(outputs, seeds, strict=True)]
+
+
+def _many(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, list | tuple) else [x]
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of tensors to the `grad` of the leaves behind them, or of `inputs`.
+
+    tensors: of one element each, or with `grad_tensors` of their shapes. The graph is kept for another backward with
+    `retain_graph`, by default where `create_graph` makes gradients that can be differentiated. Raises GradientError for
+    other shapes, for tensors that do not require grad, for a graph that was not kept, and for one whose values were
+    changed in place."""
+    outputs = _many(tensors)
+    seeds = [None] * len(outputs) if grad_tensors is None else _many(grad_tensors)
+    chosen = None if inputs is None else [t.value for t in _many(inputs)]
+    with grad_mode(create_graph):
+        keep = create_graph if retain_graph is None else retain_graph
+        order, total = differentiate(_pairs(outputs, seeds), chosen, keep)
+        named = None if chosen is None else {id(v) for v in chosen}
+        for v in order:
+            m = v.meta
+            t = None if m is None or m.leaf is None else m.leaf()
+            g = total.get(id(v))
+            if t is None or g is None or (named is not None and id(v) not in named):
+                continue
+            _gather(t, g, create_graph)
+
+
+def _gather(t: Tensor, g: Value, create_graph: bool) -> None:
+    made: Tensor = new(Tensor, g if create_graph else ops.detach(g), create_graph)
+    before = t.grad
+    t.grad = made if before is None else (before + made if create_graph else before.detach() + made)
+    for hook in list(t._post or ()):
+        hook(t)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of outputs with respect to inputs, leaves or not, without touching any `grad`."""
+    found, wanted = _many(outputs), _many(inputs)
+    seeds = [None] * len(found) if grad_outputs is None else _many(grad_outputs)
+    for t in wanted:
+        if not t.requires_grad:
+            raise GradientError("one of the inputs does not require grad")
+    values = [t.value for t in wanted]
+    with grad_mode(create_graph):
+        keep = create_graph if retain_graph is None else retain_graph
+        _, total = differentiate(_pairs(found, seeds), values, keep)
+        result: list[Tensor | None] = []
+        for t, v in zip(wanted, values, strict=True):
+            g = total.get(id(v))
+            if g is None:
+                if not (allow_unused or materialize_grads):
+                    raise GradientError("an input is not used for the outputs", help="allow_unused=True gives None")
+                result.append(t.detach() * 0 if materialize_grads else None)
+            else:
+                result.append(new(Tensor, g if create_graph else ops.detach(g), create_graph))
+    return tuple(result)
+
+
+def backward_method(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of this tensor to the `grad` of the leaves behind it."""
+    backward([self], [gradient], retain_graph, create_graph, inputs)
+
+
+def no_grad(function: Any = None) -> Any:
+    """Without recording what gradients need: a context manager and a decorator."""
+    return grad_mode(False) if function is None else grad_mode(False)(function)
+
+
+def enable_grad(function: Any = None) -> Any:
+    """Recording what gradients need: a context manager and a decorator."""
+    return grad_mode(True) if function is None else grad_mode(True)(function)
+
+
+inference_mode = no_grad
+
+
+class set_grad_enabled(grad_mode):
+    """Record or not, from here on, or inside a `with`."""
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(mode)
+        super().__enter__()
+
+    def __enter__(self) -> None:
+        return None

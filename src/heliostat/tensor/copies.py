@@ -1,0 +1,159 @@
+"""Copies, conversions, writing whole tensors, and questions about a tensor that need no computation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .core import Tensor, as_tensor, convert, wrap
+from .dtypes import dtype_of
+from .register import FUNCTIONS, METHODS, function, method
+from .shape import expand
+
+
+@function()
+def clone(input: Tensor) -> Tensor:
+    """A tensor of its own with the same values. It costs nothing: values are never written in place."""
+    return wrap(input.value, input)
+
+
+@method("contiguous")
+def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    """This tensor; of a view in another order a copy."""
+    return clone(self) if self._view is not None and self._view.strided else self
+
+
+@method("is_contiguous")
+def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
+    """Whether elements lie in the order of the axes, as seen from outside."""
+    return self._view is None or not self._view.strided
+
+
+@method("to")
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **rest: Any) -> Tensor:
+    """This tensor in another dtype, given as such or as another tensor's. There is one device."""
+    from ..ir.types import DType
+    from .core import Device
+
+    for a in (*args, device):
+        if isinstance(a, Tensor):
+            dtype = a.dtype
+        elif isinstance(a, DType) or a in (float, int, bool):
+            dtype = a
+        elif a is not None and not isinstance(a, bool):
+            Device(a)
+    unknown = set(rest) - {"non_blocking", "memory_format"}
+    if unknown:
+        raise TypeError(f"to() takes no {', '.join(sorted(unknown))}")
+    made = self if dtype is None else convert(self, dtype_of(dtype))
+    return clone(made) if copy and made is self else made
+
+
+@method("type")
+def type_method(self: Tensor, dtype: Any = None) -> Any:
+    """The dtype, or this tensor in another."""
+    return str(self.dtype) if dtype is None else convert(self, dtype_of(dtype))
+
+
+METHODS["type"] = type_method
+del METHODS["type_method"]
+
+
+@method("type_as")
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor in the dtype of another."""
+    return convert(self, other.dtype)
+
+
+@method("cpu")
+def cpu(self: Tensor) -> Tensor:
+    """This tensor: it is there already."""
+    return self
+
+
+@method("copy_")
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Write the values of another tensor, broadcast to this shape and in this dtype."""
+    source = convert(as_tensor(src), self.dtype)
+    return self._assign(expand(source, tuple(self.shape)))
+
+
+@method("fill_")
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Write one number everywhere."""
+    return self._assign(expand(convert(as_tensor(value), self.dtype), tuple(self.shape)))
+
+
+@method("zero_")
+def zero_(self: Tensor) -> Tensor:
+    """Write 0 everywhere."""
+    return fill_(self, 0)
+
+
+@method("stride")
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """Elements between neighbours of each axis, as for a tensor in order."""
+    steps: list[int] = []
+    total = 1
+    for s in reversed(self.shape):
+        steps.insert(0, total)
+        total *= max(s, 1)
+    return tuple(steps) if dim is None else steps[dim]
+
+
+@function(method=True)
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.shape.numel()
+
+
+@function()
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is a float dtype."""
+    return input.dtype.is_float
+
+
+@function()
+def is_complex(input: Tensor) -> bool:
+    """False: there are no complex tensors."""
+    return False
+
+
+@function()
+def is_signed(input: Tensor) -> bool:
+    """Whether the dtype has negative numbers."""
+    return input.dtype.kind in "if"
+
+
+@function()
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the one element is not 0."""
+    return bool(input.item())
+
+
+@function(method=False)
+def is_tensor(obj: Any) -> bool:
+    """Whether something is a tensor."""
+    return isinstance(obj, Tensor)
+
+
+@function()
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether two shapes are equal."""
+    return input.shape == other.shape
+
+
+@function()
+def detach(input: Tensor) -> Tensor:
+    """The same values, through which no gradient flows."""
+    return input.detach()
+
+
+METHODS.pop("detach", None)
+METHODS["get_device"] = lambda self: -1
+METHODS["storage_offset"] = lambda self: 0
+METHODS["is_pinned"] = lambda self: False
+METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
+METHODS["new_tensor"] = lambda self, data, **kw: FUNCTIONS["tensor"](data, **{"dtype": self.dtype, **kw})
+METHODS["is_cuda"] = property(lambda self: False)
+METHODS["is_cpu"] = property(lambda self: True)
+METHODS["real"] = property(lambda self: self)

@@ -1,0 +1,763 @@
+"""`Tensor`: a lazy value with a gradient's bookkeeping, views that write through, and PyTorch's attributes.
+
+Functions and most methods stand in the other modules of this package and are attached by `register.py`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from .. import ops
+from ..diagnostics import DTypeError, GradientError, ShapeError, UnsupportedError
+from ..ir.graph import Value
+from ..ir.types import DType, TensorType, bf16, tensor
+from ..ops.rules import shown
+from ..runtime.buffer import Buffer
+from . import lazy
+from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_grad_enabled: ContextVar[bool] = ContextVar("heliostat_grad", default=True)
+_writing: ContextVar[Any] = ContextVar("heliostat_writing", default=None)
+_capture: ContextVar[Any] = ContextVar("heliostat_step", default=None)
+
+
+class Size(tuple[int, ...]):
+    """A shape."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements."""
+        total = 1
+        for d in self:
+            total *= d
+        return total
+
+    def __repr__(self) -> str:
+        return f"Size({list(self)})"
+
+
+class Device:
+    """Where tensors are computed. There is one: cpu."""
+
+    def __init__(self, name: Any = "cpu", index: int | None = None) -> None:
+        text = str(name)
+        if text.partition(":")[0] != "cpu":
+            raise UnsupportedError(f"there is no device {text!r}", help="devices: cpu")
+        self.type, self.index = "cpu", index
+
+    def __eq__(self, other: object) -> bool:
+        return str(other).partition(":")[0] == "cpu"
+
+    def __hash__(self) -> int:
+        return hash("cpu")
+
+    def __str__(self) -> str:
+        return "cpu"
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+
+CPU = Device()
+
+
+class View:
+    """How a view is made of its base, and how the base is made anew when the view is written."""
+
+    __slots__ = ("detached", "forward", "put", "strided")
+
+    def __init__(
+        self,
+        forward: Callable[[Value], Value],
+        put: Callable[[Value, Value], Value],
+        strided: bool = True,
+        detached: bool = False,
+    ) -> None:
+        self.forward, self.put, self.strided, self.detached = forward, put, strided, detached
+
+
+class Tensor:
+    """An array of one dtype that is computed when it is read. See docs/tensors.md for what differs from PyTorch."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, o: Any) -> Tensor: ...
+        def __radd__(self, o: Any) -> Tensor: ...
+        def __sub__(self, o: Any) -> Tensor: ...
+        def __rsub__(self, o: Any) -> Tensor: ...
+        def __mul__(self, o: Any) -> Tensor: ...
+        def __rmul__(self, o: Any) -> Tensor: ...
+        def __truediv__(self, o: Any) -> Tensor: ...
+        def __rtruediv__(self, o: Any) -> Tensor: ...
+        def __floordiv__(self, o: Any) -> Tensor: ...
+        def __rfloordiv__(self, o: Any) -> Tensor: ...
+        def __mod__(self, o: Any) -> Tensor: ...
+        def __rmod__(self, o: Any) -> Tensor: ...
+        def __pow__(self, o: Any) -> Tensor: ...
+        def __rpow__(self, o: Any) -> Tensor: ...
+        def __matmul__(self, o: Any) -> Tensor: ...
+        def __rmatmul__(self, o: Any) -> Tensor: ...
+        def __and__(self, o: Any) -> Tensor: ...
+        def __rand__(self, o: Any) -> Tensor: ...
+        def __or__(self, o: Any) -> Tensor: ...
+        def __ror__(self, o: Any) -> Tensor: ...
+        def __xor__(self, o: Any) -> Tensor: ...
+        def __rxor__(self, o: Any) -> Tensor: ...
+        def __lshift__(self, o: Any) -> Tensor: ...
+        def __rlshift__(self, o: Any) -> Tensor: ...
+        def __rshift__(self, o: Any) -> Tensor: ...
+        def __rrshift__(self, o: Any) -> Tensor: ...
+        def __lt__(self, o: Any) -> Tensor: ...
+        def __le__(self, o: Any) -> Tensor: ...
+        def __gt__(self, o: Any) -> Tensor: ...
+        def __ge__(self, o: Any) -> Tensor: ...
+        def __eq__(self, o: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, o: Any) -> Tensor: ...  # type: ignore[override]
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
+
+    _v: Value
+    _rg: bool
+    _leaf: bool
+    _grad: Tensor | None
+    _base: Tensor | None
+    _view: View | None
+    _seen: int
+    _version: int
+    _retain: bool
+    _post: list[Any] | None
+    __slots__ = (
+        "__dict__", "__weakref__", "_base", "_grad", "_leaf", "_post", "_retain", "_rg", "_seen", "_v",
+        "_version", "_view",
+    )  # fmt: skip
+    __array_priority__ = 1000
+
+    def __new__(cls, data: Any = None, **kwargs: Any) -> Tensor:
+        """A copy of data, as `heliostat.tensor` makes it."""
+        made = new(cls, from_data(data if data is not None else [], None).value)
+        if kwargs.pop("requires_grad", False):
+            made.requires_grad_(True)
+        if kwargs:
+            raise TypeError(f"Tensor() takes no {', '.join(kwargs)}")
+        return made
+
+    # --- the value ------------------------------------------------------------------------------------------------
+    @property
+    def value(self) -> Value:
+        """The graph value, of a view that of its base as it is now."""
+        base = self._base
+        if base is not None:
+            now = base.value
+            if self._seen != base._version:
+                view = self._view
+                assert view is not None
+                self._v = view.forward(now)
+                self._seen = base._version
+                self._rg = base._rg and not view.detached
+                self._leaf = not self._rg
+                if lazy.buffer_of(self._v) is None:
+                    lazy.note_open(self)
+        elif (scope := _capture.get()) is not None:
+            scope.seen(self)
+        return self._v
+
+    def _write(self, v: Value, requires_grad: bool) -> None:
+        """Give the tensor another value of its type; a view gives it to its base."""
+        base = self._base
+        if base is not None:
+            view = self._view
+            assert view is not None
+            rg = requires_grad or base._rg
+            made = view.put(base.value, v)
+            if not requires_grad and base._rg and not _grad_enabled.get():
+                made = ops.detach(made)
+            base._write(made, rg and (requires_grad or not base._leaf))
+            _ = self.value
+            return
+        scope = _capture.get()
+        if scope is not None:
+            scope.written(self)
+        if self._rg and self._leaf:
+            self._v = _leaf_value(self, v)
+        else:
+            self._v = v
+            self._rg, self._leaf = requires_grad, not requires_grad
+        self._version += 1
+        if lazy.buffer_of(self._v) is None:
+            lazy.note_open(self)
+
+    def _assign(self, other: Any) -> Tensor:
+        """Write a result into this tensor: the end of every in-place method."""
+        source = other if isinstance(other, Tensor) else as_tensor(other)
+        if source.dtype != self.dtype:
+            if not can_cast(source.dtype, self.dtype):
+                raise DTypeError(f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}")
+            source = convert(source, self.dtype)
+        if source.shape != self.shape:
+            what = f"a result of shape {shown(source.shape)} cannot be written in place into {shown(self.shape)}"
+            raise ShapeError(what)
+        self._check_in_place()
+        loose = self._view is not None and self._view.detached
+        tracked = (source._rg or self.requires_grad) and _grad_enabled.get() and not loose
+        v = source.value
+        self._write(ops.detach(v) if source._rg and not tracked else v, tracked)
+        return self
+
+    def _in_place(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Write f of this tensor into it. What f itself needs of the old value for its gradient stays."""
+        root = self if self._base is None else self._base
+        token = _writing.set(root)
+        try:
+            made = f(self, *args, **kwargs)
+        finally:
+            _writing.reset(token)
+        self._assign(made)
+        if isinstance(made, Tensor) and made._rg and self._v is made._v:
+            _note_uses(self._v, root, ())
+        return self
+
+    def _check_in_place(self) -> None:
+        root = self if self._base is None else self._base
+        if self._view is not None and self._view.detached:
+            return
+        if root._rg and root._leaf and _grad_enabled.get():
+            raise GradientError(
+                "a leaf that requires grad is changed in place", help="do it under no_grad(), or change a copy"
+            )
+
+    # --- attributes -----------------------------------------------------------------------------------------------
+    @property
+    def type_(self) -> TensorType:
+        """The graph type."""
+        return self._v.type
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the axes."""
+        return Size(cast("tuple[int, ...]", self._v.type.shape))
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the elements."""
+        return cast(DType, self._v.type.element)
+
+    @property
+    def device(self) -> Device:
+        """cpu."""
+        return CPU
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self._v.type.shape)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor."""
+        if self._base is not None:
+            _ = self.value
+        return self._rg
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        self.requires_grad_(on)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no function made it that gradients flow through."""
+        return self._leaf
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient gathered so far, None before the first."""
+        scope = _capture.get()
+        if scope is not None:
+            scope.read_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, g: Tensor | None) -> None:
+        if g is not None and (g.shape != self.shape):
+            raise ShapeError(f"a gradient of shape {shown(g.shape)} does not fit a tensor of {shown(self.shape)}")
+        scope = _capture.get()
+        if scope is not None:
+            scope.set_grad(self)
+        self._grad = g
+
+    @property
+    def grad_fn(self) -> Any:
+        """What made the tensor, by name; None for leaves."""
+        return None if self._leaf else f"<{self._v.node.op.name}>"
+
+    @property
+    def data(self) -> Tensor:
+        """The same values, without gradients. Assigning to it replaces the values."""
+        return self.detach()
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        scope = _capture.get()
+        if scope is not None:
+            scope.written(self)
+        v = ops.detach(other.value) if other._rg else other.value
+        self._base, self._view = None, None
+        self._v = _leaf_value(self, v) if self._rg and self._leaf else v
+        self._version += 1
+        if lazy.buffer_of(self._v) is None:
+            lazy.note_open(self)
+
+    def requires_grad_(self, on: bool = True) -> Tensor:
+        """Say whether this leaf gathers a gradient. Raises DTypeError for integers and bools."""
+        if on == self._rg:
+            return self
+        if not self._leaf:
+            raise GradientError("requires_grad can only be changed for leaves", help="use detach() first")
+        if on and not self.dtype.is_float:
+            raise DTypeError(f"only floats have gradients, found a tensor of {self.dtype}")
+        if on and self._base is not None:
+            self._base, self._view = None, None
+        self._rg = on
+        self._v = _leaf_value(self, self._v) if on else ops.detach(self._v)
+        if lazy.buffer_of(self._v) is None:
+            lazy.note_open(self)
+        return self
+
+    def detach(self) -> Tensor:
+        """The same values, through which no gradient flows: of a leaf a view, of what functions made a copy."""
+        if not self._leaf:
+            return new(Tensor, ops.detach(self.value))
+        base = self if self._base is None else self._base
+        with grad_mode(False):
+            made = view_of(self, lambda v: ops.detach(v) if base._rg else v, lambda b, v: v, False)
+        assert made._view is not None
+        made._view.detached = True
+        return made
+
+    def detach_(self) -> Tensor:
+        """Cut this tensor off from what made it."""
+        if not self._leaf:
+            self._v, self._rg, self._leaf = ops.detach(self.value), False, True
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is no leaf."""
+        if not self._rg:
+            raise GradientError("retain_grad of a tensor that does not require grad")
+        if not self._leaf:
+            lazy.meta(self.value).leaf = weakref.ref(self)
+            self._retain = True
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether `retain_grad` was called."""
+        return self._retain
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook` with the gradient of this tensor; what it returns takes the gradient's place."""
+        if not self._rg:
+            raise GradientError("a hook needs a tensor that requires grad")
+        m = lazy.meta(self.value)
+        m.hooks = m.hooks or []
+        m.hooks.append(hook)
+        return RemovableHandle(m.hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call `hook` with this leaf after its gradient was added to."""
+        self._post = self._post or []
+        self._post.append(hook)
+        return RemovableHandle(self._post, hook)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+    def array(self) -> Array:
+        """The data as a read-only array over the tensor's memory; bf16 as float32. Computes what is open."""
+        v = self.value
+        if lazy.buffer_of(v) is None:
+            lazy.realize([v])
+        found = lazy.array_of(v)
+        if v.type.element == bf16:
+            found = (found.astype(np.uint32) << 16).view(np.float32)
+        else:
+            found = found.view()
+        found.setflags(write=False)
+        return found
+
+    def numpy(self, *, force: bool = False) -> Array:
+        """The data as a read-only array, without a copy. Raises GradientError for a tensor that requires grad."""
+        if self.requires_grad and not force:
+            raise GradientError("numpy() of a tensor that requires grad", help="use detach().numpy()")
+        return self.array()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        found = self.array()
+        if dtype is not None and np.dtype(dtype) != found.dtype:
+            return found.astype(dtype)
+        return found.copy() if copy else found
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.array().copy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def item(self) -> Any:
+        """The one element as a Python number. Raises ShapeError for another number of elements."""
+        if self.numel() != 1:
+            raise ShapeError(f"item() needs one element, found a tensor of shape {shown(self.shape)}")
+        return self.array().reshape(()).item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self.array().tolist()
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.shape.numel()
+
+    nelement = numel
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self.ndim
+
+    ndimension = dim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one axis."""
+        return self.shape if dim is None else self.shape[normal_dim(dim, self.ndim)]
+
+    def element_size(self) -> int:
+        """Bytes of an element."""
+        return self.dtype.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel() * self.dtype.nbytes
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.is_float:
+            raise DTypeError(f"only integers are indices, found a tensor of {self.dtype}")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise TypeError("a tensor without axes cannot be iterated")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self == item).any())
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        from .printing import text
+
+        return text(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (type(self), self.array(), self.dtype.name, self._rg and self._leaf))
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        made = new(type(self), self.detach().value)
+        if self._rg and self._leaf:
+            made.requires_grad_(True)
+        if self._grad is not None:
+            made._grad = self._grad.clone()
+        made.__dict__.update(self.__dict__)
+        return made
+
+
+class RemovableHandle:
+    """Takes a hook away again."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self.hooks, self.hook = hooks, hook
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        if self.hook in self.hooks:
+            self.hooks.remove(self.hook)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self.remove()
+
+
+# --- making tensors ---------------------------------------------------------------------------------------------------
+def new(cls: Any, v: Value, requires_grad: bool = False) -> Any:
+    """A tensor over a value."""
+    t = object.__new__(cls)
+    t._v, t._rg, t._leaf = v, requires_grad, not requires_grad
+    t._grad = t._base = t._view = t._post = None
+    t._seen = t._version = 0
+    t._retain = False
+    if v.meta is None or v.meta.buffer is None:
+        lazy.note_open(t)
+    return t
+
+
+def _leaf_value(t: Tensor, v: Value) -> Value:
+    """A value of its own for a leaf that gathers a gradient."""
+    buffer = lazy.buffer_of(v)
+    if buffer is not None:
+        made = lazy.leaf(buffer, v.type)
+    elif v.node.op is lazy.DETACH and v.meta is None:
+        made = v
+    else:
+        made = ops.detach(v)
+    lazy.meta(made).leaf = weakref.ref(t)
+    return made
+
+
+def wrap(v: Value, *sources: Tensor) -> Tensor:
+    """A result of a function of `sources`: gradients flow through it if they do through one of them."""
+    if any(s._rg for s in sources) and v.type.element.is_float:  # type: ignore[attr-defined]
+        if _grad_enabled.get():
+            made: Tensor = new(Tensor, v, True)
+            _note_uses(v, made, sources)
+            return made
+        v = ops.detach(v)
+    found: Tensor = new(Tensor, v)
+    return found
+
+
+def being_written() -> Any:
+    """The tensor into which the result of the function that runs is written, None where there is none."""
+    return _writing.get()
+
+
+def _note_uses(v: Value, owner: Tensor, sources: Sequence[Tensor]) -> None:
+    """Remember which tensors held what the gradient of v may need, so that a later change of them is found."""
+    if any(s._v is v for s in sources):
+        return
+    writing = _writing.get()
+    found = [(v, weakref.ref(owner), owner._version)]
+    for s in sources:
+        root = s if s._base is None else s._base
+        if root is not writing:
+            found.append((s._v, weakref.ref(root), root._version))
+    m = lazy.meta(v)
+    m.uses = (*m.uses, *found)
+
+
+def view_of(
+    base: Tensor, forward: Callable[[Value], Value], put: Callable[[Value, Value], Value], strided: bool
+) -> Tensor:
+    """A view: it reads what its base holds, and writing to it writes to its base."""
+    v = forward(base.value)
+    tracked = base._rg and _grad_enabled.get() and v.type.dtype.is_float
+    made: Tensor = new(Tensor, ops.detach(v) if base._rg and not tracked else v, tracked)
+    inner = base._view
+    if base._base is not None and inner is not None:
+        first = inner
+        made._view = View(
+            lambda x: forward(first.forward(x)),
+            lambda x, y: first.put(x, put(first.forward(x), y)),
+            strided or first.strided,
+            first.detached,
+        )
+        made._base = base._base
+    else:
+        made._view, made._base = View(forward, put, strided), base
+    made._seen = made._base._version
+    if tracked:
+        _note_uses(v, made._base, (base,))
+    return made
+
+
+def scalar(number: Any, dtype: DType) -> Value:
+    """A Python number as an input of its own, so that another number is not another program."""
+    array = np.array(number)
+    if dtype == bf16:
+        bits = np.float32(number).reshape(1).view(np.uint32)
+        array = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).reshape(())
+    else:
+        with np.errstate(over="ignore"):
+            try:
+                array = array.astype(lazy.NUMPY[dtype.name])
+            except (OverflowError, ValueError, TypeError) as error:
+                raise DTypeError(f"{number!r} is no {dtype}: {error}") from None
+    return lazy.leaf(Buffer.of(array), tensor(dtype))
+
+
+def number_tensor(number: Any, dtype: DType | None = None) -> Tensor:
+    """A Python number as a tensor without axes."""
+    made: Tensor = new(Tensor, scalar(number, dtype or number_dtype(number)))
+    return made
+
+
+def live_scalar(fill: Callable[[], float], dtype: DType) -> Tensor:
+    """A number that a captured step asks for anew at each run: a learning rate, a count of steps."""
+    made: Tensor = new(Tensor, scalar(fill(), dtype))
+    lazy.meta(made._v).fill = fill
+    return made
+
+
+def as_tensor(x: Any, dtype: Any = None) -> Tensor:
+    """x itself if it is a tensor, else a tensor of it."""
+    if isinstance(x, Tensor):
+        return x if dtype is None else convert(x, dtype_of(dtype))
+    if isinstance(x, bool | int | float | np.generic) and not isinstance(x, np.ndarray):
+        return number_tensor(x.item() if isinstance(x, np.generic) else x, None if dtype is None else dtype_of(dtype))
+    return from_data(x, None if dtype is None else dtype_of(dtype))
+
+
+def from_data(data: Any, dtype: DType | None) -> Tensor:
+    """A tensor that copies an array, nested lists of numbers and tensors, or another tensor. Without gradients."""
+    if isinstance(data, Tensor):
+        made: Tensor = new(Tensor, ops.detach(data.value) if data._rg else data.value)
+        return made if dtype is None else convert(made, dtype)
+    array = _to_array(data)
+    if dtype is not None and dtype.kind in "iu" and isinstance(data, int | list | tuple) and array.dtype.kind in "iu":
+        limits = np.iinfo(lazy.NUMPY[dtype.name])
+        if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+            raise DTypeError(f"numbers from {array.min()} to {array.max()} do not fit {dtype}")
+    return from_array(array, dtype)
+
+
+def _to_array(data: Any) -> Array:
+    if isinstance(data, list | tuple):
+        data = _plain(data)
+    if hasattr(data, "__dlpack__") and not isinstance(data, np.ndarray):
+        array = np.from_dlpack(data)
+    else:
+        try:
+            array = np.asarray(data)
+        except ValueError as error:
+            raise ShapeError(f"a tensor cannot be made of nested lists of different lengths: {error}") from None
+    if array.dtype.kind not in "biufc":
+        raise DTypeError(f"a tensor cannot be made of {type(data).__name__}")
+    if not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64 and not hasattr(data, "__dlpack__"):
+        from .dtypes import get_default_dtype
+
+        default = get_default_dtype()
+        array = array.astype(np.float32 if default == bf16 else lazy.NUMPY[default.name])
+    return array
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        return data.array().tolist()
+    return [_plain(d) for d in data] if isinstance(data, list | tuple) else data
+
+
+def from_array(array: Array, dtype: DType | None = None) -> Tensor:
+    """A tensor that copies an array, in its dtype or another."""
+    found = of_numpy(array.dtype) if dtype is None else dtype
+    if found == bf16:
+        wide = np.array(array, np.float32, order="C").reshape(array.shape)
+        from ..ir.graph import round_bf16
+
+        bits = (np.ascontiguousarray(round_bf16(wide)).view(np.uint32) >> 16).astype(np.uint16).reshape(array.shape)
+        made: Tensor = new(Tensor, lazy.leaf(Buffer.of(bits), tensor(bf16, *array.shape)))
+        return made
+    with np.errstate(all="ignore"):
+        copied = np.array(array, lazy.NUMPY[found.name], order="C").reshape(array.shape)
+    return new(Tensor, lazy.leaf(Buffer.of(copied), tensor(found, *array.shape)))
+
+
+def convert(x: Tensor, dtype: DType) -> Tensor:
+    """x in another dtype; itself where it has it."""
+    return x if x.dtype == dtype else wrap(ops.cast(x.value, dtype), x)
+
+
+def common(*operands: Any) -> tuple[list[Tensor], DType]:
+    """Tensors and numbers in their common dtype. Raises TypeError where none is a tensor or number."""
+    for o in operands:
+        if not isinstance(o, Tensor | bool | int | float | np.generic):
+            raise DTypeError(f"a tensor or a number is needed, found {type(o).__name__}")
+    dtype = result_dtype(operands)
+    return [convert(o, dtype) if isinstance(o, Tensor) else number_tensor(o, dtype) for o in operands], dtype
+
+
+def normal_dim(dim: int, rank: int, op: str = "") -> int:
+    """An axis counted from the front; a tensor without axes has one for this purpose. Raises IndexOutOfRangeError."""
+    from ..diagnostics import IndexOutOfRangeError
+
+    size = max(rank, 1)
+    if not -size <= dim < size:
+        name = f"{op}: " if op else ""
+        raise IndexOutOfRangeError(f"{name}axis {dim} is outside a tensor of {rank} axes")
+    return int(dim) % size
+
+
+def normal_dims(dim: int | Sequence[int] | None, rank: int, op: str = "") -> tuple[int, ...]:
+    """Axes counted from the front, sorted; all where none is named."""
+    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
+        return tuple(range(rank))
+    named = (dim,) if isinstance(dim, int) else tuple(dim)
+    found = tuple(sorted({normal_dim(d, rank, op) for d in named}))
+    if len(found) != len(named):
+        raise ShapeError(f"{op}: an axis is named twice in {list(named)}")
+    return found if rank else ()
+
+
+def _rebuild(cls: Any, array: Array, dtype: str, requires_grad: bool) -> Any:
+    from .dtypes import NAMES
+
+    by_name = {d.name: d for d in NAMES.values()}
+    made = new(cls, from_array(array, by_name[dtype]).value)
+    return made.requires_grad_(True) if requires_grad else made
+
+
+class grad_mode:
+    """Whether functions record what gradients need: a context manager and a decorator. `no_grad` makes one."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+        self.before: list[Any] = []
+
+    def __enter__(self) -> None:
+        self.before.append(_grad_enabled.set(self.on))
+
+    def __exit__(self, *rest: object) -> None:
+        _grad_enabled.reset(self.before.pop())
+
+    def __call__(self, function: Any) -> Any:
+        import functools
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with grad_mode(self.on):
+                return function(*args, **kwargs)
+
+        return run
+
+
+def is_grad_enabled() -> bool:
+    """Whether functions record what gradients need."""
+    return _grad_enabled.get()

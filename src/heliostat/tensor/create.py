@@ -1,0 +1,230 @@
+"""Making tensors: of data, of one number, of ranges. What is made here has its data at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import DTypeError, ShapeError
+from ..ir.types import DType, i64
+from . import lazy
+from .core import Device, Tensor, as_tensor, from_array, from_data
+from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
+from .register import FUNCTIONS, METHODS, function
+from .shape import sizes_of
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any]) -> Tensor:
+    """A new tensor with what all makers take: requires_grad, device, and flags without meaning here."""
+    if rest.pop("device", None) is not None:
+        pass
+    for name in ("pin_memory", "layout", "memory_format"):
+        rest.pop(name, None)
+    if rest:
+        raise TypeError(f"unknown argument: {', '.join(rest)}")
+    return x.requires_grad_(True) if requires_grad else x
+
+
+def _checked(rest: dict[str, Any]) -> dict[str, Any]:
+    if rest.get("device") is not None:
+        Device(rest["device"])
+    return rest
+
+
+@function(method=False)
+def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """A tensor that copies numbers, nested lists, arrays or tensors. Python floats become the default dtype."""
+    made = from_data(data, None if dtype is None else dtype_of(dtype))
+    if isinstance(data, Tensor):
+        made = made.clone()
+    return finished(made, requires_grad, _checked(rest))
+
+
+@function("asarray", method=False)
+def as_tensor_(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor of data; the tensor itself where it is one of that dtype."""
+    return as_tensor(data, dtype)
+
+
+FUNCTIONS["as_tensor"] = as_tensor_
+
+
+@function("from_dlpack", method=False)
+def from_numpy(array: Any) -> Tensor:
+    """A tensor that copies an array, or what offers DLPack. Later changes of the array do not reach it."""
+    return from_data(array, None)
+
+
+@function(method=False)
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0) -> Tensor:
+    """A vector of the bytes of a buffer."""
+    d = dtype_of(dtype)
+    return from_array(np.frombuffer(buffer, lazy.NUMPY[d.name], count, offset), d)
+
+
+@function(method=False)
+def scalar_tensor(value: Any, *, dtype: Any = None) -> Tensor:
+    """A number as a tensor without axes, in the default dtype."""
+    return as_tensor(value, dtype or get_default_dtype())
+
+
+def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
+    """One number everywhere."""
+    if any(s < 0 for s in shape):
+        raise ShapeError(f"sizes must not be negative, found {list(shape)}")
+    if dtype.name == "bf16":
+        return from_array(np.full(shape, value, np.float32), dtype)
+    try:
+        return from_array(np.full(shape, value, lazy.NUMPY[dtype.name]), dtype)
+    except (OverflowError, ValueError) as error:
+        raise DTypeError(f"{value!r} is no {dtype}: {error}") from None
+
+
+@function("empty", method=False)
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """0 everywhere."""
+    shape = sizes_of(size if size else rest.pop("size", size))
+    return finished(filled(shape, 0, dtype_of(dtype or get_default_dtype())), requires_grad, _checked(rest))
+
+
+@function(method=False)
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """1 everywhere."""
+    shape = sizes_of(size if size else rest.pop("size", size))
+    return finished(filled(shape, 1, dtype_of(dtype or get_default_dtype())), requires_grad, _checked(rest))
+
+
+@function(method=False)
+def full(
+    size: Sequence[int], fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """One number everywhere, in its dtype unless another is given."""
+    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    d = dtype_of(dtype) if dtype is not None else number_dtype(value)
+    return finished(filled(sizes_of((size,)), value, d), requires_grad, _checked(rest))
+
+
+def _like(name: str, value: Any) -> None:
+    def f(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+        made = filled(input.shape, value, dtype_of(dtype or input.dtype))
+        return finished(made, requires_grad, _checked(rest))
+
+    def new(self: Tensor, *size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+        made = filled(sizes_of(size), value, dtype_of(dtype or self.dtype))
+        return finished(made, requires_grad, _checked(rest))
+
+    f.__name__ = name + "_like"
+    f.__doc__ = f"{value} everywhere, in the shape and dtype of input."
+    new.__name__ = "new_" + name
+    new.__doc__ = f"{value} everywhere, in the dtype of this tensor."
+    FUNCTIONS[f.__name__] = f
+    METHODS[new.__name__] = new
+
+
+for _name, _value in (("zeros", 0), ("ones", 1), ("empty", 0)):
+    _like(_name, _value)
+zeros_like, ones_like = FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"]
+
+
+@function(method=False)
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """One number everywhere, in the shape and dtype of input."""
+    return finished(filled(input.shape, fill_value, dtype_of(dtype or input.dtype)), requires_grad, _checked(rest))
+
+
+METHODS["new_full"] = lambda self, size, fill_value, **kw: full(size, fill_value, **{"dtype": self.dtype, **kw})
+
+
+@function(method=False)
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """start, start + step .. below end; from 0 where one bound is given."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    if step == 0 or (end - start) * step < 0:
+        raise ShapeError(f"arange: from {start} to {end} by {step} leads nowhere")
+    d = (
+        dtype_of(dtype)
+        if dtype is not None
+        else (i64 if result_dtype([start, end, step]) == i64 else get_default_dtype())
+    )
+    count = int(np.ceil((end - start) / step))
+    made = from_array(np.arange(count) * step + start, d)
+    return finished(made, requires_grad, _checked(rest))
+
+
+@function(method=False)
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """`steps` numbers from start to end, evenly spaced."""
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    made = from_array(np.linspace(start, end, steps), dtype_of(dtype or get_default_dtype()))
+    return finished(made, requires_grad, _checked(rest))
+
+
+@function(method=False)
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
+    """base to the power of `linspace`."""
+    made = from_array(np.logspace(start, end, steps, base=base), dtype_of(dtype or get_default_dtype()))
+    return finished(made, requires_grad, _checked(rest))
+
+
+@function(method=False)
+def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """1 on the diagonal, 0 elsewhere."""
+    made = from_array(np.eye(n, m), dtype_of(dtype or get_default_dtype()))
+    return finished(made, requires_grad, _checked(rest))
+
+
+@function(method=False)
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """Powers of each element along a row."""
+    n = x.shape[0] if N is None else N
+    columns = [x**i if i else x * 0 + 1 for i in range(n)]
+    return FUNCTIONS["stack"](columns if increasing else columns[::-1], -1)
+
+
+def _window(name: str, build: Any) -> None:
+    def f(window_length: int, periodic: bool = True, *args: float, dtype: Any = None, **rest: Any) -> Tensor:
+        if window_length < 2:
+            return filled((window_length,), 1, dtype_of(dtype or get_default_dtype()))
+        n = window_length + 1 if periodic else window_length
+        made = build(np.arange(n) / (n - 1), *args)[:window_length]
+        return finished(from_array(made, dtype_of(dtype or get_default_dtype())), False, _checked(rest))
+
+    f.__name__ = name
+    f.__doc__ = f"The {name.replace('_', ' ')}, one period of it or symmetric."
+    function(method=False)(f)
+
+
+def _cosines(*weights: float) -> Any:
+    return lambda t: sum(w * (-1) ** k * np.cos(2 * np.pi * k * t) for k, w in enumerate(weights))
+
+
+_window("hann_window", _cosines(0.5, 0.5))
+_window("hamming_window", lambda t, a=0.54, b=0.46: a - b * np.cos(2 * np.pi * t))
+_window("blackman_window", _cosines(0.42, 0.5, 0.08))
+_window("bartlett_window", lambda t: 1 - np.abs(2 * t - 1))
+_window("kaiser_window", lambda t, beta=12.0: np.i0(beta * np.sqrt(np.maximum(1 - (2 * t - 1) ** 2, 0))) / np.i0(beta))
+
+
+@function(method=False)
+def result_type(a: Any, b: Any) -> DType:
+    """The dtype of a function of two tensors or numbers."""
+    return result_dtype([a, b])

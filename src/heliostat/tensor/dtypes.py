@@ -1,0 +1,143 @@
+"""Dtypes by PyTorch's names, and which dtype a result has: of tensors with and without axes, and Python numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import DTypeError, UnsupportedError
+from ..ir.types import DType, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32
+from ..ops import promote
+
+NAMES: dict[str, DType] = {
+    "float64": f64, "double": f64, "float32": f32, "float": f32, "float16": f16, "half": f16, "bfloat16": bf16,
+    "int64": i64, "long": i64, "int32": i32, "int": i32, "int16": i16, "short": i16, "int8": i8, "uint8": u8,
+    "uint16": u16, "uint32": u32, "bool": bool_, "bool_": bool_,
+}  # fmt: skip
+
+_FROM_NUMPY: dict[Any, DType] = {
+    np.dtype(n): d
+    for n, d in (
+        ("float64", f64), ("float32", f32), ("float16", f16), ("int64", i64), ("int32", i32), ("int16", i16),
+        ("int8", i8), ("uint8", u8), ("uint16", u16), ("uint32", u32), ("bool", bool_),
+    )
+}  # fmt: skip
+
+
+class _Default:
+    dtype: DType = f32
+
+
+def get_default_dtype() -> DType:
+    """The dtype of Python floats: float32 unless set otherwise."""
+    return _Default.dtype
+
+
+def set_default_dtype(dtype: DType) -> None:
+    """Set the dtype of Python floats. Raises DTypeError unless it is a float dtype."""
+    if not dtype.is_float:
+        raise DTypeError(f"the default dtype must be a float dtype, found {dtype}")
+    _Default.dtype = dtype
+
+
+def dtype_of(value: Any) -> DType:
+    """A dtype given as ours, by name, as NumPy's or as a Python type. Raises DTypeError."""
+    if isinstance(value, DType):
+        return value
+    if value is float:
+        return get_default_dtype()
+    if value is int or value is bool:
+        return i64 if value is int else bool_
+    if isinstance(value, str) and value.rpartition(".")[2] in NAMES:
+        return NAMES[value.rpartition(".")[2]]
+    try:
+        return of_numpy(np.dtype(value))
+    except TypeError:
+        raise DTypeError(f"{value!r} is no dtype") from None
+
+
+def of_numpy(dtype: np.dtype[Any]) -> DType:
+    """Our dtype of a NumPy one. Raises UnsupportedError, for complex numbers too."""
+    found = _FROM_NUMPY.get(dtype.newbyteorder("="))
+    if found is None:
+        raise UnsupportedError(f"there is no tensor of dtype {dtype}", help=f"dtypes: {', '.join(sorted(set(NAMES)))}")
+    return found
+
+
+def number_dtype(value: complex) -> DType:
+    """The dtype of a Python number by itself."""
+    if isinstance(value, bool | np.bool_):
+        return bool_
+    if isinstance(value, int | np.integer):
+        return i64
+    if isinstance(value, float | np.floating):
+        return get_default_dtype()
+    raise UnsupportedError(f"there are no tensors of {type(value).__name__}", help="only of bools, integers and floats")
+
+
+def combine(higher: DType | None, lower: DType | None) -> DType | None:
+    """The dtype of operands of a higher rank with those of a lower: only a higher category of the lower counts."""
+    if higher is None or lower is None:
+        return higher or lower
+    if higher.is_float:
+        return higher
+    return promote(higher, lower) if higher == bool_ or lower.is_float else higher
+
+
+def result_dtype(operands: Any) -> DType:
+    """The common dtype of tensors and numbers, as torch.result_type."""
+    ranks: list[DType | None] = [None, None, None]
+    for o in operands:
+        if hasattr(o, "value") and hasattr(o, "requires_grad"):
+            rank, dtype = (0 if o.value.type.shape else 1), o.value.type.element
+        else:
+            rank, dtype = 2, number_dtype(o)
+        now = ranks[rank]
+        ranks[rank] = dtype if now is None else promote(now, dtype)
+    found = combine(ranks[0], combine(ranks[1], ranks[2]))
+    assert found is not None
+    return found
+
+
+def can_cast(source: DType, target: DType) -> bool:
+    """Whether a value may be written into a tensor: not floats into integers, nor integers into bools."""
+    order = {"b": 0, "u": 1, "i": 1, "f": 2}
+    if source.kind == "i" and target.kind == "u":
+        return False
+    return order[source.kind] <= order[target.kind]
+
+
+def promote_types(a: Any, b: Any) -> DType:
+    """The common dtype of two dtypes."""
+    return promote(dtype_of(a), dtype_of(b))
+
+
+def is_float(dtype: DType) -> bool:
+    return dtype.is_float
+
+
+class finfo:
+    """The numbers of a float dtype: bits, eps, max, min, tiny."""
+
+    def __init__(self, dtype: Any = None) -> None:
+        d = get_default_dtype() if dtype is None else dtype_of(dtype)
+        if not d.is_float:
+            raise DTypeError(f"finfo takes a float dtype, found {d}", help="use iinfo")
+        digits, top = {"f64": (52, 1023), "f32": (23, 127), "f16": (10, 15), "bf16": (7, 127)}[d.name]
+        self.dtype, self.bits, self.eps = d, d.bits, 2.0**-digits
+        self.max = (2.0 - 2.0**-digits) * 2.0**top
+        self.min, self.tiny = -self.max, 2.0 ** (1 - top)
+        self.smallest_normal = self.tiny
+
+
+class iinfo:
+    """The numbers of an integer dtype: bits, max, min."""
+
+    def __init__(self, dtype: Any) -> None:
+        d = dtype_of(dtype)
+        if d.kind not in "iu":
+            raise DTypeError(f"iinfo takes an integer dtype, found {d}", help="use finfo")
+        self.dtype, self.bits = d, d.bits
+        self.max = 2 ** (d.bits - (d.kind == "i")) - 1
+        self.min = -(2 ** (d.bits - 1)) if d.kind == "i" else 0

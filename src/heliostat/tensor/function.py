@@ -1,0 +1,144 @@
+"""`Function`: a user's own forward and backward, as in torch.autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..diagnostics import GradientError
+from ..ir.graph import Value
+from ..ops.rules import shown
+from . import lazy
+from .core import Tensor, being_written, grad_mode, is_grad_enabled, new
+
+
+class FunctionCtx:
+    """What forward keeps for backward."""
+
+    def __init__(self) -> None:
+        self._saved: list[tuple[Tensor, Value, Tensor | None, int] | None] = []
+        self.needs_input_grad: tuple[bool, ...] = ()
+        self._materialize = True
+        self._not_differentiable: set[int] = set()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for backward."""
+        self._saved = []
+        for t in tensors:
+            if t is None:
+                self._saved.append(None)
+                continue
+            v = t.value
+            root = t if t._base is None else t._base
+            self._saved.append((t, v, None if root is being_written() else root, root._version))
+
+    save_for_forward = save_for_backward
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """What was kept. Raises GradientError where one of them was changed in place since."""
+        found: list[Tensor | None] = []
+        for kept in self._saved:
+            if kept is None:
+                found.append(None)
+                continue
+            t, v, root, version = kept
+            if root is not None and root._version != version:
+                what = f"a tensor of shape {shown(t.shape)} that was saved for backward was changed in place since"
+                raise GradientError(what, help="save a clone()")
+            found.append(t if root is not None else new(Tensor, v, t._rg))
+        return tuple(found)
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say that outputs have no gradient."""
+        self._not_differentiable |= {id(t) for t in tensors}
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say that inputs were written in place; nothing needs to know it here."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether outputs that were not used have a gradient of zeros rather than None."""
+        self._materialize = value
+
+
+class _Record:
+    """One call: where its gradients come from and go to."""
+
+    def __init__(self, function: Any, ctx: FunctionCtx, sources: Sequence[Any]) -> None:
+        self.function, self.ctx, self.sources = function, ctx, sources
+        self.inputs: list[Value] = [s.value for s in sources if isinstance(s, Tensor)]
+        self.outputs: list[Value] = []
+
+    def needs(self) -> list[Value]:
+        """The values that a backward may read."""
+        return [*self.inputs, *(kept[1] for kept in self.ctx._saved if kept is not None)]
+
+    def gradients(self, total: dict[int, Value]) -> list[tuple[Value, Value | None]]:
+        """(input, its gradient) for each tensor input."""
+        given: list[Tensor | None] = []
+        for v in self.outputs:
+            g = total.get(id(v))
+            if g is None and self.ctx._materialize:
+                g = ops.mul(ops.detach(v), 0) if v.type.dtype.is_float else ops.detach(v)
+            given.append(None if g is None else new(Tensor, g, is_grad_enabled()))
+        found = self.function.backward(self.ctx, *given)
+        results = list(found) if isinstance(found, tuple | list) else [found]
+        if len(results) < len(self.sources):
+            name = self.function.__name__
+            raise GradientError(f"{name}.backward gives {len(results)} gradients for {len(self.sources)} inputs")
+        pairs = zip(self.sources, results, strict=False)
+        kept = [g for s, g in pairs if isinstance(s, Tensor)]
+        return [(v, None if g is None else g.value) for v, g in zip(self.inputs, kept, strict=True)]
+
+
+class Function:
+    """Base of functions with a gradient of their own: static `forward(ctx, ...)` and `backward(ctx, *gradients)`, or
+    `forward(...)` with `setup_context(ctx, inputs, output)`."""
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """The function's results."""
+        raise NotImplementedError("a Function needs forward")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """The gradient of each argument of forward, None where it has none."""
+        raise NotImplementedError("a Function needs backward")
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Call forward, and remember how to call backward."""
+        ctx = FunctionCtx()
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        tracked = is_grad_enabled() and any(t.requires_grad for t in tensors)
+        setup = getattr(cls, "setup_context", None)
+        with grad_mode(False):
+            if setup is not None:
+                result = cls.forward(*args, **kwargs)
+                setup(ctx, args, result)
+            else:
+                result = cls.forward(ctx, *args, **kwargs)
+        outputs = list(result) if isinstance(result, tuple) else [result]
+        record = _Record(cls, ctx, args)
+        made: list[Any] = []
+        for y in outputs:
+            if not isinstance(y, Tensor) or not tracked or id(y) in ctx._not_differentiable or not y.dtype.is_float:
+                made.append(y)
+                continue
+            v = ops.detach(y.value)
+            lazy.meta(v).function = record
+            record.outputs.append(v)
+            made.append(new(Tensor, v, True))
+        return tuple(made) if isinstance(result, tuple) else made[0]
+
+
+def once_differentiable(function: Any) -> Any:
+    """Say that a backward cannot be differentiated; what it gives has no gradient."""
+
+    def run(ctx: Any, *gradients: Any) -> Any:
+        with grad_mode(False):
+            return function(ctx, *gradients)
+
+    return run

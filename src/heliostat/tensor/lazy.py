@@ -1,0 +1,315 @@
+"""Lazy values: data on leaves of a growing graph, closing the part that is wanted, and running it.
+
+`realize` walks from the wanted values down to those that have data, looks the structure up among the programs made so
+far, compiles it if it is new, and runs it. Everything that is alive and still open is computed in the same program, so
+that a training step is one program whichever of its values is read first.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import CaptureError, HeliostatError
+from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value, parameter
+from ..ir.rewrite import copy
+from ..ir.types import DType, TensorType, tensor
+from ..ops import REGISTRY
+from ..runtime.buffer import Buffer
+from ..session import Runner, engine
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DETACH = REGISTRY["detach"]
+NUMPY: dict[str, Any] = {
+    "f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": np.uint16, "i64": np.int64, "i32": np.int32,
+    "i16": np.int16, "i8": np.int8, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8, "bool": np.bool_,
+}  # fmt: skip
+"""The NumPy dtype of a value's bytes; bf16 lies in uint16."""
+
+MANY = 20_000
+"""So many open tensors are computed without being asked for: memory does not grow with steps that nobody reads."""
+
+KEPT_PROGRAMS = 512
+
+
+class Meta:
+    """What a lazy value has beside its node.
+
+    buffer: its data, once computed. leaf: the tensor that gathers its gradient. function: the user's `Function` that
+    made it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
+    uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent,
+    kept: a backward went through it that did not keep, or that kept the graph.
+    """
+
+    __slots__ = ("buffer", "fill", "function", "hooks", "kept", "leaf", "spent", "uses")
+
+    def __init__(self, buffer: Buffer | None = None) -> None:
+        self.buffer = buffer
+        self.leaf: weakref.ref[Any] | None = None
+        self.function: Any = None
+        self.hooks: list[Callable[..., Any]] | None = None
+        self.fill: Callable[[], float] | None = None
+        self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
+        self.spent = self.kept = False
+
+
+_LEAF = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
+
+
+def leaf(buffer: Buffer, type: TensorType) -> Value:
+    """A value that has its data."""
+    v = Value(_LEAF, 0, type)
+    v.meta = Meta(buffer)
+    return v
+
+
+def leaf_of(array: Array, dtype: DType) -> Value:
+    """A value over the memory of an array of `NUMPY[dtype]`, which must be contiguous and not change any more."""
+    return leaf(Buffer.of(array), tensor(dtype, *array.shape))
+
+
+def meta(v: Value) -> Meta:
+    """The value's meta, made where it has none."""
+    if v.meta is None:
+        v.meta = Meta()
+    found: Meta = v.meta
+    return found
+
+
+def buffer_of(v: Value) -> Buffer | None:
+    return None if v.meta is None else v.meta.buffer
+
+
+def array_of(v: Value) -> Array:
+    """The data of a realized value as an array over its buffer, bf16 as uint16."""
+    buffer = buffer_of(v)
+    assert buffer is not None
+    shape = tuple(int(d) for d in v.type.shape)  # type: ignore[arg-type]
+    return buffer.array(NUMPY[v.type.element.name], shape)
+
+
+def is_cut(v: Value) -> bool:
+    """Whether a value without data lost what it was made of."""
+    return v.node is _LEAF and buffer_of(v) is None
+
+
+# --- what is open ---------------------------------------------------------------------------------------------------
+class _Open:
+    """Tensors whose values are not computed yet, in the order of their making."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, weakref.ref[Any]] = {}
+        self.next = 0
+
+
+_open = _Open()
+
+
+def note_open(t: Any) -> None:
+    """Remember a tensor whose value is not computed yet."""
+    _open.next += 1
+    _open.entries[_open.next] = weakref.ref(t)
+    if len(_open.entries) > MANY and not capturing():
+        flush()
+
+
+def _take_open() -> list[Any]:
+    found = [t for r in _open.entries.values() if (t := r()) is not None]
+    _open.entries = {}
+    return found
+
+
+class _Capturing:
+    depth = 0
+
+
+def capturing() -> bool:
+    """Whether a step is being captured: nothing may be computed then."""
+    return _Capturing.depth > 0
+
+
+# --- programs -------------------------------------------------------------------------------------------------------
+class Programs:
+    """Programs by structure. `hits` and `misses` count look-ups."""
+
+    def __init__(self) -> None:
+        self.found: OrderedDict[Any, Runner] = OrderedDict()
+        self.hits = self.misses = 0
+
+    def get(self, key: Any, build: Callable[[], Graph]) -> Runner:
+        runner = self.found.get(key)
+        if runner is None:
+            self.misses += 1
+            runner = self.found[key] = engine().compile(build())
+            if len(self.found) > KEPT_PROGRAMS:
+                self.found.popitem(last=False)
+        else:
+            self.hits += 1
+            self.found.move_to_end(key)
+        return runner
+
+
+programs = Programs()
+
+
+class Closed:
+    """The open part of a graph: its key, the leaves it reads, and its results without repetition."""
+
+    def __init__(self, roots: Sequence[Value], fixed: Callable[[Value], bool] | None = None) -> None:
+        """`fixed`: which values count as leaves; those with data where it is left out."""
+        self.fixed = fixed or (lambda v: buffer_of(v) is not None)
+        self.order = self._walk(roots)
+        self.number: dict[int, int] = {}
+        self.leaves: list[Value] = []
+        rows: list[Any] = []
+        number = self.number
+        for v in self.order:
+            node = v.node
+            if self.fixed(v):
+                number[id(v)] = len(rows)
+                self.leaves.append(v)
+                rows.append(("leaf", v.type.element.name, v.type.shape))
+                continue
+            if node.op is DETACH:
+                number[id(v)] = number[id(node.inputs[0])]
+                continue
+            number[id(v)] = len(rows)
+            if node.op is CONSTANT:
+                value = node.attrs["value"]
+                rows.append(("constant", v.type.element.name, v.type.shape, value.tobytes()))
+            else:
+                rows.append((node.op.name, tuple(node.attrs.items()), *[number[id(i)] for i in node.inputs]))
+        leaf_numbers = {number[id(v)] for v in self.leaves}
+        self.results: list[Value] = []
+        self.constants: list[Value] = []  # wanted, and known already
+        seen: set[int] = set(leaf_numbers)
+        for v in roots:
+            n = number[id(v)]
+            if n not in seen:
+                seen.add(n)
+                (self.constants if rows[n][0] == "constant" else self.results).append(v)
+        self.key = (tuple(rows), tuple(number[id(v)] for v in self.results))
+
+    def _walk(self, roots: Sequence[Value]) -> list[Value]:
+        fixed = self.fixed
+        order: list[Value] = []
+        seen: set[int] = set()
+        for root in roots:
+            if id(root) in seen:
+                continue
+            stack: list[tuple[Value, bool]] = [(root, False)]
+            while stack:
+                v, placed = stack.pop()
+                if placed:
+                    order.append(v)
+                    continue
+                if id(v) in seen:
+                    continue
+                seen.add(id(v))
+                stack.append((v, True))
+                if not fixed(v):
+                    stack.extend((i, False) for i in reversed(v.node.inputs) if id(i) not in seen)
+        return order
+
+    def graph(self, name: str = "lazy") -> Graph:
+        """A graph over parameters for the leaves."""
+        new: dict[int, Value] = {}
+        parameters: list[Value] = []
+        for v in self.order:
+            if self.fixed(v):
+                p = parameter(f"p{len(parameters)}", v.type)
+                parameters.append(p)
+                new[id(v)] = p
+            elif v.node.op is DETACH:
+                new[id(v)] = new[id(v.node.inputs[0])]
+            else:
+                new[id(v)] = copy(v.node, tuple(new[id(i)] for i in v.node.inputs))[v.index]
+        return Graph(name, parameters, [new[id(v)] for v in self.results])
+
+
+def realize(values: Iterable[Value]) -> None:
+    """Give data to values, and to every open tensor that is alive. Raises CompileError, in a capture CaptureError."""
+    if capturing():
+        raise CaptureError(
+            "a value is read while a step is captured, but it is known only when the step runs",
+            help="return the tensor from the step, and choose with where() instead of if",
+        )
+    live = [t for t in _take_open() if buffer_of(t.value) is None]
+    values = list(values)
+    try:
+        done = _run([*(t.value for t in live), *values])
+    except BaseException as error:
+        for t in live:
+            note_open(t)
+        if isinstance(error, HeliostatError) and values and live:
+            _run(values)  # what nobody reads must not keep others from being read
+            return
+        raise
+    _forget(done, [t.value for t in live if t.requires_grad and not t.is_leaf])
+
+
+def flush() -> None:
+    """Compute every open tensor."""
+    realize(())
+
+
+def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
+    """Cut values off from what they were computed of, except where a gradient may still flow: to `tensors`, to what a
+    function of tensors made, and through graphs that were kept.
+
+    Everything that is alive has its data now. Values and nodes refer to each other: what is not cut, and the buffers
+    that it reads, would stay until the garbage collector comes round."""
+    kept: set[int] = set()
+    stack = [v for v in tensors if not v.meta.spent]
+    for v in done:
+        m = v.meta
+        if m is not None and not m.spent and (m.kept or m.uses or m.function is not None):
+            stack.append(v)
+    while stack:
+        v = stack.pop()
+        if id(v) not in kept:
+            kept.add(id(v))
+            stack.extend(v.node.inputs)
+            if v.meta is not None and v.meta.function is not None:
+                stack.extend(v.meta.function.needs())
+    for v in done:
+        if id(v) not in kept and v.node.inputs:
+            cut(v)
+
+
+def cut(v: Value) -> None:
+    """Forget how a value was made."""
+    v.node = _LEAF
+    if v.meta is not None:
+        v.meta.uses, v.meta.function = (), None
+
+
+def _run(roots: Sequence[Value]) -> list[Value]:
+    """Give data to the roots. Returns them and all values that were computed on the way."""
+    wanted = [v for v in roots if buffer_of(v) is None]
+    if not wanted:
+        return []
+    closed = Closed(wanted)
+    computed = [v for v in closed.order if buffer_of(v) is None]
+    found: dict[int, Buffer] = {closed.number[id(v)]: v.meta.buffer for v in closed.leaves}
+    found.update((closed.number[id(v)], _constant(v)) for v in closed.constants)
+    if closed.results:
+        runner = programs.get(closed.key, closed.graph)
+        made = runner.run([v.meta.buffer for v in closed.leaves])
+        found.update((closed.number[id(v)], b) for v, b in zip(closed.results, made, strict=True))
+    for v in wanted:
+        meta(v).buffer = found[closed.number[id(v)]]
+    return computed
+
+
+def _constant(v: Value) -> Buffer:
+    while v.node.op is DETACH:
+        v = v.node.inputs[0]
+    array = v.node.attrs["value"]
+    if v.type.element.name == "bf16":
+        array = (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return Buffer.of(np.array(array, order="C").reshape(array.shape))

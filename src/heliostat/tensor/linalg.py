@@ -1,0 +1,401 @@
+"""Products of matrices and vectors, einsum, and linear algebra. Factorizations run on the host, by NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import ops
+from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..ir.types import bool_
+from ..ops.rules import shown
+from .core import Tensor, as_tensor, from_array, normal_dim, wrap
+from .pointwise import floats
+from .register import FUNCTIONS, METHODS, function
+
+
+@function()
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """Matrix product over the last two axes, leading axes broadcast; vectors count as rows and columns."""
+    if not isinstance(other, Tensor):
+        raise DTypeError(f"matmul takes tensors, found {type(other).__name__}")
+    if input.dtype != other.dtype:
+        raise DTypeError(f"matmul needs one dtype, found {input.dtype} and {other.dtype}", help="use x.to(dtype)")
+    a, b = input.value, other.value
+    if input.ndim == 0 or other.ndim == 0 or input.shape[-1] != other.shape[-2 if other.ndim > 1 else -1]:
+        raise ShapeError(f"matmul: {shown(input.shape)} and {shown(other.shape)} do not fit")
+    if input.dtype == bool_:
+        raise DTypeError("matmul takes numbers, found tensors of bool")
+    if 0 in a.type.shape or 0 in b.type.shape:
+        return _empty_product(input, other)
+    return wrap(ops.matmul(a, b), input, other)
+
+
+def _empty_product(a: Tensor, b: Tensor) -> Tensor:
+    """Of no rows, no columns, or with sums of nothing, for which there is no schedule."""
+    rows = a.unsqueeze(0) if a.ndim == 1 else a
+    columns = b.unsqueeze(1) if b.ndim == 1 else b
+    y: Tensor = (rows.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2)
+    y = y.squeeze(-2) if a.ndim == 1 else y
+    return y.squeeze(-1) if b.ndim == 1 else y
+
+
+METHODS["__matmul__"] = matmul
+METHODS["__rmatmul__"] = lambda self, o: matmul(as_tensor(o), self)
+
+
+def _ranks(name: str, a: Tensor, b: Tensor, ranks: tuple[int, int]) -> Tensor:
+    if (a.ndim, b.ndim) != ranks:
+        raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} axes, found {a.ndim} and {b.ndim}")
+    return matmul(a, b)
+
+
+@function()
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Product of two matrices."""
+    return _ranks("mm", input, mat2, (2, 2))
+
+
+@function()
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Products of two stacks of matrices of one length."""
+    if input.shape[0] != mat2.shape[0]:
+        raise ShapeError(f"bmm: stacks of {input.shape[0]} and {mat2.shape[0]} matrices")
+    return _ranks("bmm", input, mat2, (3, 3))
+
+
+@function()
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """Product of a matrix and a vector."""
+    return _ranks("mv", input, vec, (2, 1))
+
+
+@function()
+def dot(input: Tensor, other: Tensor) -> Tensor:
+    """Product of two vectors."""
+    return _ranks("dot", input, other, (1, 1))
+
+
+FUNCTIONS["vdot"] = METHODS["vdot"] = dot
+
+
+@function("ger")
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of two vectors' elements."""
+    return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+@function()
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """Sums of products over the last axes of both."""
+    if not input.ndim or not other.ndim:
+        return input * other
+    return tensordot(input, other, ([-1], [-1]))
+
+
+def _scaled(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1 else x * factor
+
+
+def _plus(name: str, product: Any) -> None:
+    def f(input: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+        y = _scaled(product(a, b), alpha)
+        return y if beta == 0 else y + _scaled(input, beta)
+
+    f.__name__ = name
+    f.__doc__ = f"beta * input + alpha * {product.__name__}(a, b)."
+    function(in_place=True)(f)
+
+
+def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
+    return bmm(a, b).sum(0)
+
+
+for _name, _product in (
+    ("addmm", mm), ("addmv", mv), ("addr", outer), ("baddbmm", bmm), ("addbmm", _sum_of_products)
+):  # fmt: skip
+    _plus(_name, _product)
+
+
+@function(method=False)
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """The product of matrices in order."""
+    y = matrices[0]
+    for m in matrices[1:]:
+        y = y @ m
+    return y
+
+
+@function()
+def matrix_power(input: Tensor, n: int) -> Tensor:
+    """A square matrix to a whole power."""
+    if n < 0:
+        return matrix_power(inverse(input), -n)
+    y = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype)
+    base = input
+    while n:
+        if n & 1:
+            y = matmul(y if y.ndim == base.ndim else y.expand(base.shape), base)
+        base, n = matmul(base, base), n >> 1
+    return y
+
+
+@function(method=False)
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    """Sums of products over some axes of both: the last of a and the first of b, or those that are named."""
+    if isinstance(dims, int):
+        ax, bx = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    else:
+        ax, bx = ([normal_dim(d, t.ndim) for d in ds] for t, ds in zip((a, b), dims, strict=True))
+    ra, rb = [i for i in range(a.ndim) if i not in ax], [i for i in range(b.ndim) if i not in bx]
+    size = 1
+    for i in ax:
+        size *= a.shape[i]
+    left = a.permute(*ra, *ax).reshape(-1, size) if a.ndim else a.reshape(1, 1)
+    right = b.permute(*bx, *rb).reshape(size, -1) if b.ndim else b.reshape(1, 1)
+    return (left @ right).reshape([a.shape[i] for i in ra] + [b.shape[i] for i in rb])
+
+
+@function(method=False)
+def kron(input: Tensor, other: Tensor) -> Tensor:
+    """The product of each element of input with all of other."""
+    rank = max(input.ndim, other.ndim)
+    a = input.reshape((1,) * (rank - input.ndim) + tuple(input.shape))
+    b = other.reshape((1,) * (rank - other.ndim) + tuple(other.shape))
+    wide = a.reshape([d for s in a.shape for d in (s, 1)]) * b.reshape([d for s in b.shape for d in (1, s)])
+    return wide.reshape([s * t for s, t in zip(a.shape, b.shape, strict=True)])
+
+
+METHODS["kron"] = kron
+
+
+@function()
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """Cross product of vectors of 3 elements along an axis."""
+    at = normal_dim(-1 if dim is None else dim, input.ndim)
+    if input.shape[at] != 3 or other.shape[at] != 3:
+        raise ShapeError(f"cross takes an axis of 3, found {shown(input.shape)} and {shown(other.shape)}")
+    return input.roll(-1, at) * other.roll(-2, at) - input.roll(-2, at) * other.roll(-1, at)
+
+
+# --- einsum -----------------------------------------------------------------------------------------------------------
+@function(method=False)
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Sums of products by letters: "bij,bjk->bik". Operands are put together from the left, each pair by a product of
+    matrices; "..." stands for axes that broadcast."""
+    xs: list[Tensor] = (
+        list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else list(operands)
+    )
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(xs):
+        raise ShapeError(f"einsum: {len(terms)} terms for {len(xs)} operands")
+    dots = max((x.ndim - len(t.replace("...", "")) for t, x in zip(terms, xs, strict=True) if "..." in t), default=0)
+    names = [chr(0x3B1 + i) for i in range(dots)]
+    spelled: list[str] = []
+    for t, x in zip(terms, xs, strict=True):
+        here = x.ndim - len(t.replace("...", ""))
+        spelled.append(t.replace("...", "".join(names[dots - here :])) if "..." in t else t)
+        if len(spelled[-1]) != x.ndim:
+            raise ShapeError(f"einsum: term {t!r} does not name the {x.ndim} axes of {shown(x.shape)}")
+    everything = "".join(spelled)
+    if not arrow:
+        right = "..." + "".join(sorted(c for c in set(everything) if everything.count(c) == 1 and c not in names))
+    result = right.replace("...", "".join(names))
+    current, y = _diagonals(spelled[0], xs[0])
+    for n in range(1, len(xs)):
+        term, x = _diagonals(spelled[n], xs[n])
+        needed = set(result) | set("".join(spelled[n + 1 :]))
+        current, y = _pair(current, y, term, x, needed)
+    drop = [i for i, c in enumerate(current) if c not in result]
+    if drop:
+        y = y.sum(drop)
+        current = "".join(c for c in current if c in result)
+    for c in result:
+        if c not in current:
+            raise ShapeError(f"einsum: {c!r} of the result is in no operand")
+    return y.permute([current.index(c) for c in result]) if current != result else y
+
+
+def _diagonals(term: str, x: Tensor) -> tuple[str, Tensor]:
+    """Letters that a term has twice stand for diagonals."""
+    while len(set(term)) != len(term):
+        c = next(c for c in term if term.count(c) > 1)
+        a, b = term.index(c), term.rindex(c)
+        x = x.diagonal(0, a, b)
+        term = term[:a] + term[a + 1 : b] + term[b + 1 :] + c
+    return term, x
+
+
+def _pair(a: str, x: Tensor, b: str, y: Tensor, needed: set[str]) -> tuple[str, Tensor]:
+    """Two operands as one: letters of both are batches where they are needed later, else summed over."""
+    for c in a:
+        if c not in b and c not in needed:
+            x, a = x.sum(a.index(c)), a.replace(c, "")
+    for c in b:
+        if c not in a and c not in needed:
+            y, b = y.sum(b.index(c)), b.replace(c, "")
+    batch = [c for c in a if c in b and c in needed]
+    inner = [c for c in a if c in b and c not in needed]
+    la, lb = [c for c in a if c not in b], [c for c in b if c not in a]
+    size = {c: x.shape[a.index(c)] for c in a}
+    for c in b:
+        n = y.shape[b.index(c)]
+        if c in size and size[c] != n and 1 not in (size[c], n):
+            raise ShapeError(f"einsum: {c!r} has sizes {size[c]} and {n}")
+        size[c] = max(size.get(c, 1), n)
+    x = x.permute([a.index(c) for c in (*batch, *la, *inner)]).expand([size[c] for c in (*batch, *la, *inner)])
+    y = y.permute([b.index(c) for c in (*batch, *inner, *lb)]).expand([size[c] for c in (*batch, *inner, *lb)])
+
+    def total(letters: Sequence[str]) -> int:
+        n = 1
+        for c in letters:
+            n *= size[c]
+        return n
+
+    bs = [size[c] for c in batch]
+    made = x.reshape(*bs, total(la), total(inner)) @ y.reshape(*bs, total(inner), total(lb))
+    letters = [*batch, *la, *lb]
+    return "".join(letters), made.reshape([size[c] for c in letters])
+
+
+@function(method=False)
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
+    """p-norm distances between all pairs of rows."""
+    d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    return FUNCTIONS["norm"](d, p, -1)
+
+
+# --- on the host ------------------------------------------------------------------------------------------------------
+def host(name: str, function_: Any, *tensors: Tensor) -> Any:
+    """A NumPy function of the data, in the first tensor's dtype. Raises UnsupportedError where a gradient is wanted."""
+    from .core import is_grad_enabled
+
+    if is_grad_enabled() and any(t.requires_grad for t in tensors):
+        raise UnsupportedError(f"{name} has no gradient yet", help="call it under no_grad(), or of x.detach()")
+    dtype = tensors[0].dtype
+    arrays = [np.asarray(t.detach().array()) for t in tensors]
+    try:
+        y = function_(*arrays)
+    except np.linalg.LinAlgError as error:
+        raise ShapeError(f"{name}: {error}") from None
+    return (
+        tuple(from_array(np.asarray(v), dtype) for v in y) if isinstance(y, tuple) else from_array(np.asarray(y), dtype)
+    )
+
+
+class QR(NamedTuple):
+    """Q and R."""
+
+    Q: Tensor
+    R: Tensor
+
+
+class SVD(NamedTuple):
+    """U, S and V."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+class SignLog(NamedTuple):
+    """Sign and logarithm of the size of a determinant."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+@function()
+def inverse(input: Tensor) -> Tensor:
+    """The inverse of square matrices. With gradient: -y^T g y^T."""
+    from .function import Function
+
+    class Inverse(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            y: Tensor = host("inverse", np.linalg.inv, x.detach())
+            ctx.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            (y,) = ctx.saved_tensors
+            return -(y.mT @ g @ y.mT)
+
+    return Inverse.apply(floats(input))
+
+
+@function()
+def det(input: Tensor) -> Tensor:
+    """Determinants of square matrices. With gradient: g det(x) x^-T."""
+    from .function import Function
+
+    class Det(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            y: Tensor = host("det", np.linalg.det, x.detach())
+            ctx.save_for_backward(x.detach(), y)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            x, y = ctx.saved_tensors
+            return (g * y).unsqueeze(-1).unsqueeze(-1) * inverse(x).mT
+
+    return Det.apply(floats(input))
+
+
+@function()
+def slogdet(input: Tensor) -> SignLog:
+    """Sign and logarithm of the size of determinants."""
+    return SignLog(*host("slogdet", lambda a: tuple(np.linalg.slogdet(a)), floats(input)))
+
+
+@function()
+def logdet(input: Tensor) -> Tensor:
+    """Logarithm of determinants; NaN for negative ones."""
+    return det(input).log()
+
+
+@function()
+def cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """L with L L^T = x, lower triangular."""
+    y: Tensor = host("cholesky", np.linalg.cholesky, floats(input))
+    return y.mT if upper else y
+
+
+@function()
+def qr(input: Tensor, some: bool = True) -> QR:
+    """Q orthogonal and R upper triangular with Q R = x."""
+    return QR(*host("qr", lambda a: tuple(np.linalg.qr(a, "reduced" if some else "complete")), floats(input)))
+
+
+@function()
+def svd(input: Tensor, some: bool = True) -> SVD:
+    """U, S and V with U diag(S) V^T = x."""
+    u, s, vh = host("svd", lambda a: tuple(np.linalg.svd(a, full_matrices=not some)), floats(input))
+    return SVD(u, s, vh.mT)
+
+
+@function()
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """The pseudo-inverse."""
+    made: Tensor = host("pinverse", lambda a: np.linalg.pinv(a, rcond), floats(input))
+    return made
+
+
+@function()
+def matrix_exp(input: Tensor) -> Tensor:
+    """e to the power of square matrices: a Taylor series of x / 2^16, squared 16 times."""
+    x = floats(input) * 2.0**-16
+    eye = FUNCTIONS["eye"](x.shape[-1], dtype=x.dtype)
+    term, y = x, eye + x
+    for n in range(2, 5):
+        term = (term @ x) * (1.0 / n)
+        y = y + term
+    for _ in range(16):
+        y = y @ y
+    return y

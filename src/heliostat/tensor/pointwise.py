@@ -1,0 +1,679 @@
+"""Functions of each element: arithmetic, powers, roundings, comparison, logic, bits. Special functions stand apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .. import ops
+from ..diagnostics import DTypeError
+from ..ir.graph import Value
+from ..ir.types import DType, bool_
+from .core import Tensor, as_tensor, common, convert, number_tensor, wrap
+from .dtypes import get_default_dtype, result_dtype
+from .register import FUNCTIONS, METHODS, function, method
+
+Numeric = Tensor | float | int | bool
+
+
+def floats(x: Tensor) -> Tensor:
+    """x as floats: itself, or in the default dtype."""
+    return x if x.dtype.is_float else convert(x, get_default_dtype())
+
+
+def _unary(name: str, build: Callable[[Value], Value], *others: str, whole: str = "float") -> None:
+    """Publish a function of one tensor. `whole`: what integers become: "float", "same" (the function leaves them), or
+    "keep" (the function takes them)."""
+
+    def f(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+        x = as_tensor(input)
+        if not x.dtype.is_float:
+            if whole == "same" and x.dtype != bool_:
+                return given(wrap(x.value, x), out)
+            x = floats(x) if whole == "float" else x
+        return given(wrap(build(x.value), x), out)
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = f"`{name}` of every element, as torch.{name}. Shape of input."
+    function(*others, in_place=True)(f)
+
+
+def given(y: Tensor, out: Tensor | None) -> Tensor:
+    """A result, or `out` after the result was written into it."""
+    if out is None:
+        return y
+    return out._assign(y)
+
+
+def _log_base(base: float) -> Callable[[Value], Value]:
+    return lambda v: ops.mul(ops.log(v), 1 / math.log(base))
+
+
+def asin_value(v: Value) -> Value:
+    return ops.mul(ops.atan(ops.div(v, ops.add(ops.sqrt(ops.mul(ops.sub(1.0, v), ops.add(v, 1.0))), 1.0))), 2.0)
+
+
+def acos_value(v: Value) -> Value:
+    inner = ops.div(ops.sqrt(ops.sub(1.0, v)), ops.sqrt(ops.add(v, 1.0)))
+    return ops.mul(ops.atan(inner), 2.0)
+
+
+def _sinh(v: Value) -> Value:
+    near = ops.lt(ops.abs(v), 1.0)  # where the difference would lose digits
+    t = ops.expm1(ops.where(near, v, 0.0))
+    small = ops.add(t, ops.div(t, ops.add(t, 1.0)))
+    return ops.mul(ops.where(near, small, ops.sub(ops.exp(v), ops.exp(ops.neg(v)))), 0.5)
+
+
+def _sign(v: Value) -> Value:
+    return ops.where(ops.ne(v, v), 0.0, ops.sign(v)) if v.type.dtype.is_float else ops.sign(v)
+
+
+def _asinh(v: Value) -> Value:
+    size = ops.abs(v)
+    square = ops.mul(size, size)
+    inner = ops.add(size, ops.div(square, ops.add(ops.sqrt(ops.add(square, 1.0)), 1.0)))
+    large = ops.add(ops.log(size), math.log(2.0))
+    made = ops.where(ops.gt(size, 1e10), large, ops.log1p(inner))
+    return _with_sign(made, v)
+
+
+def _with_sign(size: Value, v: Value) -> Value:
+    return ops.where(ops.lt(v, 0.0), ops.neg(size), size)
+
+
+def _acosh(v: Value) -> Value:
+    far = ops.gt(v, 1e10)  # its square may be infinite
+    t = ops.sub(ops.where(far, 2.0, v), 1.0)
+    near = ops.log1p(ops.add(t, ops.sqrt(ops.add(ops.mul(t, 2.0), ops.mul(t, t)))))
+    return ops.where(far, ops.add(ops.log(ops.where(far, v, 1.0)), math.log(2.0)), near)
+
+
+def _atanh(v: Value) -> Value:
+    return ops.mul(ops.log1p(ops.div(ops.mul(v, 2.0), ops.sub(1.0, v))), 0.5)
+
+
+def _frac(v: Value) -> Value:
+    return ops.sub(v, ops.trunc(v))
+
+
+def _sinc(v: Value) -> Value:
+    x = ops.mul(v, math.pi)
+    zero = ops.eq(x, 0.0)
+    return ops.where(zero, 1.0, ops.div(ops.sin(x), ops.where(zero, 1.0, x)))
+
+
+for _name, _build, _others, _whole in (
+    ("exp", ops.exp, (), "float"), ("exp2", lambda v: ops.exp(ops.mul(v, math.log(2))), (), "float"),
+    ("expm1", ops.expm1, (), "float"), ("log", ops.log, (), "float"), ("log1p", ops.log1p, (), "float"),
+    ("log2", _log_base(2), (), "float"), ("log10", _log_base(10), (), "float"), ("sqrt", ops.sqrt, (), "float"),
+    ("rsqrt", ops.rsqrt, (), "float"), ("sin", ops.sin, (), "float"), ("cos", ops.cos, (), "float"),
+    ("tan", ops.tan, (), "float"), ("atan", ops.atan, ("arctan",), "float"),
+    ("asin", asin_value, ("arcsin",), "float"), ("acos", acos_value, ("arccos",), "float"),
+    ("sinh", _sinh, (), "float"), ("asinh", _asinh, ("arcsinh",), "float"), ("acosh", _acosh, ("arccosh",), "float"),
+    ("cosh", lambda v: ops.mul(ops.add(ops.exp(v), ops.exp(ops.neg(v))), 0.5), (), "float"),
+    ("atanh", _atanh, ("arctanh",), "float"), ("tanh", ops.tanh, (), "float"), ("sigmoid", ops.sigmoid, (), "float"),
+    ("erf", ops.erf, (), "float"), ("reciprocal", ops.reciprocal, (), "float"), ("sinc", _sinc, (), "float"),
+    ("floor", ops.floor, (), "same"), ("ceil", ops.ceil, (), "same"), ("trunc", ops.trunc, ("fix",), "same"),
+    ("frac", _frac, (), "float"), ("abs", ops.abs, ("absolute",), "keep"), ("neg", ops.neg, ("negative",), "keep"),
+    ("sign", _sign, ("sgn",), "keep"), ("square", lambda v: ops.mul(v, v), (), "keep"),
+    ("relu", ops.relu, (), "keep"), ("deg2rad", lambda v: ops.mul(v, math.pi / 180), (), "float"),
+    ("rad2deg", lambda v: ops.mul(v, 180 / math.pi), (), "float"), ("silu", ops.silu, (), "float"),
+):  # fmt: skip
+    _unary(_name, _build, *_others, whole=_whole)
+
+
+@function(in_place=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Nearest whole number, ties to even; to `decimals` digits after the point."""
+    if not input.dtype.is_float:
+        return wrap(input.value, input)
+    if decimals == 0:
+        return wrap(ops.round(input.value), input)
+    scale = 10.0**decimals
+    return wrap(ops.div(ops.round(ops.mul(input.value, scale)), scale), input)
+
+
+# --- two operands -----------------------------------------------------------------------------------------------------
+def binary(op: Any, a: Any, b: Any) -> Tensor:
+    """An op of two tensors or numbers in their common dtype."""
+    (x, y), _ = common(a, b)
+    return wrap(op(x.value, y.value), x, y)
+
+
+@function(in_place=True)
+def add(input: Numeric, other: Numeric, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+    """input + alpha * other."""
+    return given(binary(ops.add, input, other if alpha == 1 else mul(other, alpha)), out)
+
+
+@function("subtract", in_place=True)
+def sub(input: Numeric, other: Numeric, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+    """input - alpha * other."""
+    return given(binary(ops.sub, input, other if alpha == 1 else mul(other, alpha)), out)
+
+
+@function()
+def rsub(input: Numeric, other: Numeric, *, alpha: float = 1) -> Tensor:
+    """other - alpha * input."""
+    return sub(other, input, alpha=alpha)
+
+
+@function("multiply", in_place=True)
+def mul(input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor:
+    """input * other."""
+    return given(binary(ops.mul, input, other), out)
+
+
+@function("divide", in_place=True)
+def div(input: Numeric, other: Numeric, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
+    """input / other, as floats; with `rounding_mode` "floor" or "trunc" a whole number of the common dtype."""
+    if rounding_mode is not None:
+        if rounding_mode not in ("floor", "trunc"):
+            raise ValueError(f"rounding_mode is 'floor', 'trunc' or None, not {rounding_mode!r}")
+        if rounding_mode == "floor":
+            return given(floor_divide(input, other), out)
+        (x, y), dtype = common(input, other)
+        q = wrap(ops.div(x.value, y.value), x, y)
+        if dtype.is_float:
+            return given(wrap(ops.trunc(q.value), q), out)
+        down = ops.floor_divide(x.value, y.value)
+        rest = ops.sub(x.value, ops.mul(down, y.value))
+        up = ops.logical_and(ops.lt(down, 0), ops.ne(rest, 0))
+        return given(wrap(ops.where(up, ops.add(down, 1), down), x, y), out)
+    (x, y), dtype = common(input, other)
+    x, y = floats(x), floats(y)
+    return given(wrap(ops.div(x.value, y.value), x, y), out)
+
+
+@function(in_place=True)
+def true_divide(input: Numeric, other: Numeric) -> Tensor:
+    """input / other, as floats."""
+    return div(input, other)
+
+
+@function(in_place=True)
+def floor_divide(input: Numeric, other: Numeric) -> Tensor:
+    """input / other rounded down, in the common dtype."""
+    return binary(ops.floor_divide, input, other)
+
+
+@function(in_place=True)
+def remainder(input: Numeric, other: Numeric) -> Tensor:
+    """input - floor(input / other) * other, which has the sign of other."""
+    return binary(ops.remainder, input, other)
+
+
+@function(in_place=True)
+def fmod(input: Numeric, other: Numeric) -> Tensor:
+    """input - trunc(input / other) * other, which has the sign of input."""
+    (x, y), _ = common(input, other)
+    a, b = x.value, y.value
+    rest = ops.remainder(ops.abs(a), ops.abs(b))
+    return wrap(ops.where(ops.lt(a, 0), ops.neg(rest), rest), x, y)
+
+
+@function(in_place=True)
+def pow(input: Numeric, exponent: Numeric, *, out: Tensor | None = None) -> Tensor:
+    """input ** exponent in the common dtype. Small whole exponents are products."""
+    if isinstance(exponent, int | float) and isinstance(input, Tensor):
+        dtype = result_dtype([input, exponent])
+        x = convert(input, dtype)
+        v = x.value
+        if exponent in (2, 3) and not isinstance(exponent, bool):
+            square = ops.mul(v, v)
+            return given(wrap(square if exponent == 2 else ops.mul(square, v), x), out)
+        if dtype.is_float and exponent in (0.5, -0.5, -1, 1, 0):
+            build = {0.5: ops.sqrt, -0.5: ops.rsqrt, -1: ops.reciprocal}.get(exponent)
+            if build is not None:
+                return given(wrap(build(v), x), out)
+        if not dtype.is_float and exponent < 0:
+            raise DTypeError("integers to negative powers are not integers", help="use floats")
+    (x, y), dtype = common(input, exponent)
+    if dtype.is_float:
+        return given(wrap(ops.pow(x.value, y.value), x, y), out)
+    return given(_integer_power(x, y), out)
+
+
+def _integer_power(x: Tensor, y: Tensor) -> Tensor:
+    """By squaring: 6 steps serve every exponent whose result is not all overflow."""
+    base, n = x.value, y.value
+    result = ops.add(ops.mul(base, 0), ops.add(ops.mul(n, 0), 1))
+    for _ in range(7):
+        odd = ops.eq(ops.bitwise_and(n, 1), 1)
+        result = ops.where(odd, ops.mul(result, base), result)
+        base, n = ops.mul(base, base), ops.shift_right(n, 1)
+    return wrap(result, x, y)
+
+
+@function(in_place=True)
+def float_power(input: Numeric, exponent: Numeric) -> Tensor:
+    """input ** exponent in float64."""
+    from ..ir.types import f64
+
+    return pow(as_tensor(input, f64), as_tensor(exponent, f64))
+
+
+def _extreme(name: str, op: Any) -> Callable[..., Tensor]:
+    def f(input: Tensor, other: Tensor) -> Tensor:
+        return binary(op, input, other)
+
+    f.__name__ = name
+    f.__doc__ = f"The {name} of each pair of elements; NaN if either is."
+    return f
+
+
+maximum = function(in_place=True)(_extreme("maximum", ops.maximum))
+minimum = function(in_place=True)(_extreme("minimum", ops.minimum))
+
+
+@function()
+def fmax(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of each pair; of a number and NaN the number."""
+    return where(isnan(input), other, where(isnan(other), input, maximum(input, other)))
+
+
+@function()
+def fmin(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of each pair; of a number and NaN the number."""
+    return where(isnan(input), other, where(isnan(other), input, minimum(input, other)))
+
+
+@function("clip", in_place=True)
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """input, but not below min and not above max. The gradient at a bound is 1."""
+    if min is None and max is None:
+        raise ValueError("clamp needs min or max")
+    operands = [input, *(b for b in (min, max) if b is not None)]
+    found, _ = common(*operands)
+    y = found[0].value
+    at = 1
+    if min is not None:
+        y = ops.where(ops.lt(y, found[at].value), found[at].value, y)
+        at += 1
+    if max is not None:
+        y = ops.where(ops.gt(y, found[at].value), found[at].value, y)
+    return wrap(y, *found)
+
+
+@function(in_place=True)
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """input, but not below min."""
+    return clamp(input, min=min)
+
+
+@function(in_place=True)
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """input, but not above max."""
+    return clamp(input, max=max)
+
+
+@function("arctan2", in_place=True)
+def atan2(input: Tensor, other: Tensor) -> Tensor:
+    """The angle of the point (other, input), -pi .. pi."""
+    (y, x), _ = common(input, other)
+    y, x = floats(y), floats(x)
+    a, b = y.value, x.value
+    flat = ops.eq(b, 0.0)
+    base = ops.atan(ops.div(a, ops.where(flat, 1.0, b)))
+    half = ops.mul(ops.sign(a), math.pi / 2)
+    turned = ops.where(ops.lt(a, 0.0), -math.pi, ops.add(ops.mul(a, 0.0), math.pi))
+    return wrap(ops.where(flat, half, ops.where(ops.lt(b, 0.0), ops.add(base, turned), base)), y, x)
+
+
+@function(in_place=True)
+def hypot(input: Tensor, other: Tensor) -> Tensor:
+    """sqrt(input^2 + other^2)."""
+    (x, y), _ = common(input, other)
+    large, small = ops.maximum(ops.abs(x.value), ops.abs(y.value)), ops.minimum(ops.abs(x.value), ops.abs(y.value))
+    zero = ops.eq(large, 0.0)
+    t = ops.div(small, ops.where(zero, 1.0, large))
+    return wrap(ops.mul(large, ops.sqrt(ops.add(ops.mul(t, t), 1.0))), x, y)
+
+
+@function(in_place=True)
+def copysign(input: Tensor, other: Numeric) -> Tensor:
+    """The size of input with the sign of other."""
+    (x, y), _ = common(input, other)
+    x, y = floats(x), floats(y)
+    size = ops.abs(x.value)
+    negative = signbit(y).value
+    return wrap(ops.where(negative, ops.neg(size), size), x, y)
+
+
+@function()
+def signbit(input: Tensor) -> Tensor:
+    """Whether an element is negative, or a negative zero."""
+    if not input.dtype.is_float:
+        return lt(input, 0)
+    v = input.value
+    zero = ops.eq(v, 0.0)
+    return wrap(ops.lt(ops.where(zero, ops.reciprocal(v), v), 0.0), input)
+
+
+@function()
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other))."""
+    (x, y), _ = common(input, other)
+    a, b = x.value, y.value
+    top = ops.maximum(a, b)
+    same = ops.eq(a, b)
+    away = ops.where(same, 0.0, ops.neg(ops.abs(ops.sub(a, b))))
+    return wrap(ops.add(top, ops.log1p(ops.exp(away))), x, y)
+
+
+@function()
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2^input + 2^other)."""
+    ln2 = math.log(2)
+    return mul(logaddexp(mul(input, ln2), mul(other, ln2)), 1 / ln2)
+
+
+@function(in_place=True)
+def lerp(input: Tensor, end: Tensor, weight: Numeric) -> Tensor:
+    """input + weight * (end - input), so that weight 1 gives end."""
+    if isinstance(weight, Tensor):
+        far = sub(end, mul(sub(end, input), sub(1, weight)))
+        return where(lt(weight.abs(), 0.5), add(input, mul(weight, sub(end, input))), far)
+    step = sub(end, input)
+    return add(input, mul(step, weight)) if abs(weight) < 0.5 else sub(end, mul(step, 1 - weight))
+
+
+@function(in_place=True)
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """input + value * tensor1 * tensor2."""
+    product = mul(tensor1, tensor2)
+    return add(input, product if value == 1 else mul(product, value))
+
+
+@function(in_place=True)
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """input + value * tensor1 / tensor2."""
+    quotient = div(tensor1, tensor2)
+    return add(input, quotient if value == 1 else mul(quotient, value))
+
+
+@function(in_place=True)
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 below zero, 1 above, `values` at zero."""
+    (x, y), _ = common(input, values)
+    one = ops.cast(ops.gt(x.value, 0), x.dtype)
+    return wrap(ops.where(ops.eq(x.value, 0), y.value, one), x, y)
+
+
+@function(in_place=True)
+def xlogy(input: Numeric, other: Numeric) -> Tensor:
+    """input * log(other), and 0 where input is 0."""
+    (x, y), _ = common(input, other)
+    x, y = floats(x), floats(y)
+    zero = ops.logical_and(ops.eq(x.value, 0.0), ops.eq(y.value, y.value))
+    return wrap(ops.where(zero, 0.0, ops.mul(x.value, ops.log(ops.where(zero, 1.0, y.value)))), x, y)
+
+
+@function(in_place=True)
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """input * 2^other."""
+    return mul(input, FUNCTIONS["exp2"](floats(as_tensor(other))))
+
+
+@function(in_place=True)
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), of x brought between eps and 1 - eps where eps is given."""
+    x = floats(input)
+    x = x if eps is None else clamp(x, eps, 1 - eps)
+    return wrap(ops.log(ops.div(x.value, ops.sub(1.0, x.value))), x)
+
+
+@function(in_place=True)
+def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """NaN and infinities replaced by numbers: the dtype's largest where none are given."""
+    if not input.dtype.is_float:
+        return wrap(input.value, input)
+    from .dtypes import finfo
+
+    info = finfo(input.dtype)
+    v = input.value
+    v = ops.where(ops.ne(v, v), nan, v)
+    v = ops.where(ops.eq(v, math.inf), info.max if posinf is None else posinf, v)
+    return wrap(ops.where(ops.eq(v, -math.inf), info.min if neginf is None else neginf, v), input)
+
+
+@function(in_place=True)
+def gcd(input: Tensor, other: Tensor) -> Tensor:
+    """Greatest common divisor, by Euclid's steps; 93 serve all of int64."""
+    (x, y), _ = common(input, other)
+    a, b = ops.abs(x.value), ops.abs(y.value)
+    for _ in range(93 if x.dtype.bits == 64 else 47):
+        a, b = ops.where(ops.eq(b, 0), a, b), ops.where(ops.eq(b, 0), b, ops.remainder(a, b))
+    return wrap(a, x, y)
+
+
+@function(in_place=True)
+def lcm(input: Tensor, other: Tensor) -> Tensor:
+    """Least common multiple, not negative."""
+    (x, y), _ = common(input, other)
+    return wrap(ops.abs(ops.mul(ops.floor_divide(x.value, gcd(x, y).value), y.value)), x, y)
+
+
+@function()
+def positive(input: Tensor) -> Tensor:
+    """input itself. Not of bools."""
+    if input.dtype == bool_:
+        raise DTypeError("positive takes numbers, found a tensor of bool")
+    return input
+
+
+# --- comparison and logic ---------------------------------------------------------------------------------------------
+def _comparison(name: str, op: Any, *others: str) -> Any:
+    def f(input: Tensor, other: Numeric, *, out: Tensor | None = None) -> Tensor:
+        return given(binary(op, input, other), out)
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = f"`{name}` of each pair of elements, as bool."
+    return function(*others, in_place=True)(f)
+
+
+eq = _comparison("eq", ops.eq)
+ne = _comparison("ne", ops.ne, "not_equal")
+lt = _comparison("lt", ops.lt, "less")
+le = _comparison("le", ops.le, "less_equal")
+gt = _comparison("gt", ops.gt, "greater")
+ge = _comparison("ge", ops.ge, "greater_equal")
+
+
+def flags(x: Any) -> Tensor:
+    """Whether each element is not 0."""
+    t = as_tensor(x)
+    return t if t.dtype == bool_ else wrap(ops.cast(t.value, bool_), t)
+
+
+def _logic(name: str, op: Any) -> Any:
+    def f(input: Tensor, other: Tensor) -> Tensor:
+        a, b = flags(input), flags(other)
+        return wrap(op(a.value, b.value), a, b)
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = f"`{name}` of each pair of elements, of which all but 0 are true."
+    return function(in_place=True)(f)
+
+
+logical_and = _logic("logical_and", ops.logical_and)
+logical_or = _logic("logical_or", ops.logical_or)
+logical_xor = _logic("logical_xor", ops.ne)
+
+
+@function(in_place=True)
+def logical_not(input: Tensor) -> Tensor:
+    """Whether each element is 0."""
+    x = flags(input)
+    return wrap(ops.logical_not(x.value), x)
+
+
+def _bits(name: str, op: Any, of_bools: Any = None) -> Any:
+    def f(input: Numeric, other: Numeric) -> Tensor:
+        (x, y), dtype = common(input, other)
+        if dtype == bool_ and of_bools is not None:
+            return wrap(of_bools(x.value, y.value), x, y)
+        return wrap(op(x.value, y.value), x, y)
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = f"`{name}` of each pair of integers or bools."
+    return function(in_place=True)(f)
+
+
+bitwise_and = _bits("bitwise_and", ops.bitwise_and, ops.logical_and)
+bitwise_or = _bits("bitwise_or", ops.bitwise_or, ops.logical_or)
+bitwise_xor = _bits("bitwise_xor", ops.bitwise_xor, ops.ne)
+bitwise_left_shift = _bits("bitwise_left_shift", ops.shift_left)
+bitwise_right_shift = _bits("bitwise_right_shift", ops.shift_right)
+
+
+@function(in_place=True)
+def bitwise_not(input: Tensor) -> Tensor:
+    """All bits turned round; of bools the other."""
+    op = ops.logical_not if input.dtype == bool_ else ops.bitwise_not
+    return wrap(op(input.value), input)
+
+
+@function()
+def isnan(input: Tensor) -> Tensor:
+    """Whether each element is NaN."""
+    x = as_tensor(input)
+    return wrap(ops.ne(x.value, x.value), x)
+
+
+@function()
+def isinf(input: Tensor) -> Tensor:
+    """Whether each element is an infinity."""
+    return eq(FUNCTIONS["abs"](input), math.inf) if input.dtype.is_float else ne(input, input)
+
+
+@function()
+def isposinf(input: Tensor) -> Tensor:
+    """Whether each element is +infinity."""
+    return eq(input, math.inf)
+
+
+@function()
+def isneginf(input: Tensor) -> Tensor:
+    """Whether each element is -infinity."""
+    return eq(input, -math.inf)
+
+
+@function()
+def isfinite(input: Tensor) -> Tensor:
+    """Whether each element is neither NaN nor an infinity."""
+    return lt(FUNCTIONS["abs"](input), math.inf) if input.dtype.is_float else eq(input, input)
+
+
+@function()
+def isreal(input: Tensor) -> Tensor:
+    """True everywhere: there are no complex tensors."""
+    return eq(input, input).logical_or(ne(input, input))
+
+
+@function()
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """|input - other| <= atol + rtol * |other|."""
+    (x, y), dtype = common(input, other)
+    same = eq(x, y)
+    x, y = floats(x), floats(y)
+    bound = add(mul(FUNCTIONS["abs"](y), rtol), atol)
+    close = logical_and(le(FUNCTIONS["abs"](sub(x, y)), bound), isfinite(y))
+    found = logical_or(same, close)
+    return logical_or(found, logical_and(isnan(x), isnan(y))) if equal_nan and dtype.is_float else found
+
+
+@function()
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether `isclose` holds for all elements."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+@function()
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether both have one shape and equal elements."""
+    return input.shape == other.shape and bool(eq(input, other).all())
+
+
+@function(method=False)
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """input where the condition holds, else other. Of a condition alone the places where it holds, as nonzero."""
+    if input is None and other is None:
+        return FUNCTIONS["nonzero"](condition, as_tuple=True)
+    (x, y), _ = common(input, other)
+    c = flags(condition)
+    return wrap(ops.where(c.value, x.value, y.value), x, y, c)
+
+
+@method("where")
+def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    return where(condition, self, other)
+
+
+METHODS["where"] = _where_method
+del METHODS["_where_method"]
+
+
+@function(in_place=True)
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """input with `value` where the mask holds. The dtype of input."""
+    fill = convert(value, input.dtype) if isinstance(value, Tensor) else number_tensor(value, input.dtype)
+    return wrap(ops.where(flags(mask).value, fill.value, input.value), input, fill)
+
+
+# --- casts ------------------------------------------------------------------------------------------------------------
+def _cast_method(name: str, dtype: DType) -> None:
+    def f(self: Tensor) -> Tensor:
+        return convert(self, dtype)
+
+    f.__name__ = name
+    f.__doc__ = f"This tensor in {dtype}."
+    METHODS[name] = f
+
+
+def _publish_casts() -> None:
+    from ..ir import types as t
+
+    for name, dtype in (
+        ("float", t.f32), ("double", t.f64), ("half", t.f16), ("bfloat16", t.bf16), ("long", t.i64), ("int", t.i32),
+        ("short", t.i16), ("char", t.i8), ("byte", t.u8), ("bool", t.bool_),
+    ):  # fmt: skip
+        _cast_method(name, dtype)
+
+
+_publish_casts()
+
+# --- operators --------------------------------------------------------------------------------------------------------
+_swap: Callable[[Any], Any] = lambda f: lambda self, o: f(o, self)  # noqa: E731
+
+
+def _checked(f: Any) -> Any:
+    """An operator: NotImplemented for what is neither a tensor nor a number."""
+
+    def run(self: Tensor, o: Any) -> Any:
+        import numpy as np
+
+        if isinstance(o, np.ndarray):
+            o = as_tensor(o)
+        return f(self, o) if isinstance(o, Tensor | bool | int | float | np.generic) else NotImplemented
+
+    return run
+
+
+for _name, _f in (
+    ("add", add), ("sub", sub), ("mul", mul), ("truediv", div), ("floordiv", floor_divide), ("mod", remainder),
+    ("pow", pow), ("and", bitwise_and), ("or", bitwise_or), ("xor", bitwise_xor), ("lshift", bitwise_left_shift),
+    ("rshift", bitwise_right_shift),
+):  # fmt: skip
+    METHODS[f"__{_name}__"] = _checked(_f)
+    METHODS[f"__r{_name}__"] = _checked(_swap(_f))
+    METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._in_place(f, o))(_f)
+for _name, _f in (("eq", eq), ("ne", ne), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
+    METHODS[f"__{_name}__"] = _checked(_f)
+METHODS["__neg__"] = FUNCTIONS["neg"]
+METHODS["__pos__"] = positive
+METHODS["__abs__"] = FUNCTIONS["abs"]
+METHODS["__invert__"] = bitwise_not
+METHODS["__divmod__"] = lambda self, o: (floor_divide(self, o), remainder(self, o))

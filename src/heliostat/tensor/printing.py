@@ -1,0 +1,48 @@
+"""How a tensor prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.types import f32, i64
+from .dtypes import NAMES
+
+_OPTIONS: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}
+
+
+def set_printoptions(**options: Any) -> None:
+    """precision, threshold, edgeitems, linewidth: as torch.set_printoptions. Raises TypeError for others."""
+    unknown = set(options) - set(_OPTIONS)
+    if unknown:
+        raise TypeError(f"set_printoptions takes no {', '.join(sorted(unknown))}")
+    _OPTIONS.update(options)
+
+
+def long_name(dtype: Any) -> str:
+    """float32 for f32."""
+    return next(name for name, d in NAMES.items() if d == dtype)
+
+
+def text(t: Any) -> str:
+    """tensor([1., 2.]), with what differs from the usual."""
+    array = np.asarray(t.detach().array())
+    whole = array.dtype.kind != "f" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
+    width = 4 if array.dtype.kind == "b" and array.all() else 5
+    body = np.array2string(
+        array, precision=_OPTIONS["precision"], threshold=_OPTIONS["threshold"], edgeitems=_OPTIONS["edgeitems"],
+        max_line_width=_OPTIONS["linewidth"], separator=", ", prefix="tensor(",
+        floatmode="maxprec_equal" if whole else "fixed",
+        formatter={"bool": lambda b: f"{b!s:>{width}}"} if array.dtype.kind == "b" else None,
+    )  # fmt: skip
+    parts = [body]
+    if t.dtype not in (f32, i64) and t.dtype.kind != "b":
+        parts.append(f"dtype={long_name(t.dtype)}")
+    if array.size == 0 and array.ndim > 1:
+        parts.append(f"size={tuple(array.shape)}")
+    if not t.is_leaf:
+        parts.append(f"grad_fn={t.grad_fn}")
+    elif t.requires_grad:
+        parts.append("requires_grad=True")
+    return f"tensor({', '.join(parts)})"

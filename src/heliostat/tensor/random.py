@@ -1,0 +1,305 @@
+"""Random numbers: Philox, a function of the seed, the number of the draw and the element's number. Equal on every
+device and for every number of threads; a draw is part of the graph, so a captured step draws anew at each run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..diagnostics import DTypeError, ShapeError
+from ..ir.graph import Value
+from ..ir.types import DType, f32, f64, i64
+from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
+from .create import finished
+from .dtypes import dtype_of, get_default_dtype
+from .register import FUNCTIONS, METHODS, function, method
+from .shape import sizes_of
+
+
+class Generator:
+    """A stream of draws: a seed and how many draws were taken."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = device
+        self.manual_seed(0)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream of a seed."""
+        self._seed = int(seed) & ((1 << 63) - 1)
+        self._count = 0
+        return self
+
+    def seed(self) -> int:
+        """Start the stream of a seed that the system gives, and return it."""
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)
+        return self._seed
+
+    def initial_seed(self) -> int:
+        """The seed of the stream."""
+        return self._seed
+
+    def get_state(self) -> Tensor:
+        """The seed and the number of draws, as bytes."""
+        return from_array(np.array([self._seed, self._count], np.int64).view(np.uint8))
+
+    def set_state(self, state: Tensor) -> Generator:
+        """Go on where `get_state` was called."""
+        found = np.asarray(state.array()).copy().view(np.int64)
+        if found.shape != (2,):
+            raise ShapeError("a generator's state has 16 bytes")
+        self._seed, self._count = int(found[0]), int(found[1])
+        return self
+
+    def clone_state(self) -> Generator:
+        """A generator that goes on from here by itself."""
+        other = Generator()
+        other._seed, other._count = self._seed, self._count
+        return other
+
+    def next_draw(self) -> int:
+        """The number of the next draw."""
+        self._count += 1
+        return self._count
+
+
+default_generator = Generator()
+
+
+def bits(shape: Sequence[int], generator: Generator | None, words: int = 1) -> list[Value]:
+    """32 random bits for each element, as i64, of one draw; `words` of them, independent."""
+    g = generator or default_generator
+    count = Size(shape).numel()
+    key = live_scalar(lambda: g._seed, i64)
+    draw = live_scalar(g.next_draw, i64)
+    number = ops.reshape(ops.arange(count), tuple(shape))
+    return [ops.random_bits(number, key.value, draw.value, word) for word in range(words)]
+
+
+def uniform_value(shape: Sequence[int], dtype: DType, generator: Generator | None) -> Value:
+    """0 <= x < 1."""
+    wide = f64 if dtype == f64 else f32
+    (word,) = bits(shape, generator)
+    kept = 24 if wide == f32 else 32
+    v = ops.mul(ops.cast(ops.shift_right(word, 32 - kept), wide), 2.0**-kept)
+    if dtype in (f32, f64):
+        return v
+    mantissa = 11 if dtype.name == "f16" else 8
+    return ops.cast(ops.mul(ops.cast(ops.shift_right(word, 32 - mantissa), f32), 2.0**-mantissa), dtype)
+
+
+def normal_value(shape: Sequence[int], dtype: DType, generator: Generator | None) -> Value:
+    """Mean 0, standard deviation 1, by Box and Muller."""
+    wide = f64 if dtype == f64 else f32
+    a, b = bits(shape, generator, 2)
+    u = ops.mul(ops.add(ops.cast(ops.shift_right(a, 8), wide), 1.0), 2.0**-24)  # 0 < u <= 1
+    angle = ops.mul(ops.cast(ops.shift_right(b, 8), wide), 2.0**-24 * 2 * math.pi)
+    return ops.cast(ops.mul(ops.sqrt(ops.mul(ops.log(u), -2.0)), ops.cos(angle)), dtype)
+
+
+def _float_dtype(dtype: Any) -> DType:
+    d = get_default_dtype() if dtype is None else dtype_of(dtype)
+    if not d.is_float:
+        raise DTypeError(f"random floats need a float dtype, found {d}", help="use randint")
+    return d
+
+
+@function(method=False)
+def manual_seed(seed: int) -> Generator:
+    """Start the default stream of a seed."""
+    return default_generator.manual_seed(seed)
+
+
+@function(method=False)
+def seed() -> int:
+    """Start the default stream of a seed that the system gives."""
+    return default_generator.seed()
+
+
+@function(method=False)
+def initial_seed() -> int:
+    """The seed of the default stream."""
+    return default_generator.initial_seed()
+
+
+@function(method=False)
+def get_rng_state() -> Tensor:
+    """The state of the default stream."""
+    return default_generator.get_state()
+
+
+@function(method=False)
+def set_rng_state(state: Tensor) -> None:
+    """Set the default stream."""
+    default_generator.set_state(state)
+
+
+@function(method=False)
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """Evenly from 0 to below 1."""
+    made: Tensor = new(Tensor, uniform_value(sizes_of(size), _float_dtype(dtype), generator))
+    return finished(made, requires_grad, rest)
+
+
+@function(method=False)
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """Normal, of mean 0 and standard deviation 1."""
+    made: Tensor = new(Tensor, normal_value(sizes_of(size), _float_dtype(dtype), generator))
+    return finished(made, requires_grad, rest)
+
+
+@function(method=False)
+def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """`rand` of the shape and dtype of input."""
+    return rand(*input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad, **rest)
+
+
+@function(method=False)
+def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """`randn` of the shape and dtype of input."""
+    return randn(*input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad, **rest)
+
+
+def integers(low: int, high: int, shape: Sequence[int], dtype: DType, generator: Generator | None) -> Tensor:
+    """Whole numbers from low to below high."""
+    if high <= low:
+        raise ShapeError(f"randint: there is no number from {low} to below {high}")
+    a, b = bits(shape, generator, 2)
+    wide = ops.bitwise_or(ops.shift_left(ops.bitwise_and(a, 0x3FFFFFFF), 32), b)
+    made: Tensor = new(Tensor, ops.cast(ops.add(ops.remainder(wide, high - low), low), dtype))
+    return made
+
+
+@function(method=False)
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
+    """Whole numbers from low (0) to below high."""
+    if size is None:
+        low, high, size = 0, low, high
+    made = integers(low, high, sizes_of((size,)), dtype_of(dtype) if dtype is not None else i64, generator)
+    return finished(made, requires_grad, rest)
+
+
+@function(method=False)
+def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, **rest: Any) -> Tensor:
+    """`randint` of the shape and dtype of input."""
+    a, b = (0, low) if high is None else (low, high)
+    return randint(a, b, input.shape, dtype=dtype or input.dtype, **rest)
+
+
+@function(method=False)
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, **rest: Any) -> Tensor:
+    """The numbers 0 .. n - 1 in random order, by sorting random bits on the host."""
+    (word,) = bits((n,), generator)
+    made: Tensor = new(Tensor, word)
+    return from_array(np.argsort(made.array(), kind="stable"), dtype_of(dtype) if dtype is not None else i64)
+
+
+@function(method=False)
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **rest: Any) -> Tensor:
+    """Normal, of given mean and standard deviation, numbers or tensors."""
+    if size is not None:
+        return randn(*sizes_of((size,)), generator=generator, **rest) * std + mean
+    shape = FUNCTIONS["broadcast_shapes"](*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
+    return randn(*shape, generator=generator, **rest) * std + mean
+
+
+@function()
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with a probability, that of each element or p; else 0."""
+    u = uniform_value(input.shape, f32, generator)
+    chance = as_tensor(p, f32).value if p is not None else convert(input.detach(), f32).value
+    return wrap(ops.cast(ops.lt(u, chance), input.dtype))
+
+
+@function(method=False)
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Counts of given means, drawn on the host from the stream's next number."""
+    return from_array(_host(generator).poisson(np.asarray(input.detach().array())), input.dtype)
+
+
+@function()
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Numbers of columns, drawn with the weights of each row; without replacement by the largest of log w + Gumbel."""
+    w = input.detach()
+    rows = w if w.ndim == 2 else w.unsqueeze(0)
+    known = np.asarray(rows.array())
+    if (known < 0).any() or (known.sum(-1) <= 0).any() or not np.isfinite(known).all():
+        raise ShapeError("multinomial needs weights of at least 0, finite, and not all 0")
+    n, k = rows.shape
+    if replacement:
+        u = rand(n, num_samples, 1, generator=generator, dtype=f64)
+        edges = (convert(rows, f64) / convert(rows, f64).sum(-1, True)).cumsum(-1).unsqueeze(1)
+        found = (u >= edges).sum(-1).clamp(max=k - 1)
+    else:
+        if num_samples > int((known > 0).sum(-1).min()):
+            raise ShapeError(f"multinomial: {num_samples} draws without replacement need as many weights above 0")
+        gumbel = -(-(rand(n, k, generator=generator, dtype=f64) + 1e-12).log()).log()
+        found = (convert(rows, f64).log() + gumbel).topk(num_samples, -1).indices
+    return found if w.ndim == 2 else found.squeeze(0)
+
+
+def _host(generator: Generator | None) -> np.random.Generator:
+    g = generator or default_generator
+    return np.random.Generator(np.random.Philox(key=g._seed, counter=[0, 0, g.next_draw(), 0]))
+
+
+def _filler(name: str, build: Any) -> None:
+    def f(self: Tensor, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
+        return self._assign(convert(build(self, generator, *args, **kwargs), self.dtype))
+
+    f.__name__ = name
+    f.__doc__ = f"Fill with random numbers: {name.rstrip('_')}."
+    METHODS[name] = f
+
+
+def _rand_as(x: Tensor, g: Generator | None) -> Tensor:
+    made: Tensor = new(Tensor, uniform_value(x.shape, f64 if x.dtype == f64 else f32, g))
+    return made
+
+
+def _randn_as(x: Tensor, g: Generator | None) -> Tensor:
+    made: Tensor = new(Tensor, normal_value(x.shape, f64 if x.dtype == f64 else f32, g))
+    return made
+
+
+_filler(
+    "uniform_", lambda x, g, low=0.0, high=1.0, **k: _rand_as(x, g) * (k.get("to", high) - k.get("from", low)) + low
+)
+_filler("normal_", lambda x, g, mean=0.0, std=1.0: _randn_as(x, g) * std + mean)
+_filler("bernoulli_", lambda x, g, p=0.5: bernoulli(x.detach() * 0 if x.dtype.is_float else x, p, generator=g))
+_filler("exponential_", lambda x, g, lambd=1.0: -(1 - _rand_as(x, g)).log() / lambd)
+_filler("cauchy_", lambda x, g, median=0.0, sigma=1.0: ((_rand_as(x, g) - 0.5) * math.pi).tan() * sigma + median)
+_filler("log_normal_", lambda x, g, mean=1.0, std=2.0: (_randn_as(x, g) * std + mean).exp())
+_filler("geometric_", lambda x, g, p: ((1 - _rand_as(x, g)).log() / math.log(1 - p)).ceil().clamp(min=1))
+
+
+@method("random_")
+def random_(self: Tensor, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
+    """Fill with whole numbers from low (0) to below high (what the dtype holds)."""
+    if high is None and low == 0:
+        high = {"f64": 2**53, "f32": 2**24, "f16": 2**11, "bf16": 2**8, "bool": 2}.get(self.dtype.name) or (
+            2 ** min(self.dtype.bits - (self.dtype.kind == "i"), 62)
+        )
+    elif high is None:
+        low, high = 0, low
+    return self._assign(convert(integers(low, high, self.shape, i64, generator), self.dtype))

@@ -1,0 +1,370 @@
+"""Reductions over axes, norms and statistics, and running reductions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .. import ops
+from ..diagnostics import DTypeError, ShapeError
+from ..ir.graph import Value
+from ..ir.types import bool_
+from .core import Tensor, as_tensor, convert, normal_dim, normal_dims, wrap
+from .dtypes import dtype_of
+from .pointwise import flags, floats, given
+from .register import FUNCTIONS, function
+
+Dims = int | Sequence[int] | None
+
+
+class ValuesIndices(NamedTuple):
+    """Elements, and where they stand."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class MinMax(NamedTuple):
+    """The smallest and the largest elements."""
+
+    min: Tensor
+    max: Tensor
+
+
+def reduced(op: Any, x: Tensor, dim: Dims, keepdim: bool, name: str) -> Tensor:
+    """A reduction op over axes; of a tensor without axes over its one element."""
+    v = x.value
+    if not v.type.shape:
+        v = ops.reshape(v, (1,))
+        return wrap(op(v, (0,), False), x)
+    return wrap(op(v, normal_dims(dim, x.ndim, name), keepdim), x)
+
+
+@function()
+def sum(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
+    """Sum over axes, all where none is named. Integers and bools are summed in int64."""
+    x = as_tensor(input) if dtype is None else convert(input, dtype_of(dtype))
+    y = reduced(ops.sum, x, dim, keepdim, "sum")
+    return given(y if dtype is None else convert(y, dtype_of(dtype)), out)
+
+
+@function()
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Mean over axes, all where none is named. Raises DTypeError for integers unless a float dtype is given."""
+    x = input if dtype is None else convert(input, dtype_of(dtype))
+    if not x.dtype.is_float:
+        raise DTypeError(f"mean takes floats, found a tensor of {x.dtype}", help="give dtype=float32")
+    return reduced(ops.mean, x, dim, keepdim, "mean")
+
+
+@function()
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Product over one axis, or of all elements."""
+    x = input if dtype is None else convert(input, dtype_of(dtype))
+    return reduced(ops.prod, x, dim, keepdim, "prod")
+
+
+def _nonempty(x: Tensor, dim: Dims, name: str) -> None:
+    if 0 in (x.shape[d] for d in normal_dims(dim, x.ndim, name)):
+        raise ShapeError(f"{name} of an empty axis has no value: a tensor of shape {list(x.shape)}")
+
+
+@function()
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Largest elements over axes; equal ones share the gradient."""
+    _nonempty(input, dim, "amax")
+    return reduced(ops.max, input, dim, keepdim, "amax")
+
+
+@function()
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Smallest elements over axes; equal ones share the gradient."""
+    _nonempty(input, dim, "amin")
+    return reduced(ops.min, input, dim, keepdim, "amin")
+
+
+@function()
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """Smallest and largest elements."""
+    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+@function()
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the first largest element stands, along an axis or among all elements in order."""
+    _nonempty(input, dim, "argmax")
+    v = input.value
+    if dim is None:
+        y = ops.argmax(ops.reshape(v, (-1,)), 0)
+        return wrap(ops.reshape(y, (1,) * input.ndim) if keepdim else y, input)
+    if not input.ndim:
+        return wrap(ops.argmax(ops.reshape(v, (1,)), 0), input)
+    return wrap(ops.argmax(v, normal_dim(dim, input.ndim, "argmax"), keepdim), input)
+
+
+@function()
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the first smallest element stands."""
+    if input.dtype == bool_:
+        return argmax(input.logical_not(), dim, keepdim)
+    return argmax(~input if not input.dtype.is_float else -input, dim, keepdim)
+
+
+def _extreme(input: Tensor, dim: Any, keepdim: bool, total: Any, place: Any, pair: Any) -> Any:
+    if isinstance(dim, Tensor):
+        return pair(input, dim)
+    if dim is None:
+        return total(input)
+    at = place(input, dim, True)
+    values = FUNCTIONS["gather"](input, dim, at) if input.ndim else input
+    if not keepdim and input.ndim:
+        values, at = values.squeeze(dim), at.squeeze(dim)
+    return ValuesIndices(values, at)
+
+
+@function()
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element; along an axis (values, indices); of two tensors the larger of each pair."""
+    return _extreme(input, dim, keepdim, amax, argmax, FUNCTIONS["maximum"])
+
+
+@function()
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element; along an axis (values, indices); of two tensors the smaller of each pair."""
+    return _extreme(input, dim, keepdim, amin, argmin, FUNCTIONS["minimum"])
+
+
+@function()
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements are true (not 0)."""
+    x = flags(input)
+    none = x.logical_not().sum(dim, keepdim)
+    return none == 0
+
+
+@function()
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether an element is true (not 0)."""
+    return flags(input).sum(dim, keepdim) != 0
+
+
+@function()
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
+    """How many elements are not 0."""
+    return sum(flags(input), dim)
+
+
+@function()
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Sum of what is not NaN."""
+    return sum(input.masked_fill(input.isnan(), 0.0), dim, keepdim)
+
+
+@function()
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Mean of what is not NaN."""
+    return nansum(input, dim, keepdim) / input.isnan().logical_not().sum(dim, keepdim)
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+def _count(x: Tensor, dim: Dims) -> int:
+    total = 1
+    for d in normal_dims(dim, x.ndim):
+        total *= x.shape[d]
+    return total
+
+
+@function()
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
+    """Variance over axes: squares of the distance from the mean, over their number less `correction` (1)."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    less = (1 if unbiased else 0) if correction is None else correction
+    t = input - mean(input, dim, True)
+    total = sum(t * t, dim, keepdim)
+    left = _count(input, dim) - less
+    return total / (left if left > 0 else 0)
+
+
+@function()
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
+    """Square root of `var`."""
+    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
+
+
+@function(method=False)
+def var_mean(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """(variance, mean) over axes."""
+    return var(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+@function(method=False)
+def std_mean(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """(standard deviation, mean) over axes."""
+    return std(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+@function()
+def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """(sum of |x|^p)^(1/p) over axes; p may be infinite, 0, or "fro" for 2."""
+    x = floats(input)
+    size = x.abs()
+    if p in ("fro", 2, None):
+        return sum(x * x, dim, keepdim).sqrt()
+    if p == math.inf:
+        return amax(size, dim, keepdim)
+    if p == -math.inf:
+        return amin(size, dim, keepdim)
+    if p == 0:
+        return sum(convert(x != 0, x.dtype), dim, keepdim)
+    if p == 1:
+        return sum(size, dim, keepdim)
+    return sum(size**p, dim, keepdim) ** (1.0 / p)
+
+
+@function()
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """Norm of input - other."""
+    return norm(input - other, p)
+
+
+@function()
+def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
+    """log of the sum of exp over axes, without overflow."""
+    x = floats(input)
+    top = amax(x.detach(), dim, True)
+    top = top.masked_fill(top.isinf(), 0.0)
+    y = sum((x - top).exp(), dim, True).log() + top
+    return y if keepdim else y.reshape(sum(x, dim, False).shape)
+
+
+def _along(x: Tensor, dim: int, build: Callable[[Value], Value], name: str) -> Tensor:
+    """A function along the last axis, of another axis."""
+    if not x.ndim:
+        return wrap(ops.reshape(build(ops.reshape(x.value, (1,))), ()), x)
+    at = normal_dim(dim, x.ndim, name)
+    v = x.value
+    if at == x.ndim - 1:
+        return wrap(build(v), x)
+    order = [*(i for i in range(x.ndim) if i != at), at]
+    y = build(ops.transpose(v, order))
+    return wrap(ops.transpose(y, [order.index(i) for i in range(x.ndim)]), x)
+
+
+@function()
+def softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+    """exp(x) over its sum along an axis."""
+    x = floats(input) if dtype is None else convert(input, dtype_of(dtype))
+    return _along(x, dim, ops.softmax, "softmax")
+
+
+@function()
+def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+    """Logarithm of the softmax along an axis."""
+    x = floats(input) if dtype is None else convert(input, dtype_of(dtype))
+    return _along(x, dim, ops.log_softmax, "log_softmax")
+
+
+# --- running reductions -----------------------------------------------------------------------------------------------
+@function(in_place=True)
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running sums along an axis; integers in int64."""
+    x = input if dtype is None else convert(input, dtype_of(dtype))
+    return _along(x, dim, lambda v: ops.scan(v, "sum"), "cumsum")
+
+
+@function(in_place=True)
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running products along an axis; integers in int64."""
+    x = input if dtype is None else convert(input, dtype_of(dtype))
+    return _along(x, dim, lambda v: ops.scan(v, "prod"), "cumprod")
+
+
+def _running(input: Tensor, dim: int, kind: str) -> ValuesIndices:
+    best = _along(input.detach(), dim, lambda v: ops.scan(v, kind), f"cum{kind}")
+    at = normal_dim(dim, input.ndim)
+    shape = [-1 if i == at else 1 for i in range(input.ndim)]
+    count = input.shape[at] if input.ndim else 1
+    place = wrap(ops.reshape(ops.arange(count), tuple(shape) if input.ndim else ()))
+    hit = (input.detach() == best).logical_or(input.isnan())
+    here = FUNCTIONS["where"](hit, place, -1)
+    indices = _along(here, dim, lambda v: ops.scan(v, "max"), "cummax")
+    values = FUNCTIONS["gather"](input, at, indices) if input.ndim else input
+    return ValuesIndices(values, indices)
+
+
+@function()
+def cummax(input: Tensor, dim: int) -> ValuesIndices:
+    """Largest elements so far along an axis, and where the last of them stands."""
+    return _running(input, dim, "max")
+
+
+@function()
+def cummin(input: Tensor, dim: int) -> ValuesIndices:
+    """Smallest elements so far along an axis, and where the last of them stands."""
+    return _running(input, dim, "min")
+
+
+@function()
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """log of the running sums of exp along an axis."""
+    top = amax(input.detach(), dim, True)
+    return cumsum((input - top).exp(), dim).log() + top
+
+
+@function()
+def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
+    """Differences of neighbours along an axis, n times."""
+    at = normal_dim(dim, input.ndim)
+    for _ in range(n):
+        size = input.shape[at]
+        input = input.narrow(at, 1, size - 1) - input.narrow(at, 0, size - 1)
+    return input
+
+
+@function("trapz", method=False)
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
+    """Area under y along an axis by trapezoids, at places x or dx apart."""
+    at = normal_dim(dim, y.ndim)
+    n = y.shape[at]
+    middle = (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2
+    return sum(middle * (dx if x is None else diff(x)), at)
+
+
+@function(method=False)
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
+    """Running area under y along an axis by trapezoids."""
+    at = normal_dim(dim, y.ndim)
+    n = y.shape[at]
+    middle = (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2
+    return cumsum(middle * (dx if x is None else diff(x)), at)
+
+
+@function()
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Slices along an axis whose p-norm is above maxnorm, brought to it."""
+    at = normal_dim(dim, input.ndim)
+    size = norm(input, p, [i for i in range(input.ndim) if i != at], True)
+    return input * FUNCTIONS["where"](size > maxnorm, maxnorm / (size + 1e-7), 1.0)
+
+
+@function()
+def cov(input: Tensor, *, correction: int = 1) -> Tensor:
+    """Covariance of variables (rows) over observations (columns)."""
+    t = input - mean(input, -1, True)
+    return (t @ t.transpose(0, 1) if t.ndim > 1 else (t * t).sum()) / (input.shape[-1] - correction)
+
+
+@function()
+def corrcoef(input: Tensor) -> Tensor:
+    """Correlation of variables (rows) over observations (columns)."""
+    c = cov(input)
+    d = c.diagonal().sqrt()
+    return c / d.unsqueeze(0) / d.unsqueeze(1)

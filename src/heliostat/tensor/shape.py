@@ -1,0 +1,411 @@
+"""Views: other shapes, other orders of the axes, parts. Writing to a view writes to what it looks at.
+
+Joining, repeating and padding stand in `arrange`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..diagnostics import IndexOutOfRangeError, ShapeError
+from ..ir.graph import Value
+from ..ops.rules import shown
+from .core import Size, Tensor, normal_dim, normal_dims, view_of, wrap
+from .dtypes import dtype_of
+from .register import FUNCTIONS, METHODS, function, method
+
+
+def sizes_of(shape: Any) -> tuple[int, ...]:
+    """A shape given as one sequence or as several numbers."""
+    if len(shape) == 1 and not isinstance(shape[0], int) and isinstance(shape[0], Sequence):
+        shape = shape[0]
+    return tuple(int(s) for s in shape)
+
+
+# --- views ------------------------------------------------------------------------------------------------------------
+def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    sizes = list(shape)
+    if sizes.count(-1) > 1 or any(s < -1 for s in sizes):
+        raise ShapeError(f"reshape: one size may be -1 and none less, found {shown(shape)}")
+    if -1 in sizes:
+        known = 1
+        for s in sizes:
+            known *= s if s != -1 else 1
+        if known == 0 or x.numel() % known:
+            raise ShapeError(f"cannot reshape {shown(x.shape)} to {shown(shape)}")
+        sizes[sizes.index(-1)] = x.numel() // known
+    old, size = x.value.type.shape, tuple(sizes)
+    if Size(size).numel() != x.numel():
+        raise ShapeError(f"cannot reshape {shown(x.shape)} ({x.numel()} elements) to {shown(shape)}")
+    return view_of(x, lambda v: ops.reshape(v, size), lambda b, v: ops.reshape(v, old), False)
+
+
+@function(method=False)
+def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements under another shape: a view, except of what lies in another order (a transpose)."""
+    return _reshape_method(input, *shape)
+
+
+@method("reshape")
+def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
+    size = sizes_of(shape)
+    if self._view is not None and self._view.strided and size != tuple(self.shape):
+        return wrap(_reshaped(self, size).value, self)
+    return _reshaped(self, size)
+
+
+METHODS["reshape"] = _reshape_method
+
+
+@method("view")
+def view(self: Tensor, *shape: Any) -> Tensor:
+    """The same elements under another shape, or in the bytes of another dtype of the same width."""
+    if len(shape) == 1 and not isinstance(shape[0], int | Sequence):
+        from .core import from_array
+
+        dtype = dtype_of(shape[0])
+        return self if dtype == self.dtype else from_array(self.detach().array().view(str_dtype(dtype)))
+    return _reshaped(self, sizes_of(shape))
+
+
+def str_dtype(dtype: Any) -> Any:
+    from .lazy import NUMPY
+
+    return NUMPY[dtype.name]
+
+
+@method("view_as", "reshape_as")
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor in the shape of another."""
+    return _reshaped(self, tuple(other.shape))
+
+
+@function()
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Axes in another order: a view."""
+    order = tuple(normal_dim(d, input.ndim, "permute") for d in sizes_of(dims))
+    if sorted(order) != list(range(input.ndim)):
+        raise ShapeError(f"permute: {list(order)} does not name the {input.ndim} axes once each")
+    if order == tuple(range(input.ndim)):
+        return view_of(input, lambda v: v, lambda b, v: v, False)
+    back = tuple(order.index(i) for i in range(input.ndim))
+    return view_of(input, lambda v: ops.transpose(v, order), lambda b, v: ops.transpose(v, back), True)
+
+
+@function("swapaxes", "swapdims")
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two axes change places: a view."""
+    a, b = normal_dim(dim0, input.ndim, "transpose"), normal_dim(dim1, input.ndim, "transpose")
+    order = list(range(input.ndim))
+    if order:
+        order[a], order[b] = order[b], order[a]
+    return permute(input, order)
+
+
+@function()
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; a tensor of fewer axes itself."""
+    if input.ndim > 2:
+        raise ShapeError(f"t() takes at most two axes, found {shown(input.shape)}")
+    return transpose(input, 0, 1) if input.ndim == 2 else input
+
+
+@function("moveaxis")
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Axes moved to other places, the others in order: a view."""
+    src = [normal_dim(d, input.ndim) for d in ([source] if isinstance(source, int) else source)]
+    dst = [normal_dim(d, input.ndim) for d in ([destination] if isinstance(destination, int) else destination)]
+    order: list[int] = [-1] * input.ndim
+    for s, d in zip(src, dst, strict=True):
+        order[d] = s
+    rest = iter(i for i in range(input.ndim) if i not in src)
+    return permute(input, [next(rest) if o == -1 else o for o in order])
+
+
+@function()
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without axes of size 1, or without those of them that are named: a view."""
+    dims = normal_dims(dim, input.ndim, "squeeze") if dim is not None else tuple(range(input.ndim))
+    return _reshaped(input, tuple(s for i, s in enumerate(input.shape) if i not in dims or s != 1))
+
+
+@function()
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A new axis of size 1: a view."""
+    if not -input.ndim - 1 <= dim <= input.ndim:
+        raise IndexOutOfRangeError(f"unsqueeze: axis {dim} is outside a result of {input.ndim + 1} axes")
+    at = dim % (input.ndim + 1)
+    shape = tuple(input.shape)
+    return _reshaped(input, (*shape[:at], 1, *shape[at:]))
+
+
+@function()
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Axes from start_dim to end_dim as one."""
+    if not input.ndim:
+        return _reshape_method(input, (1,))
+    a, b = normal_dim(start_dim, input.ndim, "flatten"), normal_dim(end_dim, input.ndim, "flatten")
+    if a > b:
+        raise ShapeError(f"flatten: axis {start_dim} comes after {end_dim}")
+    shape = tuple(input.shape)
+    return _reshape_method(input, (*shape[:a], Size(shape[a : b + 1]).numel(), *shape[b + 1 :]))
+
+
+@function()
+def ravel(input: Tensor) -> Tensor:
+    """All elements along one axis."""
+    return _reshape_method(input, (-1,))
+
+
+@function()
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One axis as several."""
+    at = normal_dim(dim, input.ndim, "unflatten")
+    shape = tuple(input.shape)
+    known = Size(s for s in sizes if s != -1).numel()
+    full = [shape[at] // known if s == -1 else s for s in sizes]
+    return _reshaped(input, (*shape[:at], *full, *shape[at + 1 :]))
+
+
+def sliced(input: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Tensor:
+    """Elements start .. stop of an axis, every step-th: a view. Bounds lie inside."""
+    size = input.shape[axis]
+    if (start, stop, step) == (0, size, 1):
+        return view_of(input, lambda v: v, lambda b, v: v, False)
+    stop = max(stop, start)
+
+    def forward(v: Value) -> Value:
+        return ops.slice(v, axis, start, stop, step)
+
+    def put(b: Value, v: Value) -> Value:
+        return _put_slice(b, v, axis, start, stop, step)
+
+    return view_of(input, forward, put, True)
+
+
+def _put_slice(b: Value, v: Value, axis: int, start: int, stop: int, step: int) -> Value:
+    size: Any = b.type.shape[axis]
+    if v.type.shape[axis] == 0:
+        return b
+    if step == 1:
+        parts = [ops.slice(b, axis, 0, start), v, ops.slice(b, axis, stop, size)]
+        kept = [p for p in parts if p.type.shape[axis] != 0]
+        return kept[0] if len(kept) == 1 else ops.concat(*kept, axis=axis)
+    rank = b.type.rank
+    order = [axis, *(i for i in range(rank) if i != axis)]
+    back = [order.index(i) for i in range(rank)]
+    count: Any = v.type.shape[axis]
+    rows = ops.transpose(b, order) if axis else b
+    new_rows = ops.transpose(v, order) if axis else v
+    ids = ops.add(ops.mul(ops.arange(count), step), start)
+    made = ops.put(ops.reshape(rows, (size, -1)), ids, ops.reshape(new_rows, (count, -1)))
+    made = ops.reshape(made, rows.type.shape)
+    return ops.transpose(made, back) if axis else made
+
+
+@function()
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """`length` elements of an axis from `start` on: a view."""
+    at = normal_dim(dim, input.ndim, "narrow")
+    first = int(start)
+    first = first + input.shape[at] if first < 0 else first
+    if not 0 <= first <= first + length <= input.shape[at]:
+        raise IndexOutOfRangeError(f"narrow: {first} .. {first + length} lies outside an axis of {input.shape[at]}")
+    return sliced(input, at, first, first + length)
+
+
+@function()
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """One element of an axis, which goes away: a view."""
+    if not input.ndim:
+        raise IndexOutOfRangeError("select of a tensor without axes")
+    at = normal_dim(dim, input.ndim, "select")
+    size = input.shape[at]
+    if not -size <= index < size:
+        raise IndexOutOfRangeError(f"index {index} is outside axis {at} of a tensor of shape {shown(input.shape)}")
+    i = index % size
+    shape = tuple(input.shape)
+    kept = (*shape[:at], 1, *shape[at + 1 :])
+    short = (*shape[:at], *shape[at + 1 :])
+    return view_of(
+        input,
+        lambda v: ops.reshape(ops.slice(v, at, i, i + 1), short),
+        lambda b, v: _put_slice(b, ops.reshape(v, kept), at, i, i + 1, 1),
+        True,
+    )
+
+
+@method("expand")
+def expand(self: Tensor, *sizes: Any) -> Tensor:
+    """Repeated along axes of size 1 and new leading axes; -1 keeps a size. It shares no memory with this tensor."""
+    shape = list(sizes_of(sizes))
+    lead = len(shape) - self.ndim
+    if lead < 0:
+        raise ShapeError(f"expand: {shown(shape)} has fewer axes than {shown(self.shape)}")
+    full = [self.shape[i - lead] if s == -1 and i >= lead else s for i, s in enumerate(shape)]
+    for i, s in enumerate(full):
+        if s < 0 or (i >= lead and self.shape[i - lead] not in (1, s)):
+            raise ShapeError(f"expand: {shown(self.shape)} does not go to {shown(shape)}")
+    return wrap(ops.broadcast_to(self.value, tuple(full)), self)
+
+
+@method("expand_as")
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """Expanded to the shape of another."""
+    return expand(self, tuple(other.shape))
+
+
+@function()
+def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """Expanded to a shape."""
+    return expand(input, tuple(shape))
+
+
+@function(method=False)
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All expanded to their common shape."""
+    shape = broadcast_shapes(*(x.shape for x in tensors))
+    return tuple(expand(x, tuple(shape)) for x in tensors)
+
+
+@function(method=False)
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The common shape."""
+    from ..ops.rules import broadcast
+
+    return Size(broadcast(*(tuple(s) if not isinstance(s, int) else (s,) for s in shapes)))  # type: ignore[arg-type]
+
+
+@function()
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Elements (i, i + offset) of two axes, along a new last axis."""
+    a, b = normal_dim(dim1, input.ndim), normal_dim(dim2, input.ndim)
+    rest = [i for i in range(input.ndim) if i not in (a, b)]
+    moved = permute(input, [*rest, a, b])
+    n, m = input.shape[a], input.shape[b]
+    r, c = max(-offset, 0), max(offset, 0)
+    count = max(min(n - r, m - c), 0)
+    flat = moved.reshape(*(input.shape[i] for i in rest), n * m)
+    ids = wrap(ops.add(ops.mul(ops.arange(count), m + 1), r * m + c))
+    return FUNCTIONS["index_select"](flat, -1, ids)
+
+
+@function()
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The elements of an axis, as views."""
+    return tuple(select(input, dim, i) for i in range(input.shape[normal_dim(dim, input.ndim)]))
+
+
+@function()
+def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of an axis, of one size or of given sizes, as views."""
+    at = normal_dim(dim, input.ndim, "split")
+    size, given = input.shape[at], split_size_or_sections
+    if isinstance(given, int):
+        if given <= 0 and size:
+            raise ShapeError(f"split: a piece must have at least 1 element, found {given}")
+        sizes = [min(given, size - i) for i in range(0, size, max(given, 1))] or [0]
+    else:
+        sizes = list(given)
+        if sum(sizes) != size:
+            raise ShapeError(f"split: pieces of {sizes} do not make an axis of {size}")
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return tuple(sliced(input, at, s, s + n) for s, n in zip(starts, sizes, strict=True))
+
+
+@method("split_with_sizes")
+def split_with_sizes(self: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of given sizes."""
+    return split(self, split_sizes, dim)
+
+
+@function()
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of an axis, all of one size but for the last."""
+    size = input.shape[normal_dim(dim, input.ndim, "chunk")]
+    return split(input, max(-(-size // chunks), 1), dim)
+
+
+@function()
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of an axis: so many of nearly one size, or cut at given places."""
+    at = normal_dim(dim, input.ndim)
+    size = input.shape[at]
+    if isinstance(indices_or_sections, int):
+        n = indices_or_sections
+        cuts = [sum(size // n + (i < size % n) for i in range(k)) for k in range(1, n)]
+    else:
+        cuts = [min(max(c + size if c < 0 else c, 0), size) for c in indices_or_sections]
+    edges = [0, *cuts, size]
+    return tuple(sliced(input, at, a, max(a, b)) for a, b in itertools.pairwise(edges))
+
+
+@function()
+def hsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
+    """Pieces of the second axis (of a vector the first)."""
+    return tensor_split(input, sections, 0 if input.ndim == 1 else 1)
+
+
+@function()
+def vsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
+    """Pieces of the first axis."""
+    return tensor_split(input, sections, 0)
+
+
+@function()
+def dsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
+    """Pieces of the third axis."""
+    return tensor_split(input, sections, 2)
+
+
+for _name in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims"):
+
+    def _in_place_view(self: Tensor, *args: Any, _f: Any = FUNCTIONS[_name]) -> Tensor:
+        self._check_in_place()
+        v = _f(self, *args)
+        if self._base is not None:
+            self._base, self._view, self._seen = v._base, v._view, v._seen
+        self._v = v._v
+        return self
+
+    METHODS[_name + "_"] = _in_place_view
+
+
+@method("sum_to_size")
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """Summed over the axes along which `size` would be broadcast to this shape."""
+    from ..ir.types import TensorType
+    from ..ops.gradient import sum_to
+
+    return wrap(sum_to(self.value, TensorType(self.dtype, sizes_of(size))), self)
+
+
+@method("unfold")
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All pieces of `size` elements of an axis that begin every `step`, along a new last axis."""
+    at = normal_dim(dimension, self.ndim)
+    count = (self.shape[at] - size) // step + 1
+    if count < 1:
+        raise ShapeError(f"unfold: pieces of {size} do not fit an axis of {self.shape[at]}")
+    ids = ops.add(ops.mul(ops.reshape(ops.arange(count), (count, 1)), step), ops.reshape(ops.arange(size), (1, size)))
+    picked = FUNCTIONS["index_select"](self, at, wrap(ops.reshape(ids, (count * size,))))
+    return movedim(picked.unflatten(at, (count, size)), at + 1, -1)
+
+
+def _property(name: str, build: Any) -> None:
+    METHODS[name] = property(build)
+
+
+_property("T", lambda self: permute(self, tuple(reversed(range(self.ndim)))))
+_property("mT", lambda self: transpose(self, -2, -1))
+_property("H", lambda self: transpose(self, 0, 1) if self.ndim == 2 else self)
+_property("mH", lambda self: transpose(self, -2, -1))
+
+
+@function()
+def adjoint(input: Tensor) -> Tensor:
+    """Matrices transposed: the last two axes change places."""
+    return transpose(input, -2, -1)

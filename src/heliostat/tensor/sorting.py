@@ -1,0 +1,264 @@
+"""Sorting, searching and counting. The order of elements is found on the host (NumPy); values are then gathered in the
+graph, so that gradients flow to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import IndexOutOfRangeError, ShapeError
+from ..ir.types import f64, i32, i64
+from .core import Tensor, as_tensor, from_array, normal_dim
+from .reduce import ValuesIndices
+from .register import FUNCTIONS, function
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def order(x: Tensor, dim: int, descending: bool, stable: bool = True) -> Array:
+    """Places of the elements of an axis in order; NaN counts as the largest."""
+    a = np.asarray(x.detach().array())
+    if not descending:
+        return np.argsort(a, axis=dim, kind="stable")
+    flipped = np.flip(a, dim)
+    places = np.flip(np.argsort(flipped, axis=dim, kind="stable"), dim)
+    return a.shape[dim] - 1 - places
+
+
+@function()
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
+    """Elements of an axis in order, and where they stood. Equal ones keep their order."""
+    if not input.ndim:
+        return ValuesIndices(input.clone(), as_tensor(0))
+    at = normal_dim(dim, input.ndim, "sort")
+    places = from_array(order(input, at, descending))
+    return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
+
+
+@function()
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """Places of the elements of an axis in order."""
+    return sort(input, dim, descending).indices
+
+
+@function()
+def msort(input: Tensor) -> Tensor:
+    """Elements of the first axis in order."""
+    return sort(input, 0).values
+
+
+@function()
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
+    """The k largest (smallest) elements of an axis, in order."""
+    at = normal_dim(dim, input.ndim, "topk")
+    if not 0 <= k <= (input.shape[at] if input.ndim else 1):
+        raise IndexOutOfRangeError(f"topk: {k} of an axis of {input.shape[at] if input.ndim else 1} elements")
+    if not input.ndim:
+        return ValuesIndices(input.clone(), as_tensor(0))
+    places = from_array(np.take(order(input, at, largest), np.arange(k), axis=at))
+    return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
+
+
+@function()
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
+    """The k-th smallest element of an axis, counted from 1."""
+    at = normal_dim(dim, input.ndim)
+    if not 1 <= k <= input.shape[at]:
+        raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {input.shape[at]}")
+    places = from_array(np.take(order(input, at, False), np.arange(k - 1, k), axis=at))
+    values = FUNCTIONS["gather"](input, at, places)
+    return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
+
+
+def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> Any:
+    x = input.reshape(-1) if dim is None else input
+    at = 0 if dim is None else normal_dim(dim, x.ndim)
+    a = np.moveaxis(np.asarray(x.detach().array()), at, -1)
+    places = np.argsort(a, axis=-1, kind="stable")
+    bad = np.isnan(a) if a.dtype.kind == "f" else np.zeros(a.shape, bool)
+    count = np.where(ignore_nan | ~bad.any(-1), (~bad).sum(-1), a.shape[-1])
+    rank = np.maximum((count - 1) // 2, 0)
+    if not ignore_nan:
+        rank = np.where(bad.any(-1), a.shape[-1] - bad.sum(-1), rank)
+    chosen = np.take_along_axis(places, rank[..., None], -1)
+    index = from_array(np.moveaxis(chosen, -1, at))
+    values = FUNCTIONS["gather"](x, at, index)
+    if dim is None:
+        return values.reshape(())
+    return ValuesIndices(values, index) if keepdim else ValuesIndices(values.squeeze(at), index.squeeze(at))
+
+
+@function()
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element, the lower of two; NaN if there is one."""
+    return _middle(input, dim, keepdim, False)
+
+
+@function()
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element of those that are not NaN."""
+    return _middle(input, dim, keepdim, True)
+
+
+@function()
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
+    """The most frequent element of an axis, the smallest of several, and where it stands last."""
+    at = normal_dim(dim, input.ndim)
+    a = np.moveaxis(np.asarray(input.detach().array()), at, -1)
+    flat = a.reshape(-1, a.shape[-1])
+    found = np.empty(len(flat), np.int64)
+    for i, row in enumerate(flat):
+        values, counts = np.unique(row, return_counts=True)
+        found[i] = np.flatnonzero(row == values[counts.argmax()])[-1]
+    index = from_array(np.moveaxis(found.reshape(*a.shape[:-1], 1), -1, at))
+    values_ = FUNCTIONS["gather"](input, at, index)
+    return ValuesIndices(values_, index) if keepdim else ValuesIndices(values_.squeeze(at), index.squeeze(at))
+
+
+@function()
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
+    """Values below which a share q of an axis lies."""
+    return _quantile(input, q, dim, keepdim, interpolation)
+
+
+@function()
+def nanquantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
+    """Quantiles of what is not NaN; without gradients."""
+    f = np.asarray(input.detach().array())
+    method: Any = interpolation
+    y = np.nanquantile(
+        f, np.asarray(q if isinstance(q, float) else as_tensor(q).array()), axis=dim, keepdims=keepdim, method=method
+    )
+    return from_array(np.asarray(y), input.dtype)
+
+
+def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str) -> Tensor:
+    share = q if isinstance(q, Tensor) else as_tensor(q, f64)
+    at = 0 if dim is None else normal_dim(dim, x.ndim)
+    rank = x.ndim
+    ordered = sort(x.reshape(-1) if dim is None else x, at).values
+    n = ordered.shape[at]
+    if np.isnan(np.asarray(ordered.detach().array())).any():
+        y = np.quantile(np.asarray(x.detach().array()), np.asarray(share.array()), axis=dim, keepdims=keepdim)
+        return from_array(y, x.dtype)
+    parts = []
+    for p in np.atleast_1d(np.asarray(share.array(), np.float64)):
+        place = p * (n - 1)
+        low = int(np.floor(place))
+        high = min(low + 1, n - 1)
+        w = {"linear": place - low, "lower": 0.0, "higher": float(place > low), "midpoint": 0.5 * (place > low),
+             "nearest": float(np.rint(place) > low)}[how]  # fmt: skip
+        a, b = ordered.narrow(at, low, 1), ordered.narrow(at, high, 1)
+        made = a + (b - a) * float(w)
+        if dim is None:
+            made = made.reshape((1,) * rank) if keepdim else made.reshape(())
+        else:
+            made = made if keepdim else made.squeeze(at)
+        parts.append(made)
+    return FUNCTIONS["stack"](parts) if share.ndim else parts[0]
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------
+@function()
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """Different elements in order; with the number of each among them, and how often it occurs."""
+    a = np.asarray(input.detach().array())
+    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim)
+    inverse = np.asarray(inverse).reshape(a.shape if dim is None else (-1,))
+    parts = [from_array(values, input.dtype)]
+    parts += [from_array(inverse)] if return_inverse else []
+    parts += [from_array(counts)] if return_counts else []
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+@function()
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """Elements without those that equal the one before."""
+    a = np.asarray(input.detach().array())
+    if dim is None:
+        a = a.reshape(-1)
+    rows = np.moveaxis(a, dim or 0, 0)
+    flat = rows.reshape(len(rows), -1) if rows.size else rows.reshape(len(rows), 0)
+    begins = np.concatenate([[True], (flat[1:] != flat[:-1]).any(1)])[: len(rows)]
+    parts = [from_array(np.moveaxis(rows[begins], 0, dim or 0), input.dtype)]
+    inverse = np.cumsum(begins) - 1
+    if return_inverse:
+        parts.append(from_array(inverse.reshape(input.shape) if dim is None else inverse))
+    if return_counts:
+        parts.append(from_array(np.bincount(inverse, minlength=0)))
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+@function()
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is among the test elements."""
+    a, b = as_tensor(elements), as_tensor(test_elements)
+    return from_array(np.isin(np.asarray(a.detach().array()), np.asarray(b.detach().array()), invert=invert))
+
+
+@function()
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each number from 0 on occurs, or the sum of its weights."""
+    a = np.asarray(input.array())
+    if a.ndim != 1 or (a.size and a.min() < 0):
+        raise ShapeError("bincount takes numbers of at least 0 along one axis")
+    if weights is None:
+        return from_array(np.bincount(a, minlength=minlength).astype(np.int64))
+    found = np.bincount(a, np.asarray(weights.array()), minlength)
+    return from_array(found, weights.dtype if weights.dtype.is_float else None)
+
+
+@function()
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """How many elements lie in each of so many equal bins from min to max (of all where both are 0)."""
+    a = np.asarray(input.detach().array())
+    low, high = (min, max) if (min, max) != (0, 0) else (float(a.min()), float(a.max()))
+    if low == high:
+        low, high = low - 1, high + 1
+    return from_array(np.histogram(a, bins, (low, high))[0], input.dtype)
+
+
+@function()
+def searchsorted(
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
+) -> Tensor:
+    """Where to put elements into rows that are in order so that they stay so."""
+    s, x = np.asarray(sorted_sequence.detach().array()), as_tensor(input)
+    where: Any = side or ("right" if right else "left")
+    a = np.asarray(x.detach().array())
+    if s.ndim == 1:
+        found = np.searchsorted(s, a, where)
+    else:
+        rows = zip(s.reshape(-1, s.shape[-1]), a.reshape(-1, a.shape[-1]), strict=True)
+        found = np.stack([np.searchsorted(r, v, where) for r, v in rows]).reshape(a.shape)
+    return from_array(np.asarray(found), i32 if out_int32 else i64)
+
+
+@function()
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The number of the bucket of each element, between boundaries in order."""
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+
+
+@function(method=False)
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All choices of r elements of a vector, as rows."""
+    import itertools
+
+    pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    ids = np.array(list(pick(range(input.shape[0]), r)), np.int64).reshape(-1, r)
+    return input[from_array(ids)]

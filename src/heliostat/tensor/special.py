@@ -1,0 +1,180 @@
+"""Special functions, composed of other ops: gamma and error functions and their relatives."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import ops
+from ..ir.graph import Value
+from ..ir.types import f64
+from .core import Tensor, convert, wrap
+from .pointwise import floats
+from .register import function
+
+
+def _series(v: Value, coefficients: list[float]) -> Value:
+    total = ops.add(ops.mul(v, coefficients[-1]), coefficients[-2])
+    for c in reversed(coefficients[:-2]):
+        total = ops.add(ops.mul(total, v), c)
+    return total
+
+
+@function(in_place=True)
+def erfc(input: Tensor) -> Tensor:
+    """1 - erf(x); beyond 3 by the continued fraction, so that small values keep their digits."""
+    x = floats(input)
+    v = x.value
+    size = ops.abs(v)
+    far = ops.gt(size, 2.0)
+    z = ops.where(far, ops.minimum(size, 40.0), 2.0)  # erfc(40) is 0
+    steps = 60
+    fraction = ops.mul(z, 0.0)
+    for n in range(steps, 0, -1):
+        fraction = ops.div(n / 2, ops.add(z, fraction))
+    tail = ops.div(ops.exp(ops.neg(ops.mul(z, z))), ops.mul(ops.add(z, fraction), math.sqrt(math.pi)))
+    tail = ops.where(ops.lt(v, 0.0), ops.sub(2.0, tail), tail)
+    return wrap(ops.where(far, tail, ops.sub(1.0, ops.erf(v))), x)
+
+
+@function(in_place=True)
+def erfinv(input: Tensor) -> Tensor:
+    """The x whose erf is given. Its gradient is sqrt(pi) / 2 exp(x^2)."""
+    from .function import Function
+
+    class ErfInv(Function):
+        @staticmethod
+        def forward(ctx: Any, y: Tensor) -> Tensor:
+            x = _in_f64(erfinv_value, y)
+            ctx.save_for_backward(x)
+            return x
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            (x,) = ctx.saved_tensors
+            return g * (x * x).exp() * (math.sqrt(math.pi) / 2)
+
+    made: Tensor = ErfInv.apply(floats(input))
+    return made
+
+
+def erfinv_value(y: Value) -> Value:
+    """Giles' approximation and Newton's steps in f64. Source: M. Giles, Approximating the erfinv function (2012)."""
+    w = ops.neg(ops.log(ops.mul(ops.sub(1.0, y), ops.add(y, 1.0))))
+    a = ops.sub(w, 2.5)
+    near = _series(a, [
+        1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.000218580870, -4.39150654e-06, -3.5233877e-06,
+        3.43273939e-07, 2.81022636e-08,
+    ])  # fmt: skip
+    b = ops.sub(ops.sqrt(ops.where(ops.lt(w, 5.0), 5.0, w)), 3.0)
+    far = _series(b, [
+        2.83297682, 1.00167406, 0.00943887047, -0.00762246130, 0.00573950773, -0.00367342844, 0.00134934322,
+        0.000100950558, -0.000200214257,
+    ])  # fmt: skip
+    z = ops.mul(ops.where(ops.lt(w, 5.0), near, far), y)
+    for _ in range(2):
+        slope = ops.mul(ops.exp(ops.neg(ops.mul(z, z))), 2 / math.sqrt(math.pi))
+        flat = ops.eq(slope, 0.0)
+        step = ops.div(ops.sub(ops.erf(z), y), ops.where(flat, 1.0, slope))
+        z = ops.sub(z, ops.where(ops.logical_or(flat, ops.ne(step, step)), 0.0, step))
+    z = ops.where(ops.eq(ops.abs(y), 1.0), ops.mul(y, math.inf), z)
+    return ops.where(ops.gt(ops.abs(y), 1.0), math.nan, z)
+
+
+_STIRLING = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156]
+_DIGAMMA = [-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760, -1 / 12]
+_SHIFT = 8
+
+
+def lgamma_value(v: Value) -> Value:
+    """log |gamma(x)| in f64 by Stirling's series above 8, the recurrence below, and reflection below 1/2."""
+    low = ops.lt(v, 0.5)
+    x = ops.where(low, ops.sub(1.0, v), v)
+    product = x
+    for i in range(1, _SHIFT):
+        product = ops.mul(product, ops.add(x, float(i)))
+    z = ops.add(x, float(_SHIFT))
+    inverse = ops.reciprocal(z)
+    tail = ops.mul(_series(ops.mul(inverse, inverse), _STIRLING), inverse)
+    main = ops.add(ops.sub(ops.mul(ops.sub(z, 0.5), ops.log(z)), z), 0.5 * math.log(2 * math.pi))
+    up = ops.sub(ops.add(main, tail), ops.log(product))
+    up = ops.where(ops.gt(x, 1e15), ops.mul(x, ops.sub(ops.log(x), 1.0)), up)
+    turn = ops.sub(v, ops.round(v))
+    sine = ops.abs(ops.sin(ops.mul(turn, math.pi)))
+    reflected = ops.sub(ops.sub(math.log(math.pi), ops.log(sine)), up)
+    whole = ops.logical_and(low, ops.eq(turn, 0.0))
+    return ops.where(whole, math.inf, ops.where(low, reflected, up))
+
+
+def digamma_value(v: Value) -> Value:
+    """The derivative of log gamma in f64, by the same roads."""
+    low = ops.lt(v, 0.5)
+    x = ops.where(low, ops.sub(1.0, v), v)
+    less = ops.reciprocal(x)
+    for i in range(1, _SHIFT):
+        less = ops.add(less, ops.reciprocal(ops.add(x, float(i))))
+    z = ops.add(x, float(_SHIFT))
+    inverse = ops.reciprocal(z)
+    square = ops.mul(inverse, inverse)
+    main = ops.sub(ops.log(z), ops.mul(inverse, 0.5))
+    up = ops.sub(ops.add(main, ops.mul(_series(square, _DIGAMMA), square)), less)
+    angle = ops.mul(ops.sub(v, ops.round(v)), math.pi)
+    reflected = ops.sub(up, ops.div(ops.mul(ops.cos(angle), math.pi), ops.sin(angle)))
+    return ops.where(low, reflected, up)
+
+
+def _in_f64(build: Any, input: Tensor) -> Tensor:
+    x = floats(input)
+    return convert(wrap(build(convert(x, f64).value), x), x.dtype)
+
+
+@function(in_place=True)
+def lgamma(input: Tensor) -> Tensor:
+    """Logarithm of the size of the gamma function. Its gradient is digamma's."""
+    from .function import Function
+
+    class LGamma(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return _in_f64(lgamma_value, x)
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return g * digamma(ctx.saved_tensors[0])
+
+    return LGamma.apply(floats(input))
+
+
+@function(in_place=True)
+def digamma(input: Tensor) -> Tensor:
+    """Derivative of the logarithm of the gamma function."""
+    return _in_f64(digamma_value, input)
+
+
+@function()
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """Logarithm of the multivariate gamma function."""
+    total = input * 0 + p * (p - 1) / 4 * math.log(math.pi)
+    for i in range(p):
+        total = total + lgamma(input - i / 2)
+    return total
+
+
+@function(in_place=True)
+def i0(input: Tensor) -> Tensor:
+    """Modified Bessel function of order 0, by its series in f64 up to 30 and its asymptotic series above."""
+    x = floats(input)
+    v = ops.abs(convert(x, f64).value)
+    near = ops.where(ops.lt(v, 30.0), v, 30.0)
+    quarter = ops.mul(ops.mul(near, near), 0.25)
+    total = ops.add(ops.mul(quarter, 0.0), 1.0)
+    for k in range(60, 0, -1):
+        total = ops.add(ops.div(ops.mul(quarter, total), float(k * k)), 1.0)
+    far = ops.where(ops.lt(v, 30.0), 30.0, v)
+    term = tail = ops.add(ops.mul(far, 0.0), 1.0)
+    for k in range(1, 16):
+        term = ops.div(ops.mul(term, float((2 * k - 1) ** 2)), ops.mul(far, 8.0 * k))
+        tail = ops.add(tail, term)
+    tail = ops.div(ops.mul(ops.exp(far), tail), ops.sqrt(ops.mul(far, 2 * math.pi)))
+    return convert(wrap(ops.where(ops.lt(v, 30.0), total, tail), x), x.dtype)

@@ -1,0 +1,91 @@
+"""Functions that no module stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import nn
+from heliostat.nn import functional as F
+
+from .sweep import compare_functions, torch, values
+
+
+def test_sines_of_positions() -> None:
+    found = F.sinusoidal_embedding(5, 6).numpy()
+    np.testing.assert_allclose(found[3, 2:4], [np.sin(3 * 1e4 ** (-2 / 6)), np.cos(3 * 1e4 ** (-2 / 6))], rtol=1e-6)
+    grid = F.sinusoidal_embedding_2d(2, 3, 8).numpy()
+    np.testing.assert_allclose(
+        grid[4], np.concatenate([F.sinusoidal_embedding(3, 4)[1], F.sinusoidal_embedding(2, 4)[1]])
+    )
+    with pytest.raises(ValueError, match="divisible by 4"):
+        F.sinusoidal_embedding_2d(2, 2, 6)
+
+
+def test_rotations_keep_lengths_and_depend_on_distances() -> None:
+    angles = np.arange(9)[:, None] * 100.0 ** (-np.arange(2) / 2)
+    cos, sin = (hs.tensor(np.tile(f(angles), 2).astype(np.float32)) for f in (np.cos, np.sin))
+    q, k = hs.randn(1, 2, 1, 4), hs.randn(1, 2, 1, 4)
+
+    def score(a: int, b: int) -> Any:
+        x, _ = F.apply_rotary_emb(q, q, cos, sin, hs.tensor([a]))
+        _, y = F.apply_rotary_emb(k, k, cos, sin, hs.tensor([b]))
+        return (x * y).sum(-1).numpy()
+
+    np.testing.assert_allclose(score(5, 3), score(7, 5), atol=1e-5)
+    x, _ = F.apply_rotary_emb(q, k, cos, sin)
+    np.testing.assert_allclose(x.numpy(), q.numpy(), atol=1e-6)
+
+
+def test_modules_of_positions() -> None:
+    assert nn.SinusoidalEmbedding(5, 6)().shape == (5, 6)
+    assert nn.SinusoidalEmbedding2D(2, 3, 8)().shape == (6, 8)
+    rotary = nn.RotaryEmbedding(4, 9, 100.0)
+    assert list(rotary.state_dict()) == []
+    cos, sin = rotary()
+    x, _ = F.apply_rotary_emb(hs.ones(5, 4), hs.ones(5, 4), cos, sin)
+    np.testing.assert_allclose(x.numpy()[2, 0], np.cos(2) - np.sin(2), rtol=1e-5)
+    times = nn.TimestepEmbedding(6, 4)
+    times(hs.tensor([3, 500])).sum().backward()
+    assert times(hs.tensor([[3], [5]])).shape == (2, 1, 4)
+    assert times.linear_1.weight.grad is not None
+    with pytest.raises(ValueError, match="even head_dim"):
+        nn.RotaryEmbedding(3, 9)
+
+
+def test_attention_with_scores_of_ones_own() -> None:
+    arrays = [values((2, 2, 4, 3), n) for n in range(3)]
+
+    def causal(score: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
+        return hs.where(i >= j, score, float("-inf"))
+
+    compare_functions(
+        lambda *a: F.flex_attention(*a, score_mod=causal),
+        lambda *a: torch.nn.functional.scaled_dot_product_attention(*a, is_causal=True), *arrays,
+    )  # fmt: skip
+    with pytest.raises(NotImplementedError, match="block_mask"):
+        F.flex_attention(*map(hs.tensor, arrays), block_mask=1)
+
+
+def test_products_of_groups() -> None:
+    a, b = values((6, 3)), values((3, 3, 2), 1)
+    found = F.grouped_mm(hs.tensor(a), hs.tensor(b), offs=hs.tensor(np.array([2, 2, 6]))).numpy()
+    np.testing.assert_allclose(found, np.concatenate([a[:2] @ b[0], a[2:] @ b[2]]), rtol=1e-5)
+    with pytest.raises(ValueError, match="do not divide"):
+        F.grouped_mm(hs.tensor(a), hs.tensor(b), offs=hs.tensor(np.array([2, 1, 6])))
+    with pytest.raises(NotImplementedError, match="bias"):
+        F.grouped_mm(hs.tensor(b), hs.tensor(b), bias=hs.zeros(2))
+
+
+def test_small_functions() -> None:
+    x = hs.tensor(values((3, 4)))
+    np.testing.assert_allclose(F.symexp(F.symlog(x)).numpy(), x.numpy(), rtol=1e-5)
+    w, b = hs.tensor(values((2, 4), 1)), hs.tensor(values((2,), 2))
+    np.testing.assert_allclose(F.fused_linear_relu(x, w, b).numpy(), F.relu(F.linear(x, w, b)).numpy())
+    np.testing.assert_allclose(F.fused_linear_gelu(x, w, b).numpy(), F.gelu(F.linear(x, w, b)).numpy(), rtol=1e-6)
+    scores, target = hs.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]]), hs.tensor([1, 1, 1])
+    assert F.correct_count(scores, target).item() == 2
+    assert F.accuracy(scores, target).item() == pytest.approx(2 / 3)
