@@ -114,7 +114,7 @@ class Optimizer:
     def __repr__(self) -> str:
         rows = [f"{type(self).__name__} ("]
         for n, group in enumerate(self.param_groups):
-            rows.append(f"Parameter Group {n}")
+            rows += [*([""] if n else []), f"Parameter Group {n}"]
             rows += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return "\n".join([*rows, ")"])
 

@@ -1,5 +1,6 @@
-"""Schedules of learning rates, with PyTorch's names and arithmetic. They set `lr` of an optimizer's groups: numbers that
-a step, compiled or not, takes as inputs.
+"""Schedules of learning rates, with PyTorch's names and arithmetic.
+
+They set `lr` of an optimizer's groups, a number that a step, compiled or not, takes as an input.
 """
 
 from __future__ import annotations

@@ -21,9 +21,7 @@ class _Compound(LRScheduler):
             if not isinstance(s, LRScheduler):
                 raise TypeError(f"{name} at index {n} should have `optimizer` as its attribute.")
             if isinstance(s, ReduceLROnPlateau):
-                raise ValueError(
-                    f"{name} does not support `ReduceLROnPlateau`, whose step needs a measure, at index {n}"
-                )
+                raise ValueError(f"{name} does not support `ReduceLROnPlateau`, which needs a measure, at index {n}")
             if s.optimizer is not optimizer:
                 raise ValueError(f"{name} expects all schedulers to belong to the same optimizer, not so at index {n}")
         self._schedulers, self.optimizer = list(schedulers), optimizer
@@ -48,7 +46,7 @@ class SequentialLR(_Compound):
         self._take(schedulers, optimizer)
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"{len(schedulers)} schedulers need {len(schedulers) - 1} milestones, got {len(milestones)}"
+                f"{len(schedulers)} schedulers need {len(schedulers) - 1} milestones, not {len(milestones)}"
             )
         self._milestones, self.last_epoch = milestones, last_epoch + 1
         for group in optimizer.param_groups:
