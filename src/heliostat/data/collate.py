@@ -10,7 +10,7 @@ import numpy as np
 from ..diagnostics import ShapeError
 from ..ir.types import f64
 from ..tensor.core import Tensor, from_array
-from ..tensor.shape import stack
+from ..tensor.arrange import stack
 
 
 def default_convert(data: Any) -> Any:

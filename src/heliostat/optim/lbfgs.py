@@ -13,7 +13,7 @@ import numpy as np
 from ..tensor import lazy
 from ..tensor.autograd import enable_grad
 from ..tensor.core import Tensor, grad_mode, new
-from ..tensor.shape import cat
+from ..tensor.arrange import cat
 from .optimizer import Optimizer, check_lr
 
 Evaluate = Callable[[Any], tuple[float, Tensor]]
@@ -99,7 +99,7 @@ class LBFGS(Optimizer):
             used = 0
             best = False
             if group["line_search_fn"] is not None:
-                start = [p.detach() for p in self._params]
+                start = [new(Tensor, p.detach().value) for p in self._params]
 
                 def evaluate(size: Any, start: Any = start, d: Tensor = d) -> tuple[float, Tensor]:
                     self._move(size, d)

@@ -138,7 +138,8 @@ def _counts(numbers: Any) -> bool:
 def _parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Tensor:
     if not isinstance(data, Tensor):
         raise ValueError("a parameter is made of a tensor")
-    return data.detach().requires_grad_(True) if requires_grad else data
+    made: Tensor = new(Tensor, data.detach().value)
+    return made.requires_grad_(requires_grad is True)
 
 
 def _size(numbers: Any) -> Size:
