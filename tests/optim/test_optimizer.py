@@ -44,6 +44,23 @@ def test_a_rate_that_changes_is_not_another_program(name: str) -> None:
     assert lazy.programs.misses == misses
 
 
+def test_cycled_momentum_is_not_another_program() -> None:
+    ours, a, theirs, b = both("AdamW", {"lr": 0.05})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = optim.lr_scheduler.OneCycleLR(a, 0.1, total_steps=12)
+        y = torch.optim.lr_scheduler.OneCycleLR(b, 0.1, total_steps=12)
+    misses = 0
+    for step in range(12):
+        advance(ours, a, theirs, b, step)
+        x.step()
+        y.step()
+        for p, q in zip(ours, theirs, strict=True):
+            close(p, q)
+        misses = lazy.programs.misses if step == 1 else misses
+    assert lazy.programs.misses == misses
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_without_gradients_wait(name: str) -> None:
     ours, a, theirs, b = both(name, {"lr": 0.05})

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..diagnostics import ShapeError
 from ..ir.types import f64
-from ..tensor.core import Tensor, from_array
 from ..tensor.arrange import stack
+from ..tensor.core import Tensor, from_array
 
 
 def default_convert(data: Any) -> Any:

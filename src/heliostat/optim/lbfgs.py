@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..tensor import lazy
+from ..tensor.arrange import cat
 from ..tensor.autograd import enable_grad
 from ..tensor.core import Tensor, grad_mode, new
-from ..tensor.arrange import cat
-from .optimizer import Optimizer, check_lr
+from .optimizer import Optimizer, check_lr, held
 
 Evaluate = Callable[[Any], tuple[float, Tensor]]
 
@@ -51,14 +51,14 @@ class LBFGS(Optimizer):
 
     def _slope(self) -> Tensor:
         """The gradient of all parameters as one vector, computed."""
-        rows = [p.detach() * 0 if p.grad is None else p.grad.detach() for p in self._params]
+        rows = [held(p) * 0 if p.grad is None else held(p.grad) for p in self._params]
         return _computed(cat([r.reshape(-1) for r in rows], 0))
 
     def _move(self, size: Any, direction: Tensor) -> None:
         at = 0
         for p in self._params:
             part = direction[at : at + p.numel()].reshape(p.shape)
-            p._assign(p.detach() + part * float(size))
+            p._assign(held(p) + part * float(size))
             at += p.numel()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -99,7 +99,7 @@ class LBFGS(Optimizer):
             used = 0
             best = False
             if group["line_search_fn"] is not None:
-                start = [new(Tensor, p.detach().value) for p in self._params]
+                start = [held(p) for p in self._params]
 
                 def evaluate(size: Any, start: Any = start, d: Tensor = d) -> tuple[float, Tensor]:
                     self._move(size, d)

@@ -14,6 +14,7 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any
 
+from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.types import bf16, f16, f32, f64
 from ..tensor import lazy
@@ -360,9 +361,9 @@ class RuleOptimizer(Optimizer):
                 shared[id(step)] = self.shared(n, n.lr if step is None else convert(step, f64), group)
             wide = f32 if p.dtype in (f16, bf16) else p.dtype
             given = {k: convert(v, wide) if isinstance(v, Tensor) and v.dtype == p.dtype else v for k, v in s.items()}
-            slope = convert(g.detach(), wide)
+            slope = convert(held(g), wide)
             slope = -slope if group.get("maximize") else slope
-            value, state = self.rule(convert(p.detach(), wide), slope, given, shared[id(step)], group)
+            value, state = self.rule(convert(held(p), wide), slope, given, shared[id(step)], group)
             p._assign(convert(value, p.dtype))
             for k, v in state.items():
                 before = s.get(k)
@@ -412,9 +413,15 @@ class RuleOptimizer(Optimizer):
 
 
 # --- what rules are made of -------------------------------------------------------------------------------------------
+def held(x: Tensor) -> Tensor:
+    """The values of x as they are now, through which no gradient flows."""
+    made: Tensor = new(Tensor, ops.detach(x.value) if x.requires_grad else x.value)
+    return made
+
+
 def like(p: Tensor, value: float = 0.0) -> Tensor:
     """One number everywhere, as p."""
-    made: Tensor = p.detach().new_zeros(*p.shape) if value == 0 else p.detach().new_full(p.shape, value)
+    made: Tensor = p.new_zeros(*p.shape) if value == 0 else p.new_full(p.shape, value)
     return made
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..ir.types import i64
 from ..tensor.core import Tensor, grad_mode, number_tensor
 from .lr_scheduler import SWALR
+from .optimizer import held
 
 Average = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -79,13 +80,13 @@ class AveragedModel:
         newest = [*model.parameters(), *(model.buffers() if self.use_buffers else ())]
         with grad_mode(False):
             for mean, now in zip(averaged, newest, strict=True):
-                value = now.detach()
+                value = held(now)
                 if not first and mean.dtype.is_float:
-                    value = self.avg_fn(mean.detach(), value, self.n_averaged)
+                    value = self.avg_fn(held(mean), value, self.n_averaged)
                 mean._assign(value)
             if not self.use_buffers:
                 for mean, now in zip(self.module.buffers(), model.buffers(), strict=True):
-                    mean._assign(now.detach())
+                    mean._assign(held(now))
         self.n_averaged = number_tensor(int(self.n_averaged) + 1, i64)
 
 
