@@ -324,6 +324,12 @@ class RuleOptimizer(Optimizer):
         """The new parameter and the new values of its state, of p, its gradient and its state."""
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
+    def make_state(self) -> None:
+        """Make the state of all parameters now instead of at their first step, as one that is compiled wants."""
+        with grad_mode(False):
+            for group in self.param_groups:
+                self._begin(group["params"], group)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change the parameters by their gradients, when they are read. Returns what closure, run before, returned."""
         loss = None

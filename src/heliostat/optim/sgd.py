@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor.core import Tensor
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, decayed
+from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, decayed, like
 
 
 class SGD(RuleOptimizer):
@@ -37,6 +37,10 @@ class SGD(RuleOptimizer):
             "nesterov": nesterov, "maximize": maximize, "foreach": foreach, "differentiable": differentiable,
             "fused": fused,
         })  # fmt: skip
+
+    def begin(self, p: Tensor, group: Group) -> State:
+        # With dampening the first step is another: its buffer is the whole gradient.
+        return {"momentum_buffer": like(p)} if group["momentum"] != 0 and group["dampening"] == 0 else {}
 
     def rule(self, p: Tensor, g: Tensor, s: State, n: Numbers, group: Group) -> tuple[Tensor, State]:
         g = decayed(g, p, n, group)
