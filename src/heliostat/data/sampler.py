@@ -12,7 +12,7 @@ import numpy as np
 from ..diagnostics import UnsupportedError
 from ..ir.types import f64
 from ..tensor.core import as_tensor
-from ..tensor.random import Generator, default_generator, multinomial, randint, randperm
+from ..tensor.random import Generator, default_generator, multinomial, rand, randint, randperm
 
 
 def new_seed(generator: Generator | None) -> int:
@@ -112,8 +112,13 @@ class WeightedRandomSampler(Sampler):
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
     def __iter__(self) -> Iterator[int]:
-        found = multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator)
-        return iter(found.tolist())
+        if not self.replacement:
+            return iter(multinomial(self.weights, self.num_samples, generator=self.generator).tolist())
+        edges = np.cumsum(self.weights.array())
+        if not (self.weights.array() >= 0).all() or not 0 < edges[-1] < np.inf:
+            raise ValueError("weights must be at least 0, finite, and not all 0")
+        drawn = rand(self.num_samples, generator=self.generator, dtype=f64).array() * edges[-1]
+        return iter(np.searchsorted(edges, drawn, side="right").clip(max=len(edges) - 1).tolist())
 
     def __len__(self) -> int:
         return self.num_samples
