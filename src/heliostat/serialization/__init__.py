@@ -16,6 +16,7 @@ from . import container, torch_file
 from .bytes import as_bytes, from_bytes
 from .files import read_all, write_all
 from .safetensors import has_header, pack, unpack
+from .shards import load_sharded, save_sharded
 
 Place = str | os.PathLike[str] | BinaryIO
 
@@ -66,9 +67,11 @@ def get_unsafe_globals_in_checkpoint(f: Place) -> list[str]:
 
 
 PUBLIC: dict[str, Any] = {
-    "load": load, "load_safetensors": load_safetensors, "save": save, "save_safetensors": save_safetensors,
+    "load": load, "load_safetensors": load_safetensors, "load_sharded": load_sharded, "save": save,
+    "save_safetensors": save_safetensors, "save_sharded": save_sharded,
 }  # fmt: skip
 
 __all__ = [
-    "get_unsafe_globals_in_checkpoint", "load", "load_safetensors", "save", "save_safetensors",
+    "get_unsafe_globals_in_checkpoint", "load", "load_safetensors", "load_sharded", "save", "save_safetensors",
+    "save_sharded",
 ]  # fmt: skip
