@@ -16,7 +16,9 @@ __version__ = "0.1.0"
 def _public() -> dict[str, Any]:
     from importlib import import_module
 
-    found: dict[str, Any] = {**import_module(".tensor", __name__).PUBLIC}
+    found: dict[str, Any] = {}
+    for room in (".tensor", ".serialization"):
+        found.update(import_module(room, __name__).PUBLIC)
     return found
 
 

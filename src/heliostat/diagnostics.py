@@ -235,6 +235,28 @@ class UnsupportedError(HeliostatError, NotImplementedError):
     """Valid input asks for something that this version or this machine cannot do."""
 
 
+class DataWorkerError(HeliostatError, RuntimeError):
+    """A process that loads data failed, died, or took too long.
+
+    `worker`: its number. `index`: of the item, or the list of those of the batch, None where no item is to blame.
+    `batch`: the batch's number. `kind`: the name of the error's type, "death" or "timeout". `trace`: its traceback.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        worker: int = 0,
+        batch: int | None = None,
+        index: Any = None,
+        kind: str = "",
+        trace: str = "",
+        **place: Any,
+    ) -> None:
+        super().__init__(message, **place)
+        self.worker, self.batch, self.index, self.kind, self.trace = worker, batch, index, kind, trace
+
+
 class TokenizerError(HeliostatError, ValueError):
     """A tokenizer's data is missing, malformed or of an unknown kind."""
 

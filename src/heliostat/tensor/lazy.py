@@ -84,6 +84,15 @@ def buffer_of(v: Value) -> Buffer | None:
     return None if v.meta is None else v.meta.buffer
 
 
+def is_data(v: Value) -> bool:
+    """Whether a value is known data and nothing else: no gradient goes to it or through it, and no capture asks for it
+    anew at each run."""
+    m = v.meta
+    if m is None or m.buffer is None or capturing():
+        return False
+    return not v.node.inputs and m.leaf is None and m.function is None and m.fill is None and not m.hooks
+
+
 def array_of(v: Value) -> Array:
     """The data of a realized value as an array over its buffer, bf16 as uint16."""
     buffer = buffer_of(v)

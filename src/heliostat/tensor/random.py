@@ -193,6 +193,8 @@ def randint(
     """Whole numbers from low (0) to below high."""
     if size is None:
         low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
     made = integers(low, high, sizes_of((size,)), dtype_of(dtype) if dtype is not None else i64, generator)
     return finished(made, requires_grad, rest)
 

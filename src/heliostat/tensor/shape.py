@@ -6,13 +6,17 @@ Joining, repeating and padding stand in `arrange`.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from .. import ops
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 from ..ir.graph import Value
 from ..ops.rules import shown
+from . import lazy
 from .core import Size, Tensor, normal_dim, normal_dims, view_of, wrap
 from .dtypes import dtype_of
 from .register import FUNCTIONS, METHODS, function, method
@@ -178,12 +182,33 @@ def sliced(input: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Te
     stop = max(stop, start)
 
     def forward(v: Value) -> Value:
-        return ops.slice(v, axis, start, stop, step)
+        return _part(v, axis, start, stop, step)
 
     def put(b: Value, v: Value) -> Value:
         return _put_slice(b, v, axis, start, stop, step)
 
     return view_of(input, forward, put, True)
+
+
+COPIED = 64 << 20
+"""Parts of known data of up to so many bytes are copied at once, as `_part` says."""
+
+
+def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
+    """Elements of an axis. Of known data without a gradient a copy that has its data too: rows and batches at other
+    places are then not other programs."""
+    size: Any = v.type.shape[axis]
+    bound = v.type.dtype.nbytes * math.prod(v.type.shape) // max(1, size) * max(0, stop - start)
+    if bound > COPIED or not lazy.is_data(v):
+        return ops.slice(v, axis, start, stop, step)
+    array = lazy.array_of(v)[(slice(None),) * axis + (slice(start, stop, step),)]
+    return lazy.leaf_of(np.array(array, order="C").reshape(array.shape), v.type.dtype)
+
+
+def _short(v: Value, shape: tuple[int, ...]) -> Value:
+    if not lazy.is_data(v):
+        return ops.reshape(v, shape)
+    return lazy.leaf_of(lazy.array_of(v).reshape(shape), v.type.dtype)
 
 
 def _put_slice(b: Value, v: Value, axis: int, start: int, stop: int, step: int) -> Value:
@@ -232,7 +257,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     short = (*shape[:at], *shape[at + 1 :])
     return view_of(
         input,
-        lambda v: ops.reshape(ops.slice(v, at, i, i + 1), short),
+        lambda v: _short(_part(v, at, i, i + 1, 1), short),
         lambda b, v: _put_slice(b, ops.reshape(v, kept), at, i, i + 1, 1),
         True,
     )

@@ -1,0 +1,77 @@
+"""Saving and loading of nested dicts and lists of tensors and plain values: `save`, `load`.
+
+Files are safetensors files whose metadata hold the structure and a checksum. `load` reads PyTorch's zip files and plain
+safetensors files too. Nothing of a file is ever run, and nothing is returned of one that is damaged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from ..diagnostics import FileFormatError, UnsupportedError
+from ..tensor.core import Device, Tensor
+from . import container, torch_file
+from .bytes import as_bytes, from_bytes
+from .files import read_all, write_all
+from .safetensors import has_header, pack, unpack
+from .shards import load_sharded, save_sharded
+
+Place = str | os.PathLike[str] | BinaryIO
+
+
+def save(obj: Any, f: Place) -> None:
+    """Write dicts, lists, tuples, sets, tensors, arrays, generators and plain values. A file that is there is replaced
+    in one step, after all is on the disk. Raises UnsupportedError for other types, and names where they are."""
+    write_all(f, container.pack_structure(obj))
+
+
+def load(f: Place, map_location: Any = None, *, weights_only: bool = True) -> Any:
+    """What `save` or `torch.save` wrote, or the tensors of a safetensors file as a dict.
+
+    Raises FileFormatError for a damaged file, and UnsupportedError for what is no data: `weights_only` is always so."""
+    if not weights_only:
+        raise UnsupportedError("load: weights_only=False is not supported", help="files hold data here, not code")
+    if map_location is not None:
+        Device(map_location)
+    name, data = read_all(f)
+    if not has_header(data) and data[:2] == b"PK":
+        return torch_file.unpack(name, data)
+    if not has_header(data) and data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise UnsupportedError(f"{name}: is a plain pickle", help="save it with PyTorch 1.6 or newer")
+    return container.unpack_structure(name, data)
+
+
+def save_safetensors(tensors: Mapping[str, Tensor], f: Place, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a dict of tensors as a safetensors file."""
+    for key, t in tensors.items():
+        if not isinstance(key, str) or not isinstance(t, Tensor):
+            raise UnsupportedError(f"save_safetensors: {key!r} is a {type(t).__name__}", help="use save")
+    write_all(f, pack({k: as_bytes(t) for k, t in tensors.items()}, dict(metadata or {})))
+
+
+def load_safetensors(f: Place) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises FileFormatError."""
+    name, data = read_all(f)
+    records, _ = unpack(name, data)
+    return {k: from_bytes(*record) for k, record in records.items()}
+
+
+def get_unsafe_globals_in_checkpoint(f: Place) -> list[str]:
+    """What a PyTorch file names that `load` refuses."""
+    name, data = read_all(f)
+    if data[:2] != b"PK":
+        raise FileFormatError(f"{name}: is not a PyTorch file")
+    return torch_file.unknown_names(name, data)
+
+
+PUBLIC: dict[str, Any] = {
+    "load": load, "load_safetensors": load_safetensors, "load_sharded": load_sharded, "save": save,
+    "save_safetensors": save_safetensors, "save_sharded": save_sharded,
+}  # fmt: skip
+
+__all__ = [
+    "get_unsafe_globals_in_checkpoint", "load", "load_safetensors", "load_sharded", "save", "save_safetensors",
+    "save_sharded",
+]  # fmt: skip

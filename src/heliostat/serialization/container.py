@@ -1,0 +1,200 @@
+"""Nested values in a safetensors file: tensors as tensors, all else as JSON in the metadata, with a checksum of both.
+
+Metadata: "format" is "heliostat", "version" is 1, "structure" the JSON, "sha256" of structure, header and data. A dict
+of tensors has its keys as names, so that other programs read it too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import FileFormatError, UnsupportedError
+from ..ir.types import DType
+from ..tensor.core import Device, Size, Tensor, from_array
+from ..tensor.random import Generator
+from .bytes import BY_NAME, Record, as_bytes, from_bytes
+from .safetensors import header, order, pack, unpack
+
+FORMAT, VERSION = "heliostat", 1
+DEPTH = 200  # of containers in containers
+KIND = "$"  # the key that says what a JSON object stands for
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.names: dict[int, str] = {}
+        self.kept: list[Any] = []  # so that no id comes twice
+        self.open: set[int] = set()
+
+    def value(self, x: Any, path: tuple[str, ...]) -> Any:
+        """JSON for a value."""
+        if x is None or (isinstance(x, bool | str) and type(x) in (bool, str)):
+            return x
+        if type(x) is int:
+            return x
+        if type(x) is float:
+            return x if math.isfinite(x) else {KIND: "float", "is": repr(x)}
+        if isinstance(x, Tensor):
+            return {KIND: "tensor", "is": self.tensor(x, path), "grad": x.requires_grad and x.is_leaf}
+        if type(x) is np.ndarray:
+            return {KIND: "array", "is": self.array(x, path)}
+        if isinstance(x, np.generic):
+            return {KIND: "number", "is": self.array(np.asarray(x), path)}
+        made = _plain(x)
+        return made if made is not None else self.container(x, path)
+
+    def container(self, x: Any, path: tuple[str, ...]) -> Any:
+        if id(x) in self.open or len(path) > DEPTH:
+            raise UnsupportedError(f"save: {_shown(path)} is nested in itself, or more than {DEPTH} deep")
+        self.open.add(id(x))
+        kind = type(x)
+        if kind in (dict, OrderedDict, Counter):
+            items = [[self.key(k, path), self.value(v, (*path, str(k)))] for k, v in x.items()]
+            made: Any = {KIND: kind.__name__, "is": items}
+        elif kind in (list, tuple, set, frozenset):
+            listed = sorted(x, key=repr) if kind in (set, frozenset) else x
+            rows = [self.value(v, (*path, str(n))) for n, v in enumerate(listed)]
+            made = rows if kind is list else {KIND: kind.__name__, "is": rows}
+        else:
+            what = f"save: {_shown(path)} is a {kind.__module__}.{kind.__qualname__}, which cannot be stored"
+            raise UnsupportedError(what, help="save its state_dict, or plain values")
+        self.open.discard(id(x))
+        return made
+
+    def key(self, k: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(k, Tensor | np.ndarray):
+            raise UnsupportedError(f"save: a key of {_shown(path)} is a {type(k).__name__}", help="use plain values")
+        return self.value(k, path)
+
+    def tensor(self, t: Tensor, path: tuple[str, ...]) -> str:
+        name = self.names.get(id(t))
+        if name is None:
+            name = self.names[id(t)] = self.free(path)
+            self.kept.append(t)
+            self.records[name] = as_bytes(t)
+        return name
+
+    def array(self, x: Any, path: tuple[str, ...]) -> str:
+        name = self.free(path)
+        self.records[name] = as_bytes(from_array(x))
+        return name
+
+    def free(self, path: tuple[str, ...]) -> str:
+        base = ".".join(path) or "value"
+        name, n = base, 1
+        while name in self.records or name == "__metadata__":
+            n += 1
+            name = f"{base}#{n}"
+        return name
+
+
+def _plain(x: Any) -> Any:
+    if type(x) is bytes:
+        return {KIND: "bytes", "is": base64.b64encode(x).decode()}
+    if type(x) is complex:
+        return {KIND: "complex", "is": [repr(x.real), repr(x.imag)]}
+    if type(x) is Size:
+        return {KIND: "Size", "is": list(x)}
+    if isinstance(x, DType):
+        return {KIND: "dtype", "is": x.name}
+    if type(x) is Device:
+        return {KIND: "device", "is": str(x)}
+    if type(x) is Generator:
+        return {KIND: "generator", "is": x.get_state().tolist()}
+    return None
+
+
+def _shown(path: tuple[str, ...]) -> str:
+    return f"{'.'.join(path[:8])!r}" if path else "the object"
+
+
+def pack_structure(x: Any) -> Iterator[Any]:
+    """The pieces of a file. Raises UnsupportedError before the first."""
+    writer = _Writer()
+    structure = json.dumps(writer.value(x, ()), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    records = writer.records
+    digest = _digest(structure, header(records), [records[name][2] for name in order(records)])
+    return pack(records, {"format": FORMAT, "version": str(VERSION), "structure": structure, "sha256": digest})
+
+
+def _digest(structure: str, head: Any, pieces: Any) -> str:
+    made = hashlib.sha256(structure.encode())
+    made.update(json.dumps(head, sort_keys=True).encode())
+    for piece in pieces:
+        made.update(piece)
+    return made.hexdigest()
+
+
+def unpack_structure(path: str, data: bytes) -> Any:
+    """What a file holds; of one without a structure a dict of its tensors. Raises FileFormatError."""
+    records, metadata = unpack(path, data)
+    if metadata.get("format") != FORMAT:
+        return {name: from_bytes(*record) for name, record in records.items()}
+    if metadata.get("version") != str(VERSION):
+        raise FileFormatError(f"{path}: is of version {metadata.get('version')}, known is {VERSION}")
+    if metadata.keys() != {"format", "version", "structure", "sha256"}:
+        raise FileFormatError(f"{path}: the metadata must be format, version, structure and sha256")
+    length = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + length].decode())
+    del head["__metadata__"]
+    if _digest(metadata["structure"], head, [memoryview(data)[8 + length :]]) != metadata["sha256"]:
+        raise FileFormatError(f"{path}: is damaged: its checksum differs")
+    try:
+        return _Reader(records).value(json.loads(metadata["structure"]))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FileFormatError(f"{path}: the structure is not valid: {type(error).__name__} {str(error)[:80]}") from None
+
+
+class _Reader:
+    def __init__(self, records: dict[str, Record]) -> None:
+        self.records = records
+        self.tensors: dict[str, Tensor] = {}
+
+    def value(self, x: Any) -> Any:
+        """The value of JSON."""
+        if isinstance(x, list):
+            return [self.value(v) for v in x]
+        if not isinstance(x, dict):
+            return x
+        kind, inner = x[KIND], x["is"]
+        if kind == "tensor":
+            return self.tensor(inner, x["grad"])
+        if kind in ("array", "number"):
+            found = from_bytes(*self.records[inner]).array()
+            return found.copy() if kind == "array" else found.reshape(-1)[0]
+        containers: dict[str, Any] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
+        if kind in containers:
+            return containers[kind]({_key(self.value(k)): self.value(v) for k, v in inner})
+        rows: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset, "Size": Size}
+        return rows[kind](self.value(v) for v in inner) if kind in rows else _PLAIN[kind](inner)
+
+    def tensor(self, name: str, grad: bool) -> Tensor:
+        if name not in self.tensors:
+            made = from_bytes(*self.records[name])
+            self.tensors[name] = made.requires_grad_(True) if grad else made
+        return self.tensors[name]
+
+
+def _key(k: Any) -> Any:
+    hash(k)
+    return k
+
+
+def _generator(state: list[int]) -> Generator:
+    return Generator().set_state(from_array(np.array(state, np.uint8)))
+
+
+_PLAIN: dict[str, Any] = {
+    "float": float, "bytes": lambda s: base64.b64decode(s, validate=True),
+    "complex": lambda p: complex(float(p[0]), float(p[1])), "dtype": lambda n: BY_NAME[n], "device": Device,
+    "generator": _generator,
+}  # fmt: skip
