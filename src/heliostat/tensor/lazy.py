@@ -10,11 +10,12 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from ..diagnostics import CaptureError, HeliostatError
+from ..diagnostics import CaptureError, GradientError, HeliostatError
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import copy
 from ..ir.types import DType, TensorType, tensor
@@ -97,6 +98,16 @@ def is_cut(v: Value) -> bool:
     return v.node is _LEAF and buffer_of(v) is None
 
 
+# --- capture --------------------------------------------------------------------------------------------------------
+_capture: ContextVar[Any] = ContextVar("heliostat_step", default=None)
+"""The `capture.Scope` of the step that this thread captures."""
+
+
+def capturing() -> bool:
+    """Whether a step is being captured: nothing may be computed then."""
+    return _capture.get() is not None
+
+
 # --- what is open ---------------------------------------------------------------------------------------------------
 class _Open:
     """Tensors whose values are not computed yet, in the order of their making."""
@@ -110,10 +121,12 @@ _open = _Open()
 
 
 def note_open(t: Any) -> None:
-    """Remember a tensor whose value is not computed yet."""
+    """Remember a tensor whose value is not computed yet. Those of a captured step are computed by its program."""
+    if _capture.get() is not None:
+        return
     _open.next += 1
     _open.entries[_open.next] = weakref.ref(t)
-    if len(_open.entries) > MANY and not capturing():
+    if len(_open.entries) > MANY:
         flush()
 
 
@@ -121,15 +134,6 @@ def _take_open() -> list[Any]:
     found = [t for r in _open.entries.values() if (t := r()) is not None]
     _open.entries = {}
     return found
-
-
-class _Capturing:
-    depth = 0
-
-
-def capturing() -> bool:
-    """Whether a step is being captured: nothing may be computed then."""
-    return _Capturing.depth > 0
 
 
 # --- programs -------------------------------------------------------------------------------------------------------
@@ -177,6 +181,11 @@ class Closed:
             if node.op is DETACH:
                 number[id(v)] = number[id(node.inputs[0])]
                 continue
+            if node is _LEAF:
+                what = (
+                    "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
+                )
+                raise GradientError(what, help="return it from the step, or compile with keep_grads=True")
             number[id(v)] = len(rows)
             if node.op is CONSTANT:
                 value = node.attrs["value"]
