@@ -39,7 +39,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def may_overwrite(group: Group, old: Value, new: Value) -> bool:
-    """Whether the result `new` may take the memory of the operand `old`: a vector is read whole before it is written."""
+    """Whether the result `new` may take the memory of `old`: a vector is read whole before it is written."""
     return group.root.op.name != "concat" and reads_in_place(group, old, new)
 
 

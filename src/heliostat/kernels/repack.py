@@ -86,10 +86,10 @@ def _panel(
         square = [k.load(source, ((row + r) * depth + e) * size, stored, side) for r in range(side)]
         for c, vector in enumerate(_transposed(k, square)):
             k.store(out, base + (e + c) * (side * size), vector)
-    for e in range(whole, depth):
+    for left in range(whole, depth):
         for r in range(side):
-            value = k.load(source, ((row + r) * depth + e) * size, stored)
-            k.store(out, base + (e * side + r) * size, value)
+            value = k.load(source, ((row + r) * depth + left) * size, stored)
+            k.store(out, base + (left * side + r) * size, value)
 
 
 def _transposed(k: KernelBuilder, rows: list[Instruction]) -> list[Instruction]:

@@ -121,6 +121,17 @@ def _held(buffer: Buffer) -> int:
     return sys.getrefcount(buffer) + sys.getrefcount(data) + sys.getrefcount(data.base)
 
 
+def _free() -> int:
+    waiting = [Buffer.allocate(64)]
+    for buffer in waiting:
+        return _held(buffer)
+    return 0
+
+
+FREE = _free()
+"""`_held` of memory that only a list and a loop's variable hold."""
+
+
 class Outputs:
     """Memory for one output, run after run."""
 
@@ -131,7 +142,6 @@ class Outputs:
         self.slab = Buffer.allocate(64)
         self.at = SLAB
         self.waiting: list[Buffer] = []
-        self.free = 0
 
     def next(self) -> Buffer:
         """Memory that nobody else holds."""
@@ -142,13 +152,10 @@ class Outputs:
             self.at += self.stride
             return self.slab.slice(at, self.nbytes)
         for buffer in self.waiting:
-            if _held(buffer) == self.free:
+            if _held(buffer) == FREE:
                 return buffer
         made = Buffer.allocate(self.nbytes, zeroed=False)
         self.waiting.append(made)
         if len(self.waiting) > _WAITING:
             del self.waiting[0]
-        if not self.free:
-            for buffer in self.waiting:
-                self.free = _held(buffer)
         return made

@@ -25,8 +25,9 @@ attach(Tensor)
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **NAMES,
     "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor, "autograd": autograd,
-    "compile": compile_.compile, "default_generator": default_generator, "device": Device, "dtype": type(NAMES["float32"]),
-    "enable_grad": enable_grad, "finfo": finfo, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
+    "compile": compile_.compile, "default_generator": default_generator, "device": Device,
+    "dtype": type(NAMES["float32"]), "enable_grad": enable_grad, "finfo": finfo,
+    "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
     "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
     "set_printoptions": set_printoptions,

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..diagnostics import CaptureError
-from ..ir.types import Symbol, TensorType, tensor
+from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from . import lazy
 from .capture import capture
 from .core import Tensor, is_grad_enabled
 from .dtypes import get_default_dtype
 from .step import Moved, Step
-from .structure import TENSOR, differing, taken_apart
+from .structure import NOTHING, TENSOR, differing, taken_apart
 from .watch import Kept, Watch, is_module, reached
 
 KEPT = 64  # signatures of one function
 TRIES = 4  # captures in a row that leave tensors outside
-LARGEST = 1 << 20  # of a symbolic axis
+ROOM = 4  # a symbolic axis may become so many times as long as it was at the capture
 
 Key = tuple[Any, ...]
 
@@ -93,7 +94,7 @@ class Compiled:
                     return made
             if self.symbolic:
                 found = self.symbolic.get(_blurred(key))
-                if found is not None and found.watch.changed() is None and _fits(found, tensors):
+                if found is not None and found.watch.changed() is None and found.step.fits(tensors):
                     try:
                         made = found.step.run(_given(tensors))
                     except Moved as moved:
@@ -173,7 +174,7 @@ class Compiled:
     def _wants_symbols(self, key: Key, blurred: Key) -> bool:
         if self.dynamic is False or blurred in self.static_because or blurred is key:
             return False
-        return bool(self.dynamic) or any(_blurred(k) == blurred for k in self.entries)
+        return bool(self.dynamic) or any(k != key and _blurred(k) == blurred for k in self.entries)
 
     # --- saying what happened -------------------------------------------------------------------------------------
     def _name(self) -> str:
@@ -181,15 +182,17 @@ class Compiled:
 
     def _difference(self, key: Key) -> str:
         if not self.entries:
-            return "the first call" if not self.reasons else "no program was kept"
+            return "the call before it left tensors outside" if self.reasons else "the first call"
         if key in self.entries:
             return "what it reads from outside changed"
         names = self._names()
         best: list[str] | None = None
         for other in reversed(self.entries):
             found: list[str] = []
-            if other[0] != key[0]:
-                found += [s.replace("[", "argument [", 1) for s in differing((_ROW, *other[0]), (_ROW, *key[0]))]
+            for n, (old, now) in enumerate(itertools.zip_longest(other[0], key[0], fillvalue=NOTHING)):
+                if old != now:
+                    name = names[n] if n < len(names) else f"argument {n}"
+                    found += [name + change for change in differing(old, now)]
             for n, (a, b) in enumerate(zip(other[1], key[1], strict=False)):
                 name = names[n] if n < len(names) else f"tensor {n}"
                 for what, x, y in zip(("shape", "dtype", "requires_grad"), a, b, strict=True):
@@ -238,9 +241,6 @@ class Compiled:
         return f"<compiled {self._name()}>"
 
 
-_ROW = type("Row", (), {})
-
-
 def _plain(x: Any) -> str:
     return str(list(x)) if isinstance(x, tuple) else str(x)
 
@@ -275,14 +275,11 @@ def _symbolic(types: Sequence[TensorType]) -> tuple[list[TensorType], list[tuple
             continue
         size = type.shape[0]
         if size not in names:
-            names[size] = Symbol(f"N{len(names)}", 2, LARGEST)
+            most = max(64, ROOM << (int(size) - 1).bit_length())  # type: ignore[arg-type]
+            names[size] = Symbol(f"N{len(names)}", upper=most, lower=2)
             symbols.append((names[size].name, n))
-        made.append(tensor(type.dtype, names[size], *type.shape[1:]))
+        made.append(tensor(type.dtype, dim(names[size]), *type.shape[1:]))
     return made, symbols
-
-
-def _fits(entry: Entry, tensors: Sequence[Tensor]) -> bool:
-    return all(not t._v.type.shape or 2 <= t._v.type.shape[0] <= LARGEST for t in tensors)  # type: ignore[operator]
 
 
 class CompiledModule(Compiled):

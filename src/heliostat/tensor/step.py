@@ -7,6 +7,7 @@ first, and those keep what they saw.
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
 from collections.abc import Sequence
@@ -225,6 +226,13 @@ class Step:
             o.before = ()  # it would hold what lay in the tensor
         self.made = [(n, o) for n, o in dict(self.outputs).items() if o is not None]
 
+    def fits(self, arguments: Sequence[Tensor]) -> bool:
+        """Whether sizes are within the bounds of the symbols."""
+        bounds = self.native.bounds
+        given = [t for t in arguments if type(t) is Tensor]
+        sizes = ((name, given[n]._v.type.shape[0]) for name, n in self.symbols if name in bounds)
+        return all(bounds[name][0] <= size <= bounds[name][1] for name, size in sizes)  # type: ignore[operator]
+
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, arguments: Sequence[Tensor], first: bool = False) -> Any:
         """One run. Hold the engine's lock. Raises Moved, with nothing done, where another capture is needed."""
@@ -252,7 +260,13 @@ class Step:
             native.set_symbols(sizes)  # type: ignore[arg-type]
         found: dict[int, Buffer] = {}
         for number, outputs in self.made:
-            buffer = found[number] = outputs.next()
+            if sizes is None:
+                buffer = found[number] = outputs.next()
+            else:
+                type = native.program.buffers[number].type
+                shape = [evaluate(d, sizes) for d in type.shape]  # type: ignore[arg-type]
+                count = math.prod(shape)
+                buffer = found[number] = Buffer.allocate(max(1, count * type.element.nbytes), zeroed=False)
             native.set(number, buffer.address)
         befores = [s.tensor._v for s in self.states] if self.tracked else []
         native.run()

@@ -17,6 +17,7 @@ from ..ir.types import Element
 from .core import Tensor
 
 TENSOR = "tensor"
+NOTHING = "nothing"
 PLAIN = (bool, int, float, complex, str, bytes, type(None), Element, enum.Enum, type, slice, type(Ellipsis))
 
 
@@ -87,6 +88,8 @@ def shown_rest(spec: Any) -> str:
     """A description of `taken_apart` for people."""
     if spec == TENSOR:
         return "a tensor"
+    if spec == NOTHING:
+        return "not given"
     if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[0], str):
         return str(spec[1])
     return "a structure" if isinstance(spec, tuple) else str(spec)

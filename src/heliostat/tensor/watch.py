@@ -54,6 +54,8 @@ def _inside(x: Any) -> Iterator[Any]:
         yield from x.values()
     elif isinstance(x, functools.partial):
         yield from (x.func, *x.args, *x.keywords.values())
+    elif hasattr(x, "__func__"):
+        yield from (x.__func__, x.__self__)
     elif hasattr(x, "__code__"):
         for cell in x.__closure__ or ():
             try:
@@ -62,8 +64,6 @@ def _inside(x: Any) -> Iterator[Any]:
                 continue
         yield from (x.__globals__[name] for name in x.__code__.co_names if name in x.__globals__)
         yield from x.__defaults__ or ()
-    elif hasattr(x, "__func__"):
-        yield from (x.__func__, x.__self__)
     elif type(x).__module__ != "builtins" and not hasattr(x, "__path__") and hasattr(x, "__dict__"):
         if hasattr(x, "__file__"):  # a Python module
             return
