@@ -361,6 +361,26 @@ def test_another_batch_size_needs_no_compilation() -> None:
     assert "symbolic" in f.cache_info().reasons[-1]
 
 
+def test_a_step_takes_batches_of_any_size() -> None:
+    data = [batches(1, size)[0] for size in (16, 16, 16, 9, 30, 2, 16, 63, 1, 200)]
+    found: list[Any] = []
+    for compiled in (False, True):
+        model = Perceptron(adam)
+        step = hs.compile(model.step) if compiled else model.step
+        found.append([step(x, y).item() for x, y in data])
+        if compiled:
+            assert step.cache_info().misses == 5  # two sizes, the size 1, and one above the bound
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_sizes_that_were_equal_may_differ_later() -> None:
+    f = hs.compile(lambda x, y: x.sum(0) + y.sum(0), dynamic=True)
+    for a, b in ((4, 4), (5, 5), (4, 6), (7, 3)):
+        x, y = hs.tensor(floats(a, 3)), hs.tensor(floats(b, 3, seed=1))
+        np.testing.assert_allclose(f(x, y).numpy(), x.numpy().sum(0) + y.numpy().sum(0), rtol=1e-12)
+    assert f.cache_info().misses == 2
+
+
 def test_what_cannot_be_symbolic_says_why() -> None:
     f = hs.compile(lambda x: x.reshape(x.shape[0] // 2, 2, -1).sum(1), dynamic=True)
     for size in (4, 8):

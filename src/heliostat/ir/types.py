@@ -152,6 +152,27 @@ class SymbolicDim:
             raise ValueError(f"({self}) does not divide by {other}")
         return _dim({key: value // other for key, value in self.terms})
 
+    def _below(self, other: Dim, strict: bool) -> bool:
+        """Whether it is less than the other whatever the symbols are. Raises TypeError where that depends on them."""
+        rest = self - other
+        if upper_bound(rest) < (0 if strict else 1):
+            return True
+        if lower_bound(rest) >= (0 if strict else 1):
+            return False
+        raise TypeError(f"whether {self} is less than {other} depends on the symbols")
+
+    def __lt__(self, other: Dim) -> bool:
+        return self._below(other, strict=True)
+
+    def __le__(self, other: Dim) -> bool:
+        return self._below(other, strict=False)
+
+    def __gt__(self, other: Dim) -> bool:
+        return not self._below(other, strict=False)
+
+    def __ge__(self, other: Dim) -> bool:
+        return not self._below(other, strict=True)
+
     @property
     def symbols(self) -> tuple[Symbol, ...]:
         seen = {s for key, _ in self.terms for s in key}
