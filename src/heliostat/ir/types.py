@@ -43,6 +43,9 @@ class DType(Element):
     kind: str = "f"
     bits: int = 32
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def nbytes(self) -> int:
         return max(self.bits // 8, 1)
@@ -291,6 +294,15 @@ class TensorType:
     element: Element
     shape: Shape
     layout: Layout | None = field(default=None)
+
+    def __hash__(self) -> int:
+        known = self.__dict__.get("_hash")
+        if known is None:
+            known = self.__dict__["_hash"] = hash((self.element.name, self.shape, self.layout))
+        return int(known)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (TensorType, (self.element, self.shape, self.layout))  # hashes of another process differ
 
     @property
     def rank(self) -> int:

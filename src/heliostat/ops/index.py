@@ -117,7 +117,7 @@ class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
         order = [*(i for i in range(last) if i != axis), axis]
         rows = transpose(x, order) if order != list(range(last)) else x  # (..., size)
         wanted = transpose(inside, order) if order != list(range(last)) else inside  # (..., count)
-        hot = eq(unsqueeze(wanted, last), iota(size))
+        hot = eq(unsqueeze(wanted, last), iota(x.type.shape[axis]))
         zero_or_x = where(hot, unsqueeze(rows, last - 1), 0)
         found = cast(reduce.sum(zero_or_x, last), x.type.dtype)
         return transpose(found, [order.index(i) for i in range(last)]) if order != list(range(last)) else found

@@ -160,12 +160,21 @@ class Programs:
 programs = Programs()
 
 
+def _serial(v: Value) -> int:
+    return v.node.serial
+
+
+def _has_data(v: Value) -> bool:
+    m = v.meta
+    return m is not None and m.buffer is not None
+
+
 class Closed:
     """The open part of a graph: its key, the leaves it reads, and its results without repetition."""
 
     def __init__(self, roots: Sequence[Value], fixed: Callable[[Value], bool] | None = None) -> None:
         """`fixed`: which values count as leaves; those with data where it is left out."""
-        self.fixed = fixed or (lambda v: buffer_of(v) is not None)
+        self.fixed = fixed or _has_data
         self.order = self._walk(roots)
         self.number: dict[int, int] = {}
         self.leaves: list[Value] = []
@@ -191,7 +200,8 @@ class Closed:
                 value = node.attrs["value"]
                 rows.append(("constant", v.type.element.name, v.type.shape, value.tobytes()))
             else:
-                rows.append((node.op.name, tuple(node.attrs.items()), *[number[id(i)] for i in node.inputs]))
+                attrs = tuple(node.attrs.items()) if node.attrs else ()
+                rows.append((node.op.name, attrs, *[number[id(i)] for i in node.inputs]))
         leaf_numbers = {number[id(v)] for v in self.leaves}
         self.results: list[Value] = []
         self.constants: list[Value] = []  # wanted, and known already
@@ -204,24 +214,19 @@ class Closed:
         self.key = (tuple(rows), tuple(number[id(v)] for v in self.results))
 
     def _walk(self, roots: Sequence[Value]) -> list[Value]:
+        """Everything down to the leaves, operands before users: who is used was made before."""
         fixed = self.fixed
         order: list[Value] = []
         seen: set[int] = set()
-        for root in roots:
-            if id(root) in seen:
-                continue
-            stack: list[tuple[Value, bool]] = [(root, False)]
-            while stack:
-                v, placed = stack.pop()
-                if placed:
-                    order.append(v)
-                    continue
-                if id(v) in seen:
-                    continue
+        stack = list(reversed(roots))
+        while stack:
+            v = stack.pop()
+            if id(v) not in seen:
                 seen.add(id(v))
-                stack.append((v, True))
+                order.append(v)
                 if not fixed(v):
-                    stack.extend((i, False) for i in reversed(v.node.inputs) if id(i) not in seen)
+                    stack.extend(v.node.inputs)
+        order.sort(key=_serial)
         return order
 
     def graph(self, name: str = "lazy") -> Graph:

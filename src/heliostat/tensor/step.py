@@ -231,7 +231,7 @@ class Step:
         bounds = self.native.bounds
         given = [t for t in arguments if type(t) is Tensor]
         sizes = ((name, given[n]._v.type.shape[0]) for name, n in self.symbols if name in bounds)
-        return all(bounds[name][0] <= size <= bounds[name][1] for name, size in sizes)  # type: ignore[operator]
+        return all(bounds[name][0] <= size <= bounds[name][1] for name, size in sizes)
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, arguments: Sequence[Tensor], first: bool = False) -> Any:
