@@ -21,6 +21,9 @@ REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
 EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d"})
 
+MOST_OPERANDS = 24
+"""Buffers of a group that is put together of two; more would not fit into the registers of addresses anyway."""
+
 
 @dataclass
 class FusedGroup:
@@ -48,19 +51,26 @@ class Fuser:
     def __init__(self, graph: Graph, target: Target, schedules: Iterable[ModuleType]) -> None:
         self.graph, self.target, self.schedules = graph, target, tuple(schedules)
         self.users = _users(graph)
+        self.order = graph.nodes()
+        self.tried: set[tuple[int, int, int]] = set()
         self.kept = {id(v) for v in graph.outputs} | {id(v) for _, v in graph.updates}
         self.open: list[_Open] = []
         self.group_of: dict[int, int] = {}
 
     def run(self) -> list[FusedGroup]:
         """All groups, each after those it needs. Raises CompileError for a node that no schedule takes."""
-        for node in self.graph.nodes():
+        for node in self.order:
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
+        self._merge()
         order = ordered([o.needs for o in self.open])
         if order is None:
             raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
-        return [FusedGroup(self._close(self.open[n]), self.open[n].schedule, self.open[n].notes) for n in order]
+        return [
+            FusedGroup(self._close(self.open[n]), self.open[n].schedule, self.open[n].notes)
+            for n in order
+            if self.open[n].nodes
+        ]
 
     # --- placing one node ---------------------------------------------------------------------------------------
     def _place(self, node: Node) -> None:
@@ -157,6 +167,67 @@ class Fuser:
             reasons.append(f"{schedule.__name__.rpartition('.')[2]}: {verdict.reason}")
         near = [r for r in reasons if ": root is " not in r]
         return "; ".join(near or reasons)
+
+    # --- joining groups -----------------------------------------------------------------------------------------
+    def _merge(self) -> None:
+        """Join an elementwise group to one that it reads, where nothing stands between them: a node that could have
+        gone to either of two groups went to one, and the other still passes its values through memory."""
+        again = True
+        while again:
+            again = False
+            for later, consumer in enumerate(self.open):
+                if not consumer.nodes or not self._is_map(consumer):
+                    continue
+                found = {g for n in consumer.nodes for v in n.inputs if (g := self._direct(v)) is not None} - {later}
+                for number in sorted(found):
+                    if (number, later, len(consumer.nodes)) in self.tried:
+                        continue
+                    self.tried.add((number, later, len(consumer.nodes)))
+                    self._merge_into(number, later)
+                    if not consumer.nodes:
+                        again = True
+                        break
+
+    def _merge_into(self, number: int, later: int) -> None:
+        host, consumer = self.open[number], self.open[later]
+        product = host.root.op.name in EPILOGUE_ROOTS
+        if not host.nodes or not (product or self._is_map(host)):
+            return
+        if number not in consumer.needs or any(number in self.open[o].needs for o in consumer.needs - {number}):
+            return
+        renamed = {self.group_of.get(id(source_of(v).node)) for n in consumer.nodes for v in n.inputs
+                   if v.node.op.name in ALIASES}  # fmt: skip
+        if number in renamed or (product and any(self._epilogue_refusal(n, number) for n in consumer.nodes)):
+            return
+        inside = {id(n) for n in (*host.nodes, *consumer.nodes)}
+        nodes = [n for n in self.order if id(n) in inside]
+        if product:
+            nodes = [host.root, *(n for n in nodes if n is not host.root)]
+        root = host.root if host.root.op.name in _ANCHORS else nodes[-1]
+        group = self._group(nodes, root)
+        if not product and len(group.inputs) + len(group.outputs) > MOST_OPERANDS:
+            return
+        verdict = self._select(group)
+        if isinstance(verdict, str):
+            host.notes.append(f"{_label(consumer.root)} and what is joined to it stay apart: {verdict}")
+            return
+        host.notes += [*consumer.notes, f"{_label(consumer.root)} joins {_label(host.root)}"]
+        host.nodes, host.root, host.schedule = nodes, root, verdict
+        host.needs |= consumer.needs - {number}
+        for node in consumer.nodes:
+            self.group_of[id(node)] = number
+        consumer.nodes = []
+        for n, other in enumerate(self.open):
+            if later in other.needs and n != number:
+                other.needs = (other.needs - {later}) | {number}
+            if number in other.needs:
+                other.needs |= host.needs
+        host.needs.discard(later)
+        consumer.needs = set()
+
+    @staticmethod
+    def _is_map(o: _Open) -> bool:
+        return o.schedule.__name__.endswith(".map") and o.root.op.name not in _ANCHORS and o.root.op.name != "concat"
 
     # --- bookkeeping --------------------------------------------------------------------------------------------
     def _direct(self, value: Value) -> int | None:

@@ -26,9 +26,16 @@ def share(graph: Graph) -> Graph:
 
 
 def canonicalize(graph: Graph) -> Graph:
-    """x @ transpose(w) of a matrix w becomes linear(x, w); products of vectors become products of matrices."""
+    """x @ transpose(w) of a matrix w becomes linear(x, w); products of vectors become products of matrices; transposes
+    are put together and moved into products."""
+
+    users: dict[int, int] = {}
+    for value in (*(v for node in graph.nodes() for v in node.inputs), *graph.results()):
+        users[id(value)] = users.get(id(value), 0) + 1
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name == "transpose":
+            return _turned(node, inputs[0], users[id(node.inputs[0])] == 1)
         if node.op.name != "matmul":
             return None
         a, b = inputs
@@ -43,6 +50,23 @@ def canonicalize(graph: Graph) -> Graph:
         return None
 
     return rewrite(graph, replace)
+
+
+def _turned(node: Node, x: Value, alone: bool) -> Sequence[Value] | None:
+    """transpose(transpose(x)) is x or one transpose; that of a product which nobody else reads is the product of the
+    transposed operands the other way round, where one of them is transposed already: gradients of weights are that."""
+    axes, inner = node.attrs["axes"], x.node
+    if inner.op.name == "transpose":
+        axes = tuple(inner.attrs["axes"][i] for i in axes)
+        source = inner.inputs[0]
+        return (source if axes == tuple(range(len(axes))) else transpose(source, axes),)
+    if not alone or axes != (1, 0) or inner.op.name != "matmul" or any(v.type.rank != 2 for v in inner.inputs):
+        return None
+    a, b = inner.inputs
+    if a.node.op.name != "transpose":
+        return None
+    left = b.node.inputs[0] if b.node.op.name == "transpose" else transpose(b, (1, 0))
+    return (REGISTRY["matmul"].build(left, a.node.inputs[0]),)
 
 
 def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> Graph:

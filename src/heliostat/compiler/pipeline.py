@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-from ..ir.graph import Graph, structural_key
+from ..ir.graph import Graph, Value, structural_key
 from ..ir.types import SymbolicDim
 from ..kernel.ir import Kernel
 from ..kernel.program import Compiled, Program
@@ -35,7 +35,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .flops import flops
-from .fuse import FusedGroup, Fuser, lone_group
+from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, share
 from .plan import Built, Planner
 from .tuning import TuningTable
@@ -86,15 +86,20 @@ class KernelLibrary:
         self.groups: dict[str, FusedGroup] = {}  # by the kernel's name
         self.names: set[str] = set()
 
-    def get(self, fused: FusedGroup, target: Target, options: Options) -> tuple[Kernel, tuple[str, ...]]:
-        """The kernel of a group, built once, and the names of its symbols in argument order."""
+    def get(
+        self, fused: FusedGroup, target: Target, options: Options, over: tuple[int, ...] = ()
+    ) -> tuple[Kernel, tuple[str, ...]]:
+        """The kernel of a group, built once, and the names of its symbols in argument order.
+
+        over: numbers of inputs whose memory is that of a result, so that they change while the kernel runs."""
         group = fused.group
         schedule = fused.schedule.__name__.rpartition(".")[2]
-        key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)}"
+        key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)} {over}"
         if key not in self.kernels:
             tile = options.tuning.tile(fused.schedule, group)
             chosen = {} if tile is None else {"tile": tile}
-            self.kernels[key] = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
+            made = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
+            self.kernels[key] = overwriting(made, over) if over else made
             self.groups[self.kernels[key].name] = fused
         return self.kernels[key], tuple(s.name for s in group.symbols)
 
@@ -115,6 +120,15 @@ class KernelLibrary:
             name = f"{base}_{count}"
         self.names.add(name)
         return name
+
+
+def overwriting(kernel: Kernel, numbers: Sequence[int]) -> Kernel:
+    """The kernel with parameters that it reads only said to change: loads of them stay where they are."""
+    for n in numbers:
+        kernel.buffers[n].attrs["mode"] = "rw"
+    parameters = [replace(p, mode="rw") if n in numbers else p for n, p in enumerate(kernel.parameters)]
+    kernel.parameters = tuple(parameters)
+    return kernel
 
 
 def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph], Graph]]]:
@@ -187,18 +201,29 @@ def _load_program(graph: Graph, target: Target, options: Options, library: Kerne
 def _program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:
     versions = versions_of(graph)
     groups = Fuser(graph, target, SCHEDULES).run()
+
+    def over(n: int, old: Value, new: Value) -> bool:
+        group, schedule = groups[n].group, groups[n].schedule
+        named = [v for v in group.inputs if source_of(v) is old]
+        may = getattr(schedule, "may_overwrite", None)
+        return may is not None and not target.gpu and all(may(group, v, new) for v in named)
+
     reads, writes = [f.group.inputs for f in groups], [f.group.outputs for f in groups]
-    _, refused = in_order(reads, writes, versions)
+    _, refused = in_order(reads, writes, versions, over)
     graph, versions, copies = with_copies(graph, [v for v in versions if v not in refused])
     groups += [FusedGroup(lone_group(v), map) for v in copies]
-    order, refused = in_order([f.group.inputs for f in groups], [f.group.outputs for f in groups], versions)
+    order, refused = in_order([f.group.inputs for f in groups], [f.group.outputs for f in groups], versions, over)
     assert not refused
+    homes = {id(v): version.values[0] for version in versions for v in version.values[1:]}
     kernels: list[Kernel] = []
     numbers: dict[int, int] = {}
     built: list[Built] = []
     report: list[dict[str, Any]] = []
     for fused in (groups[n] for n in order):
-        kernel, symbols = library.get(fused, target, options)
+        changed = {id(homes.get(id(v))) for v in fused.group.outputs}
+        caches = any(n.op.name == "cache_update" for n in fused.group.nodes)
+        same = tuple(n for n, v in enumerate(fused.group.inputs) if not caches and id(source_of(v)) in changed)
+        kernel, symbols = library.get(fused, target, options, same)
         if id(kernel) not in numbers:
             numbers[id(kernel)] = len(kernels)
             kernels.append(kernel)

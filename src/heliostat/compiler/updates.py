@@ -8,7 +8,7 @@ for all that read it as it was, and where that cannot be, the new value gets a b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..diagnostics import CompileError
@@ -54,16 +54,20 @@ def versions_of(graph: Graph) -> list[Versions]:
 
 
 def in_order(
-    reads: Sequence[Sequence[Value]], writes: Sequence[Sequence[Value]], versions: Sequence[Versions]
+    reads: Sequence[Sequence[Value]],
+    writes: Sequence[Sequence[Value]],
+    versions: Sequence[Versions],
+    over: Callable[[int, Value, Value], bool],
 ) -> tuple[list[int], list[Versions]]:
     """The launches in an order in which each follows what it reads, and every reader of a version comes before its
     overwriting; and the versions that allow no such order, without which the order is made.
 
-    `reads`, `writes`: the values of each launch. The given order is kept where it can be.
+    `reads`, `writes`: the values of each launch. The given order is kept where it can be. `over(launch, old, new)`:
+    whether a launch that reads the one and writes the other may do so in the same memory.
     """
     read = [[id(source_of(v)) for v in mine] for mine in reads]
     made = [[id(v) for v in mine] for mine in writes]
-    refused = [v for v in versions if _reads_what_it_overwrites(read, made, v)]
+    refused = [v for v in versions if _reads_what_it_overwrites(read, made, v, over)]
     kept = [v for v in versions if v not in refused]
     while True:
         order = ordered(_needs(read, made, kept))
@@ -103,12 +107,19 @@ def with_copies(graph: Graph, versions: Sequence[Versions]) -> tuple[Graph, list
     return (Graph(graph.name, graph.parameters, outputs, updates) if copies else graph), made, copies
 
 
-def _reads_what_it_overwrites(read: Sequence[list[int]], made: Sequence[list[int]], versions: Versions) -> bool:
-    """Whether one launch does both, other than to put rows into a cache: its order of elements is not known."""
-    old, new = id(versions.values[0]), id(versions.values[-1])
-    if versions.values[-1].node.op.name == "cache_update":
+def _reads_what_it_overwrites(
+    read: Sequence[list[int]],
+    made: Sequence[list[int]],
+    versions: Versions,
+    over: Callable[[int, Value, Value], bool],
+) -> bool:
+    """Whether one launch does both, other than to put rows into a cache, and not element by element."""
+    before, after = versions.values[0], versions.values[-1]
+    if after.node.op.name == "cache_update":
         return False
-    return any(new in m and old in r for r, m in zip(read, made, strict=True))
+    old, new = id(before), id(after)
+    both = (n for n, (r, m) in enumerate(zip(read, made, strict=True)) if new in m and old in r)
+    return any(not over(n, before, after) for n in both)
 
 
 def _needs(read: Sequence[list[int]], made: Sequence[list[int]], versions: Sequence[Versions]) -> list[set[int]]:

@@ -51,6 +51,9 @@ CONSTANT: OpRecord = LeafOp("constant")
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
+_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+
+
 class Node:
     """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object.
 
@@ -73,9 +76,14 @@ class Node:
         self.op = op
         self.serial = next(Node.count)
         self.inputs = tuple(inputs)
-        frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
-        self.attrs: Mapping[str, Any] = MappingProxyType(dict(frozen))
-        self.results = tuple(Value(self, i, t, name) for i, t in enumerate(types))
+        self.attrs: Mapping[str, Any] = _NO_ATTRS
+        if attrs:
+            frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
+            self.attrs = MappingProxyType(dict(frozen))
+        if len(types) == 1:
+            self.results: tuple[Value, ...] = (Value(self, 0, types[0], name),)
+        else:
+            self.results = tuple(Value(self, i, t, name) for i, t in enumerate(types))
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {', '.join(str(r.type) for r in self.results)}>"

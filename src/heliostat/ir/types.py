@@ -43,6 +43,9 @@ class DType(Element):
     kind: str = "f"
     bits: int = 32
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def nbytes(self) -> int:
         return max(self.bits // 8, 1)
@@ -151,6 +154,27 @@ class SymbolicDim:
         if any(value % other for _, value in self.terms):
             raise ValueError(f"({self}) does not divide by {other}")
         return _dim({key: value // other for key, value in self.terms})
+
+    def _below(self, other: Dim, strict: bool) -> bool:
+        """Whether it is less than the other whatever the symbols are. Raises TypeError where that depends on them."""
+        rest = self - other
+        if upper_bound(rest) < (0 if strict else 1):
+            return True
+        if lower_bound(rest) >= (0 if strict else 1):
+            return False
+        raise TypeError(f"whether {self} is less than {other} depends on the symbols")
+
+    def __lt__(self, other: Dim) -> bool:
+        return self._below(other, strict=True)
+
+    def __le__(self, other: Dim) -> bool:
+        return self._below(other, strict=False)
+
+    def __gt__(self, other: Dim) -> bool:
+        return not self._below(other, strict=False)
+
+    def __ge__(self, other: Dim) -> bool:
+        return not self._below(other, strict=True)
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -270,6 +294,15 @@ class TensorType:
     element: Element
     shape: Shape
     layout: Layout | None = field(default=None)
+
+    def __hash__(self) -> int:
+        known = self.__dict__.get("_hash")
+        if known is None:
+            known = self.__dict__["_hash"] = hash((self.element.name, self.shape, self.layout))
+        return int(known)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (TensorType, (self.element, self.shape, self.layout))  # hashes of another process differ
 
     @property
     def rank(self) -> int:

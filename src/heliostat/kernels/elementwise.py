@@ -9,7 +9,7 @@ from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Operand
 from ..ops import promote
-from .group import Dims, TensorOperand, compute_elem
+from .group import Dims, Group, TensorOperand, compute_elem
 from .math import Math
 
 VIEWS = frozenset({"broadcast_to", "slice", "transpose"})
@@ -27,6 +27,19 @@ def keeps_last_axis(node: Node) -> bool:
     if node.op.name == "slice":
         return bool(node.attrs["axis"] != node.inputs[0].type.rank - 1 or node.attrs.get("step", 1) == 1)
     return True
+
+
+def reads_in_place(group: Group, old: Value, new: Value) -> bool:
+    """Whether results use of `old` only the element that lies where theirs does, so that `new` may lie there too."""
+    if old.type.shape != new.type.shape or old.type.element != new.type.element:
+        return False
+    depends = {id(old)}
+    for node in group.nodes:
+        if any(id(v) in depends for v in node.inputs):
+            if not getattr(node.op, "elementwise", False) or any(r.type.shape != old.type.shape for r in node.results):
+                return False
+            depends.update(id(r) for r in node.results)
+    return all(v.type.shape == old.type.shape for v in group.outputs)
 
 
 class PointEvaluator:

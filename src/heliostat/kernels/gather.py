@@ -25,7 +25,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if len(group.nodes) != 1:
         return Refuse(f"nothing is fused into {group.root.op.name}")
     table = group.root.inputs[0].type
-    if not table.static:
+    plain = isinstance(table.element, DType) and table.layout is None
+    if not isinstance(table.shape[1], int) or not (plain or table.static):
         return Refuse("a table of unknown size")
     if table.layout is not None and not isinstance(table.layout, Panel):
         return Refuse(f"a table in layout {table.layout}")
@@ -43,7 +44,7 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     table, ids = group.root.inputs
     result = TensorOperand(k, dims, out, group.outputs[0].type)
     numbers = TensorOperand(k, dims, buffers[ids], ids.type)
-    rows, depth = int(table.type.shape[0]), int(table.type.shape[1])  # type: ignore[arg-type]
+    rows, depth = dims(table.type.shape[0]), int(table.type.shape[1])  # type: ignore[arg-type]
     element = table.type.element
     step = max(element.block, PIECE) if target.gpu else depth  # a GPU has many workers for a row
     pieces = -(-depth // step)

@@ -14,7 +14,7 @@ from ..ir.types import Dim, DType, TensorType, numel
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
-from .elementwise import VIEWS, PointEvaluator, is_pointwise, keeps_last_axis
+from .elementwise import VIEWS, PointEvaluator, is_pointwise, keeps_last_axis, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
 GPU_CHUNK = 256  # the same on a GPU
@@ -36,6 +36,11 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if any(v.type.shape != shape for v in group.outputs):
         return Refuse("results of different shapes")
     return Accept()
+
+
+def may_overwrite(group: Group, old: Value, new: Value) -> bool:
+    """Whether the result `new` may take the memory of `old`: a vector is read whole before it is written."""
+    return group.root.op.name != "concat" and reads_in_place(group, old, new)
 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:

@@ -12,7 +12,7 @@ from ..ir.types import Dim, DType, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
-from .elementwise import PointEvaluator
+from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
 from .matmul_packed import PackedNest, PackedTile
 from .matmul_packed import default_tile as packed_tile
@@ -63,6 +63,11 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if reason is not None:
         return Refuse(reason)
     return Accept()
+
+
+def may_overwrite(group: Group, old: Value, new: Value) -> bool:
+    """Whether the result `new` may take the memory of `old`: where only the epilogue reads it, element by element."""
+    return all(v is not old for v in group.root.inputs) and reads_in_place(group, old, new)
 
 
 def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile | None = None) -> Kernel:
@@ -162,6 +167,6 @@ class _Nest:
 
     def _store(self, index: Sequence[Instruction], value: Instruction, mask: Instruction | None) -> None:
         preset: dict[Value, Instruction] = {self.root: value}
-        done = [self.epilogue.at(v, index, self.lanes, mask=mask, preset=preset) for v in self.outputs]
+        done = self.epilogue.all_at(self.outputs, index, self.lanes, mask, preset)
         for operand, out in zip(self.results, done, strict=True):
             operand.store(index, out, mask)

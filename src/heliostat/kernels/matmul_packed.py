@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..ir.graph import Value
-from ..ir.types import Dim, numel
+from ..ir.types import Dim, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..targets.target import Target
@@ -67,6 +67,7 @@ class PackedNest:
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
         self.depth = self.dims(self.a.type.shape[-1])
+        self.single = upper_bound(self.a.type.shape[-1]) <= tile.depth  # sums begin and end in registers
         self.width = tile.vectors * self.lanes
         self.stripe = tile.stripe * self.lanes
         self.row_bytes = (tile.depth + PADDING) * self.nbytes
@@ -105,8 +106,9 @@ class PackedNest:
     ) -> None:
         k, tile, lanes, size = self.k, self.tile, self.lanes, self.nbytes
         tiles, strips = _ceil(rows, tile.rows), _ceil(columns, self.width)
-        for at in k.loop(0, tiles * (tile.rows * self.stripe), lanes):
-            k.store(self.sums, at * size, k.zeros(self.elem, lanes))
+        if not self.single:
+            for at in k.loop(0, tiles * (tile.rows * self.stripe), lanes):
+                k.store(self.sums, at * size, k.zeros(self.elem, lanes))
         for start in k.loop(0, self.depth, tile.depth):
             depth = k.minimum(self.depth - start, tile.depth)
             self._copy_a(batch, first, tiles * tile.rows, start, depth)
@@ -176,7 +178,8 @@ class PackedNest:
             [((row + m) * self.stripe + strip * self.width + s * lanes) * size for s in range(tile.vectors)]
             for m in range(tile.rows)
         ]
-        acc = [[k.var(k.load(self.sums, a, self.elem, lanes)) for a in line] for line in at]
+        begin = k.zeros(self.elem, lanes)
+        acc = [[k.var(begin if self.single else k.load(self.sums, a, self.elem, lanes)) for a in line] for line in at]
         floats = self.elem in ("f32", "f64")
         from_a, from_b = row * self.row_bytes, strip * (tile.depth * self.width * size)
         for e in k.loop(depth):
@@ -213,7 +216,7 @@ class PackedNest:
     def _store(self, index: Sequence[Instruction], at: Instruction, mask: Instruction | None) -> None:
         k = self.k
         preset: dict[Value, Instruction] = {self.root: k.load(self.sums, at, self.elem, self.lanes)}
-        done = [self.epilogue.at(v, index, self.lanes, mask=mask, preset=preset) for v in self.outputs]
+        done = self.epilogue.all_at(self.outputs, index, self.lanes, mask, preset)
         for operand, out in zip(self.results, done, strict=True):
             operand.store(index, out, mask)
 

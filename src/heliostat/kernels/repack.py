@@ -48,10 +48,65 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
                 for at in k.loop(0, panel_bytes, 4 if panel_bytes % 4 == 0 else 1):
                     k.store(out, base + at, k.const(0, "i32" if panel_bytes % 4 == 0 else "i8"))
         count = k.minimum(k.const(rows, "i64") - panel * plan.rows, plan.rows)
+        if _squares(plan, w.element, target):
+            for _ in k.when(count == plan.rows):
+                _panel(k, plan, w.element, source, out, panel * plan.rows, base, depth)
+            for _ in k.otherwise():
+                for r in k.loop(count):
+                    _row(k, plan, w.element, source, out, panel * plan.rows + r, r, base, depth)
+            continue
         for r in k.loop(count):
             row = panel * plan.rows + r
             _row(k, plan, w.element, source, out, row, r, base, depth)
     return k.finish()
+
+
+def _squares(plan: PanelPlan, element: object, target: Target) -> bool:
+    """Whether a panel is turned square by square: as many elements of the depth as rows, in registers."""
+    plain = isinstance(element, DType) and plan.run == 1 and element.nbytes == 4
+    return plain and not target.gpu and plan.rows in (4, 8, 16)
+
+
+def _panel(
+    k: KernelBuilder,
+    plan: PanelPlan,
+    dtype: object,
+    source: Instruction,
+    out: Instruction,
+    row: Instruction,
+    base: Instruction,
+    depth: int,
+) -> None:
+    """All rows of a panel from `row` on: squares are transposed by exchanging halves of ever smaller blocks."""
+    assert isinstance(dtype, DType)
+    side, size = plan.rows, dtype.nbytes
+    stored, _ = COMPUTE[dtype.name]
+    whole = depth // side * side
+    for e in k.loop(0, whole, side):
+        square = [k.load(source, ((row + r) * depth + e) * size, stored, side) for r in range(side)]
+        for c, vector in enumerate(_transposed(k, square)):
+            k.store(out, base + (e + c) * (side * size), vector)
+    for left in range(whole, depth):
+        for r in range(side):
+            value = k.load(source, ((row + r) * depth + left) * size, stored)
+            k.store(out, base + (left * side + r) * size, value)
+
+
+def _transposed(k: KernelBuilder, rows: list[Instruction]) -> list[Instruction]:
+    """A square of vectors, columns as vectors."""
+    side = len(rows)
+    half = side // 2
+    while half:
+        low = [i + (side if i & half else 0) - (half if i & half else 0) for i in range(side)]
+        high = [i + half + (side - half if i & half else 0) for i in range(side)]
+        made = list(rows)
+        for r in range(side):
+            if not r & half:
+                made[r] = k.shuffle(rows[r], rows[r + half], low)
+                made[r + half] = k.shuffle(rows[r], rows[r + half], high)
+        rows = made
+        half //= 2
+    return rows
 
 
 def _row(

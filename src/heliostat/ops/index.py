@@ -8,7 +8,7 @@ import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value, constant
-from ..ir.types import DType, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i32, i64, tensor
+from ..ir.types import Dim, DType, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i32, i64, tensor
 from ..quant.formats import Q4_K, Q8_0
 from . import reduce
 from .compare import eq, ge, logical_and, lt, where
@@ -69,10 +69,11 @@ class Embedding(Op, name="embedding", version=1, amp=Amp.KEEP_INPUT):
         return matmul(cast(hot, g.type.dtype), g), None
 
 
-def _count(rows: object) -> int:
-    if not isinstance(rows, int):
-        raise ShapeError("the gradient of embedding and gather needs a table of known size")
-    return rows
+def _count(rows: Dim) -> Value | int:
+    """A size, counted when the program runs where it is known only then."""
+    if isinstance(rows, int):
+        return rows
+    return reduce.sum(broadcast_to(constant(1, TensorType(i64, ())), (rows,)), (0,))
 
 
 class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
@@ -116,7 +117,7 @@ class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
         order = [*(i for i in range(last) if i != axis), axis]
         rows = transpose(x, order) if order != list(range(last)) else x  # (..., size)
         wanted = transpose(inside, order) if order != list(range(last)) else inside  # (..., count)
-        hot = eq(unsqueeze(wanted, last), iota(size))
+        hot = eq(unsqueeze(wanted, last), iota(x.type.shape[axis]))
         zero_or_x = where(hot, unsqueeze(rows, last - 1), 0)
         found = cast(reduce.sum(zero_or_x, last), x.type.dtype)
         return transpose(found, [order.index(i) for i in range(last)]) if order != list(range(last)) else found

@@ -54,6 +54,10 @@ SLOTS = ("version", "amp", "deterministic", "batching", "samples", "error", "inf
 LOWERING = {"elementwise": "scalar", "composite": "decompose", "kernel": None}
 
 
+REMEMBERED = 1024
+"""Types of results that an op remembers."""
+
+
 class Op:
     """Base of all records. `class Add(Elementwise, name="add", version=1, amp=...)` registers one; without a name the
     class is a family. The slots:
@@ -124,8 +128,23 @@ class Op:
         for v in inputs:
             if not isinstance(v, Value):
                 raise DTypeError(f"{self.name} takes tensors, found {v!r}")
-        full = {**self.defaults, **attrs}
-        return Node(self, inputs, full, self.infer_types([v.type for v in inputs], full)).results
+        full = {**self.defaults, **attrs} if attrs or self.defaults else attrs
+        return Node(self, inputs, full, self._inferred([v.type for v in inputs], full)).results
+
+    def _inferred(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
+        """`infer_types`, remembered: loops build the same nodes again and again."""
+        known = self.__dict__.setdefault("_known", {})
+        try:
+            key = (*inputs, *attrs.items()) if attrs else tuple(inputs)
+            found: tuple[TensorType, ...] | None = known.get(key)
+        except TypeError:  # a list among the attributes
+            return self.infer_types(inputs, attrs)
+        if found is None:
+            found = self.infer_types(inputs, attrs)
+            if len(known) >= REMEMBERED:
+                known.clear()
+            known[key] = found
+        return found
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
         return self.call(*inputs, **attrs)

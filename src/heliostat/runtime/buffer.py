@@ -74,7 +74,10 @@ class Buffer:
         """A part of this memory, which shares its owner. Raises ValueError if it does not lie inside."""
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise ValueError(f"bytes {offset} to {offset + nbytes} do not lie in a buffer of {self.nbytes}")
-        return Buffer(self._bytes[offset : offset + nbytes])
+        part = object.__new__(Buffer)
+        part._bytes, part.address = self._bytes[offset : offset + nbytes], self.address + offset
+        part.nbytes, part.writable = nbytes, self.writable
+        return part
 
     def array(self, dtype: npt.DTypeLike, shape: Sequence[int] | int = -1) -> npt.NDArray[Any]:
         """A NumPy view from the start of the buffer; shape -1 takes all of it.

@@ -23,8 +23,8 @@ from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _grad_enabled: ContextVar[bool] = ContextVar("heliostat_grad", default=True)
+_capture = lazy._capture
 _writing: ContextVar[Any] = ContextVar("heliostat_writing", default=None)
-_capture: ContextVar[Any] = ContextVar("heliostat_step", default=None)
 
 
 class Size(tuple[int, ...]):
@@ -159,6 +159,8 @@ class Tensor:
         """The graph value, of a view that of its base as it is now."""
         base = self._base
         if base is not None:
+            if (scope := _capture.get()) is not None:
+                scope.seen(self)
             now = base.value
             if self._seen != base._version:
                 view = self._view
@@ -324,6 +326,8 @@ class Tensor:
             return self
         if not self._leaf:
             raise GradientError("requires_grad can only be changed for leaves", help="use detach() first")
+        if (scope := _capture.get()) is not None:
+            scope.written(self)
         if on and not self.dtype.is_float:
             raise DTypeError(f"only floats have gradients, found a tensor of {self.dtype}")
         if on and self._base is not None:
@@ -525,7 +529,9 @@ def new(cls: Any, v: Value, requires_grad: bool = False) -> Any:
     t._grad = t._base = t._view = t._post = None
     t._seen = t._version = 0
     t._retain = False
-    if v.meta is None or v.meta.buffer is None:
+    if (scope := _capture.get()) is not None:
+        scope.made(t)
+    elif v.meta is None or v.meta.buffer is None:
         lazy.note_open(t)
     return t
 
@@ -624,6 +630,8 @@ def live_scalar(fill: Callable[[], float], dtype: DType) -> Tensor:
     """A number that a captured step asks for anew at each run: a learning rate, a count of steps."""
     made: Tensor = new(Tensor, scalar(fill(), dtype))
     lazy.meta(made._v).fill = fill
+    if (scope := _capture.get()) is not None:
+        scope.fills.append(made._v)
     return made
 
 

@@ -89,8 +89,9 @@ def result_dtype(operands: Any) -> DType:
     """The common dtype of tensors and numbers, as torch.result_type."""
     ranks: list[DType | None] = [None, None, None]
     for o in operands:
-        if hasattr(o, "value") and hasattr(o, "requires_grad"):
-            rank, dtype = (0 if o.value.type.shape else 1), o.value.type.element
+        v = getattr(o, "_v", None)
+        if v is not None:
+            rank, dtype = (0 if v.type.shape else 1), v.type.element
         else:
             rank, dtype = 2, number_dtype(o)
         now = ranks[rank]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from ..diagnostics import CaptureError, HeliostatError
+from ..diagnostics import CaptureError, GradientError, HeliostatError
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import copy
 from ..ir.types import DType, TensorType, tensor
@@ -106,6 +107,16 @@ def is_cut(v: Value) -> bool:
     return v.node is _LEAF and buffer_of(v) is None
 
 
+# --- capture --------------------------------------------------------------------------------------------------------
+_capture: ContextVar[Any] = ContextVar("heliostat_step", default=None)
+"""The `capture.Scope` of the step that this thread captures."""
+
+
+def capturing() -> bool:
+    """Whether a step is being captured: nothing may be computed then."""
+    return _capture.get() is not None
+
+
 # --- what is open ---------------------------------------------------------------------------------------------------
 class _Open:
     """Tensors whose values are not computed yet, in the order of their making."""
@@ -119,10 +130,12 @@ _open = _Open()
 
 
 def note_open(t: Any) -> None:
-    """Remember a tensor whose value is not computed yet."""
+    """Remember a tensor whose value is not computed yet. Those of a captured step are computed by its program."""
+    if _capture.get() is not None:
+        return
     _open.next += 1
     _open.entries[_open.next] = weakref.ref(t)
-    if len(_open.entries) > MANY and not capturing():
+    if len(_open.entries) > MANY:
         flush()
 
 
@@ -130,15 +143,6 @@ def _take_open() -> list[Any]:
     found = [t for r in _open.entries.values() if (t := r()) is not None]
     _open.entries = {}
     return found
-
-
-class _Capturing:
-    depth = 0
-
-
-def capturing() -> bool:
-    """Whether a step is being captured: nothing may be computed then."""
-    return _Capturing.depth > 0
 
 
 # --- programs -------------------------------------------------------------------------------------------------------
@@ -165,12 +169,21 @@ class Programs:
 programs = Programs()
 
 
+def _serial(v: Value) -> int:
+    return v.node.serial
+
+
+def _has_data(v: Value) -> bool:
+    m = v.meta
+    return m is not None and m.buffer is not None
+
+
 class Closed:
     """The open part of a graph: its key, the leaves it reads, and its results without repetition."""
 
     def __init__(self, roots: Sequence[Value], fixed: Callable[[Value], bool] | None = None) -> None:
         """`fixed`: which values count as leaves; those with data where it is left out."""
-        self.fixed = fixed or (lambda v: buffer_of(v) is not None)
+        self.fixed = fixed or _has_data
         self.order = self._walk(roots)
         self.number: dict[int, int] = {}
         self.leaves: list[Value] = []
@@ -186,12 +199,18 @@ class Closed:
             if node.op is DETACH:
                 number[id(v)] = number[id(node.inputs[0])]
                 continue
+            if node is _LEAF:
+                what = (
+                    "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
+                )
+                raise GradientError(what, help="return it from the step, or compile with keep_grads=True")
             number[id(v)] = len(rows)
             if node.op is CONSTANT:
                 value = node.attrs["value"]
                 rows.append(("constant", v.type.element.name, v.type.shape, value.tobytes()))
             else:
-                rows.append((node.op.name, tuple(node.attrs.items()), *[number[id(i)] for i in node.inputs]))
+                attrs = tuple(node.attrs.items()) if node.attrs else ()
+                rows.append((node.op.name, attrs, *[number[id(i)] for i in node.inputs]))
         leaf_numbers = {number[id(v)] for v in self.leaves}
         self.results: list[Value] = []
         self.constants: list[Value] = []  # wanted, and known already
@@ -204,24 +223,19 @@ class Closed:
         self.key = (tuple(rows), tuple(number[id(v)] for v in self.results))
 
     def _walk(self, roots: Sequence[Value]) -> list[Value]:
+        """Everything down to the leaves, operands before users: who is used was made before."""
         fixed = self.fixed
         order: list[Value] = []
         seen: set[int] = set()
-        for root in roots:
-            if id(root) in seen:
-                continue
-            stack: list[tuple[Value, bool]] = [(root, False)]
-            while stack:
-                v, placed = stack.pop()
-                if placed:
-                    order.append(v)
-                    continue
-                if id(v) in seen:
-                    continue
+        stack = list(reversed(roots))
+        while stack:
+            v = stack.pop()
+            if id(v) not in seen:
                 seen.add(id(v))
-                stack.append((v, True))
+                order.append(v)
                 if not fixed(v):
-                    stack.extend((i, False) for i in reversed(v.node.inputs) if id(i) not in seen)
+                    stack.extend(v.node.inputs)
+        order.sort(key=_serial)
         return order
 
     def graph(self, name: str = "lazy") -> Graph:

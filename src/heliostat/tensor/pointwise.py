@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
@@ -653,8 +655,8 @@ def _checked(f: Any) -> Any:
     """An operator: NotImplemented for what is neither a tensor nor a number."""
 
     def run(self: Tensor, o: Any) -> Any:
-        import numpy as np
-
+        if isinstance(o, Tensor):
+            return f(self, o)
         if isinstance(o, np.ndarray):
             o = as_tensor(o)
         return f(self, o) if isinstance(o, Tensor | bool | int | float | np.generic) else NotImplemented

@@ -1,0 +1,161 @@
+"""Programs of captured steps: arguments stay bound from run to run, and only what moves is written anew.
+
+States are written where they lie. Outputs get memory of their own; that of an earlier run is taken again once nobody
+holds it. What buffers mean to tensors stands in `tensor/step.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..compiler.driver import explain
+from ..compiler.pipeline import Compiled, Options, compile_graph
+from ..ir.graph import Graph
+from ..runtime.buffer import Buffer
+from ..runtime.trace import LaunchTime, Trace
+from ..runtime.worker_pool import BARRIER
+from .runner import Engine, engine
+from .session import SMALL_LAUNCH, check_symbols
+
+SLAB = 4096  # small outputs are cut from pieces of this size
+_WAITING = 3  # outputs of so many runs wait to be used again
+
+_made: OrderedDict[Any, Compiled] = OrderedDict()
+
+
+def compiled_step(key: Any, graph: Callable[[], Graph]) -> tuple[Compiled, bool]:
+    """The compiled graph of that structure, and whether it was there. Raises CompileError."""
+    found = _made.get(key)
+    if found is not None:
+        _made.move_to_end(key)
+        return found, True
+    owner = engine()
+    with owner.lock:
+        found = compile_graph(graph(), owner.target, Options(), owner.library)
+        assert not found.loads
+        owner.compiled += 1
+        _made[key] = found
+        if len(_made) > 256:
+            _made.popitem(last=False)
+    return found, False
+
+
+class NativeStep:
+    """A program bound to memory. `set` gives a buffer's address; `run` runs it once. Hold `engine().lock` for both."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.owner: Engine = engine()
+        self.compiled, self.program = compiled, compiled.program
+        program = self.program
+        addresses = self.owner.code.load(program.kernels)
+        self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
+        self.number = {s.name: i for i, s in enumerate(program.symbols)}
+        self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
+        sizes = [len(launch.buffers) + len(launch.symbols) for launch in program.launches]
+        self.arguments = np.zeros(max(1, sum(sizes)), np.int64)
+        self.table = np.zeros((max(1, len(sizes)), 3), np.int64)
+        self.places: list[list[int]] = [[] for _ in program.buffers]
+        at = 0
+        for n, (launch, size) in enumerate(zip(program.launches, sizes, strict=True)):
+            for i, b in enumerate(launch.buffers):
+                self.places[b].append(at + i)
+            for i, s in enumerate(launch.symbols):
+                self.arguments[at + len(launch.buffers) + i] = self.slots.ctypes.data + 8 * self.number[s]
+            name = program.kernels[launch.kernel].name
+            self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            at += size
+        words: Any = self.arguments
+        self.words = memoryview(words)
+        self.constants: list[Buffer] = []
+        for n, plan in enumerate(program.buffers):
+            if plan.kind == "constant":
+                buffer = Buffer.allocate(max(plan.nbytes, 64))
+                buffer.array(np.uint8)[: len(plan.data)] = np.frombuffer(plan.data, np.uint8)
+                self.constants.append(buffer)
+                self.set(n, buffer.address)
+        self.arena = 0
+        alone = program.operations < SMALL_LAUNCH * len(sizes)
+        self._launches: Any = self.owner.pool.bind(self.table.ctypes.data, len(sizes), alone=alone)
+        if not sizes:
+            self._launches = lambda: None
+        self.by_name = {p.name: n for n, p in enumerate(program.buffers) if p.kind in ("input", "state")}
+
+    def set(self, number: int, address: int) -> None:
+        """Give a buffer its place in memory."""
+        words = self.words
+        for at in self.places[number]:
+            words[at] = address
+
+    def set_symbols(self, symbols: Mapping[str, int]) -> None:
+        """Set dimension values. Raises ShapeError outside their bounds."""
+        check_symbols(self.program, self.number, self.bounds, self.slots, symbols)
+
+    def run(self) -> None:
+        """One run with all buffers as they are set."""
+        if self.owner.arena.address != self.arena or self.owner.arena.nbytes < self.program.arena_nbytes:
+            self.arena = self.owner.scratch(max(self.program.arena_nbytes, 64))
+            for n, plan in enumerate(self.program.buffers):
+                if plan.kind == "scratch":
+                    self.set(n, self.arena + plan.offset)
+        self._launches()
+
+    def profile(self, repeat: int = 1) -> list[LaunchTime]:
+        """Times of every launch of `repeat` runs; they are real runs, which change states."""
+        trace = Trace(self.owner.pool, len(self.program.launches))
+        for _ in range(repeat):
+            trace.run(self.table.ctypes.data)
+        return trace.report([self.program.kernels[launch.kernel].name for launch in self.program.launches])
+
+    def explain(self) -> str:
+        """Which kernels the program has, and why neighbours were not joined."""
+        return explain(self.compiled)
+
+
+def _held(buffer: Buffer) -> int:
+    data = buffer._bytes
+    return sys.getrefcount(buffer) + sys.getrefcount(data) + sys.getrefcount(data.base)
+
+
+def _free() -> int:
+    waiting = [Buffer.allocate(64)]
+    for buffer in waiting:
+        return _held(buffer)
+    return 0
+
+
+FREE = _free()
+"""`_held` of memory that only a list and a loop's variable hold."""
+
+
+class Outputs:
+    """Memory for one output, run after run."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = max(nbytes, 1)
+        self.stride = -(-self.nbytes // 64) * 64
+        self.small = self.stride * 4 <= SLAB
+        self.slab = Buffer.allocate(64)
+        self.at = SLAB
+        self.waiting: list[Buffer] = []
+
+    def next(self) -> Buffer:
+        """Memory that nobody else holds."""
+        if self.small:
+            if self.at + self.stride > SLAB:
+                self.slab, self.at = Buffer.allocate(SLAB, zeroed=False), 0
+            at = self.at
+            self.at += self.stride
+            return self.slab.slice(at, self.nbytes)
+        for buffer in self.waiting:
+            if _held(buffer) == FREE:
+                return buffer
+        made = Buffer.allocate(self.nbytes, zeroed=False)
+        self.waiting.append(made)
+        if len(self.waiting) > _WAITING:
+            del self.waiting[0]
+        return made

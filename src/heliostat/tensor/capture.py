@@ -1,0 +1,185 @@
+"""Capture: a function runs once on stand-ins for values, and what it reads, writes and returns becomes a record.
+
+While a scope is open in a thread, `core` tells it of every tensor that is made, read or written. A tensor from outside
+gets a stand-in for its value at first sight; at the end, and after an exception too, all tensors are as they were.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ir.graph import PARAMETER, Node, Value
+from ..ir.types import TensorType
+from . import lazy
+from .core import Tensor, grad_mode, is_grad_enabled, new
+from .structure import mapped, tensors_in
+
+_STAND_IN = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
+_FIELDS = ("_v", "_rg", "_leaf", "_base", "_view", "_seen", "_version", "_grad")
+
+
+def stand_in(type: TensorType) -> Value:
+    """A value that gets its data when a program runs."""
+    v = Value(_STAND_IN, 0, type)
+    v.meta = lazy.Meta()
+    return v
+
+
+def is_stand_in(v: Value) -> bool:
+    return v.node is _STAND_IN
+
+
+class Outside:
+    """A tensor from outside: how it was, its stand-in, and after the capture its new value, None if it kept its own."""
+
+    __slots__ = ("before", "final", "tensor", "value")
+
+    def __init__(self, t: Tensor) -> None:
+        self.tensor = t
+        self.before = tuple(getattr(t, f) for f in _FIELDS)
+        self.value: Value | None = None
+        self.final: Value | None = None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """Its gradient before the capture."""
+        found: Tensor | None = self.before[-1]
+        return found
+
+    def restore(self) -> None:
+        for f, x in zip(_FIELDS, self.before, strict=True):
+            setattr(self.tensor, f, x)
+
+
+class Scope:
+    """What a thread's capture has seen so far."""
+
+    def __init__(self) -> None:
+        self.inner: dict[int, weakref.ref[Tensor]] = {}
+        self.outside: dict[int, Outside] = {}
+        self.grads: dict[int, Outside] = {}
+        self.fills: list[Value] = []
+
+    def made(self, t: Tensor) -> None:
+        """A tensor was made."""
+        self.inner[id(t)] = weakref.ref(t)
+
+    def _of(self, t: Tensor) -> Outside | None:
+        if id(t) in self.inner:
+            return None
+        found = self.outside.get(id(t))
+        if found is None:
+            found = self.outside[id(t)] = Outside(t)
+        return found
+
+    def seen(self, t: Tensor) -> None:
+        """A tensor is read or written."""
+        found = self._of(t)
+        if found is None or found.value is not None:
+            return
+        if t._base is not None:
+            t._seen = -1  # to be made anew, of what stands for its base
+            found.value = t._v
+            return
+        before = t._v
+        made = found.value = stand_in(before.type)
+        if t._rg and t._leaf:
+            made.meta.leaf = weakref.ref(t)
+            made.meta.hooks = None if before.meta is None else before.meta.hooks
+        t._v = made
+
+    written = seen
+
+    def read_grad(self, t: Tensor) -> None:
+        """A tensor's gradient is read."""
+        found = self._of(t)
+        if found is not None:
+            self.grads.setdefault(id(t), found)
+
+    set_grad = read_grad
+
+
+class Captured:
+    """A function's run on stand-ins.
+
+    arguments: the stand-ins of its tensors. result: what it returned, with tensors of the scope. outside: the tensors
+    that it read or wrote. grads: those whose gradient it looked at, each with the gradient it left. kept: tensors that
+    were made inside and are still held by something. fills: numbers to ask for at each run, in order.
+    """
+
+    def __init__(self) -> None:
+        self.arguments: list[Tensor] = []
+        self.values: list[Value] = []
+        self.result: Any = None
+        self.outside: list[Outside] = []
+        self.grads: list[tuple[Outside, Tensor | None]] = []
+        self.kept: list[Tensor] = []
+        self.fills: list[Value] = []
+        self.finals: dict[int, Value] = {}
+
+
+def argument(t: Tensor, type: TensorType) -> Tensor:
+    """A stand-in for an argument."""
+    made: Tensor = new(Tensor, stand_in(type), t._rg)
+    if t._rg and t._leaf:
+        made._leaf = True
+        made._v.meta.leaf = weakref.ref(made)
+    return made
+
+
+def capture(
+    call: Callable[..., Any], args: Any, kwargs: Any, by_identity: Callable[[Tensor], bool], types: Sequence[TensorType]
+) -> Captured:
+    """Run `call` on stand-ins for the tensors in args and kwargs. Nothing is changed if it raises.
+
+    by_identity: which of them are handed over themselves, as tensors from outside. types: those of the other ones."""
+    lazy.flush()
+    scope, made = Scope(), Captured()
+    token = lazy._capture.set(scope)
+    rest = iter(types)
+
+    def place(t: Tensor) -> Tensor:
+        if by_identity(t):
+            return t
+        stands = argument(t, next(rest))
+        made.arguments.append(stands)
+        made.values.append(stands._v)
+        return stands
+
+    mode = is_grad_enabled()
+    try:
+        given, named = mapped((list(args), dict(kwargs)), place)
+        made.result = call(*given, **named)
+        del given, named
+        made.outside = [o for o in scope.outside.values() if o.value is not None and o.tensor._base is None]
+        for o in made.outside:
+            if o.tensor._v is not o.value:
+                o.final = o.tensor._v
+        made.grads = [(o, o.tensor._grad) for o in scope.grads.values()]
+        made.fills = scope.fills
+        made.kept = _kept(scope, made)
+        for t in (*tensors_in(made.result), *made.arguments, *made.kept, *(g for _, g in made.grads if g is not None)):
+            made.finals[id(t)] = t.value
+        return made
+    finally:
+        for o in scope.outside.values():
+            o.restore()
+        lazy._capture.reset(token)
+        if is_grad_enabled() is not mode:
+            grad_mode(mode).__enter__()
+
+
+def _kept(scope: Scope, made: Captured) -> list[Tensor]:
+    """Tensors of the scope that somebody other than the result, the arguments and gradients holds."""
+    known = {id(t) for t in (*tensors_in(made.result), *made.arguments)}
+    known |= {id(g) for _, g in made.grads if g is not None}
+
+    def alive() -> list[Tensor]:
+        return [t for r in scope.inner.values() if (t := r()) is not None and id(t) not in known]
+
+    if alive():
+        gc.collect()  # graph values and what they belong to refer to each other
+    return alive()

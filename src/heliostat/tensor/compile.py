@@ -1,0 +1,311 @@
+"""`compile`: a function of tensors, a module or a whole training step as one native program for each signature.
+
+The function runs in Python once per signature (`capture.py`); later calls bind their arguments and run the program
+(`step.py`). Python that the function does besides is done at the capture only.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..diagnostics import CaptureError
+from ..ir.types import Symbol, TensorType, dim, tensor
+from ..session import engine
+from . import lazy
+from .capture import capture
+from .core import Tensor, is_grad_enabled
+from .dtypes import get_default_dtype
+from .step import Moved, Step
+from .structure import NOTHING, TENSOR, differing, taken_apart
+from .watch import Kept, Watch, is_module, reached
+
+KEPT = 64  # signatures of one function
+TRIES = 4  # captures in a row that leave tensors outside
+ROOM = 4  # a symbolic axis may become so many times as long as it was at the capture
+
+Key = tuple[Any, ...]
+
+
+class CacheInfo(NamedTuple):
+    """`hits`: calls that found their program. `misses`: captures. `compiled`: programs that were compiled for them.
+    `signatures`: programs that are kept. `reasons`: why each capture was made."""
+
+    hits: int
+    misses: int
+    compiled: int
+    signatures: int
+    reasons: tuple[str, ...]
+
+
+class Entry:
+    """A program for a signature, valid while what it depends on besides is as it was."""
+
+    __slots__ = ("key", "reason", "step", "watch")
+
+    def __init__(self, key: Key, step: Step, watch: Watch, reason: str) -> None:
+        self.key, self.step, self.watch, self.reason = key, step, watch, reason
+
+
+class Compiled:
+    """A function that runs as one native program. Made by `compile`."""
+
+    def __init__(self, function: Callable[..., Any], dynamic: bool | None, keep_grads: bool) -> None:
+        self.function, self.dynamic, self.keep_grads = function, dynamic, keep_grads
+        self.entries: OrderedDict[Key, list[Entry]] = OrderedDict()
+        self.reasons: list[str] = []
+        self.hits = self.misses = self.compiled = 0
+        self.symbolic: dict[Key, Entry] = {}
+        self.static_because: dict[Key, str] = {}
+        self._failures: Counter[Key] = Counter()
+        functools.update_wrapper(self, function, updated=())
+
+    # --- calling --------------------------------------------------------------------------------------------------
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if lazy._capture.get() is not None:  # part of a larger step
+            return self.function(*args, **kwargs)
+        tensors: list[Tensor] = []
+        spec: list[Any] = []
+        for a in args:
+            if isinstance(a, Tensor):
+                tensors.append(a)
+                spec.append(TENSOR if type(a) is Tensor else id(a))
+            else:
+                spec.append(taken_apart(a, tensors))
+        if kwargs:
+            spec.append(taken_apart(kwargs, tensors))
+        rows = [(t._v.type.shape, t._v.type.element.name, t._rg) for t in tensors]
+        key = (tuple(spec), tuple(rows), is_grad_enabled(), get_default_dtype().name)
+        with engine().lock:
+            why = None
+            for entry in self.entries.get(key, ()):
+                why = entry.watch.changed()
+                if why is None:
+                    try:
+                        made = entry.step.run(_given(tensors))
+                    except Moved as moved:
+                        why = str(moved)
+                        continue
+                    self.hits += 1
+                    return made
+            if self.symbolic:
+                found = self.symbolic.get(_blurred(key))
+                if found is not None and found.watch.changed() is None and found.step.fits(tensors):
+                    try:
+                        made = found.step.run(_given(tensors))
+                    except Moved as moved:
+                        why = str(moved)
+                    else:
+                        self.hits += 1
+                        return made
+            return self._capture(key, args, kwargs, tensors, why)
+
+    def __get__(self, owner: Any, cls: Any = None) -> Any:
+        return self if owner is None else functools.partial(self, owner)
+
+    # --- capturing ------------------------------------------------------------------------------------------------
+    def _capture(self, key: Key, args: Any, kwargs: Any, tensors: Sequence[Tensor], why: str | None) -> Any:
+        reason = why or self._difference(key)
+        given = _given(tensors)
+        modules, optimizers = reached(self.function, (*args, *kwargs.values()))
+        kept = Kept(optimizers)
+        watch = Watch(modules, optimizers)
+        types = [t._v.type for t in given]
+        symbols: list[tuple[str, int]] = []
+        blurred = _blurred(key)
+        if self._wants_symbols(key, blurred):
+            types, symbols = _symbolic(types)
+        try:
+            if symbols:
+                try:
+                    step, watch_ = self._step(args, kwargs, types, symbols, watch)
+                except Exception as error:
+                    kept.restore()
+                    self.static_because[blurred] = f"{type(error).__name__}: {error}"
+                    symbols, types = [], [t._v.type for t in given]
+                    step, watch_ = self._step(args, kwargs, types, symbols, watch)
+            else:
+                step, watch_ = self._step(args, kwargs, types, symbols, watch)
+        except BaseException:
+            kept.restore()
+            raise
+        self.misses += 1
+        self.compiled += not step.found
+        if symbols:
+            reason += "; its leading axis is symbolic now"
+        elif blurred in self.static_because and self.dynamic is not False:
+            reason += f"; the leading axis stays as it is: {self.static_because[blurred]}"
+        if step.once:
+            shapes = ", ".join(str(list(t.shape)) for t in step.captured.kept[:4])
+            reason += f"; tensors of shapes {shapes} made inside stay alive outside, so the next call captures again"
+            self._failures[key] += 1
+            if self._failures[key] >= TRIES:
+                kept.restore()
+                raise CaptureError(
+                    f"each run of {self._name()} leaves new tensors outside of it, of shapes {shapes}",
+                    help="write into tensors that are there before, by copy_() or [...] =, or return them",
+                )
+        else:
+            self._failures.pop(key, None)
+            entry = Entry(key, step, watch_, reason)
+            if symbols:
+                self.symbolic[blurred] = entry
+            else:
+                rows = self.entries.setdefault(key, [])
+                rows.insert(0, entry)
+                del rows[4:]
+                self.entries.move_to_end(key)
+                if len(self.entries) > KEPT:
+                    self.entries.popitem(last=False)
+        self.reasons.append(reason)
+        return step.run(given, first=True)
+
+    def _step(
+        self, args: Any, kwargs: Any, types: Sequence[TensorType], symbols: Sequence[tuple[str, int]], watch: Watch
+    ) -> tuple[Step, Watch]:
+        captured = capture(self.function, args, kwargs, _by_identity, types)
+        watch.note(captured)
+        return Step(captured, self.keep_grads, symbols), watch
+
+    def _wants_symbols(self, key: Key, blurred: Key) -> bool:
+        if self.dynamic is False or blurred in self.static_because or blurred is key:
+            return False
+        return bool(self.dynamic) or any(k != key and _blurred(k) == blurred for k in self.entries)
+
+    # --- saying what happened -------------------------------------------------------------------------------------
+    def _name(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def _difference(self, key: Key) -> str:
+        if not self.entries:
+            return "the call before it left tensors outside" if self.reasons else "the first call"
+        if key in self.entries:
+            return "what it reads from outside changed"
+        names = self._names()
+        best: list[str] | None = None
+        for other in reversed(self.entries):
+            found: list[str] = []
+            for n, (old, now) in enumerate(itertools.zip_longest(other[0], key[0], fillvalue=NOTHING)):
+                if old != now:
+                    name = names[n] if n < len(names) else f"argument {n}"
+                    found += [name + change for change in differing(old, now)]
+            for n, (a, b) in enumerate(zip(other[1], key[1], strict=False)):
+                name = names[n] if n < len(names) else f"tensor {n}"
+                for what, x, y in zip(("shape", "dtype", "requires_grad"), a, b, strict=True):
+                    if x != y:
+                        found.append(f"{what} of {name} was {_plain(x)}, is {_plain(y)}")
+            if len(other[1]) != len(key[1]):
+                found.append(f"there were {len(other[1])} tensors, now {len(key[1])}")
+            if other[2] != key[2]:
+                found.append(f"gradients were {'on' if other[2] else 'off'}")
+            if other[3] != key[3]:
+                found.append(f"the default dtype was {other[3]}, is {key[3]}")
+            if best is None or len(found) < len(best):
+                best = found
+        return "; ".join(best or ["another signature"])
+
+    def _names(self) -> list[str]:
+        try:
+            return list(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):
+            return []
+
+    def cache_info(self) -> CacheInfo:
+        """Counts of calls and captures, and why each capture was made."""
+        signatures = sum(map(len, self.entries.values())) + len(self.symbolic)
+        return CacheInfo(self.hits, self.misses, self.compiled, signatures, tuple(self.reasons))
+
+    def clear_cache(self) -> None:
+        """Forget all programs of this function."""
+        with engine().lock:
+            for table in (self.entries, self.symbolic, self.static_because, self._failures, self.reasons):
+                table.clear()
+            self.hits = self.misses = self.compiled = 0
+
+    def explain(self) -> str:
+        """Each signature with the reason of its capture, and the kernels of its program."""
+        lines = [f"{self._name()}: {self.hits} calls found their program, {self.misses} captures"]
+        lines += [f"  capture {n}: {reason}" for n, reason in enumerate(self.reasons, 1)]
+        for entry in [*(e for rows in self.entries.values() for e in rows), *self.symbolic.values()]:
+            shown = ", ".join(f"{name}{list(shape)}" for shape, name, _ in entry.key[1])
+            lines.append(f"({shown}) {len(entry.step.states)} tensors from outside, "
+                         f"{sum(s.written for s in entry.step.states)} written in place")  # fmt: skip
+            lines += ["  " + line for line in entry.step.native.explain().splitlines()]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self._name()}>"
+
+
+def _plain(x: Any) -> str:
+    return str(list(x)) if isinstance(x, tuple) else str(x)
+
+
+def _by_identity(t: Tensor) -> bool:
+    return type(t) is not Tensor
+
+
+def _given(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [t for t in tensors if type(t) is Tensor]
+
+
+def _blurred(key: Key) -> Key:
+    """The key without the sizes of leading axes; the key itself if there is none."""
+    rows = key[1]
+    if not any(len(shape) for shape, _, _ in rows):
+        return key
+    sizes = [shape[0] for shape, _, _ in rows if shape]
+    alike = tuple(sizes.index(shape[0]) if shape else -1 for shape, _, _ in rows)
+    blurred = tuple((len(shape), shape[1:], name, rg) for shape, name, rg in rows)
+    return (key[0], blurred, alike, *key[2:])
+
+
+def _symbolic(types: Sequence[TensorType]) -> tuple[list[TensorType], list[tuple[str, int]]]:
+    """Types with symbols for leading axes, the same for equal sizes; and of which argument each is taken."""
+    names: dict[Any, Symbol] = {}
+    symbols: list[tuple[str, int]] = []
+    made: list[TensorType] = []
+    for n, type in enumerate(types):
+        if not type.shape or type.shape[0] in (0, 1):
+            made.append(type)
+            continue
+        size = type.shape[0]
+        if size not in names:
+            most = max(64, ROOM << (int(size) - 1).bit_length())  # type: ignore[arg-type]
+            names[size] = Symbol(f"N{len(names)}", upper=most, lower=2)
+            symbols.append((names[size].name, n))
+        made.append(tensor(type.dtype, dim(names[size]), *type.shape[1:]))
+    return made, symbols
+
+
+class CompiledModule(Compiled):
+    """A module whose call is compiled. What else is asked of it, the module answers."""
+
+    def __init__(self, module: Any, dynamic: bool | None, keep_grads: bool) -> None:
+        self.__dict__["module"] = module
+        super().__init__(module, dynamic, keep_grads)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["module"], name)
+
+
+def compile(
+    function: Callable[..., Any] | None = None, *, dynamic: bool | None = None, keep_grads: bool = False
+) -> Any:
+    """A function, a module or a training step that runs as one native program for each signature of its arguments.
+
+    Tensors that the function reads from outside stay bound; those that it writes are written in place. Numbers that it
+    asks optimizers for, and random numbers, are new at each run. Python numbers among the arguments are part of the
+    signature. dynamic: whether the leading axis of arguments is a symbol, so that another batch size needs no
+    compilation; None makes it one at the second size. keep_grads: whether gradients that a step has used up for its
+    update can be read after it. Raises CaptureError where the function looks at a value."""
+    if function is None:
+        return functools.partial(compile, dynamic=dynamic, keep_grads=keep_grads)
+    if isinstance(function, Compiled):
+        return function
+    made = CompiledModule if is_module(function) else Compiled
+    return made(function, dynamic, keep_grads)

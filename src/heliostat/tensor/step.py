@@ -1,0 +1,482 @@
+"""A captured function as a native program: which tensor lies in which buffer, and what a run leaves behind.
+
+States that the function writes are written in place. A tensor's memory is written only while nobody but the tensor
+holds it; where somebody does, a view, an array or a value that is not computed yet, the tensor moves to other memory
+first, and those keep what they saw.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import CaptureError
+from ..ir.graph import Graph, Node, Value, constant, parameter
+from ..ir.rewrite import copy
+from ..ir.types import SymbolicDim, TensorType, evaluate, f32, tensor
+from ..runtime.buffer import Buffer
+from ..session.step import NativeStep, Outputs, compiled_step
+from . import lazy
+from .capture import Captured, Outside, is_stand_in
+from .core import Tensor, new
+from .structure import mapped
+
+
+def _holders(v: Value) -> int:
+    """How many references there are to a value and its memory."""
+    m = v.meta
+    buffer = m.buffer
+    data = buffer._bytes
+    count = sys.getrefcount
+    return count(v) + count(m) + count(buffer) + count(data) + count(data.base)
+
+
+class _Held:
+    __slots__ = ("_v",)
+    _v: Value
+
+
+def _unshared() -> int:
+    t = _Held()
+    t._v = lazy.leaf(Buffer.allocate(64), tensor(f32, 1))
+    v = t._v
+    return _holders(v)
+
+
+def _memory(array: Any) -> memoryview:
+    return memoryview(array)
+
+
+ALONE = _unshared()
+"""`_holders` of a value that one tensor and one local variable hold."""
+
+
+class Moved(Exception):
+    """A tensor from outside is not what it was at the capture; the message says how."""
+
+
+class State:
+    """A tensor from outside that the program reads or writes. `of`: whose gradient it is, if it is found that way."""
+
+    __slots__ = ("address", "made", "number", "of", "rg", "tensor", "type", "written")
+
+    def __init__(self, o: Outside, number: int, written: bool, of: Tensor | None) -> None:
+        self.tensor, self.number, self.written, self.of = o.tensor, number, written, of
+        self.address = 0
+        self.type: TensorType = o.before[0].type
+        self.rg = o.before[1]
+
+
+class Plan:
+    """The graph of a capture, with the names of its parameters."""
+
+    def __init__(self, c: Captured, roots: Sequence[Value], updates: Sequence[tuple[Value, Value]]) -> None:
+        """`updates`: stand-ins that are written in place, each with its new value."""
+        closed = lazy.Closed(
+            [*roots, *(v for _, v in updates)], lambda v: is_stand_in(v) or lazy.buffer_of(v) is not None
+        )
+        number = closed.number
+        fills = {id(v) for v in c.fills}
+        written = {id(p) for p, _ in updates}
+        self.leaves: list[tuple[Value, str]] = []  # not the constants
+        self.roots = list(roots)
+        self.parameters: dict[int, Value] = {}
+        self.constants: dict[int, Value] = {}
+        kinds: list[Any] = []
+        for v in closed.leaves:
+            if not is_stand_in(v) and id(v) not in fills and v.type.shape == ():
+                self.constants[id(v)] = _as_constant(v)
+                kinds.append(lazy.array_of(v).tobytes())
+                continue
+            kind = "state" if id(v) in written else "input"
+            self.parameters[id(v)] = parameter(f"p{len(self.leaves)}", v.type, kind)
+            self.leaves.append((v, f"p{len(self.leaves)}"))
+            kinds.append(kind)
+        missing = [(p, v) for p, v in updates if id(p) not in self.parameters]
+        for p, _ in missing:  # written, but not read
+            self.parameters[id(p)] = parameter(f"p{len(self.leaves)}", p.type, "state")
+            self.leaves.append((p, f"p{len(self.leaves)}"))
+            kinds.append(("unread", p.type.element.name, p.type.shape))
+        place = {id(p): n for n, p in enumerate(v for v, _ in self.leaves)}
+        self.closed, self.updates = closed, list(updates)
+        self.key = (
+            closed.key[0], tuple(kinds), tuple(number[id(v)] for v in roots),
+            tuple((place[id(p)], number[id(v)]) for p, v in updates),
+        )  # fmt: skip
+
+    def graph(self) -> Graph:
+        """The graph: an output for each root."""
+        new_: dict[int, Value] = {**self.parameters, **self.constants}
+        for v in self.closed.order:
+            if id(v) in new_:
+                continue
+            if v.node.op is lazy.DETACH:
+                new_[id(v)] = new_[id(v.node.inputs[0])]
+            else:
+                new_[id(v)] = copy(v.node, tuple(new_[id(i)] for i in v.node.inputs))[v.index]
+        outputs = [new_[id(v)] for v in self.roots]
+        updates = [(new_[id(p)], new_[id(v)]) for p, v in self.updates]
+        return Graph("step", [self.parameters[id(v)] for v, _ in self.leaves], outputs, updates)
+
+
+def _as_constant(v: Value) -> Value:
+    array = lazy.array_of(v)
+    if v.type.element.name == "bf16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return constant(array, v.type)
+
+
+class Step:
+    """A captured function, ready to run."""
+
+    def __init__(self, c: Captured, keep_grads: bool, symbols: Sequence[tuple[str, int]] = ()) -> None:
+        """`symbols`: names of symbolic dimensions, each with the argument whose leading axis it is.
+
+        Raises CompileError where there is no program for it."""
+        self.captured, self.symbols = c, symbols
+        self.once = bool(c.kept)
+        inside = {id(t) for t in c.arguments}
+        outside = {id(o.tensor): o for o in c.outside}
+        finals = c.finals
+        self.result = c.result
+        known = {id(o.tensor) for o in c.outside}
+        self.returned = [t for t in _unique(c.result) if id(t) not in inside and id(t) not in known]
+        tracked = [t for t in self.returned if t._rg and not _spent(finals[id(t)])]
+        self.tracked = {id(t) for t in tracked}
+        self.gradients = _gradients(c, keep_grads)
+        roots = [finals[id(t)] for t in (*self.returned, *c.kept)]
+        roots += [finals[id(g)] for _, g in self.gradients if isinstance(g, Tensor)]
+        self.written_arguments = [
+            n for n, (t, v) in enumerate(zip(c.arguments, c.values, strict=True)) if finals[id(t)] is not v
+        ]
+        roots += [finals[id(c.arguments[n])] for n in self.written_arguments]
+        self.argument_grads = [n for n, t in enumerate(c.arguments) if t._grad is not None]
+        roots += [c.arguments[n]._grad.value for n in self.argument_grads]  # type: ignore[union-attr]
+        changed = [o for o in c.outside if o.final is not None]
+        donate = not tracked and not any(lazy.is_cut(o.before[0]) for o in changed)
+        self.replaced = [] if donate else [o.tensor for o in changed]
+        if not donate:
+            roots += [o.final for o in changed if o.final is not None]
+        updates = [(o.value, o.final) for o in changed if o.value is not None and o.final is not None and donate]
+        plan = Plan(c, roots, updates)
+        compiled, self.found = compiled_step(plan.key, plan.graph)
+        self.native = NativeStep(compiled)
+        self._bind(c, plan, outside, {id(o.tensor) for o in changed} if donate else set())
+        if tracked:
+            _check_trackable(finals[id(t)] for t in tracked)
+
+    # --- binding --------------------------------------------------------------------------------------------------
+    def _bind(self, c: Captured, plan: Plan, outside: dict[int, Outside], donated: set[int]) -> None:
+        native = self.native
+        by_value = {id(o.value): o for o in outside.values()}
+        owners = {id(o.grad): o.tensor for o, _ in c.grads if o.grad is not None}
+        argument = {id(v): n for n, v in enumerate(c.values)}
+        filled = {id(v) for v in c.fills}
+        self.states: list[State] = []
+        self.given: list[tuple[int, int]] = []  # argument, number of its buffer
+        self.fixed: list[Buffer] = []
+        self.source: dict[int, Any] = {}  # of a buffer's number: an argument's number, a State or a Buffer
+        for v, name in plan.leaves:
+            number = native.by_name[name]
+            if id(v) in by_value:
+                o = by_value[id(v)]
+                if lazy.is_cut(o.before[0]):
+                    raise CaptureError(
+                        "the step reads a gradient that an earlier compiled step did not keep",
+                        help="call zero_grad() first, or compile that one with keep_grads=True",
+                    )
+                state = State(o, number, id(o.tensor) in donated, owners.get(id(o.tensor)))
+                self.states.append(state)
+                self.source[number] = state
+            elif id(v) in argument:
+                self.given.append((argument[id(v)], number))
+                self.source[number] = argument[id(v)]
+            elif id(v) not in filled:
+                buffer = v.meta.buffer
+                self.fixed.append(buffer)
+                self.source[number] = buffer
+                native.set(number, buffer.address)
+        numbers = {id(v): native.by_name[name] for v, name in plan.leaves}
+        self.fills: list[tuple[Any, Any]] = []
+        self.slots = Buffer.allocate(64 * max(1, len(c.fills)))
+        for n, v in enumerate(c.fills):
+            slot = self.slots.slice(64 * n, v.type.element.nbytes)
+            words = slot.array(lazy.NUMPY[v.type.element.name])
+            words[0] = lazy.array_of(v)
+            self.fills.append((v.meta.fill, _memory(words)))
+            if id(v) in numbers:
+                native.set(numbers[id(v)], slot.address)
+                self.source[numbers[id(v)]] = slot
+        plans = native.program.buffers
+        self.outputs: list[tuple[int, Outputs | None]] = []
+        for number in native.program.outputs:
+            constant_ = plans[number].kind == "constant"
+            fresh = number not in self.source and not constant_
+            self.outputs.append((number, Outputs(plans[number].nbytes) if fresh else None))
+            if constant_:
+                data = plans[number].data
+                self.source[number] = Buffer.of(np.frombuffer(data, np.uint8).copy())
+        self.types = [v.type for v in plan.roots]
+        for o in c.outside:
+            o.before = ()  # it would hold what lay in the tensor
+        self.made = [(n, o) for n, o in dict(self.outputs).items() if o is not None]
+
+    def fits(self, arguments: Sequence[Tensor]) -> bool:
+        """Whether sizes are within the bounds of the symbols."""
+        bounds = self.native.bounds
+        given = [t for t in arguments if type(t) is Tensor]
+        sizes = ((name, given[n]._v.type.shape[0]) for name, n in self.symbols if name in bounds)
+        return all(bounds[name][0] <= size <= bounds[name][1] for name, size in sizes)
+
+    # --- running --------------------------------------------------------------------------------------------------
+    def run(self, arguments: Sequence[Tensor], first: bool = False) -> Any:
+        """One run. Hold the engine's lock. Raises Moved, with nothing done, where another capture is needed."""
+        native = self.native
+        for state in self.states:
+            self._place(state)
+        buffers: list[Buffer] = []
+        values: list[Value] = []
+        for t in arguments:
+            v = t._v if t._base is None else t.value
+            m = v.meta
+            if m is None or m.buffer is None:
+                lazy.realize([v])
+                m = v.meta
+            values.append(v)
+            buffers.append(m.buffer)
+        for n, number in self.given:
+            native.set(number, buffers[n].address)
+        if not first:
+            for fill, words in self.fills:
+                words[0] = fill()
+        sizes = None
+        if self.symbols:
+            sizes = {name: values[n].type.shape[0] for name, n in self.symbols}
+            native.set_symbols(sizes)  # type: ignore[arg-type]
+        found: dict[int, Buffer] = {}
+        for number, outputs in self.made:
+            if sizes is None:
+                buffer = found[number] = outputs.next()
+            else:
+                type = native.program.buffers[number].type
+                shape = [evaluate(d, sizes) for d in type.shape]  # type: ignore[arg-type]
+                count = math.prod(shape)
+                buffer = found[number] = Buffer.allocate(max(1, count * type.element.nbytes), zeroed=False)
+            native.set(number, buffer.address)
+        befores = [s.tensor._v for s in self.states] if self.tracked else []
+        native.run()
+        for state in self.states:
+            if state.written:
+                state.tensor._version += 1
+        made: list[tuple[Buffer, TensorType]] = []
+        for (number, _), type in zip(self.outputs, self.types, strict=True):
+            b = found.get(number)
+            if b is None:
+                source = self.source[number]
+                if isinstance(source, State):
+                    b = source.tensor._v.meta.buffer
+                else:
+                    b = buffers[source] if isinstance(source, int) else source
+            made.append((b, type if sizes is None else _sized(type, sizes)))
+        return self._leave(arguments, values, befores, made)
+
+    def _place(self, state: State) -> None:
+        """See to it that the program reads, and writes, a tensor where it lies."""
+        t = state.tensor
+        if state.of is not None:
+            now = state.of._grad
+            if now is None:
+                raise Moved("a gradient that was there is None")
+            state.tensor = t = now
+        v = t._v
+        m = v.meta
+        if m is None or m.buffer is None:
+            lazy.realize([v])
+            m = v.meta
+        if v.type is not state.type or t._rg is not state.rg:
+            if v.type != state.type or t._rg is not state.rg:
+                raise Moved(f"a tensor from outside was {state.type}, is {v.type}, or requires_grad changed")
+            state.type = v.type
+        address = m.buffer.address
+        if state.written:
+            del m
+            if _holders(v) != ALONE or address % 64 or not v.meta.buffer.writable or v.node is not lazy._LEAF:
+                address = _move(t, v)
+        if address != state.address:
+            state.address = address
+            self.native.set(state.number, address)
+
+    def _leave(
+        self,
+        arguments: Sequence[Tensor],
+        values: Sequence[Value],
+        befores: Sequence[Value],
+        made: Sequence[tuple[Buffer, TensorType]],
+    ) -> Any:
+        c = self.captured
+        leaves = [lazy.leaf(b, type) for b, type in made]
+        results: dict[int, Tensor] = {id(s): a for s, a in zip(c.arguments, arguments, strict=True)}
+        at = len(self.returned)
+        if self.tracked:
+            self._with_history(values, befores, leaves)
+        for t, v in zip(self.returned, leaves, strict=False):
+            results[id(t)] = new(Tensor, v, id(t) in self.tracked)
+        for t in c.kept:
+            t._v = leaves[at]
+            at += 1
+            if t._rg and t._leaf:
+                lazy.meta(t._v).leaf = weakref.ref(t)
+            elif t._rg:
+                t._rg, t._leaf = False, True
+        for p, g in self.gradients:
+            if isinstance(g, Tensor):
+                p._grad = new(Tensor, leaves[at])
+                at += 1
+            elif p._grad is not g:
+                p._grad = g if g is None else lost(p)
+        for n in self.written_arguments:
+            arguments[n]._write(leaves[at], False)
+            at += 1
+        for n in self.argument_grads:
+            t, g = arguments[n], new(Tensor, leaves[at])
+            t._grad = g if t._grad is None else t._grad + g
+            at += 1
+        for t in self.replaced:
+            replace(t, leaves[at])
+            t._version += 1
+            at += 1
+        result = self.result
+        if isinstance(result, Tensor):
+            return results.get(id(result), result)
+        return mapped(result, lambda t: results.get(id(t), t))
+
+    def _with_history(self, values: Sequence[Value], befores: Sequence[Value], leaves: list[Value]) -> None:
+        """Give the results the graph that they were computed by, over the values of this run, for gradients."""
+        c = self.captured
+        now: dict[int, Value] = {id(s): v for s, v in zip(c.values, values, strict=True)}
+        by_tensor = {id(s.tensor): v for s, v in zip(self.states, befores, strict=True)}
+        for o in c.outside:
+            if o.value is not None and id(o.tensor) in by_tensor:
+                now[id(o.value)] = by_tensor[id(o.tensor)]
+        for v, (_, words) in zip(c.fills, self.fills, strict=True):
+            now[id(v)] = lazy.leaf(Buffer.of(np.array(words)), v.type)
+        for n, t in enumerate(self.returned):
+            if id(t) in self.tracked:
+                buffer = leaves[n].meta.buffer
+                made = _rebuilt(c.finals[id(t)], now)
+                lazy.meta(made).buffer = buffer
+                leaves[n] = made
+
+
+def replace(t: Tensor, v: Value) -> None:
+    """Give a tensor another value, as it was."""
+    before = t._v.meta
+    if t._rg and t._leaf:
+        m = lazy.meta(v)
+        m.leaf = weakref.ref(t)
+        m.hooks = None if before is None else before.hooks
+    else:
+        t._rg, t._leaf = False, True
+    t._v = v
+
+
+def _move(t: Tensor, v: Value) -> int:
+    """Give a tensor memory that nobody else holds, with what it has. Returns its address."""
+    buffer = v.meta.buffer
+    made = Buffer.allocate(max(buffer.nbytes, 1), zeroed=False)
+    if buffer.nbytes:
+        made.array(np.uint8)[: buffer.nbytes] = buffer.array(np.uint8)
+    replace(t, lazy.leaf(made, v.type))
+    return made.address
+
+
+def lost(p: Tensor) -> Tensor:
+    """A gradient that was computed and not kept: it is there, and cannot be read."""
+    t = object.__new__(Tensor)
+    t._v = Value(lazy._LEAF, 0, p._v.type)
+    t._rg, t._leaf = False, True
+    t._grad = t._base = t._view = t._post = None
+    t._seen = t._version = 0
+    t._retain = False
+    return t
+
+
+class _Lost:
+    """Stands for a gradient that is not kept."""
+
+
+LOST: Any = _Lost()
+
+
+def _gradients(c: Captured, keep: bool) -> list[tuple[Tensor, Any]]:
+    """What each tensor's gradient is after a run: a tensor of the capture, None, or LOST."""
+    found: list[tuple[Tensor, Any]] = []
+    changed = {id(o.tensor) for o in c.outside if o.final is not None}
+    for o, g in c.grads:
+        if g is o.grad:
+            continue
+        if g is not None and not keep and id(o.tensor) in changed:
+            found.append((o.tensor, LOST))
+        else:
+            found.append((o.tensor, g))
+    return found
+
+
+def _unique(result: Any) -> list[Tensor]:
+    found: dict[int, Tensor] = {}
+
+    def add(t: Tensor) -> None:
+        found.setdefault(id(t), t)
+
+    mapped(result, add)
+    return list(found.values())
+
+
+def _spent(v: Value) -> bool:
+    m = v.meta
+    return (m is not None and m.spent) or is_stand_in(v)
+
+
+def _sized(type: TensorType, sizes: Any) -> TensorType:
+    if not any(isinstance(d, SymbolicDim) for d in type.shape):
+        return type
+    return tensor(type.dtype, *(evaluate(d, sizes) for d in type.shape))
+
+
+def _check_trackable(roots: Any) -> None:
+    stack, seen = list(roots), set()
+    while stack:
+        v = stack.pop()
+        if id(v) in seen:
+            continue
+        seen.add(id(v))
+        if v.meta is not None and (v.meta.function is not None or (v.meta.hooks and not is_stand_in(v))):
+            raise CaptureError(
+                "gradients flow out of a compiled function through a Function or a hook of its own",
+                help="compile the whole step with its backward, or leave that part out",
+            )
+        stack.extend(v.node.inputs)
+
+
+def _rebuilt(root: Value, now: dict[int, Value]) -> Value:
+    stack = [(root, False)]
+    while stack:
+        v, placed = stack.pop()
+        if id(v) in now:
+            continue
+        if not v.node.inputs:
+            now[id(v)] = v
+        elif placed:
+            node = v.node
+            made = Node(node.op, [now[id(i)] for i in node.inputs], node.attrs, [r.type for r in node.results])
+            for old, fresh in zip(node.results, made.results, strict=True):
+                now[id(old)] = fresh
+        else:
+            stack.append((v, True))
+            stack.extend((i, False) for i in v.node.inputs if id(i) not in now)
+    return now[id(root)]
