@@ -17,7 +17,8 @@ __all__ = ["Engine", "Executable", "Runner", "Session", "compile_graph", "engine
 _HOMES = {
     **dict.fromkeys(("Engine", "Runner", "engine"), "runner"),
     **dict.fromkeys(("Session", "compile_graph"), "session"),
-    **{"Executable": "executable", "host_target": "host"},
+    "Executable": "executable",
+    "host_target": "host",
 }
 
 

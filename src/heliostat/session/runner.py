@@ -17,8 +17,8 @@ from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
 from ..runtime.worker_pool import BARRIER, WorkerPool
-from .host import host_target
 from .executable import SMALL_LAUNCH, CodeStore
+from .host import host_target
 
 
 class Engine:

@@ -19,8 +19,8 @@ from ..ir.graph import Graph
 from ..runtime.buffer import Buffer
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER
+from .executable import SMALL_LAUNCH, check_symbols
 from .runner import Engine, engine
-from .session import SMALL_LAUNCH, check_symbols
 
 SLAB = 4096  # small outputs are cut from pieces of this size
 _WAITING = 3  # outputs of so many runs wait to be used again
