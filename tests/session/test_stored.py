@@ -36,7 +36,7 @@ def compiled_sum() -> tuple[Compiled, dict[str, bytes]]:
     shifted = ops.add(ops.matmul(x, w), constant(np.arange(16, dtype=np.float32), tensor(f32, 16)))
     graph = Graph("sum", [x, w], [ops.sum(shifted, axes=(1,))])
     made = stages.compile_graph(graph, host_target(), Options(), KernelLibrary())
-    return made, CodeStore(host_target(), ObjectCache(None)).load(made.kernels())
+    return made, CodeStore(host_target(), ObjectCache(None)).load_kernels(made.kernels())
 
 
 def run(compiled: Compiled, objects: dict[str, bytes], n: int) -> np.ndarray:

@@ -7,7 +7,8 @@ a key's elements serves two instructions. So is the order of keys: column 2 q + 
 8 q + 2 b + e, so that thread q has the weights of eight neighbours, as the runs of values have them. The slots of key
 panels are in that order.
 
-A team of warps shares the keys of a tile, and joins its parts at the end: many loads are under way at a time.
+A team of warps takes a few tiles, and shares the keys of each; the parts are joined at the end. So many loads are
+under way at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from .tensor_linear import FRAGMENT, zipped
 ROWS = 16  # of a warp's tile
 STEP = 32  # keys of a step
 COLUMNS = 8  # of a tensor core tile
-TEAM = 4  # warps that share the keys of a tile
+TILES = 4  # of rows that a team takes: what its warps read of the caches lies in the first-level cache for the others
+SPLIT = 2  # warps that share the keys of a tile
+TEAM = TILES * SPLIT
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -79,15 +82,14 @@ class _Tiles:
     def build(self) -> Kernel:
         k = self.k
         rows = self.tokens * self.group_size
-        tiles = (rows + (ROWS - 1)) // ROWS
-        for item in k.parallel(tiles * self.kv_heads):
+        groups = (rows + (ROWS * TILES - 1)) // (ROWS * TILES)
+        for item in k.parallel(groups * self.kv_heads):
             # Tiles of late tokens see most keys: they come first.
-            head, first = item % self.kv_heads, (tiles - 1 - item // self.kv_heads) * ROWS
-            last = k.minimum(first + ROWS, rows) - 1
-            for s in k.team(TEAM):
-                self._part(head, first, last, s)
-            for s in k.team(TEAM):
-                self._join(head, first, last, s)
+            head, group = item % self.kv_heads, groups - 1 - item // self.kv_heads
+            for body in (self._part, self._join):
+                for s in k.team(TEAM):
+                    first = k.minimum((group * TILES + s % TILES) * ROWS, rows - 1)  # past the end: the last once more
+                    body(head, first, k.minimum(first + ROWS, rows) - 1, s)
         return k.finish()
 
     def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
@@ -100,7 +102,7 @@ class _Tiles:
         return halves, [self._place(head, row) for row in halves]
 
     def _part(self, head: Instruction, first: Instruction, last: Instruction, s: Instruction) -> None:
-        """Every TEAM-th step of keys, from step s on."""
+        """Every SPLIT-th step of keys."""
         k = self.k
         halves, places = self._rows(head, first, last)
         query = self._queries(places)
@@ -117,7 +119,7 @@ class _Tiles:
         best = k.var(k.const(LOWEST, "f32", FRAGMENT))
         total = k.var(k.zeros("f32", FRAGMENT))
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
-        for base in k.loop(begin + s * STEP, end, STEP * TEAM):
+        for base in k.loop(begin + s // TILES * STEP, end, STEP * SPLIT):
             scores = self._scores(query, head, base)
             weights = self._softmax(scores, base, ends, begins, best, total, sums)
             self._weigh(weights, head, base, sums)
@@ -126,16 +128,17 @@ class _Tiles:
             k.store(self.parts, s * self.record + n * FRAGMENT * 4, value)
 
     def _join(self, head: Instruction, first: Instruction, last: Instruction, s: Instruction) -> None:
-        """The parts' values, weighed by how far each part's largest score lies below the largest of all; every TEAM-th
+        """The parts' values, weighed by how far each part's largest score lies below the largest of all; every SPLIT-th
         block of columns.
         """
         k = self.k
         _, places = self._rows(head, first, last)
 
         def held(part: int, n: int | Instruction) -> Instruction:
-            return k.load(self.parts, k.const(part * self.record, "i64") + n * (FRAGMENT * 4), "f32", FRAGMENT)
+            at = (s % TILES + part * TILES) * self.record
+            return k.load(self.parts, at + n * (FRAGMENT * 4), "f32", FRAGMENT)
 
-        best = [held(p, 0) for p in range(TEAM)]
+        best = [held(p, 0) for p in range(SPLIT)]
         top = best[0]
         for b in best[1:]:
             top = k.maximum(top, b)
@@ -144,7 +147,7 @@ class _Tiles:
         for p, factor in enumerate(factors):
             total = k.fma(held(p, 1), factor, total)
         factors = [factor / total for factor in factors]
-        for n in k.loop(s, self.size // COLUMNS, TEAM):
+        for n in k.loop(s // TILES, self.size // COLUMNS, SPLIT):
             value = k.zeros("f32", FRAGMENT)
             for p, factor in enumerate(factors):
                 value = k.fma(held(p, n + 2), factor, value)

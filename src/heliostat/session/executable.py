@@ -37,7 +37,12 @@ class CodeStore:
         self.loaded: list[Loaded] = []
         self.compiled = 0
 
-    def load(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, bytes]:
+    def load(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, int]:
+        """The address of every kernel, by name."""
+        self.load_kernels(kernels, progress)
+        return self.addresses
+
+    def load_kernels(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, bytes]:
         """Make kernels ready to run: `addresses` has them by name. The objects of those that were not, by name."""
         missing = [k for k in {k.name: k for k in kernels}.values() if k.name not in self.addresses]
         objects: dict[str, bytes] = {}

@@ -72,7 +72,7 @@ class CpuPlace:
         return self.code.compiled
 
     def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> dict[str, bytes]:
-        return self.code.load(kernels, progress)
+        return self.code.load_kernels(kernels, progress)
 
     def weight(self, array: npt.NDArray[Any]) -> Buffer:
         return Buffer.of(array)

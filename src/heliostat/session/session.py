@@ -39,8 +39,7 @@ class Session:
         self.pool = WorkerPool(threads)
         self.code = CodeStore(target)
         kernels = [k for p in (*self.compiled.loads.values(), self.compiled.program) for k in p.kernels]
-        self.code.load(kernels)
-        self.addresses = self.code.addresses
+        self.addresses = self.code.load(kernels)
         self.executable: Executable | None = None
         self.bound: dict[str, Any] = {}
 
