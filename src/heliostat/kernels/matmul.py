@@ -78,8 +78,16 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
     if isinstance(tile, PackedTile) or (tile is None and _large(group)):
         return PackedNest(group, target, name, tile or packed_tile(target)).build().finish()
     registers = target.vector_registers
-    chosen = tile or (MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2))
+    chosen = tile or _even(MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2), group)
     return _Nest(group, target, name, chosen).build()
+
+
+def _even(tile: MatmulTile, group: Group) -> MatmulTile:
+    """A tile that few rows fill: those that do not fill one are done one at a time."""
+    rows = group.root.inputs[0].type.shape[-2]
+    if not isinstance(rows, int) or rows == 0:
+        return tile
+    return replace(tile, rows=-(-rows // -(-rows // tile.rows)))
 
 
 def _large(group: Group) -> bool:

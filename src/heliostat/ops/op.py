@@ -88,6 +88,7 @@ class Op:
     reference: Callable[..., Any]
     call: Callable[..., Any]
     defaults: ClassVar[Mapping[str, Any]] = {}
+    _known: dict[Any, tuple[TensorType, ...]]
 
     def __init_subclass__(cls, *, name: str = "", version: int = 0, amp: Amp | None = None, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -109,6 +110,7 @@ class Op:
             raise TypeError(f"op {name} exists already")
         cls.defaults = _defaults(cls.infer)
         REGISTRY[name] = cls()
+        REGISTRY[name]._known = {}
 
     @property
     def elementwise(self) -> bool:
@@ -133,7 +135,7 @@ class Op:
 
     def _inferred(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """`infer_types`, remembered: loops build the same nodes again and again."""
-        known = self.__dict__.setdefault("_known", {})
+        known = self._known
         try:
             key = (*inputs, *attrs.items()) if attrs else tuple(inputs)
             found: tuple[TensorType, ...] | None = known.get(key)
