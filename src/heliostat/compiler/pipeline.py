@@ -28,6 +28,7 @@ from ..kernels import (
     rope,
     scan,
     tensor_linear,
+    transpose,
     window,
 )
 from ..quant.format import BlockFormat
@@ -54,6 +55,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     cache,
     repack,
     dequantize,
+    transpose,
     map,
     reduce,
 )

@@ -88,7 +88,9 @@ class Op:
     reference: Callable[..., Any]
     call: Callable[..., Any]
     defaults: ClassVar[Mapping[str, Any]] = {}
-    _known: dict[Any, tuple[TensorType, ...]]
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[TensorType, ...]] = {}
 
     def __init_subclass__(cls, *, name: str = "", version: int = 0, amp: Amp | None = None, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -110,7 +112,6 @@ class Op:
             raise TypeError(f"op {name} exists already")
         cls.defaults = _defaults(cls.infer)
         REGISTRY[name] = cls()
-        REGISTRY[name]._known = {}
 
     @property
     def elementwise(self) -> bool:
