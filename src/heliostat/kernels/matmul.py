@@ -83,11 +83,16 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
 
 
 def _even(tile: MatmulTile, group: Group) -> MatmulTile:
-    """A tile that few rows fill: those that do not fill one are done one at a time."""
+    """The tile whose height leaves little over: rows that fill no tile are done one at a time, at several times the
+    cost. Each tile also costs its loads of b."""
     rows = group.root.inputs[0].type.shape[-2]
-    if not isinstance(rows, int) or rows == 0:
+    if not isinstance(rows, int):
         return tile
-    return replace(tile, rows=-(-rows // -(-rows // tile.rows)))
+
+    def cost(height: int) -> int:
+        return rows // height * (height + 3) + rows % height * 6
+
+    return replace(tile, rows=min(range(tile.rows, 0, -1), key=cost))
 
 
 def _large(group: Group) -> bool:
