@@ -447,6 +447,42 @@ def test_arrays_as_arguments_are_refused() -> None:
         hs.compile(lambda x: x)(np.ones(3))
 
 
+def test_a_history_outside_of_the_step_is_refused() -> None:
+    w = hs.ones(3).requires_grad_()
+    outside = w * 2
+
+    @hs.compile
+    def f(x: Any) -> None:
+        (x * outside).sum().backward()
+
+    with pytest.raises(CaptureError, match="computed outside"):
+        f(hs.ones(3))
+
+    @hs.compile
+    def g(x: Any) -> None:
+        (x * x).sum().backward()
+
+    with pytest.raises(CaptureError, match="computed outside"):
+        g(outside)
+    assert w.grad is None
+    hs.compile(lambda x: x * outside)(hs.ones(3)).sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == [2, 2, 2]
+
+
+def test_a_written_argument_is_given_once() -> None:
+    @hs.compile
+    def f(x: Any, y: Any) -> Any:
+        x.add_(1)
+        return x + y
+
+    x = hs.ones(2)
+    assert f(x, hs.ones(2)).tolist() == [3, 3]
+    with pytest.raises(CaptureError, match="twice"):
+        f(x, x)
+    assert x.tolist() == [2, 2]
+
+
 def test_errors_of_shape_come_from_the_line() -> None:
     f = hs.compile(lambda x: x + hs.ones(4))
     with pytest.raises(ShapeError):
@@ -574,6 +610,24 @@ def test_gradients_flow_through_a_compiled_module() -> None:
         model(x).square().sum().backward()
         for a, p in zip(found, model.parameters(), strict=True):
             np.testing.assert_allclose(a, p.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@modules
+def test_parameters_as_arguments_are_themselves() -> None:
+    @hs.compile
+    def f(params: list[Any]) -> None:
+        with hs.no_grad():
+            for p in params:
+                p.add_(1)
+
+    first, second = ([nn.Parameter(hs.zeros(2)) for _ in range(2)] for _ in range(2))
+    f(first)
+    before = address(first[0])
+    f(second)
+    f(first)
+    assert [p.tolist() for p in (*first, *second)] == [[2, 2], [2, 2], [1, 1], [1, 1]]
+    assert address(first[0]) == before
+    assert f.cache_info().misses == 2
 
 
 @modules

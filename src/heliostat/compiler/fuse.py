@@ -12,6 +12,7 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
+from ..kernels import transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 
@@ -93,7 +94,7 @@ class Fuser:
         """
         if node.op.name == "linear":
             return self._beside(node)
-        if node.op.name in _ANCHORS and node.op.name != "cache_update":
+        if (node.op.name in _ANCHORS and node.op.name != "cache_update") or transpose.turns(node, self.target):
             return []
         needs = self._needs(node)
         renamed = {self.group_of.get(id(source_of(v).node)) for v in node.inputs if v.node.op.name in ALIASES}
@@ -122,6 +123,8 @@ class Fuser:
 
     def _try(self, node: Node, number: int) -> ModuleType | str:
         host = self.open[number]
+        if host.schedule is transpose:
+            return "a transpose by itself reads and writes vectors"
         if host.root.op.name in EPILOGUE_ROOTS and node.op.name not in EPILOGUE_ROOTS:
             reason = self._epilogue_refusal(node, number)
             if reason is not None:

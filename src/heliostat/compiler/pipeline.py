@@ -29,6 +29,7 @@ from ..kernels import (
     scan,
     tensor_linear,
     tile_attention,
+    transpose,
     warpgroup_linear,
     window,
 )
@@ -58,6 +59,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     cache,
     repack,
     dequantize,
+    transpose,
     map,
     reduce,
 )

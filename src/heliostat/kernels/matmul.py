@@ -78,8 +78,21 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
     if isinstance(tile, PackedTile) or (tile is None and _large(group)):
         return PackedNest(group, target, name, tile or packed_tile(target)).build().finish()
     registers = target.vector_registers
-    chosen = tile or (MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2))
+    chosen = tile or _even(MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2), group)
     return _Nest(group, target, name, chosen).build()
+
+
+def _even(tile: MatmulTile, group: Group) -> MatmulTile:
+    """The tile whose height leaves little over: rows that fill no tile are done one at a time, at several times the
+    cost. Each tile also costs its loads of b."""
+    rows = group.root.inputs[0].type.shape[-2]
+    if not isinstance(rows, int):
+        return tile
+
+    def cost(height: int) -> int:
+        return rows // height * (height + 3) + rows % height * 6
+
+    return replace(tile, rows=min(range(tile.rows, 0, -1), key=cost))
 
 
 def _large(group: Group) -> bool:

@@ -13,6 +13,7 @@ from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, refusal
 from ..targets.target import Target
 from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse
+from .transpose import transposed
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -84,29 +85,12 @@ def _panel(
     whole = depth // side * side
     for e in k.loop(0, whole, side):
         square = [k.load(source, ((row + r) * depth + e) * size, stored, side) for r in range(side)]
-        for c, vector in enumerate(_transposed(k, square)):
+        for c, vector in enumerate(transposed(k, square)):
             k.store(out, base + (e + c) * (side * size), vector)
     for left in range(whole, depth):
         for r in range(side):
             value = k.load(source, ((row + r) * depth + left) * size, stored)
             k.store(out, base + (left * side + r) * size, value)
-
-
-def _transposed(k: KernelBuilder, rows: list[Instruction]) -> list[Instruction]:
-    """A square of vectors, columns as vectors."""
-    side = len(rows)
-    half = side // 2
-    while half:
-        low = [i + (side if i & half else 0) - (half if i & half else 0) for i in range(side)]
-        high = [i + half + (side - half if i & half else 0) for i in range(side)]
-        made = list(rows)
-        for r in range(side):
-            if not r & half:
-                made[r] = k.shuffle(rows[r], rows[r + half], low)
-                made[r + half] = k.shuffle(rows[r], rows[r + half], high)
-        rows = made
-        half //= 2
-    return rows
 
 
 def _row(

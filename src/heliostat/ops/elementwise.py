@@ -82,7 +82,7 @@ class Unary(Elementwise):
     """One operand."""
 
     def call(self, x: Value) -> Value:
-        return self.build(x)
+        return self.build_all(x)[0]
 
 
 class Binary(Elementwise):
@@ -91,6 +91,8 @@ class Binary(Elementwise):
     operands = ("a", "b")
 
     def call(self, a: Numeric, b: Numeric) -> Value:
+        if isinstance(a, Value) and isinstance(b, Value):
+            return self.build_all(a, b)[0]
         if not isinstance(a, Value) and not isinstance(b, Value):
             raise DTypeError(f"{self.name} needs at least one tensor")
         x = a if isinstance(a, Value) else lift(a, b, self.name)  # type: ignore[arg-type]

@@ -89,6 +89,9 @@ class Op:
     call: Callable[..., Any]
     defaults: ClassVar[Mapping[str, Any]] = {}
 
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[TensorType, ...]] = {}
+
     def __init_subclass__(cls, *, name: str = "", version: int = 0, amp: Amp | None = None, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         if version:
@@ -133,7 +136,7 @@ class Op:
 
     def _inferred(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """`infer_types`, remembered: loops build the same nodes again and again."""
-        known = self.__dict__.setdefault("_known", {})
+        known = self._known
         try:
             key = (*inputs, *attrs.items()) if attrs else tuple(inputs)
             found: tuple[TensorType, ...] | None = known.get(key)

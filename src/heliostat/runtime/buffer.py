@@ -31,7 +31,7 @@ class Buffer:
 
     def __init__(self, data: npt.NDArray[np.uint8]) -> None:
         self._bytes = data
-        self.address = int(data.ctypes.data)
+        self.address = int(data.__array_interface__["data"][0])
         self.nbytes = int(data.nbytes)
         self.writable = bool(data.flags.writeable)
 
@@ -46,14 +46,17 @@ class Buffer:
         try:
             if nbytes < _MAPPED_FROM:
                 raw = (np.zeros if zeroed else np.empty)(max(nbytes, 1) + ALIGNMENT, np.uint8)
-                skip = -raw.ctypes.data % ALIGNMENT
-            else:
-                huge = nbytes >= _HUGE_PAGE and settings().huge_pages
-                # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
-                raw = np.frombuffer(mmap.mmap(-1, nbytes + (_HUGE_PAGE if huge else 0)), np.uint8)
-                skip = -raw.ctypes.data % (_HUGE_PAGE if huge else 1)
-                if huge:
-                    platform.advise_huge_pages(raw.ctypes.data + skip, nbytes)
+                begin = int(raw.__array_interface__["data"][0])
+                made = object.__new__(cls)
+                made._bytes, made.address = raw[-begin % ALIGNMENT :][:nbytes], begin + -begin % ALIGNMENT
+                made.nbytes, made.writable = nbytes, True
+                return made
+            huge = nbytes >= _HUGE_PAGE and settings().huge_pages
+            # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
+            raw = np.frombuffer(mmap.mmap(-1, nbytes + (_HUGE_PAGE if huge else 0)), np.uint8)
+            skip = -raw.ctypes.data % (_HUGE_PAGE if huge else 1)
+            if huge:
+                platform.advise_huge_pages(raw.ctypes.data + skip, nbytes)
         except (MemoryError, OSError, OverflowError, ValueError):
             raise DeviceError(f"cannot allocate {nbytes / 1e9:.2f} GB of memory") from None
         return cls(raw[skip : skip + nbytes])

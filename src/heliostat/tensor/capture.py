@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..diagnostics import CaptureError
 from ..ir.graph import PARAMETER, Node, Value
 from ..ir.types import TensorType
 from . import lazy
@@ -86,9 +87,9 @@ class Scope:
             return
         before = t._v
         made = found.value = stand_in(before.type)
-        if t._rg and t._leaf:
+        if t._rg:
             made.meta.leaf = weakref.ref(t)
-            made.meta.hooks = None if before.meta is None else before.meta.hooks
+            made.meta.hooks = [_history] if not t._leaf else None if before.meta is None else before.meta.hooks
         t._v = made
 
     written = seen
@@ -124,10 +125,19 @@ class Captured:
 def argument(t: Tensor, type: TensorType) -> Tensor:
     """A stand-in for an argument."""
     made: Tensor = new(Tensor, stand_in(type), t._rg)
-    if t._rg and t._leaf:
-        made._leaf = True
+    if t._rg:
+        made._leaf = t._leaf
         made._v.meta.leaf = weakref.ref(made)
+        made._v.meta.hooks = None if t._leaf else [_history]
     return made
+
+
+def _history(g: Tensor) -> None:
+    """A hook of tensors from outside that functions made: their history is not part of the step."""
+    raise CaptureError(
+        "backward inside of a compiled step reaches a tensor that was computed outside of it",
+        help="compute it inside, detach() it, or call backward outside",
+    )
 
 
 def capture(

@@ -71,9 +71,9 @@ class Compiled:
         tensors: list[Tensor] = []
         spec: list[Any] = []
         for a in args:
-            if isinstance(a, Tensor):
+            if type(a) is Tensor:
                 tensors.append(a)
-                spec.append(TENSOR if type(a) is Tensor else id(a))
+                spec.append(TENSOR)
             else:
                 spec.append(taken_apart(a, tensors))
         if kwargs:
@@ -290,6 +290,8 @@ class CompiledModule(Compiled):
         super().__init__(module, dynamic, keep_grads)
 
     def __getattr__(self, name: str) -> Any:
+        if "module" not in self.__dict__:  # while it is copied
+            raise AttributeError(name)
         return getattr(self.__dict__["module"], name)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import ops
 from ..diagnostics import DTypeError, GradientError, ShapeError, UnsupportedError
 from ..ir.graph import Value
-from ..ir.types import DType, TensorType, bf16, tensor
+from ..ir.types import DType, TensorType, bf16, f32, f64, tensor
 from ..ops.rules import shown
 from ..runtime.buffer import Buffer
 from . import lazy
@@ -203,11 +203,12 @@ class Tensor:
     def _assign(self, other: Any) -> Tensor:
         """Write a result into this tensor: the end of every in-place method."""
         source = other if isinstance(other, Tensor) else as_tensor(other)
-        if source.dtype != self.dtype:
+        mine = self._v.type
+        if source._v.type.element != mine.element:
             if not can_cast(source.dtype, self.dtype):
                 raise DTypeError(f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}")
             source = convert(source, self.dtype)
-        if source.shape != self.shape:
+        if source._v.type.shape != mine.shape:
             what = f"a result of shape {shown(source.shape)} cannot be written in place into {shown(self.shape)}"
             raise ShapeError(what)
         self._check_in_place()
@@ -248,12 +249,12 @@ class Tensor:
     @property
     def shape(self) -> Size:
         """The sizes of the axes."""
-        return Size(cast("tuple[int, ...]", self._v.type.shape))
+        return Size(self._v.type.shape)  # type: ignore[arg-type]
 
     @property
     def dtype(self) -> DType:
         """The dtype of the elements."""
-        return cast(DType, self._v.type.element)
+        return self._v.type.element  # type: ignore[return-value]
 
     @property
     def device(self) -> Device:
@@ -605,8 +606,13 @@ def view_of(
     return made
 
 
+_SCALARS = {d.name: tensor(d) for d in (f32, f64)}
+
+
 def scalar(number: Any, dtype: DType) -> Value:
     """A Python number as an input of its own, so that another number is not another program."""
+    if type(number) is float and (dtype is f64 or (dtype is f32 and -1e38 < number < 1e38)):
+        return lazy.leaf(Buffer.of(np.array(number, lazy.NUMPY[dtype.name])), _SCALARS[dtype.name])
     array = np.array(number)
     if dtype == bf16:
         bits = np.float32(number).reshape(1).view(np.uint32)
@@ -700,7 +706,17 @@ def from_array(array: Array, dtype: DType | None = None) -> Tensor:
 
 def convert(x: Tensor, dtype: DType) -> Tensor:
     """x in another dtype; itself where it has it."""
-    return x if x.dtype == dtype else wrap(ops.cast(x.value, dtype), x)
+    v = x.value
+    if v.type.element is dtype or v.type.element == dtype:
+        return x
+    if v.type.shape or x._rg:
+        return wrap(ops.cast(v, dtype), x)
+    m = lazy.meta(v)  # numbers that many functions use are converted once
+    known = None if m.casts is None else m.casts.get(dtype.name)
+    if known is None or lazy.is_cut(known):
+        m.casts = m.casts or {}
+        known = m.casts[dtype.name] = ops.cast(v, dtype)
+    return wrap(known)
 
 
 def common(*operands: Any) -> tuple[list[Tensor], DType]:

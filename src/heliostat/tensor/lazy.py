@@ -43,10 +43,10 @@ class Meta:
     buffer: its data, once computed. leaf: the tensor that gathers its gradient. function: the user's `Function` that
     made it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
     uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent,
-    kept: a backward went through it that did not keep, or that kept the graph.
+    kept: a backward went through it that did not keep, or that kept the graph. casts: a number in other dtypes.
     """
 
-    __slots__ = ("buffer", "fill", "function", "hooks", "kept", "leaf", "spent", "uses")
+    __slots__ = ("buffer", "casts", "fill", "function", "hooks", "kept", "leaf", "spent", "uses")
 
     def __init__(self, buffer: Buffer | None = None) -> None:
         self.buffer = buffer
@@ -56,6 +56,7 @@ class Meta:
         self.fill: Callable[[], float] | None = None
         self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
         self.spent = self.kept = False
+        self.casts: dict[str, Value] | None = None
 
 
 _LEAF = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())

@@ -140,6 +140,8 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 # --- two operands -----------------------------------------------------------------------------------------------------
 def binary(op: Any, a: Any, b: Any) -> Tensor:
     """An op of two tensors or numbers in their common dtype."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a._v.type.element is b._v.type.element:
+        return wrap(op(a.value, b.value), a, b)
     (x, y), _ = common(a, b)
     return wrap(op(x.value, y.value), x, y)
 

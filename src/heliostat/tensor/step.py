@@ -237,6 +237,8 @@ class Step:
     def run(self, arguments: Sequence[Tensor], first: bool = False) -> Any:
         """One run. Hold the engine's lock. Raises Moved, with nothing done, where another capture is needed."""
         native = self.native
+        if self.written_arguments and len({id(t) for t in arguments}) != len(arguments):
+            raise CaptureError("a tensor is given twice to a compiled function that writes into it", help="clone() one")
         for state in self.states:
             self._place(state)
         buffers: list[Buffer] = []

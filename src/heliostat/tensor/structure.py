@@ -40,10 +40,11 @@ class Same:
 
 
 def taken_apart(x: Any, found: list[Tensor]) -> Any:
-    """Append the tensors of x to `found` and describe the rest. Raises CaptureError for NumPy arrays."""
+    """Append the tensors of x to `found` and describe the rest, to which parameters belong. Raises CaptureError for
+    NumPy arrays."""
     if isinstance(x, Tensor):
         found.append(x)
-        return TENSOR
+        return TENSOR if type(x) is Tensor else ("object", Same(x))
     if isinstance(x, PLAIN):
         return (type(x).__name__, repr(x) if isinstance(x, float | slice) else x)
     if isinstance(x, tuple | list):

@@ -7,11 +7,14 @@ of the object it belongs to. Other Python values are taken as they are at the ca
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .capture import Captured
 from .core import Tensor
+
+MOST = 1000  # elements of a list that are looked at: longer ones are data
 
 
 def is_module(x: Any) -> bool:
@@ -49,9 +52,9 @@ def reached(function: Any, args: Iterable[Any]) -> tuple[list[Any], list[Any]]:
 
 def _inside(x: Any) -> Iterator[Any]:
     if isinstance(x, list | tuple | set | frozenset):
-        yield from x
+        yield from itertools.islice(x, MOST)
     elif isinstance(x, dict):
-        yield from x.values()
+        yield from itertools.islice(x.values(), MOST)
     elif isinstance(x, functools.partial):
         yield from (x.func, *x.args, *x.keywords.values())
     elif hasattr(x, "__func__"):
@@ -121,7 +124,7 @@ class Kept:
     """The state of optimizers, to be put back where a capture fails."""
 
     def __init__(self, optimizers: Iterable[Any]) -> None:
-        self.found = [(o, {k: dict(s) for k, s in o.state.items()}) for o in optimizers]
+        self.found = [(o, {k: dict(s) if isinstance(s, dict) else s for k, s in o.state.items()}) for o in optimizers]
 
     def restore(self) -> None:
         for o, state in self.found:
