@@ -27,7 +27,7 @@ class _Shared(NamedTuple):
     first: Tensor  # 1 - beta1
     beta2: Tensor
     second: Tensor  # 1 - beta2
-    root: Tensor  # sqrt(1 - beta2 ** step)
+    scale: Tensor  # 1 / sqrt(1 - beta2 ** step): one division less for each element
     size: Tensor  # lr / (1 - beta1 ** step)
 
 
@@ -66,8 +66,8 @@ class Adam(RuleOptimizer):
 
     def shared(self, n: Numbers, step: Tensor, group: Group) -> _Shared:
         beta1, beta2 = n.at("betas", 0), n.at("betas", 1)
-        root, size = (1 - beta2**step).sqrt(), n.lr / (1 - beta1**step)
-        return _Shared(n, 1 - beta1, beta2, 1 - beta2, root, size)
+        scale, size = 1 / (1 - beta2**step).sqrt(), n.lr / (1 - beta1**step)
+        return _Shared(n, 1 - beta1, beta2, 1 - beta2, scale, size)
 
     def rule(self, p: Tensor, g: Tensor, s: State, n: _Shared, group: Group) -> tuple[Tensor, State]:
         if group["decoupled_weight_decay"]:
@@ -81,7 +81,7 @@ class Adam(RuleOptimizer):
         square = state["exp_avg_sq"]
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"] = maximum(s["max_exp_avg_sq"], square)
-        return p - state["exp_avg"] * n.size / (square.sqrt() / n.root + n.n.eps), state
+        return p - state["exp_avg"] * n.size / (square.sqrt() * n.scale + n.n.eps), state
 
 
 class AdamW(Adam):
