@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -90,9 +91,11 @@ def bench_ops(chosen: list[Case], threads: int, peer: str | None, rounds: int) -
         if library is not None:
             given = {n: library.given(a) for n, a in arrays.items()}
             sides.append(lambda given=given, work=work: work(library, given))  # type: ignore[misc]
-            expected = library.array(_first(work(library, given)))
-            error = float(np.abs(result - expected).max() / max(1e-30, float(np.abs(expected).max())))
-        times = time_in_turn(sides, rounds)
+        with library.set_up() if library is not None else nullcontext():
+            if library is not None:
+                expected = library.array(_first(work(library, given)))
+                error = float(np.abs(result - expected).max() / max(1e-30, float(np.abs(expected).max())))
+            times = time_in_turn(sides, rounds)
         nbytes = sum(a.nbytes for a in arrays.values()) + 4 * sum(
             evaluate(numel(v.type.shape), {}) for v in graph.outputs
         )
@@ -152,6 +155,9 @@ class Symbolic:
 
 class NumPy:
     """The plain way in NumPy."""
+
+    def set_up(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @staticmethod
     def given(a: Array) -> Any:
@@ -222,9 +228,18 @@ class Torch:
     def __init__(self, threads: int) -> None:
         import torch
 
-        torch.set_num_threads(threads)
-        torch.set_grad_enabled(False)
-        self.torch, self.functional = torch, torch.nn.functional
+        self.torch, self.functional, self.threads = torch, torch.nn.functional, threads
+
+    @contextmanager
+    def set_up(self) -> Iterator[None]:
+        """So many threads, and no gradients, for as long as it is measured."""
+        before = self.torch.get_num_threads()
+        self.torch.set_num_threads(self.threads)
+        try:
+            with self.torch.no_grad():
+                yield
+        finally:
+            self.torch.set_num_threads(before)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.torch, name)
