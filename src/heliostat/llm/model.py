@@ -20,9 +20,11 @@ from ..runtime.trace import LaunchTime
 from ..session.place import CpuPlace, open_place
 from ..session.stored import load_programs, save_programs
 from .checkpoint import Checkpoint
+from .choice import chosen as chosen_of
+from .choice import is_greedy
 from .config import DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
-from .sample import Sampler
+from .sample import Sample, Sampler
 from .steps import StepOptions, compile_steps, steps_key
 from .stop import TextStream
 from .tokenizer import Tokenizer
@@ -189,14 +191,16 @@ class LanguageModel:
         key = steps_key(weights, self.options, place.target) if isinstance(place, CpuPlace) else None
         found = load_programs(key)
         if found is not None and isinstance(place, CpuPlace):
-            (self.decode, self.prefill), objects = found
+            (self.decode, self.prefill, *self.choice), objects = found
             place.code.load_objects(objects)
         else:
-            (self.decode, self.prefill), _ = compile_steps(weights, self.options, place.target)
-            kernels = [*self.decode.kernels(), *self.prefill.kernels()]
+            every, _ = compile_steps(weights, self.options, place.target)
+            self.decode, self.prefill, *self.choice = every
+            kernels = [k for c in every for k in c.kernels()]
             show = (lambda n, total, _: progress("compile", n, total)) if progress else None
-            save_programs(key, (self.decode, self.prefill), place.load(kernels, "model", show))
-        self.report.kernels = len({k.name for c in (self.decode, self.prefill) for k in c.kernels()})
+            save_programs(key, every, place.load(kernels, "model", show))
+        every = [self.decode, self.prefill, *self.choice]
+        self.report.kernels = len({k.name for c in every for k in c.kernels()})
         self.report.compiled = place.compiled
         self.report.compile_seconds = time.perf_counter() - started
 
@@ -244,6 +248,8 @@ class LanguageModel:
             if plan.kind == "state":
                 given[plan.name] = buffer
         self._prefill = self.place.executable(self.prefill.program, given)
+        logits = self._decode.buffers[self.decode.program.outputs[0]]
+        self._choices = [self.place.executable(c.program, {"logits": logits}) for c in self.choice]
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
@@ -279,13 +285,31 @@ class LanguageModel:
 
     def _step(self, token: int, position: int) -> npt.NDArray[np.float32]:
         """Run one generated token; logits (V,), valid until the next run."""
+        self._run_step(token, position)
+        return self._step_logits()
+
+    def _step_logits(self) -> npt.NDArray[np.float32]:
+        row: npt.NDArray[np.float32] = self._decode.output(0, {})[0]
+        return row
+
+    def _run_step(self, token: int, position: int) -> None:
         self._tokens[0] = token
         self._positions[0] = position
         self._start[0] = position
         self._inputs.send()
         self._decode.run()
-        row: npt.NDArray[np.float32] = self._decode.output(0, {})[0]
-        return row
+
+    def _choose(
+        self, sampler: Sampler, history: Sequence[int], greedy: bool, logits: Callable[[], npt.NDArray[np.float32]]
+    ) -> Sample:
+        """A token from the logits of the decode program; `greedy`: found where they are."""
+        if greedy:
+            program = self._choices[0]
+            program.run()
+            found = chosen_of(program.output(0, {}), self.config.vocabulary)
+            if found is not None:
+                return found
+        return sampler.sample(logits(), history)
 
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
@@ -382,6 +406,7 @@ class LanguageModel:
         history = list(ids)
         ends = self.tokenizer.eog_ids if self.tokenizer is not None else frozenset[int]()
         stream = TextStream(self.tokenizer, stop) if self.tokenizer is not None else None
+        greedy = bool(self._choices) and is_greedy(sampler)
         timing = self.timing = Timing(prompt_tokens=len(ids))
         started = time.perf_counter()
         with self._lock:
@@ -406,10 +431,11 @@ class LanguageModel:
                 if epoch != self._epoch:
                     logits = self._advance(history)
                     epoch = self._epoch
+                    chosen = sampler.sample(logits, history)
                 else:
-                    logits = self._step(token, len(history) - 1)
+                    self._run_step(token, len(history) - 1)
                     self._cached.append(token)
-                chosen = sampler.sample(logits, history)
+                    chosen = self._choose(sampler, history, greedy, self._step_logits)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1
 

@@ -53,10 +53,13 @@ def steps_key(weights: DecoderWeights, options: StepOptions, target: Target) -> 
 def compile_steps(
     weights: DecoderWeights, options: StepOptions, target: Target
 ) -> tuple[list[Compiled], KernelLibrary]:
-    """Decode and prefill, and the kernels that they share. Raises FileFormatError for tensors that do not fit."""
+    """Decode and prefill, a greedy choice from their logits where the vocabulary divides, and the kernels that they
+    share. Raises FileFormatError for tensors that do not fit.
+    """
     from ..compiler.pipeline import KernelLibrary, Options  # not needed where the programs are found on disk
     from ..session import stages
     from ..session.tuning import load_tuning
+    from .choice import choice_graph
     from .decoder import CacheConfig, Decoder, step_graph
 
     decoder = Decoder(weights.config, weights.type)
@@ -66,6 +69,8 @@ def compile_steps(
         step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),
         step_graph(decoder, cache, options.block, name="prefill", magnitude=magnitude, all_rows=True),
     ]
+    choice = choice_graph(weights.config.vocabulary)
+    graphs += [] if choice is None else [choice]
     library = KernelLibrary()
     chosen = Options(options.activations, load_tuning(target))
     with _no_collection():

@@ -1,0 +1,61 @@
+"""Greedy choice where the logits are: a program finds the largest logit and the sum for its probability in parts of the
+vocabulary, and a few hundred numbers go to the host instead of all logits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ir.graph import Graph
+from .sample import Sample, Sampler
+
+MOST_PARTS = 512
+LEAST_PARTS = 16
+
+
+def parts_of(vocabulary: int) -> int:
+    """Parts of equal size that a vocabulary is looked at in: a power of two up to MOST_PARTS."""
+    return math.gcd(vocabulary, MOST_PARTS)
+
+
+def choice_graph(vocabulary: int) -> Graph | None:
+    """logits (1, V) f32 to (3, parts) f32: of each part the largest, its place there, and the sum of exp(x - largest).
+
+    None for a vocabulary that does not divide into enough parts.
+    """
+    from .. import ops  # not needed where programs are found on disk
+    from ..ir.graph import parameter
+    from ..ir.types import f32, tensor
+
+    parts = parts_of(vocabulary)
+    if parts < LEAST_PARTS:
+        return None
+    logits = parameter("logits", tensor(f32, 1, vocabulary))
+    rows = ops.reshape(logits, (parts, vocabulary // parts))
+    high = ops.max(rows, -1, keepdim=True)
+    place = ops.cast(ops.argmax(rows, -1), f32)  # below 2 ** 24, exact
+    total = ops.sum(ops.exp(ops.sub(rows, high)), -1)
+    found = ops.concat(*(ops.reshape(v, (1, parts)) for v in (high, place, total)), axis=0)
+    return Graph("choice", [logits], [found])
+
+
+def is_greedy(sampler: Sampler) -> bool:
+    """Whether a sampler takes the largest logit as it is."""
+    return sampler.temperature == 0.0 and (sampler.repetition_penalty == 1.0 or sampler.repetition_window == 0)
+
+
+def chosen(found: npt.NDArray[Any], vocabulary: int) -> Sample | None:
+    """The token that the parts' results name, of equals the lowest, and its logprob; None where logits are not all
+    finite: then a sampler says what is wrong.
+    """
+    high, place, total = found
+    part = int(np.argmax(high))
+    with np.errstate(all="ignore"):
+        norm = float(np.log(np.sum(total * np.exp(high - high[part]), dtype=np.float64)))
+    if not math.isfinite(norm) or not math.isfinite(float(high[part])):
+        return None
+    return Sample(part * (vocabulary // len(high)) + int(place[part]), -norm)

@@ -1,0 +1,52 @@
+"""The greedy choice made where the logits are names the token and the logprob that the sampler does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heliostat.llm.choice import choice_graph, chosen, is_greedy, parts_of
+from heliostat.llm.sample import Sampler
+from heliostat.session import compile_graph
+
+
+@pytest.mark.parametrize("vocabulary", [512, 2048 + 256, 151936, 128256])
+def test_it_is_what_the_sampler_takes(vocabulary: int) -> None:
+    graph = choice_graph(vocabulary)
+    assert graph is not None
+    session = compile_graph(graph, threads=2)
+    rng = np.random.default_rng(vocabulary)
+    rows = [rng.standard_normal(vocabulary).astype(np.float32) * scale for scale in (0.01, 3, 40)]
+    rows.append(np.round(rows[0] * 100) / 50)  # many equals: the lowest id counts
+    rows.append(np.full(vocabulary, -2.5, np.float32))
+    masked = rows[1].copy()
+    masked[rng.permutation(vocabulary)[: vocabulary // 2]] = -1e30
+    rows.append(masked)
+    for row in rows:
+        (found,) = session.run({"logits": row[None]})
+        got, wanted = chosen(found, vocabulary), Sampler().sample(row)
+        assert got is not None
+        assert got.token == wanted.token
+        assert got.logprob == pytest.approx(wanted.logprob, abs=2e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_left_to_the_sampler(bad: float) -> None:
+    graph = choice_graph(512)
+    assert graph is not None
+    row = np.zeros(512, np.float32)
+    row[77] = bad
+    (found,) = compile_graph(graph, threads=1).run({"logits": row[None]})
+    assert chosen(found, 512) is None
+
+
+def test_vocabularies_that_do_not_divide_have_no_program() -> None:
+    assert choice_graph(1001) is None
+    assert parts_of(151936) == 128
+
+
+def test_what_is_greedy() -> None:
+    assert is_greedy(Sampler())
+    assert is_greedy(Sampler(0.0, repetition_penalty=1.3, repetition_window=0))
+    assert not is_greedy(Sampler(0.7))
+    assert not is_greedy(Sampler(0.0, repetition_penalty=1.3))
