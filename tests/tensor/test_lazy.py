@@ -108,3 +108,27 @@ def test_training_a_perceptron_goes_as_in_pytorch(momentum: float) -> None:
     expected = train(torch)
     for a, b in zip(found, expected, strict=True):
         same(a, b)
+
+
+def test_steps_that_nobody_reads_let_go_of_the_steps_before() -> None:
+    """The update of a parameter is computed, and gradients end there: what it was made of is forgotten each time."""
+    from heliostat import nn, optim
+    from heliostat.ir.graph import Value
+
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    x, lengths = hs.randn(8, 6), []
+    for _ in range(12):
+        loss = (model(x) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen: set[int] = set()
+        stack: list[Value] = [loss._v, *(p._v for p in model.parameters())]
+        while stack:
+            v = stack.pop()
+            if id(v) not in seen:
+                seen.add(id(v))
+                stack.extend(v.node.inputs)
+        lengths.append(len(seen))
+    assert lengths[-1] == lengths[4]

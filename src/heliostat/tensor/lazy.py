@@ -295,7 +295,7 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
             stack.append(v)
     while stack:
         v = stack.pop()
-        if id(v) not in kept:
+        if id(v) not in kept and not _is_leaf(v):
             kept.add(id(v))
             stack.extend(v.node.inputs)
             if v.meta is not None and v.meta.function is not None:
@@ -303,6 +303,12 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     for v in done:
         if id(v) not in kept and v.node.inputs:
             cut(v)
+
+
+def _is_leaf(v: Value) -> bool:
+    """Whether gradients end at a value: it was computed, an optimizer's update say, but a leaf tensor holds it."""
+    t = None if v.meta is None or v.meta.leaf is None else v.meta.leaf()
+    return t is not None and bool(t.is_leaf)
 
 
 def cut(v: Value) -> None:
