@@ -415,3 +415,12 @@ def test_a_step_that_repeats_is_compiled_once() -> None:
         loss.item()
         counts.append(lazy.programs.misses)
     assert len(set(counts[1:])) == 1
+
+
+def test_gradients_pass_through_a_retained_tensor_that_is_gone() -> None:
+    def f(m: Any, x: Any) -> Any:
+        between = x * 2
+        between.retain_grad()
+        return (between * 3).sum()
+
+    check(f, floats(4), grad=True)

@@ -37,17 +37,12 @@ def _parents(v: Value) -> Sequence[Value]:
         if m.function is not None:
             found: Sequence[Value] = m.function.inputs
             return found
-        if m.leaf is not None and not _is_interior(m):
+        if m.is_end:
             return ()
     node = v.node
     if node.op is PARAMETER or node.op is CONSTANT or node.op is lazy.DETACH:
         return ()
     return [p for p in node.inputs if _differentiable(p)]
-
-
-def _is_interior(m: Any) -> bool:
-    t = m.leaf()
-    return t is not None and t._retain
 
 
 def _order(roots: Sequence[Value]) -> list[Value]:

@@ -361,7 +361,8 @@ class Tensor:
         if not self._rg:
             raise GradientError("retain_grad of a tensor that does not require grad")
         if not self._leaf:
-            lazy.meta(self.value).leaf = weakref.ref(self)
+            m = lazy.meta(self.value)
+            m.leaf, m.passing = weakref.ref(self), True
             self._retain = True
 
     @property

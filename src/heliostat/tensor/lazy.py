@@ -40,13 +40,14 @@ KEPT_PROGRAMS = 512
 class Meta:
     """What a lazy value has beside its node.
 
-    buffer: its data, once computed. leaf: the tensor that gathers its gradient. function: the user's `Function` that
+    buffer: its data, once computed. leaf: the tensor that gathers its gradient, and that gradients end at unless it is
+    passing: kept by `retain_grad` on their way. function: the user's `Function` that
     made it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
     uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent,
     kept: a backward went through it that did not keep, or that kept the graph. casts: a number in other dtypes.
     """
 
-    __slots__ = ("buffer", "casts", "fill", "function", "hooks", "kept", "leaf", "spent", "uses")
+    __slots__ = ("buffer", "casts", "fill", "function", "hooks", "kept", "leaf", "passing", "spent", "uses")
 
     def __init__(self, buffer: Buffer | None = None) -> None:
         self.buffer = buffer
@@ -55,8 +56,14 @@ class Meta:
         self.hooks: list[Callable[..., Any]] | None = None
         self.fill: Callable[[], float] | None = None
         self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
-        self.spent = self.kept = False
+        self.spent = self.kept = self.passing = False
         self.casts: dict[str, Value] | None = None
+
+    @property
+    def is_end(self) -> bool:
+        """Whether gradients end here, even where it was computed (an optimizer's update, say). It holds when the tensor
+        is gone too."""
+        return self.leaf is not None and not self.passing
 
 
 _LEAF = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
@@ -295,7 +302,7 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
             stack.append(v)
     while stack:
         v = stack.pop()
-        if id(v) not in kept and not _is_leaf(v):
+        if id(v) not in kept and not (v.meta is not None and v.meta.is_end):
             kept.add(id(v))
             stack.extend(v.node.inputs)
             if v.meta is not None and v.meta.function is not None:
@@ -303,12 +310,6 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     for v in done:
         if id(v) not in kept and v.node.inputs:
             cut(v)
-
-
-def _is_leaf(v: Value) -> bool:
-    """Whether gradients end at a value: it was computed, an optimizer's update say, but a leaf tensor holds it."""
-    t = None if v.meta is None or v.meta.leaf is None else v.meta.leaf()
-    return t is not None and bool(t.is_leaf)
 
 
 def cut(v: Value) -> None:
