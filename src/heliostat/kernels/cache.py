@@ -7,11 +7,10 @@ from __future__ import annotations
 from ..ir.types import DType, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
+from ..kernel.warp import WARP
 from ..targets.target import Target
 from .cache_layout import KeyPanels, ValuePanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute, stored_form
-
-WARP = 32  # lanes of a GPU's vector
 
 
 def vector_length(size: int, target: Target) -> int:

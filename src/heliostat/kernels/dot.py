@@ -118,40 +118,34 @@ class PanelReader:
         b.
         """
         k, width = self.k, QUAD * self.rows
-        quads: list[Instruction | None] = [None] * (CHUNK // QUAD)
-        for plane in self.plan.planes:
-            p = plane.bits
-            for v in range(p):
-                packed = k.load(self.buffer, base + (plane.offset + v * width), "i8", width)
-                for s in range(8 // p):
-                    bits = packed if p == 8 else k.binary("and", packed >> (p * s), (1 << p) - 1)
-                    bits = bits << plane.into_bit
-                    quad = v + p * s
-                    before = quads[quad]
-                    quads[quad] = bits if before is None else before | bits
-        done = [q for q in quads if q is not None]
+        quads = self._quads(lambda offset: k.load(self.buffer, base + offset, "i8", width), 1)
         if self.codes.values is not None:
-            done = [k.table(self.codes.values, q) for q in done]
-        return done
+            quads = [k.table(self.codes.values, q) for q in quads]
+        return quads
 
     def words(self, base: Instruction) -> list[Instruction]:
         """The same as i32 words, a row a lane: byte b for element 4 * quad + b. GPUs have no vectors of bytes."""
+        k = self.k
+        quads = self._quads(lambda offset: self.load(base + offset, "i32", self.rows), 0x01010101)
+        if self.codes.values is not None:
+            quads = [k.bitcast(k.table(self.codes.values, k.bitcast(q, "i8")), "i32") for q in quads]
+        return quads
+
+    def _quads(self, load: Callable[[int], Instruction], ones: int) -> list[Instruction]:
+        """Stored codes of a chunk, quad by quad, put together from their planes. `load` takes bytes from the chunk's
+        start; `ones` has the lowest bit of every byte of a lane."""
         k, width = self.k, QUAD * self.rows
-        quads: list[Instruction | None] = [None] * (CHUNK // QUAD)
+        quads: dict[int, Instruction] = {}
         for plane in self.plan.planes:
             p = plane.bits
             for v in range(p):
-                packed = self.load(base + (plane.offset + v * width), "i32", self.rows)
+                packed = load(plane.offset + v * width)
                 for s in range(8 // p):
-                    bits = packed if p == 8 else k.binary("lshr", packed, p * s) & (0x01010101 * ((1 << p) - 1))
-                    bits = bits << plane.into_bit if plane.into_bit else bits
+                    bits = packed if p == 8 else k.binary("and", packed >> (p * s), ones * ((1 << p) - 1))
+                    bits = bits << plane.into_bit
                     quad = v + p * s
-                    before = quads[quad]
-                    quads[quad] = bits if before is None else before | bits
-        done = [q for q in quads if q is not None]
-        if self.codes.values is not None:
-            done = [k.bitcast(k.table(self.codes.values, k.bitcast(q, "i8")), "i32") for q in done]
-        return done
+                    quads[quad] = quads[quad] | bits if quad in quads else bits
+        return [quads[quad] for quad in sorted(quads)]
 
     def param(self, name: str, base: Instruction, j: int | Instruction, parity: int = 0) -> Instruction:
         """Value j of a scalar field for every row, floats as f32 and integers as i32.
@@ -672,17 +666,9 @@ class RowReader(PanelReader):
 
     def values(self, block: Instruction, chunk: int) -> list[Instruction]:
         """The 8 quads of a chunk of this row, four f32 each."""
-        k, width = self.k, QUAD * self.rows
+        k = self.k
         at = block + (self.plan.chunk_offset + chunk * self.plan.chunk_bytes) + self.lane * QUAD
-        quads: dict[int, Instruction] = {}
-        for plane in self.plan.planes:
-            p = plane.bits
-            for v in range(p):
-                packed = k.load(self.buffer, at + (plane.offset + v * width), "i8", QUAD)
-                for s in range(8 // p):
-                    bits = packed if p == 8 else k.binary("and", packed >> (p * s), (1 << p) - 1)
-                    bits = bits << plane.into_bit
-                    quads[v + p * s] = quads[v + p * s] | bits if v + p * s in quads else bits
+        quads = self._quads(lambda offset: k.load(self.buffer, at + offset, "i8", QUAD), 1)
         out = []
         for q in range(CHUNK // QUAD):
             j = (chunk * CHUNK + q * QUAD) // self.normal.sub

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..ir.graph import Node, Value
-from ..ir.types import Dim, DType, upper_bound
+from ..ir.types import Dim, DType, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
@@ -127,10 +127,7 @@ def candidates(group: Group, target: Target) -> list[LinearTile]:
 
 
 def _row_class(group: Group) -> str:
-    rows: Dim = 1
-    for d in group.root.inputs[0].type.shape[:-1]:
-        rows = rows * d
-    return "1" if rows == 1 else "n"
+    return "1" if numel(group.root.inputs[0].type.shape[:-1]) == 1 else "n"
 
 
 def _heights(tallest: int) -> tuple[int, ...]:
@@ -176,9 +173,7 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     x, w = group.root.inputs
     assert isinstance(w.type.layout, Panel)
     plan = w.type.layout.plan(w.type.element)
-    rows: Dim = 1
-    for d in x.type.shape[:-1]:
-        rows = rows * d
+    rows = numel(x.type.shape[:-1])
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
     depth = upper_bound(w.type.shape[1])
     tile = tile or default_tile(plan, target, rows, depth, planes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.types import DType, bf16, upper_bound
+from ..ir.types import DType, bf16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
@@ -37,9 +37,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if not target.gpu:
         return Refuse("a core has no tensor cores")
     x, w = group.root.inputs
-    rows = 1
-    for d in x.type.shape[:-1]:
-        rows *= upper_bound(d)
+    rows = upper_bound(numel(x.type.shape[:-1]))
     if rows < TILE:
         return Refuse(f"{rows} rows: fewer than a tile")
     if isinstance(x.type.element, ActivationFormat):
@@ -65,9 +63,7 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
     wide = 1 if isinstance(x.type.element, ActivationFormat) else 2
-    rows = 1
-    for d in x.type.shape[:-1]:
-        rows = rows * d  # type: ignore[assignment]
+    rows = numel(x.type.shape[:-1])
     height = TILE * ROW_TILES
     tile = LinearTile((height, 1), panels=wide, block=height)
     return _Tiles(group, target, name, plan, tile, rows).build()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..ir.types import DType, bf16, upper_bound
+from ..ir.types import DType, bf16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..quant.format import BlockFormat
@@ -44,9 +44,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     reason = refusal(x.type.element, w.type.element, w.type.shape[1], target)
     if reason is not None:
         return Refuse(reason)
-    rows = 1
-    for d in x.type.shape[:-1]:
-        rows *= upper_bound(d)
+    rows = upper_bound(numel(x.type.shape[:-1]))
     if rows <= 1:
         return Refuse("a single row waits for memory")
     if rows * int(w.type.shape[1]) * 2 >= 1 << 31:  # type: ignore[arg-type]
@@ -79,9 +77,7 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     """x: (..., K) bf16, w: (O, K) bf16 or quantized in panels, outputs (..., O). Reads w once for each 128 rows."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
-    rows = 1
-    for d in x.type.shape[:-1]:
-        rows = rows * d  # type: ignore[assignment]
+    rows = numel(x.type.shape[:-1])
     products = len(linear.products(group))
     panels = WARPS // products
     tiles = -(-upper_bound(rows) // ROWS) * -(-plan.panels(upper_bound(w.type.shape[0])) // panels)

@@ -299,9 +299,7 @@ class LanguageModel:
         self._inputs.send()
         self._decode.run()
 
-    def _choose(
-        self, sampler: Sampler, history: Sequence[int], greedy: bool, logits: Callable[[], npt.NDArray[np.float32]]
-    ) -> Sample:
+    def _choose(self, sampler: Sampler, history: Sequence[int], greedy: bool) -> Sample:
         """A token from the logits of the decode program; `greedy`: found where they are."""
         if greedy:
             program = self._choices[0]
@@ -309,7 +307,7 @@ class LanguageModel:
             found = chosen_of(program.output(0, {}), self.config.vocabulary)
             if found is not None:
                 return found
-        return sampler.sample(logits(), history)
+        return sampler.sample(self._step_logits(), history)
 
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
@@ -435,7 +433,7 @@ class LanguageModel:
                 else:
                     self._run_step(token, len(history) - 1)
                     self._cached.append(token)
-                    chosen = self._choose(sampler, history, greedy, self._step_logits)
+                    chosen = self._choose(sampler, history, greedy)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1
 

@@ -39,9 +39,8 @@ class LazyLinear(LazyModule, linear.Linear):
 
     def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__(0, 0, False, device, dtype)
-        self.weight = UninitializedParameter(device=device, dtype=dtype)
         self.out_features = out_features
-        self.__dict__["_parameters"]["bias"] = UninitializedParameter(device=device, dtype=dtype) if bias else None
+        _shapeless(self, bias, device, dtype)
 
     def reset_parameters(self) -> None:
         if not self.has_uninitialized_params() and self.in_features:
@@ -88,9 +87,8 @@ class _LazyConvolution(LazyModule):
         self.reset_parameters()
 
 
-def _shapeless(module: Any, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
+def _shapeless(module: Any, bias: bool, device: Any, dtype: Any) -> None:
     module.weight = UninitializedParameter(device=device, dtype=dtype)
-    module.out_channels = out_channels
     module._parameters["bias"] = UninitializedParameter(device=device, dtype=dtype) if bias else None
 
 
@@ -109,7 +107,8 @@ class _LazyConv(_LazyConvolution):
         dtype: Any = None,
     ) -> None:
         super().__init__(0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode, device, dtype)
-        _shapeless(self, out_channels, bias, device, dtype)
+        self.out_channels = out_channels
+        _shapeless(self, bias, device, dtype)
 
 
 class LazyConv1d(_LazyConv, convolution.Conv1d):
@@ -148,7 +147,8 @@ class _LazyConvTranspose(_LazyConvolution):
         super().__init__(
             0, 0, kernel_size, stride, padding, output_padding, groups, False, dilation, padding_mode, device, dtype
         )
-        _shapeless(self, out_channels, bias, device, dtype)
+        self.out_channels = out_channels
+        _shapeless(self, bias, device, dtype)
 
 
 class LazyConvTranspose1d(_LazyConvTranspose, convolution.ConvTranspose1d):

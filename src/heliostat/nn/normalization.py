@@ -14,7 +14,18 @@ from .linear import empty
 from .module import Module
 
 
-class _Norm(Module):
+class _Affine(Module):
+    """A norm with a weight and a bias, either of which may be None."""
+
+    def reset_parameters(self) -> None:
+        """First values: weight 1, bias 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+
+class _Norm(_Affine):
     """Channels with running means and variances."""
 
     axes: tuple[int, ...]
@@ -54,10 +65,7 @@ class _Norm(Module):
     def reset_parameters(self) -> None:
         """First values: weight 1, bias 0."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in self.axes:
@@ -194,7 +202,7 @@ def _shape_of(value: int | Sequence[int]) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
-class LayerNorm(Module):
+class LayerNorm(_Affine):
     """Values less their mean over their standard deviation, along the last axes. input: (..., *normalized_shape)."""
 
     def __init__(
@@ -214,13 +222,6 @@ class LayerNorm(Module):
         self.register_parameter("weight", empty(*shape, **kept) if elementwise_affine else None)
         self.register_parameter("bias", empty(*shape, **kept) if elementwise_affine and bias else None)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """First values: weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -262,7 +263,7 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """Values less their mean over their standard deviation, of groups of channels. input: (N, C, ...)."""
 
     def __init__(
@@ -284,13 +285,6 @@ class GroupNorm(Module):
         self.register_parameter("weight", empty(num_channels, **kept) if affine else None)
         self.register_parameter("bias", empty(num_channels, **kept) if affine and bias else None)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """First values: weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -15,10 +15,9 @@ from .optimizer import (
     check,
     check_betas,
     check_lr,
-    decayed,
     like,
     mixed,
-    shrunk,
+    penalized,
 )  # fmt: skip
 
 
@@ -70,10 +69,7 @@ class Adam(RuleOptimizer):
         return _Shared(n, 1 - beta1, beta2, 1 - beta2, scale, size)
 
     def rule(self, p: Tensor, g: Tensor, s: State, n: _Shared, group: Group) -> tuple[Tensor, State]:
-        if group["decoupled_weight_decay"]:
-            p = shrunk(p, n.n, group)
-        else:
-            g = decayed(g, p, n.n, group)
+        p, g = penalized(p, g, n.n, group)
         state = {
             "exp_avg": mixed(s["exp_avg"], g, n.first),
             "exp_avg_sq": s["exp_avg_sq"] * n.beta2 + g * g * n.second,

@@ -446,6 +446,13 @@ def shrunk(p: Tensor, n: Numbers, group: Group) -> Tensor:
     return p * (1 - n.lr * n.weight_decay) if _nonzero(group["weight_decay"]) else p
 
 
+def penalized(p: Tensor, g: Tensor, n: Numbers, group: Group) -> tuple[Tensor, Tensor]:
+    """Parameter and gradient after weight decay, which is decoupled or a penalty as the group says."""
+    if group["decoupled_weight_decay"]:
+        return shrunk(p, n, group), g
+    return p, decayed(g, p, n, group)
+
+
 def _nonzero(option: Any) -> bool:
     return isinstance(option, Tensor) or option != 0
 

@@ -14,10 +14,9 @@ from .optimizer import (
     check,
     check_betas,
     check_lr,
-    decayed,
     like,
     mixed,
-    shrunk,
+    penalized,
 )  # fmt: skip
 
 
@@ -74,10 +73,7 @@ class RAdam(RuleOptimizer):
         return _Shared(n, 1 - beta1, beta2, 1 - beta2, n.lr / (1 - beta1**step), trusted, factor)
 
     def rule(self, p: Tensor, g: Tensor, s: State, n: _Shared, group: Group) -> tuple[Tensor, State]:
-        if group["decoupled_weight_decay"]:
-            p = shrunk(p, n.n, group)
-        else:
-            g = decayed(g, p, n.n, group)
+        p, g = penalized(p, g, n.n, group)
         average = mixed(s["exp_avg"], g, n.first)
         square = s["exp_avg_sq"] * n.beta2 + g * g * n.second
         plain = average * n.size
