@@ -44,6 +44,7 @@ class _Open:
     needs: set[int]
     schedule: ModuleType
     notes: list[str]
+    before: list[Node] = field(default_factory=list)  # nodes that other groups compute too: their results stay inside
 
 
 class Fuser:
@@ -64,6 +65,8 @@ class Fuser:
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
         self._merge()
+        if self.target.gpu:
+            self._absorb()
         order = ordered([o.needs for o in self.open])
         if order is None:
             raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
@@ -228,6 +231,39 @@ class Fuser:
         host.needs.discard(later)
         consumer.needs = set()
 
+    def _absorb(self) -> None:
+        """Let products of a single row begin with what makes that row, norms say, in each that reads it: computed more
+        than once, but without a launch of its own.
+        """
+        for number, host in enumerate(self.open):
+            if not host.nodes or host.root.op.name in _ANCHORS:
+                continue
+            made = self._close(host).outputs
+            users = [u for v in made for u in self.users.get(id(v), ())]
+            numbers = sorted({self.group_of.get(id(u), -1) for u in users})  # names of reshaped buffers are in none
+            if len(made) != 1 or id(made[0]) in self.kept or not numbers or numbers[0] < 0:
+                continue
+            readers = [self.open[n] for n in numbers]
+            roots = {id(r.root) for r in readers if r.root.op.name == "linear" and not r.before}
+            if all(id(u) in roots for u in users):
+                self._absorb_into(number, host, readers)
+
+    def _absorb_into(self, number: int, host: _Open, readers: list[_Open]) -> None:
+        verdicts = [self._select(self._group([*host.nodes, *r.nodes], r.root, host.nodes)) for r in readers]
+        for reader, verdict in zip(readers, verdicts, strict=True):
+            if isinstance(verdict, str):
+                reader.notes.append(f"{_label(host.root)} has a launch of its own: {verdict}")
+        if any(isinstance(v, str) for v in verdicts):
+            return
+        for reader, verdict in zip(readers, verdicts, strict=True):
+            assert isinstance(verdict, ModuleType)
+            reader.schedule, reader.before = verdict, host.nodes
+            reader.notes += [*host.notes, f"{_label(reader.root)} begins with {_label(host.root)}"]
+        for other in self.open:
+            if number in other.needs:
+                other.needs = (other.needs - {number}) | host.needs
+        host.nodes, host.needs = [], set()
+
     @staticmethod
     def _is_map(o: _Open) -> bool:
         return o.schedule.__name__.endswith(".map") and o.root.op.name not in _ANCHORS and o.root.op.name != "concat"
@@ -260,15 +296,16 @@ class Fuser:
             if number in other.needs:
                 other.needs |= host.needs
 
-    def _group(self, nodes: list[Node], root: Node) -> Group:
-        inside = {id(n) for n in nodes}
+    def _group(self, nodes: list[Node], root: Node, before: Sequence[Node] = ()) -> Group:
+        """Nodes as a group. Results of those `before` are no outputs, whoever reads them."""
+        inside, hidden = {id(n) for n in nodes}, {id(n) for n in before}
         inputs: dict[int, Value] = {}
         outputs: list[Value] = []
         for node in nodes:
             for value in node.inputs:
                 if id(value.node) not in inside and not _scalar_constant(value):
                     inputs.setdefault(id(value), value)
-            for value in node.results:
+            for value in node.results if id(node) not in hidden else ():
                 users = self.users.get(id(value), ())
                 if id(value) in self.kept or any(id(u) not in inside for u in users) or not users:
                     outputs.append(value)
@@ -276,7 +313,7 @@ class Fuser:
         return Group(tuple(nodes), tuple(inputs.values()), tuple(used), root)
 
     def _close(self, host: _Open) -> Group:
-        return self._group(host.nodes, host.root)
+        return self._group([*host.before, *host.nodes], host.root, host.before)
 
 
 _ANCHORS = EPILOGUE_ROOTS | {

@@ -27,6 +27,7 @@ from ..kernels import (
     repack,
     rope,
     scan,
+    stream_linear,
     tensor_linear,
     tile_attention,
     transpose,
@@ -43,6 +44,7 @@ from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
 
 SCHEDULES: tuple[ModuleType, ...] = (
+    stream_linear,
     warpgroup_linear,
     tensor_linear,
     linear,
@@ -108,7 +110,7 @@ class KernelLibrary:
     def _name(self, schedule: str, fused: FusedGroup) -> str:
         """schedule_format_shape, with a number where that is taken: linear_q8_0_4864x896."""
         root = fused.group.root
-        parts = [schedule if schedule == root.op.name else f"{schedule}_{root.op.name}"]
+        parts = [schedule if schedule.endswith(root.op.name) else f"{schedule}_{root.op.name}"]
         source = next((v.type for v in root.inputs if isinstance(v.type.element, BlockFormat)), None)
         if source is None and root.op.name == "linear":
             source = root.inputs[1].type

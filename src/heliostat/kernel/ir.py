@@ -100,7 +100,7 @@ OPS: dict[str, tuple[int, str]] = {
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
     "copy_async": (6, "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait"),
     "commit_copies": (0, "the copies since the last commit are a group"),
-    "wait_copies": (0, "until at most attrs.left of this warp's newest groups are not done"),
+    "wait_copies": (0, "until at most attrs.left of this warp's newest groups are not done; its threads meet here"),
     "barrier": (0, "in a team loop: all warps of the team come here before one goes on, and see each other's writes"),
     "warpgroup_mma": (-1, "vars += this warp's rows of a product of tiles in private memory; see builder; GPUs only"),
     "wait_mma": (

@@ -47,6 +47,7 @@ class _Verifier:
         self.seen: set[int] = set()
         self.top = True
         self.conditional = False  # whether an `if` is open
+        self.in_team = False  # whether a team loop is open
         self.parallel_vars: set[int] | None = None  # variables made inside the parallel region that is open
 
     def kernel(self) -> None:
@@ -134,9 +135,12 @@ class _Verifier:
                     _fail(f"the step is {step}, it must be at least 1")
                 if not isinstance(unroll, int) or unroll < 1:
                     _fail(f"unroll is {unroll}, it must be at least 1")
-                if i.attrs.get("team") and (self.parallel_vars is None or self.conditional or not _team_size(i)):
-                    _fail("a team loop runs from 0 to a constant of at most 32, in a parallel region and no if")
+                outer, team = self.in_team, bool(i.attrs.get("team"))
+                if team and (outer or self.conditional or not _team_size(i)):
+                    _fail("a team loop runs from 0 to a constant of at most 32, in no if and no other")
+                self.in_team |= team
                 self.counted(i)
+                self.in_team = outer
             elif self.parallel_vars is not None:
                 _fail("a parallel region stands inside a parallel region")
             elif self.conditional:
@@ -397,8 +401,8 @@ class _Verifier:
         left = i.attrs.get("left", 0)
         if not isinstance(left, int) or not 0 <= left < 16:
             _fail(f"{left} groups may be left, it must be 0 .. 15")
-        if self.parallel_vars is None:
-            _fail(f"{i.op} stands outside of a parallel region")
+        if self.parallel_vars is None and not self.in_team:
+            _fail(f"{i.op} stands outside of a parallel region and of a team loop")
 
     def warpgroup_mma(self, i: Instruction) -> None:
         private, *offsets = i.args[:3]

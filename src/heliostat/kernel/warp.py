@@ -110,6 +110,11 @@ class _Rewriter:
     def op_ready(self, i: Instruction) -> None:
         self.emit("ready", None)
 
+    def op_wait_copies(self, i: Instruction) -> None:
+        """What each thread waits for is there for the others of its warp, and all have done with what lay there."""
+        self.emit("wait_copies", None, **i.attrs)
+        self.emit("together", None)
+
     def op_barrier(self, i: Instruction) -> None:
         self.emit("together", None, block=True)
 

@@ -6,7 +6,7 @@ Schedules (`gemv`, `matmul`) place tiles; this module writes their inside. It kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir.types import DType
@@ -19,10 +19,24 @@ from ..quant.panel import CHUNK, QUAD, PanelParam, PanelPlan
 from .group import COMPUTE
 
 LINE = 64  # bytes of a cache line, or less
+WARP = 32  # rows of a panel on a GPU: a thread has one
 LONG = 2  # chunks of a sub-block up to which they are written out
 
 Tile = list[list[Instruction]]  # [token][panel], one accumulator vector each
 Step = Callable[[Instruction, int, Sequence[Instruction]], None]
+Walk = Callable[[int, int], Iterator[tuple[Instruction, list[Instruction]]]]
+"""How a depth is passed: given how many steps there are and the bytes of each in a panel, a loop over numbers of steps
+and the places where they lie, one for each panel."""
+
+
+def along(k: KernelBuilder, panels: Sequence[Instruction], part: tuple[Instruction, int] | None = None) -> Walk:
+    """Step by step through panels that begin at those offsets; with `part` (s, T), part s of T of the steps."""
+
+    def walk(count: int, nbytes: int) -> Iterator[tuple[Instruction, list[Instruction]]]:
+        for b in k.loop(*_range(count, part)):
+            yield b, [p + b * nbytes for p in panels]
+
+    return walk
 
 
 @dataclass(frozen=True)
@@ -118,13 +132,15 @@ class PanelReader:
         b.
         """
         k, width = self.k, QUAD * self.rows
+        if self.rows >= WARP:
+            return [k.bitcast(q, "i8") for q in self.words(base)]
         quads = self._quads(lambda offset: k.load(self.buffer, base + offset, "i8", width), 1)
         if self.codes.values is not None:
             quads = [k.table(self.codes.values, q) for q in quads]
         return quads
 
     def words(self, base: Instruction) -> list[Instruction]:
-        """The same as i32 words, a row a lane: byte b for element 4 * quad + b. GPUs have no vectors of bytes."""
+        """The same as i32 words, a row a lane: byte b for element 4 * quad + b. GPUs shift no bytes, but words."""
         k = self.k
         quads = self._quads(lambda offset: self.load(base + offset, "i32", self.rows), 0x01010101)
         if self.codes.values is not None:
@@ -228,9 +244,9 @@ def integer_tile(
     rows: Sequence[Instruction],
     depth: int,
     prefetch: int = 0,
-    part: tuple[Instruction, int] | None = None,
+    walk: Walk | None = None,
 ) -> Tile:
-    """Accumulators of an integer tile over the whole depth, or over part s of T of its blocks: `part` (s, T).
+    """Accumulators of an integer tile over the whole depth, or over the blocks that `walk` passes.
 
     `panels`: byte offsets of the panels in the weights; `rows`: byte offsets of the activation rows in `x`; `depth`: K;
     `prefetch`: how many bytes ahead of their use weights are asked for, 0 for not at all.
@@ -247,8 +263,7 @@ def integer_tile(
         step = 2 * (normal.sub // CHUNK)  # a loop body sees an even and an odd sub-block, so that the nibble is known
     step = min(max(step, normal.sub // CHUNK), chunks)
     in_block = normal.scale.integer is not None or reader.varies(normal.scale)
-    for b in k.loop(*_range(depth // format.block, part)):
-        bases = [p + b * reader.block_bytes() for p in panels]
+    for b, bases in (walk or along(k, panels))(depth // format.block, reader.block_bytes()):
         alone = subs == 1 and chunks > LONG
         several = (in_block or chunks > step) and not alone
         partial = [[k.var(k.zeros("f32", lanes)) for _ in wide] for _ in tokens] if several else None
@@ -370,7 +385,7 @@ def _chunks(
     per_sub = normal.sub // QUAD
     for g in range(max(1, len(quads[0]) // per_sub)):
         mine = range(g * per_sub, min((g + 1) * per_sub, len(quads[0])))
-        j = first * CHUNK // normal.sub + g if isinstance(first, int) else _sub_index(first, normal.sub) + g
+        j = first * CHUNK // normal.sub + g if isinstance(first, int) else sub_index(first, normal.sub) + g
         codes_at = b * format.block + (first + c_of(g, per_sub)) * CHUNK + (g * per_sub % 8) * QUAD
         sums_at = (b * subs_per_block + j) * 4 + activation.sums_at(depth)
         dots: list[list[Instruction]] = []
@@ -450,7 +465,7 @@ def c_of(group: int, per_sub: int) -> int:
     return group * per_sub // (CHUNK // QUAD)
 
 
-def _sub_index(chunk: Instruction, sub: int) -> Instruction:
+def sub_index(chunk: Instruction, sub: int) -> Instruction:
     return chunk * (CHUNK // sub) if sub <= CHUNK else chunk // (sub // CHUNK)
 
 
@@ -463,11 +478,11 @@ def float_tile(
     depth: int,
     x_dtype: DType,
     chains: int = 1,
-    part: tuple[Instruction, int] | None = None,
+    walk: Walk | None = None,
 ) -> Tile:
     """Accumulators of a float tile: weights dequantized in registers, x read by broadcast, fused multiply-adds in f32.
 
-    `part`: as for `integer_tile`. `chains`: sums that are formed side by side for each accumulator, to hide the latency
+    `walk`: as for `integer_tile`. `chains`: sums that are formed side by side for each accumulator, to hide the latency
     of an addition.
     """
     lanes = weight.rows
@@ -484,7 +499,7 @@ def float_tile(
                 chain = total[m][p][element % chains]
                 chain.set(k.fma(vector, value, chain.get()))
 
-    weight.walk(k, panels, depth, step, part)
+    weight.walk(k, panels, depth, step, walk)
     return [[sum_of([v.get() for v in parts]) for parts in row] for row in total]
 
 
@@ -543,16 +558,17 @@ class PanelFloats:
         panels: Sequence[Instruction],
         depth: int,
         step: Step,
-        part: tuple[Instruction, int] | None = None,
+        walk: Walk | None = None,
     ) -> None:
-        """Call `step(k0, e, vectors)` for every element k0 + e of the depth or a part of it, `vectors` one per panel.
+        """Call `step(k0, e, vectors)` for every element k0 + e that `walk` passes, `vectors` one per panel.
 
-        Dense depths in parts are multiples of `unroll`.
+        Dense depths that are not passed in one go are multiples of `unroll`.
         """
+        walk = walk or along(k, panels)
         if self.reader is None:
-            self._dense(k, panels, depth, step, part)
+            self._dense(k, panels, depth, step, walk)
         else:
-            self._blocks(k, self.reader, panels, depth, step, part)
+            self._blocks(k, self.reader, depth, step, walk)
 
     def _dense(
         self,
@@ -560,7 +576,7 @@ class PanelFloats:
         panels: Sequence[Instruction],
         depth: int,
         step: Step,
-        part: tuple[Instruction, int] | None,
+        walk: Walk,
     ) -> None:
         dtype = self.plan.format
         assert isinstance(dtype, DType)
@@ -568,13 +584,13 @@ class PanelFloats:
         stride = self.rows * dtype.nbytes
         together = self.plan.run
 
-        def run(at: Instruction, count: int) -> None:
+        def run(at: Instruction, bases: Sequence[Instruction], count: int) -> None:
             loaded: list[Instruction] = []
             for e in range(count):
                 vectors = []
                 if e % together == 0:
                     wide = self.rows * together
-                    loaded = [k.load(self.buffer, p + (at + e) * stride, stored, wide) for p in panels]
+                    loaded = [k.load(self.buffer, base + e * stride, stored, wide) for base in bases]
                 for raw in loaded:
                     if together > 1:
                         raw = k.shuffle(raw, raw, range(e % together, self.rows * together, together))
@@ -584,21 +600,19 @@ class PanelFloats:
                 step(at, e, vectors)
 
         whole = depth // self.unroll * self.unroll
-        first, last = (v * self.unroll for v in _range(depth // self.unroll, part))
-        for at in k.loop(first, last, self.unroll):
-            _prefetch(k, self.buffer, [p + at * stride for p in panels], self.unroll * stride, self.prefetch)
-            run(at, self.unroll)
+        for n, bases in walk(depth // self.unroll, self.unroll * stride):
+            _prefetch(k, self.buffer, bases, self.unroll * stride, self.prefetch)
+            run(n * self.unroll, bases, self.unroll)
         if whole < depth:
-            run(k.const(whole, "i64"), depth - whole)
+            run(k.const(whole, "i64"), [p + whole * stride for p in panels], depth - whole)
 
     def _blocks(
         self,
         k: KernelBuilder,
         reader: PanelReader,
-        panels: Sequence[Instruction],
         depth: int,
         step: Step,
-        part: tuple[Instruction, int] | None,
+        walk: Walk,
     ) -> None:
         normal, format = reader.normal, reader.format
         chunks = format.block // CHUNK
@@ -606,8 +620,7 @@ class PanelFloats:
         stride = 2 * (normal.sub // CHUNK) if has_nibble_pairs(reader) and normal.sub >= CHUNK else 1
         stride = min(stride, chunks)
         levels = reader.codes
-        for b in k.loop(*_range(depth // format.block, part)):
-            bases = [p + b * reader.block_bytes() for p in panels]
+        for b, bases in walk(depth // format.block, reader.block_bytes()):
             ahead = -(-reader.block_bytes() * stride // (chunks * LINE)) * LINE
             for first in k.loop(0, chunks, stride):
                 _prefetch(k, self.buffer, [base + first * (ahead // stride) for base in bases], ahead, self.prefetch)
@@ -621,7 +634,7 @@ class PanelFloats:
                     for q in range(CHUNK // QUAD):
                         g = (c * CHUNK + q * QUAD) // normal.sub
                         if g not in scales:
-                            j = _sub_index(first, normal.sub) + g
+                            j = sub_index(first, normal.sub) + g
                             scales[g] = [_scale_and_offset(k, reader, base, j, g % 2) for base in bases]
                         for e in range(QUAD):
                             vectors = []

@@ -195,6 +195,8 @@ class _Nest:
         self.dims = Dims(k, group.symbols)
         x, w = group.root.inputs
         self.x, self.w = x, w
+        if x not in self.buffers:
+            self.buffers[x] = self.place_of_x()
         self.products = products(group)
         self.aside = self.private()
         weights = [n.inputs[1] for n in self.products]
@@ -213,6 +215,13 @@ class _Nest:
             self.row_bytes = x.type.element.row_bytes(self.depth)
         else:
             self.row_bytes = self.depth * x.type.element.nbytes
+
+    def place_of_x(self) -> Instruction:
+        """Private memory for activations that are computed in the kernel."""
+        element, depth = self.x.type.element, upper_bound(self.x.type.shape[-1])
+        return self.k.alloc(
+            element.row_bytes(depth) if isinstance(element, ActivationFormat) else depth * element.nbytes
+        )
 
     def private(self) -> Instruction | None:
         """Private memory for sums. A long epilogue runs row by row over sums that lie there: code for all rows at once
@@ -352,7 +361,8 @@ class _Nest:
         assert self.aside is not None
         (product,) = self.products
         for s in k.team(team):
-            (sums,) = self._product(self.buffers[product.inputs[1]], bases, offsets, (s, team))
+            walk = dot.along(k, bases, (s, team))
+            (sums,) = self._product(self.buffers[product.inputs[1]], bases, offsets, walk)
             for p, value in enumerate(sums):
                 k.store(self.aside, (s * wide + p) * nbytes, value)
         for p in range(wide):
@@ -364,7 +374,7 @@ class _Nest:
         w: Instruction,
         bases: Sequence[Instruction],
         offsets: Sequence[Instruction],
-        part: tuple[Instruction, int] | None = None,
+        walk: dot.Walk | None = None,
     ) -> dot.Tile:
         """The sums of one tile of one product."""
         k, plan, x = self.k, self.plan, self.buffers[self.x]
@@ -375,14 +385,14 @@ class _Nest:
             format = self.x.type.element
             step = format.plane_bytes(self.depth)
             planes = [o + p * step for o in offsets for p in range(format.planes)]
-            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch, part)
+            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch, walk)
             return [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
         both = {self.x.type.element.name, plan.format.name}
         if both == {"bf16"} and not single and self.depth % 2 == 0 and plan.run == 1:
             return dot.pair_tile(k, plan, w, bases, x, offsets, self.depth)
         weight = dot.PanelFloats(k, plan, w, dot.dense_unroll(plan, self.depth) if single else 8, prefetch)
         chains = 4 if single else 1
-        return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains, part)
+        return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains, walk)
 
     def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, list[Instruction]]]) -> None:
         """Epilogue and stores of one panel's columns.
@@ -410,12 +420,15 @@ class _Nest:
             index = self._index(results[0], n, column)
             done: list[tuple[TensorOperand, Instruction]] = []
             for value, buffer in self.results:
-                out = self.epilogue.at(
-                    value, index, self.plan.rows, mask=mask, preset=dict(zip(results, sums, strict=True))
-                )
+                preset = {**self.known(), **dict(zip(results, sums, strict=True))}
+                out = self.epilogue.at(value, index, self.plan.rows, mask=mask, preset=preset)
                 done.append((self.operand_of(value, buffer), out))
             for operand, out in done:
                 operand.store(index, out, mask)
+
+    def known(self) -> dict[Value, Instruction]:
+        """What the epilogue reads of a tile, as far as it is in registers."""
+        return {}
 
     def operand_of(self, value: Value, buffer: Instruction) -> TensorOperand:
         return TensorOperand(self.k, self.dims, buffer, value.type)

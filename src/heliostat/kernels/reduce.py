@@ -8,7 +8,7 @@ order, so results do not depend on the number of workers. A single reduction may
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ..ir.graph import Node, Value, parameter
 from ..ir.types import Dim, DType, TensorType, numel, upper_bound
@@ -94,7 +94,41 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         if trailing is None:
             return _Strided(group, target, name).build()
         group = trailing
-    return _Rows(group, target, name).build()
+    k = KernelBuilder(name)
+    buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+    outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
+    dims = Dims(k, group.symbols)
+    operands = {v: TensorOperand(k, dims, b, v.type) for v, b in buffers.items()}
+    return _Rows(group, target, k, dims, operands, outs).build()
+
+
+def refusal_as_prologue(group: Group, target: Target) -> str | None:
+    """Why a group of one row cannot be what another kernel begins with (`prologue`); None where it can."""
+    if any(n.op.name in REDUCTIONS or n.op.name == "quantize" for n in group.nodes):
+        verdict = accepts(group, target)
+        return verdict.reason if isinstance(verdict, Refuse) else None
+    shape = group.root.results[0].type.shape
+    for v in group.inputs:
+        if not isinstance(v.type.element, DType) or v.type.layout is not None:
+            return "operands must be plain and row-major"
+    for node in group.nodes:
+        if not is_pointwise(node) or not keeps_last_axis(node) or node.results[0].type.shape != shape:
+            return f"{node.op.name} is not elementwise along the row"
+    return None
+
+
+def prologue(
+    group: Group,
+    target: Target,
+    k: KernelBuilder,
+    dims: Dims,
+    operands: Mapping[Value, TensorOperand],
+    outs: dict[Value, Instruction],
+    team: int,
+) -> None:
+    """Compute the one row of a group by a team of warps, into private memory. For GPUs."""
+    rows = _Rows(group, target, k, dims, operands, outs, team)
+    rows.row(rows.zero, rows.zero, rows.columns)
 
 
 def _trailing(group: Group) -> Group | None:
@@ -212,23 +246,30 @@ def _pieces(
 
 
 class _Rows:
-    def __init__(self, group: Group, target: Target, name: str) -> None:
-        self.group, self.target = group, target
-        k = self.k = KernelBuilder(name)
-        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
-        self.outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
-        self.dims = Dims(k, group.symbols)
-        operands = {v: TensorOperand(k, self.dims, b, v.type) for v, b in buffers.items()}
+    """Rows of a group, written to `outs`: a kernel of their own, or what another kernel begins with."""
+
+    def __init__(
+        self,
+        group: Group,
+        target: Target,
+        k: KernelBuilder,
+        dims: Dims,
+        operands: Mapping[Value, TensorOperand],
+        outs: dict[Value, Instruction],
+        team: int | None = None,
+    ) -> None:
+        self.group, self.target, self.k, self.dims, self.outs = group, target, k, dims, outs
         self.evaluate = PointEvaluator(k, self.dims, operands)
         self.reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
         self.quantized = [n for n in group.nodes if n.op.name == "quantize"]
-        self.shape = (self.reductions or self.quantized)[0].inputs[0].type.shape
+        whole = [*self.reductions, *self.quantized]
+        self.shape = whole[0].inputs[0].type.shape if whole else group.root.results[0].type.shape
         plain = [r.type for n in group.nodes for r in n.results if isinstance(r.type.element, DType)]
-        wide = max(4, *(t.dtype.nbytes for t in (*plain, *(v.type for v in group.inputs))))
+        wide = max(4, *(t.dtype.nbytes for t in (*plain, *(v.type for v in operands if v in group.inputs))))
         self.lanes = target.vector_bytes // wide
         self.columns = self.dims(self.shape[-1])
         self.zero = k.const(0, "i64")
-        self.team = self._team_of_rows()
+        self.team = self._team_of_rows() if team is None else team
         if self.team:
             self.parts = k.alloc(8 * self.team)
 
@@ -238,26 +279,29 @@ class _Rows:
         each, pieces = self._cut()
         for item in k.parallel(rows * pieces):
             row, piece = (item // pieces, item % pieces) if pieces > 1 else (item, self.zero)
-            index = self._index(row)
-            known: dict[Value, Instruction] = {}
-            for node in self.reductions:
-                place = self._argmax if node.op.name == "argmax" else self._reduce
-                known[node.results[0]] = place(node, index, known)
-            self._narrow(index, known)
-            full = [v for v in self.outs if isinstance(v.type.element, DType) and v not in known]
             lo = piece * each
-            hi = k.minimum(lo + each, self.columns) if pieces > 1 else self.columns
-            if self.quantized and self.team:
-                for _, lo, hi in self._shares(self._step()):
-                    self._quantize(full, row, index, known, lo, hi)
-            elif self.quantized:
-                self._quantize(full, row, index, known, lo, hi)
-            elif full and self.team:
-                for _, lo, hi in self._shares(self.lanes):
-                    self._columns(full, index, known, lo, hi)
-            elif full:
-                self._columns(full, index, known, self.zero, self.columns)
+            self.row(row, lo, k.minimum(lo + each, self.columns) if pieces > 1 else self.columns)
         return k.finish()
+
+    def row(self, row: Instruction, lo: Instruction, hi: Instruction) -> None:
+        """The reductions of a row, and all results, of which quantized ones may be a piece."""
+        index = self._index(row)
+        known: dict[Value, Instruction] = {}
+        for node in self.reductions:
+            place = self._argmax if node.op.name == "argmax" else self._reduce
+            known[node.results[0]] = place(node, index, known)
+        self._narrow(index, known)
+        full = [v for v in self.outs if isinstance(v.type.element, DType) and v not in known]
+        if self.quantized and self.team:
+            for _, lo, hi in self._shares(self._step()):
+                self._quantize(full, row, index, known, lo, hi)
+        elif self.quantized:
+            self._quantize(full, row, index, known, lo, hi)
+        elif full and self.team:
+            for _, lo, hi in self._shares(self.lanes):
+                self._columns(full, index, known, lo, hi)
+        elif full:
+            self._columns(full, index, known, self.zero, self.columns)
 
     def _team_of_rows(self) -> int:
         """Warps that share a row on a GPU, where rows are few and long; 0 for a row to each worker."""

@@ -30,9 +30,13 @@ def private_bytes(kernel: Kernel) -> int:
 
 
 def dynamic_bytes(kernel: Kernel) -> int:
-    """Shared memory of a block that a launch must ask for: that of a team that wants more than SHARED_BYTES."""
+    """Shared memory of a block that a launch must ask for: that of a team that wants more than SHARED_BYTES, or copies.
+
+    What is asked for serves all kernels of a launch in turn; fixed amounts would add up.
+    """
     private = private_bytes(kernel)
-    return private if team_size(kernel) and private > SHARED_BYTES else 0
+    asks = private > SHARED_BYTES or any(i.op == "copy_async" for i in kernel.walk())
+    return private if team_size(kernel) and asks else 0
 
 
 def warps(kernel: Kernel) -> int:

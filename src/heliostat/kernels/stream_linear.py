@@ -1,0 +1,377 @@
+"""Schedule of `linear` for a single row on GPUs that copy to shared memory by themselves (compute capability 8.0 on):
+y[o] = sum_k x[k] * w[o, k].
+
+A panel is a stream of bytes, whatever its format. The warps of a team take a part of its depth each. A part passes
+through a ring of stages in private memory, copied while earlier stages are multiplied: bytes on their way take no
+registers and wait for no instruction. The first of them are asked for before the results of earlier kernels are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..ir.graph import Value
+from ..ir.types import DType, numel, upper_bound
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Kernel
+from ..quant.activation import FINE, ActivationFormat
+from ..quant.panel import CHUNK, QUAD, PanelPlan
+from ..targets.target import Target
+from . import dot, linear, reduce
+from .group import Accept, Group, Refuse
+from .linear import LinearTile
+
+PIECE = 512  # bytes that a warp copies at once
+STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
+MOST_BYTES = 140 << 10  # of a team's ring
+MULTIPROCESSORS = 132
+WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
+SMALL_BYTES = 64 << 10  # of weights that are vectors
+REPEATED = 8192  # elements of a row that a multiprocessor computes for all of its teams in the time of a launch
+
+
+@dataclass(frozen=True)
+class StreamTile:
+    """`team`: warps that share the depth of a panel. `split`: pieces of a block of a format that are steps of their
+    own, with all parameters of the block each. `steps`: in a stage. `stages`: of the ring.
+    """
+
+    team: int = 8
+    split: int = 1
+    steps: int = 1
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.team <= 32 or self.team & (self.team - 1):
+            raise ValueError(f"a team has 1, 2, 4 ... 32 warps, got {self}")
+        if not (0 < self.steps <= 64 and 1 < self.stages <= 16):
+            raise ValueError(f"1 to 64 steps in 2 to 16 stages are needed, got {self}")
+        if self.split < 1 or (self.split > 1 and self.steps > 1):
+            raise ValueError(f"a piece of a block is a stage, got {self}")
+
+
+Tile = StreamTile
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    """What `linear` accepts, of a single row whose panels are whole steps of whole 16 bytes; before it, what makes that
+    row, as far as it is cheaper than a launch of its own.
+    """
+    before, product = parts(group)
+    verdict = linear.accepts(product, target)
+    if isinstance(verdict, Refuse):
+        return verdict
+    if target.capability < 80:
+        return Refuse(f"{target.name} does not copy to shared memory by itself")
+    x, w = group.root.inputs
+    if numel(x.type.shape[:-1]) != 1:
+        return Refuse("many rows are not read in one stream")
+    plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
+    depth = upper_bound(w.type.shape[1])
+    unit, nbytes = step_of(plan, depth)
+    if depth % unit or nbytes % 16:
+        return Refuse(f"rows of {depth} elements are no whole steps of {unit}, or these no whole 16 bytes")
+    if before is None:
+        return Accept()
+    if (reason := reduce.refusal_as_prologue(before, target)) is not None:
+        return Refuse(reason)
+    blocks = -(-plan.panels(upper_bound(w.type.shape[0])) // MULTIPROCESSORS)
+    if blocks * depth > REPEATED:
+        return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
+    return Accept()
+
+
+def parts(group: Group) -> tuple[Group | None, Group]:
+    """What makes the row that is multiplied, if that is in the group, and the product with its epilogue."""
+    at = next((n for n, node in enumerate(group.nodes) if node is group.root), 0)
+    if not at:
+        return None, group
+    first, rest = group.nodes[:at], group.nodes[at:]
+    inside = {id(r) for n in rest for r in n.results}
+    made = {id(r) for n in first for r in n.results}
+    read = {id(v) for n in first for v in n.inputs}
+    x = group.root.inputs[0]
+    before = Group(first, tuple(v for v in group.inputs if id(v) in read), (x,), x.node)
+    read = {id(v) for n in rest for v in n.inputs}
+    inputs = [v for v in group.inputs if id(v) in read]
+    inputs += [r for n in first for r in n.results if id(r) in read]
+    assert not inside & made
+    return before, Group(rest, tuple(inputs), group.outputs, group.root)
+
+
+def step_of(plan: PanelPlan, depth: int) -> tuple[int, int]:
+    """Elements of K, and bytes of a panel, that are multiplied in one step where blocks are not split."""
+    if isinstance(plan.format, DType):
+        unit = dot.dense_unroll(plan, depth)
+        return unit, unit * plan.rows * plan.format.nbytes
+    return plan.format.block, plan.block_bytes
+
+
+def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool) -> StreamTile:
+    """Enough warps to fill a GPU, blocks split where they are too few for that, and a ring of two or three stages."""
+    unit, nbytes = step_of(plan, depth)
+    count = depth // unit
+    team = 8
+    while team < 32 and 2 * panels * team <= WARPS:
+        team *= 2
+    stage = STAGE_BYTES if panels < WARPS // 2 else 3 * STAGE_BYTES // 2  # long parts repeat parameters less often
+    split = 1
+    while integers and split < most_pieces(plan) and (split * count < team or piece_bytes(plan, nbytes, split) > stage):
+        split *= 2
+    while team > 1 and (team > split * count or 2 * team * piece_bytes(plan, nbytes, split) > MOST_BYTES):
+        team //= 2
+    each, size = -(-count * split // team), piece_bytes(plan, nbytes, split)
+    most = 2 if split > 1 else 3 if panels > MULTIPROCESSORS // 2 else 4
+    stages = max(2, min(most, each + 1, MOST_BYTES // (team * size)))
+    return StreamTile(team, split, 1, stages)
+
+
+def most_pieces(plan: PanelPlan) -> int:
+    """Pieces that a block can be cut into: whole sub-blocks, and an even number of these where nibbles hold scales."""
+    if isinstance(plan.format, DType):
+        return 1
+    normal = plan.format.normal
+    assert normal is not None
+    least = max(1, normal.sub // CHUNK)
+    if any(p.storage == "u4" for p in plan.params):
+        least = max(1, 2 * normal.sub // CHUNK)
+    pieces = 1
+    while plan.chunks % (2 * pieces) == 0 and plan.chunks // (2 * pieces) % least == 0:
+        pieces *= 2
+    return pieces
+
+
+def piece_bytes(plan: PanelPlan, nbytes: int, split: int) -> int:
+    """Bytes of a step: a block, or a piece of one behind the block's parameters."""
+    return nbytes if split == 1 else plan.chunk_offset + plan.chunks // split * plan.chunk_bytes
+
+
+def build(group: Group, target: Target, name: str, tile: StreamTile | None = None) -> Kernel:
+    """x: (..., K) of one row, float or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once."""
+    x, w = (v.type for v in group.root.inputs)
+    plan = w.layout.plan(w.element)  # type: ignore[union-attr]
+    integers = isinstance(x.element, ActivationFormat)
+    tile = tile or default_tile(plan, plan.panels(upper_bound(w.shape[0])), upper_bound(w.shape[1]), integers)
+    return _Stream(group, target, name, plan, tile).build()
+
+
+class _Ring:
+    """The stages of every warp of a team in private memory."""
+
+    def __init__(self, k: KernelBuilder, source: Instruction, plan: PanelPlan, tile: StreamTile, depth: int) -> None:
+        self.k, self.source, self.plan, self.tile = k, source, plan, tile
+        unit, self.nbytes = step_of(plan, depth)
+        self.count = depth // unit * tile.split
+        self.stage_bytes = tile.steps * piece_bytes(plan, self.nbytes, tile.split)
+        self.memory = k.alloc(tile.team * tile.stages * self.stage_bytes)
+
+    def part(self, warp: Instruction) -> tuple[Instruction, Instruction]:
+        """The steps of a warp: the first, and the one behind the last."""
+        team = self.tile.team
+        return warp * self.count // team, (warp * self.count + self.count) // team
+
+    def begin(self, warp: Instruction, panel: Instruction) -> None:
+        """Ask for the first stages of a panel's part."""
+        first, last = self.part(warp)
+        for n in range(self.tile.stages - 1):
+            self.ask(warp, panel, first + n * self.tile.steps, last, self.k.const(n, "i64"))
+
+    def ask(
+        self, warp: Instruction, panel: Instruction, step: Instruction, last: Instruction, stage: Instruction
+    ) -> None:
+        """Copy the stage that begins with `step`, if there is one, to its place in the ring; a group in any case."""
+        k, plan, split = self.k, self.plan, self.tile.split
+        to = (warp * self.tile.stages + stage % self.tile.stages) * self.stage_bytes
+        for _ in k.when(step < last):
+            if split == 1:
+                left: Instruction | int = self.stage_bytes
+                if self.tile.steps > 1 and self.count % (self.tile.team * self.tile.steps):
+                    left = k.convert(k.minimum(last - step, self.tile.steps) * self.nbytes, "i32")
+                self._copy(to, (panel * self.count + step) * self.nbytes, self.stage_bytes, left)
+            else:
+                block = (panel * (self.count // split) + step // split) * self.nbytes
+                size = self.stage_bytes - plan.chunk_offset
+                self._copy(to, block, plan.chunk_offset, plan.chunk_offset)
+                self._copy(to + plan.chunk_offset, block + (step % split * size + plan.chunk_offset), size, size)
+        k.commit_copies()
+
+    def _copy(self, to: Instruction, at: Instruction, most: int, left: Instruction | int) -> None:
+        """`left` of at most `most` bytes; threads past the end copy what the last one does."""
+        k = self.k
+        lanes = k.iota("i32", 32) * 16
+        for piece in range(0, most, PIECE):
+            place = lanes + piece
+            if isinstance(left, Instruction):
+                place = k.minimum(place, k.splat(left - 16, 32))
+            elif piece + PIECE > left:
+                place = k.minimum(place, left - 16)
+            k.copy_async(self.memory, to, place, self.source, at, place)
+
+    def walk(self, warp: Instruction, panel: Instruction) -> Iterator[tuple[Instruction, list[Instruction]]]:
+        """The steps of a warp's part, each where it lies in the ring once it is there."""
+        k, tile = self.k, self.tile
+        first, last = self.part(warp)
+        whole = (last - first + (tile.steps - 1)) // tile.steps
+        for n in k.loop(whole):
+            k.wait_copies(tile.stages - 2)
+            coming = n + (tile.stages - 1)
+            self.ask(warp, panel, first + coming * tile.steps, last, coming)
+            begin = first + n * tile.steps
+            place = (warp * tile.stages + n % tile.stages) * self.stage_bytes
+            if tile.steps == 1:
+                yield begin, [place]
+                continue
+            for b in k.loop(begin, k.minimum(begin + tile.steps, last)):
+                yield b, [place + (b - begin) * self.nbytes]
+
+
+class _Stream(linear._Nest):
+    """A team for every panel."""
+
+    def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: StreamTile) -> None:
+        self.stream = tile
+        self.before, _ = parts(group)
+        super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
+        self.ring = _Ring(self.k, self.buffers[self.w], plan, tile, self.depth)
+
+    def private(self) -> Instruction:
+        return self.k.alloc(4 * self.plan.rows * self.stream.team)
+
+    def build(self) -> Kernel:
+        k, panels = self.k, self.plan.panels(self.out_features)
+        last = (k.worker() + 1) * panels // k.workers()
+        for warp in k.team(self.stream.team):
+            panel = k.worker() * panels // k.workers()
+            for _ in k.when(panel < last):
+                self.ring.begin(warp, panel)
+        self._ask_for_small_weights()
+        k.ready()
+        if self.before is not None:
+            operands = {v: o for v, o in self.operands.items() if v is not self.x}
+            reduce.prologue(
+                self.before, self.target, k, self.dims, operands, {self.x: self.buffers[self.x]}, self.stream.team
+            )
+        for panel in k.parallel(panels):
+            self._panel(panel, last)
+        return k.finish()
+
+    def _ask_for_small_weights(self) -> None:
+        """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""
+        k = self.k
+        for value, buffer in self.buffers.items():
+            if value is self.w or not value.is_parameter or value.kind != "weight" or value.type.layout is not None:
+                continue
+            nbytes = numel(value.type.shape) * value.type.element.nbytes
+            if not isinstance(nbytes, int) or nbytes > SMALL_BYTES:
+                continue
+            if value.type.shape[-1:] == (self.out_features,) and value.type.shape[-1] == numel(value.type.shape):
+                size = self.plan.rows * value.type.element.nbytes
+                panel = k.worker() * self.plan.panels(self.out_features) // k.workers()
+                k.prefetch_all(buffer, panel * size, size)
+            else:
+                k.prefetch_all(buffer, 0, nbytes)
+
+    def _early(self, panel: Instruction) -> dict[Value, Instruction]:
+        """What the epilogue reads of a panel, a residual say: read before the sums are formed, it is there in time."""
+        result, rows = self.group.root.results[0], self.plan.rows
+        _, product = parts(self.group)
+        if self.out_features % rows:
+            return {}
+        found = {}
+        for value in product.inputs:
+            if value.type.shape == result.type.shape and value is not self.x and value in self.operands:
+                found[value] = self.operands[value].load(
+                    self._index(result, self.k.const(0, "i64"), panel * rows), rows
+                )
+        return found
+
+    def _panel(self, panel: Instruction, last: Instruction) -> None:
+        """The sums of a panel's rows: each warp's part, then all parts in order."""
+        k, nbytes = self.k, 4 * self.plan.rows
+        assert self.aside is not None
+        self.held = self._early(panel)
+        for warp in k.team(self.stream.team):
+            k.store(self.aside, warp * nbytes, self._sums(warp, panel))
+            k.wait_copies(0)
+            for _ in k.when(panel + 1 < last):
+                self.ring.begin(warp, panel + 1)
+        parts = [k.load(self.aside, n * nbytes, "f32", self.plan.rows) for n in range(self.stream.team)]
+        self._store(panel, [(k.const(0, "i64"), [dot.sum_of(parts)])])
+
+    def known(self) -> dict[Value, Instruction]:
+        return self.held
+
+    def _sums(self, warp: Instruction, panel: Instruction) -> Instruction:
+        """A warp's part of the sums of a panel's rows."""
+        if isinstance(self.x.type.element, ActivationFormat):
+            return self._integers(self.x.type.element, warp, panel)
+
+        def walk(count: int, nbytes: int) -> Iterator[tuple[Instruction, list[Instruction]]]:
+            assert (count, nbytes) == (self.ring.count, self.ring.nbytes)
+            return self.ring.walk(warp, panel)
+
+        zero = [self.k.const(0, "i64")]
+        ((total,),) = self._product(self.ring.memory, zero, zero, walk)
+        return total
+
+    def _integers(self, format: ActivationFormat, warp: Instruction, panel: Instruction) -> Instruction:
+        """Of int8 activations. Two planes of a sub-block are one integer, in steps of the fine one, before it is
+        scaled: at most 256 products of 255, 127 and FINE + 1, below 2 ** 31.
+        """
+        k, plan, x = self.k, self.plan, self.buffers[self.x]
+        reader = dot.PanelReader(k, plan, self.ring.memory)
+        reader.flush = True
+        normal, lanes, split = reader.normal, reader.rows, self.stream.split
+        planes = [p * format.plane_bytes(self.depth) for p in range(format.planes)]
+        total = k.var(k.zeros("f32", lanes))
+        chunks = plan.chunks // split
+        body = max(1, normal.sub // CHUNK)
+        if dot.has_nibble_pairs(reader):
+            body = min(chunks, max(1, 2 * normal.sub // CHUNK))
+        varies = reader.varies(normal.scale)
+        for step, (base,) in self.ring.walk(warp, panel):
+            block, skipped = (step, k.const(0, "i64")) if split == 1 else (step // split, step % split * chunks)
+            partial = k.var(k.zeros("f32", lanes))
+            for c in k.loop(0, chunks, body) if chunks > body else [k.const(0, "i64")]:
+                codes = base + plan.chunk_offset
+                quads = [q for e in range(body) for q in reader.chunk(codes + (c + e) * plan.chunk_bytes)]
+                first = (skipped + c) * CHUNK  # element of the block
+                each = normal.sub // QUAD
+                for g in range(max(1, len(quads) // each)):
+                    j = dot.sub_index(skipped + c, normal.sub) + g
+                    at_sum = (block * (plan.format.block // normal.sub) + j) * 4 + format.sums_at(self.depth)
+                    exact = normal.offset is None and bool(format.factor)
+                    sums = [k.zeros("i32", lanes) for _ in planes]
+                    if exact:
+                        sums = [k.splat(k.load(x, at_sum + p, "i32"), lanes) for p in planes]
+                    for n, quad in enumerate(quads[g * each : (g + 1) * each]):
+                        at = block * plan.format.block + first + (g * each + n) * QUAD
+                        for p, start in enumerate(planes):
+                            a = k.bitcast(k.splat(k.load(x, at + start, "i32"), lanes), "i8")
+                            sums[p] = k.dot4(sums[p], quad, a, reader.codes.maximum)
+                    whole = sums[0] if len(sums) == 1 else sums[0] * FINE + sums[1]
+                    value, weight = k.convert(whole, "f32"), self._weight(reader, base, j, g % 2)
+                    partial.set(partial.get() + value if weight is None else k.fma(value, weight, partial.get()))
+                    if normal.offset is not None:
+                        offset = dot.offset_of(k, reader, base, j, g % 2)
+                        assert offset is not None
+                        weighed = [k.load(x, at_sum + p, "f32") for p in planes]
+                        both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
+                        total.set(k.fma(offset, k.splat(both, lanes), total.get()))
+            value, factor = partial.get(), None if varies else reader.floats(normal.scale, base, 0, 0)
+            if factor is not None:
+                value = value * factor
+            scale = k.load(x, block * 4 + (format.scales_at(self.depth) + planes[-1]), "f32")
+            total.set(k.fma(value, k.splat(scale, lanes), total.get()))
+        return total.get()
+
+    def _weight(self, reader: dot.PanelReader, base: Instruction, j: Instruction, parity: int) -> Instruction | None:
+        """What the sum of sub-block j is multiplied with before the block's sums are added up; None for 1."""
+        k, normal = self.k, reader.normal
+        integer = reader.integer(normal.scale, base, j, parity)
+        weight = reader.floats(normal.scale, base, j, parity) if reader.varies(normal.scale) else None
+        if integer is None:
+            return weight
+        as_float = k.convert(integer, "f32")
+        return as_float if weight is None else weight * as_float

@@ -1,0 +1,128 @@
+"""Products of a single row on GPUs: rings of every shape, and what a product begins with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import bf16, f32, tensor
+from heliostat.kernel.lockstep import run_lockstep
+from heliostat.kernels import stream_linear
+from heliostat.kernels.stream_linear import StreamTile
+from heliostat.quant import formats
+from heliostat.quant.codec import dequantize
+from heliostat.quant.format import BlockFormat
+from heliostat.quant.panel import pack
+from heliostat.quant.quantize import encode
+from heliostat.targets.target import AARCH64, CUDA, cuda_target
+
+from .device import RUNNERS, Runner, lockstep_of_8
+
+
+def weights(element: Any, rows: int, depth: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix as a file holds it, and its values."""
+    w = rng.standard_normal((rows, depth)).astype(np.float32)
+    if isinstance(element, BlockFormat):
+        raw = np.asarray(encode(w, element)).reshape(rows, -1)
+        return raw, np.asarray(dequantize(raw, element)).reshape(rows, depth).astype(np.float64)
+    raw = (w.view(np.uint32) >> 16).astype(np.uint16)
+    return raw, (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+TILES = [
+    ("Q8_0", StreamTile(1, 1, 1, 2)),
+    ("Q8_0", StreamTile(4, 1, 3, 3)),  # 24 steps: two stages of three in each part
+    ("Q8_0", StreamTile(16, 1, 2, 4)),  # parts of one and of two steps
+    ("Q8_0", StreamTile(8, 1, 1, 5)),  # more stages than steps
+    ("Q4_K", StreamTile(2, 1, 1, 2)),
+    ("Q4_K", StreamTile(8, 4, 1, 2)),
+    ("Q5_K", StreamTile(4, 2, 1, 3)),
+    ("Q6_K", StreamTile(16, 8, 1, 2)),
+    ("Q3_K", StreamTile(2, 4, 1, 2)),
+]
+
+
+@pytest.mark.parametrize(("name", "tile"), TILES, ids=lambda v: str(v) if isinstance(v, str) else repr(v)[11:-1])
+def test_rings(name: str, tile: StreamTile) -> None:
+    """Three panels on two teams, so that one takes two in turn."""
+    element, rows, depth = formats.get(name), 90, 768
+    rng = np.random.default_rng(3)
+    x, w = parameter("x", tensor(f32, 1, depth)), parameter("w", tensor(element, rows, depth), "weight")
+    library = KernelLibrary()
+    compile_graph(Graph("p", [x, w], [ops.matmul(x, ops.transpose(w))]), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is stream_linear)
+    kernel = stream_linear.build(group, CUDA, "ring", tile)
+    raw, exact = weights(element, rows, depth, rng)
+    values = rng.standard_normal((1, depth)).astype(np.float32)
+    y = np.full((1, rows), np.nan, np.float32)
+    before, _ = stream_linear.parts(group)
+    held = {group.root.inputs[1]: pack(raw, element, 32), before and before.inputs[0]: values}
+    run_lockstep(kernel, [*(held[v] for v in group.inputs), y], blocks=2)
+    wanted = values.astype(np.float64) @ exact.T
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=3e-4 * float(np.abs(wanted).max()))
+
+
+def block(element: Any, depth: int, inner: int, rng: np.random.Generator) -> tuple[Graph, dict[str, Any], np.ndarray]:
+    """h + down(silu(gate(n)) * up(n)) with n = rms_norm(h), of one row, and its value."""
+    h, norm = parameter("h", tensor(f32, 1, depth)), parameter("norm", tensor(f32, depth), "weight")
+    shapes = {"gate": (inner, depth), "up": (inner, depth), "down": (depth, inner)}
+    w = {name: parameter(name, tensor(element, *shape), "weight") for name, shape in shapes.items()}
+    n = ops.rms_norm(h, norm, eps=1e-6)
+    gate, up = (ops.matmul(n, ops.transpose(w[name])) for name in ("gate", "up"))
+    y = h + ops.matmul(ops.mul(ops.silu(gate), up), ops.transpose(w["down"]))
+    arrays: dict[str, Any] = {"h": rng.standard_normal((1, depth)).astype(np.float32)}
+    arrays["norm"] = rng.standard_normal(depth).astype(np.float32)
+    exact = {}
+    for name, shape in shapes.items():
+        arrays[name], exact[name] = weights(element, *shape, rng)
+    x = arrays["h"].astype(np.float64)
+    m = x / np.sqrt((x**2).mean() + 1e-6) * arrays["norm"]
+    g = m @ exact["gate"].T
+    return (
+        Graph("block", [h, norm, *w.values()], [y]),
+        arrays,
+        x + (g / (1 + np.exp(-g)) * (m @ exact["up"].T)) @ exact["down"].T,
+    )
+
+
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize("name", ["bf16", "Q8_0", "Q4_K"])
+def test_products_begin_with_norms(name: str, run: Runner) -> None:
+    element = bf16 if name == "bf16" else formats.get(name)
+    graph, arrays, wanted = block(element, 256, 512, np.random.default_rng(5))
+    (found,) = run(graph, arrays, {})
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3 * float(np.abs(wanted).max()))
+
+
+def kernels(graph: Graph, target: Any) -> list[str]:
+    return [k.name.split("_")[0] for k in compile_graph(graph, target, Options()).program.kernels]
+
+
+def test_what_is_computed_again_and_what_has_a_launch() -> None:
+    """A short row is computed in each product that reads it; a long one for many panels, or one that is also a result,
+    is not, nor is any on a CPU or on a GPU that does not copy by itself.
+    """
+    rng = np.random.default_rng(0)
+    small, _, _ = block(formats.get("Q8_0"), 512, 768, rng)
+    assert kernels(small, CUDA) == ["stream"] * 3
+    assert "reduce" in kernels(small, AARCH64)
+    assert "reduce" in kernels(small, cuda_target((7, 5)))
+    x, w = parameter("x", tensor(f32, 1, 4096)), parameter("w", tensor(formats.get("Q8_0"), 14336, 4096), "weight")
+    norm = parameter("norm", tensor(f32, 4096), "weight")
+    n = ops.rms_norm(x, norm, eps=1e-6)
+    y = ops.matmul(n, ops.transpose(w))
+    assert sorted(kernels(Graph("wide", [x, norm, w], [y]), CUDA)) == ["reduce", "stream"]
+    e = ops.exp(x)
+    graph = Graph("kept", [x, w], [ops.matmul(e, ops.transpose(w)), e])
+    assert len(kernels(graph, CUDA)) == 2
+
+
+def test_tiles_that_make_no_sense() -> None:
+    for wrong in ({"team": 3}, {"team": 64}, {"steps": 0}, {"stages": 1}, {"split": 2, "steps": 2}):
+        with pytest.raises(ValueError, match=r"needed|warps|stage"):
+            StreamTile(**wrong)
