@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
-from ..kernels import transpose
+from ..kernels import decode_attention, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 
@@ -67,6 +67,7 @@ class Fuser:
         self._merge()
         if self.target.gpu:
             self._absorb()
+            self._absorb_token()
         order = ordered([o.needs for o in self.open])
         if order is None:
             raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
@@ -247,6 +248,35 @@ class Fuser:
             roots = {id(r.root) for r in readers if r.root.op.name == "linear" and not r.before}
             if all(id(u) in roots for u in users):
                 self._absorb_into(number, host, readers)
+
+    def _absorb_token(self) -> None:
+        """Let attention of one token take its row before that is in the caches: then it need not wait for them."""
+        for reader in self.open:
+            if not reader.nodes or reader.root.op.name != "attention" or len(reader.nodes) > 1:
+                continue
+            before = decode_attention.brought(reader.root)
+            alone = [n for n in before if n.op.name != "rope" or self._feeds(n, [*before, reader.root])]
+            verdict = self._select(self._group([*alone, reader.root], reader.root, alone)) if alone else ""
+            if isinstance(verdict, str):
+                continue
+            reader.schedule, reader.before = verdict, alone
+            reader.notes += [f"{_label(reader.root)} begins with {_label(n)}" for n in alone]
+            inputs = self._close(reader).inputs
+            reader.needs = {n for v in inputs if (n := self.group_of.get(id(source_of(v).node))) is not None}
+            reader.needs |= {m for n in reader.needs for m in self.open[n].needs}
+            for node in alone:  # that nobody else reads
+                number = self.group_of[id(node)]
+                host = self.open[number]
+                if node.op.name == "rope" and host.nodes == [node]:
+                    for other in self.open:
+                        if number in other.needs:
+                            other.needs = (other.needs - {number}) | host.needs
+                    host.nodes, host.needs = [], set()
+
+    def _feeds(self, node: Node, readers: Sequence[Node]) -> bool:
+        """Whether nobody but some nodes reads a node's results."""
+        values = [v for v in node.results if id(v) in self.kept]
+        return not values and all(u in readers for v in node.results for u in self.users.get(id(v), ()))
 
     def _absorb_into(self, number: int, host: _Open, readers: list[_Open]) -> None:
         verdicts = [self._select(self._group([*host.nodes, *r.nodes], r.root, host.nodes)) for r in readers]

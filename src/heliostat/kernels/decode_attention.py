@@ -4,29 +4,63 @@ softmax of its own, and joins the parts at the end (flash decoding). A lane is a
 
 from __future__ import annotations
 
-from ..ir.types import upper_bound
+from ..ir.graph import Node, Value
+from ..ir.types import DType, upper_bound
 from ..kernel.builder import KernelBuilder
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
-from . import attention
+from . import attention, rope
 from .attention import LOWEST
 from .cache_layout import KeyPanels
-from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
+from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute, stored_form
 from .math import Math
 
 PRIVATE_BYTES = 40 << 10  # of shared memory for the parts of a team
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """What `attention` accepts, of one token and on a GPU."""
-    verdict = attention.accepts_caches(group, target)
+    """What `attention` accepts, of one token and on a GPU; before it, what rotates that token and puts it into caches:
+    its own key and value are then read from where they were made, not from the caches.
+    """
+    *before, _ = group.nodes
+    alone = Group((group.root,), tuple(group.root.inputs), group.outputs, group.root)
+    if group.nodes[-1] is not group.root:
+        return Refuse("nothing is fused behind attention of one token")
+    verdict = attention.accepts_caches(alone, target)
     if isinstance(verdict, Refuse):
         return verdict
     if not target.gpu:
         return Refuse("a core has no team of warps")
     if upper_bound(group.root.inputs[0].type.shape[0]) != 1:
         return Refuse("more than one token")
-    return verdict
+    if before and [id(n) for n in before] != [id(n) for n in brought(group.root) if n in before]:
+        return Refuse("only rotated rows and their caches come before attention")
+    for node in before:
+        if node.op.name == "rope" and isinstance(verdict := rope.accepts(_alone(node), target), Refuse):
+            return verdict
+    if any(n.op.name == "cache_update" for n in before) and len(_caches(group.root)) != 2:
+        return Refuse("keys and values are put into their caches by one step")
+    return Accept()
+
+
+def _alone(node: Node) -> Group:
+    return Group((node,), node.inputs, node.results, node)
+
+
+def _caches(root: Node) -> list[Node]:
+    """The updates of the key cache and of the value cache with this token, where both are there."""
+    _, keys, values, start = root.inputs
+    updates = [keys.node, values.node]
+    if any(n.op.name != "cache_update" or n.inputs[2] is not start for n in updates):
+        return []
+    return updates if all(n.inputs[1].type.shape[0] == 1 for n in updates) else []
+
+
+def brought(root: Node) -> list[Node]:
+    """What may come before attention of one token: the rotation of q, then that of k, then the updates of caches."""
+    updates = _caches(root)
+    sources = [root.inputs[0], *(n.inputs[1] for n in updates[:1])]
+    return [*(v.node for v in sources if v.node.op.name == "rope"), *updates]
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
@@ -42,11 +76,25 @@ class _Nest:
         out = k.buffer("o0", "w")
         dims = Dims(k, group.symbols)
         q, keys, values, start = group.root.inputs
-        self.q = TensorOperand(k, dims, buffers[q], q.type)
+        inside = {id(r): n for n in group.nodes for r in n.results}
+        self.size = int(q.type.shape[2])  # type: ignore[arg-type]
+
+        def head(value: Value) -> _Head:
+            if id(value) not in inside:
+                return _Head(k, TensorOperand(k, dims, buffers[value], value.type))
+            node = inside[id(value)]
+            x, cos, sin = (TensorOperand(k, dims, buffers[v], v.type) for v in node.inputs)
+            return _Head(k, x, node, (cos, sin), target)
+
+        self.q = head(q)
+        self.new: tuple[_Head, _Head] | None = None
+        if id(keys) in inside:
+            self.new = head(keys.node.inputs[1]), head(values.node.inputs[1])
+            keys, values = keys.node.inputs[0], values.node.inputs[0]
         self.out = TensorOperand(k, dims, out, group.outputs[0].type)
         self.keys, self.values = buffers[keys], buffers[values]
         self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
-        heads, self.size = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
+        heads = int(q.type.shape[1])  # type: ignore[arg-type]
         self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
         self.group_size = heads // self.kv_heads
         attrs = group.root.attrs
@@ -59,74 +107,82 @@ class _Nest:
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
         # One head to a block: heads of a group read the same keys, which the second-level cache then has.
-        self.team, self.together = 32, 1
-        while self.team > 1 and self.team * self.together * self.record > PRIVATE_BYTES:
+        self.team = 32
+        while self.team > 1 and self.team * self.record > PRIVATE_BYTES:
             self.team //= 2
-        self.parts = k.alloc(self.team * self.together * self.record)
+        self.parts = k.alloc(self.team * self.record)
 
     def build(self) -> Kernel:
         k = self.k
         end = k.minimum(self.start + 1, self.capacity)
         first = k.maximum(end - self.window, 0) if self.window else k.const(0, "i64")
-        for head in k.parallel(self.kv_heads * self.group_size // self.together):
+        if self.new is not None:  # the token's own key is not in the cache yet
+            end = k.minimum(self.start, self.capacity)
+        for head in k.parallel(self.kv_heads * self.group_size):
+            rotated = [(h, n) for h, n in self._heads(head) if h.node is not None]
+            if rotated:
+                for s in k.team(self.team):
+                    for turn, (h, n) in enumerate(rotated):
+                        for _ in k.when(k.binary("eq", s, turn % self.team)):
+                            h.rotate(n)
             for s in k.team(self.team):
                 self._part(head, s, first, end)
             for s in k.team(self.team):
-                for m in k.loop(s, self.together, self.team):
-                    self._join(head, m)
+                for _ in k.when(k.binary("eq", s, 0)):
+                    self._join(head)
         return k.finish()
 
-    def at(self, s: Instruction | int, m: Instruction | int) -> Instruction | int:
-        """Where part s keeps its record of query head m of the group."""
-        return (s * self.together + m) * self.record
+    def _heads(self, head: Instruction) -> list[tuple[_Head, Instruction]]:
+        """The rows that a query head needs, and their heads' numbers."""
+        rows = [(self.q, head)]
+        if self.new is not None:
+            rows += [(h, self.kv_head(head)) for h in self.new]
+        return rows
+
+    def at(self, s: Instruction | int) -> Instruction | int:
+        """Where part s keeps its record."""
+        return s * self.record
 
     def kv_head(self, head: Instruction) -> Instruction:
-        """The head of keys and values that query heads `head` * together ... read."""
-        return head * self.together // self.group_size
+        """The head of keys and values that a query head reads."""
+        return head // self.group_size
 
     def _part(self, head: Instruction, s: Instruction, first: Instruction, end: Instruction) -> None:
         """Panels of keys s, s + team, s + 2 team ... from the first that is seen."""
-        k, lanes, group = self.k, self.lanes, range(self.together)
+        k, lanes = self.k, self.lanes
         vectors = range(0, self.size, lanes)
-        best = [k.var(k.const(LOWEST, "f32")) for _ in group]
-        total = [k.var(k.zeros("f32")) for _ in group]
-        sums = [[k.var(k.zeros("f32", lanes)) for _ in vectors] for _ in group]
+        best, total = k.var(k.const(LOWEST, "f32")), k.var(k.zeros("f32"))
+        sums = [k.var(k.zeros("f32", lanes)) for _ in vectors]
         for base in k.loop(first // lanes * lanes + s * lanes, end, lanes * self.team):
             number = k.splat(k.convert(base, "i32"), lanes) + self.layout.slot(k.iota("i32", lanes))
             seen = number < k.convert(end, "i32")
             if self.window:
                 seen = seen & (number >= k.convert(first, "i32"))
-            weights = []
-            for m, score in enumerate(self._scores(head, base)):
-                score = k.select(seen, score * self.scale, LOWEST)
-                old = best[m].get()
-                new = k.maximum(old, k.reduce_max(score))
-                weight = k.select(seen, self.math.exp(score - k.splat(new, lanes)), 0.0)
-                factor = self.math.exp(old - new)
-                total[m].set(k.fma(total[m].get(), factor, k.reduce_add(weight)))
-                for v in sums[m]:
-                    v.set(v.get() * k.splat(factor, lanes))
-                best[m].set(new)
-                weights.append(weight)
+            score = k.select(seen, self._scores(head, base) * self.scale, LOWEST)
+            old = best.get()
+            new = k.maximum(old, k.reduce_max(score))
+            weight = k.select(seen, self.math.exp(score - k.splat(new, lanes)), 0.0)
+            factor = self.math.exp(old - new)
+            total.set(k.fma(total.get(), factor, k.reduce_add(weight)))
+            for v in sums:
+                v.set(v.get() * k.splat(factor, lanes))
+            best.set(new)
             at = (self.kv_head(head) * self.capacity + base) * self.size
             self.held: dict[tuple[int, int], Instruction] = {}
             for t in range(lanes):
+                mine = k.splat(k.extract(weight, self.layout.slot(t)), lanes)
                 for n, d in enumerate(vectors):
-                    value = self._value(at, t, d)
-                    for m in group:
-                        weight = k.splat(k.extract(weights[m], self.layout.slot(t)), lanes)
-                        sums[m][n].set(k.fma(value, weight, sums[m][n].get()))
-        for m in group:
-            place = self.at(s, m)
-            k.store(self.parts, place, best[m].get())
-            k.store(self.parts, place + 4, total[m].get())
-            for n, d in enumerate(vectors):
-                k.store(self.parts, place + (8 + 4 * d), sums[m][n].get())
+                    sums[n].set(k.fma(self._value(at, t, d), mine, sums[n].get()))
+        place = self.at(s)
+        k.store(self.parts, place, best.get())
+        k.store(self.parts, place + 4, total.get())
+        for n, d in enumerate(vectors):
+            k.store(self.parts, place + (8 + 4 * d), sums[n].get())
 
-    def _scores(self, head: Instruction, base: Instruction) -> list[Instruction]:
-        """q . key for the keys of a panel, one key a lane, of every query head of the group."""
+    def _scores(self, head: Instruction, base: Instruction) -> Instruction:
+        """q . key for the keys of a panel, one key a lane."""
         k, lanes = self.k, self.lanes
-        acc = [k.var(k.zeros("f32", lanes)) for _ in range(self.together)]
+        acc = k.var(k.zeros("f32", lanes))
         at = (self.kv_head(head) * self.capacity + base) * self.size
         unroll, run, nbytes = 8, self.run, self.key_dtype.nbytes
         for d in k.loop(0, self.size, unroll):
@@ -136,10 +192,8 @@ class _Nest:
                     place = (at + (d + e) * lanes) * nbytes
                     held[e] = load_as_compute(k, self.keys, place, self.key_dtype, lanes * run)
                 key = one_of(k, held[e // run * run], e % run, run)
-                for m, sum_ in enumerate(acc):
-                    q = self.q.load([0, head * self.together + m, d + e])
-                    sum_.set(k.fma(key, k.splat(q, lanes), sum_.get()))
-        return [a.get() for a in acc]
+                acc.set(k.fma(key, k.splat(self.q.load(head, d + e), lanes), acc.get()))
+        return acc.get()
 
     def _value(self, at: Instruction, t: int, d: int) -> Instruction:
         """32 elements from d on of the value of key t of a panel that starts at element `at` of the cache."""
@@ -152,24 +206,85 @@ class _Nest:
             self.held[key] = load_as_compute(k, self.values, place, self.value_dtype, lanes * run)
         return one_of(k, self.held[key], t % run, run)
 
-    def _join(self, head: Instruction, m: Instruction) -> None:
-        """The parts' values, weighed by how far each part's largest score lies below the largest of all."""
+    def _join(self, head: Instruction) -> None:
+        """The parts' values, weighed by how far each part's largest score lies below the largest of all. The token
+        itself, where it is not in the cache, is a part of one key.
+        """
         k, lanes = self.k, self.lanes
-        best = [k.load(self.parts, self.at(s, m), "f32") for s in range(self.team)]
+        best = [k.load(self.parts, self.at(s), "f32") for s in range(self.team)]
+        totals = [k.load(self.parts, self.at(s) + 4, "f32") for s in range(self.team)]
+        if self.new is not None:
+            inside = self.start < self.capacity
+            best.append(k.select(inside, self._own_score(head), LOWEST))
+            totals.append(k.select(inside, 1.0, k.zeros("f32")))
         top = best[0]
         for b in best[1:]:
             top = k.maximum(top, b)
         factors = [self.math.exp(b - top) for b in best]
         total = k.zeros("f32")
-        for s, f in enumerate(factors):
-            total = k.fma(k.load(self.parts, self.at(s, m) + 4, "f32"), f, total)
+        for t, f in zip(totals, factors, strict=True):
+            total = k.fma(t, f, total)
         inverse = k.splat(1.0 / total, lanes)
         for d in range(0, self.size, lanes):
             value = k.zeros("f32", lanes)
-            for s, f in enumerate(factors):
-                part = k.load(self.parts, self.at(s, m) + (8 + 4 * d), "f32", lanes)
+            for s, f in enumerate(factors[: self.team]):
+                part = k.load(self.parts, self.at(s) + (8 + 4 * d), "f32", lanes)
                 value = k.fma(part, k.splat(f, lanes), value)
-            self.out.store([0, head * self.together + m, d], value * inverse)
+            if self.new is not None:
+                own = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
+                value = k.fma(own, k.splat(factors[-1] * totals[-1], lanes), value)
+            self.out.store([0, head, d], value * inverse)
+
+    def _own_score(self, head: Instruction) -> Instruction:
+        """Of the token's own key, rounded as the cache will hold it."""
+        k, lanes = self.k, self.lanes
+        assert self.new is not None
+        total = k.zeros("f32", lanes)
+        for d in range(0, self.size, lanes):
+            key = rounded(k, self.new[0].load(self.kv_head(head), d, lanes), self.key_dtype)
+            total = k.fma(key, self.q.load(head, d, lanes), total)
+        return k.reduce_add(total) * self.scale
+
+
+class _Head:
+    """Heads of one token's row: in memory, or rotated into private memory one at a time."""
+
+    def __init__(
+        self,
+        k: KernelBuilder,
+        x: TensorOperand,
+        node: Node | None = None,
+        angles: tuple[TensorOperand, ...] = (),
+        target: Target | None = None,
+    ) -> None:
+        self.k, self.x, self.node, self.angles, self.target = k, x, node, angles, target
+        self.place = k.alloc(4 * int(x.type.shape[2])) if node is not None else None  # type: ignore[arg-type]
+
+    def rotate(self, head: Instruction) -> None:
+        """Make `load` give this head."""
+        assert self.node is not None
+        assert self.target is not None
+        place = self.place
+        assert place is not None
+
+        def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
+            self.k.store(place, (self.k.const(0, "i64") + at) * 4, value)
+
+        rope.rotate_head(self.k, self.target, self.node, self.x, self.angles, (self.k.const(0, "i64"), head), put)
+
+    def load(self, head: Instruction, at: Operand, lanes: int = 1) -> Instruction:
+        """f32 elements from `at` on of a head."""
+        if self.place is None:
+            return self.x.load([0, head, at], lanes)
+        return self.k.load(self.place, (self.k.const(0, "i64") + at) * 4, "f32", lanes)
+
+
+def rounded(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:
+    """f32 values as a cache of a dtype gives them back."""
+    stored = stored_form(k, value, dtype)
+    if dtype.name == "bf16":
+        return k.bitcast(k.convert(stored, "i32", signed=False) << 16, "f32")
+    return k.convert(stored, "f32")
 
 
 def one_of(k: KernelBuilder, runs: Instruction, n: int, run: int) -> Instruction:

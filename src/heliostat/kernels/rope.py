@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from ..ir.graph import Node
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
@@ -54,17 +55,29 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
             result.store([n, h, at], value)
 
-    heads, size = int(x.type.shape[1]), int(x.type.shape[2])  # type: ignore[arg-type]
-    half = int(cos.type.shape[1])  # type: ignore[arg-type]
-    interleaved = bool(group.root.attrs["interleaved"])
+    heads = int(x.type.shape[1])  # type: ignore[arg-type]
     for item in k.parallel(dims(x.type.shape[0]) * heads):
-        n, h = item // heads, item % heads
-        _rotate(k, target, x, cos, sin, n, h, half, interleaved, put)
-        if size > 2 * half:
-            lanes = vector_length(size - 2 * half, target)
-            for d in k.loop(2 * half, size, lanes):
-                put(n, h, d, x.load([n, h, d], lanes))
+        rotate_head(k, target, group.root, x, (cos, sin), (item // heads, item % heads), put)
     return k.finish()
+
+
+def rotate_head(
+    k: KernelBuilder,
+    target: Target,
+    node: Node,
+    x: TensorOperand,
+    angles: Sequence[TensorOperand],
+    where: tuple[Instruction, Instruction],
+    put: Put,
+) -> None:
+    """One head of one row: `where` (n, h). Elements that are not rotated are put as they are."""
+    (cos, sin), (n, h) = angles, where
+    size, half = int(x.type.shape[2]), int(cos.type.shape[1])  # type: ignore[arg-type]
+    _rotate(k, target, x, cos, sin, n, h, half, bool(node.attrs["interleaved"]), put)
+    if size > 2 * half:
+        lanes = vector_length(size - 2 * half, target)
+        for d in k.loop(2 * half, size, lanes):
+            put(n, h, d, x.load([n, h, d], lanes))
 
 
 def _rotate(

@@ -1,0 +1,89 @@
+"""Attention of one token on GPUs that rotates the token itself and does not wait for the caches to hold it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import TensorType, bf16, f16, f32, i32, tensor
+from heliostat.ops.evaluate import evaluate
+from heliostat.targets.target import CUDA
+
+from .device import RUNNERS, Runner, lockstep_of_8
+
+
+def step(
+    dtype: Any, heads: int, kv: int, size: int, window: int, rotated: int, start: int
+) -> tuple[Graph, dict[str, Any]]:
+    """One token's rows, rotated in their first `rotated` elements, put into caches of 128 and attended to."""
+    rng = np.random.default_rng(heads + start)
+    shapes = {"q": (1, heads, size), "k": (1, kv, size), "v": (1, kv, size)}
+    rows = {name: parameter(name, tensor(f32, *shape)) for name, shape in shapes.items()}
+    caches = {name: parameter(name, TensorType(dtype, (kv, 128, size)), "state") for name in ("keys", "values")}
+    at = parameter("at", tensor(i32))
+    angles = {name: parameter(name, tensor(f32, 1, rotated // 2)) for name in ("cos", "sin")} if rotated else {}
+    q, k = rows["q"], rows["k"]
+    if rotated:
+        q, k = (ops.rope(x, angles["cos"], angles["sin"], interleaved=size == 32) for x in (q, k))
+    keys, values = ops.cache_update(caches["keys"], k, at), ops.cache_update(caches["values"], rows["v"], at)
+    y = ops.attention(q, keys, values, at, scale=size**-0.5, causal=True, window=window)
+    updates = [(caches["keys"], keys), (caches["values"], values)]
+    arrays: dict[str, Any] = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    for name in caches:
+        drawn = rng.standard_normal((kv, 128, size)).astype(np.float32)
+        arrays[name] = (drawn.view(np.uint32) >> 16).astype(np.uint16) if dtype == bf16 else drawn
+        if dtype == f16:
+            arrays[name] = drawn.astype(np.float16)
+    turn = rng.uniform(0, 6, (1, rotated // 2))
+    arrays |= {"cos": np.cos(turn).astype(np.float32), "sin": np.sin(turn).astype(np.float32)} if rotated else {}
+    arrays["at"] = np.array(start, np.int32)
+    return Graph("step", [*rows.values(), *caches.values(), at, *angles.values()], [y], updates), arrays
+
+
+CASES = [
+    (4, 2, 64, 0, 64, 70),
+    (3, 1, 32, 0, 32, 0),
+    (2, 2, 64, 40, 32, 90),
+    (4, 4, 64, 0, 0, 127),
+    (2, 1, 64, 0, 64, 33),
+]
+
+
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize(("heads", "kv", "size", "window", "rotated", "start"), CASES)
+@pytest.mark.parametrize("dtype", [f16, bf16, f32], ids=str)
+def test_a_token_attends_to_itself(
+    heads: int, kv: int, size: int, window: int, rotated: int, start: int, dtype: Any, run: Runner
+) -> None:
+    graph, arrays = step(dtype, heads, kv, size, window, rotated, start)
+    found = run(graph, arrays, {})
+    for a, b in zip(found, evaluate(graph, arrays), strict=True):
+        bound = 2e-2 if dtype == bf16 else 2e-3 if dtype == f16 else 2e-5  # of what the caches round
+        np.testing.assert_allclose(_floats(a).reshape(b.shape), _floats(b), rtol=0, atol=bound)
+
+
+def _floats(a: np.ndarray) -> np.ndarray:
+    return (a.astype(np.uint32) << 16).view(np.float32) if a.dtype == np.uint16 else np.asarray(a, np.float32)
+
+
+def test_caches_are_written_behind() -> None:
+    """Rotation of q has no launch, and attention reads the caches as they were."""
+    graph, _ = step(f16, 4, 2, 64, 0, 64, 5)
+    program = compile_graph(graph, CUDA, Options()).program
+    names = [program.kernels[launch.kernel].name.split("_")[0] for launch in program.launches]
+    assert names[0] == "decode"
+    assert sorted(names[1:]) == ["cache", "rope"]
+
+
+def test_what_others_read_is_rotated_once() -> None:
+    """Where the rotated q is a result too it has its launch."""
+    graph, _ = step(f16, 4, 2, 64, 0, 64, 5)
+    rotated = graph.outputs[0].node.inputs[0]
+    both = Graph("both", graph.parameters, [*graph.outputs, rotated], graph.updates)
+    names = [k.name.split("_")[0] for k in compile_graph(both, CUDA, Options()).program.kernels]
+    assert names.count("rope") == 2
