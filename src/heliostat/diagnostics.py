@@ -203,6 +203,10 @@ class GradientError(HeliostatError, RuntimeError):
     """A gradient is asked for that does not exist, or a value that gradients need is changed."""
 
 
+class ScopeError(HeliostatError, RuntimeError):
+    """A scope is closed, or a step is taken, out of its order."""
+
+
 class CaptureError(HeliostatError, RuntimeError):
     """A function cannot be captured as one program: it looks at a value while it is traced, say."""
 

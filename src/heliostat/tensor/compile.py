@@ -17,6 +17,7 @@ from ..diagnostics import CaptureError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from . import lazy
+from .autocast import signature
 from .capture import capture
 from .core import Tensor, is_grad_enabled
 from .dtypes import get_default_dtype
@@ -79,7 +80,7 @@ class Compiled:
         if kwargs:
             spec.append(taken_apart(kwargs, tensors))
         rows = [(t._v.type.shape, t._v.type.element.name, t._rg) for t in tensors]
-        key = (tuple(spec), tuple(rows), is_grad_enabled(), get_default_dtype().name)
+        key = (tuple(spec), tuple(rows), is_grad_enabled(), get_default_dtype().name, signature())
         with engine().lock:
             why = None
             for entry in self.entries.get(key, ()):
@@ -204,6 +205,8 @@ class Compiled:
                 found.append(f"gradients were {'on' if other[2] else 'off'}")
             if other[3] != key[3]:
                 found.append(f"the default dtype was {other[3]}, is {key[3]}")
+            if other[4] != key[4]:
+                found.append(f"autocast was {_scope(other[4])}, is {_scope(key[4])}")
             if best is None or len(found) < len(best):
                 best = found
         return "; ".join(best or ["another signature"])
@@ -243,6 +246,10 @@ class Compiled:
 
 def _plain(x: Any) -> str:
     return str(list(x)) if isinstance(x, tuple) else str(x)
+
+
+def _scope(devices: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{device} {dtype}" for device, dtype in devices) or "off"
 
 
 def _by_identity(t: Tensor) -> bool:

@@ -11,6 +11,7 @@ from .. import ops
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import bool_
 from ..ops.rules import shown
+from .autocast import unruled
 from .core import Tensor, as_tensor, from_array, normal_dim, wrap
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function
@@ -49,7 +50,7 @@ METHODS["__rmatmul__"] = lambda self, o: matmul(as_tensor(o), self)
 def _ranks(name: str, a: Tensor, b: Tensor, ranks: tuple[int, int]) -> Tensor:
     if (a.ndim, b.ndim) != ranks:
         raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} axes, found {a.ndim} and {b.ndim}")
-    return matmul(a, b)
+    return unruled(matmul)(a, b)
 
 
 @function()
