@@ -207,6 +207,14 @@ class ScopeError(HeliostatError, RuntimeError):
     """A scope is closed, or a step is taken, out of its order."""
 
 
+class NondeterministicError(HeliostatError, RuntimeError):
+    """An op whose results may differ from run to run is used while that is forbidden."""
+
+
+class AnomalyError(HeliostatError, RuntimeError):
+    """An op made NaN while NaN is looked for."""
+
+
 class CaptureError(HeliostatError, RuntimeError):
     """A function cannot be captured as one program: it looks at a value while it is traced, say."""
 

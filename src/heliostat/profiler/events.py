@@ -24,7 +24,7 @@ class OpEvent:
     name: of the kernel: op, format, shape. ops: the ops that it computes. shape, dtype: of its first result.
     input_shapes: of its operands. start_ns, time_ns: begin, as `time.perf_counter_ns`, and length of the longest
     worker's share of it; waiting for a worker that comes late is not execution. nbytes: of its operands and results,
-    each once. flops: arithmetic. thread: the Python thread that asked. shares: begin and length of each worker's part."""
+    each once. flops: arithmetic. thread: the Python thread that asked. shares: begin and length of each worker's."""
 
     name: str
     ops: tuple[str, ...]

@@ -48,6 +48,11 @@ class Engine:
             self.arena = Buffer.allocate(nbytes, zeroed=False)
         return self.arena.address
 
+    def release(self) -> None:
+        """Give the scratch memory back to the system; the next run takes new."""
+        with self.lock:
+            self.arena = Buffer.allocate(64)
+
 
 @cache
 def engine() -> Engine:

@@ -18,6 +18,7 @@ from ..ir.graph import Value
 from ..ir.types import DType, TensorType, bf16, f32, f64, tensor
 from ..ops.rules import shown
 from ..runtime.buffer import Buffer
+from ..session import engine
 from . import lazy
 from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
 
@@ -173,6 +174,9 @@ class Tensor:
                     lazy.note_open(self)
         elif (scope := _capture.get()) is not None:
             scope.seen(self)
+        elif self._v.node is lazy.STAND_IN:  # another thread captures with this tensor, and puts its value back
+            with engine().lock:
+                return self._v
         return self._v
 
     def _write(self, v: Value, requires_grad: bool) -> None:
@@ -531,6 +535,8 @@ def new(cls: Any, v: Value, requires_grad: bool = False) -> Any:
     t._grad = t._base = t._view = t._post = None
     t._seen = t._version = 0
     t._retain = False
+    if lazy.anomaly.active is not None:
+        lazy.anomaly.active.made(v)
     if (scope := _capture.get()) is not None:
         scope.made(t)
     elif v.meta is None or v.meta.buffer is None:
@@ -698,11 +704,11 @@ def from_array(array: Array, dtype: DType | None = None) -> Tensor:
         from ..ir.graph import round_bf16
 
         bits = (np.ascontiguousarray(round_bf16(wide)).view(np.uint32) >> 16).astype(np.uint16).reshape(array.shape)
-        made: Tensor = new(Tensor, lazy.leaf(Buffer.of(bits), tensor(bf16, *array.shape)))
+        made: Tensor = new(Tensor, lazy.leaf(Buffer.owning(bits), tensor(bf16, *array.shape)))
         return made
     with np.errstate(all="ignore"):
         copied = np.array(array, lazy.NUMPY[found.name], order="C").reshape(array.shape)
-    return new(Tensor, lazy.leaf(Buffer.of(copied), tensor(found, *array.shape)))
+    return new(Tensor, lazy.leaf(Buffer.owning(copied), tensor(found, *array.shape)))
 
 
 def convert(x: Tensor, dtype: DType) -> Tensor:
