@@ -249,7 +249,8 @@ def _seed(y: Tensor, g: Tensor | None) -> Value:
 def _pairs(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> list[Pair]:
     for y in outputs:
         if not y.requires_grad:
-            raise GradientError("the output does not require grad and has no gradient")
+            what = f"an output of shape {shown(y.shape)} does not require grad and has no gradient"
+            raise GradientError(what, help="set requires_grad of a leaf that it is made of, and leave no_grad()")
     return [(y.value, _seed(y, g)) for y, g in zip(outputs, seeds, strict=True)]
 
 

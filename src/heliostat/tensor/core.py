@@ -210,11 +210,12 @@ class Tensor:
         mine = self._v.type
         if source._v.type.element != mine.element:
             if not can_cast(source.dtype, self.dtype):
-                raise DTypeError(f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}")
+                what = f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}"
+                raise DTypeError(what, help="give the result a tensor of its own, or convert it by to()")
             source = convert(source, self.dtype)
         if source._v.type.shape != mine.shape:
             what = f"a result of shape {shown(source.shape)} cannot be written in place into {shown(self.shape)}"
-            raise ShapeError(what)
+            raise ShapeError(what, help="a tensor keeps its shape in place: give the result one of its own")
         self._check_in_place()
         loose = self._view is not None and self._view.detached
         tracked = (source._rg or self.requires_grad) and _grad_enabled.get() and not loose
@@ -334,7 +335,7 @@ class Tensor:
         if (scope := _capture.get()) is not None:
             scope.written(self)
         if on and not self.dtype.is_float:
-            raise DTypeError(f"only floats have gradients, found a tensor of {self.dtype}")
+            raise DTypeError(f"only floats have gradients, found a tensor of {self.dtype}", help="convert it by to()")
         if on and self._base is not None:
             self._base, self._view = None, None
         self._rg = on
@@ -742,7 +743,8 @@ def normal_dim(dim: int, rank: int, op: str = "") -> int:
     size = max(rank, 1)
     if not -size <= dim < size:
         name = f"{op}: " if op else ""
-        raise IndexOutOfRangeError(f"{name}axis {dim} is outside a tensor of {rank} axes")
+        what = f"{name}axis {dim} is outside a tensor of {rank} axes"
+        raise IndexOutOfRangeError(what, help=f"{-size} to {size - 1} are there")
     return int(dim) % size
 
 

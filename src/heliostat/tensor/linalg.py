@@ -26,7 +26,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         raise DTypeError(f"matmul needs one dtype, found {input.dtype} and {other.dtype}", help="use x.to(dtype)")
     a, b = input.value, other.value
     if input.ndim == 0 or other.ndim == 0 or input.shape[-1] != other.shape[-2 if other.ndim > 1 else -1]:
-        raise ShapeError(f"matmul: {shown(input.shape)} and {shown(other.shape)} do not fit")
+        what = f"matmul: {shown(input.shape)} and {shown(other.shape)} do not fit"
+        raise ShapeError(what, help="the last axis of the first must be as long as the second to last of the other")
     if input.dtype == bool_:
         raise DTypeError("matmul takes numbers, found tensors of bool")
     if 0 in a.type.shape or 0 in b.type.shape:

@@ -45,7 +45,8 @@ def _check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: in
     if x.shape[1] != inner * groups:
         raise ShapeError(
             f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have "
-            f"{inner * groups} channels, but got {x.shape[1]} channels instead"
+            f"{inner * groups} channels, but got {x.shape[1]} channels instead",
+            help="channels are axis 1 of the input",
         )
     if groups < 1 or out % groups:
         raise ShapeError(f"{name}: {out} channels out do not split into {groups} groups")

@@ -7,6 +7,7 @@ from typing import Any
 from ...diagnostics import ShapeError, UnsupportedError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.index import check_known
 from .activation import gelu
 
 
@@ -16,7 +17,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             f"linear: an input of shape {list(input.shape)} does not fit a weight of {list(weight.shape)}: "
-            f"mat1 and mat2 shapes cannot be multiplied"
+            f"mat1 and mat2 shapes cannot be multiplied",
+            help=f"the last axis of the input must be {weight.shape[-1]}",
         )
     y = input @ (weight.transpose(0, 1) if weight.ndim == 2 else weight)
     return y if bias is None else y + bias
@@ -114,4 +116,5 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
     if num_classes == -1:
         num_classes = int(tensor.max().item()) + 1
+    check_known("class", tensor, num_classes)
     return (tensor.unsqueeze(-1) == FUNCTIONS["arange"](num_classes)).to(i64)

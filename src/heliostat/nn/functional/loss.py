@@ -10,6 +10,7 @@ from typing import Any
 from ...diagnostics import DTypeError, ShapeError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.index import check_known
 from .activation import logsigmoid, softplus
 from .linear import cosine_similarity, pairwise_distance
 
@@ -218,6 +219,7 @@ def nll_loss(
             f"weight tensor should be defined either for all {rows.shape[1]} classes or no classes but got weight "
             f"tensor of shape: {list(weight.shape)}"
         )
+    check_known("class", target, rows.shape[1], ignore_index)
     kept = classes != ignore_index
     safe = where(kept, classes, 0)
     loss = where(kept, -rows.gather(1, safe.unsqueeze(1)).squeeze(1), 0.0)
