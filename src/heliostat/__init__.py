@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __version__ = "0.1.0"
+ROOMS = ("amp", "nn", "profiler", "tensor", "utils")  # modules that need no import of their own
 
 
 def _public() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
     from importlib.util import find_spec
 
-    if name in ("tensor", "nn"):
+    if name in ROOMS:
         return import_module(f".{name}", __name__)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         public = _public()
@@ -37,4 +38,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "nn", "tensor", *_public()})
+    return sorted({*globals(), *ROOMS, *_public()})

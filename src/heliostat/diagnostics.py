@@ -7,6 +7,7 @@ Nothing here prints; `cli/` renders, and `render()` gives the text.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,10 @@ def _mark(marks: list[str], span: Span, cells: Sequence[int], offset: int, sign:
 
 
 class HeliostatError(Exception):
-    """Base of every error that the package raises on purpose. Fields are kept and survive pickling."""
+    """Base of every error that the package raises on purpose. Fields are kept and survive pickling.
+
+    `at`: where in a text the error is. `caller`: the line of Python outside of the package that asked, None where there
+    is none."""
 
     def __init__(
         self,
@@ -162,6 +166,7 @@ class HeliostatError(Exception):
         self.notes = tuple(notes)
         self.help = help
         self.source = source
+        self.caller = _caller()
 
     @property
     def diagnostic(self) -> Diagnostic:
@@ -174,6 +179,18 @@ class HeliostatError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # The state restores the fields that kinds of error add to these.
         return (_rebuild, (type(self), self.message, self.at, self.notes, self.help, self.source), self.__dict__)
+
+
+_PACKAGE = __file__.rpartition("diagnostics")[0]
+
+
+def _caller() -> Span | None:
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return Span(frame.f_code.co_filename, frame.f_lineno, 1, frame.f_lineno, 1)
 
 
 def _rebuild(
@@ -201,6 +218,18 @@ class IndexOutOfRangeError(HeliostatError, IndexError):
 
 class GradientError(HeliostatError, RuntimeError):
     """A gradient is asked for that does not exist, or a value that gradients need is changed."""
+
+
+class ScopeError(HeliostatError, RuntimeError):
+    """A scope is closed, or a step is taken, out of its order."""
+
+
+class NondeterministicError(HeliostatError, RuntimeError):
+    """An op whose results may differ from run to run is used while that is forbidden."""
+
+
+class AnomalyError(HeliostatError, RuntimeError):
+    """An op made NaN while NaN is looked for."""
 
 
 class CaptureError(HeliostatError, RuntimeError):

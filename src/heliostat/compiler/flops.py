@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..ir.graph import Graph, Node
 from ..ir.types import TensorType, evaluate, numel
@@ -14,7 +14,12 @@ _REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 
 def flops(graph: Graph, symbols: Mapping[str, int]) -> int:
     """Operations of one run with those values of the symbols. Composite ops count as their decomposition."""
-    return sum(_node_flops(node, symbols) for node in graph.nodes())
+    return flops_of(graph.nodes(), symbols)
+
+
+def flops_of(nodes: Iterable[Node], symbols: Mapping[str, int]) -> int:
+    """Operations of some nodes of a graph."""
+    return sum(_node_flops(node, symbols) for node in nodes)
 
 
 def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:

@@ -15,7 +15,7 @@ from ..tensor.core import from_array
 from . import init
 from .functional.dropout import dropout
 from .functional.linear import linear
-from .functional.recurrent import States, gru_step, lstm_step, rnn_step, run_layer
+from .functional.recurrent import States, gru_step, lstm, lstm_step, rnn_step, run_layer
 from .linear import empty
 from .module import Module
 from .utils.rnn import PackedSequence, padded, repacked
@@ -170,13 +170,15 @@ class RNNBase(Module):
         return tuple(found)
 
     def _layers(self, x: Tensor, states: States, masks: list[Any] | None) -> tuple[Tensor, States]:
-        step = _step(self.mode)
+        run: Any = functools.partial(run_layer, _step(self.mode))
+        if self.mode == "LSTM" and not self.proj_size:
+            run = lstm
         last: list[States] = []
         for layer in range(self.num_layers):
             outputs = []
             for end in self._ends(layer):
                 first = tuple(s[len(last)] for s in states)
-                y, state = run_layer(step, x, first, self._weights(end), end.endswith("_reverse"), masks)
+                y, state = run(x, first, self._weights(end), end.endswith("_reverse"), masks)
                 outputs.append(y)
                 last.append(state)
             x = outputs[0] if len(outputs) == 1 else FUNCTIONS["cat"](outputs, -1)

@@ -64,7 +64,7 @@ class Bits(Elementwise):
     def infer(self, *types: TensorType) -> TensorType:
         for t in types:
             if plain(t, self.name).is_float:
-                raise DTypeError(f"{self.name} takes integers and bools, found {t}")
+                raise DTypeError(f"{self.name} takes integers and bools, found {t}", help="convert it by to()")
         return super().infer(*types)
 
 

@@ -255,7 +255,8 @@ class Concat(Op, name="concat", version=1, amp=Amp.KEEP_INPUT):
             others = [i for i in range(first.rank) if i != axis]
             if t.rank != first.rank or any(t.shape[i] != first.shape[i] for i in others):
                 raise ShapeError(
-                    f"concat along axis {axis}: {shown(first.shape)} and {shown(t.shape)} differ elsewhere"
+                    f"concat along axis {axis}: {shown(first.shape)} and {shown(t.shape)} differ elsewhere",
+                    help="all other axes must be equal",
                 )
             total = total + t.shape[axis]
         return TensorType(first.element, (*first.shape[:axis], total, *first.shape[axis + 1 :]))

@@ -17,7 +17,7 @@ from typing import Any
 from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.types import bf16, f16, f32, f64
-from ..tensor import lazy
+from ..tensor import FUNCTIONS, lazy
 from ..tensor.autograd import enable_grad
 from ..tensor.core import RemovableHandle, Tensor, convert, grad_mode, live_scalar, new, number_tensor
 
@@ -311,6 +311,12 @@ class RuleOptimizer(Optimizer):
     of one count of steps use, `rule` gives the new parameter and state. A rule sees f16 and bf16 as f32."""
 
     counted = True  # whether parameters have a count of steps, as in PyTorch's state
+    found_inf: Tensor | None = None  # where it is true when it is computed, a step changes nothing; of a GradScaler
+
+    @property
+    def takes_found_inf(self) -> bool:
+        """Whether a step can leave everything as it is by `found_inf`: not where a rule makes state in its first."""
+        return True
 
     def begin(self, p: Tensor, group: Group) -> State:
         """The state before the first step, but for the count."""
@@ -370,15 +376,18 @@ class RuleOptimizer(Optimizer):
             slope = convert(held(g), wide)
             slope = -slope if group.get("maximize") else slope
             value, state = self.rule(convert(held(p), wide), slope, given, shared[id(step)], group)
-            p._assign(convert(value, p.dtype))
+            self._write(p, convert(value, p.dtype))
             for k, v in state.items():
                 before = s.get(k)
                 if before is None:
                     s[k] = convert(v, p.dtype)
                 else:
-                    before._assign(convert(v, before.dtype))
+                    self._write(before, convert(v, before.dtype))
             if s:
                 self.state[p] = s
+
+    def _write(self, t: Tensor, value: Tensor) -> None:
+        t._assign(value if self.found_inf is None else FUNCTIONS["where"](self.found_inf, held(t), value))
 
     def _begin(self, params: Sequence[Tensor], group: Group) -> None:
         fresh = [p for p in params if not self.state.get(p)]
@@ -403,7 +412,7 @@ class RuleOptimizer(Optimizer):
                 step = new(Tensor, step.value)
                 for s in states:
                     s["step"] = step
-            step._assign(step + 1)
+            self._write(step, step + 1)
 
     def _loaded(self) -> None:
         """Counts that are equal become one."""

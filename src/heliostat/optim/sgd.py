@@ -42,6 +42,11 @@ class SGD(RuleOptimizer):
         # With dampening the first step is another: its buffer is the whole gradient.
         return {"momentum_buffer": like(p)} if group["momentum"] != 0 and group["dampening"] == 0 else {}
 
+    @property
+    def takes_found_inf(self) -> bool:
+        """Not with dampening, whose first step makes the buffer."""
+        return all(g["momentum"] == 0 or g["dampening"] == 0 for g in self.param_groups)
+
     def rule(self, p: Tensor, g: Tensor, s: State, n: Numbers, group: Group) -> tuple[Tensor, State]:
         g = decayed(g, p, n, group)
         if group["momentum"] == 0:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..diagnostics import DeviceError, FileFormatError
 from ..settings import settings
 from . import platform
+from .memory import account
 
 ALIGNMENT = 64
 """Every allocation begins at a multiple of this: a cache line, and the widest vector register."""
@@ -46,6 +47,7 @@ class Buffer:
         try:
             if nbytes < _MAPPED_FROM:
                 raw = (np.zeros if zeroed else np.empty)(max(nbytes, 1) + ALIGNMENT, np.uint8)
+                account.add(raw, nbytes)
                 begin = int(raw.__array_interface__["data"][0])
                 made = object.__new__(cls)
                 made._bytes, made.address = raw[-begin % ALIGNMENT :][:nbytes], begin + -begin % ALIGNMENT
@@ -54,6 +56,7 @@ class Buffer:
             huge = nbytes >= _HUGE_PAGE and settings().huge_pages
             # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
             raw = np.frombuffer(mmap.mmap(-1, nbytes + (_HUGE_PAGE if huge else 0)), np.uint8)
+            account.add(raw, nbytes)
             skip = -raw.ctypes.data % (_HUGE_PAGE if huge else 1)
             if huge:
                 platform.advise_huge_pages(raw.ctypes.data + skip, nbytes)
@@ -67,6 +70,12 @@ class Buffer:
         if not array.flags.c_contiguous:
             raise ValueError(f"array of shape {array.shape} and strides {array.strides} is not contiguous")
         return cls(array.reshape(-1).view(np.uint8))
+
+    @classmethod
+    def owning(cls, array: npt.NDArray[Any]) -> Buffer:
+        """The memory of a contiguous array that was made for this buffer, which counts it."""
+        account.add(array if array.base is None else array.base, array.nbytes)
+        return cls.of(array)
 
     @property
     def owner(self) -> object:

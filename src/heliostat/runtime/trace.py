@@ -35,11 +35,12 @@ class Trace:
     """Runs of one launch table with time stamps: `run` as often as wanted, then `report`.
 
     Two reads of the counter per launch and thread, some 20 ns, are the cost; a run without a trace has none.
+    `alone`: on the caller's thread, as programs of a few microseconds run.
     """
 
-    def __init__(self, pool: WorkerPool, count: int) -> None:
-        self._pool = pool
-        self._stamps = np.zeros((pool.threads, count, 3), np.int64)
+    def __init__(self, pool: WorkerPool, count: int, alone: bool = False) -> None:
+        self._run = pool.run_alone if alone else pool.run
+        self._stamps = np.zeros((1 if alone else pool.threads, count, 3), np.int64)
         self._sums = np.zeros((3, count), np.float64)  # wall, mean, longest; in ticks
         self._total = 0.0
         self.runs = 0
@@ -52,7 +53,7 @@ class Trace:
     def run(self, table: int) -> None:
         """Run the launch table at address `table` and add its times."""
         count = self._stamps.shape[1]
-        self._pool.run(table, count, self._stamps.ctypes.data)
+        self._run(table, count, self._stamps.ctypes.data)
         self.runs += 1
         if count == 0:
             return

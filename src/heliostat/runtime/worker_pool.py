@@ -232,6 +232,11 @@ class WorkerPool:
             finally:
                 team.busy = False
 
+    @staticmethod
+    def run_alone(table: int, count: int, stamps: int | None = None) -> None:
+        """`run` on the caller's thread, without the workers. `stamps`: of one thread."""
+        native().run_here(_alone(), table, count, stamps)
+
     def bind(self, table: int, count: int, stamps: int | None = None, alone: bool = False) -> Callable[[], None]:
         """`run` with its arguments made ready; the table must stay where it is.
 

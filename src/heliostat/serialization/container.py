@@ -147,7 +147,7 @@ def unpack_structure(path: str, data: bytes) -> Any:
     head = json.loads(data[8 : 8 + length].decode())
     del head["__metadata__"]
     if _digest(metadata["structure"], head, [memoryview(data)[8 + length :]]) != metadata["sha256"]:
-        raise FileFormatError(f"{path}: is damaged: its checksum differs")
+        raise FileFormatError(f"{path}: is damaged: its checksum differs", help="nothing was loaded; save it again")
     try:
         return _Reader(records).value(json.loads(metadata["structure"]))
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:

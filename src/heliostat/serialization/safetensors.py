@@ -58,7 +58,9 @@ def unpack(path: str, data: bytes) -> tuple[dict[str, Record], dict[str, str]]:
     """The tensors of a file, as views of its bytes, and its metadata. Raises FileFormatError."""
     length = int.from_bytes(data[:8], "little")
     if not has_header(data):
-        raise FileFormatError(f"{path}: is not a file of tensors: it has no safetensors header")
+        raise FileFormatError(
+            f"{path}: is not a file of tensors: it has no safetensors header", help="it may be cut off"
+        )
     try:
         fields = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

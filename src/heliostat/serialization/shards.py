@@ -77,7 +77,7 @@ def load_sharded(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
     for file in dict.fromkeys(weights.values()):
         path, data = read_all(place / file)
         if file in digests and hashlib.sha256(data).hexdigest() != digests[file]:
-            raise FileFormatError(f"{path}: is damaged: its checksum differs")
+            raise FileFormatError(f"{path}: is damaged: its checksum differs", help="nothing was loaded; save it again")
         found, _ = unpack(path, data)
         expected = {name for name, where in weights.items() if where == file}
         if found.keys() != expected:

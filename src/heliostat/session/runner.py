@@ -19,6 +19,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.worker_pool import BARRIER, WorkerPool
 from .executable import SMALL_LAUNCH, CodeStore
 from .host import host_target
+from .recorder import Recorder
 
 
 class Engine:
@@ -32,6 +33,7 @@ class Engine:
         self.lock = threading.RLock()
         self.arena = Buffer.allocate(64)
         self.compiled = 0
+        self.recorder: Recorder | None = None  # of the profiler that is open
 
     def compile(self, graph: Graph) -> Runner:
         """A program of the graph, whose parameters are all inputs. Raises CompileError."""
@@ -45,6 +47,11 @@ class Engine:
         if self.arena.nbytes < nbytes:
             self.arena = Buffer.allocate(nbytes, zeroed=False)
         return self.arena.address
+
+    def release(self) -> None:
+        """Give the scratch memory back to the system; the next run takes new."""
+        with self.lock:
+            self.arena = Buffer.allocate(64)
 
 
 @cache
@@ -90,8 +97,8 @@ class Runner:
             self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += len(row)
         self.arena = 0
-        alone = program.operations < SMALL_LAUNCH * len(rows)
-        self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=alone)
+        self.alone = program.operations < SMALL_LAUNCH * len(rows)
+        self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
 
     def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
         """The outputs' buffers. `inputs`: in the order of the graph's parameters."""
@@ -108,5 +115,8 @@ class Runner:
                 self.address[self.output_numbers] = [b.address for b in made]
             if len(self.which):
                 np.take(self.address, self.which, out=self.arguments)
-                self._run()
+                if owner.recorder is None:
+                    self._run()
+                else:
+                    owner.recorder.run(self.program, owner.pool, self.table.ctypes.data, self.alone)
         return [made[n] if new else inputs[n] for new, n in self.sources]

@@ -79,8 +79,8 @@ class NativeStep:
                 self.constants.append(buffer)
                 self.set(n, buffer.address)
         self.arena = 0
-        alone = program.operations < SMALL_LAUNCH * len(sizes)
-        self._launches: Any = self.owner.pool.bind(self.table.ctypes.data, len(sizes), alone=alone)
+        self.alone = program.operations < SMALL_LAUNCH * len(sizes)
+        self._launches: Any = self.owner.pool.bind(self.table.ctypes.data, len(sizes), alone=self.alone)
         if not sizes:
             self._launches = lambda: None
         self.by_name = {p.name: n for n, p in enumerate(program.buffers) if p.kind in ("input", "state")}
@@ -102,7 +102,12 @@ class NativeStep:
             for n, plan in enumerate(self.program.buffers):
                 if plan.kind == "scratch":
                     self.set(n, self.arena + plan.offset)
-        self._launches()
+        recorder = self.owner.recorder
+        if recorder is None or not self.program.launches:
+            self._launches()
+        else:
+            sizes = {name: int(self.slots[n]) for name, n in self.number.items()}
+            recorder.run(self.program, self.owner.pool, self.table.ctypes.data, self.alone, sizes)
 
     def profile(self, repeat: int = 1) -> list[LaunchTime]:
         """Times of every launch of `repeat` runs; they are real runs, which change states."""

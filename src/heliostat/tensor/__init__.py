@@ -9,8 +9,24 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from . import arrange, autograd, copies, create, index, linalg, pointwise, random, reduce, shape, sorting, special
+from . import (
+    arrange,
+    autograd,
+    copies,
+    create,
+    determinism,
+    index,
+    linalg,
+    memory,
+    pointwise,
+    random,
+    reduce,
+    shape,
+    sorting,
+    special,
+)
 from . import compile as compile_
+from .autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
 from .core import Device, RemovableHandle, Size, Tensor, is_grad_enabled
 from .dtypes import NAMES, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
@@ -24,13 +40,24 @@ attach(Tensor)
 
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **NAMES,
-    "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor, "autograd": autograd,
+    "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor,
+    "autocast": autocast, "autograd": autograd,
     "compile": compile_.compile, "default_generator": default_generator, "device": Device,
     "dtype": type(NAMES["float32"]), "enable_grad": enable_grad, "finfo": finfo,
-    "get_default_dtype": get_default_dtype, "iinfo": iinfo,
+    "get_autocast_dtype": get_autocast_dtype, "is_autocast_available": is_autocast_available,
+    "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
     "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
     "set_printoptions": set_printoptions,
+    **{f.__name__: f for f in (
+        memory.empty_cache, memory.max_memory_allocated, memory.memory_allocated, memory.memory_reserved,
+        memory.memory_stats, memory.memory_summary, memory.reset_accumulated_memory_stats,
+        memory.reset_peak_memory_stats, determinism.are_deterministic_algorithms_enabled,
+        determinism.get_deterministic_debug_mode, determinism.is_deterministic_algorithms_warn_only_enabled,
+        determinism.set_deterministic, determinism.set_deterministic_debug_mode,
+        determinism.use_deterministic_algorithms,
+    )},
+    "MemoryStats": memory.MemoryStats, "is_deterministic": determinism.is_deterministic,
 }  # fmt: skip
 del PUBLIC["tensor"]  # this module itself, which can be called
 

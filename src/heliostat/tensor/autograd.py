@@ -18,11 +18,22 @@ from ..ir.types import DType, TensorType
 from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy
+from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from .core import Tensor, grad_mode, new
 from .function import Function, once_differentiable
 
 __all__ = [
-    "Function", "backward", "enable_grad", "grad", "inference_mode", "no_grad", "once_differentiable",
+    "Function",
+    "backward",
+    "detect_anomaly",
+    "enable_grad",
+    "grad",
+    "inference_mode",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
+    "no_grad",
+    "once_differentiable",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]  # fmt: skip
 
@@ -86,7 +97,10 @@ def differentiate(
             waiting[id(m.function)] -= 1  # its backward wants the gradients of all its results
             if not waiting[id(m.function)] and any(id(y) in total and id(y) in reaches for y in m.function.outputs):
                 needing.update(id(y) for y in m.function.outputs)
-                for p, pg in m.function.gradients(total):
+                given = m.function.gradients(total)
+                if lazy.anomaly.active is not None:
+                    lazy.anomaly.active.check_gradients(v, [pg for _, pg in given if pg is not None])
+                for p, pg in given:
                     if pg is not None and id(p) in reaches:
                         _add(total, p, pg)
             continue
@@ -95,6 +109,8 @@ def differentiate(
         before = next(Node.count)
         found = _of_node(v, g)
         used = [pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) in reaches]
+        if lazy.anomaly.active is not None:
+            lazy.anomaly.active.check_gradients(v, [pg for pg in used if pg is not None])
         needed, seen = _needed(v, g, used)
         _drop([pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) not in reaches], seen, before)
         known = m.uses if m is not None and m.uses else uses.get(id(v), ())
@@ -233,7 +249,8 @@ def _seed(y: Tensor, g: Tensor | None) -> Value:
 def _pairs(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> list[Pair]:
     for y in outputs:
         if not y.requires_grad:
-            raise GradientError("the output does not require grad and has no gradient")
+            what = f"an output of shape {shown(y.shape)} does not require grad and has no gradient"
+            raise GradientError(what, help="set requires_grad of a leaf that it is made of, and leave no_grad()")
     return [(y.value, _seed(y, g)) for y, g in zip(outputs, seeds, strict=True)]
 
 

@@ -12,25 +12,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..diagnostics import CaptureError
-from ..ir.graph import PARAMETER, Node, Value
+from ..ir.graph import Value
 from ..ir.types import TensorType
 from . import lazy
 from .core import Tensor, grad_mode, is_grad_enabled, new
 from .structure import mapped, tensors_in
 
-_STAND_IN = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
 _FIELDS = ("_v", "_rg", "_leaf", "_base", "_view", "_seen", "_version", "_grad")
 
 
 def stand_in(type: TensorType) -> Value:
     """A value that gets its data when a program runs."""
-    v = Value(_STAND_IN, 0, type)
+    v = Value(lazy.STAND_IN, 0, type)
     v.meta = lazy.Meta()
     return v
 
 
 def is_stand_in(v: Value) -> bool:
-    return v.node is _STAND_IN
+    return v.node is lazy.STAND_IN
 
 
 class Outside:

@@ -17,8 +17,10 @@ from ..diagnostics import CaptureError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from . import lazy
+from .autocast import signature
 from .capture import capture
 from .core import Tensor, is_grad_enabled
+from .determinism import get_deterministic_debug_mode
 from .dtypes import get_default_dtype
 from .step import Moved, Step
 from .structure import NOTHING, TENSOR, differing, taken_apart
@@ -66,7 +68,7 @@ class Compiled:
 
     # --- calling --------------------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if lazy._capture.get() is not None:  # part of a larger step
+        if lazy._capture.get() is not None or lazy.anomaly.active is not None:  # part of a larger step; or looked into
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
         spec: list[Any] = []
@@ -79,7 +81,14 @@ class Compiled:
         if kwargs:
             spec.append(taken_apart(kwargs, tensors))
         rows = [(t._v.type.shape, t._v.type.element.name, t._rg) for t in tensors]
-        key = (tuple(spec), tuple(rows), is_grad_enabled(), get_default_dtype().name)
+        key = (
+            tuple(spec),
+            tuple(rows),
+            is_grad_enabled(),
+            get_default_dtype().name,
+            signature(),
+            get_deterministic_debug_mode(),
+        )
         with engine().lock:
             why = None
             for entry in self.entries.get(key, ()):
@@ -204,6 +213,10 @@ class Compiled:
                 found.append(f"gradients were {'on' if other[2] else 'off'}")
             if other[3] != key[3]:
                 found.append(f"the default dtype was {other[3]}, is {key[3]}")
+            if other[5] != key[5]:
+                found.append(f"the deterministic mode was {other[5]}, is {key[5]}")
+            if other[4] != key[4]:
+                found.append(f"autocast was {_scope(other[4])}, is {_scope(key[4])}")
             if best is None or len(found) < len(best):
                 best = found
         return "; ".join(best or ["another signature"])
@@ -243,6 +256,10 @@ class Compiled:
 
 def _plain(x: Any) -> str:
     return str(list(x)) if isinstance(x, tuple) else str(x)
+
+
+def _scope(devices: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{device} {dtype}" for device, dtype in devices) or "off"
 
 
 def _by_identity(t: Tensor) -> bool:

@@ -18,6 +18,7 @@ from ..ir.graph import Value
 from ..ir.types import DType, TensorType, bf16, f32, f64, tensor
 from ..ops.rules import shown
 from ..runtime.buffer import Buffer
+from ..session import engine
 from . import lazy
 from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
 
@@ -173,6 +174,9 @@ class Tensor:
                     lazy.note_open(self)
         elif (scope := _capture.get()) is not None:
             scope.seen(self)
+        elif self._v.node is lazy.STAND_IN:  # another thread captures with this tensor, and puts its value back
+            with engine().lock:
+                return self._v
         return self._v
 
     def _write(self, v: Value, requires_grad: bool) -> None:
@@ -206,11 +210,12 @@ class Tensor:
         mine = self._v.type
         if source._v.type.element != mine.element:
             if not can_cast(source.dtype, self.dtype):
-                raise DTypeError(f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}")
+                what = f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}"
+                raise DTypeError(what, help="give the result a tensor of its own, or convert it by to()")
             source = convert(source, self.dtype)
         if source._v.type.shape != mine.shape:
             what = f"a result of shape {shown(source.shape)} cannot be written in place into {shown(self.shape)}"
-            raise ShapeError(what)
+            raise ShapeError(what, help="a tensor keeps its shape in place: give the result one of its own")
         self._check_in_place()
         loose = self._view is not None and self._view.detached
         tracked = (source._rg or self.requires_grad) and _grad_enabled.get() and not loose
@@ -330,7 +335,7 @@ class Tensor:
         if (scope := _capture.get()) is not None:
             scope.written(self)
         if on and not self.dtype.is_float:
-            raise DTypeError(f"only floats have gradients, found a tensor of {self.dtype}")
+            raise DTypeError(f"only floats have gradients, found a tensor of {self.dtype}", help="convert it by to()")
         if on and self._base is not None:
             self._base, self._view = None, None
         self._rg = on
@@ -531,6 +536,8 @@ def new(cls: Any, v: Value, requires_grad: bool = False) -> Any:
     t._grad = t._base = t._view = t._post = None
     t._seen = t._version = 0
     t._retain = False
+    if lazy.anomaly.active is not None:
+        lazy.anomaly.active.made(v)
     if (scope := _capture.get()) is not None:
         scope.made(t)
     elif v.meta is None or v.meta.buffer is None:
@@ -698,11 +705,11 @@ def from_array(array: Array, dtype: DType | None = None) -> Tensor:
         from ..ir.graph import round_bf16
 
         bits = (np.ascontiguousarray(round_bf16(wide)).view(np.uint32) >> 16).astype(np.uint16).reshape(array.shape)
-        made: Tensor = new(Tensor, lazy.leaf(Buffer.of(bits), tensor(bf16, *array.shape)))
+        made: Tensor = new(Tensor, lazy.leaf(Buffer.owning(bits), tensor(bf16, *array.shape)))
         return made
     with np.errstate(all="ignore"):
         copied = np.array(array, lazy.NUMPY[found.name], order="C").reshape(array.shape)
-    return new(Tensor, lazy.leaf(Buffer.of(copied), tensor(found, *array.shape)))
+    return new(Tensor, lazy.leaf(Buffer.owning(copied), tensor(found, *array.shape)))
 
 
 def convert(x: Tensor, dtype: DType) -> Tensor:
@@ -736,7 +743,8 @@ def normal_dim(dim: int, rank: int, op: str = "") -> int:
     size = max(rank, 1)
     if not -size <= dim < size:
         name = f"{op}: " if op else ""
-        raise IndexOutOfRangeError(f"{name}axis {dim} is outside a tensor of {rank} axes")
+        what = f"{name}axis {dim} is outside a tensor of {rank} axes"
+        raise IndexOutOfRangeError(what, help=f"{-size} to {size - 1} are there")
     return int(dim) % size
 
 

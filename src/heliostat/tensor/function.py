@@ -74,6 +74,12 @@ class _Record:
         """The values that a backward may read."""
         return [*self.inputs, *(kept[1] for kept in self.ctx._saved if kept is not None)]
 
+    def mapped(self, new_: dict[int, Value]) -> _Record:
+        """The same over other inputs, for a copy of the graph. What forward kept stays."""
+        made = _Record(self.function, self.ctx, self.sources)
+        made.inputs = [new_.get(id(v), v) for v in self.inputs]
+        return made
+
     def gradients(self, total: dict[int, Value]) -> list[tuple[Value, Value | None]]:
         """(input, its gradient) for each tensor input."""
         given: list[Tensor | None] = []

@@ -139,6 +139,21 @@ class _Rows:
         return movedim(made, tuple(range(n)), tuple(range(self.place, self.place + n))) if self.place and n else made
 
 
+def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low: int = 0) -> None:
+    """Raises IndexOutOfRangeError where numbers of `low` .. size - 1 are known and others but `ignored` are there."""
+    v = t.value
+    if lazy.buffer_of(v) is None or lazy.capturing():
+        return
+    known = lazy.array_of(v)
+    bad = (known < low) | (known >= size)
+    if ignored is not None:
+        bad &= known != ignored
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        what = f"{what} {known.flat[first]}, element {first} of a tensor of shape {shown(t.shape)}, is out of range"
+        raise IndexOutOfRangeError(what, help=f"{low} to {size - 1} are there")
+
+
 def wrapped_index(t: Tensor, size: int, axis: int, x: Tensor) -> Value:
     """Indices as i64 from the front. Raises IndexOutOfRangeError where they are known and lie outside."""
     v = t.value
@@ -146,7 +161,8 @@ def wrapped_index(t: Tensor, size: int, axis: int, x: Tensor) -> Value:
         known = lazy.array_of(v)
         if known.size and (int(known.min()) < -size or int(known.max()) >= size):
             bad = known[(known < -size) | (known >= size)].flat[0]
-            raise IndexOutOfRangeError(f"index {bad} is outside axis {axis} of a tensor of shape {shown(x.shape)}")
+            what = f"index {bad} is outside axis {axis} of a tensor of shape {shown(x.shape)}"
+            raise IndexOutOfRangeError(what, help=f"{-size} to {size - 1} are there")
         if not known.size or int(known.min()) >= 0:
             return ops.cast(v, i64)
     v = ops.cast(v, i64)

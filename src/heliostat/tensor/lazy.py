@@ -7,6 +7,7 @@ that a training step is one program whichever of its values is read first.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from ..ir.types import DType, TensorType, tensor
 from ..ops import REGISTRY
 from ..runtime.buffer import Buffer
 from ..session import Runner, engine
+from . import determinism
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DETACH = REGISTRY["detach"]
@@ -67,6 +69,8 @@ class Meta:
 
 
 _LEAF = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
+STAND_IN = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
+"""Of the values that stand for others while a step is captured."""
 
 
 def leaf(buffer: Buffer, type: TensorType) -> Value:
@@ -125,15 +129,40 @@ def capturing() -> bool:
     return _capture.get() is not None
 
 
+class _Anomaly:
+    """`active`: the `anomaly.Anomaly` that looks for NaN, if any."""
+
+    active: Any = None
+
+
+anomaly = _Anomaly()
+
+
 # --- what is open ---------------------------------------------------------------------------------------------------
-class _Open:
-    """Tensors whose values are not computed yet, in the order of their making."""
+class _Entries:
+    """Tensors of one thread whose values are not computed yet, in the order of their making."""
 
     def __init__(self) -> None:
         self.entries: dict[int, weakref.ref[Any]] = {}
         self.next = 0
+        self.thread = weakref.ref(threading.current_thread())
+
+    @property
+    def left(self) -> bool:
+        """Whether its thread has ended."""
+        thread = self.thread()
+        return thread is None or not thread.is_alive()
 
 
+class _Open(threading.local):
+    """Each thread has its own: what another one is about to build on must not be cut off behind its back."""
+
+    def __init__(self) -> None:
+        self.of = _Entries()
+        _threads.append(self.of)
+
+
+_threads: list[_Entries] = []
 _open = _Open()
 
 
@@ -141,15 +170,34 @@ def note_open(t: Any) -> None:
     """Remember a tensor whose value is not computed yet. Those of a captured step are computed by its program."""
     if _capture.get() is not None:
         return
-    _open.next += 1
-    _open.entries[_open.next] = weakref.ref(t)
-    if len(_open.entries) > MANY:
+    mine = _open.of
+    mine.next += 1
+    mine.entries[mine.next] = weakref.ref(t)
+    if len(mine.entries) > MANY:
         flush()
 
 
 def _take_open() -> list[Any]:
-    found = [t for r in _open.entries.values() if (t := r()) is not None]
-    _open.entries = {}
+    mine = _open.of
+    entries = list(mine.entries.values())
+    mine.entries = {}
+    for other in [e for e in _threads if e.left]:
+        _threads.remove(other)
+        entries += other.entries.values()
+    return [t for r in entries if (t := r()) is not None]
+
+
+def _of_others() -> dict[int, Any]:
+    """Open tensors of other threads, by the id of their value."""
+    found: dict[int, Any] = {}
+    if len(_threads) == 1:
+        return found
+    for entries in list(_threads):
+        if entries is not _open.of:
+            for r in list(entries.entries.values()):
+                t = r()
+                if t is not None:
+                    found[id(t._v)] = t
     return found
 
 
@@ -269,10 +317,20 @@ def realize(values: Iterable[Value]) -> None:
             "a value is read while a step is captured, but it is known only when the step runs",
             help="return the tensor from the step, and choose with where() instead of if",
         )
+    with engine().lock:
+        _realize(list(values))
+
+
+def _realize(values: list[Value]) -> None:
     live = [t for t in _take_open() if buffer_of(t.value) is None]
-    values = list(values)
+    roots = [*(t.value for t in live), *values]
+    others = _of_others()
+    if others:  # a value that another thread's tensor holds, and that is on the way, is computed for it too
+        held = [t for v in _behind(roots) if (t := others.get(id(v))) is not None]
+        live += held
+        roots += [t._v for t in held]
     try:
-        done = _run([*(t.value for t in live), *values])
+        done = _run(roots)
     except BaseException as error:
         for t in live:
             note_open(t)
@@ -280,7 +338,23 @@ def realize(values: Iterable[Value]) -> None:
             _run(values)  # what nobody reads must not keep others from being read
             return
         raise
+    if anomaly.active is not None:
+        anomaly.active.check(done)
     _forget(done, [t.value for t in live if t.requires_grad and not t.is_leaf])
+
+
+def _behind(roots: Sequence[Value]) -> list[Value]:
+    """Everything that is not computed yet and that the roots are made of."""
+    found: list[Value] = []
+    seen: set[int] = set()
+    stack = list(roots)
+    while stack:
+        v = stack.pop()
+        if id(v) not in seen and not _has_data(v):
+            seen.add(id(v))
+            found.append(v)
+            stack.extend(v.node.inputs)
+    return found
 
 
 def flush() -> None:
@@ -325,6 +399,7 @@ def _run(roots: Sequence[Value]) -> list[Value]:
     if not wanted:
         return []
     closed = Closed(wanted)
+    determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
     found: dict[int, Buffer] = {closed.number[id(v)]: v.meta.buffer for v in closed.leaves}
     found.update((closed.number[id(v)], _constant(v)) for v in closed.constants)

@@ -11,6 +11,7 @@ from .. import ops
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import bool_
 from ..ops.rules import shown
+from .autocast import unruled
 from .core import Tensor, as_tensor, from_array, normal_dim, wrap
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function
@@ -25,7 +26,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         raise DTypeError(f"matmul needs one dtype, found {input.dtype} and {other.dtype}", help="use x.to(dtype)")
     a, b = input.value, other.value
     if input.ndim == 0 or other.ndim == 0 or input.shape[-1] != other.shape[-2 if other.ndim > 1 else -1]:
-        raise ShapeError(f"matmul: {shown(input.shape)} and {shown(other.shape)} do not fit")
+        what = f"matmul: {shown(input.shape)} and {shown(other.shape)} do not fit"
+        raise ShapeError(what, help="the last axis of the first must be as long as the second to last of the other")
     if input.dtype == bool_:
         raise DTypeError("matmul takes numbers, found tensors of bool")
     if 0 in a.type.shape or 0 in b.type.shape:
@@ -49,7 +51,7 @@ METHODS["__rmatmul__"] = lambda self, o: matmul(as_tensor(o), self)
 def _ranks(name: str, a: Tensor, b: Tensor, ranks: tuple[int, int]) -> Tensor:
     if (a.ndim, b.ndim) != ranks:
         raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} axes, found {a.ndim} and {b.ndim}")
-    return matmul(a, b)
+    return unruled(matmul)(a, b)
 
 
 @function()

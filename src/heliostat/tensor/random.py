@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from .create import finished
 from .dtypes import dtype_of, get_default_dtype
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import sizes_of
+
+_drawing = threading.Lock()
 
 
 class Generator:
@@ -64,8 +67,9 @@ class Generator:
 
     def next_draw(self) -> int:
         """The number of the next draw."""
-        self._count += 1
-        return self._count
+        with _drawing:  # threads that draw at once get other numbers
+            self._count += 1
+            return self._count
 
 
 default_generator = Generator()

@@ -6,6 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..ops.amp import NAMED
+from .autocast import ruled, switched
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FUNCTIONS: dict[str, Any] = {}
@@ -15,15 +18,19 @@ METHODS: dict[str, Any] = {}
 def function(*names: str, method: bool = True, in_place: bool = False) -> Callable[[F], F]:
     """Publish a function under its own name and `names`, and as methods of the same names.
 
-    `in_place`: methods with an underscore too, which write the result into the tensor."""
+    `in_place`: methods with an underscore too, which write the result into the tensor. Functions that `ops.amp` names
+    follow its rules, but not in place."""
 
     def add(f: F) -> F:
+        written = f
+        if f.__name__.rstrip("_") in NAMED:
+            written, f = switched(None)(f), ruled(f)
         for name in (f.__name__.rstrip("_"), *names):
             FUNCTIONS[name] = f
             if method:
                 METHODS[name] = f
             if in_place:
-                METHODS[name + "_"] = _in_place(name, f)
+                METHODS[name + "_"] = _in_place(name, written)
         return f
 
     return add

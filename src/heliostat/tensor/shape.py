@@ -43,7 +43,8 @@ def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
         sizes[sizes.index(-1)] = x.numel() // known
     old, size = x.value.type.shape, tuple(sizes)
     if Size(size).numel() != x.numel():
-        raise ShapeError(f"cannot reshape {shown(x.shape)} ({x.numel()} elements) to {shown(shape)}")
+        what = f"cannot reshape {shown(x.shape)} ({x.numel()} elements) to {shown(shape)}"
+        raise ShapeError(what, help="the sizes must have the same product; one may be -1")
     return view_of(x, lambda v: ops.reshape(v, size), lambda b, v: ops.reshape(v, old), False)
 
 
@@ -250,7 +251,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     at = normal_dim(dim, input.ndim, "select")
     size = input.shape[at]
     if not -size <= index < size:
-        raise IndexOutOfRangeError(f"index {index} is outside axis {at} of a tensor of shape {shown(input.shape)}")
+        what = f"index {index} is outside axis {at} of a tensor of shape {shown(input.shape)}"
+        raise IndexOutOfRangeError(what, help=f"{-size} to {size - 1} are there")
     i = index % size
     shape = tuple(input.shape)
     kept = (*shape[:at], 1, *shape[at + 1 :])

@@ -21,7 +21,7 @@ from ..ir.rewrite import copy
 from ..ir.types import SymbolicDim, TensorType, evaluate, f32, tensor
 from ..runtime.buffer import Buffer
 from ..session.step import NativeStep, Outputs, compiled_step
-from . import lazy
+from . import determinism, lazy
 from .capture import Captured, Outside, is_stand_in
 from .core import Tensor, new
 from .structure import mapped
@@ -103,6 +103,7 @@ class Plan:
             self.leaves.append((p, f"p{len(self.leaves)}"))
             kinds.append(("unread", p.type.element.name, p.type.shape))
         place = {id(p): n for n, p in enumerate(v for v, _ in self.leaves)}
+        determinism.check(closed.order)
         self.closed, self.updates = closed, list(updates)
         self.key = (
             closed.key[0], tuple(kinds), tuple(number[id(v)] for v in roots),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from ... import ops
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from ...tensor.core import wrap
 
 where = FUNCTIONS["where"]
@@ -93,6 +94,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return where(input > 0, input, input * negative_slope)
 
 
+@ruled
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x above 0, else weight * x. weight: one number, or one for each channel (axis 1)."""
     if weight.numel() != 1:
@@ -142,6 +144,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return input * softplus(input).tanh()
 
 
+@ruled
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
     z = input * beta

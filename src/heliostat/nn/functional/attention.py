@@ -8,6 +8,7 @@ from typing import Any
 from ...diagnostics import ShapeError, UnsupportedError
 from ...ir.types import bool_
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from .dropout import dropout
 from .linear import linear
 
@@ -31,6 +32,7 @@ def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
     return where(mask, scores, float("-inf")) if mask.dtype == bool_ else scores + mask
 
 
+@ruled
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

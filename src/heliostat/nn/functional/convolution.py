@@ -12,6 +12,7 @@ from typing import Any
 from ... import ops
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from ...tensor.core import wrap
 from .sizes import batched, many, unbatched
 
@@ -44,7 +45,8 @@ def _check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: in
     if x.shape[1] != inner * groups:
         raise ShapeError(
             f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have "
-            f"{inner * groups} channels, but got {x.shape[1]} channels instead"
+            f"{inner * groups} channels, but got {x.shape[1]} channels instead",
+            help="channels are axis 1 of the input",
         )
     if groups < 1 or out % groups:
         raise ShapeError(f"{name}: {out} channels out do not split into {groups} groups")
@@ -98,6 +100,7 @@ def _by_windows(x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilati
     return y.reshape(x.shape[0], out, *counts)
 
 
+@ruled
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
@@ -106,6 +109,7 @@ def conv1d(
     return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@ruled
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
@@ -114,6 +118,7 @@ def conv2d(
     return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@ruled
 def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
@@ -122,6 +127,7 @@ def conv3d(
     return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
+@ruled
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Correlation over time first. input: (T, B, C), weight: (K, C, O), bias: (O,); (T', B, O)."""
     return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
@@ -163,6 +169,7 @@ def _transposed(
     return unbatched(y, single)
 
 
+@ruled
 def conv_transpose1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
@@ -171,6 +178,7 @@ def conv_transpose1d(
     return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@ruled
 def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
@@ -179,6 +187,7 @@ def conv_transpose2d(
     return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@ruled
 def conv_transpose3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from ...tensor.core import as_tensor, from_array
 from .loss import reduced
 
@@ -42,6 +43,7 @@ def _log_sum(*terms: Tensor) -> Tensor:
     return total.log() + top
 
 
+@ruled
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,

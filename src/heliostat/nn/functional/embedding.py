@@ -7,6 +7,7 @@ from typing import Any
 from ...diagnostics import DTypeError, ShapeError, UnsupportedError
 from ...tensor import FUNCTIONS, Tensor, no_grad
 from ...tensor.core import as_tensor
+from ...tensor.index import check_known
 
 where = FUNCTIONS["where"]
 
@@ -37,6 +38,7 @@ def _renormalized(input: Tensor, weight: Tensor, max_norm: float, norm_type: flo
 
 def _rows(input: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool) -> Tensor:
     """(*input.shape, D), whose gradients reach the table as asked for."""
+    check_known("row", input, weight.shape[0])
     y = weight[input]
     if not weight.requires_grad:
         return y

@@ -6,20 +6,25 @@ from typing import Any
 
 from ...diagnostics import ShapeError, UnsupportedError
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
+from ...tensor.index import check_known
 from .activation import gelu
 
 
+@ruled
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight^T + bias. input: (..., in), weight: (out, in) or (in,), bias: (out,); (..., out)."""
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             f"linear: an input of shape {list(input.shape)} does not fit a weight of {list(weight.shape)}: "
-            f"mat1 and mat2 shapes cannot be multiplied"
+            f"mat1 and mat2 shapes cannot be multiplied",
+            help=f"the last axis of the input must be {weight.shape[-1]}",
         )
     y = input @ (weight.transpose(0, 1) if weight.ndim == 2 else weight)
     return y if bias is None else y + bias
 
 
+@ruled
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[o] = input1^T weight[o] input2 + bias[o]. (..., a), (..., b), (out, a, b), (out,); (..., out)."""
     out, a, b = weight.shape
@@ -77,6 +82,7 @@ def grouped_mm(
     return y if out_dtype is None else y.to(out_dtype)
 
 
+@ruled
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Products of vectors along an axis over their lengths, each at least eps."""
     x1, x2 = FUNCTIONS["broadcast_tensors"](x1, x2)
@@ -90,6 +96,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
+@ruled
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """Distances of all pairs of rows. input: (N, D); (N (N - 1) / 2,)."""
     n = input.shape[0]
@@ -109,4 +116,5 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
     if num_classes == -1:
         num_classes = int(tensor.max().item()) + 1
+    check_known("class", tensor, num_classes)
     return (tensor.unsqueeze(-1) == FUNCTIONS["arange"](num_classes)).to(i64)

@@ -9,6 +9,8 @@ from typing import Any
 
 from ...diagnostics import DTypeError, ShapeError
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
+from ...tensor.index import check_known
 from .activation import logsigmoid, softplus
 from .linear import cosine_similarity, pairwise_distance
 
@@ -58,6 +60,7 @@ def _weighed(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return weighed.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(weighed, reduction)
 
 
+@ruled
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -68,6 +71,7 @@ def mse_loss(
     return _weighed(d * d, weight, legacy(size_average, reduce, reduction))
 
 
+@ruled
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -77,6 +81,7 @@ def l1_loss(
     return _weighed((input - target).abs(), weight, legacy(size_average, reduce, reduction))
 
 
+@ruled
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -92,6 +97,7 @@ def smooth_l1_loss(
     return reduced(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), how)
 
 
+@ruled
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -103,6 +109,7 @@ def huber_loss(
     return _weighed(where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta), weight, reduction)
 
 
+@ruled
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -122,6 +129,7 @@ def binary_cross_entropy(
     return reduced(loss if weight is None else loss * weight, legacy(size_average, reduce, reduction))
 
 
+@ruled
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
@@ -135,6 +143,7 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, legacy(size_average, reduce, reduction))
 
 
+@ruled
 def kl_div(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", log_target: bool = False,
@@ -145,6 +154,7 @@ def kl_div(
     return loss.sum() / input.shape[0] if how == "batchmean" else reduced(loss, how)
 
 
+@ruled
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
     eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
@@ -194,6 +204,7 @@ def _rows(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return rows, target.reshape(-1)
 
 
+@ruled
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -208,6 +219,7 @@ def nll_loss(
             f"weight tensor should be defined either for all {rows.shape[1]} classes or no classes but got weight "
             f"tensor of shape: {list(weight.shape)}"
         )
+    check_known("class", target, rows.shape[1], ignore_index)
     kept = classes != ignore_index
     safe = where(kept, classes, 0)
     loss = where(kept, -rows.gather(1, safe.unsqueeze(1)).squeeze(1), 0.0)
@@ -220,6 +232,7 @@ def nll_loss(
     return loss.reshape(target.shape) if how == "none" else reduced(loss, how)
 
 
+@ruled
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
@@ -271,6 +284,7 @@ def _soft_cross_entropy(
     return reduced(loss, how)
 
 
+@ruled
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
@@ -289,6 +303,7 @@ def multi_margin_loss(
     return reduced(loss if input.ndim > 1 else loss.squeeze(0), legacy(size_average, reduce, reduction))
 
 
+@ruled
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
@@ -318,6 +333,7 @@ def multilabel_soft_margin_loss(
 
 
 # --- margins and pairs ------------------------------------------------------------------------------------------------
+@ruled
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
@@ -326,6 +342,7 @@ def soft_margin_loss(
     return reduced(softplus(-target * input), legacy(size_average, reduce, reduction))
 
 
+@ruled
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -336,6 +353,7 @@ def hinge_embedding_loss(
     return reduced(near + far, legacy(size_average, reduce, reduction))
 
 
+@ruled
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -350,6 +368,7 @@ def margin_ranking_loss(
     return reduced(where(loss >= 0, loss, 0.0), legacy(size_average, reduce, reduction))
 
 
+@ruled
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -369,6 +388,7 @@ def cosine_embedding_loss(
     return reduced(loss, legacy(size_average, reduce, reduction))
 
 
+@ruled
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
     swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",

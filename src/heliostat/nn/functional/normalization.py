@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ... import ops
 from ...diagnostics import ShapeError
+from ...ir.types import f32
 from ...tensor import FUNCTIONS, Tensor, no_grad
-from ...tensor.core import wrap
+from ...tensor.autocast import ruled
+from ...tensor.core import convert, wrap
 from ...tensor.dtypes import finfo
+
+F = TypeVar("F", bound=Callable[..., Tensor])
+
+
+def _in_float32(f: F) -> F:
+    """f for an input in half precision whose weights or running statistics are float32, as autocast leaves them: it is
+    computed in float32 and rounded at the end."""
+
+    @functools.wraps(f)
+    def run(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        dtype = input.dtype
+        if dtype.bits == 16 and any(isinstance(a, Tensor) and a.dtype == f32 for a in (*args, *kwargs.values())):
+            return convert(f(convert(input, f32), *args, **kwargs), dtype)
+        return f(input, *args, **kwargs)
+
+    return run  # type: ignore[return-value]
 
 
 def _scaled(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
@@ -35,6 +55,7 @@ def _update(running: Tensor | None, found: Tensor, momentum: float) -> None:
             running.copy_(running * (1 - momentum) + found.detach().to(running.dtype) * momentum)
 
 
+@_in_float32
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -70,6 +91,7 @@ def batch_norm(
     return _affine(_scaled(input, mean, var, eps), weight, bias, shape)
 
 
+@_in_float32
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -114,6 +136,8 @@ def _last_axes(
     return list(range(input.ndim - len(shape), input.ndim))
 
 
+@ruled
+@_in_float32
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -131,6 +155,8 @@ def layer_norm(
     return y if bias is None else y + bias
 
 
+@ruled
+@_in_float32
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -143,6 +169,8 @@ def rms_norm(
     return y if weight is None else y * weight
 
 
+@ruled
+@_in_float32
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:

@@ -17,6 +17,7 @@ from ... import ops
 from ...diagnostics import ShapeError
 from ...ops.window import lowest
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from ...tensor.core import from_array, wrap
 from .sizes import batched, many, unbatched
 
@@ -112,6 +113,7 @@ def avg_pool2d(
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@ruled
 def avg_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
@@ -185,6 +187,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return _adaptive_avg(2, input, output_size)
 
 
+@ruled
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Means of as many parts of each axis, None keeps it. input: (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_avg(3, input, output_size)
@@ -267,6 +270,7 @@ def max_pool2d(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@ruled
 def max_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -299,6 +303,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(2, input, output_size, return_indices)
 
 
+@ruled
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima of as many parts of each axis, None keeps it. input: (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_max(3, input, output_size, return_indices)
@@ -346,6 +351,7 @@ def _starts(u: float, size: int, count: int, kernel: int) -> Array:
     return np.array([*found, size - kernel])
 
 
+@ruled
 def fractional_max_pool2d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -354,6 +360,7 @@ def fractional_max_pool2d(
     return _fractional(2, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
 
+@ruled
 def fractional_max_pool3d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -388,6 +395,7 @@ def max_unpool1d(
     return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
 
+@ruled
 def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:
@@ -395,6 +403,7 @@ def max_unpool2d(
     return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
+@ruled
 def max_unpool3d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:

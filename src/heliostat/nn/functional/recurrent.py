@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from .linear import linear
 
 States = tuple[Tensor, ...]
 where = FUNCTIONS["where"]
 
 
+@ruled
 def rnn_step(gates: Tensor, state: States, w: Tensor, b: Tensor | None, proj: Tensor | None, relu: bool) -> States:
     """gates: (B, H), what the input gives; state: (h,), (B, H)."""
     y = gates + linear(state[0], w, b)
     return (y.relu() if relu else y.tanh(),)
 
 
+@ruled
 def lstm_step(gates: Tensor, state: States, w: Tensor, b: Tensor | None, proj: Tensor | None) -> States:
     """gates: (B, 4 H) for input, forget, cell, output; state: (h, c), (B, H or the projection's size) and (B, H)."""
     h, c = state
@@ -30,6 +33,7 @@ def lstm_step(gates: Tensor, state: States, w: Tensor, b: Tensor | None, proj: T
     return (h if proj is None else linear(h, proj)), c
 
 
+@ruled
 def gru_step(gates: Tensor, state: States, w: Tensor, b: Tensor | None, proj: Tensor | None) -> States:
     """gates: (B, 3 H) for reset, update, new; state: (h,), (B, H)."""
     h = state[0]
@@ -58,3 +62,10 @@ def run_layer(
         state = new
         outputs.append(state[0])
     return FUNCTIONS["stack"](outputs[::-1] if backwards else outputs), state
+
+
+@ruled
+def lstm(*args: Any) -> tuple[Tensor, States]:
+    """`run_layer` of an LSTM without projections, which autocast takes as one function: its states too have the lower
+    precision."""
+    return run_layer(lstm_step, *args)

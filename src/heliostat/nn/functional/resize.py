@@ -16,6 +16,7 @@ import numpy as np
 
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.autocast import ruled
 from ...tensor.core import from_array
 from .pooling import _adaptive_avg, along
 
@@ -193,6 +194,7 @@ def _sizes(axes: tuple[int, ...], size: Any, factor: Any, recompute: bool | None
     return found, [None] * len(axes) if recompute else list(factors)
 
 
+@ruled
 def upsample(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
 ) -> Tensor:
@@ -245,6 +247,7 @@ def _padded_place(x: Tensor, n: int, mode: str, align: bool) -> Tensor:
     return x.clamp(0.0, float(n - 1))
 
 
+@ruled
 def grid_sample(
     input: Tensor,
     grid: Tensor,

@@ -1,0 +1,5 @@
+"""Tools around training, under the names of `torch.utils`."""
+
+from . import checkpoint
+
+__all__ = ["checkpoint"]
