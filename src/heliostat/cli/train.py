@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, get_args, get_origin, get_type_hints
 
-from heliostat.cli.report import UsageError
+from heliostat.train.adapter import TYPES, merge
 from heliostat.train.checkpoint import Progress
+from heliostat.train.fine_tune import open_lora
 from heliostat.train.language_model import open_language_model
-from heliostat.train.options import LanguageModelOptions, RunOptions, read_options
+from heliostat.train.options import LanguageModelOptions, LoraOptions, RunOptions, read_options
 
 EVERY = 10  # steps between two lines where standard error is no terminal
 
@@ -23,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     lm = kinds.add_parser("lm", help="train a language model on text", allow_abbrev=False)
     _add_options(lm, LanguageModelOptions)
+    lora = kinds.add_parser("lora", help="train adapters over a GGUF model that stays as it is", allow_abbrev=False)
+    _add_options(lora, LoraOptions)
+    merged = kinds.add_parser("merge", help="write a GGUF model with an adapter added to it", allow_abbrev=False)
+    merged.add_argument("--model", metavar="FILE", required=True, help="GGUF file of the base")
+    merged.add_argument("--adapter", metavar="FILE", required=True, help="adapter.safetensors of a run")
+    merged.add_argument("--out", metavar="FILE", required=True, help="the GGUF file to write")
+    merged.add_argument("--type", choices=TYPES, default="same", help="of the matrices that change (default same)")
 
 
 def _add_options(parser: argparse.ArgumentParser, cls: type[RunOptions]) -> None:
@@ -59,7 +67,7 @@ def _options(args: argparse.Namespace, cls: type[Any]) -> Any:
 def run(args: argparse.Namespace) -> int:
     if args.kind == "lm":
         return _language_model(args)
-    raise UsageError(f"there is no training of kind {args.kind}")
+    return _lora(args) if args.kind == "lora" else _merge(args)
 
 
 def _language_model(args: argparse.Namespace) -> int:
@@ -75,6 +83,28 @@ def _language_model(args: argparse.Namespace) -> int:
         path = made.train(report)
     _say_losses(run.progress)
     print(f"{path}: heliostat run {path} -p 'def ' -n 64", file=sys.stderr)
+    return 0
+
+
+def _lora(args: argparse.Namespace) -> int:
+    options = _options(args, LoraOptions)
+    made = open_lora(options, args.resume)
+    run = made.run
+    print(
+        f"{made.parameters / 1e6:.2f} M parameters over {made.base.name}, {len(run.batches.blocks)} rows of "
+        f"{options.block} tokens, from step {run.progress.step}",
+        file=sys.stderr,
+    )
+    with _progress(options.steps, run.progress.step) as report:
+        path = made.train(report)
+    _say_losses(run.progress)
+    print(f"{path}: heliostat train merge --model {made.base} --adapter {path} --out merged.gguf", file=sys.stderr)
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    changed = merge(args.model, args.adapter, args.out, args.type)
+    print(f"{args.out}: {changed} matrices changed", file=sys.stderr)
     return 0
 
 

@@ -71,8 +71,8 @@ class RunOptions:
             raise OptionError(f"min_lr is {self.min_lr}, above lr, {self.lr}", help="give both, or a smaller min_lr")
 
 
-RESUMABLE = ("out", "eval_every", "checkpoint_every")
-"""Options that may differ when a run goes on: they change no step."""
+RESUMABLE = ("out", "checkpoint_every", "data", "model")
+"""Options that may differ when a run goes on: they change no step. Of data and model it is the contents that count."""
 
 
 @dataclass(frozen=True, kw_only=True)
