@@ -62,14 +62,17 @@ def test_the_suite_is_the_one_asked_for() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train.shutil, "which", lambda name: None)
+    monkeypatch.setattr(train, "_apart", lambda *args: {"cold_s": 2.0, "cached_s": 1.0, "nbytes": 3, "peer_nbytes": 4})
     small = [Workload("small", mlp, SMALL[mlp], flops=lambda s: 1000)]
-    (row,) = bench_train(small, 1, "torch", 1, apart=False)
+    (row,) = bench_train(small, 1, "torch", 1)
     assert row.own is not None
     assert row.peer is not None
     assert row.peer_compiled is None
     assert row.note == "torch.compile skipped: no C++ compiler"
     assert row.error is not None
     assert row.error < 1e-5
+    (quick,) = bench_train(small, 1, "torch", 1, quick=True)
+    assert (quick.cold_s, quick.nbytes, quick.peer_compiled, quick.note) == (None, None, None, "")
     assert row.gflops == pytest.approx(1000 / row.own.best / 1e9)
 
 
@@ -77,7 +80,7 @@ def test_a_wrong_step_shows_in_the_error(monkeypatch: pytest.MonkeyPatch) -> Non
     pytest.importorskip("torch")
     monkeypatch.setattr(train, "copy_parameters", lambda *args: None)
     monkeypatch.setattr(train.shutil, "which", lambda name: None)
-    (row,) = bench_train([Workload("small", mlp, SMALL[mlp])], 1, "torch", 1, apart=False)
+    (row,) = bench_train([Workload("small", mlp, SMALL[mlp])], 1, "torch", 1, quick=True)
     assert row.error is not None
     assert row.error > 1e-3
 
@@ -106,3 +109,4 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["rows"][0]["heliostat ms"] > 0
     assert main(["bench", "train", "--only", "nothing"]) == 2
     assert main(["bench", "train", "--vs", "numpy"]) == 2
+    assert main(["bench", "ops", "--quick"]) == 2

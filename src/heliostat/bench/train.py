@@ -52,10 +52,10 @@ def chosen(only: str = "") -> list[Workload]:
 
 
 def bench_train(
-    workloads: Sequence[Workload], threads: int, peer: str | None, rounds: int, apart: bool = True
+    workloads: Sequence[Workload], threads: int, peer: str | None, rounds: int, quick: bool = False
 ) -> Iterator[TrainRow]:
-    """Measure workloads one by one. `peer`: "torch" or None. `apart`: also measure first steps and memory, in processes
-    of their own. Raises PeerError where torch is asked for and not there."""
+    """Measure workloads one by one. `peer`: "torch" or None. `quick`: only steps in turn, without torch.compile, first
+    steps and memory, which take the most time. Raises PeerError where torch is asked for and not there."""
     ours, theirs = heliostat(), None if peer is None else torch(threads)
     for w in workloads:
         reason = missing(w)
@@ -73,7 +73,7 @@ def bench_train(
             sides.append(_call(theirs, w, other, None))
             names.append("peer")
             error = _difference(sides)
-            if w.compiled:
+            if w.compiled and not quick:
                 call = _torch_compile(theirs, w, notes)
                 if call is not None:
                     sides.append(call)
@@ -82,7 +82,7 @@ def bench_train(
         flops = w.flops(w.sizes)
         found: dict[str, Any] = {**times, "error": error}
         found["gflops"] = flops / times["own"].best / 1e9 if flops else None
-        if apart and w.compiled:
+        if w.compiled and not quick:
             found |= _apart(w.name, peer, notes)
         yield TrainRow(w.name, **found, note="; ".join(notes))
 

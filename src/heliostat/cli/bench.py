@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth", type=int, default=512, metavar="N", help="llm: tokens in the cache before generation (default 512)"
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="train: steps in turn alone, without first steps and memory"
+    )
     parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
     parser.add_argument("--shape", default="4864x1024", metavar="OxK", help="formats: the matrix (default 4864x1024)")
 
@@ -51,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name} must be at least {low}, got {getattr(args, name)}")
     if args.vs is not None and args.vs not in PEERS[args.suite]:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
+    if args.quick and args.suite != "train":
+        raise UsageError(f"bench {args.suite} has no --quick")
     if args.suite != "llm" and args.model is not None:
         raise UsageError(f"bench {args.suite} takes no model")
     if args.suite == "llm":
@@ -137,7 +142,7 @@ def _train(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
     if not found:
         raise UsageError(f"no workload contains {args.only!r}")
     rows = []
-    for n, row in enumerate(bench_train(found, limits.threads, args.vs, args.reps)):
+    for n, row in enumerate(bench_train(found, limits.threads, args.vs, args.reps, args.quick)):
         shown: dict[str, Any] = {"workload": row.name}
         for name, seconds in (("heliostat", row.own), (args.vs, row.peer), (f"{args.vs}.compile", row.peer_compiled)):
             if name == "heliostat" or (args.vs is not None and seconds is not None):
@@ -147,10 +152,12 @@ def _train(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
                     shown[f"times {name}"] = round(seconds.best / row.own.best, 2)
         if row.gflops is not None:
             shown |= {"GFLOP/s": round(row.gflops, 1), "% of FMA": round(100 * row.gflops / limits.fma_gflops, 1)}
-        shown |= {"cold s": _rounded(row.cold_s, 2), "cached s": _rounded(row.cached_s, 2)}
-        shown["MB"] = None if row.nbytes is None else round(row.nbytes / 1e6)
-        if args.vs is not None:
+        if not args.quick:
+            shown |= {"cold s": _rounded(row.cold_s, 2), "cached s": _rounded(row.cached_s, 2)}
+            shown["MB"] = None if row.nbytes is None else round(row.nbytes / 1e6)
+        if args.vs is not None and not args.quick:
             shown[f"{args.vs} MB"] = None if row.peer_nbytes is None else round(row.peer_nbytes / 1e6)
+        if args.vs is not None:
             shown["error"] = row.error
         rows.append(shown | {"note": row.note})
         _progress(n + 1, len(found), row.name)
