@@ -40,10 +40,9 @@ def _add_options(parser: argparse.ArgumentParser, cls: type[RunOptions]) -> None
     kinds = get_type_hints(cls)
     for f in dataclasses.fields(cls):
         shown: Any = " ".join(f.default) if isinstance(f.default, tuple) else f.default
-        about: dict[str, Any] = {
-            "help": f"{f.metadata['help']} (default {shown})".replace("%", "%%"),
-            "default": argparse.SUPPRESS,
-        }
+        usual = f" (default {shown})" if shown != "" else ""
+        help = f"{f.metadata['help']}{usual}".replace("%", "%%")
+        about: dict[str, Any] = {"help": help, "default": argparse.SUPPRESS}
         flag, kind = f"--{f.name.replace('_', '-')}", kinds[f.name]
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **about)
