@@ -66,7 +66,7 @@ def plot(rows: Rows, label: str, values: Mapping[str, str], path: str, title: st
     for n, (column, legend) in enumerate(values.items()):
         axes.barh(
             [i + (n - (len(values) - 1) / 2) * height for i in range(len(rows))],
-            [float(row[column] or 0) for row in rows],
+            [float(row.get(column) or 0) for row in rows],
             height,
             label=legend,
         )

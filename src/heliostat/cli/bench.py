@@ -1,6 +1,7 @@
 """`heliostat bench`: speeds on this machine, beside a peer in alternating runs.
 
-`llm` prompts and generation of a model, `ops` single ops and small pipelines, `formats` products in every format.
+`llm` prompts and generation of a model, `ops` single ops and small pipelines, `formats` products in every format,
+`train` training steps of small networks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.runtime.worker_pool import WorkerPool
 
-PEERS = {"llm": ("llama.cpp",), "ops": ("torch", "numpy"), "formats": ("numpy",)}
+PEERS = {"llm": ("llama.cpp",), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--csv", metavar="FILE", help="write the rows to FILE as CSV")
     parser.add_argument("--plot", metavar="FILE", help="draw the rows into FILE (.svg, .png); needs matplotlib")
-    parser.add_argument("--only", default="", metavar="TEXT", help="ops, formats: cases whose name contains TEXT")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="ops, formats, train: cases whose name contains TEXT"
+    )
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="llm: tokens of the prompt (default 512)")
     parser.add_argument("--gen", type=int, default=32, metavar="N", help="llm: tokens to generate (default 32)")
     parser.add_argument(
         "--depth", type=int, default=512, metavar="N", help="llm: tokens in the cache before generation (default 512)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="train: steps in turn alone, without first steps and memory"
     )
     parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
     parser.add_argument("--shape", default="4864x1024", metavar="OxK", help="formats: the matrix (default 4864x1024)")
@@ -48,13 +54,15 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name} must be at least {low}, got {getattr(args, name)}")
     if args.vs is not None and args.vs not in PEERS[args.suite]:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
+    if args.quick and args.suite != "train":
+        raise UsageError(f"bench {args.suite} has no --quick")
     if args.suite != "llm" and args.model is not None:
         raise UsageError(f"bench {args.suite} takes no model")
     if args.suite == "llm":
         return _models(args)
     with WorkerPool(args.threads) as pool:
         limits = measure_limits(pool.threads)
-    rows = _ops(args, limits) if args.suite == "ops" else _formats(args, limits)
+    rows = {"ops": _ops, "formats": _formats, "train": _train}[args.suite](args, limits)
     return _finish(args, rows, limits)
 
 
@@ -127,6 +135,39 @@ def _formats(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
     return rows
 
 
+def _train(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
+    from heliostat.bench.train import bench_train, chosen  # loads modules and optimizers
+
+    found = chosen(args.only)
+    if not found:
+        raise UsageError(f"no workload contains {args.only!r}")
+    rows = []
+    for n, row in enumerate(bench_train(found, limits.threads, args.vs, args.reps, args.quick)):
+        shown: dict[str, Any] = {"workload": row.name}
+        for name, seconds in (("heliostat", row.own), (args.vs, row.peer), (f"{args.vs}.compile", row.peer_compiled)):
+            if name == "heliostat" or (args.vs is not None and seconds is not None):
+                shown[f"{name} ms"] = None if seconds is None else round(seconds.best * 1e3, 3)
+                shown[f"{name} spread"] = None if seconds is None else round(seconds.spread, 2)
+                if name != "heliostat" and seconds is not None and row.own is not None:
+                    shown[f"times {name}"] = round(seconds.best / row.own.best, 2)
+        if row.gflops is not None:
+            shown |= {"GFLOP/s": round(row.gflops, 1), "% of FMA": round(100 * row.gflops / limits.fma_gflops, 1)}
+        if not args.quick:
+            shown |= {"cold s": _rounded(row.cold_s, 2), "cached s": _rounded(row.cached_s, 2)}
+            shown["MB"] = None if row.nbytes is None else round(row.nbytes / 1e6)
+        if args.vs is not None and not args.quick:
+            shown[f"{args.vs} MB"] = None if row.peer_nbytes is None else round(row.peer_nbytes / 1e6)
+        if args.vs is not None:
+            shown["error"] = row.error
+        rows.append(shown | {"note": row.note})
+        _progress(n + 1, len(found), row.name)
+    return rows
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
 def _progress(done: int, count: int, label: str) -> None:
     if sys.stderr.isatty():
         with contextlib.suppress(OSError):
@@ -142,6 +183,11 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits
         label, values, title = {
             "llm": ("model", {n: n for n in rows[0] if n.endswith("tok_s")}, "tokens per second"),
             "ops": ("case", {"ratio" if args.vs else "% of FMA": f"times {args.vs}" if args.vs else "% of FMA"}, "ops"),
+            "train": (
+                "workload",
+                {"times torch": "times torch"} if args.vs else {"heliostat ms": "milliseconds"},
+                "training steps",
+            ),
             "formats": (
                 "format",
                 {

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "chat": Entry("heliostat.cli.chat", "talk with a GGUF model"),
     "inspect": Entry("heliostat.cli.inspect", "show a model file: metadata, tensors, formats, memory"),
     "bench": Entry("heliostat.cli.bench", "measure prompt and generation speed"),
+    "train": Entry("heliostat.cli.train", "train a language model on text, or adapters of a GGUF model"),
     "tune": Entry("heliostat.cli.tune", "measure tiles for a model's kernels here, and keep the best"),
     "devices": Entry("heliostat.cli.devices", "show the devices that programs can run on"),
     "check": Entry("heliostat.cli.check", "type-check .lum files"),

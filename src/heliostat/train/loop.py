@@ -1,0 +1,174 @@
+"""The training loop: forward, backward, clipping and AdamW as one compiled step, a warm-up and a cosine for the
+learning rate, checks on validation rows, and checkpoints from which a run goes on with the same losses, bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from .. import nn, optim
+from ..diagnostics import FileFormatError
+from ..nn.utils import clip_grad_norm_
+from ..tensor import Tensor, default_generator, no_grad
+from ..tensor.compile import compile
+from ..tensor.core import from_array
+from .checkpoint import NAME, Progress, read_checkpoint, write_checkpoint
+from .curve import write_curve
+from .decoder import loss_of
+from .options import RESUMABLE, OptionError, RunOptions, TrainingError
+from .text import Batches, Blocks
+
+Report = Callable[[Progress, float], None]
+"""Called after every step with the progress and the tokens per second since the call before."""
+
+
+class Run:
+    """A model being trained on blocks of ids. Only parameters that want gradients are trained and kept."""
+
+    def __init__(
+        self, model: nn.Module, blocks: Blocks, held: Blocks, options: RunOptions, identity: dict[str, Any]
+    ) -> None:
+        """`held`: rows for checks, none if empty. `identity`: what else must be the same when the run is resumed."""
+        self.model, self.options, self.held = model, options, held
+        self.batches = Batches(blocks, options.batch, options.seed)
+        self.folder = Path(options.out)
+        named = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name not in RESUMABLE}
+        self.identity = {**named, "training rows": blocks.digest, **identity}
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        matrices = [p for p in self.trained.values() if p.ndim > 1]
+        vectors = [p for p in self.trained.values() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": options.weight_decay}]
+        groups += [{"params": vectors, "weight_decay": 0.0}] if vectors else []
+        self.optimizer = optim.AdamW(groups, lr=options.lr, betas=(0.9, options.beta2))
+        self.optimizer.make_state()
+        self.progress = Progress()
+        self.step = compile(self._step)
+        self.check = compile(self._check)
+
+    # --- one step -------------------------------------------------------------------------------------------------
+    def _step(self, ids: Tensor, labels: Tensor) -> Tensor:
+        loss = loss_of(self.model, ids, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.options.clip:
+            clip_grad_norm_(self.trained.values(), self.options.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _check(self, ids: Tensor, labels: Tensor) -> Tensor:
+        with no_grad():
+            return loss_of(self.model, ids, labels)
+
+    def learning_rate(self, step: int) -> float:
+        """Of a step counted from 0: a line up to `lr` in `warmup` steps, then half a cosine down to `min_lr`."""
+        o = self.options
+        if step < o.warmup:
+            return o.lr * (step + 1) / o.warmup
+        done = (step - o.warmup) / max(1, o.steps - 1 - o.warmup)
+        return o.min_lr + (o.lr - o.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def train(self, report: Report | None = None) -> Progress:
+        """Take the steps that are left. Ctrl-C lets the step end, writes a checkpoint and raises KeyboardInterrupt.
+
+        Raises TrainingError if the loss is no number: the checkpoint before stays."""
+        o, p = self.options, self.progress
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before = time.perf_counter()
+        with _stopping() as stopped:
+            while p.step < o.steps:
+                rate = self.learning_rate(p.step)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                ids, labels = (from_array(a) for a in self.batches.at(p.step))
+                self.model.train()
+                loss = float(self.step(ids, labels))
+                if not math.isfinite(loss):
+                    raise TrainingError(f"the loss of step {p.step + 1} is {loss}", help="try a smaller lr")
+                p.step += 1
+                p.losses.append(loss)
+                if len(self.held) and (p.step % o.eval_every == 0 or p.step == o.steps):
+                    p.checks.append((p.step, self.validation_loss()))
+                interrupted = stopped()
+                if interrupted or p.step % o.checkpoint_every == 0 or p.step == o.steps:
+                    self.save()
+                if report is not None:
+                    now = time.perf_counter()
+                    report(p, o.batch * o.block / max(now - before, 1e-9))
+                    before = now
+                if interrupted and p.step < o.steps:
+                    raise KeyboardInterrupt
+        return p
+
+    def validation_loss(self) -> float:
+        """The mean loss of the first `eval_batches` batches of the rows held back, without dropout."""
+        size = min(self.options.batch, len(self.held))
+        self.model.eval()
+        losses = []
+        for n in range(min(self.options.eval_batches, len(self.held) // size)):
+            rows = slice(n * size, (n + 1) * size)
+            labels = from_array(self.held.labels[rows].astype(np.int64))
+            losses.append(float(self.check(from_array(self.held.inputs[rows]), labels)))
+        return sum(losses) / len(losses)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+    def save(self) -> None:
+        """Write the checkpoint and the loss curve."""
+        state = {
+            "parameters": dict(self.trained), "optimizer": self.optimizer.state_dict(),
+            "generator": default_generator.get_state(),
+        }  # fmt: skip
+        write_checkpoint(self.folder, self.identity, self.progress, state)
+        write_curve(self.folder / "loss.svg", self.progress, f"loss of {self.folder.name}")
+
+    def begin(self) -> None:
+        """Raise OptionError if the folder holds a run that this one would overwrite."""
+        if (self.folder / NAME).exists():
+            raise OptionError(
+                f"{self.folder / NAME} is there already", help="--resume goes on with it; or choose another --out"
+            )
+
+    def resume(self) -> None:
+        """Go on with the run in the folder. Raises as `read_checkpoint`."""
+        progress, state = read_checkpoint(self.folder, self.identity)
+        kept = state["parameters"]
+        shapes = {name: tuple(t.shape) for name, t in kept.items()}
+        if shapes != {name: tuple(p.shape) for name, p in self.trained.items()}:
+            raise FileFormatError(f"{self.folder / NAME}: holds parameters of another model")
+        with no_grad():
+            for name, p in self.trained.items():
+                p.copy_(kept[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        default_generator.set_state(state["generator"])
+        self.progress = progress
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, instead of an exception in the middle of a step. Pressed again, it is one."""
+    pressed = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

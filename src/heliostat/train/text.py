@@ -1,0 +1,196 @@
+"""Text for training: files are found and read, and token ids cut into blocks that batches are drawn from.
+
+Which rows step n sees follows from the seed and n alone, so that a run that was interrupted goes on with the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..diagnostics import FileFormatError, HeliostatError
+from ..llm.tokenizer import Tokenizer
+from .options import OptionError
+
+Ids = npt.NDArray[np.int32]
+IGNORED = -100
+"""The label of a place that takes no part in the loss, as in `cross_entropy`."""
+
+SUFFIXES = (".txt", ".py")
+LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib2to3"}
+
+
+class DataError(HeliostatError, ValueError):
+    """There is not enough text for what is asked."""
+
+
+class Example(NamedTuple):
+    """One text. `prompt` is given to the model, only `completion` is learned; a plain text is all completion."""
+
+    prompt: str
+    completion: str
+
+
+def read_examples(data: Sequence[str], max_bytes: int = 0) -> list[Example]:
+    """Texts of files and folders, of Python's standard library where none is named; `.jsonl` files hold an object in
+    each line, with "text", or with "prompt" and "completion". Reading ends behind `max_bytes` (0: never).
+
+    Raises FileFormatError for what is missing or no text, DataError if there is nothing."""
+    made: list[Example] = []
+    left = max_bytes or 1 << 62
+    for path in _files(data):
+        for example in _records(path) if path.suffix == ".jsonl" else [Example("", _text(path))]:
+            room = max(0, left)
+            prompt, completion = example.prompt[:room], example.completion[:room]
+            left -= len(prompt.encode()) + len(completion.encode())
+            if completion:
+                made.append(Example(prompt, completion))
+        if left <= 0:
+            break
+    if not made:
+        raise DataError(f"{', '.join(data) or 'the standard library'}: there is no text")
+    return made
+
+
+def _files(data: Sequence[str]) -> Iterator[Path]:
+    for name in data or (sysconfig.get_path("stdlib"),):
+        path = Path(name)
+        if not path.exists():
+            raise FileFormatError(f"{name}: no such file")
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(_inside(path, set() if data else LEFT_OUT))
+        if not found:
+            raise FileFormatError(f"{name}: holds no {' or '.join('*' + s for s in SUFFIXES)} files")
+        yield from found
+
+
+def _inside(folder: Path, left_out: set[str]) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = [f for f in folders if f not in left_out]
+        yield from (Path(place, f) for f in files if f.endswith(SUFFIXES))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path}: is not UTF-8 text: byte {error.start}") from None
+
+
+def _records(path: Path) -> Iterator[Example]:
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{path}:{number}: is not JSON: {str(error)[:80]}") from None
+        keys: set[str] = {"text"} if isinstance(record, dict) and "text" in record else {"prompt", "completion"}
+        if (
+            not isinstance(record, dict)
+            or record.keys() != keys
+            or not all(isinstance(v, str) for v in record.values())
+        ):
+            raise FileFormatError(f'{path}:{number}: needs strings "text", or "prompt" and "completion"')
+        yield Example(record.get("prompt", ""), record["text"] if "text" in record else record["completion"])
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of T token ids, inputs (N, T), and for each place the id to be predicted there or IGNORED, labels (N, T)."""
+
+    inputs: Ids
+    labels: Ids
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of ids and labels."""
+        return hashlib.sha256(self.inputs.tobytes() + self.labels.tobytes()).hexdigest()
+
+
+def blocks_of(examples: Sequence[Example], tokenizer: Tokenizer, block: int) -> Blocks:
+    """Examples as rows. Texts follow one another, the end token behind each, and are cut into rows; where one has a
+    prompt, each begins a row of its own, and longer ones lose their end. Names of control tokens are those tokens in
+    examples with prompts, which may be chats, and ordinary text in others.
+
+    Raises DataError if there is less text than one row."""
+    begins = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
+    ends = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, parse_special=False)
+
+    if any(e.prompt for e in examples):
+        rows = [
+            _padded(begins + tokenizer.encode(e.prompt), tokenizer.encode(e.completion) + ends, block) for e in examples
+        ]
+        kept = [row for row in rows if (row[1] != IGNORED).any()]
+        if not kept:
+            raise DataError(f"no completion begins within {block} tokens", help="ask for a larger block")
+        return Blocks(np.stack([r[0] for r in kept]), np.stack([r[1] for r in kept]))
+    stream = np.concatenate([np.array(begins + encode(e.completion) + ends, np.int32) for e in examples])
+    count = (len(stream) - 1) // block
+    if count < 1:
+        raise DataError(f"the data are {len(stream)} tokens, a block of {block} needs {block + 1}",
+                        help="give more text or ask for a smaller block")  # fmt: skip
+    stream = stream[: count * block + 1]
+    return Blocks(stream[:-1].reshape(count, block), stream[1:].reshape(count, block))
+
+
+def _padded(prompt: Sequence[int], completion: Sequence[int], block: int) -> tuple[Ids, Ids]:
+    ids = np.array([*prompt, *completion], np.int32)[: block + 1]
+    inputs, labels = np.zeros(block, np.int32), np.full(block, IGNORED, np.int32)
+    inputs[: len(ids) - 1] = ids[:-1]
+    labels[: len(ids) - 1] = ids[1:]
+    labels[: max(0, len(prompt) - 1)] = IGNORED
+    return inputs, labels
+
+
+def split(blocks: Blocks, share: float) -> tuple[Blocks, Blocks]:
+    """Rows to learn from and the last ones, a share of at least one row, to check on; none where the share is 0.
+
+    Raises OptionError if nothing would be left to learn from."""
+    held = 0 if share == 0 else max(1, round(len(blocks) * share))
+    at = len(blocks) - held
+    if at < 1:
+        raise OptionError(f"validation takes {held} of {len(blocks)} rows, which leaves none to learn from",
+                          help="give more text, a smaller block, or validation 0")  # fmt: skip
+    return Blocks(blocks.inputs[:at], blocks.labels[:at]), Blocks(blocks.inputs[at:], blocks.labels[at:])
+
+
+class Batches:
+    """The rows of each step: an order of all rows per epoch, from the seed."""
+
+    def __init__(self, blocks: Blocks, batch: int, seed: int) -> None:
+        self.blocks, self.batch, self.seed = blocks, batch, seed
+        self._epoch = -1
+        self._order = np.zeros(0, np.int64)
+
+    def at(self, step: int) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """Inputs (batch, T) i32 and labels (batch, T) i64 of a step, counted from 0. An epoch's end may lie inside."""
+        first = step * self.batch
+        rows = [self._row(first + i) for i in range(self.batch)]
+        return self.blocks.inputs[rows], self.blocks.labels[rows].astype(np.int64)
+
+    def _row(self, n: int) -> int:
+        epoch, place = divmod(n, len(self.blocks))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
+        return int(self._order[place])

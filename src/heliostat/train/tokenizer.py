@@ -1,0 +1,75 @@
+"""Tokenizers for models that are trained here, as GGUF metadata: byte-level BPE, or one token for each byte.
+
+What encodes is `llm.tokenizer`, from the same metadata, so that training sees the ids that running the model gives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from ..diagnostics import FileFormatError
+from ..llm.gguf import ValueType
+from ..llm.tokenizer import TokenType
+from ..llm.tokenizer.pre_tokenizers import pre_tokenizer
+from ..llm.tokenizer.vocabulary import BYTE_OF, CHAR_OF
+
+END = "<|endoftext|>"
+"""Stands behind each text; the model learns where texts end, and generation stops there."""
+
+RULE = "gpt-2"
+"""How words are cut before merging: the rule that every reader of GGUF files knows."""
+
+STRINGS = (ValueType.ARRAY, ValueType.STRING)
+Keys = dict[str, tuple[Any, Any]]
+
+
+def byte_tokenizer() -> Keys:
+    """GGUF keys, with their types, of a tokenizer whose token b is byte b, and 256 the end of a text."""
+    return _keys([CHAR_OF[b] for b in range(256)], [])
+
+
+def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> Keys:
+    """GGUF keys of byte-level BPE with `vocabulary` tokens in all, learned from texts.
+
+    Raises FileFormatError if the texts have too few different words for so many tokens."""
+    rule = pre_tokenizer(RULE)
+    learner = Tokenizer(models.BPE())
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]
+    alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    learner.pre_tokenizer = pre_tokenizers.Sequence([*splits, alphabet])
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - 1, initial_alphabet=sorted(BYTE_OF), show_progress=False, special_tokens=[]
+    )
+    learner.train_from_iterator(texts, trainer)
+    ids: dict[str, int] = learner.get_vocab()
+    if len(ids) != vocabulary - 1:
+        raise FileFormatError(
+            f"the data give only {len(ids) + 1} tokens, not {vocabulary}",
+            help="ask for a smaller vocabulary, for bytes, or give more text",
+        )
+    merges = _merges(learner)
+    return _keys(sorted(ids, key=lambda token: ids[token]), merges)
+
+
+def _merges(learner: Tokenizer) -> list[str]:
+    found = json.loads(learner.to_str())["model"]["merges"]
+    return [pair if isinstance(pair, str) else " ".join(pair) for pair in found]
+
+
+def _keys(tokens: list[str], merges: list[str]) -> Keys:
+    end = len(tokens)
+    types = [int(TokenType.NORMAL)] * end + [int(TokenType.CONTROL)]
+    return {
+        "tokenizer.ggml.model": ("gpt2", ValueType.STRING),
+        "tokenizer.ggml.pre": (RULE, ValueType.STRING),
+        "tokenizer.ggml.tokens": ([*tokens, END], STRINGS),
+        "tokenizer.ggml.token_type": (types, (ValueType.ARRAY, ValueType.INT32)),
+        "tokenizer.ggml.merges": (merges, STRINGS),
+        "tokenizer.ggml.bos_token_id": (end, ValueType.UINT32),
+        "tokenizer.ggml.eos_token_id": (end, ValueType.UINT32),
+        "tokenizer.ggml.add_bos_token": (False, ValueType.BOOL),
+    }

@@ -1,0 +1,112 @@
+"""The train suite: both sides take the same steps, and rows say what was measured. No test asserts a time.
+
+The 30-step curves of the same models, against torch, are part of how right training is."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat.bench import train
+from heliostat.bench.train import bench_train, chosen
+from heliostat.bench.training import (
+    WORKLOADS,
+    Workload,
+    cnn,
+    copy_parameters,
+    gpt,
+    gpt_flops,
+    heliostat,
+    lstm,
+    mlp,
+    torch,
+)
+from heliostat.cli.main import main
+
+SMALL: dict[Any, dict[str, int]] = {
+    mlp: {"inputs": 20, "hidden": 16, "batch": 8},
+    cnn: {"channels": 4, "side": 8, "batch": 4},
+    lstm: {"width": 12, "length": 5, "batch": 3},
+    gpt: {"layers": 2, "width": 16, "heads": 2, "length": 8, "batch": 2, "vocabulary": 24},
+}
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "lazy"])
+@pytest.mark.parametrize("build", SMALL, ids=lambda b: b.__name__)
+def test_thirty_steps_have_torchs_losses(build: Any, compiled: bool) -> None:
+    pytest.importorskip("torch")
+    ours, theirs = heliostat(), torch(1)
+    hs.manual_seed(3)
+    made, other = (build(lib, SMALL[build]) for lib in (ours, theirs))
+    copy_parameters(ours, made.model, theirs, other.model)
+    step = hs.compile(made.step) if compiled else made.step
+    losses = np.array([[float(s(*b.inputs)) for s, b in ((step, made), (other.step, other))] for _ in range(30)])
+    assert losses[-1, 1] < losses[0, 1] - 0.02
+    assert np.abs(losses[:, 0] - losses[:, 1]).max() <= 1e-4
+    for (name, p), q in zip(made.model.state_dict().items(), other.model.state_dict().values(), strict=True):
+        assert np.abs(ours.taken(p) - theirs.taken(q)).max() <= 1e-3, name
+
+
+def test_the_suite_is_the_one_asked_for() -> None:
+    assert len({w.name for w in WORKLOADS}) == len(WORKLOADS) == 10
+    assert [w.name for w in chosen("LSTM")] == ["lstm 256 T=64 B=32 Adam", "lstm loop without compile"]
+    sizes = {"layers": 1, "width": 2, "length": 3, "batch": 1, "vocabulary": 5}
+    assert gpt_flops(sizes) == 3 * 2 * 3 * (2 * 6 + 2 * 2 + 2 * 8 + 8 * 2 + 2 * 3 + 3 * 2 + 2 * 5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.shutil, "which", lambda name: None)
+    monkeypatch.setattr(train, "_apart", lambda *args: {"cold_s": 2.0, "cached_s": 1.0, "nbytes": 3, "peer_nbytes": 4})
+    small = [Workload("small", mlp, SMALL[mlp], flops=lambda s: 1000)]
+    (row,) = bench_train(small, 1, "torch", 1)
+    assert row.own is not None
+    assert row.peer is not None
+    assert row.peer_compiled is None
+    assert row.note == "torch.compile skipped: no C++ compiler"
+    assert row.error is not None
+    assert row.error < 1e-5
+    (quick,) = bench_train(small, 1, "torch", 1, quick=True)
+    assert (quick.cold_s, quick.nbytes, quick.peer_compiled, quick.note) == (None, None, None, "")
+    assert row.gflops == pytest.approx(1000 / row.own.best / 1e9)
+
+
+def test_a_wrong_step_shows_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(train, "copy_parameters", lambda *args: None)
+    monkeypatch.setattr(train.shutil, "which", lambda name: None)
+    (row,) = bench_train([Workload("small", mlp, SMALL[mlp])], 1, "torch", 1, quick=True)
+    assert row.error is not None
+    assert row.error > 1e-3
+
+
+def test_what_cannot_run_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    (row,) = bench_train([w for w in WORKLOADS if w.amp], 1, None, 1)
+    assert row.own is None
+    assert "autocast" in row.note
+
+
+def test_first_steps_are_measured_in_a_process_of_their_own() -> None:
+    notes: list[str] = []
+    found = train._process("heliostat", "chain of 10 ops on 4096 floats", "", notes)
+    assert notes == []
+    assert found["first_s"] > 0
+    assert 0 < found["nbytes"] < 1 << 30
+    assert train._process("heliostat", "no such workload", "", notes) == {}
+    assert notes[0].startswith("heliostat by itself failed")
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "train", "--only", "chain", "--reps", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["workload"] for row in found["rows"]] == ["chain of 10 ops on 4096 floats"]
+    assert found["rows"][0]["heliostat ms"] > 0
+    assert main(["bench", "train", "--only", "nothing"]) == 2
+    assert main(["bench", "train", "--vs", "numpy"]) == 2
+    assert main(["bench", "ops", "--quick"]) == 2
