@@ -285,3 +285,13 @@ def test_a_length_with_a_high_byte_is_refused(byte: int) -> None:
     data[3 * 11 + byte] = 1
     with pytest.raises(FileFormatError, match="ends inside"):
         reader._Cursor("x", memoryview(bytes(data))).strings(9, "strings")
+
+
+def test_released_pages_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    sample(path)
+    file = GGUFFile.open(path)
+    before = {name: file.data(name).copy() for name in file.tensors}
+    file.release_all()
+    for name, data in before.items():
+        np.testing.assert_array_equal(file.data(name), data)

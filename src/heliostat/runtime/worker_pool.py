@@ -64,6 +64,7 @@ class Native:
         self.release = make(None, pointer)(code["hs_release"])
         self.stop = make(None, pointer)(code["hs_stop"])
         self.ticks = make(word)(code["hs_ticks"])
+        self.part: int = code["hs_part"]
         self._begin = time.perf_counter_ns(), self.ticks()
 
     def ticks_per_ns(self) -> float:

@@ -360,6 +360,11 @@ class GGUFFile:
         if end > start:
             release_pages(start, end - start)
 
+    def release_all(self) -> None:
+        """The same for all that is mapped: the header, and pages that the system brought in around what was read."""
+        for part in self._parts:
+            release_pages(part.bytes.ctypes.data, len(part.bytes))
+
     def close(self) -> None:
         """Forget the parts. The mapping goes when the last view of it does."""
         self._parts = []
