@@ -292,7 +292,10 @@ def test_checkpoints_close(tmp_path: Path) -> None:
     file = Checkpoint(folder)
     name = "blk.0.attn_q.weight"
     view = file.data(name)
+    before = view.copy()
     file.release(name)
+    file.release_all()
+    assert (view == before).all()
     file.close()
     assert view.size == file.tensors[name].nbytes
     with pytest.raises(ValueError, match="closed"):

@@ -109,3 +109,12 @@ def test_tokenizer_of_the_file() -> None:
     tokenizer = load_tokenizer(demo_path())
     assert tokenizer.encode("Hello, world!") == [39, 1057, 78, 11, 2733, 0]
     assert tokenizer.decode([39, 1057, 78, 11, 2733, 0]) == "Hello, world!"
+
+
+def test_packing_in_parts_changes_nothing(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heliostat.llm.model.PART", 50_000)
+    again = load(demo_path(), threads=2)
+    assert again.weights.keys() == model.weights.keys()
+    for name, buffer in model.weights.items():
+        np.testing.assert_array_equal(again.weights[name].array(np.uint8), buffer.array(np.uint8), err_msg=name)
+    again.close()

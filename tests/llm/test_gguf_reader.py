@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from heliostat.diagnostics import FileFormatError
 from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType, reader
+from heliostat.llm.gguf.strings import Strings
 from heliostat.llm.gguf.types import REMOVED, TENSOR_KINDS
 from heliostat.llm.weights import DecoderWeights
 
@@ -285,3 +286,50 @@ def test_a_length_with_a_high_byte_is_refused(byte: int) -> None:
     data[3 * 11 + byte] = 1
     with pytest.raises(FileFormatError, match="ends inside"):
         reader._Cursor("x", memoryview(bytes(data))).strings(9, "strings")
+
+
+def test_released_pages_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    sample(path)
+    file = GGUFFile.open(path)
+    before = {name: file.data(name).copy() for name in file.tensors}
+    file.release_all()
+    for name, data in before.items():
+        np.testing.assert_array_equal(file.data(name), data)
+
+
+def test_many_strings_are_what_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    raw = [rng.integers(0, 256, rng.integers(0, 9), np.uint8).tobytes() for _ in range(5000)]
+    raw[7], raw[4000], raw[4500] = b"", b"x" * 700, b"<|im_end|>"
+    array = struct.pack("<IQ", ValueType.STRING, len(raw)) + b"".join(map(text, raw))
+    path = tmp_path / "many.gguf"
+    path.write_bytes(file_of([text(b"words") + struct.pack("<I", ValueType.ARRAY) + array]))
+    many = GGUFFile.open(path).metadata["words"]
+    monkeypatch.setattr(reader, "MANY_STRINGS", 1 << 40)
+    few = GGUFFile.open(path).metadata["words"]
+    assert (type(few), type(many)) == (list, Strings)
+    assert few == [r.decode("utf-8", "surrogateescape") for r in raw]
+    assert many == few
+    assert few != many[:-1]
+    assert (many[0], many[-1], many[4000]) == (few[0], few[-1], few[4000])
+    assert many[10:4900:7] == few[10:4900:7]
+    assert list(reversed(many)) == few[::-1]
+    with pytest.raises(IndexError):
+        many[5000]
+    wanted = {"<|im_end|>", "", few[11], "y" * 700}
+    assert list(many.find(wanted)) == [(n, s) for n, s in enumerate(few) if s in wanted]
+    copy = tmp_path / "copy.gguf"
+    w = GGUFWriter(copy, "llama")
+    w.add("words", many)
+    w.write()
+    assert GGUFFile.open(copy).metadata["words"] == many
+
+
+@pytest.mark.parametrize("byte", range(2, 8))
+def test_a_length_beyond_the_file_among_many_strings(tmp_path: Path, byte: int) -> None:
+    raw = bytearray(b"".join(map(text, [b"ab"] * 5000)))
+    raw[10 * 2500 + byte] = 1
+    path = tmp_path / "m.gguf"
+    array = struct.pack("<IQ", ValueType.STRING, 5000) + raw
+    assert "inside" in refuse(path, file_of([text(b"words") + struct.pack("<I", ValueType.ARRAY) + array]))

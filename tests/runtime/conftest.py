@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from heliostat.runtime import jit
+from heliostat.runtime import jit, llvm_jit
 
 # Arguments of every kernel: int64 arrays. `count` adds 1 to a[tid]. `shift` sets b[tid] = a[(tid + 1) % n] + 1, so two
 # of them in turn are right only if a barrier stands between. `work` spins a[0] * (tid + 1) turns.
@@ -79,7 +79,7 @@ class Table:
 @pytest.fixture(scope="session")
 def kernels() -> Iterator[jit.Loaded]:
     """The kernels of this file, loaded."""
-    with jit.load_objects([jit.compile_text(KERNELS)]) as code:
+    with jit.load_objects([llvm_jit.compile_text(KERNELS)]) as code:
         yield code
 
 

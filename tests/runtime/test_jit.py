@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliostat.diagnostics import CompileError, DeviceError, UnsupportedError
-from heliostat.runtime import jit, platform
+from heliostat.runtime import jit, llvm_jit, platform
 from heliostat.runtime.object_symbols import read_symbols
 from heliostat.runtime.walker import walker_text
 
@@ -48,7 +48,7 @@ def _all_targets() -> None:
 
 @pytest.mark.parametrize("triple", TRIPLES)
 def test_symbols_of_every_object_format(triple: str) -> None:
-    symbols = read_symbols(jit.compile_text(TEXT, triple=triple))
+    symbols = read_symbols(llvm_jit.compile_text(TEXT, triple=triple))
     assert symbols.machine == ("x86-64" if triple.startswith("x86") else "aarch64")
     assert symbols.defined == {"first", "second_with_a_name_longer_than_eight"}
     assert symbols.undefined == {"a_function_that_nobody_has"}
@@ -56,7 +56,7 @@ def test_symbols_of_every_object_format(triple: str) -> None:
 
 @pytest.mark.parametrize("triple", TRIPLES)
 def test_a_cut_object_is_an_error_and_no_crash(triple: str) -> None:
-    data = jit.compile_text(TEXT, triple=triple)
+    data = llvm_jit.compile_text(TEXT, triple=triple)
     whole = read_symbols(data)
     for length in range(0, len(data), 3):
         with contextlib.suppress(DeviceError):
@@ -70,7 +70,7 @@ def test_a_cut_object_is_an_error_and_no_crash(triple: str) -> None:
 @given(st.data())
 def test_a_changed_object_is_read_or_refused(data: st.DataObject) -> None:
     triple = data.draw(st.sampled_from(TRIPLES))
-    raw = bytearray(jit.compile_text(PLAIN, triple=triple))
+    raw = bytearray(llvm_jit.compile_text(PLAIN, triple=triple))
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(DeviceError):
@@ -84,7 +84,7 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 
 
 def test_functions_are_found_and_called() -> None:
-    with jit.load_objects([jit.compile_text(PLAIN)]) as code:
+    with jit.load_objects([llvm_jit.compile_text(PLAIN)]) as code:
         assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code["f"])(41) == 41
         assert "f" in code
         assert "g" not in code
@@ -97,20 +97,20 @@ def test_functions_are_found_and_called() -> None:
 
 def test_objects_call_each_other() -> None:
     one = "declare i64 @f(i64)\ndefine i64 @g(i64 %x) {\n %y = call i64 @f(i64 %x)\n %z = add i64 %y, 1\n ret i64 %z }"
-    with jit.load_objects([jit.compile_text(one), jit.compile_text(PLAIN)]) as code:
+    with jit.load_objects([llvm_jit.compile_text(one), llvm_jit.compile_text(PLAIN)]) as code:
         assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code["g"])(41) == 42
         assert code.externals == frozenset()
 
 
 def test_missing_function_is_an_error() -> None:
     with pytest.raises(DeviceError, match="calls a_function_that_nobody_has, which nothing here defines"):
-        jit.load_objects([jit.compile_text(TEXT)])
+        jit.load_objects([llvm_jit.compile_text(TEXT)])
 
 
 def test_math_library_is_not_bound_by_chance() -> None:
     text = "define double @f(double %x, double %y) { %z = frem double %x, %y\n ret double %z }"
     with pytest.raises(DeviceError, match="calls fmod,"):
-        jit.load_objects([jit.compile_text(text)])
+        jit.load_objects([llvm_jit.compile_text(text)])
 
 
 def test_external_function_is_bound() -> None:
@@ -120,7 +120,7 @@ def test_external_function_is_bound() -> None:
 
     address = ctypes.cast(nine_times, ctypes.c_void_p).value
     assert address is not None
-    with jit.load_objects([jit.compile_text(TEXT)], {"a_function_that_nobody_has": address}) as code:
+    with jit.load_objects([llvm_jit.compile_text(TEXT)], {"a_function_that_nobody_has": address}) as code:
         call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
         assert call(code["second_with_a_name_longer_than_eight"])(5) == 45
         assert call(code["first"])(1) == 9
@@ -132,7 +132,7 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 define void @copy(ptr %p, ptr %q, i64 %n) { call void @llvm.memcpy.p0.p0.i64(ptr %p, ptr %q, i64 %n, i1 false)
   ret void }
 """
-    with jit.load_objects([jit.compile_text(text)]) as code:
+    with jit.load_objects([llvm_jit.compile_text(text)]) as code:
         assert code.externals == {"memcpy"}
         target = ctypes.create_string_buffer(6)
         ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64)(code["copy"])(target, b"hello", 5)
@@ -141,7 +141,7 @@ define void @copy(ptr %p, ptr %q, i64 %n) { call void @llvm.memcpy.p0.p0.i64(ptr
 
 
 def test_function_defined_twice_is_an_error() -> None:
-    data = jit.compile_text(PLAIN)
+    data = llvm_jit.compile_text(PLAIN)
     with pytest.raises(DeviceError, match="f is defined by two"):
         jit.load_objects([data, data])
 
@@ -149,19 +149,19 @@ def test_function_defined_twice_is_an_error() -> None:
 def test_object_of_another_machine_is_an_error() -> None:
     other = "aarch64-unknown-linux-gnu" if jit.host_machine() == "x86-64" else "x86_64-unknown-linux-gnu"
     with pytest.raises(DeviceError, match="this machine is"):
-        jit.load_objects([jit.compile_text(PLAIN, triple=other)])
+        jit.load_objects([llvm_jit.compile_text(PLAIN, triple=other)])
 
 
 def test_bad_text_is_a_compile_error() -> None:
     with pytest.raises(CompileError, match="LLVM refuses"):
-        jit.compile_text("define i64 @f() { ret i32 0 }")
+        llvm_jit.compile_text("define i64 @f() { ret i32 0 }")
     with pytest.raises(CompileError, match="LLVM refuses"):
-        jit.compile_text(PLAIN, triple="nonsense-unknown")
+        llvm_jit.compile_text(PLAIN, triple="nonsense-unknown")
 
 
 @pytest.mark.parametrize("triple", TRIPLES)
 def test_walker_compiles_for_every_machine(triple: str) -> None:
-    data = jit.compile_text(walker_text("x86-64" if triple.startswith("x86") else "aarch64"), triple=triple)
+    data = llvm_jit.compile_text(walker_text("x86-64" if triple.startswith("x86") else "aarch64"), triple=triple)
     symbols = read_symbols(data)
     assert {"hs_run", "hs_worker", "hs_walk", "hs_walk_timed"} <= symbols.defined
     assert symbols.undefined <= platform.memory_functions().keys(), "it may call only what platform hands over"

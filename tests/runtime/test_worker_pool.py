@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from heliostat.diagnostics import DeviceError
-from heliostat.runtime import jit, platform
+from heliostat.runtime import jit, llvm_jit, platform
 from heliostat.runtime.walker import Control
 from heliostat.runtime.worker_pool import BARRIER, WorkerPool, native
 
@@ -350,7 +350,7 @@ define void @set(ptr %p) { call void @llvm.x86.sse.ldmxcsr(ptr %p)
     table = make_table([(kernels["half"], (tiny,), 0)])
     flushing = ctypes.c_uint32(0x1F80 | 0x8040)
     old, after = ctypes.c_uint32(), ctypes.c_uint32()
-    with jit.load_objects([jit.compile_text(text)]) as code, WorkerPool(threads) as pool:
+    with jit.load_objects([llvm_jit.compile_text(text)]) as code, WorkerPool(threads) as pool:
         get, put = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code[name]) for name in ("get", "set"))
         get(ctypes.byref(old))
         try:

@@ -18,9 +18,9 @@ from heliostat.quant.formats import Q4_0, Q4_K
 from heliostat.quant.quantize import encode
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session import compile_graph as session_for
-from heliostat.session import host_target
+from heliostat.session import host_target, tuning_file
 from heliostat.session.tuning import load_tuning, tune
-from heliostat.session.tuning_file import FILE, save_tuning
+from heliostat.session.tuning_file import FILE, save_tuning, shipped_text, tuning_entries
 from heliostat.settings import override
 
 N = dim(Symbol("n", 64, 1))
@@ -110,6 +110,39 @@ def test_every_candidate_computes_the_same(format: object) -> None:
         results.append(session_for(graph, threads=2, options=Options(tuning=table)).run(given)[0])
     for y in results[1:]:
         np.testing.assert_array_equal(y, results[0])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "machines": 3}', "[" * 5000])
+def test_a_damaged_table_of_the_package_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(tuning_file, "shipped_text", lambda: text)
+    with override(cache_dir=tmp_path, cache=True):
+        assert tuning_entries(host_target()) == {}
+        save_tuning(host_target(), {"mine": {"panels": 1}})
+        assert tuning_entries(host_target()) == {"mine": {"panels": 1}}
+
+
+def test_what_was_measured_here_goes_over_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tuning_file.machine_key(host_target())
+    shipped = {"a": {"panels": 1}, "b": {"panels": 2}}
+    table = {"version": 1, "machines": {key: shipped, "another CPU 64": {"c": {"panels": 3}}}}
+    monkeypatch.setattr(tuning_file, "shipped_text", lambda: json.dumps(table))
+    with override(cache_dir=tmp_path, cache=True):
+        assert tuning_entries(host_target()) == shipped
+        save_tuning(host_target(), {"b": {"panels": 4}})
+        assert tuning_entries(host_target()) == {"a": {"panels": 1}, "b": {"panels": 4}}
+
+
+def test_the_table_of_the_package_is_whole() -> None:
+    """Every tile of it is one that its schedule knows."""
+    table = json.loads(shipped_text())
+    assert table["version"] == tuning_file.VERSION
+    kinds = {"linear": linear.Tile, "attention": attention.Tile, "matmul": matmul.Tile}
+    for machine, entries in table["machines"].items():
+        assert machine.split()[-1].isdigit(), machine  # a CPU and the width of its vectors
+        for key, tile in entries.items():
+            assert make_tile(kinds[key.split()[0]], tile) is not None, key
 
 
 def test_schedules_that_can_be_tuned() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -79,7 +80,7 @@ def _memory(file: ModelFile) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    if isinstance(value, list) and len(value) > 8:
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 8:
         return f"[{', '.join(repr(v) for v in value[:4])}, ... {len(value)} values]"
     if isinstance(value, str) and len(value) > 120:
         return value[:117].replace("\n", "\\n") + "..."

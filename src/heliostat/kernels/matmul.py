@@ -41,9 +41,11 @@ def candidates(group: Group, target: Target) -> list[PackedTile]:
     if not _large(group):
         return []
     usual = packed_tile(target)
-    others = [replace(usual, band=usual.rows * n) for n in (4, 8, 16, 20)]
-    others += [replace(usual, depth=d) for d in (128, 192, 384)]
-    others += [replace(usual, rows=r, band=usual.band // r * r) for r in (8, 10, 14) if target.vector_registers >= 32]
+    others = [replace(usual, band=usual.rows * n) for n in (8, 16, 24, 57)]
+    others += [replace(usual, depth=d) for d in (128, 192, 256)]
+    if target.vector_registers >= 32:
+        shapes = ((8, 3, 256, 18, 160), (12, 2, 144, 16, 256), (14, 2, 140, 16, 256))
+        others += [PackedTile(*shape) for shape in shapes]
     return list(dict.fromkeys([usual, *others]))
 
 

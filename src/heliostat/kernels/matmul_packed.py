@@ -1,11 +1,11 @@
 """Large products in blocks that fit the caches: operands are copied into private memory, tiles run over the copies.
 
 A worker takes a band of rows by a stripe of columns at a time. For each piece of the depth it copies the stripe of b
-into strips as wide as a tile (they stay in the first-level cache while rows pass) and the band of a with its rows a
-little apart (equal distances of a power of two would fall on the same few lines of the cache). Sums stay in private
-memory until the depth is done; then the epilogue runs. Nothing is shared between workers, so there is no barrier, and
-the order of additions depends on the shape alone. After: Goto and van de Geijn, Anatomy of High-Performance Matrix
-Multiplication, 2008.
+into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass) and the band of a with
+its rows a little apart (equal distances of a power of two would fall on the same few lines of the cache). Sums stay in
+private memory until the depth is done; then the epilogue runs, to lines that were asked for in time. Nothing is shared
+between workers, so there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de
+Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Dims, Group, TensorOperand, compute_elem
 
+LINE = 64  # bytes
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 
 
@@ -28,11 +29,11 @@ PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 class PackedTile:
     """`rows` by `vectors` accumulators in registers; `band` rows, `stripe` vectors of columns, `depth` in a block."""
 
-    rows: int = 12
-    vectors: int = 2
-    band: int = 144
+    rows: int = 6
+    vectors: int = 4
+    band: int = 258
     stripe: int = 16
-    depth: int = 256
+    depth: int = 128
 
     def __post_init__(self) -> None:
         if not (0 < self.rows <= 16 and 0 < self.vectors <= 4 and self.band % self.rows == 0 and self.band > 0):
@@ -43,7 +44,7 @@ class PackedTile:
 
 def default_tile(target: Target) -> PackedTile:
     """As many accumulators as registers allow, beside the row of b and one element of a."""
-    return PackedTile() if target.vector_registers >= 32 else PackedTile(rows=6, band=72, stripe=32)
+    return PackedTile() if target.vector_registers >= 32 else PackedTile(vectors=2, band=72, stripe=32, depth=256)
 
 
 class PackedNest:
@@ -115,6 +116,8 @@ class PackedNest:
             self._copy_b(batch, column, columns, start, depth)
             for strip in k.loop(strips):
                 for row in k.loop(tiles):
+                    for _ in k.when(start + depth >= self.depth):
+                        self._ask_for_results([*batch, first + row * tile.rows, column + strip * self.width])
                     self._tile(row * tile.rows, strip, depth)
         self._finish(batch, first, rows, column, columns)
 
@@ -171,6 +174,15 @@ class PackedNest:
         for s, mask in enumerate(masks):
             value = self.b.load([*row, column + strip * self.width + s * lanes], lanes, mask)
             k.store(self.copy_b, to + s * lanes * self.nbytes, self._as(value))
+
+    def _ask_for_results(self, corner: Sequence[Instruction]) -> None:
+        """The lines that the epilogue writes where a tile's sums belong, while the last sums are made."""
+        k, tile, (*batch, row, column) = self.k, self.tile, corner
+        for out in self.results:
+            step = LINE // out.type.dtype.nbytes
+            for m in range(tile.rows):
+                for c in range(0, self.width, step):
+                    k.prefetch(out.buffer, out.offset([*batch, row + m, column + c]))
 
     def _tile(self, row: Instruction, strip: Instruction, depth: Instruction) -> None:
         k, lanes, size, tile = self.k, self.lanes, self.nbytes, self.tile

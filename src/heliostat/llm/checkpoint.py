@@ -106,6 +106,10 @@ class Checkpoint:
         if end > start:
             release_pages(start, end - start)
 
+    def release_all(self) -> None:
+        """The same for all files: headers, and pages that the system brought in around what was read."""
+        self.model.release()
+
     def close(self) -> None:
         """Forget the files. A map goes when the last view of it does."""
         self.model.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ..kernel.program import Compiled
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
 from ..runtime.trace import LaunchTime
+from ..session.executable import Executable
 from ..session.place import CpuPlace, open_place
 from ..session.stored import load_programs, save_programs
 from .checkpoint import Checkpoint
@@ -31,6 +32,10 @@ from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
 DEFAULT_CONTEXT = 4096
+SMALL = 64 << 10
+"""Bytes of a weight below which it is copied rather than read where the file is mapped."""
+PART = 16 << 20
+"""Bytes of a file that are packed before their pages are given back: what a large matrix adds to the peak of memory."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -209,15 +214,22 @@ class LanguageModel:
         return compile_steps(DecoderWeights(self.file), self.options, self.place.target)
 
     def _pack(self, progress: Progress | None) -> None:
-        """Weights that a program reads as they are stay mapped; the others are packed and their pages given back."""
+        """Weights that a program reads as they are stay mapped, small ones in memory of their own; the others are
+        packed, in parts of PART bytes, and their pages given back."""
         started = time.perf_counter()
         loads = {**self.decode.loads, **self.prefill.loads}
         programs = (self.decode.program, self.prefill.program)
         names = {b.name for p in programs for b in p.buffers if b.kind == "weight"}
         self.weights: dict[str, Any] = {}
-        mapped = {n for n in names if n in self.file.tensors}
-        for name in mapped:
-            self.weights[name] = self.place.weight(self.file.data(name))
+        mapped: set[str] = set()
+        for name in sorted(n for n in names if n in self.file.tensors):
+            data = self.file.data(name)
+            if data.nbytes < SMALL:  # a system that maps 2 MiB for a norm of 4 KiB would keep most of the file
+                data = data.copy()
+                self.file.release_all()
+            else:
+                mapped.add(name)
+            self.weights[name] = self.place.weight(data)
         for n, (name, program) in enumerate(loads.items()):
             if progress:
                 progress("load", n, len(loads))
@@ -227,15 +239,22 @@ class LanguageModel:
             if self._reserve is not None:
                 given[out.name] = self._reserve.take(out.nbytes)
             run = self.place.executable(program, given)
-            run.run()
+            done = [s for s in sources if s not in mapped]
+            parts = -(-sum(given[s].nbytes for s in done) // PART)
+            if isinstance(run, Executable) and len(program.launches) == 1 and parts > 1:
+                run.run_in_parts(parts, lambda done=done: self._release(done))  # type: ignore[misc]
+            else:
+                run.run()
+                self._release(done)
             self.weights[name] = run.buffers[program.outputs[0]]
-            for s in sources:
-                if s not in mapped:
-                    self.file.release(s)
         if progress:
             progress("load", len(loads), len(loads))
         self.report.weight_bytes = sum(self.weights[n].nbytes for n in names)
         self.report.pack_seconds = time.perf_counter() - started
+
+    def _release(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.file.release(name)
 
     def _bind(self, weights: DecoderWeights) -> None:
         given = dict(self.weights)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..diagnostics import FileFormatError
+from ..runtime.platform import release_pages
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 JSON_LIMIT = 64 << 20  # bytes of an index or a configuration
@@ -144,6 +145,11 @@ class SafetensorsModel:
         if dtype is None:
             raise TypeError(f"{self.path}: tensor {shown(name)}: {info.dtype} has no NumPy dtype, use data()")
         return self.data(name).view(np.dtype(dtype)).reshape(info.shape)
+
+    def release(self) -> None:
+        """Let the system drop the pages of all files; they are read again when touched."""
+        for mapped in self._maps:
+            release_pages(np.frombuffer(mapped, np.uint8).ctypes.data, len(mapped))
 
     def close(self) -> None:
         """Forget the files. A map goes when the last view of it does."""

@@ -1,42 +1,37 @@
 """Load compiled object files into this process and find their functions.
 
-What is missing or wrong in an object is reported as DeviceError before LLVM's loader, which would end the process,
-sees it. Kernels are compiled elsewhere; `compile_text` serves the runtime's own small native parts.
+What is missing or wrong in an object is reported as DeviceError before a loader sees it: LLVM's would end the process.
+`elf` loads what kernels are made of; `llvm_jit`, which takes 0.1 s and 45 MB to bring in, the rest.
 """
 
 from __future__ import annotations
 
 import atexit
 import platform as machine_info
-import threading
+import struct
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Protocol
 
 import llvmlite
-import llvmlite.binding as llvm
 
-from ..diagnostics import CompileError, DeviceError
+from ..diagnostics import DeviceError
+from .elf import Unfit, fits_here, load_elf
 from .object_symbols import read_symbols
 from .platform import memory_functions
 
-# LLVM's process-wide tables (targets, added symbols) are not locked by themselves.
-_lock = threading.RLock()
-
-COMPILER_VERSION = f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
-
 
 @cache
-def _initialize() -> None:
-    with _lock:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-
-
-def host_triple() -> str:
-    """LLVM triple of this process."""
-    _initialize()
-    return str(llvm.get_process_triple())
+def compiler_version() -> str:
+    """What tells compilers apart, without bringing LLVM in: llvmlite's version, size and time of its library."""
+    text = f"llvmlite {llvmlite.__version__}"
+    folder = Path(llvmlite.__file__).parent / "binding"
+    for library in sorted(folder.glob("*llvmlite*")):
+        status = library.stat()
+        text += f", {library.name} of {status.st_size} bytes, {status.st_mtime_ns}"
+    return text
 
 
 @cache
@@ -46,23 +41,14 @@ def host_machine() -> str:
     return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(name, name)
 
 
-def compile_text(text: str, *, triple: str | None = None, cpu: str = "", features: str = "", level: int = 2) -> bytes:
-    """Object code of LLVM text: code generation only, no optimizing passes over the text.
+class _Code(Protocol):
+    """Object code in this process."""
 
-    Raises CompileError if the text does not parse or verify.
-    """
-    _initialize()
-    with _lock:
-        try:
-            module = llvm.parse_assembly(text)
-            module.verify()
-            target = llvm.Target.from_triple(triple or host_triple())
-        except RuntimeError as error:
-            raise CompileError(f"LLVM refuses the text: {str(error).strip()}") from None
-        machine = target.create_target_machine(
-            cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small", jit=False
-        )
-        return bytes(machine.emit_object(module))
+    addresses: dict[str, int]
+
+    def detach(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 # A daemon thread may still run kernels while the interpreter shuts down: from then on no code is released.
@@ -78,9 +64,9 @@ def _keep_all() -> None:
 class Loaded:
     """Object code in this process. Addresses are valid until `close`, or until this object is collected."""
 
-    def __init__(self, engine: llvm.ExecutionEngine, addresses: Mapping[str, int], externals: frozenset[str]) -> None:
-        self._engine: llvm.ExecutionEngine | None = engine
-        self._addresses = dict(addresses)
+    def __init__(self, code: _Code, externals: frozenset[str]) -> None:
+        self._code: _Code | None = code
+        self._addresses = dict(code.addresses)
         _alive.add(self)
         self.externals = externals
         """Names outside of the objects that the code was bound to (`memcpy`, say)."""
@@ -92,7 +78,7 @@ class Loaded:
 
     def __getitem__(self, name: str) -> int:
         """Address of a function. Raises DeviceError if there is none of that name."""
-        if self._engine is None:
+        if self._code is None:
             raise DeviceError(f"function {name} was asked for after its code was released")
         try:
             return self._addresses[name]
@@ -104,16 +90,15 @@ class Loaded:
 
     def keep(self) -> None:
         """Let the code stay in memory until the process ends, even after this object is gone."""
-        if self._engine is not None:
-            self._engine.detach()
+        if self._code is not None:
+            self._code.detach()
 
     def close(self) -> None:
         """Release the code; no thread may be inside it. A second call does nothing."""
-        engine, self._engine = self._engine, None
+        code, self._code = self._code, None
         self._addresses.clear()
-        if engine is not None:
-            with _lock:
-                engine.close()
+        if code is not None:
+            code.close()
 
     def __enter__(self) -> Loaded:
         return self
@@ -148,23 +133,16 @@ def load_objects(objects: Sequence[bytes], externals: Mapping[str, int] | None =
             f"compiled code calls {names}, which nothing here defines",
             help="the target lowered an operation to a library call; give its address in `externals` or avoid it",
         )
-    _initialize()
-    with _lock:
-        for name in sorted(wanted):
-            llvm.add_symbol(name, known[name])
-        triple = host_triple()
-        module = llvm.parse_assembly(f'target triple = "{triple}"')
-        machine = llvm.Target.from_triple(triple).create_target_machine(jit=True)
-        # All sections in one piece of memory, where nothing is called: apart, they can come to lie further from each
-        # other than an instruction reaches, in a process that has mapped much (CUDA does), and LLVM then ends it.
-        alone = not any(table.undefined - {"_GLOBAL_OFFSET_TABLE_"} for table in tables)
-        engine = llvm.create_mcjit_compiler(module, machine, use_lmm=True if alone else None)
+    given = {name: known[name] for name in wanted}
+    return Loaded(_load(objects, given, frozenset(defined)), wanted)
+
+
+def _load(objects: Sequence[bytes], externals: Mapping[str, int], defined: frozenset[str]) -> _Code:
+    if host_machine() == "x86-64" and fits_here():
         try:
-            for data in objects:
-                engine.add_object_file(llvm.ObjectFileRef.from_data(data))
-        except RuntimeError as error:
-            engine.close()
-            raise DeviceError(f"compiled object cannot be loaded: {str(error).strip()}") from None
-        engine.finalize_object()
-        addresses = {name: engine.get_function_address(name) for name in sorted(defined)}
-    return Loaded(engine, addresses, wanted)
+            return load_elf(objects, externals)
+        except (Unfit, ValueError, IndexError, OverflowError, struct.error, OSError):
+            pass  # LLVM knows more kinds of objects, and says what is wrong with a damaged one
+    from .llvm_jit import Engine
+
+    return Engine(objects, externals, defined)

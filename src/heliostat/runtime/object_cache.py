@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..settings import settings
-from .jit import COMPILER_VERSION, host_triple
+from .jit import compiler_version, host_machine
 from .platform import cache_directory, others_can_write
 
 _MAGIC = b"HelioObj"
@@ -34,10 +35,10 @@ _STALE_SECONDS = 3600.0  # a temporary file this old belongs to a process that d
 def cache_key(parts: Sequence[str]) -> str:
     """SHA-256, in hex, of a sequence of texts. ("ab", "c") and ("a", "bc") differ.
 
-    The compiler's version and this process's target triple are always part of it.
+    The compiler's version, this system and its machine are always part of it.
     """
     digest = hashlib.sha256()
-    for part in (COMPILER_VERSION, host_triple(), *parts):
+    for part in (compiler_version(), sys.platform, host_machine(), *parts):
         data = part.encode()
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import mmap
 import os
 import sys
@@ -245,6 +246,28 @@ def release_pages(address: int, nbytes: int) -> bool:
     dropped. No effect on Windows.
     """
     return not WINDOWS and _madvise(address, nbytes, _MADV_DONTNEED)
+
+
+def protect_code(address: int, nbytes: int) -> None:
+    """Make whole pages from `address` on readable and executable, and no longer writable; POSIX only.
+
+    Raises OSError where the system refuses.
+    """
+    rights = mmap.PROT_READ | mmap.PROT_EXEC
+    if _libc().mprotect(ctypes.c_void_p(address), ctypes.c_size_t(nbytes), ctypes.c_int(rights)) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect failed")
+
+
+def cpu_description() -> str:
+    """What tells this machine's CPU and its features from others, for this boot; "" where the system does not say."""
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        with Path("/proc/cpuinfo").open() as file:  # the first processor's lines alone: with many CPUs all take long
+            lines = list(itertools.takewhile(str.strip, file))
+    except OSError:
+        return ""
+    return boot + "".join(line for line in lines if line.startswith(wanted))
 
 
 def protect_page(address: int) -> None:

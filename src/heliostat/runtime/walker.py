@@ -277,6 +277,21 @@ no:
   ret i1 false
 }}
 
+define void @hs_part(ptr %args, i64 %tid, i64 %n) {{
+  %fn = load ptr, ptr %args
+  %inner.p = getelementptr i8, ptr %args, i64 8
+  %inner = load ptr, ptr %inner.p
+  %part.p = getelementptr i8, ptr %args, i64 16
+  %part = load i64, ptr %part.p
+  %parts.p = getelementptr i8, ptr %args, i64 24
+  %parts = load i64, ptr %parts.p
+  %before = mul i64 %part, %n
+  %worker = add i64 %before, %tid
+  %workers = mul i64 %parts, %n
+  call void %fn(ptr %inner, i64 %worker, i64 %workers)
+  ret void
+}}
+
 define i64 @hs_run(ptr %ctl, ptr %table, i64 %count, ptr %stamps) {{
   %n.p = getelementptr i8, ptr %ctl, i64 {THREADS}
   %n = load i64, ptr %n.p
@@ -444,6 +459,8 @@ def walker_text(machine: str) -> str:
     hs_unpark(ctl, tid)                         the worker counts as awake: its lock was released, it is on its way
     hs_release(ctl), hs_stop(ctl)               give up a run that was not started; tell all workers to leave
     hs_walk(table, count, tid, n, ctl)          the walker alone; hs_walk_timed has `stamps` as a last argument
+    hs_part(args, tid, n)                       a launch that does one part of another: args are that one's function
+                                                and args, the part's number and the count of parts
     hs_ticks() -> i64                           the counter that stamps are taken from
 
     A table has 3 words a launch: function, args, flags (bit 0: barrier after). A run ends in a join of all threads,

@@ -26,7 +26,7 @@ import numpy as np
 from ..diagnostics import DeviceError
 from ..settings import settings
 from . import platform
-from .jit import compile_text, host_machine, load_objects
+from .jit import host_machine, load_objects
 from .object_cache import ObjectCache
 from .walker import LINE, Control, walker_text
 
@@ -47,12 +47,18 @@ _PLACE_INTERVAL_US = 5000
 _STACK_BYTES = 8 << 20
 
 
+def _compiled(text: str) -> bytes:
+    from .llvm_jit import compile_text  # not imported where the walker comes from the cache
+
+    return compile_text(text)
+
+
 class Native:
     """Entry points of the walker, compiled (or read from the object cache) and loaded once per process."""
 
     def __init__(self) -> None:
         text = walker_text(host_machine())
-        data = ObjectCache.default().get_or_make(("walker", text), lambda: compile_text(text))
+        data = ObjectCache.default().get_or_make(("walker", text), lambda: _compiled(text))
         code = load_objects([data])
         code.keep()  # workers are inside of it until the process ends
         word, pointer = ctypes.c_int64, ctypes.c_void_p
@@ -64,6 +70,7 @@ class Native:
         self.release = make(None, pointer)(code["hs_release"])
         self.stop = make(None, pointer)(code["hs_stop"])
         self.ticks = make(word)(code["hs_ticks"])
+        self.part: int = code["hs_part"]
         self._begin = time.perf_counter_ns(), self.ticks()
 
     def ticks_per_ns(self) -> float:

@@ -17,7 +17,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.jit import Loaded, load_objects
 from ..runtime.object_cache import ObjectCache
 from ..runtime.trace import LaunchTime, Trace
-from ..runtime.worker_pool import BARRIER, WorkerPool
+from ..runtime.worker_pool import BARRIER, WorkerPool, native
 from ..settings import settings
 from ..targets.target import Target
 
@@ -151,6 +151,22 @@ class Executable:
     def run(self) -> None:
         """One step with the symbols and inputs as they are."""
         self._run()
+
+    def run_in_parts(self, parts: int, after: Callable[[], None]) -> None:
+        """The same for a program of one launch, in `parts` runs one behind the other, each of them followed by `after`.
+
+        Part p does iterations `count * p / parts` to `count * (p + 1) / parts` of what is parallel; the result is that
+        of `run`. Raises ValueError for a program of several launches.
+        """
+        if len(self.program.launches) != 1:
+            raise ValueError(f"program {self.program.name} has {len(self.program.launches)} launches, not one")
+        address, arguments, _ = (int(word) for word in self.table[0])
+        inner = np.array([address, arguments, 0, parts], np.int64)
+        table = np.array([native().part, inner.ctypes.data, 0], np.int64)
+        for part in range(parts):
+            inner[2] = part
+            self.pool.run(table.ctypes.data, 1)
+            after()
 
     def output(self, n: int, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
         """Output n as an array over its buffer, valid until the next run."""

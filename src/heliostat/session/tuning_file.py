@@ -34,12 +34,18 @@ def machine_key(target: Target) -> str:
 
 def tuning_entries(target: Target) -> dict[str, Mapping[str, Any]]:
     """The choices for this machine, as text: those of the package, and over them those that were measured here."""
-    with resources.files("heliostat").joinpath("data", FILE).open("r", encoding="utf-8") as file:
-        entries = _entries(json.load(file), machine_key(target))
+    entries = _entries(_parsed(shipped_text()), machine_key(target))
     path = _path()
     if path is not None:
         entries.update(_entries(_read(path), machine_key(target)))
     return entries
+
+
+def shipped_text() -> str:
+    """The table that comes with the package, "" where it cannot be read."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return resources.files("heliostat").joinpath("data", FILE).read_text(encoding="utf-8")
+    return ""
 
 
 def save_tuning(target: Target, found: Mapping[str, Mapping[str, Any]]) -> Path | None:
@@ -71,11 +77,18 @@ def _path() -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         if path.stat().st_size <= 16 << 20:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(data, dict) and data.get("version") == VERSION:
-                return data
+            return _parsed(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A table; an empty one for text that is none of this version."""
+    with contextlib.suppress(ValueError, RecursionError):
+        data = json.loads(text)
+        if isinstance(data, dict) and data.get("version") == VERSION:
+            return data
     return {}
 
 

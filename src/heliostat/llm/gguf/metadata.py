@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ...diagnostics import FileFormatError
+from .strings import Strings
 
 
 class Metadata(Mapping[str, Any]):
@@ -76,6 +77,8 @@ class Metadata(Mapping[str, Any]):
         value = self._values.get(key)
         if value is None:
             return self._missing(key) if default is None else default
+        if isinstance(value, Strings):
+            return value
         if not isinstance(value, (list, tuple)) or not set(map(type, value)) <= {str}:
             self._wrong(key, "an array of strings")
         return value

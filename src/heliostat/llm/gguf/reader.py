@@ -9,7 +9,7 @@ import itertools
 import mmap
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +21,12 @@ import numpy.typing as npt
 from ...diagnostics import FileFormatError
 from ...runtime.platform import release_pages
 from .metadata import Metadata
+from .strings import HEAD, Strings
 from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, REMOVED, TENSOR_KINDS, TensorKind, ValueType
 
 MAX_DEPTH = 4  # arrays within arrays
 MAX_KEYS = 1 << 16
+MANY_STRINGS = 4096  # from here on an array of strings is decoded when it is read
 MAX_ITEMS = 1 << 24  # of one array: a hundred times the largest vocabulary; as Python values they take memory
 Resolve = Callable[[str], TensorKind]
 _PART = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.gguf$")
@@ -73,10 +75,10 @@ class _Cursor:
         except UnicodeDecodeError:
             raise self.fail(f"{what} is not valid UTF-8") from None
 
-    def strings(self, count: int, what: str) -> list[str]:
+    def strings(self, count: int, what: str) -> Sequence[str]:
         """Many strings, with as little work for each as can be: a vocabulary has 150 000, and its merges as many."""
-        self.need(8 * count, what)
-        short = self._short_strings(count)
+        self.need(HEAD * count, what)
+        short = self._short_strings(count) if count >= MANY_STRINGS else None
         if short is not None:
             return short
         data, at, size = self.data, self.at, self.size
@@ -95,33 +97,30 @@ class _Cursor:
         self.at = at
         return out
 
-    def _short_strings(self, count: int) -> list[str] | None:
-        """The same where every string is shorter than 65536 bytes and most are short; None where that is not so.
+    def _short_strings(self, count: int) -> Strings | None:
+        """The same, not yet decoded, where every string is shorter than 65536 bytes and most are short; None where that
+        is not so.
 
         Lengths are taken from their two lowest bytes, and the other six of all are looked at together."""
         data = bytes(self.data[self.at : self.at + 48 * count])
         at = 0
-        raw: list[bytes] = []
-        append = raw.append
+        found: list[int] = []
+        append = found.append
         try:
             for _ in range(count):
-                start = at + 8
-                at = start + data[at] + 256 * data[at + 1]
-                append(data[start:at])
+                at += HEAD + data[at] + 256 * data[at + 1]
+                append(at)
         except IndexError:
             return None
-        if at > len(data) or not count:
+        if at > len(data):
             return None
-        sizes = np.fromiter(map(len, raw), np.int64, count)
-        ends = np.cumsum(sizes + 8)
-        heads = (ends - sizes - 6)[:, None] + np.arange(6)
-        if np.frombuffer(data, np.uint8)[heads].any():
-            return None
-        joined = b"\0".join(raw)
-        if joined.count(0) != count - 1:
+        ends = np.array(found, np.int64)
+        heads = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+        raw = np.frombuffer(data, np.uint8)
+        if any(raw[heads + byte].any() for byte in range(2, HEAD)):
             return None
         self.at += at
-        return joined.decode("utf-8", "surrogateescape").split("\0")
+        return Strings(data[:at], ends)
 
     def value(self, type_id: int, what: str, depth: int = 0) -> tuple[Any, Any]:
         """A value and its stored type: see `GGUFFile.value_types`."""
@@ -136,7 +135,7 @@ class _Cursor:
             return self.flags(1, what)[0], ValueType.BOOL
         return self.number(code, what), ValueType(type_id)
 
-    def array(self, what: str, depth: int) -> tuple[list[Any], Any]:
+    def array(self, what: str, depth: int) -> tuple[Sequence[Any], Any]:
         if depth >= MAX_DEPTH:
             raise self.fail(f"{what} nests arrays deeper than {MAX_DEPTH}")
         inner, count = self.number("I", what), self.number("Q", what)
@@ -359,6 +358,11 @@ class GGUFFile:
         end = (view.ctypes.data + view.nbytes) // page * page
         if end > start:
             release_pages(start, end - start)
+
+    def release_all(self) -> None:
+        """The same for all that is mapped: the header, and pages that the system brought in around what was read."""
+        for part in self._parts:
+            release_pages(part.bytes.ctypes.data, len(part.bytes))
 
     def close(self) -> None:
         """Forget the parts. The mapping goes when the last view of it does."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ...diagnostics import FileFormatError, ShapeError
 from ...runtime.platform import sync_directory, user_mode
+from .strings import Strings
 from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, TENSOR_IDS, TENSOR_KINDS, TensorKind, ValueType
 
 Data = bytes | npt.NDArray[Any]
@@ -172,6 +173,8 @@ def _infer(value: Any) -> Any:
         return ValueType.FLOAT32
     if isinstance(value, str):
         return ValueType.STRING
+    if isinstance(value, Strings):
+        return ValueType.ARRAY, ValueType.STRING
     if isinstance(value, (list, tuple)):
         if not value:
             return ValueType.ARRAY, ValueType.INT32

@@ -50,8 +50,7 @@ def merge_pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
 
     Raises TokenizerError if an entry is no pair.
     """
-    if len(set(lines)) != len(lines):
-        lines = list(dict.fromkeys(lines))
+    lines = list(dict.fromkeys(lines))
     pairs: list[tuple[str, str]] = []
     for rank, line in enumerate(lines):
         left, _, right = line.partition(" ")

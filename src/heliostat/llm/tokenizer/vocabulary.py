@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliostat.diagnostics import TokenizerError
+from heliostat.llm.gguf.strings import Strings
 
 
 class TokenType(IntEnum):
@@ -155,6 +156,8 @@ def strings(metadata: Mapping[str, Any], key: str) -> Sequence[str]:
     values = metadata.get(key)
     if values is None:
         raise TokenizerError(f"{key} is missing")
+    if isinstance(values, Strings):
+        return values
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if not isinstance(values, list | tuple):
@@ -210,7 +213,10 @@ def flag(metadata: Mapping[str, Any], key: str, default: bool) -> bool:
 
 def endings(tokens: Sequence[str], types: Sequence[int] | NDArray[np.uint8] | bytes) -> set[int]:
     """Ids of the tokens called as in `END_OF_GENERATION`, less those that some families use inside an answer."""
-    found = {text: token for token, text in enumerate(tokens) if text in END_OF_GENERATION}
+    if isinstance(tokens, Strings):
+        found = {text: token for token, text in tokens.find(END_OF_GENERATION)}
+    else:
+        found = {text: token for token, text in enumerate(tokens) if text in END_OF_GENERATION}
     if {"<|return|>", "<|call|>"} <= found.keys() or {"<|flush|>", "<|calls|>"} <= found.keys():
         found.pop("<|end|>", None)  # gpt-oss, Solar Open: ends one message of several
     if "</s>" in found and types[found["</s>"]] != TokenType.CONTROL:

@@ -1,0 +1,58 @@
+"""A bound program of one launch run in parts, as packing does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import KernelLibrary, Options
+from heliostat.ir.graph import Graph, Value, parameter
+from heliostat.ir.types import f32, tensor
+from heliostat.runtime.buffer import Buffer
+from heliostat.runtime.object_cache import ObjectCache
+from heliostat.runtime.worker_pool import WorkerPool
+from heliostat.session import host_target, stages
+from heliostat.session.executable import CodeStore, Executable
+
+
+@pytest.fixture
+def code() -> CodeStore:
+    """Holds the machine code for as long as a test runs."""
+    return CodeStore(host_target(), ObjectCache(None))
+
+
+def bound(x: np.ndarray, p: Value, result: Value, pool: WorkerPool, code: CodeStore) -> Executable:
+    made = stages.compile_graph(Graph("parts", [p], [result]), host_target(), Options(), KernelLibrary())
+    code.load_kernels(made.kernels())
+    return Executable(made.program, code.addresses, pool, {"x": Buffer.of(x)})
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("parts", [1, 3, 7, 100])
+@pytest.mark.parametrize("rows", [1, 5, 333])
+def test_parts_make_what_one_run_makes(rows: int, parts: int, threads: int, code: CodeStore) -> None:
+    x = np.random.default_rng(rows).standard_normal((rows, 40), np.float32)
+    p = parameter("x", tensor(f32, rows, 40))
+    with WorkerPool(threads) as pool:
+        program = bound(x, p, ops.exp(p), pool, code)
+        program.run()
+        whole = program.output(0, {}).copy()
+        program.output(0, {})[:] = np.nan
+        missing = []
+        program.run_in_parts(parts, lambda: missing.append(int(np.isnan(program.output(0, {})).sum())))
+        np.testing.assert_array_equal(program.output(0, {}), whole)
+    assert len(missing) == parts
+    assert missing == sorted(missing, reverse=True)
+    if (rows, parts) == (333, 3):  # no part does the work of another
+        assert 0 < missing[0] < x.size
+
+
+def test_a_program_of_several_launches_is_refused(code: CodeStore) -> None:
+    x = np.ones((64, 64), np.float32)
+    p = parameter("x", tensor(f32, 64, 64))
+    with WorkerPool(1) as pool:
+        program = bound(x, p, ops.matmul(ops.matmul(p, p), p), pool, code)
+        assert len(program.program.launches) > 1
+        with pytest.raises(ValueError, match="launches, not one"):
+            program.run_in_parts(2, lambda: None)
