@@ -18,7 +18,7 @@ from ..quant.activation import ActivationFormat
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, PanelPlan
 from ..targets.target import Target
-from . import dot
+from . import dot, expanded
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
@@ -72,6 +72,9 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
         return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
     normal = format.normal
     assert normal is not None
+    if expanded.takes(format, target, upper_bound(rows), depth):
+        height = 6 // planes
+        return LinearTile(_heights(height), 2, block=_block(height, depth * planes))
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
     plain = len(weight.planes) == 1 and normal.offset is None
     if registers < 32 or planes > 1:
@@ -84,10 +87,12 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
         panels, height = 1, 8
     if upper_bound(rows) == 1:
         return LinearTile((1,))
-    # Rows of x stay in the second-level cache while panels pass: half of a MiB, in whole tiles.
-    fitting = SECOND_LEVEL // 2 // (depth * planes)
-    block = max(2, min(192, fitting) // height) * height
-    return LinearTile(_heights(height), panels, block=block)
+    return LinearTile(_heights(height), panels, block=_block(height, depth * planes))
+
+
+def _block(height: int, nbytes: int) -> int:
+    """Rows of so many bytes that stay in the second-level cache while panels pass: half of a MiB, in whole tiles."""
+    return max(2, min(192, SECOND_LEVEL // 2 // nbytes) // height) * height
 
 
 def team_of(panels: int, steps: int, wanted: int) -> int:
@@ -154,8 +159,10 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
             return Refuse(f"int8 activations need quantized weights, not {w.type.element}")
         if (reason := dot.refusal(w.type.element)) is not None:
             return Refuse(reason)
-        if x.type.element != dot.partner(w.type.element, x.type.element.planes):
-            return Refuse(f"{w.type.element} is multiplied with {dot.partner(w.type.element)}, not {x.type.element}")
+        rows, depth = upper_bound(numel(x.type.shape[:-1])), upper_bound(w.type.shape[1])
+        partner = expanded.partner(w.type.element, x.type.element.planes, target, rows, depth)
+        if x.type.element != partner:
+            return Refuse(f"{w.type.element} is multiplied with {partner}, not {x.type.element}")
     return Accept()
 
 
@@ -196,6 +203,13 @@ class _Nest:
         x, w = group.root.inputs
         self.x, self.w = x, w
         self.products = products(group)
+        depth = upper_bound(w.type.shape[1])
+        self.expanded = expanded.expanded_plan(plan.format, x.type.element, plan.rows, target, upper_bound(rows), depth)
+        self.unpacked: Instruction | None = None
+        if self.expanded is not None:
+            size = self.expanded.nbytes(depth) * len(self.products)
+            self.tile = tile = replace(tile, panels=max(1, min(tile.panels, expanded.MOST_BYTES // size)))
+            self.unpacked = k.alloc(size * tile.panels)
         self.aside = self.private()
         weights = [n.inputs[1] for n in self.products]
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
@@ -297,6 +311,7 @@ class _Nest:
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         for_row = -(-wide * panel_bytes * 4 // (3 * self.tile.block))  # blocks may be smaller
         start = first
+        self._expand(panel, wide)
         for height in self.tile.tokens:
             whole = (last - first) // height * height + first
             for n in k.loop(first, whole, height):
@@ -308,6 +323,17 @@ class _Nest:
                 self._ask_for_operands(panel, wide, [n + m for m in range(height)])
                 self._tile(panel, wide, n, height)
             first = whole
+
+    def _expand(self, panel: Instruction, wide: int) -> None:
+        """Unpack `wide` panels of each product, where tiles read them so."""
+        if self.expanded is None or self.unpacked is None:
+            return
+        panel_bytes, size = self.plan.nbytes(self.plan.rows, self.depth), self.expanded.nbytes(self.depth)
+        for n, product in enumerate(self.products):
+            reader = dot.PanelReader(self.k, self.plan, self.buffers[product.inputs[1]])
+            for p in range(wide):
+                base = (panel + p) * panel_bytes
+                expanded.expand(self.k, self.expanded, reader, base, self.unpacked, (n * wide + p) * size, self.depth)
 
     def _ask_for_operands(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
         """What the epilogue will read of this tile, a residual say: its lines come while the sums are formed."""
@@ -329,13 +355,13 @@ class _Nest:
             self._shared(panel, wide, bases, offsets)
             return
         if self.aside is None:
-            (sums,) = [self._product(self.buffers[n.inputs[1]], bases, offsets) for n in self.products]
+            sums = self._product(0, bases, offsets)
             for p in range(wide):
                 self._store(panel + p, [(first + m, [row[p]]) for m, row in enumerate(sums)])
             return
         size = height * wide * nbytes
-        for n, product in enumerate(self.products):
-            for m, row in enumerate(self._product(self.buffers[product.inputs[1]], bases, offsets)):
+        for n in range(len(self.products)):
+            for m, row in enumerate(self._product(n, bases, offsets)):
                 for p, value in enumerate(row):
                     k.store(self.aside, n * size + (m * wide + p) * nbytes, value)
         for row_in_tile in k.loop(height):
@@ -350,9 +376,8 @@ class _Nest:
         """A single row by a team: each sums a part of the depth, and the parts are added in order."""
         k, nbytes, team = self.k, 4 * self.plan.rows, self.tile.team
         assert self.aside is not None
-        (product,) = self.products
         for s in k.team(team):
-            (sums,) = self._product(self.buffers[product.inputs[1]], bases, offsets, (s, team))
+            (sums,) = self._product(0, bases, offsets, (s, team))
             for p, value in enumerate(sums):
                 k.store(self.aside, (s * wide + p) * nbytes, value)
         for p in range(wide):
@@ -361,13 +386,13 @@ class _Nest:
 
     def _product(
         self,
-        w: Instruction,
+        number: int,
         bases: Sequence[Instruction],
         offsets: Sequence[Instruction],
         part: tuple[Instruction, int] | None = None,
     ) -> dot.Tile:
-        """The sums of one tile of one product."""
-        k, plan, x = self.k, self.plan, self.buffers[self.x]
+        """The sums of one tile of product `number`."""
+        k, plan, x, w = self.k, self.plan, self.buffers[self.x], self.buffers[self.products[number].inputs[1]]
         single = isinstance(self.rows, int) and self.rows == 1
         prefetch = self.tile.prefetch if single else 0
         if isinstance(self.x.type.element, ActivationFormat):
@@ -375,7 +400,12 @@ class _Nest:
             format = self.x.type.element
             step = format.plane_bytes(self.depth)
             planes = [o + p * step for o in offsets for p in range(format.planes)]
-            parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch, part)
+            if self.expanded is not None and self.unpacked is not None:
+                size, wide = self.expanded.nbytes(self.depth), len(bases)
+                places = [(number * wide + p) * size for p in range(wide)]
+                parts = expanded.expanded_tile(k, self.expanded, self.unpacked, places, x, format, planes, self.depth)
+            else:
+                parts = dot.integer_tile(k, reader, format, bases, x, planes, self.depth, prefetch, part)
             return [_sum_planes(parts[m * format.planes : (m + 1) * format.planes]) for m in range(len(offsets))]
         both = {self.x.type.element.name, plan.format.name}
         if both == {"bf16"} and not single and self.depth % 2 == 0 and plan.run == 1:
