@@ -26,8 +26,8 @@ from .run_kernel import HOST, Compiled, run_kernel
 from .test_linear import BLOCKS, LEFTOVERS, check
 
 ROWS, MANY = 21, 512
-UNPACKED = [f for f in BLOCKS if expanded.takes(f, X86_VNNI, MANY, 512)]
-here = pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY, 512), reason="needs AVX-512 VNNI")
+UNPACKED = [f for f in BLOCKS if expanded.takes(f, X86_VNNI, MANY)]
+here = pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY), reason="needs AVX-512 VNNI")
 
 
 def any_bytes(element: BlockFormat, rows: int, depth: int) -> np.ndarray:
@@ -44,7 +44,7 @@ def any_bytes(element: BlockFormat, rows: int, depth: int) -> np.ndarray:
 
 def units(element: BlockFormat, depth: int) -> tuple[Group, list[Any]]:
     """The product of unit vectors with a weight: its columns. Int8 activations hold a unit vector exactly."""
-    activation = expanded.partner(element, 1, HOST, MANY, depth)
+    activation = expanded.partner(element, 1, HOST, MANY)
     a = parameter("x", tensor(activation, dim(Symbol("n", MANY, 1)), depth))
     panels = parameter("p", ops.repack(parameter("w", tensor(element, ROWS, depth)), Panel(HOST.lanes)).type, "weight")
     y = ops.linear(a, panels)
@@ -56,7 +56,7 @@ def units(element: BlockFormat, depth: int) -> tuple[Group, list[Any]]:
 @here
 @pytest.mark.parametrize("element", UNPACKED, ids=str)
 def test_every_weight_is_itself(element: BlockFormat) -> None:
-    depth = 2 * max(element.block, 64)
+    depth = 768  # a piece and a half
     group, (x, packed, raw) = units(element, depth)
     exact = np.asarray(dequantize(raw, element)).reshape(ROWS, depth).T.astype(np.float64)
     y = np.full((depth, ROWS), 99, np.float32)
@@ -86,13 +86,13 @@ def test_tiles_and_workers_change_nothing(name: str) -> None:
 def test_two_planes(name: str) -> None:
     element = formats.get(name)
     for tile in (None, LEFTOVERS):
-        check(HOST, element, (37, 2 * element.block, 23), True, tile, False, planes=2)
+        check(HOST, element, (37, 3 * max(element.block, 256), 23), True, tile, False, planes=2)
 
 
-@pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY, 512), reason="needs AVX-512 VNNI")
+@pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY), reason="needs AVX-512 VNNI")
 @pytest.mark.parametrize("name", ["Q3_K", "Q2_K"])
 def test_interpreted(name: str) -> None:
-    check(HOST, formats.get(name), (18, 256, 5), True, LEFTOVERS, True)
+    check(HOST, formats.get(name), (18, 768, 5), True, LEFTOVERS, True)
 
 
 def declared(text: str) -> BlockFormat:
@@ -113,12 +113,11 @@ def test_which_codes_take_their_scales_in() -> None:
 
 def test_where_panels_are_unpacked_once() -> None:
     for target in (X86_AVX2, AARCH64, CUDA):
-        assert not expanded.takes(formats.Q4_K, target, MANY, 512)
-        assert expanded.partner(formats.Q3_K, 1, target, MANY, 512) == dot.partner(formats.Q3_K)
-    assert not expanded.takes(formats.Q8_0, X86_VNNI, MANY, 512)  # whole bytes already
-    assert not expanded.takes(formats.Q4_K, X86_VNNI, 1, 512)
-    assert not expanded.takes(formats.Q4_K, X86_VNNI, MANY, 1 << 20)
-    assert expanded.partner(formats.Q3_K, 1, X86_VNNI, MANY, 512).sub == 256
+        assert not expanded.takes(formats.Q4_K, target, MANY)
+        assert expanded.partner(formats.Q3_K, 1, target, MANY) == dot.partner(formats.Q3_K)
+    assert not expanded.takes(formats.Q8_0, X86_VNNI, MANY)  # whole bytes already
+    assert not expanded.takes(formats.Q4_K, X86_VNNI, 1)
+    assert expanded.partner(formats.Q3_K, 1, X86_VNNI, MANY).sub == 256
 
 
 def test_activations_of_another_sum_are_refused() -> None:

@@ -45,7 +45,7 @@ def case(element: Element, rows: int, depth: int, n: int, integers: bool, target
         raw = held.reshape(rows, -1).view(np.uint8).reshape(rows, -1)
         exact_w = (held.astype(np.uint32) << 16).view(np.float32) if element == bf16 else held
     whole = integers and isinstance(element, BlockFormat)
-    activation = expanded.partner(element, planes, target, most, depth) if whole else f32
+    activation = expanded.partner(element, planes, target, most) if whole else f32
     count = 1 if n == 1 else N
     a = parameter("x", tensor(activation, count, depth))
     b = parameter("w", tensor(element, rows, depth), "weight")

@@ -124,8 +124,7 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                 if activations == "int8" and dot.refusal(element) is None:
                     rows = upper_bound(numel(x.type.shape[:-1]))
                     planes = 2 if id(node) in precise else 1
-                    depth = upper_bound(w.type.shape[1])
-                    x = quantize(_floats(x), expanded.partner(element, planes, target, rows, depth))
+                    x = quantize(_floats(x), expanded.partner(element, planes, target, rows))
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
             floats = {x.type.dtype.name, element.name} <= {"f32", "f16", "bf16"}

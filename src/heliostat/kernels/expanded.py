@@ -19,8 +19,7 @@ from ..targets.target import Target
 from . import dot
 
 FEWEST = 16  # rows from which unpacking once is worth writing and reading the result
-MOST_DEPTH = 1 << 15  # elements of a row: what is unpacked of a few panels lies in private memory
-MOST_BYTES = 4 << 20  # of unpacked panels there
+PIECE = 512  # elements of K that are unpacked at a time: two panels of them stay in the first-level cache
 STRAIGHT = 2  # chunks of a sub-block up to which they are written out
 
 
@@ -48,22 +47,20 @@ def fold(format: BlockFormat) -> Folded | None:
     return Folded(zero, max(products) + zero) if max(products) + zero <= 255 else None
 
 
-def takes(format: BlockFormat | DType, target: Target, rows: int, depth: int) -> bool:
+def takes(format: BlockFormat | DType, target: Target, rows: int) -> bool:
     """Whether products of up to `rows` rows unpack panels of a format once: where a machine multiplies any byte exactly
     in one instruction and registers hold a tile of two panels. What lies in whole bytes is unpacked already.
     """
-    if rows < FEWEST or depth > MOST_DEPTH:
-        return False
-    if target.gpu or target.vector_registers < 32 or "avx512vnni" not in target.features:
+    if rows < FEWEST or target.gpu or target.vector_registers < 32 or "avx512vnni" not in target.features:
         return False
     return isinstance(format, BlockFormat) and format.normal is not None and format.normal.width < 8
 
 
-def partner(format: BlockFormat, planes: int, target: Target, rows: int, depth: int) -> ActivationFormat:
+def partner(format: BlockFormat, planes: int, target: Target, rows: int) -> ActivationFormat:
     """The activations of a product of up to `rows` rows with weights of a format."""
     normal = format.normal
     assert normal is not None
-    folded = fold(format) if takes(format, target, rows, depth) else None
+    folded = fold(format) if takes(format, target, rows) else None
     if folded is None or normal.offset is not None:
         return dot.partner(format, planes)
     return activation_format(format.block, format.block, "i32", -folded.zero, planes)
@@ -95,18 +92,19 @@ class ExpandedPlan:
     def block_bytes(self) -> int:
         return self.offsets_at + 4 * self.rows * self.offsets
 
-    def nbytes(self, depth: int) -> int:
-        """Bytes of one panel."""
-        return depth // self.block * self.block_bytes
+    @property
+    def piece(self) -> int:
+        """Blocks that are unpacked at a time."""
+        return max(1, PIECE // self.block)
 
 
 def expanded_plan(
-    format: BlockFormat | DType, activation: Element, lanes: int, target: Target, rows: int, depth: int
+    format: BlockFormat | DType, activation: Element, lanes: int, target: Target, rows: int
 ) -> ExpandedPlan | None:
     """How the product of up to `rows` rows of activations with a format unpacks its panels; None where it does not."""
     if not isinstance(format, BlockFormat) or not isinstance(activation, ActivationFormat):
         return None
-    if not takes(format, target, rows, depth):
+    if not takes(format, target, rows):
         return None
     normal, folded = format.normal, fold(format)
     assert normal is not None
@@ -123,19 +121,19 @@ def expand(
     k: KernelBuilder,
     plan: ExpandedPlan,
     reader: dot.PanelReader,
-    panel: Instruction,
+    packed: Instruction,
     memory: Instruction,
     at: int,
-    depth: int,
+    blocks: Instruction,
 ) -> None:
-    """Unpack the panel at byte `panel` of the reader's weights into `memory` from byte `at`."""
+    """Unpack `blocks` blocks from byte `packed` of the reader's weights into `memory` from byte `at`."""
     reader.flush = True
     sub, width = plan.sub, 4 * plan.rows
     # an even and an odd sub-block in one body, so that the nibble that holds a scale is known
     pair = 2 if dot.has_nibble_pairs(reader) and plan.block > sub else 1
     step = max(pair * sub, CHUNK)
-    for b in k.loop(depth // plan.block):
-        base, into = panel + b * reader.block_bytes(), b * plan.block_bytes + at
+    for b in k.loop(blocks):
+        base, into = packed + b * reader.block_bytes(), b * plan.block_bytes + at
         for s in k.loop(plan.block // step):
             for c in range(step // CHUNK):
                 chunk = s * (step // CHUNK) + c
@@ -190,27 +188,31 @@ def expanded_tile(
     activation: ActivationFormat,
     rows: Sequence[Instruction],
     depth: int,
+    first: Instruction,
+    blocks: Instruction,
+    sums: dot.Tile,
 ) -> dot.Tile:
-    """Accumulators of a tile: `panels` byte offsets of unpacked panels in `memory`, `rows` of activations in `x`.
+    """`sums` and what `blocks` blocks of unpacked panels add to them: those from block `first` of the depth on.
 
-    The sum of `dot.integer_tile`: a block's sub-blocks with their f32 scales first, then the activations' scale.
+    `panels`: byte offsets in `memory`; `rows`: byte offsets of the activation rows in `x`. Adds what `dot.integer_tile`
+    adds: a block's sub-blocks with their f32 scales first, then the activations' scale.
     """
     lanes, block = plan.rows, plan.block
     tokens, wide = range(len(rows)), range(len(panels))
-    total = [[k.var(k.zeros("f32", lanes)) for _ in wide] for _ in tokens]
-    for b in k.loop(depth // block):
+    total = [[k.var(value) for value in line] for line in sums]
+    for b in k.loop(blocks):
         bases = [b * plan.block_bytes + p for p in panels]
-        sums_at = [row + (b * (4 * block // activation.sub) + activation.sums_at(depth)) for row in rows]
-        codes_at = [row + b * block for row in rows]
+        sums_at = [row + ((first + b) * (4 * block // activation.sub) + activation.sums_at(depth)) for row in rows]
+        codes_at = [row + (first + b) * block for row in rows]
         if plan.scales == 1:
             starts = [_start(k, activation, x, at, lanes) for at in sums_at]
-            sums = _dots(k, plan, memory, bases, x, codes_at, block, starts)
+            dots = _dots(k, plan, memory, bases, x, codes_at, block, starts)
             scales = [k.load(memory, base + plan.scales_at, "f32", lanes) for base in bases]
-            whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in sums]
+            whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
         else:
             whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at)
         for m in tokens:
-            scale = k.splat(k.load(x, rows[m] + (b * 4 + activation.scales_at(depth)), "f32"), lanes)
+            scale = k.splat(k.load(x, rows[m] + ((first + b) * 4 + activation.scales_at(depth)), "f32"), lanes)
             for p in wide:
                 total[m][p].set(k.fma(whole[m][p], scale, total[m][p].get()))
         for j in k.loop(plan.offsets) if plan.offsets else ():
