@@ -11,8 +11,8 @@ import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import parameter
-from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor
-from heliostat.kernels import dot, linear
+from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor, upper_bound
+from heliostat.kernels import dot, expanded, linear
 from heliostat.kernels.group import Accept, Group, Refuse
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
@@ -30,8 +30,9 @@ N = dim(Symbol("n", 64, 1))
 LEFTOVERS = linear.LinearTile((3, 2, 1), panels=2, single_panels=2, block=7)
 
 
-def case(element: Element, rows: int, depth: int, n: int, integers: bool, lanes: int, planes: int = 1) -> Any:
+def case(element: Element, rows: int, depth: int, n: int, integers: bool, target: Target, planes: int = 1) -> Any:
     """The group of one product with a bias, its arrays (activations, weights in panels, bias) and the exact result."""
+    lanes, most = target.lanes, 1 if n == 1 else upper_bound(N)
     rng = np.random.default_rng(rows * 100 + n)
     x = rng.standard_normal((n, depth)).astype(np.float32)
     w = rng.standard_normal((rows, depth)).astype(np.float32)
@@ -43,7 +44,8 @@ def case(element: Element, rows: int, depth: int, n: int, integers: bool, lanes:
         held = stored(w, element)
         raw = held.reshape(rows, -1).view(np.uint8).reshape(rows, -1)
         exact_w = (held.astype(np.uint32) << 16).view(np.float32) if element == bf16 else held
-    activation = dot.partner(element, planes) if integers and isinstance(element, BlockFormat) else f32
+    whole = integers and isinstance(element, BlockFormat)
+    activation = expanded.partner(element, planes, target, most) if whole else f32
     count = 1 if n == 1 else N
     a = parameter("x", tensor(activation, count, depth))
     b = parameter("w", tensor(element, rows, depth), "weight")
@@ -63,10 +65,17 @@ def case(element: Element, rows: int, depth: int, n: int, integers: bool, lanes:
 
 
 def check(
-    target: Target, element: Element, shape: tuple[int, int, int], integers: bool, tile: Any, interp: bool
+    target: Target,
+    element: Element,
+    shape: tuple[int, int, int],
+    integers: bool,
+    tile: Any,
+    interp: bool,
+    planes: int = 1,
 ) -> None:
     rows, depth, n = shape
-    group, arrays, exact = case(element, rows, depth, n, integers, target.lanes, 2 if n == 1 and integers else 1)
+    planes = 2 if n == 1 and integers else planes
+    group, arrays, exact = case(element, rows, depth, n, integers, target, planes)
     kernel = linear.build(group, target, "k", tile)
     keep, placed = [], []
     for array in [*arrays, np.full((n, rows), 99, np.float32)]:
@@ -102,7 +111,7 @@ def test_workers_and_tiles_do_not_change_results(name: str) -> None:
     target = targets()[0]
     element = formats.get(name)
     for n in (1, 29):
-        group, arrays, _ = case(element, 100, 512, n, True, target.lanes)
+        group, arrays, _ = case(element, 100, 512, n, True, target)
         results = set()
         for tile in (None, LEFTOVERS, linear.LinearTile((4, 1), panels=3, block=8)):
             compiled = Compiled(linear.build(group, target, "k", tile), target)
@@ -119,7 +128,7 @@ def test_two_products_and_their_epilogue_are_one_kernel(target: Target, name: st
     """silu(gate) * up, in whole tiles and what is left over, beside the exact result."""
     element = {"f16": f16, "bf16": bf16}.get(name) or formats.get(name)
     rows, depth, n = 37, 2 * max(element.block, 32), 23
-    made = [case(element, rows, depth, n, True, target.lanes), case(element, rows, depth, n, True, target.lanes)]
+    made = [case(element, rows, depth, n, True, target), case(element, rows, depth, n, True, target)]
     (group, arrays, exact), (other, other_arrays, _) = made
     x, w = group.root.inputs
     w2 = other.root.inputs[1]
@@ -141,7 +150,7 @@ def test_two_products_and_their_epilogue_are_one_kernel(target: Target, name: st
 
 def test_products_side_by_side_share_activations() -> None:
     target = targets()[0]
-    group = case(f32, 8, 32, 5, False, target.lanes)[0]
+    group = case(f32, 8, 32, 5, False, target)[0]
     x, w = group.root.inputs
     z = parameter("z", x.type)
     a, b = ops.linear(x, w), ops.linear(z, w)
@@ -155,14 +164,14 @@ def test_products_side_by_side_share_activations() -> None:
 @pytest.mark.parametrize("shape", [(33, 64, 1), (37, 46, 23), (16, 8, 40)], ids=str)
 def test_pairs_of_bf16(target: Target, shape: tuple[int, int, int]) -> None:
     rows, depth, n = shape
-    _, arrays, _ = case(bf16, rows, depth, n, False, target.lanes)
+    _, arrays, _ = case(bf16, rows, depth, n, False, target)
     x = (arrays[0].view(np.uint32) >> 16).astype(np.uint16)
     a = parameter("x", tensor(bf16, 1 if n == 1 else N, depth))
     panels = parameter("p", ops.repack(parameter("w", tensor(bf16, rows, depth)), Panel(target.lanes)).type, "weight")
     y = ops.linear(a, panels, f32)
     group = Group((y.node,), (a, panels), (y,), y.node)
     seen = (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    exact = case(bf16, rows, depth, n, False, target.lanes)[2] - arrays[2]
+    exact = case(bf16, rows, depth, n, False, target)[2] - arrays[2]
     # the exact product of the rounded activations, from that of the unrounded ones by linearity
     w = np.linalg.lstsq(arrays[0].astype(np.float64), exact, rcond=None)[0] if n > depth else None
     for interp in (False, True):

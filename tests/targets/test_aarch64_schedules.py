@@ -23,7 +23,7 @@ def test_products(target: object) -> None:
         depth = 2 * max(32, element.block)
         for n, tile in ((1, None), (7, LEFTOVERS)):
             integers = isinstance(element, BlockFormat)
-            group, arrays, exact = case(element, 19, depth, n, integers, target.lanes, 2 if n == 1 and integers else 1)  # type: ignore[attr-defined]
+            group, arrays, exact = case(element, 19, depth, n, integers, target, 2 if n == 1 and integers else 1)  # type: ignore[arg-type]
             kernel = linear.build(group, target, f"linear_{name.lower()}_{n}", tile)  # type: ignore[arg-type]
             out = np.full((n, 19), 99, np.float32)
             tests.append((kernel, [*arrays, out, *([np.array([n], np.int64)] if n > 1 else [])]))

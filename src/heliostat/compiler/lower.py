@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
-from ..kernels import dot, tensor_linear, warpgroup_linear
+from ..kernels import dot, expanded, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -122,7 +122,9 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                     return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
                 # int8 codes stand for f32 values; a result of another dtype is rounded to it afterwards
                 if activations == "int8" and dot.refusal(element) is None:
-                    x = quantize(_floats(x), dot.partner(element, 2 if id(node) in precise else 1))
+                    rows = upper_bound(numel(x.type.shape[:-1]))
+                    planes = 2 if id(node) in precise else 1
+                    x = quantize(_floats(x), expanded.partner(element, planes, target, rows))
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
             floats = {x.type.dtype.name, element.name} <= {"f32", "f16", "bf16"}

@@ -428,14 +428,7 @@ def scale_of(
     k: KernelBuilder, reader: PanelReader, base: Instruction, j: int | Instruction, parity: int
 ) -> Instruction:
     """What the integer sum of sub-block j is multiplied with, in f32 for every row."""
-    scale, times = (
-        reader.floats(reader.normal.scale, base, j, parity),
-        reader.integer(reader.normal.scale, base, j, parity),
-    )
-    if times is not None:
-        as_float = k.convert(times, "f32")
-        scale = as_float if scale is None else scale * as_float
-    return scale if scale is not None else k.const(1.0, "f32", reader.rows)
+    return factor_of(k, reader, reader.normal.scale, base, j, parity)
 
 
 def offset_of(
@@ -443,13 +436,18 @@ def offset_of(
 ) -> Instruction | None:
     """What sub-block j of a format adds to every element; None where the format adds nothing."""
     factor = reader.normal.offset
-    if factor is None:
-        return None
-    offset, times = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
+    return None if factor is None else factor_of(k, reader, factor, base, j, parity)
+
+
+def factor_of(
+    k: KernelBuilder, reader: PanelReader, factor: Factor, base: Instruction, j: int | Instruction, parity: int
+) -> Instruction:
+    """A factor of sub-block j with its integer, in f32 for every row."""
+    value, times = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
     if times is not None:
         as_float = k.convert(times, "f32")
-        offset = as_float if offset is None else offset * as_float
-    return offset if offset is not None else k.const(1.0, "f32", reader.rows)
+        value = as_float if value is None else value * as_float
+    return value if value is not None else k.const(1.0, "f32", reader.rows)
 
 
 def _prefetch(k: KernelBuilder, buffer: Instruction, bases: Sequence[Instruction], nbytes: int, distance: int) -> None:

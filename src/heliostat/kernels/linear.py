@@ -18,7 +18,7 @@ from ..quant.activation import ActivationFormat
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, PanelPlan
 from ..targets.target import Target
-from . import dot
+from . import dot, expanded
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 
@@ -26,6 +26,7 @@ LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue m
 EARLY_BYTES = 80 << 10  # a panel up to this size is asked for by a GPU's block before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
+MOST_ROWS = 192  # that pass over a panel before the next one
 
 PanelBody = Callable[[Instruction, int], None]
 
@@ -72,6 +73,9 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
         return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
     normal = format.normal
     assert normal is not None
+    if expanded.takes(format, target, upper_bound(rows)):
+        height = 6 // planes  # sums, the sums of a block, two panels' weights and an activation: 27 to 29 registers
+        return LinearTile(_heights(height), 2, block=MOST_ROWS)  # more rows share what is unpacked, at any depth
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
     plain = len(weight.planes) == 1 and normal.offset is None
     if registers < 32 or planes > 1:
@@ -84,10 +88,12 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
         panels, height = 1, 8
     if upper_bound(rows) == 1:
         return LinearTile((1,))
-    # Rows of x stay in the second-level cache while panels pass: half of a MiB, in whole tiles.
-    fitting = SECOND_LEVEL // 2 // (depth * planes)
-    block = max(2, min(192, fitting) // height) * height
-    return LinearTile(_heights(height), panels, block=block)
+    return LinearTile(_heights(height), panels, block=_block(height, depth * planes))
+
+
+def _block(height: int, nbytes: int) -> int:
+    """Rows of so many bytes that stay in the second-level cache while panels pass: half of a MiB, in whole tiles."""
+    return max(2, min(MOST_ROWS, SECOND_LEVEL // 2 // nbytes) // height) * height
 
 
 def team_of(panels: int, steps: int, wanted: int) -> int:
@@ -154,8 +160,10 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
             return Refuse(f"int8 activations need quantized weights, not {w.type.element}")
         if (reason := dot.refusal(w.type.element)) is not None:
             return Refuse(reason)
-        if x.type.element != dot.partner(w.type.element, x.type.element.planes):
-            return Refuse(f"{w.type.element} is multiplied with {dot.partner(w.type.element)}, not {x.type.element}")
+        rows = upper_bound(numel(x.type.shape[:-1]))
+        partner = expanded.partner(w.type.element, x.type.element.planes, target, rows)
+        if x.type.element != partner:
+            return Refuse(f"{w.type.element} is multiplied with {partner}, not {x.type.element}")
     return Accept()
 
 
@@ -198,7 +206,12 @@ class _Nest:
         if x not in self.buffers:
             self.buffers[x] = self.place_of_x()
         self.products = products(group)
+        self.expanded = expanded.expanded_plan(plan.format, x.type.element, plan.rows, target, upper_bound(rows))
+        self.planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
         self.aside = self.private()
+        self.unpacked: Instruction | None = None
+        if self.expanded is not None:
+            self.unpacked = k.alloc(self.expanded.piece * self.expanded.block_bytes * tile.panels)
         weights = [n.inputs[1] for n in self.products]
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
@@ -228,6 +241,8 @@ class _Nest:
         takes the registers that the sums need, and more of the instruction cache than there is.
         """
         tile, nbytes = self.tile, 4 * self.plan.rows
+        if self.expanded is not None:
+            return self.k.alloc(nbytes * self.planes * self._block_rows() * tile.panels * len(self.products))
         long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in self.group.nodes)
         if tile.team > 1:
             return self.k.alloc(nbytes * tile.team * tile.single_panels)
@@ -303,6 +318,9 @@ class _Nest:
         these have come when their turn does.
         """
         k = self.k
+        if self.expanded is not None:
+            self._unpacked(panel, wide, first, last)
+            return
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         for_row = -(-wide * panel_bytes * 4 // (3 * self.tile.block))  # blocks may be smaller
         start = first
@@ -317,6 +335,97 @@ class _Nest:
                 self._ask_for_operands(panel, wide, [n + m for m in range(height)])
                 self._tile(panel, wide, n, height)
             first = whole
+
+    def _block_rows(self) -> int:
+        """The most rows that pass over a panel before the next one."""
+        height = self.tile.tokens[0]
+        return -(-self.tile.block // height) * height
+
+    def _unpacked(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
+        """Rows first .. last of `wide` panels, which are unpacked piece by piece of the depth. Sums lie in private
+        memory in between.
+        """
+        k, plan, aside, unpacked = self.k, self.expanded, self.aside, self.unpacked
+        assert plan is not None
+        assert aside is not None
+        assert unpacked is not None
+        nbytes, panel_bytes = 4 * self.plan.rows, self.plan.nbytes(self.plan.rows, self.depth)
+        blocks, size = self.depth // plan.block, plan.piece * plan.block_bytes
+        each = self.planes * wide * nbytes  # bytes of the sums of a row
+        for n, product in enumerate(self.products):
+            w, sums = self.buffers[product.inputs[1]], n * self._block_rows() * each
+            for at in k.loop(0, (last - first) * each, nbytes):
+                k.store(aside, at + sums, k.zeros("f32", self.plan.rows))
+            for block in k.loop(0, blocks, plan.piece):
+                count = k.minimum(blocks - block, plan.piece)
+                bases = [(panel + p) * panel_bytes + block * self.plan.block_bytes for p in range(wide)]
+                for p, base in enumerate(bases):
+                    reader = dot.PanelReader(k, self.plan, w)
+                    expanded.expand(k, plan, reader, base, unpacked, p * size, count)
+                end = block + plan.piece >= blocks
+                step = plan.piece * self.plan.block_bytes
+                ahead = [k.select(end, (panel + (wide + p)) * panel_bytes, base + step) for p, base in enumerate(bases)]
+                start = first
+                for height in self.tile.tokens:
+                    whole = (last - start) // height * height + start
+                    for row in k.loop(start, whole, height):
+                        if height == self.tile.tokens[0] and self.tile.prefetch:
+                            part = -(-step * height * 4 // (3 * self.tile.block))
+                            for place in ahead:
+                                for line in range(0, part, dot.LINE):
+                                    k.prefetch(w, place + (row - first) // height * part + line)
+                        if product is not self.products[-1]:
+                            self._add_piece(wide, row, row - first, height, block, count, sums)
+                            continue
+                        for _ in k.when(end):
+                            self._ask_for_operands(panel, wide, [row + m for m in range(height)])
+                        self._add_piece(wide, row, row - first, height, block, count, sums)
+                        for _ in k.when(end):  # tile by tile: stores of all rows at once would wait for memory
+                            for done in k.loop(row, row + height):
+                                self._finish_row(panel, wide, done, done - first)
+                    start = whole
+
+    def _finish_row(self, panel: Instruction, wide: int, row: Instruction, at: Instruction) -> None:
+        """Epilogue and stores of row `row`, whose sums lie as row `at` in private memory."""
+        k, nbytes, each = self.k, 4 * self.plan.rows, self.planes * wide * 4 * self.plan.rows
+        assert self.aside is not None
+        for p in range(wide):
+            held = []
+            for n in range(len(self.products)):
+                place = at * each + (n * self._block_rows() * each + p * nbytes)
+                places = [place + i * wide * nbytes for i in range(self.planes)]
+                held.append(dot.sum_of([k.load(self.aside, a, "f32", self.plan.rows) for a in places]))
+            self._store(panel + p, [(row, held)])
+
+    def _add_piece(
+        self,
+        wide: int,
+        row: Instruction,
+        at: Instruction,
+        height: int,
+        block: Instruction,
+        count: Instruction,
+        sums: int,
+    ) -> None:
+        """A tile of `height` rows times the unpacked piece from block `block` on, added to the sums of row `at`."""
+        k, plan, aside, unpacked = self.k, self.expanded, self.aside, self.unpacked
+        assert plan is not None
+        assert aside is not None
+        assert unpacked is not None
+        x, nbytes = self.x.type.element, 4 * self.plan.rows
+        assert isinstance(x, ActivationFormat)
+        size, step = plan.piece * plan.block_bytes, x.plane_bytes(self.depth)
+        rows = [(row + m) * self.row_bytes + i * step for m in range(height) for i in range(self.planes)]
+        first = at * (self.planes * wide * nbytes) + sums
+        places = [[first + (m * wide + p) * nbytes for p in range(wide)] for m in range(len(rows))]
+        held = [[k.load(aside, place, "f32", self.plan.rows) for place in line] for line in places]
+        panels = [p * size for p in range(wide)]
+        done = expanded.expanded_tile(
+            k, plan, unpacked, panels, self.buffers[self.x], x, rows, self.depth, block, count, held
+        )
+        for line, values in zip(places, done, strict=True):
+            for place, value in zip(line, values, strict=True):
+                k.store(aside, place, value)
 
     def _ask_for_operands(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
         """What the epilogue will read of this tile, a residual say: its lines come while the sums are formed."""

@@ -1,0 +1,295 @@
+"""Products of many rows on CPUs: a panel is unpacked once for a block of rows, and tiles read it ready to multiply.
+
+Unpacked, every format looks alike: a byte for a code, f32 scales and offsets. Where a code times its integer scale
+fits a byte too, that product is the code, and a block has one scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..ir.types import DType, Element
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction
+from ..quant.activation import ActivationFormat, activation_format
+from ..quant.format import BlockFormat
+from ..quant.panel import CHUNK, QUAD
+from ..targets.target import Target
+from . import dot
+
+FEWEST = 16  # rows from which unpacking once is worth writing and reading the result
+PIECE = 512  # elements of K that are unpacked at a time: two panels of them stay in the first-level cache
+STRAIGHT = 2  # chunks of a sub-block up to which they are written out
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Codes times integer scales as unsigned bytes: (t(code) - zero_of_format) * integer + zero, at most `maximum`."""
+
+    zero: int
+    maximum: int
+
+
+def fold(format: BlockFormat) -> Folded | None:
+    """How codes take their integer scales in; None where they have none, or the products need more than a byte."""
+    normal = format.normal
+    if normal is None or normal.scale.integer is None or (normal.offset is not None and normal.zero):
+        return None
+    if any(format.scalar(name).count > 1 for name in normal.scale.floats):
+        return None
+    name, bias = normal.scale.integer
+    scalar = format.scalar(name)
+    low = -(1 << (scalar.width - 1)) if scalar.signed else 0
+    ends = (low + bias, low + (1 << scalar.width) - 1 + bias)
+    products = [level * end for level in normal.levels for end in ends]
+    zero = max(0, -min(products))
+    return Folded(zero, max(products) + zero) if max(products) + zero <= 255 else None
+
+
+def takes(format: BlockFormat | DType, target: Target, rows: int) -> bool:
+    """Whether products of up to `rows` rows unpack panels of a format once: where a machine multiplies any byte exactly
+    in one instruction and registers hold a tile of two panels. What lies in whole bytes is unpacked already.
+    """
+    if rows < FEWEST or target.gpu or target.vector_registers < 32 or "avx512vnni" not in target.features:
+        return False
+    return isinstance(format, BlockFormat) and format.normal is not None and format.normal.width < 8
+
+
+def partner(format: BlockFormat, planes: int, target: Target, rows: int) -> ActivationFormat:
+    """The activations of a product of up to `rows` rows with weights of a format."""
+    normal = format.normal
+    assert normal is not None
+    folded = fold(format) if takes(format, target, rows) else None
+    if folded is None or normal.offset is not None:
+        return dot.partner(format, planes)
+    return activation_format(format.block, format.block, "i32", -folded.zero, planes)
+
+
+@dataclass(frozen=True)
+class ExpandedPlan:
+    """Where an unpacked panel lies: for each block its codes, quads of `rows` rows of 4 bytes each; then `scales`
+    vectors of f32 (one for the block or one for each sub-block), then `offsets` of them (none, or one for each).
+    """
+
+    rows: int
+    block: int
+    sub: int
+    scales: int
+    offsets: int
+    maximum: int
+    folded: Folded | None
+
+    @property
+    def scales_at(self) -> int:
+        return self.block * self.rows
+
+    @property
+    def offsets_at(self) -> int:
+        return self.scales_at + 4 * self.rows * self.scales
+
+    @property
+    def block_bytes(self) -> int:
+        return self.offsets_at + 4 * self.rows * self.offsets
+
+    @property
+    def piece(self) -> int:
+        """Blocks that are unpacked at a time."""
+        return max(1, PIECE // self.block)
+
+
+def expanded_plan(
+    format: BlockFormat | DType, activation: Element, lanes: int, target: Target, rows: int
+) -> ExpandedPlan | None:
+    """How the product of up to `rows` rows of activations with a format unpacks its panels; None where it does not."""
+    if not isinstance(format, BlockFormat) or not isinstance(activation, ActivationFormat):
+        return None
+    if not takes(format, target, rows):
+        return None
+    normal, folded = format.normal, fold(format)
+    assert normal is not None
+    subs = format.block // normal.sub
+    offsets = 0 if normal.offset is None else subs
+    one = folded is not None or (
+        normal.scale.integer is None and all(format.scalar(n).count == 1 for n in normal.scale.floats) and bool(offsets)
+    )
+    maximum = folded.maximum if folded is not None else dot.code_table(format).maximum
+    return ExpandedPlan(lanes, format.block, normal.sub, 1 if one else subs, offsets, maximum, folded)
+
+
+def expand(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    reader: dot.PanelReader,
+    packed: Instruction,
+    memory: Instruction,
+    at: int,
+    blocks: Instruction,
+) -> None:
+    """Unpack `blocks` blocks from byte `packed` of the reader's weights into `memory` from byte `at`."""
+    reader.flush = True
+    sub, width = plan.sub, 4 * plan.rows
+    # an even and an odd sub-block in one body, so that the nibble that holds a scale is known
+    pair = 2 if dot.has_nibble_pairs(reader) and plan.block > sub else 1
+    step = max(pair * sub, CHUNK)
+    for b in k.loop(blocks):
+        base, into = packed + b * reader.block_bytes(), b * plan.block_bytes + at
+        for s in k.loop(plan.block // step):
+            for c in range(step // CHUNK):
+                chunk = s * (step // CHUNK) + c
+                quads = reader.chunk(base + (chunk * reader.plan.chunk_bytes + reader.plan.chunk_offset))
+                for q, quad in enumerate(quads):
+                    if plan.folded is not None:
+                        g = (c * CHUNK + q * QUAD) // sub
+                        quad = _fold(k, plan.folded, reader, base, s * (step // sub) + g, g % 2, quad)
+                    k.store(memory, into + (chunk * (CHUNK // QUAD) + q) * width, quad)
+        if plan.scales == 1:
+            factor = reader.normal.scale if plan.folded is None else replace(reader.normal.scale, integer=None)
+            k.store(memory, into + plan.scales_at, dot.factor_of(k, reader, factor, base, 0, 0))
+        for s in k.loop(plan.block // (pair * sub)) if plan.scales > 1 or plan.offsets else ():
+            for g in range(pair):
+                j = s * pair + g
+                if plan.scales > 1:
+                    scale = dot.scale_of(k, reader, base, j, g)
+                    k.store(memory, into + (j * width + plan.scales_at), scale)
+                if plan.offsets:
+                    offset = dot.offset_of(k, reader, base, j, g)
+                    assert offset is not None
+                    k.store(memory, into + (j * width + plan.offsets_at), offset)
+
+
+def _fold(
+    k: KernelBuilder,
+    folded: Folded,
+    reader: dot.PanelReader,
+    base: Instruction,
+    j: Instruction,
+    parity: int,
+    quad: Instruction,
+) -> Instruction:
+    """Codes of sub-block j times its integers; a byte keeps what is right modulo 256."""
+    integer = reader.integer(reader.normal.scale, base, j, parity)
+    assert integer is not None
+    shift = folded.zero - integer * reader.codes.zero if reader.codes.zero else k.const(folded.zero, "i32", reader.rows)
+    return quad * _bytes(k, integer) + _bytes(k, shift)
+
+
+def _bytes(k: KernelBuilder, words: Instruction) -> Instruction:
+    """The low byte of every word in all four of its bytes."""
+    return k.bitcast(k.binary("and", words, 255) * 0x01010101, "i8")
+
+
+def expanded_tile(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    panels: Sequence[int],
+    x: Instruction,
+    activation: ActivationFormat,
+    rows: Sequence[Instruction],
+    depth: int,
+    first: Instruction,
+    blocks: Instruction,
+    sums: dot.Tile,
+) -> dot.Tile:
+    """`sums` and what `blocks` blocks of unpacked panels add to them: those from block `first` of the depth on.
+
+    `panels`: byte offsets in `memory`; `rows`: byte offsets of the activation rows in `x`. Adds what `dot.integer_tile`
+    adds: a block's sub-blocks with their f32 scales first, then the activations' scale.
+    """
+    lanes, block = plan.rows, plan.block
+    tokens, wide = range(len(rows)), range(len(panels))
+    total = [[k.var(value) for value in line] for line in sums]
+    for b in k.loop(blocks):
+        bases = [b * plan.block_bytes + p for p in panels]
+        sums_at = [row + ((first + b) * (4 * block // activation.sub) + activation.sums_at(depth)) for row in rows]
+        codes_at = [row + (first + b) * block for row in rows]
+        if plan.scales == 1:
+            starts = [_start(k, activation, x, at, lanes) for at in sums_at]
+            dots = _dots(k, plan, memory, bases, x, codes_at, block, starts)
+            scales = [k.load(memory, base + plan.scales_at, "f32", lanes) for base in bases]
+            whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
+        else:
+            whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at)
+        for m in tokens:
+            scale = k.splat(k.load(x, rows[m] + ((first + b) * 4 + activation.scales_at(depth)), "f32"), lanes)
+            for p in wide:
+                total[m][p].set(k.fma(whole[m][p], scale, total[m][p].get()))
+        for j in k.loop(plan.offsets) if plan.offsets else ():
+            offsets = [k.load(memory, base + (j * (4 * lanes) + plan.offsets_at), "f32", lanes) for base in bases]
+            for m in tokens:
+                weighed = k.splat(k.load(x, sums_at[m] + j * 4, "f32"), lanes)
+                for p in wide:
+                    total[m][p].set(k.fma(offsets[p], weighed, total[m][p].get()))
+    return [[v.get() for v in line] for line in total]
+
+
+def _sub_blocks(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    activation: ActivationFormat,
+    codes_at: Sequence[Instruction],
+    sums_at: Sequence[Instruction],
+) -> list[list[Instruction]]:
+    """A block's dots, each sub-block's times its scale: sums in f32."""
+    lanes, sub = plan.rows, plan.sub
+    partial = [[k.var(k.zeros("f32", lanes)) for _ in bases] for _ in codes_at]
+    each = max(1, CHUNK // sub)
+    for s in k.loop(plan.block // (each * sub)):
+        for g in range(each):
+            j = s * each + g
+            starts = [_start(k, activation, x, at + j * 4, lanes) for at in sums_at]
+            at = [row + (s * (each * sub) + g * sub) for row in codes_at]
+            quads = [base + (s * (each * sub * lanes) + g * sub * lanes) for base in bases]
+            sums = _dots(k, plan, memory, quads, x, at, sub, starts)
+            scales = [k.load(memory, base + (j * (4 * lanes) + plan.scales_at), "f32", lanes) for base in bases]
+            for line, into in zip(sums, partial, strict=True):
+                for value, scale, variable in zip(line, scales, into, strict=True):
+                    variable.set(k.fma(k.convert(value, "f32"), scale, variable.get()))
+    return [[v.get() for v in line] for line in partial]
+
+
+def _start(k: KernelBuilder, activation: ActivationFormat, x: Instruction, at: Instruction, lanes: int) -> Instruction:
+    """The first value of an integer sum: the zero point's share, which lies with the activations."""
+    if activation.sums != "i32" or not activation.factor:
+        return k.zeros("i32", lanes)
+    return k.splat(k.load(x, at, "i32"), lanes)
+
+
+def _dots(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    count: int,
+    starts: Sequence[Instruction],
+) -> list[list[Instruction]]:
+    """Integer sums of `count` elements from where `bases` and `rows` point; those of many elements by a loop."""
+
+    def step(sums: list[list[Instruction]], at: int | Instruction, quads: int) -> None:
+        # Quad by quad, so that an activation in a register serves all panels and a weight all rows.
+        for q in range(quads):
+            place = at * plan.rows + 4 * plan.rows * q
+            codes = [k.load(memory, base + place, "i8", 4 * plan.rows) for base in bases]
+            for m, row in enumerate(rows):
+                a = k.bitcast(k.splat(k.load(x, row + (at + QUAD * q), "i32"), plan.rows), "i8")
+                for p, code in enumerate(codes):
+                    sums[m][p] = k.dot4(sums[m][p], code, a, plan.maximum)
+
+    sums = [[start for _ in bases] for start in starts]
+    if count <= STRAIGHT * CHUNK:
+        step(sums, 0, count // QUAD)
+        return sums
+    carried: list[list[Variable]] = [[k.var(v) for v in line] for line in sums]
+    for c in k.loop(count // CHUNK):
+        inner = [[v.get() for v in line] for line in carried]
+        step(inner, c * CHUNK, CHUNK // QUAD)
+        for line, values in zip(carried, inner, strict=True):
+            for v, value in zip(line, values, strict=True):
+                v.set(value)
+    return [[v.get() for v in line] for line in carried]

@@ -1,0 +1,129 @@
+"""Panels that are unpacked once for a block of rows: codes that take their integer scales in, every value of a format,
+activations in two planes, and that tiles and workers change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.ir.graph import parameter
+from heliostat.ir.types import Symbol, dim, tensor
+from heliostat.kernels import dot, expanded, linear
+from heliostat.kernels.group import Accept, Group, Refuse
+from heliostat.lang.check import check as check_source
+from heliostat.lang.source import Source
+from heliostat.quant import formats
+from heliostat.quant.codec import dequantize
+from heliostat.quant.format import BlockFormat
+from heliostat.quant.panel import Panel, pack
+from heliostat.targets.target import AARCH64, CUDA, X86_AVX2, X86_VNNI
+
+from .run_kernel import HOST, Compiled, run_kernel
+from .test_linear import BLOCKS, LEFTOVERS, check
+
+ROWS, MANY = 21, 512
+UNPACKED = [f for f in BLOCKS if expanded.takes(f, X86_VNNI, MANY)]
+here = pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY), reason="needs AVX-512 VNNI")
+
+
+def any_bytes(element: BlockFormat, rows: int, depth: int) -> np.ndarray:
+    """Blocks of any contents, whose float scales are of one magnitude."""
+    rng = np.random.default_rng(depth)
+    raw = rng.integers(0, 256, (rows, depth // element.block, element.nbytes), dtype=np.uint8)
+    for scalar in element.scalars:
+        if scalar.dtype.is_float:
+            at, end = scalar.parts[0].at, scalar.parts[0].at + scalar.count * scalar.dtype.bits // 8
+            one = {"f16": np.array([0x00, 0x3E], np.uint8), "e8m0": np.array([126], np.uint8)}
+            raw[..., at:end] = np.resize(one.get(scalar.dtype.name, np.array([56], np.uint8)), end - at)
+    return raw.reshape(rows, -1)
+
+
+def units(element: BlockFormat, depth: int) -> tuple[Group, list[Any]]:
+    """The product of unit vectors with a weight: its columns. Int8 activations hold a unit vector exactly."""
+    activation = expanded.partner(element, 1, HOST, MANY)
+    a = parameter("x", tensor(activation, dim(Symbol("n", MANY, 1)), depth))
+    panels = parameter("p", ops.repack(parameter("w", tensor(element, ROWS, depth)), Panel(HOST.lanes)).type, "weight")
+    y = ops.linear(a, panels)
+    raw = any_bytes(element, ROWS, depth)
+    x = activation.encode(np.eye(depth, dtype=np.float32))
+    return Group((y.node,), (a, panels), (y,), y.node), [x, pack(raw, element.name, HOST.lanes), raw]
+
+
+@here
+@pytest.mark.parametrize("element", UNPACKED, ids=str)
+def test_every_weight_is_itself(element: BlockFormat) -> None:
+    depth = 768  # a piece and a half
+    group, (x, packed, raw) = units(element, depth)
+    exact = np.asarray(dequantize(raw, element)).reshape(ROWS, depth).T.astype(np.float64)
+    y = np.full((depth, ROWS), 99, np.float32)
+    run_kernel(linear.build(group, HOST, "k"), [x, packed, y, np.array([depth], np.int64)], 3)
+    # what is multiplied by zero and added leaves the rounding of a block's sums
+    bound = 1e-5 * np.abs(exact).max()
+    np.testing.assert_allclose(y, exact, rtol=1e-6, atol=bound)
+
+
+@here
+@pytest.mark.parametrize("name", ["Q3_K", "Q6_K", "Q2_K", "MXFP4"])
+def test_tiles_and_workers_change_nothing(name: str) -> None:
+    element = formats.get(name)
+    group, (x, packed, _) = units(element, 512)
+    results = set()
+    for tile in (None, LEFTOVERS, linear.LinearTile((4, 1), panels=3, block=8)):
+        compiled = Compiled(linear.build(group, HOST, "k", tile))
+        for workers in (1, 2, 5):
+            y = np.full((512, ROWS), 99, np.float32)
+            compiled.run([x, packed, y, np.array([512], np.int64)], workers)
+            results.add(y.tobytes())
+    assert len(results) == 1
+
+
+@here
+@pytest.mark.parametrize("name", ["Q4_0", "Q3_K", "Q4_K"])
+def test_two_planes(name: str) -> None:
+    element = formats.get(name)
+    for tile in (None, LEFTOVERS):
+        check(HOST, element, (37, 3 * max(element.block, 256), 23), True, tile, False, planes=2)
+
+
+@pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY), reason="needs AVX-512 VNNI")
+@pytest.mark.parametrize("name", ["Q3_K", "Q2_K"])
+def test_interpreted(name: str) -> None:
+    check(HOST, formats.get(name), (18, 768, 5), True, LEFTOVERS, True)
+
+
+def declared(text: str) -> BlockFormat:
+    (element,) = check_source(Source(text, "t3.lum")).formats.values()
+    return element
+
+
+def test_which_codes_take_their_scales_in() -> None:
+    assert expanded.fold(formats.Q3_K) == expanded.Folded(zero=124, maximum=252)  # -4 * -32 is 128, -4 * 31 is -124
+    assert expanded.fold(formats.Q2_K) == expanded.Folded(zero=0, maximum=45)
+    assert expanded.fold(formats.Q6_K) is None  # 63 * 127
+    assert expanded.fold(formats.Q4_0) is None  # no integers
+    wide = "format t3w { block 256; d: f16; s: u7[16]; q: u2[256]; value = d * s * (q - 1); }"
+    assert expanded.fold(declared(wide)) is None  # from -127 to 254
+    fitting = "format t3v { block 256; d: f16; s: u6[16]; q: u2[256]; value = d * s * (q - 1); }"
+    assert expanded.fold(declared(fitting)) == expanded.Folded(zero=63, maximum=189)
+
+
+def test_where_panels_are_unpacked_once() -> None:
+    for target in (X86_AVX2, AARCH64, CUDA):
+        assert not expanded.takes(formats.Q4_K, target, MANY)
+        assert expanded.partner(formats.Q3_K, 1, target, MANY) == dot.partner(formats.Q3_K)
+    assert not expanded.takes(formats.Q8_0, X86_VNNI, MANY)  # whole bytes already
+    assert not expanded.takes(formats.Q4_K, X86_VNNI, 1)
+    assert expanded.partner(formats.Q3_K, 1, X86_VNNI, MANY).sub == 256
+
+
+def test_activations_of_another_sum_are_refused() -> None:
+    x = parameter("x", tensor(dot.partner(formats.Q3_K), dim(Symbol("n", MANY, 1)), 512))
+    w = parameter("w", ops.repack(parameter("w", tensor(formats.Q3_K, 16, 512)), Panel(X86_VNNI.lanes)).type, "weight")
+    y = ops.linear(x, w)
+    group = Group((y.node,), (x, w), (y,), y.node)
+    assert isinstance(linear.accepts(group, X86_VNNI), Refuse)
+    assert isinstance(linear.accepts(group, X86_AVX2), Accept)
