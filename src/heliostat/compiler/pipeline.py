@@ -35,6 +35,7 @@ from ..kernels import (
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
+from .accumulate import accumulate
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, share
@@ -138,6 +139,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     return [
         ("share", share),
         ("canonicalize", canonicalize),
+        ("accumulate", accumulate),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
         ("decompose", decompose),

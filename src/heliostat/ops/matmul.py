@@ -83,6 +83,9 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         ga = reshape(sum_to(matmul(g, transpose(_floats(wide_b))), wide_a.type), a.type.shape)
         if not isinstance(b.type.element, DType):  # blocks are not trained: what is, is a float copy or an adapter
             return ga, None
+        if b.type.rank == 2:  # one product over all rows, not one for each leading index and their sum
+            depth = a.type.shape[-1]
+            return ga, matmul(transpose(reshape(a, (-1, depth))), reshape(g, (-1, columns)))
         return ga, reshape(sum_to(matmul(transpose(wide_a), g), wide_b.type), b.type.shape)
 
 
