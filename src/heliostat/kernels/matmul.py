@@ -14,7 +14,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
-from .matmul_packed import PackedNest, PackedTile
+from .matmul_packed import PackedNest, PackedTile, sizes
 from .matmul_packed import default_tile as packed_tile
 
 
@@ -30,10 +30,10 @@ Tile = PackedTile
 
 
 def tuning_key(group: Group) -> tuple[str, str, str]:
-    """`matmul DTYPE`, `MxKxN` with upper bounds for symbols."""
-    a, b = group.root.inputs
-    shape = (a.type.shape[-2], a.type.shape[-1], b.type.shape[-1])
-    return f"matmul {group.root.results[0].type.dtype}", "x".join(str(upper_bound(d)) for d in shape), ""
+    """`matmul DTYPE` or `transposed matmul DTYPE`, `MxKxN` with upper bounds for symbols."""
+    turned = "transposed " if group.root.attrs["transpose_a"] else ""
+    shape = "x".join(str(upper_bound(d)) for d in sizes(group.root))
+    return f"{turned}matmul {group.root.results[0].type.dtype}", shape, ""
 
 
 def candidates(group: Group, target: Target) -> list[PackedTile]:
@@ -71,7 +71,7 @@ def may_overwrite(group: Group, old: Value, new: Value) -> bool:
 
 
 def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile | None = None) -> Kernel:
-    """a: (..., M, K), b: (..., K, N), out: (..., M, N).
+    """a: (..., M, K), or (..., K, M) if `transpose_a`; b: (..., K, N), out: (..., M, N).
 
     2 M N K operations; b is read M / tile.rows times from cache.
     """
@@ -85,7 +85,7 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
 def _even(tile: MatmulTile, group: Group) -> MatmulTile:
     """The tile whose height leaves little over: rows that fill no tile are done one at a time, at several times the
     cost. Each tile also costs its loads of b."""
-    rows = group.root.inputs[0].type.shape[-2]
+    rows, _, _ = sizes(group.root)
     if not isinstance(rows, int):
         return tile
 
@@ -97,8 +97,7 @@ def _even(tile: MatmulTile, group: Group) -> MatmulTile:
 
 def _large(group: Group) -> bool:
     """Whether copies of the operands pay: each element of b serves many rows, and of a many columns."""
-    a, b = (v.type.shape for v in group.root.inputs)
-    rows, depth, columns = (upper_bound(d) for d in (a[-2], a[-1], b[-1]))
+    rows, depth, columns = map(upper_bound, sizes(group.root))
     return rows >= 24 and columns >= 32 and depth >= 32 and rows * depth * columns >= 1 << 19
 
 
@@ -119,7 +118,8 @@ class _Nest:
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
-        self.depth = self.dims(self.a.type.shape[-1])
+        self.turned = bool(group.root.attrs["transpose_a"])
+        self.depth = self.dims(sizes(group.root)[1])
 
     def build(self) -> Kernel:
         k, tile = self.k, self.tile
@@ -167,7 +167,7 @@ class _Nest:
         for e in k.loop(self.depth):
             vectors = [self._as(self.b.load([*batch, e, column + s * lanes], lanes, mask)) for s in range(wide)]
             for m, n in enumerate(rows):
-                x = k.splat(self._as(self.a.load([*batch, n, e])), lanes)
+                x = k.splat(self._as(self.a.load([*batch, e, n] if self.turned else [*batch, n, e])), lanes)
                 for s in range(wide):
                     now = acc[m][s].get()
                     acc[m][s].set(k.fma(x, vectors[s], now) if floats else x * vectors[s] + now)
