@@ -20,6 +20,7 @@ from .run_kernel import HOST, run_kernel
 
 SMALL = PackedTile(rows=3, vectors=2, band=6, stripe=4, depth=5)
 SHAPES = ((1, 1, 1), (3, 5, 32), (7, 11, 33), (6, 10, 64), (13, 16, 65), (14, 31, 130), (25, 6, 15))
+NARROW = ((16, 40, 27), (25, 6, 15), (29, 9, 47), (144, 20, 32))
 
 
 def product(
@@ -57,6 +58,14 @@ def product(
 def test_blocks_that_do_not_fill(target: Target, dtype: DType) -> None:
     for shape in SHAPES:
         product(shape, dtype, target, SMALL, False)
+
+
+@pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])
+def test_columns_that_fill_no_tile(target: Target) -> None:
+    """All rows of a tile with a masked vector; rows left over one at a time."""
+    for shape in NARROW:
+        product(shape, f32, target, None, False)
+    product(NARROW[1], f32, target, None, True)
 
 
 def test_interpreted() -> None:

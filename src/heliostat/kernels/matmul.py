@@ -20,7 +20,8 @@ from .matmul_packed import default_tile as packed_tile
 
 @dataclass(frozen=True)
 class MatmulTile:
-    """`rows` by `vectors` accumulators; what does not fill a tile is done by one row and one masked vector."""
+    """`rows` by `vectors` accumulators; columns that fill no tile are done by one masked vector of all its rows, rows
+    that fill none one at a time."""
 
     rows: int = 6
     vectors: int = 2
@@ -98,7 +99,7 @@ def _even(tile: MatmulTile, group: Group) -> MatmulTile:
 def _large(group: Group) -> bool:
     """Whether copies of the operands pay: each element of b serves many rows, and of a many columns."""
     rows, depth, columns = map(upper_bound, sizes(group.root))
-    return rows >= 24 and columns >= 32 and depth >= 32 and rows * depth * columns >= 1 << 19
+    return rows >= 24 and columns >= 48 and depth >= 32 and rows * depth * columns >= 1 << 19
 
 
 class _Nest:
@@ -136,13 +137,16 @@ class _Nest:
             for _ in k.when(whole):
                 self._tile(index, [first + m for m in range(tile.rows)], column, tile.vectors, None)
             for _ in k.otherwise():
-                last = k.minimum(first + tile.rows, self.rows)
                 edge = k.minimum(column + width, self.columns)
-                for n in k.loop(first, last):
-                    for c in k.loop(column, edge, self.lanes):
-                        left = k.convert(edge - c, "i32")
-                        mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
-                        self._tile(index, [n], c, 1, mask)
+                high = first + tile.rows <= self.rows
+                for c in k.loop(column, edge, self.lanes):
+                    left = k.convert(edge - c, "i32")
+                    mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
+                    for _ in k.when(high):
+                        self._tile(index, [first + m for m in range(tile.rows)], c, 1, mask)
+                    for _ in k.otherwise():
+                        for n in k.loop(first, self.rows):
+                            self._tile(index, [n], c, 1, mask)
         return k.finish()
 
     def _batch_index(self, batch: Instruction) -> list[Instruction]:
