@@ -11,6 +11,7 @@ from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, f64, i32, ten
 from heliostat.kernels import matmul
 from heliostat.kernels.group import Group
 from heliostat.kernels.matmul_packed import PackedTile
+from heliostat.ops import REGISTRY
 from heliostat.ops.rounding import to_dtype
 from heliostat.session import compile_graph
 from heliostat.targets.target import X86_AVX2, Target
@@ -19,15 +20,24 @@ from .run_kernel import HOST, run_kernel
 
 SMALL = PackedTile(rows=3, vectors=2, band=6, stripe=4, depth=5)
 SHAPES = ((1, 1, 1), (3, 5, 32), (7, 11, 33), (6, 10, 64), (13, 16, 65), (14, 31, 130), (25, 6, 15))
+NARROW = ((16, 40, 27), (25, 6, 15), (29, 9, 47), (144, 20, 32))
 
 
-def product(shape: tuple[int, int, int], dtype: DType, target: Target, tile: PackedTile, interp: bool) -> None:
+def product(
+    shape: tuple[int, int, int],
+    dtype: DType,
+    target: Target,
+    tile: PackedTile | None,
+    interp: bool,
+    turned: bool = False,
+) -> None:
     m, k, n = shape
     rng = np.random.default_rng(m * 100 + n)
     kinds = {f32: np.float32, f64: np.float64, f16: np.float16, i32: np.int32}
     arrays = [(rng.standard_normal(s) * 3).astype(kinds[dtype]) for s in ((2, m, k), (k, n), (n,))]
-    a, b, c = (parameter(f"x{i}", tensor(dtype, *x.shape)) for i, x in enumerate(arrays))
-    root = ops.matmul(a, b)
+    given = [np.ascontiguousarray(arrays[0].swapaxes(1, 2)) if turned else arrays[0], *arrays[1:]]
+    a, b, c = (parameter(f"x{i}", tensor(dtype, *x.shape)) for i, x in enumerate(given))
+    root = REGISTRY["matmul"].build(a, b, transpose_a=turned)
     y = ops.relu(root + c) if dtype != i32 else root + c
     nodes = Graph("g", [a, b, c], [y]).nodes()
     inner = tuple(n for n in nodes if n.op.name not in ("parameter", "constant"))
@@ -36,7 +46,7 @@ def product(shape: tuple[int, int, int], dtype: DType, target: Target, tile: Pac
     kernel = matmul.build(group, target, "k", tile)
     out = np.full((2, m, n), 99, kinds[dtype])
     constants = [np.asarray(v.node.attrs["value"], kinds[dtype]) for v in leaves]
-    run_kernel(kernel, [*arrays, *constants, out], 3, interp, target)
+    run_kernel(kernel, [*given, *constants, out], 3, interp, target)
     exact = arrays[0].astype(np.float64) @ arrays[1].astype(np.float64) + arrays[2]
     exact = np.maximum(exact, 0) if dtype != i32 else exact
     bound = {f32: 1e-5, f64: 1e-13, f16: 4e-3, i32: 0}[dtype] * max(1.0, float(np.abs(exact).max()))
@@ -50,9 +60,64 @@ def test_blocks_that_do_not_fill(target: Target, dtype: DType) -> None:
         product(shape, dtype, target, SMALL, False)
 
 
+@pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])
+def test_columns_that_fill_no_tile(target: Target) -> None:
+    """All rows of a tile with a masked vector; rows left over one at a time."""
+    for shape in NARROW:
+        product(shape, f32, target, None, False)
+    product(NARROW[1], f32, target, None, True)
+
+
 def test_interpreted() -> None:
     for shape in SHAPES[:5]:
         product(shape, f32, HOST, SMALL, True)
+
+
+@pytest.mark.parametrize(("target", "dtype"), [(HOST, f32), (HOST, f16), (X86_AVX2, f32)], ids=str)
+@pytest.mark.parametrize("tile", [SMALL, None], ids=["packed", "small"])
+def test_transposed_operands(tile: PackedTile | None, target: Target, dtype: DType) -> None:
+    for shape in (SHAPES[1], SHAPES[4], (29, 12, 40)):
+        product(shape, dtype, target, tile, False, turned=True)
+
+
+def test_transposed_operands_interpreted() -> None:
+    for shape in SHAPES[1:4:2]:
+        for tile in (SMALL, None):
+            product(shape, f32, HOST, tile, True, turned=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_transposes_on_the_left_move_into_products(seed: int) -> None:
+    """Of large and small matrices, with batches, on several threads; another order of axes stays a transpose."""
+    rng = np.random.default_rng(seed)
+    batch, m, k, n = (int(x) for x in rng.integers((1, 1, 30, 1), (4, 300, 400, 300)))
+    x, y = (rng.standard_normal(s).astype(np.float32) for s in ((batch, k, m), (batch, k, n)))
+    z = rng.standard_normal((m, batch, k)).astype(np.float32)
+    a, b, c = (parameter(name, tensor(f32, *v.shape)) for name, v in zip("abc", (x, y, z), strict=True))
+    outputs = [ops.matmul(ops.transpose(a, (0, 2, 1)), b), ops.matmul(ops.transpose(c, (1, 0, 2)), b)]
+    found = []
+    for threads in (1, 3):
+        session = compile_graph(Graph("g", [a, b, c], outputs), threads=threads)
+        found.append(session.run({"a": x, "b": y, "c": z}))
+    report = [name for row in session.compiled.program.report for name in row["ops"]]
+    assert report.count("transpose") == 1
+    for result, left in zip(found[0], (x.transpose(0, 2, 1), z.transpose(1, 0, 2)), strict=True):
+        np.testing.assert_allclose(result, left.astype(np.float64) @ y, rtol=1e-4, atol=1e-3)
+    assert [r.tobytes() for r in found[0]] == [r.tobytes() for r in found[1]]
+
+
+def test_a_matrix_of_several_products_is_packed_once() -> None:
+    rng = np.random.default_rng(5)
+    xs = [rng.standard_normal((rows, 40)).astype(np.float32) for rows in (3, 1, 17)]
+    w = rng.standard_normal((40, 33)).astype(np.float32)
+    parameters = [parameter(f"x{n}", tensor(f32, *x.shape)) for n, x in enumerate(xs)]
+    b = parameter("w", tensor(f32, 40, 33))
+    session = compile_graph(Graph("g", [*parameters, b], [ops.matmul(p, b) for p in parameters]))
+    report = [name for row in session.compiled.program.report for name in row["ops"]]
+    assert (report.count("repack"), report.count("linear"), report.count("matmul")) == (1, 3, 0)
+    found = session.run({**{f"x{n}": x for n, x in enumerate(xs)}, "w": w})
+    for x, y in zip(xs, found, strict=True):
+        np.testing.assert_allclose(y, x.astype(np.float64) @ w, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(24, 200, 112), (100, 300, 270), (150, 33, 600), (145, 257, 257)])

@@ -210,6 +210,19 @@ def test_a_second_derivative_of_a_convolution() -> None:
     compare_functions(run(F, hs.autograd.grad), run(T, torch.autograd.grad), *arrays, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_gradients_of_convolutions(seed: int) -> None:
+    """Those of inputs are convolutions themselves where steps are 1 and padding stays inside of a kernel's reach."""
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 2]))
+    inner, out = (int(rng.integers(1, 20)) * groups for _ in range(2))
+    kh, kw, dh, dw, ph, pw = (int(n) for n in rng.integers((1, 1, 1, 1, 0, 0), (4, 4, 3, 3, 4, 4)))
+    size = (int(rng.integers(1, 4)), inner, int(rng.integers(7, 12)), int(rng.integers(7, 20)))
+    given = {"stride": 1 if seed % 3 else (1, 2), "padding": (ph, pw), "dilation": (dh, dw), "groups": groups}
+    x, w = values(size, seed), values((out, inner // groups, kh, kw), seed + 1)
+    compare_functions(lambda x, w: F.conv2d(x, w, **given), lambda x, w: T.conv2d(x, w, **given), x, w, atol=1e-3)
+
+
 def test_dropouts() -> None:
     x = hs.ones(50, 40, 10)
     for name in ("Dropout", "Dropout1d", "Dropout2d"):

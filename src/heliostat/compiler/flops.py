@@ -26,7 +26,8 @@ def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:
     op, name = node.op, node.op.name
     inputs = [v.type for v in node.inputs]
     if name in ("matmul", "linear"):
-        return 2 * _size(node.results[0].type, symbols) * evaluate(inputs[0].shape[-1], symbols)
+        depth = inputs[0].shape[-2 if node.attrs.get("transpose_a") else -1]
+        return 2 * _size(node.results[0].type, symbols) * evaluate(depth, symbols)
     if name == "conv2d":
         per_output = numel(inputs[1].shape[1:])
         return 2 * _size(node.results[0].type, symbols) * evaluate(per_output, symbols)

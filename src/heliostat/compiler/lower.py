@@ -4,6 +4,7 @@ composites.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
@@ -36,7 +37,7 @@ def canonicalize(graph: Graph) -> Graph:
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name == "transpose":
             return _turned(node, inputs[0], users[id(node.inputs[0])] == 1)
-        if node.op.name != "matmul":
+        if node.op.name != "matmul" or node.attrs["transpose_a"]:
             return None
         a, b = inputs
         source = b.node
@@ -67,6 +68,32 @@ def _turned(node: Node, x: Value, alone: bool) -> Sequence[Value] | None:
         return None
     left = b.node.inputs[0] if b.node.op.name == "transpose" else transpose(b, (1, 0))
     return (REGISTRY["matmul"].build(left, a.node.inputs[0]),)
+
+
+def operands_of_products(graph: Graph) -> Graph:
+    """transpose(a) @ b reads a as it lies. A matrix on the right of several products becomes the transpose of a weight,
+    which is packed once for all of them."""
+    right = Counter(id(n.inputs[1]) for n in graph.nodes() if n.op.name == "matmul")
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name != "matmul" or node.attrs["transpose_a"]:
+            return None
+        a, b = inputs
+        if right[id(node.inputs[1])] > 1 and b.type.rank == 2 and b.type.static and _is_packable(a.type, b.type):
+            return (REGISTRY["linear"].build(a, transpose(b)),)
+        if a.node.op.name == "transpose" and b.type.rank > 1:
+            axes, (source,) = a.node.attrs["axes"], a.node.inputs
+            if axes == (*range(len(axes) - 2), len(axes) - 1, len(axes) - 2):
+                return (REGISTRY["matmul"].build(source, b, transpose_a=True),)
+        return None
+
+    return rewrite(graph, replace)
+
+
+def _is_packable(x: TensorType, w: TensorType) -> bool:
+    """Whether products of x with w may read panels of w."""
+    floats = {x.dtype.name, w.dtype.name} <= {"f32", "f16", "bf16"}
+    return floats and w.layout is None and isinstance(x.shape[-1], int)
 
 
 def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> Graph:
@@ -127,11 +154,10 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                     x = quantize(_floats(x), expanded.partner(element, planes, target, rows))
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
-            floats = {x.type.dtype.name, element.name} <= {"f32", "f16", "bf16"}
             if element is bf16 and _pairs(x.type, target, activations):
                 # half of the multiplications: the machine adds products of bf16 pairs
                 return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
-            if floats and w.type.static and w.type.layout is None and isinstance(x.type.shape[-1], int):
+            if w.type.static and _is_packable(x.type, w.type):
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
             wide = x if x.type.rank > 1 else reshape(x, (1, *x.type.shape))

@@ -36,9 +36,10 @@ from ..kernels import (
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
+from .accumulate import accumulate
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
-from .lower import assign_layouts, canonicalize, decompose, load_time, share
+from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .plan import Built, Planner
 from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
@@ -140,6 +141,8 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     return [
         ("share", share),
         ("canonicalize", canonicalize),
+        ("accumulate", accumulate),
+        ("operands", operands_of_products),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
         ("decompose", decompose),

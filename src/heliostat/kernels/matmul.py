@@ -14,13 +14,14 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
-from .matmul_packed import PackedNest, PackedTile
+from .matmul_packed import PackedNest, PackedTile, sizes
 from .matmul_packed import default_tile as packed_tile
 
 
 @dataclass(frozen=True)
 class MatmulTile:
-    """`rows` by `vectors` accumulators; what does not fill a tile is done by one row and one masked vector."""
+    """`rows` by `vectors` accumulators; columns that fill no tile are done by one masked vector of all its rows, rows
+    that fill none one at a time."""
 
     rows: int = 6
     vectors: int = 2
@@ -30,10 +31,10 @@ Tile = PackedTile
 
 
 def tuning_key(group: Group) -> tuple[str, str, str]:
-    """`matmul DTYPE`, `MxKxN` with upper bounds for symbols."""
-    a, b = group.root.inputs
-    shape = (a.type.shape[-2], a.type.shape[-1], b.type.shape[-1])
-    return f"matmul {group.root.results[0].type.dtype}", "x".join(str(upper_bound(d)) for d in shape), ""
+    """`matmul DTYPE` or `transposed matmul DTYPE`, `MxKxN` with upper bounds for symbols."""
+    turned = "transposed " if group.root.attrs["transpose_a"] else ""
+    shape = "x".join(str(upper_bound(d)) for d in sizes(group.root))
+    return f"{turned}matmul {group.root.results[0].type.dtype}", shape, ""
 
 
 def candidates(group: Group, target: Target) -> list[PackedTile]:
@@ -73,7 +74,7 @@ def may_overwrite(group: Group, old: Value, new: Value) -> bool:
 
 
 def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile | None = None) -> Kernel:
-    """a: (..., M, K), b: (..., K, N), out: (..., M, N).
+    """a: (..., M, K), or (..., K, M) if `transpose_a`; b: (..., K, N), out: (..., M, N).
 
     2 M N K operations; b is read M / tile.rows times from cache.
     """
@@ -87,7 +88,7 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
 def _even(tile: MatmulTile, group: Group) -> MatmulTile:
     """The tile whose height leaves little over: rows that fill no tile are done one at a time, at several times the
     cost. Each tile also costs its loads of b."""
-    rows = group.root.inputs[0].type.shape[-2]
+    rows, _, _ = sizes(group.root)
     if not isinstance(rows, int):
         return tile
 
@@ -99,9 +100,8 @@ def _even(tile: MatmulTile, group: Group) -> MatmulTile:
 
 def _large(group: Group) -> bool:
     """Whether copies of the operands pay: each element of b serves many rows, and of a many columns."""
-    a, b = (v.type.shape for v in group.root.inputs)
-    rows, depth, columns = (upper_bound(d) for d in (a[-2], a[-1], b[-1]))
-    return rows >= 24 and columns >= 32 and depth >= 32 and rows * depth * columns >= 1 << 19
+    rows, depth, columns = map(upper_bound, sizes(group.root))
+    return rows >= 24 and columns >= 48 and depth >= 32 and rows * depth * columns >= 1 << 19
 
 
 class _Nest:
@@ -121,7 +121,8 @@ class _Nest:
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
-        self.depth = self.dims(self.a.type.shape[-1])
+        self.turned = bool(group.root.attrs["transpose_a"])
+        self.depth = self.dims(sizes(group.root)[1])
 
     def build(self) -> Kernel:
         k, tile = self.k, self.tile
@@ -138,13 +139,16 @@ class _Nest:
             for _ in k.when(whole):
                 self._tile(index, [first + m for m in range(tile.rows)], column, tile.vectors, None)
             for _ in k.otherwise():
-                last = k.minimum(first + tile.rows, self.rows)
                 edge = k.minimum(column + width, self.columns)
-                for n in k.loop(first, last):
-                    for c in k.loop(column, edge, self.lanes):
-                        left = k.convert(edge - c, "i32")
-                        mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
-                        self._tile(index, [n], c, 1, mask)
+                high = first + tile.rows <= self.rows
+                for c in k.loop(column, edge, self.lanes):
+                    left = k.convert(edge - c, "i32")
+                    mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
+                    for _ in k.when(high):
+                        self._tile(index, [first + m for m in range(tile.rows)], c, 1, mask)
+                    for _ in k.otherwise():
+                        for n in k.loop(first, self.rows):
+                            self._tile(index, [n], c, 1, mask)
         return k.finish()
 
     def _batch_index(self, batch: Instruction) -> list[Instruction]:
@@ -169,7 +173,7 @@ class _Nest:
         for e in k.loop(self.depth):
             vectors = [self._as(self.b.load([*batch, e, column + s * lanes], lanes, mask)) for s in range(wide)]
             for m, n in enumerate(rows):
-                x = k.splat(self._as(self.a.load([*batch, n, e])), lanes)
+                x = k.splat(self._as(self.a.load([*batch, e, n] if self.turned else [*batch, n, e])), lanes)
                 for s in range(wide):
                     now = acc[m][s].get()
                     acc[m][s].set(k.fma(x, vectors[s], now) if floats else x * vectors[s] + now)

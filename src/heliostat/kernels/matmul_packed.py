@@ -2,7 +2,8 @@
 
 A worker takes a band of rows by a stripe of columns at a time. For each piece of the depth it copies the stripe of b
 into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass) and the band of a with
-its rows a little apart (equal distances of a power of two would fall on the same few lines of the cache). Sums stay in
+its rows a little apart (equal distances of a power of two would fall on the same few lines of the cache). Of a
+transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way. Sums stay in
 private memory until the depth is done; then the epilogue runs, to lines that were asked for in time. Nothing is shared
 between workers, so there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de
 Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..ir.graph import Value
+from ..ir.graph import Node, Value
 from ..ir.types import Dim, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
@@ -23,6 +24,12 @@ from .group import Dims, Group, TensorOperand, compute_elem
 
 LINE = 64  # bytes
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
+
+
+def sizes(root: Node) -> tuple[Dim, Dim, Dim]:
+    """Rows, depth and columns of a product."""
+    (rows, depth), columns = root.inputs[0].type.shape[-2:], root.inputs[1].type.shape[-1]
+    return (depth, rows, columns) if root.attrs["transpose_a"] else (rows, depth, columns)
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,20 @@ class PackedNest:
         self.lanes = target.vector_bytes // self.nbytes
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
+        _, depth, _ = sizes(group.root)
         self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
-        self.depth = self.dims(self.a.type.shape[-1])
-        self.single = upper_bound(self.a.type.shape[-1]) <= tile.depth  # sums begin and end in registers
+        self.depth = self.dims(depth)
+        self.turned = bool(group.root.attrs["transpose_a"])
+        self.single = upper_bound(depth) <= tile.depth  # sums begin and end in registers
         self.width = tile.vectors * self.lanes
         self.stripe = tile.stripe * self.lanes
-        self.row_bytes = (tile.depth + PADDING) * self.nbytes
-        self.copy_a = k.alloc(tile.band * self.row_bytes)
+        # bytes from a row to the next in the copy of a, and from an element of the depth to the next
+        self.row_bytes, self.depth_bytes = (tile.depth + PADDING) * self.nbytes, self.nbytes
+        space = tile.band * self.row_bytes
+        if self.turned:
+            self.row_bytes, self.depth_bytes = self.nbytes, (_whole(tile.band, self.lanes) + PADDING) * self.nbytes
+            space = tile.depth * self.depth_bytes
+        self.copy_a = k.alloc(space)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
         self.sums = k.alloc(tile.band * self.stripe * self.nbytes)
 
@@ -112,7 +126,10 @@ class PackedNest:
                 k.store(self.sums, at * size, k.zeros(self.elem, lanes))
         for start in k.loop(0, self.depth, tile.depth):
             depth = k.minimum(self.depth - start, tile.depth)
-            self._copy_a(batch, first, tiles * tile.rows, start, depth)
+            if self.turned:
+                self._copy_turned(batch, first, tiles * tile.rows, start, depth)
+            else:
+                self._copy_a(batch, first, tiles * tile.rows, start, depth)
             self._copy_b(batch, column, columns, start, depth)
             for strip in k.loop(strips):
                 for row in k.loop(tiles):
@@ -141,6 +158,28 @@ class PackedNest:
             for _ in k.when(whole < depth):
                 last = self._as(self.a.load([*batch, n, start + whole], lanes, mask))
                 k.store(self.copy_a, to + whole * self.nbytes, last)
+
+    def _copy_turned(
+        self,
+        batch: Sequence[Instruction],
+        first: Instruction,
+        rows: Instruction,
+        start: Instruction,
+        depth: Instruction,
+    ) -> None:
+        """A piece of each row of the transposed operand; zeros past its end."""
+        k, lanes = self.k, self.lanes
+        there = k.minimum(rows, self.rows - first)
+        whole = there // lanes * lanes
+        mask = self._first_lanes(there - whole)
+        for e in k.loop(depth):
+            to = e * self.depth_bytes
+            for m in k.loop(0, whole, lanes):
+                value = self._as(self.a.load([*batch, start + e, first + m], lanes))
+                k.store(self.copy_a, to + m * self.nbytes, value)
+            for _ in k.when(whole < rows):
+                value = self._as(self.a.load([*batch, start + e, first + whole], lanes, mask))
+                k.store(self.copy_a, to + whole * self.nbytes, value)
 
     def _copy_b(
         self,
@@ -200,7 +239,7 @@ class PackedNest:
                 for s in range(tile.vectors)
             ]
             for m, line in enumerate(acc):
-                x = k.splat(k.load(self.copy_a, from_a + (e * size + m * self.row_bytes), self.elem), lanes)
+                x = k.splat(k.load(self.copy_a, from_a + (e * self.depth_bytes + m * self.row_bytes), self.elem), lanes)
                 for vector, var in zip(vectors, line, strict=True):
                     var.set(k.fma(x, vector, var.get()) if floats else x * vector + var.get())
         for places, line in zip(at, acc, strict=True):
@@ -246,6 +285,10 @@ class PackedNest:
 
     def _as(self, value: Instruction) -> Instruction:
         return self.k.convert(value, self.elem)
+
+
+def _whole(count: int, lanes: int) -> int:
+    return -(-count // lanes) * lanes
 
 
 def _ceil(a: Instruction, b: Instruction | int) -> Instruction:

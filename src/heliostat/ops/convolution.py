@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..diagnostics import ShapeError
-from ..ir.graph import Value
-from ..ir.types import Dim, Symbol, TensorType, dim, f16, f32, f64, tensor
+from ..ir.graph import Value, constant
+from ..ir.types import Dim, Symbol, TensorType, dim, f16, f32, f64, i32, tensor
 from . import reduce
 from .error import LargestUlp
+from .index import take
 from .matmul import matmul
 from .op import Amp, Array, Op, public
 from .rules import float_only, plain
@@ -111,7 +112,8 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
     def gradient(
         self, g: Value, x: Value, w: Value, y: Value, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
     ) -> Sequence[Value]:
-        """Products with the windows of x: they give w its gradient, and their own, added up, is that of x."""
+        """Products with the windows of x give w its gradient. That of x is a convolution with w turned round where each
+        element has its window, else the windows' own gradients, added up."""
         count, channels, height, width = x.type.shape
         out, inner, kh, kw = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
         rows, columns = (int(d) for d in y.type.shape[2:])  # type: ignore[arg-type]
@@ -119,11 +121,29 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
         windows = unfold(x, (kh, kw), stride, padding, dilation)
         wide = reshape(windows, (count, groups, taps, places))
         part = reshape(g, (count, groups, each, places))
-        of_w = reduce.sum(matmul(part, transpose(wide, (0, 1, 3, 2))), (0,))
+        if each <= taps:  # the smaller operand is transposed
+            of_w = transpose(reduce.sum(matmul(wide, transpose(part, (0, 1, 3, 2))), (0,)), (0, 2, 1))
+        else:
+            of_w = reduce.sum(matmul(part, transpose(wide, (0, 1, 3, 2))), (0,))
+        around = [d * (k - 1) - p for d, k, p in zip(dilation, (kh, kw), padding, strict=True)]
+        if stride == (1, 1) and min(around) >= 0:
+            of_x = conv2d(g, _turned(w, groups), 1, (around[0], around[1]), dilation, groups)
+            return of_x, reshape(of_w, (out, inner, kh, kw))
         taps_first = transpose(reshape(w, (groups, each, taps)), (0, 2, 1))
         of_windows = reshape(matmul(taps_first, part), (count, channels, kh, kw, rows, columns))
         size = (int(height), int(width))  # type: ignore[arg-type]
         return fold(of_windows, size, (kh, kw), stride, padding, dilation), reshape(of_w, (out, inner, kh, kw))
+
+
+def _turned(w: Value, groups: int) -> Value:
+    """w with its taps in the opposite order and its channels, in and out, swapped. (O, C / g, KH, KW) to
+    (C, O / g, KH, KW)."""
+    out, inner, kh, kw = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
+    taps, each = kh * kw, out // groups
+    backwards = constant(np.arange(taps)[::-1], tensor(i32, taps))
+    rows = take(transpose(reshape(w, (out * inner, taps))), backwards)
+    swapped = transpose(reshape(rows, (kh, kw, groups, each, inner)), (2, 4, 3, 0, 1))
+    return reshape(swapped, (groups * inner, each, kh, kw))
 
 
 def _pair(value: int | Pair) -> Pair:

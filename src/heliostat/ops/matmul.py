@@ -38,6 +38,7 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
     """a @ b over the last two axes, leading axes broadcast. b may be a transposed matrix of quantized blocks.
 
     a: (..., M, K), b: (..., K, N) -> (..., M, N); a vector (K,) on either side has no axis of its own in the result.
+    transpose_a: a is (..., K, M) and is read as it lies: what the compiler makes of a transpose of a.
     Dtypes promote; with blocks the result is a's float dtype, or f32. Integers wrap around. Raises ShapeError if the
     inner sizes differ."""
 
@@ -51,13 +52,17 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         sample(tensor(f16, 3, 8), tensor(bf16, 8, 2)),
         sample(tensor(i32, 2, 3), tensor(i32, 3, 2)),
         sample(tensor(f32, 2, 0), tensor(f32, 0, 3)),
+        sample(tensor(f32, 2, 4, 3), tensor(f32, 4, 5), transpose_a=True),
+        sample(tensor(f64, 4, _n), tensor(f64, 4, 5), transpose_a=True, symbols={"n": 3}),
     )
     error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
 
-    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+    def infer(self, a: TensorType, b: TensorType, *, transpose_a: bool = False) -> TensorType:
         if a.rank < 1 or b.rank < 1:
             raise ShapeError(f"`@` needs tensors of at least one axis, got {a} and {b}")
-        inner_a, inner_b = a.shape[-1], b.shape[-2] if b.rank > 1 else b.shape[-1]
+        if transpose_a and (a.rank < 2 or b.rank < 2):
+            raise ShapeError(f"a transposed product is of matrices, got {a} and {b}")
+        inner_a, inner_b = a.shape[-2 if transpose_a else -1], b.shape[-2] if b.rank > 1 else b.shape[-1]
         if inner_a != inner_b:
             raise ShapeError(f"`@` needs equal inner dimensions, got {inner_a} and {inner_b}")
         dtype = _product_dtype(a, b, "`@`")
@@ -65,17 +70,20 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
             if t.layout is not None:
                 raise DTypeError(f"`@` takes elements in rows, found {t}", help="linear(x, w) reads packed weights")
         batch = broadcast(a.shape[:-2], b.shape[:-2], what="leading axes of `@`")
-        rows, columns = a.shape[-2:-1], b.shape[-1:] if b.rank > 1 else ()
+        rows, columns = a.shape[-1:] if transpose_a else a.shape[-2:-1], b.shape[-1:] if b.rank > 1 else ()
         return TensorType(dtype, (*batch, *rows, *columns))
 
     def call(self, a: Value, b: Value) -> Value:
         return self.build(a, b)
 
-    def reference(self, a: Array, b: Array) -> Array:
+    def reference(self, a: Array, b: Array, *, transpose_a: bool = False) -> Array:
         with np.errstate(all="ignore"):
-            return np.asarray(np.matmul(a, b))
+            return np.asarray(np.matmul(a.swapaxes(-1, -2) if transpose_a else a, b))
 
-    def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value | None]:
+    def gradient(self, g: Value, a: Value, b: Value, y: Value, *, transpose_a: bool = False) -> Sequence[Value | None]:
+        if transpose_a:
+            ga, gb = self.gradient(g, transpose(a), b, y)
+            return None if ga is None else transpose(ga), gb
         wide_a = a if a.type.rank > 1 else reshape(a, (1, *a.type.shape))
         wide_b = b if b.type.rank > 1 else reshape(b, (*b.type.shape, 1))
         rows, columns = wide_a.type.shape[-2], wide_b.type.shape[-1]
@@ -83,6 +91,9 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         ga = reshape(sum_to(matmul(g, transpose(_floats(wide_b))), wide_a.type), a.type.shape)
         if not isinstance(b.type.element, DType):  # blocks are not trained: what is, is a float copy or an adapter
             return ga, None
+        if b.type.rank == 2:  # one product over all rows, not one for each leading index and their sum
+            depth = a.type.shape[-1]
+            return ga, matmul(transpose(reshape(a, (-1, depth))), reshape(g, (-1, columns)))
         return ga, reshape(sum_to(matmul(transpose(wide_a), g), wide_b.type), b.type.shape)
 
 

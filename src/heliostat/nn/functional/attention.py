@@ -64,6 +64,8 @@ def scaled_dot_product_attention(
     mask = causal(query.shape[-2], key.shape[-2]) if is_causal else attn_mask
     if mask is None:
         weights = scores.softmax(-1)
+    elif is_causal and key.shape[-2]:  # every query sees the first key
+        weights = _masked(scores, mask).softmax(-1)
     else:
         scores = _masked(scores, mask)
         blind = (scores.detach() == float("-inf")).all(-1, True)
