@@ -9,7 +9,22 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from . import arrange, autograd, copies, create, index, linalg, pointwise, random, reduce, shape, sorting, special
+from . import (
+    arrange,
+    autograd,
+    copies,
+    create,
+    forward_ad,
+    functional,
+    index,
+    linalg,
+    pointwise,
+    random,
+    reduce,
+    shape,
+    sorting,
+    special,
+)  # fmt: skip
 from . import compile as compile_
 from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
 from .core import Device, RemovableHandle, Size, Tensor, is_grad_enabled
@@ -18,8 +33,10 @@ from .function import Function
 from .printing import set_printoptions
 from .random import Generator, default_generator
 from .register import FUNCTIONS, METHODS, attach
+from .vectorize import vmap
 
 METHODS["backward"] = autograd.backward_method
+autograd.forward_ad, autograd.functional = forward_ad, functional
 attach(Tensor)
 
 PUBLIC: dict[str, Any] = {
@@ -30,7 +47,7 @@ PUBLIC: dict[str, Any] = {
     "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
     "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
-    "set_printoptions": set_printoptions,
+    "set_printoptions": set_printoptions, "vmap": vmap,
 }  # fmt: skip
 del PUBLIC["tensor"]  # this module itself, which can be called
 
@@ -48,7 +65,7 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "grad", "index", "inference_mode",
-    "is_grad_enabled", "linalg", "no_grad", "pointwise", "random", "reduce", "set_grad_enabled", "set_printoptions",
-    "shape", "sorting", "special",
+    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "forward_ad", "functional",
+    "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "pointwise", "random", "reduce",
+    "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "vmap",
 ]  # fmt: skip

@@ -191,6 +191,8 @@ class Tensor:
         scope = _capture.get()
         if scope is not None:
             scope.written(self)
+        if levels := lazy._levels.get():
+            levels[-1].written.append((weakref.ref(self), self._v))
         if self._rg and self._leaf:
             self._v = _leaf_value(self, v)
         else:

@@ -11,7 +11,8 @@ from .. import ops
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import bool_
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, from_array, normal_dim, wrap
+from .core import Tensor, as_tensor, convert, normal_dim, wrap
+from .levels import on_host
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function
 
@@ -276,14 +277,11 @@ def host(name: str, function_: Any, *tensors: Tensor) -> Any:
     if is_grad_enabled() and any(t.requires_grad for t in tensors):
         raise UnsupportedError(f"{name} has no gradient yet", help="call it under no_grad(), or of x.detach()")
     dtype = tensors[0].dtype
-    arrays = [np.asarray(t.detach().array()) for t in tensors]
     try:
-        y = function_(*arrays)
+        y = on_host(function_, *tensors)
     except np.linalg.LinAlgError as error:
         raise ShapeError(f"{name}: {error}") from None
-    return (
-        tuple(from_array(np.asarray(v), dtype) for v in y) if isinstance(y, tuple) else from_array(np.asarray(y), dtype)
-    )
+    return tuple(convert(v, dtype) for v in y) if isinstance(y, tuple) else convert(y, dtype)
 
 
 class QR(NamedTuple):
@@ -337,7 +335,7 @@ def det(input: Tensor) -> Tensor:
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
             y: Tensor = host("det", np.linalg.det, x.detach())
-            ctx.save_for_backward(x.detach(), y)
+            ctx.save_for_backward(x, y)
             return y
 
         @staticmethod
