@@ -503,9 +503,11 @@ def from_nonzero(mask: Tensor) -> Tensor:
 @function(in_place=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """input with the elements where the mask holds replaced by those of source in order."""
-    places = from_nonzero(expand(mask, tuple(input.shape)))
-    n = places.numel()
-    if n == 0:
+    hit = expand(mask, tuple(input.shape)).reshape(-1)
+    if not lazy._levels.get() and (needed := int(np.count_nonzero(hit.array()))) > source.numel():
+        raise ShapeError(f"masked_scatter: the mask holds at {needed} elements, source has {source.numel()}")
+    if source.numel() == 0:
         return input.clone()
-    flat = _written(input.reshape(-1), [places], source.reshape(-1)[:n], False)
-    return flat.reshape(input.shape)
+    place = (hit.cumsum(0) - 1).clamp(0, source.numel() - 1)
+    found = FUNCTIONS["where"](hit, source.reshape(-1)[place], input.reshape(-1))
+    return found.reshape(input.shape)
