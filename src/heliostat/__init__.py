@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
     from importlib.util import find_spec
 
-    if name in ("tensor", "nn", "func"):
+    if name in ("tensor", "nn", "func", "array_api"):
         return import_module(f".{name}", __name__)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         public = _public()
@@ -37,4 +37,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "func", "nn", "tensor", *_public()})
+    return sorted({*globals(), "array_api", "func", "nn", "tensor", *_public()})

@@ -105,7 +105,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     made = [x.reshape([-1 if i == n else 1 for i in range(len(found))]).expand(shape) for n, x in enumerate(found)]
     if indexing == "xy" and len(found) > 1:
         made[:2] = made[1::-1]
-        made = [transpose(x, 0, 1) for x in made]
     return tuple(made)
 
 

@@ -80,10 +80,15 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
             continue
         elif isinstance(p, slice):
             bounds = slice(*(None if b is None else int(b) for b in (p.start, p.stop, p.step)))
-            if bounds.step is not None and bounds.step < 1:
-                raise ShapeError(f"a slice's step must be at least 1, found {bounds.step}")
+            if bounds.step == 0:
+                raise ShapeError("a slice's step must not be 0")
             start, stop, step = bounds.indices(x.shape[axis])
-            x = sliced(x, axis, start, stop, step)
+            if step < 0:
+                count = len(range(start, stop, step))
+                x = sliced(x, axis, start + (count - 1) * step if count else 0, start + 1 if count else 0, -step)
+                x = FUNCTIONS["flip"](x, (axis,))
+            else:
+                x = sliced(x, axis, start, stop, step)
         else:
             tensors.append(p)
             axis += 1
@@ -188,7 +193,10 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         mask = index.reshape(*index.shape, *[1] * (self.ndim - index.ndim))
         self._assign(FUNCTIONS["where"](mask, source.reshape(()), self))
         return
-    x, tensors = _basic(self, _parts(self, index))
+    parts = _parts(self, index)
+    if any(isinstance(p, slice) and p.step is not None and int(p.step) < 0 for p in parts):
+        raise ShapeError("a slice that is written must not have a negative step", help="write the flipped value")
+    x, tensors = _basic(self, parts)
     if all(t is None for t in tensors):
         x._assign(expand(_without_ones(source, x.ndim), tuple(x.shape)))
         return
