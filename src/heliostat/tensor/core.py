@@ -84,7 +84,7 @@ class View:
 
 
 class Tensor:
-    """An array of one dtype that is computed when it is read. See docs/tensors.md for what differs from PyTorch."""
+    """An array of one dtype that is computed when it is read. See docs/coming-from-pytorch.md for what differs from PyTorch."""
 
     if TYPE_CHECKING:
 
