@@ -175,6 +175,11 @@ def test_random_indices(seed: int) -> None:
     check(write, x, grad=True)
 
 
+def test_single_bools() -> None:
+    for flag in (True, False):
+        check(lambda m, x, flag=flag: [x[flag], x[m.tensor(flag)], x[0, 0][m.tensor(flag)]], floats(2, 3), grad=True)
+
+
 def test_errors() -> None:
     x = hs.zeros(3, 4)
     for index in (

@@ -12,7 +12,7 @@ UNARY = {
     **{n: n for n in (
         "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor",
         "isfinite", "isinf", "isnan", "log", "log1p", "log2", "log10", "logical_not", "negative", "positive",
-        "reciprocal", "round", "sign", "signbit", "sin", "sinh", "square", "sqrt", "tan", "tanh", "trunc",
+        "reciprocal", "round", "signbit", "sin", "sinh", "square", "sqrt", "tan", "tanh", "trunc",
     )}, "bitwise_invert": "bitwise_not",
 }  # fmt: skip
 BINARY = {
@@ -66,6 +66,12 @@ def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
     return made
 
 
+def sign(x: Tensor, /) -> Tensor:
+    """-1, 0 or 1 as each element; NaN of NaN, where PyTorch has 0."""
+    made: Tensor = FUNCTIONS["sign"](x)
+    return FUNCTIONS["where"](x != x, x, made) if x.dtype.is_float else made
+
+
 def conj(x: Tensor, /) -> Tensor:
     """x: there are no complex numbers."""
     return x
@@ -76,4 +82,4 @@ def real(x: Tensor, /) -> Tensor:
     return x
 
 
-TABLE.update(clip=clip, conj=conj, real=real, where=where)
+TABLE.update(clip=clip, conj=conj, real=real, sign=sign, where=where)

@@ -154,7 +154,7 @@ def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
         raise IndexError(f"vecdot: axis {axis} is not counted from the back of both arrays")
     if a.shape[axis] != b.shape[axis]:
         raise ShapeError(f"vecdot: axes of {a.shape[axis]} and {b.shape[axis]}")
-    made: Tensor = (a * b).sum(axis, dtype=a.dtype)
+    made: Tensor = (a * b).sum(axis).to(a.dtype)
     return made
 
 

@@ -84,7 +84,7 @@ class View:
 
 
 class Tensor:
-    """An array of one dtype that is computed when it is read. See docs/coming-from-pytorch.md for what differs from PyTorch."""
+    """An array of one dtype, computed when it is read. What differs from PyTorch: docs/coming-from-pytorch.md."""
 
     if TYPE_CHECKING:
 

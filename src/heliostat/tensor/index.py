@@ -172,6 +172,8 @@ def taken(v: Value, ids: Value) -> Value:
 @method("__getitem__")
 def getitem(self: Tensor, index: Any) -> Tensor:
     """A view for integers, slices, None and Ellipsis; elements by number for integer tensors and masks."""
+    if isinstance(index, bool) or (isinstance(index, Tensor) and index.dtype == bool_ and not index.ndim):
+        return unsqueeze(self, 0)[: int(bool(index))].clone()
     if isinstance(index, Tensor) and index.dtype == bool_ and index.ndim == self.ndim and self.ndim:
         return masked_select(self, index)
     x, tensors = _basic(self, _parts(self, index))

@@ -43,7 +43,7 @@ def _empty_product(a: Tensor, b: Tensor) -> Tensor:
     """Of no rows, no columns, or with sums of nothing, for which there is no schedule."""
     rows = a.unsqueeze(0) if a.ndim == 1 else a
     columns = b.unsqueeze(1) if b.ndim == 1 else b
-    y: Tensor = (rows.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2)
+    y: Tensor = (rows.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2).to(a.dtype)
     y = y.squeeze(-2) if a.ndim == 1 else y
     return y.squeeze(-1) if b.ndim == 1 else y
 
