@@ -62,6 +62,7 @@ OTHER = {
     "bernoulli", "poisson", "normal", "multinomial", "rand_like", "randn_like", "randint_like",  # random
     "empty", "empty_like", "full_like", "ones_like", "zeros_like", "tensor", "as_tensor", "asarray", "scalar_tensor",
     "from_numpy", "frombuffer", "from_dlpack", "masked_select", "detach", "histc", "unique", "unique_consecutive",
+    "cholesky_inverse", "cholesky_solve",  # PyTorch sends gradients to the other triangle too
     "floor_divide", "heaviside", "nextafter",  # PyTorch says that the result requires grad, and then refuses
     "combinations", "corrcoef", "nanquantile", "save", "numel", "cartesian_prod", "block_diag", "matrix_rank",
 }  # fmt: skip

@@ -18,6 +18,7 @@ from . import (
     functional,
     index,
     linalg,
+    parts,
     pointwise,
     random,
     reduce,
@@ -66,6 +67,6 @@ sys.modules[__name__].__class__ = _Room
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
     "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "forward_ad", "functional",
-    "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "pointwise", "random", "reduce",
-    "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "vmap",
+    "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "random",
+    "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "vmap",
 ]  # fmt: skip

@@ -231,3 +231,16 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """The pseudo-inverse (..., N, M) of (..., M, N); singular values below rcond times the largest count as 0."""
     made: Tensor = _PInverse.apply(floats(input), rcond)
     return made
+
+
+@function()
+def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of x of its triangle L of `cholesky`, or L^T if `upper`: (..., N, N)."""
+    back = inverse(input.triu().mT if upper else input.tril())
+    return back.mT @ back
+
+
+@function()
+def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
+    """The y with x y = input (..., N, K), of x's triangle input2 (..., N, N) of `cholesky`."""
+    return cholesky_inverse(input2, upper) @ input
