@@ -72,7 +72,7 @@ def test_a_missing_slot_fails_at_import(slot: str) -> None:
         ({"version": 0}, "lacks version"),
         ({"amp": None}, "lacks amp"),
         ({"base": Composite}, "lacks infer, call, decompose"),
-        ({"base": Op}, "lacks infer, call"),
+        ({"base": Op}, "lacks batching, infer, call"),
         ({"base": Elementwise}, "lacks call"),
         ({"name": "exp"}, "op exp exists already"),
     ],

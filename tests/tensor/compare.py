@@ -46,7 +46,7 @@ def same(found: Any, expected: Any, rtol: float | None = None, what: str = "resu
     assert long_name(found.dtype) == dtype, f"{what}: {found.dtype} is not {dtype}"
     b = expected.detach()
     b = b.float() if b.dtype == torch.bfloat16 else b
-    a, c = found.detach().numpy(), b.numpy()
+    a, c = found.detach().numpy(), b.numpy(force=True)
     bound = TOLERANCE.get(dtype) if rtol is None else rtol
     if bound is None:
         np.testing.assert_array_equal(a, c, err_msg=what)

@@ -66,6 +66,12 @@ def test_a_tensor_is_a_copy() -> None:
     assert b.dtype == hs.float64
 
 
+def test_python_floats_keep_their_digits_in_float64() -> None:
+    assert hs.tensor([0.1, 1 / 3], dtype=hs.float64).tolist() == [0.1, 1 / 3]
+    assert hs.tensor([[16777217.0]], dtype=hs.float64).item() == 16777217.0
+    assert hs.tensor([16777217.0], dtype=hs.int64).item() == 16777217
+
+
 def test_of_a_pytorch_tensor_by_dlpack() -> None:
     x = torch.arange(6.0).reshape(2, 3)
     same(hs.from_dlpack(x), x)

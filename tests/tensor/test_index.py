@@ -175,6 +175,11 @@ def test_random_indices(seed: int) -> None:
     check(write, x, grad=True)
 
 
+def test_single_bools() -> None:
+    for flag in (True, False):
+        check(lambda m, x, flag=flag: [x[flag], x[m.tensor(flag)], x[0, 0][m.tensor(flag)]], floats(2, 3), grad=True)
+
+
 def test_errors() -> None:
     x = hs.zeros(3, 4)
     for index in (
@@ -195,7 +200,7 @@ def test_errors() -> None:
         with pytest.raises(DTypeError, match="index"):
             x[index]
     for f in (
-        lambda: x[::-1], lambda: x.gather(0, hs.tensor([0])), lambda: x.gather(0, hs.zeros(1, 5, dtype=hs.int64)),
+        lambda: x[::0], lambda: x.gather(0, hs.tensor([0])), lambda: x.gather(0, hs.zeros(1, 5, dtype=hs.int64)),
         lambda: x.__setitem__(0, hs.zeros(3)), lambda: x.__setitem__(hs.tensor([0, 1]), hs.zeros(3, 4)),
     ):  # fmt: skip
         with pytest.raises(ShapeError):

@@ -214,3 +214,15 @@ def test_errors() -> None:
         x.clamp()
     with pytest.raises(UnsupportedError, match="complex"):
         x * hs.tensor(1j)
+
+
+def test_atan2_at_signed_zeros_and_infinities() -> None:
+    ends = np.array([0.0, -0.0, 1.0, -2.0, np.inf, -np.inf, np.nan])
+    y, x = (a.reshape(-1) for a in np.meshgrid(ends, ends))
+    check(lambda m, a, b: [m.atan2(a, b), 1 / m.atan2(a, b)], y, x)
+
+
+def test_nextafter() -> None:
+    ends = np.array([0.0, -0.0, 1.0, -2.0, np.inf, -np.inf, np.nan, 1e-300])
+    y, x = (a.reshape(-1) for a in np.meshgrid(ends, ends))
+    check(lambda m, a, b: [m.nextafter(a, b), m.nextafter(a.float(), b.float())], y, x)

@@ -49,7 +49,7 @@ from .integer import (
 )
 from .matmul import linear, matmul
 from .normalize import layer_norm, log_softmax, logsumexp, rms_norm, softmax
-from .op import REGISTRY, Amp, Batching, NotDifferentiable, Op, get
+from .op import REGISTRY, Amp, Batching, Forward, NotDifferentiable, Op, get
 from .quantize import dequantize, quantize, repack
 from .reduce import argmax, max, mean, min, prod, sum
 from .rules import promote
@@ -71,7 +71,8 @@ from .shape import (
 from .window import fold, unfold
 
 __all__ = [
-    "REGISTRY", "Amp", "Batching", "NotDifferentiable", "Op", "abs", "add", "arange", "argmax", "atan", "attention",
+    "REGISTRY", "Amp", "Batching", "Forward", "NotDifferentiable", "Op", "abs", "add", "arange", "argmax", "atan",
+    "attention",
     "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "cache_update", "cast", "ceil",
     "concat", "conv2d", "cos", "dequantize", "detach", "div", "embedding", "eq", "erf", "exp", "expm1", "flatten",
     "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row",

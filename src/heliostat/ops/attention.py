@@ -15,7 +15,7 @@ from .elementwise import add, cast, cos, mul, sin, sub, widened
 from .error import LargestUlp, Ulp
 from .matmul import matmul
 from .normalize import softmax
-from .op import Amp, Array, NotDifferentiable, Op, get, public
+from .op import Amp, Array, Batching, NotDifferentiable, Op, get, public
 from .rules import float_only, plain
 from .samples import Exactly, Sample, Uniform, sample
 from .shape import concat, iota, reshape, slice, transpose, unsqueeze
@@ -252,6 +252,7 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(bf16, 1, 4, 2), tensor(f32, 1, 1, 2), (tensor(i32), Exactly(1))),
     )
     error = Ulp(f64=0, f32=0, f16=1, bf16=1)
+    batching = Batching.REFUSED
 
     def infer(self, cache: TensorType, new: TensorType, start: TensorType) -> TensorType:
         if cache.rank != 3 or new.rank != 3 or (cache.shape[0], cache.shape[2]) != new.shape[1:]:

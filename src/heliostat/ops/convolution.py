@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,10 @@ from . import reduce
 from .error import LargestUlp
 from .index import take
 from .matmul import matmul
-from .op import Amp, Array, Op, public
+from .op import Amp, Array, Batching, Forward, Op, public
 from .rules import float_only, plain
 from .samples import sample
-from .shape import reshape, transpose
+from .shape import repeated, reshape, transpose
 from .window import fold, unfold
 
 Pair = tuple[int, int]
@@ -37,6 +38,8 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
         sample(tensor(f32, dim(Symbol("n", 4)), 1, 4, 4), tensor(f32, 9, 1, 3, 3), symbols={"n": 2}),
     )
     error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
+    batching = Batching.RULE
+    forward = Forward.MULTILINEAR
 
     def infer(
         self,
@@ -133,6 +136,30 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
         of_windows = reshape(matmul(taps_first, part), (count, channels, kh, kw, rows, columns))
         size = (int(height), int(width))  # type: ignore[arg-type]
         return fold(of_windows, size, (kh, kw), stride, padding, dilation), reshape(of_w, (out, inner, kh, kw))
+
+    def batch(
+        self,
+        size: int,
+        batched: Sequence[bool],
+        x: Value,
+        w: Value,
+        *,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> Value:
+        """Where w is shared, images of all elements are one batch; else each has groups of channels of its own."""
+        at: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        if not batched[1]:
+            y = self.build(reshape(x, (-1, *x.type.shape[2:])), w, groups=groups, **at)
+            return reshape(y, (size, x.type.shape[1], *y.type.shape[1:]))
+        x = x if batched[0] else repeated(x, size)
+        count, channels, *space = x.type.shape[1:]
+        side_by_side = reshape(transpose(x, (1, 0, 2, 3, 4)), (count, size * channels, *space))
+        y = self.build(side_by_side, reshape(w, (-1, *w.type.shape[2:])), groups=groups * size, **at)
+        apart = reshape(y, (count, size, w.type.shape[1], *y.type.shape[2:]))
+        return transpose(apart, (1, 0, 2, 3, 4))
 
 
 def _turned(w: Value, groups: int) -> Value:

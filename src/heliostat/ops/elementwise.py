@@ -16,7 +16,7 @@ from ..ir.graph import OPERATORS, Value, constant
 from ..ir.types import DType, Shape, Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i8, i32, i64, tensor, u8
 from .error import EXACT, Ulp
 from .gradient import sum_to
-from .op import Amp, Array, Batching, Numeric, Op, get, public
+from .op import Amp, Array, Batching, Forward, Numeric, Op, get, public
 from .rounding import to_dtype
 from .rules import broadcast, floating, lift, plain, promote
 from .samples import Operand, Sample, SpecialFloats, Uniform, Values, sample
@@ -41,6 +41,7 @@ class Elementwise(Op):
 
     kind = "elementwise"
     batching = Batching.BROADCAST
+    forward = Forward.DIAGONAL
     operands: ClassVar[tuple[str, ...]] = ("x",)
     floats: ClassVar[bool] = False
     boolean: ClassVar[bool] = False
@@ -586,6 +587,7 @@ class Cast(Elementwise, name="cast", version=1, amp=Amp.KEEP_INPUT):
         )
     )  # fmt: skip
     error = EXACT
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, *, dtype: DType) -> TensorType:  # type: ignore[override]
         plain(x, "cast")

@@ -12,13 +12,16 @@ from ..ir.types import DType, TensorType
 from .op import NotDifferentiable, Op, get
 
 
-def gradients(outputs: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Value]) -> list[Value | None]:
+def gradients(
+    outputs: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Value], since: int | None = None
+) -> list[Value | None]:
     """sum_i seeds[i] * d outputs[i] / d wrt[j] for each j; None where no output depends on it.
 
-    outputs: float tensors; seeds: of their shapes. Of any depth. Raises UnsupportedError for an op on the way that has
+    outputs: float tensors; seeds: of their shapes. Of any depth. `since`: the serial of the node that made `wrt`, where
+    it is known: nothing older depends on it. Raises UnsupportedError for an op on the way that has
     no gradient, and names it.
     """
-    nodes = topological(outputs)
+    nodes = topological(outputs) if since is None else _newer(outputs, since)
     wanted = {id(v) for v in wrt}
     reaches: set[int] = set()  # nodes whose results depend on one of `wrt`, or are one
     for node in nodes:
@@ -35,6 +38,18 @@ def gradients(outputs: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Va
                 if g is not None and id(v.node) in reaches and _differentiable(v):
                     _add(total, v, g)
     return [total.get(id(v)) for v in wrt]
+
+
+def _newer(values: Sequence[Value], since: int) -> list[Node]:
+    """The nodes behind values that are not older than a serial, operands before users."""
+    found: dict[int, Node] = {}
+    stack = [v.node for v in values]
+    while stack:
+        node = stack.pop()
+        if id(node) not in found and node.serial >= since:
+            found[id(node)] = node
+            stack.extend(v.node for v in node.inputs)
+    return sorted(found.values(), key=lambda node: node.serial)
 
 
 def _backward(node: Node, op: Op, total: dict[int, Value]) -> Sequence[Value | None]:

@@ -16,10 +16,10 @@ from .composite import Composite
 from .elementwise import cast
 from .error import EXACT, LargestUlp
 from .matmul import matmul
-from .op import Amp, Array, Op, public
+from .op import Amp, Array, Batching, Forward, Op, public
 from .rules import normalize_axis, plain, shown
 from .samples import Uniform, sample
-from .shape import broadcast_to, iota, reshape, transpose, unsqueeze
+from .shape import broadcast_to, iota, repeated, reshape, transpose, unsqueeze
 
 N = Symbol("n", 8)
 
@@ -28,6 +28,27 @@ def _numbers(type: TensorType, op: str) -> None:
     """Raise DTypeError unless the type is of integers."""
     if plain(type, op).kind not in "iu":
         raise DTypeError(f"{op} takes integers as numbers of elements, found {type}")
+
+
+def _row_numbers(size: int, ids: Value, count: Dim, outside: int) -> Value:
+    """Numbers of rows (B, N) of B tables of `count` rows, as numbers in all tables together (B * N,), i64.
+
+    outside: 0 for row 0 of its table in place of a number outside of it, -1 for none."""
+    numbers, rows = cast(ids, i64), _count(count)
+    first = reshape(cast(iota(size), i64) * rows, (size, 1))
+    inside = logical_and(ge(numbers, 0), lt(numbers, rows))
+    return reshape(where(inside, numbers + first, first if outside == 0 else outside), (-1,))
+
+
+def _of_tables(op: Op, size: int, batched: Sequence[bool], table: Value, ids: Value) -> Value:
+    """Rows by number, for each element of a batch."""
+    if not batched[0]:
+        y = op.build(table, reshape(ids, (-1,)))
+        return reshape(y, (size, ids.type.shape[1], y.type.shape[1]))
+    ids = ids if batched[1] else repeated(ids, size)
+    count, depth = table.type.shape[1:]
+    y = op.build(reshape(table, (-1, depth)), _row_numbers(size, ids, count, 0))
+    return reshape(y, (size, ids.type.shape[1], depth))
 
 
 class Embedding(Op, name="embedding", version=1, amp=Amp.KEEP_INPUT):
@@ -44,6 +65,8 @@ class Embedding(Op, name="embedding", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(Q4_K, 3, 256), (tensor(i32, 3), Uniform(0, 2))),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, table: TensorType, ids: TensorType) -> TensorType:
         if table.rank != 2 or ids.rank != 1:
@@ -68,6 +91,9 @@ class Embedding(Op, name="embedding", version=1, amp=Amp.KEEP_INPUT):
         hot = eq(reshape(iota(rows), (rows, 1)), reshape(read, (1, count)))
         return matmul(cast(hot, g.type.dtype), g), None
 
+    def batch(self, size: int, batched: Sequence[bool], table: Value, ids: Value) -> Value:
+        return _of_tables(self, size, batched, table, ids)
+
 
 def _count(rows: Dim) -> Value | int:
     """A size, counted when the program runs where it is known only then."""
@@ -89,6 +115,8 @@ class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(f64, 2, 3, 4), (tensor(i32, 2, 1, 4), Uniform(0, 2)), axis=1),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, index: TensorType, *, axis: int) -> TensorType:
         plain(x, "gather")
@@ -122,6 +150,10 @@ class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
         found = cast(reduce.sum(zero_or_x, last), x.type.dtype)
         return transpose(found, [order.index(i) for i in range(last)]) if order != list(range(last)) else found
 
+    def batch(self, size: int, batched: Sequence[bool], x: Value, index: Value, *, axis: int) -> Value:
+        both = (v if on else repeated(v, size) for v, on in zip((x, index), batched, strict=True))
+        return self.build(*both, axis=axis + 1)
+
 
 class Take(Op, name="take", version=1, amp=Amp.KEEP_INPUT):
     """Rows of x by number, in x's dtype. x: (V, K) plain, ids: (N,) integers; (N, K). A number outside reads row 0."""
@@ -134,6 +166,8 @@ class Take(Op, name="take", version=1, amp=Amp.KEEP_INPUT):
         sample((tensor(bool_, 5, 3), Uniform(0, 1)), (tensor(i64, 4), Uniform(0, 4))),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, ids: TensorType) -> TensorType:
         plain(x, "take")
@@ -154,6 +188,9 @@ class Take(Op, name="take", version=1, amp=Amp.KEEP_INPUT):
         zero = broadcast_to(constant(0, TensorType(g.type.dtype, ())), x.type.shape)
         inside = where(logical_and(ge(ids, 0), lt(cast(ids, i64), _count(x.type.shape[0]))), ids, 0)
         return put(zero, inside, g, accumulate=True), None
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, ids: Value) -> Value:
+        return _of_tables(self, size, batched, x, ids)
 
 
 class Put(Op, name="put", version=1, amp=Amp.KEEP_INPUT):
@@ -177,6 +214,8 @@ class Put(Op, name="put", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(f64, 70, 40), (tensor(i32, 9), Uniform(0, 69)), tensor(f64, 9, 40), accumulate=True),
     )
     error = LargestUlp(f64=4, f32=4, f16=2, bf16=2)
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, ids: TensorType, rows: TensorType, *, accumulate: bool = False) -> TensorType:
         plain(x, "put")
@@ -214,6 +253,19 @@ class Put(Op, name="put", version=1, amp=Amp.KEEP_INPUT):
         last = put(none, ids, reshape(order, (n, 1)))  # (V, 1): which of ids stands in a row
         mine = eq(reshape(take(last, ids), (n,)), order)
         return where(eq(last, -1), g, 0.0), None, where(reshape(mine, (n, 1)), read, 0.0)
+
+    def batch(
+        self, size: int, batched: Sequence[bool], x: Value, ids: Value, rows: Value, *, accumulate: bool = False
+    ) -> Value:
+        x, ids, rows = (v if on else repeated(v, size) for v, on in zip((x, ids, rows), batched, strict=True))
+        count, depth = x.type.shape[1:]
+        y = self.build(
+            reshape(x, (-1, depth)),
+            _row_numbers(size, ids, count, -1),
+            reshape(rows, (-1, depth)),
+            accumulate=accumulate,
+        )
+        return reshape(y, (size, count, depth))
 
 
 embedding = public(Embedding, Embedding.call)

@@ -13,10 +13,10 @@ from ..quant.activation import ActivationFormat
 from ..quant.formats import Q4_0, Q8_0
 from .error import LargestUlp
 from .gradient import sum_to
-from .op import Amp, Array, Op, get, public
+from .op import Amp, Array, Batching, Forward, Op, get, public
 from .rules import broadcast, floating, promote
 from .samples import sample
-from .shape import reshape, transpose
+from .shape import lengthened, reshape, transpose
 
 N = Symbol("n", 8)
 _n = dim(N)
@@ -56,6 +56,8 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         sample(tensor(f64, 4, _n), tensor(f64, 4, 5), transpose_a=True, symbols={"n": 3}),
     )
     error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
+    batching = Batching.RULE
+    forward = Forward.MULTILINEAR
 
     def infer(self, a: TensorType, b: TensorType, *, transpose_a: bool = False) -> TensorType:
         if a.rank < 1 or b.rank < 1:
@@ -96,6 +98,20 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
             return ga, matmul(transpose(reshape(a, (-1, depth))), reshape(g, (-1, columns)))
         return ga, reshape(sum_to(matmul(transpose(wide_a), g), wide_b.type), b.type.shape)
 
+    def batch(self, size: int, batched: Sequence[bool], a: Value, b: Value) -> Value:
+        """Vectors become rows and columns, whose axis goes away again."""
+        ra, rb = a.type.rank - batched[0], b.type.rank - batched[1]
+        if ra == 1:
+            a = reshape(a, (*a.type.shape[:-1], 1, a.type.shape[-1]))
+        if rb == 1:
+            b = reshape(b, (*b.type.shape, 1))
+        rank = max(ra, rb, 2)
+        y = self.build(*(lengthened(x, rank) if on else x for x, on in zip((a, b), batched, strict=True)))
+        shape = y.type.shape
+        if ra == 1 and rb == 1:
+            return reshape(y, shape[:-2])
+        return reshape(y, shape[:-1]) if rb == 1 else reshape(y, (*shape[:-2], shape[-1])) if ra == 1 else y
+
 
 class Linear(Op, name="linear", version=1, amp=Amp.LOWER):
     """y[..., o] = sum_k x[..., k] * w[o, k]. x: (..., K) plain, or int8 activations; w: (O, K), any element and layout.
@@ -112,6 +128,8 @@ class Linear(Op, name="linear", version=1, amp=Amp.LOWER):
         sample(tensor(f32, 2, 4), tensor(bf16, 3, 4)),
     )
     error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
+    batching = Batching.RULE
+    forward = Forward.MULTILINEAR
 
     def infer(self, x: TensorType, w: TensorType, *, dtype: DType | None = None) -> TensorType:
         if w.rank != 2 or x.rank < 1 or x.shape[-1] != w.shape[1]:
@@ -131,6 +149,15 @@ class Linear(Op, name="linear", version=1, amp=Amp.LOWER):
         if not isinstance(w.type.element, DType):
             return gx, None
         return gx, matmul(transpose(reshape(g, (-1, w.type.shape[0]))), reshape(x, (-1, w.type.shape[1])))
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, w: Value, *, dtype: DType | None = None) -> Value:
+        if not batched[1]:
+            return self.build(x, w, dtype=dtype)
+        to = dtype or _product_dtype(x.type, w.type, "linear")
+        a, b = (get("cast")(v, to) for v in (x, transpose(w)))  # (B, ..., K), (B, K, O)
+        rows = reshape(a, (size, -1, a.type.shape[-1]) if batched[0] else (-1, a.type.shape[-1]))
+        lead = a.type.shape[1:-1] if batched[0] else a.type.shape[:-1]
+        return reshape(matmul(rows, b), (size, *lead, b.type.shape[-1]))
 
 
 def _floats(w: Value) -> Value:

@@ -16,7 +16,7 @@ from .compare import eq, where
 from .composite import Composite
 from .elementwise import abs, cast, exp, log, rsqrt, widened
 from .error import Bound, LargestUlp
-from .op import Amp, Array, public
+from .op import Amp, Array, Batching, public
 from .rules import floating, normalize_axis, plain, shown
 from .samples import Sample, Uniform, sample
 from .shape import reshape, transpose
@@ -72,6 +72,7 @@ class Softmax(RowComposite, name="softmax", version=1, amp=Amp.FLOAT32):
     """exp(x - max) / sum along one axis, the last where none is named. Shape of x, float. NaN for a row of -inf."""
 
     samples = _rows()
+    batching = Batching.RULE
 
     def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
         return super().infer(x)
@@ -97,11 +98,15 @@ class Softmax(RowComposite, name="softmax", version=1, amp=Amp.FLOAT32):
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:  # type: ignore[override]
         return (y * (g - reduce.sum(g * y, -1, True)),)
 
+    def batch(self, size: int, batched: Sequence[bool], x: Value) -> Value:
+        return self.build(x)
+
 
 class LogSoftmax(RowComposite, name="log_softmax", version=1, amp=Amp.FLOAT32):
     """x - logsumexp(x) along one axis, the last where none is named. Shape of x, float."""
 
     samples = _rows()
+    batching = Batching.RULE
 
     def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
         return super().infer(x)
@@ -127,12 +132,16 @@ class LogSoftmax(RowComposite, name="log_softmax", version=1, amp=Amp.FLOAT32):
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:  # type: ignore[override]
         return (g - exp(y) * reduce.sum(g, -1, True),)
 
+    def batch(self, size: int, batched: Sequence[bool], x: Value) -> Value:
+        return self.build(x)
+
 
 class LogSumExp(Composite, name="logsumexp", version=1, amp=Amp.FLOAT32):
     """log(sum(exp(x))) over the last axis as float, without overflow; -inf for a row of -inf, inf for one with inf."""
 
     samples = _rows() + _rows(keepdim=True)[:2]
     error = LargestUlp(f64=16, f32=16, f16=4, bf16=4)
+    batching = Batching.RULE
 
     def infer(self, x: TensorType, *, keepdim: bool = False) -> TensorType:
         dtype = floating(plain(x, "logsumexp"))
@@ -161,6 +170,9 @@ class LogSumExp(Composite, name="logsumexp", version=1, amp=Amp.FLOAT32):
     def gradient(self, g: Value, x: Value, y: Value, *, keepdim: bool = False) -> Sequence[Value]:  # type: ignore[override]
         kept = (*x.type.shape[:-1], 1)
         return (reshape(g, kept) * exp(x - reshape(y, kept)),)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, keepdim: bool = False) -> Value:
+        return self.build(x, keepdim=keepdim)
 
 
 class RmsNorm(RowComposite, name="rms_norm", version=1, amp=Amp.FLOAT32):

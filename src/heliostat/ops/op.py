@@ -37,7 +37,17 @@ class Batching(enum.Enum):
 
     BROADCAST = "broadcast"  # it is elementwise: the axis broadcasts
     DECOMPOSE = "decompose"  # as its decomposition does
-    UNDECLARED = "undeclared"  # no rule yet: one call for each element of the axis
+    RULE = "rule"  # by the record's own `batch`
+    REFUSED = "refused"  # it does not: an error names the op
+
+
+class Forward(enum.Enum):
+    """How a derivative goes forward through an op (`jvp`)."""
+
+    DIAGONAL = "diagonal"  # an element depends on the elements at its place: the gradient rule serves both ways
+    LINEAR = "linear"  # linear in all float operands together: the op itself, of their tangents
+    MULTILINEAR = "multilinear"  # linear in each: a sum over operands, each with its tangent in its place
+    TRANSPOSED = "transposed"  # by the gradient rule, which is linear in g: its own gradient, taken with the tangent
 
 
 class NotDifferentiable:
@@ -71,7 +81,9 @@ class Op:
     scalar(k, *x, **attrs): kernel expression of one element; `k` has exp, log, select ... as `kernels.math.Math`.
     decompose(*values, **attrs): the same as a graph of other ops.
     gradient(g, *inputs, y, **attrs): each input's gradient as graph, None for zero; or `NotDifferentiable(reason)`.
-    batching: see `Batching`. samples: what tests feed it. error: how far a target may be from the reference.
+    batching: see `Batching`; with RULE, `batch(size, batched, *inputs, **attrs)` gives the result with a new leading
+        axis of `size` elements, which operand i has where batched[i].
+    forward: see `Forward`. samples: what tests feed it. error: how far a target may be from the reference.
     call(...): the public function of values, numbers and attributes, which builds the op.
     """
 
@@ -79,7 +91,9 @@ class Op:
     version: ClassVar[int]
     amp: ClassVar[Amp]
     deterministic: ClassVar[bool] = True
-    batching: ClassVar[Batching] = Batching.UNDECLARED
+    batching: ClassVar[Batching]
+    forward: ClassVar[Forward] = Forward.TRANSPOSED
+    batch: Callable[..., Value]
     kind: ClassVar[str] = "kernel"
     samples: ClassVar[Samples]
     error: ClassVar[Bound]
@@ -103,6 +117,8 @@ class Op:
         cls.name = name
         lowering = LOWERING[cls.kind]
         wanted = SLOTS if lowering is None else (*SLOTS, lowering)
+        if getattr(cls, "batching", None) is Batching.RULE:
+            wanted = (*wanted, "batch")
         missing = [slot for slot in wanted if getattr(cls, slot, None) is None]
         if missing:
             raise TypeError(f"op {name} lacks {', '.join(missing)}")

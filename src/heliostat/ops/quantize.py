@@ -20,7 +20,7 @@ from ..quant.formats import Q4_0, Q4_K, Q6_K, Q8_0
 from ..quant.panel import Panel
 from ..quant.quantize import encode
 from .error import EXACT, LargestUlp
-from .op import Amp, Array, NotDifferentiable, Op, public
+from .op import Amp, Array, Batching, NotDifferentiable, Op, public
 from .rules import float_only
 from .samples import Uniform, sample
 
@@ -52,6 +52,7 @@ class Quantize(Op, name="quantize", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(f32, 3, 64), format=activation_format(32, 16, "i32", -8, 2)),
     )
     error = LargestUlp(f32=4)
+    batching = Batching.REFUSED
 
     def infer(self, x: TensorType, *, format: Element) -> TensorType:
         float_only(x, "quantize")
@@ -83,6 +84,7 @@ class Dequantize(Op, name="dequantize", version=1, amp=Amp.KEEP_INPUT):
 
     samples = (sample(tensor(Q8_0, 3, 64)), sample(tensor(Q4_K, 2, 256)), sample(tensor(Q4_0, 2, 3, 32)))
     error = LargestUlp(f32=4)
+    batching = Batching.REFUSED
 
     def infer(self, x: TensorType) -> TensorType:
         if not isinstance(x.element, BlockFormat):
@@ -108,6 +110,7 @@ class Repack(Op, name="repack", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(bf16, 16, 4), layout=Panel(16)),
     )
     error = EXACT
+    batching = Batching.REFUSED
     gradient = NotDifferentiable("packed weights are for inference; differentiate before repack(w)")
 
     def infer(self, w: TensorType, *, layout: Layout) -> TensorType:

@@ -13,7 +13,7 @@ from ..ir.types import Dim, DType, Symbol, TensorType, bf16, bool_, dim, f16, f3
 from .compare import eq, where
 from .elementwise import cast
 from .error import EXACT, LargestUlp, Ulp
-from .op import Amp, Array, NotDifferentiable, Op, public
+from .op import Amp, Array, Batching, Forward, NotDifferentiable, Op, public
 from .rules import floating, normalize_axis, plain, summed
 from .samples import Sample, Samples, SpecialFloats, Uniform, Values, sample
 from .shape import broadcast_to, reshape
@@ -26,6 +26,7 @@ class Reduction(Op):
     """Over `axes` (sorted, different, not negative); `keepdim` leaves them with size 1."""
 
     samples: ClassVar[Samples] = Uniform()
+    batching = Batching.RULE
     empty = True  # an empty axis has a result
 
     def infer(self, x: TensorType, *, axes: tuple[int, ...], keepdim: bool = False) -> TensorType:
@@ -47,6 +48,11 @@ class Reduction(Op):
 
     def call(self, x: Value, axes: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
         return self.build(x, axes=_axes(x, axes, self.name), keepdim=keepdim)
+
+    def batch(
+        self, size: int, batched: Sequence[bool], x: Value, *, axes: tuple[int, ...], keepdim: bool = False
+    ) -> Value:
+        return self.build(x, axes=tuple(a + 1 for a in axes), keepdim=keepdim)
 
     def reference(self, x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Array:
         with np.errstate(all="ignore"):
@@ -93,6 +99,7 @@ class Sum(Reduction, name="sum", version=1, amp=Amp.FLOAT32):
 
     samples = Uniform(-3, 3)
     error = LargestUlp(f64=16, f32=16, f16=4, bf16=4)
+    forward = Forward.LINEAR
     function = staticmethod(np.sum)
 
     def result_dtype(self, dtype: DType) -> DType:
@@ -107,6 +114,7 @@ class Mean(Reduction, name="mean", version=1, amp=Amp.FLOAT32):
 
     samples = Uniform(-3, 3)
     error = LargestUlp(f64=16, f32=16, f16=4, bf16=4)
+    forward = Forward.LINEAR
 
     def result_dtype(self, dtype: DType) -> DType:
         return floating(dtype)

@@ -12,7 +12,7 @@ from ..ir.types import Symbol, TensorType, bf16, bool_, dim, f32, f64, i32, tens
 from .compare import eq, ne, where
 from .elementwise import cast
 from .error import LargestUlp
-from .op import Amp, Array, Op, public
+from .op import Amp, Array, Batching, Op, public
 from .rules import plain, summed
 from .samples import Uniform, sample
 
@@ -36,6 +36,7 @@ class Scan(Op, name="scan", version=1, amp=Amp.FLOAT32):
         sample(tensor(bf16, 2, 0), kind="sum"),
     )
     error = LargestUlp(f64=16, f32=16, f16=4, bf16=4)
+    batching = Batching.RULE
 
     def infer(self, x: TensorType, *, kind: str, reverse: bool = False) -> TensorType:
         dtype = plain(x, "scan")
@@ -71,6 +72,9 @@ class Scan(Op, name="scan", version=1, amp=Amp.FLOAT32):
         behind = scan(g * y, "sum", not reverse) / where(eq(x, none), 1.0, x)
         there = scan(g * scan(one, "prod", reverse), "sum", not reverse)
         return (where(eq(zeros, 0.0), behind, where(first, there, none)),)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, kind: str, reverse: bool = False) -> Value:
+        return self.build(x, kind=kind, reverse=reverse)
 
 
 scan = public(Scan, Scan.call)

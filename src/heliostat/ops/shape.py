@@ -28,7 +28,7 @@ from ..ir.types import (
 )
 from .error import EXACT
 from .gradient import sum_to
-from .op import Amp, Array, NotDifferentiable, Op, get, public
+from .op import Amp, Array, Batching, Forward, NotDifferentiable, Op, get, public
 from .rules import broadcast, normalize_axis, plain, shown
 from .samples import sample
 
@@ -57,6 +57,8 @@ class Reshape(Op, name="reshape", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(i32, 2, 2), shape=(4,)),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
         in_rows(x, "reshape")
@@ -82,6 +84,9 @@ class Reshape(Op, name="reshape", version=1, amp=Amp.KEEP_INPUT):
 
     def gradient(self, g: Value, x: Value, y: Value, *, shape: tuple[Dim, ...]) -> Sequence[Value]:
         return (reshape(g, x.type.shape),)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, shape: tuple[Dim, ...]) -> Value:
+        return self.build(x, shape=(size, *shape))
 
 
 def _left_open(total: Dim, rest: Dim, old: Sequence[Dim], new: Sequence[Dim]) -> Dim:
@@ -111,6 +116,8 @@ class Transpose(Op, name="transpose", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(bf16, 2, 1, 0, 3), axes=(3, 1, 0, 2)),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
         in_rows(x, "transpose")
@@ -132,6 +139,9 @@ class Transpose(Op, name="transpose", version=1, amp=Amp.KEEP_INPUT):
     def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...]) -> Sequence[Value]:
         return (transpose(g, tuple(axes.index(i) for i in range(len(axes)))),)
 
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, axes: tuple[int, ...]) -> Value:
+        return self.build(x, axes=(0, *(a + 1 for a in axes)))
+
 
 class BroadcastTo(Op, name="broadcast_to", version=1, amp=Amp.KEEP_INPUT):
     """x repeated along axes of size 1, and along new leading axes, up to a shape."""
@@ -143,6 +153,8 @@ class BroadcastTo(Op, name="broadcast_to", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(f16, 1, 3), shape=(0, 3)),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
         plain(x, "broadcast_to")
@@ -158,6 +170,9 @@ class BroadcastTo(Op, name="broadcast_to", version=1, amp=Amp.KEEP_INPUT):
 
     def gradient(self, g: Value, x: Value, y: Value, *, shape: tuple[Dim, ...]) -> Sequence[Value]:
         return (sum_to(g, x.type),)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, shape: tuple[Dim, ...]) -> Value:
+        return broadcast_to(lengthened(x, len(shape)), (size, *shape))
 
 
 class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
@@ -175,6 +190,8 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(i32, 3), axis=0, start=2, stop=2),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, x: TensorType, *, axis: int, start: Dim, stop: Dim, step: int = 1) -> TensorType:
         in_rows(x, "slice")
@@ -223,6 +240,23 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
         kept = [p for p in parts if p.type.shape[axis] != 0] or parts[:1]
         return (kept[0] if len(kept) == 1 else concat(*kept, axis=axis),)
 
+    def batch(
+        self, size: int, batched: Sequence[bool], x: Value, *, axis: int, start: Dim, stop: Dim, step: int = 1
+    ) -> Value:
+        return self.build(x, axis=axis + 1, start=start, stop=stop, step=step)
+
+
+def lengthened(x: Value, rank: int) -> Value:
+    """A batched operand with axes of size 1 behind the first, so that `rank` axes follow it."""
+    size, *rest = x.type.shape
+    missing = rank - len(rest)
+    return reshape(x, (size, *[1] * missing, *rest)) if missing else x
+
+
+def repeated(x: Value, size: int) -> Value:
+    """An operand that is the same for each element of a batch, with the leading axis."""
+    return broadcast_to(x, (size, *x.type.shape))
+
 
 def _zeros_along(like: Value, axis: int, size: Dim) -> Value:
     shape = like.type.shape
@@ -240,6 +274,8 @@ class Concat(Op, name="concat", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(i32, 2), axis=0),
     )
     error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
 
     def infer(self, *types: TensorType, axis: int) -> TensorType:
         if not types:
@@ -276,6 +312,9 @@ class Concat(Op, name="concat", version=1, amp=Amp.KEEP_INPUT):
             found.append(slice(g, axis, start, stop))
             start = stop  # type: ignore[assignment]
         return found
+
+    def batch(self, size: int, batched: Sequence[bool], *xs: Value, axis: int) -> Value:
+        return self.build(*(x if b else repeated(x, size) for x, b in zip(xs, batched, strict=True)), axis=axis + 1)
 
 
 slice_ = slice
@@ -323,6 +362,7 @@ class Arange(Op, name="arange", version=1, amp=Amp.KEEP_INPUT):
 
     samples = (sample(size=5), sample(size=0), sample(size=_n, symbols={"n": 4}))
     error = EXACT
+    batching = Batching.REFUSED  # without operands there is nothing to batch
 
     def infer(self, *, size: Dim) -> TensorType:
         if isinstance(size, int) and size < 0:
@@ -344,6 +384,7 @@ class Detach(Op, name="detach", version=1, amp=Amp.KEEP_INPUT):
 
     samples = (sample(tensor(f32, 3, 4)), sample(tensor(i32, 2)))
     error = EXACT
+    batching = Batching.RULE
     gradient = NotDifferentiable("detach ends gradients")
     kind = "composite"
 
@@ -358,6 +399,9 @@ class Detach(Op, name="detach", version=1, amp=Amp.KEEP_INPUT):
 
     def decompose(self, x: Value) -> Value:
         return x
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value) -> Value:
+        return self.build(x)
 
 
 arange = public(Arange, Arange.call)

@@ -14,9 +14,10 @@ from ..diagnostics import ShapeError
 from ..ir.graph import Value
 from ..ir.types import Dim, DType, TensorType, bf16, f16, f32, f64, i32, tensor
 from .error import EXACT, LargestUlp
-from .op import Amp, Array, Op, public
+from .op import Amp, Array, Batching, Op, public
 from .rules import plain
 from .samples import sample
+from .shape import reshape
 
 Sizes = tuple[int, ...]
 
@@ -68,6 +69,7 @@ class Unfold(Op, name="unfold", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(i32, 1, 1, 6), kernel=(2,), stride=(3,), padding=(0,), dilation=(1,)),
     )
     error = EXACT
+    batching = Batching.RULE
 
     def infer(
         self, x: TensorType, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: float = 0.0
@@ -105,6 +107,9 @@ class Unfold(Op, name="unfold", version=1, amp=Amp.KEEP_INPUT):
         size = tuple(int(d) for d in x.type.shape[2:])  # type: ignore[arg-type]
         return (fold(g, size, kernel, stride, padding, dilation),)
 
+    def batch(self, size: int, batched: Sequence[bool], x: Value, **attrs: Any) -> Value:
+        return _in_one(self, size, x, attrs)
+
 
 class Fold(Op, name="fold", version=1, amp=Amp.FLOAT32):
     """Windows added up where they overlap: the transpose of `unfold`. x: (N, C, *kernel, *counts); (N, C, *size)."""
@@ -120,6 +125,7 @@ class Fold(Op, name="fold", version=1, amp=Amp.FLOAT32):
         sample(tensor(f16, 1, 2, 3, 42), size=(40,), kernel=(3,), stride=(1,), padding=(2,), dilation=(1,)),
     )
     error = LargestUlp(f64=8, f32=8, f16=2, bf16=2)
+    batching = Batching.RULE
 
     def infer(
         self, x: TensorType, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
@@ -156,6 +162,15 @@ class Fold(Op, name="fold", version=1, amp=Amp.FLOAT32):
         dilation: Sizes,
     ) -> Sequence[Value]:
         return (unfold(g, kernel, stride, padding, dilation),)
+
+    def batch(self, size_: int, batched: Sequence[bool], x: Value, **attrs: Any) -> Value:
+        return _in_one(self, size_, x, attrs)
+
+
+def _in_one(op: Op, size: int, x: Value, attrs: dict[str, Any]) -> Value:
+    """An op of (N, ...) of all elements of a batch (B, N, ...) as one of (B * N, ...)."""
+    y = op.build(reshape(x, (-1, *x.type.shape[2:])), **attrs)
+    return reshape(y, (size, x.type.shape[1], *y.type.shape[1:]))
 
 
 def lowest(dtype: DType) -> float:

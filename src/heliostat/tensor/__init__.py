@@ -15,16 +15,19 @@ from . import (
     copies,
     create,
     determinism,
+    forward_ad,
+    functional,
     index,
     linalg,
     memory,
+    parts,
     pointwise,
     random,
     reduce,
     shape,
     sorting,
     special,
-)
+)  # fmt: skip
 from . import compile as compile_
 from .autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
@@ -34,8 +37,10 @@ from .function import Function
 from .printing import set_printoptions
 from .random import Generator, default_generator
 from .register import FUNCTIONS, METHODS, attach
+from .vectorize import vmap
 
 METHODS["backward"] = autograd.backward_method
+autograd.forward_ad, autograd.functional = forward_ad, functional
 attach(Tensor)
 
 PUBLIC: dict[str, Any] = {
@@ -48,7 +53,7 @@ PUBLIC: dict[str, Any] = {
     "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
     "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
-    "set_printoptions": set_printoptions,
+    "set_printoptions": set_printoptions, "vmap": vmap,
     **{f.__name__: f for f in (
         memory.empty_cache, memory.max_memory_allocated, memory.memory_allocated, memory.memory_reserved,
         memory.memory_stats, memory.memory_summary, memory.reset_accumulated_memory_stats,
@@ -75,7 +80,7 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "grad", "index", "inference_mode",
-    "is_grad_enabled", "linalg", "no_grad", "pointwise", "random", "reduce", "set_grad_enabled", "set_printoptions",
-    "shape", "sorting", "special",
+    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "forward_ad", "functional",
+    "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "random",
+    "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "vmap",
 ]  # fmt: skip

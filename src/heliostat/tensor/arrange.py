@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..diagnostics import ShapeError
+from ..diagnostics import ShapeError, UnsupportedError
 from ..ops.rules import shown
 from .core import Tensor, as_tensor, convert, normal_dim, wrap
 from .dtypes import result_dtype
@@ -105,7 +105,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     made = [x.reshape([-1 if i == n else 1 for i in range(len(found))]).expand(shape) for n, x in enumerate(found)]
     if indexing == "xy" and len(found) > 1:
         made[:2] = made[1::-1]
-        made = [transpose(x, 0, 1) for x in made]
     return tuple(made)
 
 
@@ -331,3 +330,36 @@ def _pad_constant(x: Tensor, at: int, low: int, high: int, value: float) -> Tens
 
 
 METHODS["pad"] = pad
+
+
+@function(method=False)
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """The place along each axis of a tensor of `shape`, of elements by number among all in order."""
+    found: list[Tensor] = []
+    for size in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
+        found.append(indices % size)
+        indices = indices // size
+    return tuple(reversed(found))
+
+
+@function(method=False)
+def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> list[Tensor]:
+    """Slopes along axes, all where None, by differences of neighbours `spacing` apart (a number, or one for each axis).
+
+    Raises UnsupportedError for coordinates in place of numbers, and for edge_order 2."""
+    axes = list(range(input.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    steps = [spacing] * len(axes) if isinstance(spacing, int | float) else list(spacing)
+    if edge_order != 1 or any(isinstance(s, Tensor) for s in steps):
+        raise UnsupportedError("gradient takes edge_order=1 and numbers as spacing")
+    if len(steps) != len(axes):
+        raise ShapeError(f"gradient: {len(steps)} spacings for {len(axes)} axes")
+    found: list[Tensor] = []
+    for axis, step in zip(axes, steps, strict=True):
+        n = input.shape[axis]
+        if n < 2:
+            raise ShapeError(f"gradient: axis {axis} has {n} elements, fewer than 2")
+        inner = (input.narrow(axis, 2, n - 2) - input.narrow(axis, 0, n - 2)) / (2 * step)
+        first = (input.narrow(axis, 1, 1) - input.narrow(axis, 0, 1)) / step
+        last = (input.narrow(axis, n - 1, 1) - input.narrow(axis, n - 2, 1)) / step
+        found.append(FUNCTIONS["cat"]([first, inner, last], axis))
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from .. import ops
@@ -23,19 +24,13 @@ from .core import Tensor, grad_mode, new
 from .function import Function, once_differentiable
 
 __all__ = [
-    "Function",
-    "backward",
-    "detect_anomaly",
-    "enable_grad",
-    "grad",
-    "inference_mode",
-    "is_anomaly_check_nan_enabled",
-    "is_anomaly_enabled",
-    "no_grad",
-    "once_differentiable",
-    "set_detect_anomaly",
+    "Function", "backward", "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "inference_mode",
+    "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "no_grad", "once_differentiable", "set_detect_anomaly",
     "set_grad_enabled",
 ]  # fmt: skip
+
+forward_ad: ModuleType
+functional: ModuleType  # rooms of their own, which stand above this one
 
 Pair = tuple[Value, Value]
 Use = tuple[Value, "weakref.ref[Any]", int]

@@ -85,7 +85,7 @@ class View:
 
 
 class Tensor:
-    """An array of one dtype that is computed when it is read. See docs/tensors.md for what differs from PyTorch."""
+    """An array of one dtype, computed when it is read. What differs from PyTorch: docs/coming-from-pytorch.md."""
 
     if TYPE_CHECKING:
 
@@ -195,6 +195,8 @@ class Tensor:
         scope = _capture.get()
         if scope is not None:
             scope.written(self)
+        if levels := lazy._levels.get():
+            levels[-1].written.append((weakref.ref(self), self._v))
         if self._rg and self._leaf:
             self._v = _leaf_value(self, v)
         else:
@@ -416,11 +418,44 @@ class Tensor:
             return found.astype(dtype)
         return found.copy() if copy else found
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.array().copy().__dlpack__(**kwargs)
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A capsule over a copy of the data; with copy=False over the data itself, marked as read-only, for who takes
+        version 1 of DLPack. Raises BufferError for what that cannot be, and for bfloat16, which NumPy does not have."""
+        if stream is not None:
+            raise ValueError(f"__dlpack__: there are no streams on the cpu, found {stream!r}")
+        if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
+            raise BufferError(f"__dlpack__: data is on the cpu, not on device {tuple(dl_device)}")
+        if self.dtype == bf16:
+            raise BufferError("__dlpack__: bfloat16 cannot be exported; convert it to float32 first")
+        if copy is False and (max_version is None or max_version[0] < 1):
+            raise BufferError("__dlpack__: only DLPack 1.0 can say that data is read-only, and copy=False asks for it")
+        data = self.array() if copy is False else self.array().copy()
+        return data.__dlpack__() if max_version is None else data.__dlpack__(max_version=max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
+        """(1, 0): the cpu."""
         return (1, 0)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """`heliostat.array_api`. Raises ValueError for a version of the standard that it does not have."""
+        from importlib import import_module
+
+        room = import_module("heliostat.array_api")
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", room.__array_api_version__):
+            raise ValueError(f"there is no version {api_version!r} of the array API standard here")
+        return room
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """The tensor itself: there is one device. Raises UnsupportedError for another."""
+        Device(device)
+        return self
 
     def item(self) -> Any:
         """The one element as a Python number. Raises ShapeError for another number of elements."""
@@ -663,7 +698,7 @@ def from_data(data: Any, dtype: DType | None) -> Tensor:
     if isinstance(data, Tensor):
         made: Tensor = new(Tensor, ops.detach(data.value) if data._rg else data.value)
         return made if dtype is None else convert(made, dtype)
-    array = _to_array(data)
+    array = _to_array(data, dtype is not None)
     if dtype is not None and dtype.kind in "iu" and isinstance(data, int | list | tuple) and array.dtype.kind in "iu":
         limits = np.iinfo(lazy.NUMPY[dtype.name])
         if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
@@ -671,7 +706,8 @@ def from_data(data: Any, dtype: DType | None) -> Tensor:
     return from_array(array, dtype)
 
 
-def _to_array(data: Any) -> Array:
+def _to_array(data: Any, exact: bool) -> Array:
+    """`exact`: Python floats stay what they are, as for a dtype that is named; else they get the default dtype."""
     if isinstance(data, list | tuple):
         data = _plain(data)
     if hasattr(data, "__dlpack__") and not isinstance(data, np.ndarray):
@@ -683,7 +719,8 @@ def _to_array(data: Any) -> Array:
             raise ShapeError(f"a tensor cannot be made of nested lists of different lengths: {error}") from None
     if array.dtype.kind not in "biufc":
         raise DTypeError(f"a tensor cannot be made of {type(data).__name__}")
-    if not isinstance(data, np.ndarray | np.generic) and array.dtype == np.float64 and not hasattr(data, "__dlpack__"):
+    python = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__dlpack__")
+    if python and not exact and array.dtype == np.float64:
         from .dtypes import get_default_dtype
 
         default = get_default_dtype()

@@ -53,10 +53,21 @@ def as_tensor_(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 FUNCTIONS["as_tensor"] = as_tensor_
 
 
-@function("from_dlpack", method=False)
+@function(method=False)
 def from_numpy(array: Any) -> Tensor:
-    """A tensor that copies an array, or what offers DLPack. Later changes of the array do not reach it."""
+    """A tensor that copies an array. Later changes of the array do not reach it."""
     return from_data(array, None)
+
+
+@function(method=False)
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor that copies what offers DLPack. Raises BufferError with copy=False: values here never change, so other
+    memory is not shared."""
+    if device is not None:
+        Device(device)
+    if copy is False:
+        raise BufferError("from_dlpack: a copy is needed, and copy=False forbids it")
+    return from_data(ext_tensor.detach() if isinstance(ext_tensor, Tensor) else np.from_dlpack(ext_tensor), None)
 
 
 @function(method=False)

@@ -35,6 +35,12 @@ class FunctionCtx:
 
     save_for_forward = save_for_backward
 
+    def _replace(self, y: Tensor, v: Value) -> None:
+        """What forward made and saved is the function's result, through which gradients of gradients flow."""
+        self._saved = [
+            (new(Tensor, v, True), v, None, 0) if kept is not None and kept[0] is y else kept for kept in self._saved
+        ]
+
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
         """What was kept. Raises GradientError where one of them was changed in place since."""
@@ -69,6 +75,8 @@ class _Record:
         self.function, self.ctx, self.sources = function, ctx, sources
         self.inputs: list[Value] = [s.value for s in sources if isinstance(s, Tensor)]
         self.outputs: list[Value] = []
+        self.name = str(function.__name__)
+        self.once = getattr(function.backward, "once_differentiable", False)
 
     def needs(self) -> list[Value]:
         """The values that a backward may read."""
@@ -137,6 +145,7 @@ class Function:
             lazy.meta(v).function = record
             record.outputs.append(v)
             made.append(new(Tensor, v, True))
+            ctx._replace(y, v)
         return tuple(made) if isinstance(result, tuple) else made[0]
 
 
@@ -147,4 +156,5 @@ def once_differentiable(function: Any) -> Any:
         with grad_mode(False):
             return function(ctx, *gradients)
 
+    run.once_differentiable = True  # type: ignore[attr-defined]
     return run

@@ -80,10 +80,15 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
             continue
         elif isinstance(p, slice):
             bounds = slice(*(None if b is None else int(b) for b in (p.start, p.stop, p.step)))
-            if bounds.step is not None and bounds.step < 1:
-                raise ShapeError(f"a slice's step must be at least 1, found {bounds.step}")
+            if bounds.step == 0:
+                raise ShapeError("a slice's step must not be 0")
             start, stop, step = bounds.indices(x.shape[axis])
-            x = sliced(x, axis, start, stop, step)
+            if step < 0:
+                count = len(range(start, stop, step))
+                x = sliced(x, axis, start + (count - 1) * step if count else 0, start + 1 if count else 0, -step)
+                x = FUNCTIONS["flip"](x, (axis,))
+            else:
+                x = sliced(x, axis, start, stop, step)
         else:
             tensors.append(p)
             axis += 1
@@ -183,6 +188,8 @@ def taken(v: Value, ids: Value) -> Value:
 @method("__getitem__")
 def getitem(self: Tensor, index: Any) -> Tensor:
     """A view for integers, slices, None and Ellipsis; elements by number for integer tensors and masks."""
+    if isinstance(index, bool) or (isinstance(index, Tensor) and index.dtype == bool_ and not index.ndim):
+        return unsqueeze(self, 0)[: int(bool(index))].clone()
     if isinstance(index, Tensor) and index.dtype == bool_ and index.ndim == self.ndim and self.ndim:
         return masked_select(self, index)
     x, tensors = _basic(self, _parts(self, index))
@@ -204,7 +211,10 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         mask = index.reshape(*index.shape, *[1] * (self.ndim - index.ndim))
         self._assign(FUNCTIONS["where"](mask, source.reshape(()), self))
         return
-    x, tensors = _basic(self, _parts(self, index))
+    parts = _parts(self, index)
+    if any(isinstance(p, slice) and p.step is not None and int(p.step) < 0 for p in parts):
+        raise ShapeError("a slice that is written must not have a negative step", help="write the flipped value")
+    x, tensors = _basic(self, parts)
     if all(t is None for t in tensors):
         x._assign(expand(_without_ones(source, x.ndim), tuple(x.shape)))
         return
@@ -519,9 +529,11 @@ def from_nonzero(mask: Tensor) -> Tensor:
 @function(in_place=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """input with the elements where the mask holds replaced by those of source in order."""
-    places = from_nonzero(expand(mask, tuple(input.shape)))
-    n = places.numel()
-    if n == 0:
+    hit = expand(mask, tuple(input.shape)).reshape(-1)
+    if not lazy._levels.get() and (needed := int(np.count_nonzero(hit.array()))) > source.numel():
+        raise ShapeError(f"masked_scatter: the mask holds at {needed} elements, source has {source.numel()}")
+    if source.numel() == 0:
         return input.clone()
-    flat = _written(input.reshape(-1), [places], source.reshape(-1)[:n], False)
-    return flat.reshape(input.shape)
+    place = (hit.cumsum(0) - 1).clamp(0, source.numel() - 1)
+    found = FUNCTIONS["where"](hit, source.reshape(-1)[place], input.reshape(-1))
+    return found.reshape(input.shape)

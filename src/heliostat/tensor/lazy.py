@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import CaptureError, GradientError, HeliostatError
+from ..diagnostics import CaptureError, GradientError, HeliostatError, UnsupportedError
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import copy
 from ..ir.types import DType, TensorType, tensor
@@ -136,6 +136,29 @@ class _Anomaly:
 
 
 anomaly = _Anomaly()
+# --- transforms -----------------------------------------------------------------------------------------------------
+_levels: ContextVar[tuple[Any, ...]] = ContextVar("heliostat_levels", default=())
+"""The `levels.Level`s of vmap that are open in this thread, the innermost last."""
+
+
+def is_placeholder(v: Value) -> bool:
+    """Whether a value stands for one element of a batch, for which there is no data."""
+    return v.node.op is PARAMETER and v.node is not _LEAF and not _has_data(v)
+
+
+def _stands_for_one(v: Value, known: dict[int, bool]) -> bool:
+    """Whether a value depends on a placeholder. `known`: of values that were looked at before."""
+    stack = [v]
+    while stack:
+        u = stack[-1]
+        if id(u) not in known and not _has_data(u):
+            new = [i for i in u.node.inputs if id(i) not in known]
+            if new:
+                stack += new
+                continue
+        known.setdefault(id(u), not _has_data(u) and (is_placeholder(u) or any(known[id(i)] for i in u.node.inputs)))
+        stack.pop()
+    return known[id(v)]
 
 
 # --- what is open ---------------------------------------------------------------------------------------------------
@@ -255,6 +278,9 @@ class Closed:
             if node.op is DETACH:
                 number[id(v)] = number[id(node.inputs[0])]
                 continue
+            if node.op is PARAMETER and node is not _LEAF:
+                what = "the value of one element of a batch is read inside of vmap, or after it"
+                raise UnsupportedError(what, help="choose with where() instead of if, and return what is wanted")
             if node is _LEAF:
                 what = (
                     "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
@@ -323,6 +349,11 @@ def realize(values: Iterable[Value]) -> None:
 
 def _realize(values: list[Value]) -> None:
     live = [t for t in _take_open() if buffer_of(t.value) is None]
+    single: list[Any] = []
+    if levels := _levels.get():
+        known: dict[int, bool] = {}
+        single = [t for t in live if _stands_for_one(t.value, known)]
+        live = [t for t in live if not known[id(t.value)]]
     roots = [*(t.value for t in live), *values]
     others = _of_others()
     if others:  # a value that another thread's tensor holds, and that is on the way, is computed for it too
@@ -340,7 +371,20 @@ def _realize(values: list[Value]) -> None:
         raise
     if anomaly.active is not None:
         anomaly.active.check(done)
-    _forget(done, [t.value for t in live if t.requires_grad and not t.is_leaf])
+    wanted = [t.value for t in live if t.requires_grad and not t.is_leaf]
+    if levels:
+        wanted += [t.value for t in single] + [v for level in levels for v in level.held()]
+        for t in single:
+            note_open(t)
+    _forget(done, wanted)
+
+
+def drop_singles() -> None:
+    """Forget open tensors that stand for one element of a batch: nothing will ever be known of them."""
+    known: dict[int, bool] = {}
+    for t in _take_open():
+        if buffer_of(t.value) is None and not _stands_for_one(t.value, known):
+            note_open(t)
 
 
 def _behind(roots: Sequence[Value]) -> list[Value]:
@@ -369,7 +413,7 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     Everything that is alive has its data now. Values and nodes refer to each other: what is not cut, and the buffers
     that it reads, would stay until the garbage collector comes round."""
     kept: set[int] = set()
-    stack = [v for v in tensors if not v.meta.spent]
+    stack = [v for v in tensors if v.meta is None or not v.meta.spent]
     for v in done:
         m = v.meta
         if m is not None and not m.spent and (m.kept or m.uses or m.function is not None):

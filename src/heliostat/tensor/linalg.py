@@ -1,18 +1,24 @@
-"""Products of matrices and vectors, einsum, and linear algebra. Factorizations run on the host, by NumPy."""
+"""Products of matrices and vectors, einsum, and powers of matrices. Factorizations stand in `factor.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from .. import ops
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import bool_
 from ..ops.rules import shown
 from .autocast import unruled
-from .core import Tensor, as_tensor, from_array, normal_dim, wrap
+from .core import Tensor, as_tensor, normal_dim, wrap
+from .factor import cholesky as cholesky
+from .factor import det as det
+from .factor import inverse as inverse
+from .factor import logdet as logdet
+from .factor import pinverse as pinverse
+from .factor import qr as qr
+from .factor import slogdet as slogdet
+from .factor import svd as svd
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function
 
@@ -39,7 +45,7 @@ def _empty_product(a: Tensor, b: Tensor) -> Tensor:
     """Of no rows, no columns, or with sums of nothing, for which there is no schedule."""
     rows = a.unsqueeze(0) if a.ndim == 1 else a
     columns = b.unsqueeze(1) if b.ndim == 1 else b
-    y: Tensor = (rows.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2)
+    y: Tensor = (rows.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2).to(a.dtype)
     y = y.squeeze(-2) if a.ndim == 1 else y
     return y.squeeze(-1) if b.ndim == 1 else y
 
@@ -175,8 +181,9 @@ METHODS["kron"] = kron
 
 @function()
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """Cross product of vectors of 3 elements along an axis."""
-    at = normal_dim(-1 if dim is None else dim, input.ndim)
+    """Cross product of vectors of 3 elements along an axis, the first of that size where none is named."""
+    threes = [i for i, d in enumerate(input.shape) if d == 3]
+    at = normal_dim((threes or [-1])[0] if dim is None else dim, input.ndim)
     if input.shape[at] != 3 or other.shape[at] != 3:
         raise ShapeError(f"cross takes an axis of 3, found {shown(input.shape)} and {shown(other.shape)}")
     return input.roll(-1, at) * other.roll(-2, at) - input.roll(-2, at) * other.roll(-1, at)
@@ -268,125 +275,6 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
     """p-norm distances between all pairs of rows."""
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     return FUNCTIONS["norm"](d, p, -1)
-
-
-# --- on the host ------------------------------------------------------------------------------------------------------
-def host(name: str, function_: Any, *tensors: Tensor) -> Any:
-    """A NumPy function of the data, in the first tensor's dtype. Raises UnsupportedError where a gradient is wanted."""
-    from .core import is_grad_enabled
-
-    if is_grad_enabled() and any(t.requires_grad for t in tensors):
-        raise UnsupportedError(f"{name} has no gradient yet", help="call it under no_grad(), or of x.detach()")
-    dtype = tensors[0].dtype
-    arrays = [np.asarray(t.detach().array()) for t in tensors]
-    try:
-        y = function_(*arrays)
-    except np.linalg.LinAlgError as error:
-        raise ShapeError(f"{name}: {error}") from None
-    return (
-        tuple(from_array(np.asarray(v), dtype) for v in y) if isinstance(y, tuple) else from_array(np.asarray(y), dtype)
-    )
-
-
-class QR(NamedTuple):
-    """Q and R."""
-
-    Q: Tensor
-    R: Tensor
-
-
-class SVD(NamedTuple):
-    """U, S and V."""
-
-    U: Tensor
-    S: Tensor
-    V: Tensor
-
-
-class SignLog(NamedTuple):
-    """Sign and logarithm of the size of a determinant."""
-
-    sign: Tensor
-    logabsdet: Tensor
-
-
-@function()
-def inverse(input: Tensor) -> Tensor:
-    """The inverse of square matrices. With gradient: -y^T g y^T."""
-    from .function import Function
-
-    class Inverse(Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            y: Tensor = host("inverse", np.linalg.inv, x.detach())
-            ctx.save_for_backward(y)
-            return y
-
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            (y,) = ctx.saved_tensors
-            return -(y.mT @ g @ y.mT)
-
-    return Inverse.apply(floats(input))
-
-
-@function()
-def det(input: Tensor) -> Tensor:
-    """Determinants of square matrices. With gradient: g det(x) x^-T."""
-    from .function import Function
-
-    class Det(Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            y: Tensor = host("det", np.linalg.det, x.detach())
-            ctx.save_for_backward(x.detach(), y)
-            return y
-
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            x, y = ctx.saved_tensors
-            return (g * y).unsqueeze(-1).unsqueeze(-1) * inverse(x).mT
-
-    return Det.apply(floats(input))
-
-
-@function()
-def slogdet(input: Tensor) -> SignLog:
-    """Sign and logarithm of the size of determinants."""
-    return SignLog(*host("slogdet", lambda a: tuple(np.linalg.slogdet(a)), floats(input)))
-
-
-@function()
-def logdet(input: Tensor) -> Tensor:
-    """Logarithm of determinants; NaN for negative ones."""
-    return det(input).log()
-
-
-@function()
-def cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """L with L L^T = x, lower triangular."""
-    y: Tensor = host("cholesky", np.linalg.cholesky, floats(input))
-    return y.mT if upper else y
-
-
-@function()
-def qr(input: Tensor, some: bool = True) -> QR:
-    """Q orthogonal and R upper triangular with Q R = x."""
-    return QR(*host("qr", lambda a: tuple(np.linalg.qr(a, "reduced" if some else "complete")), floats(input)))
-
-
-@function()
-def svd(input: Tensor, some: bool = True) -> SVD:
-    """U, S and V with U diag(S) V^T = x."""
-    u, s, vh = host("svd", lambda a: tuple(np.linalg.svd(a, full_matrices=not some)), floats(input))
-    return SVD(u, s, vh.mT)
-
-
-@function()
-def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
-    """The pseudo-inverse."""
-    made: Tensor = host("pinverse", lambda a: np.linalg.pinv(a, rcond), floats(input))
-    return made
 
 
 @function()

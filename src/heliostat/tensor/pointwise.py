@@ -319,11 +319,21 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     (y, x), _ = common(input, other)
     y, x = floats(y), floats(x)
     a, b = y.value, x.value
+    ends = ops.logical_and(ops.eq(ops.abs(a), math.inf), ops.eq(ops.abs(b), math.inf))  # inf / inf is NaN
+    a, b = (ops.where(ends, ops.sign(v), v) for v in (a, b))
+    below, left = _negative(a), _negative(b)
     flat = ops.eq(b, 0.0)
     base = ops.atan(ops.div(a, ops.where(flat, 1.0, b)))
     half = ops.mul(ops.sign(a), math.pi / 2)
-    turned = ops.where(ops.lt(a, 0.0), -math.pi, ops.add(ops.mul(a, 0.0), math.pi))
-    return wrap(ops.where(flat, half, ops.where(ops.lt(b, 0.0), ops.add(base, turned), base)), y, x)
+    turned = ops.sub(math.pi, ops.mul(ops.cast(below, b.type.dtype), 2 * math.pi))
+    beside = ops.where(left, ops.add(base, turned), base)
+    return wrap(ops.where(ops.logical_and(flat, ops.ne(a, 0.0)), half, beside), y, x)
+
+
+def _negative(v: Value) -> Value:
+    """Whether the sign is set, of a zero too; False for NaN."""
+    zero = ops.eq(v, 0.0)
+    return ops.lt(ops.where(zero, ops.reciprocal(ops.where(zero, v, 1.0)), v), 0.0)
 
 
 @function(in_place=True)

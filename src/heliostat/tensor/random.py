@@ -16,9 +16,11 @@ from .. import ops
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import DType, f32, f64, i64
+from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
 from .dtypes import dtype_of, get_default_dtype
+from .levels import checked_random
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import sizes_of
 
@@ -82,6 +84,8 @@ def bits(shape: Sequence[int], generator: Generator | None, words: int = 1) -> l
     key = live_scalar(lambda: g._seed, i64)
     draw = live_scalar(g.next_draw, i64)
     number = ops.reshape(ops.arange(count), tuple(shape))
+    if lazy._levels.get() and (more := checked_random(shape)) is not None:
+        number = ops.add(number, more)
     return [ops.random_bits(number, key.value, draw.value, word) for word in range(words)]
 
 

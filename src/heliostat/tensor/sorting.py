@@ -10,21 +10,25 @@ import numpy as np
 
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 from ..ir.types import f64, i32, i64
-from .core import Tensor, as_tensor, from_array, normal_dim
+from .core import Tensor, as_tensor, convert, from_array, normal_dim
+from .levels import on_host
 from .reduce import ValuesIndices
 from .register import FUNCTIONS, function
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def order(x: Tensor, dim: int, descending: bool, stable: bool = True) -> Array:
-    """Places of the elements of an axis in order; NaN counts as the largest."""
-    a = np.asarray(x.detach().array())
-    if not descending:
-        return np.argsort(a, axis=dim, kind="stable")
-    flipped = np.flip(a, dim)
-    places = np.flip(np.argsort(flipped, axis=dim, kind="stable"), dim)
-    return a.shape[dim] - 1 - places
+def order(x: Tensor, dim: int, descending: bool) -> Tensor:
+    """Places of the elements of an axis in order, i64; NaN counts as the largest. Equal ones keep their order."""
+    axis = dim - x.ndim
+
+    def places(a: Array) -> Array:
+        if not descending:
+            return np.argsort(a, axis=axis, kind="stable")
+        found = np.flip(np.argsort(np.flip(a, axis), axis=axis, kind="stable"), axis)
+        return a.shape[axis] - 1 - found
+
+    return on_host(places, x)
 
 
 @function()
@@ -33,7 +37,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
     at = normal_dim(dim, input.ndim, "sort")
-    places = from_array(order(input, at, descending))
+    places = order(input, at, descending)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
 
@@ -57,7 +61,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise IndexOutOfRangeError(f"topk: {k} of an axis of {input.shape[at] if input.ndim else 1} elements")
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
-    places = from_array(np.take(order(input, at, largest), np.arange(k), axis=at))
+    places = order(input, at, largest).narrow(at, 0, k)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
 
@@ -67,7 +71,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     at = normal_dim(dim, input.ndim)
     if not 1 <= k <= input.shape[at]:
         raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {input.shape[at]}")
-    places = from_array(np.take(order(input, at, False), np.arange(k - 1, k), axis=at))
+    places = order(input, at, False).narrow(at, k - 1, 1)
     values = FUNCTIONS["gather"](input, at, places)
     return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
 
@@ -75,15 +79,19 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
 def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> Any:
     x = input.reshape(-1) if dim is None else input
     at = 0 if dim is None else normal_dim(dim, x.ndim)
-    a = np.moveaxis(np.asarray(x.detach().array()), at, -1)
-    places = np.argsort(a, axis=-1, kind="stable")
-    bad = np.isnan(a) if a.dtype.kind == "f" else np.zeros(a.shape, bool)
-    count = np.where(ignore_nan | ~bad.any(-1), (~bad).sum(-1), a.shape[-1])
-    rank = np.maximum((count - 1) // 2, 0)
-    if not ignore_nan:
-        rank = np.where(bad.any(-1), a.shape[-1] - bad.sum(-1), rank)
-    chosen = np.take_along_axis(places, rank[..., None], -1)
-    index = from_array(np.moveaxis(chosen, -1, at))
+    axis = at - x.ndim
+
+    def place(data: Array) -> Array:
+        a = np.moveaxis(data, axis, -1)
+        places = np.argsort(a, axis=-1, kind="stable")
+        bad = np.isnan(a) if a.dtype.kind == "f" else np.zeros(a.shape, bool)
+        count = np.where(ignore_nan | ~bad.any(-1), (~bad).sum(-1), a.shape[-1])
+        rank = np.maximum((count - 1) // 2, 0)
+        if not ignore_nan:
+            rank = np.where(bad.any(-1), a.shape[-1] - bad.sum(-1), rank)
+        return np.moveaxis(np.take_along_axis(places, rank[..., None], -1), -1, axis)
+
+    index = on_host(place, x)
     values = FUNCTIONS["gather"](x, at, index)
     if dim is None:
         return values.reshape(())
@@ -106,13 +114,18 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent element of an axis, the smallest of several, and where it stands last."""
     at = normal_dim(dim, input.ndim)
-    a = np.moveaxis(np.asarray(input.detach().array()), at, -1)
-    flat = a.reshape(-1, a.shape[-1])
-    found = np.empty(len(flat), np.int64)
-    for i, row in enumerate(flat):
-        values, counts = np.unique(row, return_counts=True)
-        found[i] = np.flatnonzero(row == values[counts.argmax()])[-1]
-    index = from_array(np.moveaxis(found.reshape(*a.shape[:-1], 1), -1, at))
+    axis = at - input.ndim
+
+    def place(data: Array) -> Array:
+        a = np.moveaxis(data, axis, -1)
+        flat = a.reshape(-1, a.shape[-1])
+        found = np.empty(len(flat), np.int64)
+        for i, row in enumerate(flat):
+            values, counts = np.unique(row, return_counts=True)
+            found[i] = np.flatnonzero(row == values[counts.argmax()])[-1]
+        return np.moveaxis(found.reshape(*a.shape[:-1], 1), -1, axis)
+
+    index = on_host(place, input)
     values_ = FUNCTIONS["gather"](input, at, index)
     return ValuesIndices(values_, index) if keepdim else ValuesIndices(values_.squeeze(at), index.squeeze(at))
 
@@ -144,9 +157,7 @@ def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str) -> Te
     rank = x.ndim
     ordered = sort(x.reshape(-1) if dim is None else x, at).values
     n = ordered.shape[at]
-    if np.isnan(np.asarray(ordered.detach().array())).any():
-        y = np.quantile(np.asarray(x.detach().array()), np.asarray(share.array()), axis=dim, keepdims=keepdim)
-        return from_array(y, x.dtype)
+    last = ordered.narrow(at, n - 1, 1)  # NaN where there is one in the row
     parts = []
     for p in np.atleast_1d(np.asarray(share.array(), np.float64)):
         place = p * (n - 1)
@@ -155,7 +166,7 @@ def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str) -> Te
         w = {"linear": place - low, "lower": 0.0, "higher": float(place > low), "midpoint": 0.5 * (place > low),
              "nearest": float(np.rint(place) > low)}[how]  # fmt: skip
         a, b = ordered.narrow(at, low, 1), ordered.narrow(at, high, 1)
-        made = a + (b - a) * float(w)
+        made = FUNCTIONS["where"](last != last, last, a + (b - a) * float(w))
         if dim is None:
             made = made.reshape((1,) * rank) if keepdim else made.reshape(())
         else:
@@ -237,15 +248,19 @@ def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
 ) -> Tensor:
     """Where to put elements into rows that are in order so that they stay so."""
-    s, x = np.asarray(sorted_sequence.detach().array()), as_tensor(input)
+    x = as_tensor(input)
     where: Any = side or ("right" if right else "left")
-    a = np.asarray(x.detach().array())
-    if s.ndim == 1:
-        found = np.searchsorted(s, a, where)
-    else:
-        rows = zip(s.reshape(-1, s.shape[-1]), a.reshape(-1, a.shape[-1]), strict=True)
-        found = np.stack([np.searchsorted(r, v, where) for r, v in rows]).reshape(a.shape)
-    return from_array(np.asarray(found), i32 if out_int32 else i64)
+    one = sorted_sequence.ndim == 1
+    rank = x.ndim
+
+    def places(s: Array, a: Array) -> Array:
+        if s.ndim == 1:
+            return np.asarray(np.searchsorted(s, a, where))
+        values = a.reshape(*a.shape[: a.ndim - rank], -1) if one else a
+        rows = zip(s.reshape(-1, s.shape[-1]), values.reshape(-1, values.shape[-1]), strict=True)
+        return np.stack([np.searchsorted(r, v, where) for r, v in rows]).reshape(a.shape)
+
+    return convert(on_host(places, sorted_sequence, x), i32 if out_int32 else i64)
 
 
 @function()

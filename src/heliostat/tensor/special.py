@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import ops
+from ..diagnostics import UnsupportedError
 from ..ir.graph import Value
-from ..ir.types import f64
-from .core import Tensor, convert, wrap
+from ..ir.types import bf16, f64
+from .core import Tensor, common, convert, wrap
+from .levels import on_host
 from .pointwise import floats
-from .register import function
+from .register import FUNCTIONS, function
 
 
 def _series(v: Value, coefficients: list[float]) -> Value:
@@ -144,6 +148,16 @@ def lgamma(input: Tensor) -> Tensor:
             return g * digamma(ctx.saved_tensors[0])
 
     return LGamma.apply(floats(input))
+
+
+@function(in_place=True)
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
+    """The next number after input towards other, in their common dtype, which NumPy has; without gradients."""
+    a, b = FUNCTIONS["broadcast_tensors"](*common(input, other)[0])
+    if not a.dtype.is_float or a.dtype == bf16:
+        raise UnsupportedError(f"nextafter takes float16, float32 and float64, found {a.dtype}")
+    made: Tensor = on_host(np.nextafter, a, b)
+    return made
 
 
 @function(in_place=True)

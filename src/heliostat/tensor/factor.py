@@ -1,0 +1,246 @@
+"""Inverses, determinants and factorizations: NumPy on the host, with gradients that are graph."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..diagnostics import ShapeError, UnsupportedError
+from ..ops.rules import shown
+from .core import Tensor, convert
+from .function import Function
+from .levels import on_host
+from .pointwise import floats
+from .register import FUNCTIONS, function
+
+
+def host(name: str, f: Any, *tensors: Tensor) -> Any:
+    """A NumPy function of the data of stacks of matrices, in the first tensor's dtype."""
+    x = tensors[0]
+    if x.ndim < 2:
+        raise ShapeError(f"{name} takes matrices, found a tensor of shape {shown(x.shape)}")
+    try:
+        y = on_host(f, *tensors)
+    except np.linalg.LinAlgError as error:
+        raise ShapeError(f"{name}: {error}") from None
+    return tuple(convert(v, x.dtype) for v in y) if isinstance(y, tuple) else convert(y, x.dtype)
+
+
+def _eye(like: Tensor) -> Tensor:
+    made: Tensor = FUNCTIONS["eye"](like.shape[-1], dtype=like.dtype)
+    return made
+
+
+class QR(NamedTuple):
+    """Q and R."""
+
+    Q: Tensor
+    R: Tensor
+
+
+class SVD(NamedTuple):
+    """U, S and V."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+class SignLog(NamedTuple):
+    """Sign and logarithm of the size of a determinant."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+class _Inverse(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y: Tensor = host("inverse", np.linalg.inv, x.detach())
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return -(y.mT @ g @ y.mT)
+
+
+class _Det(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y: Tensor = host("det", np.linalg.det, x.detach())
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        return (g * y)[..., None, None] * inverse(x).mT
+
+
+class _SignLog(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        sign, size = host("slogdet", lambda a: tuple(np.linalg.slogdet(a)), x.detach())
+        ctx.save_for_backward(x)
+        ctx.mark_non_differentiable(sign)
+        return sign, size
+
+    @staticmethod
+    def backward(ctx: Any, *g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g[-1][..., None, None] * inverse(x).mT
+
+
+class _Cholesky(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y: Tensor = host("cholesky", np.linalg.cholesky, x.detach())
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        """Source: arXiv 1602.07527, symmetric."""
+        (y,) = ctx.saved_tensors
+        low = (y.mT @ g).tril()
+        middle = low + low.tril(-1).mT
+        back = inverse(y)
+        return 0.5 * (back.mT @ middle @ back)
+
+
+class _QR(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mode: Any) -> Any:
+        q, r = host("qr", lambda a: tuple(np.linalg.qr(a, mode)), x.detach())
+        ctx.save_for_backward(q, r)
+        return q, r
+
+    @staticmethod
+    def backward(ctx: Any, gq: Tensor, gr: Tensor) -> Any:
+        """Source: arXiv 1009.6112, for no more columns than rows."""
+        q, r = ctx.saved_tensors
+        if r.shape[-1] != r.shape[-2]:
+            what = "qr has no gradient where R is not square"
+            raise UnsupportedError(what, help="take at least as many rows as columns, and some=True")
+        m = r @ gr.mT - gq.mT @ q
+        low = m.tril()
+        return (gq + q @ (low + low.tril(-1).mT)) @ inverse(r).mT, None
+
+
+class _SVD(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, full: bool) -> Any:
+        u, s, vh = host("svd", lambda a: tuple(np.linalg.svd(a, full_matrices=full)), x.detach())
+        ctx.save_for_backward(u, s, vh)
+        return u, s, vh
+
+    @staticmethod
+    def backward(ctx: Any, gu: Tensor, gs: Tensor, gvh: Tensor) -> Any:
+        """Of different singular values, none 0. Source: J. Townsend, Differentiating the SVD (2016)."""
+        u, s, vh = ctx.saved_tensors
+        k = s.shape[-1]
+        if u.shape[-1] != k or vh.shape[-2] != k:
+            raise UnsupportedError("svd has no gradient for full matrices", help="use some=True")
+        eye = _eye(s)
+        v, gv = vh.mT, gvh.mT
+        gap = s[..., None, :] ** 2 - s[..., :, None] ** 2 + eye
+        f = (1 - eye) / gap
+        of_u, of_v = u.mT @ gu, v.mT @ gv
+        middle = (
+            (f * (of_u - of_u.mT)) * s[..., None, :] + s[..., :, None] * (f * (of_v - of_v.mT)) + gs[..., None] * eye
+        )
+        left = u @ middle + (gu - u @ of_u) / s[..., None, :]
+        right = (u / s[..., None, :]) @ (gv - v @ of_v).mT
+        return left @ vh + right, None
+
+
+class _PInverse(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rcond: float) -> Tensor:
+        y: Tensor = host("pinverse", lambda a: np.linalg.pinv(a, rcond), x.detach())
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        """Of constant rank. Source: Golub and Pereyra (1973)."""
+        x, p = ctx.saved_tensors
+        gt, pt = g.mT, p.mT
+        first = -(pt @ g @ pt)
+        rows = (gt - x @ (p @ gt)) @ p @ pt
+        columns = pt @ (p @ gt)
+        return first + rows + (columns - (columns @ p) @ x), None
+
+
+@function()
+def inverse(input: Tensor) -> Tensor:
+    """The inverse of square matrices (..., N, N). Raises ShapeError for a singular one."""
+    made: Tensor = _Inverse.apply(floats(input))
+    return made
+
+
+@function()
+def det(input: Tensor) -> Tensor:
+    """Determinants of square matrices (..., N, N)."""
+    made: Tensor = _Det.apply(floats(input))
+    return made
+
+
+@function()
+def slogdet(input: Tensor) -> SignLog:
+    """Sign and logarithm of the size of determinants of (..., N, N)."""
+    return SignLog(*_SignLog.apply(floats(input)))
+
+
+@function()
+def logdet(input: Tensor) -> Tensor:
+    """Logarithm of determinants of (..., N, N); NaN for negative ones."""
+    return det(input).log()
+
+
+@function()
+def cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """L with L L^T = x, lower triangular, of symmetric positive matrices (..., N, N); L^T if `upper`."""
+    y: Tensor = _Cholesky.apply(floats(input))
+    return y.mT if upper else y
+
+
+@function()
+def qr(input: Tensor, some: bool = True) -> QR:
+    """Q orthogonal and R upper triangular with Q R = x, of (..., M, N); Q square unless `some`."""
+    return QR(*_QR.apply(floats(input), "reduced" if some else "complete"))
+
+
+@function()
+def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
+    """U, S and V with U diag(S) V^T = x, of (..., M, N). Without compute_uv, U and V are zeros, square."""
+    x = floats(input)
+    u, s, vh = _SVD.apply(x, not some)
+    if compute_uv:
+        return SVD(u, s, vh.mT)
+    zeros = FUNCTIONS["zeros"]
+    lead, (m, n) = x.shape[:-2], x.shape[-2:]
+    return SVD(zeros((*lead, m, m), dtype=x.dtype), s, zeros((*lead, n, n), dtype=x.dtype))
+
+
+@function()
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """The pseudo-inverse (..., N, M) of (..., M, N); singular values below rcond times the largest count as 0."""
+    made: Tensor = _PInverse.apply(floats(input), rcond)
+    return made
+
+
+@function()
+def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of x of its triangle L of `cholesky`, or L^T if `upper`: (..., N, N)."""
+    back = inverse(input.triu().mT if upper else input.tril())
+    return back.mT @ back
+
+
+@function()
+def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
+    """The y with x y = input (..., N, K), of x's triangle input2 (..., N, N) of `cholesky`."""
+    return cholesky_inverse(input2, upper) @ input

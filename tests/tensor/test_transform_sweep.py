@@ -1,0 +1,138 @@
+"""Every differentiable function of the namespace, against torch.func in float64: its derivative forward, vmap of it,
+and vmap of its gradient. A new function is taken up by being there."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import func
+from heliostat import tensor as room
+
+from .compare import same, torch
+
+RNG = np.random.default_rng(11)
+X, Y, Z = (np.round(RNG.uniform(0.2, 0.9, (2, 3, 3)), 3) for _ in range(3))  # of each, two elements of a batch
+PLACES = [[0, 2], [1, 0]]
+
+# How a function is called, in the order in which it is tried with PyTorch.
+PATTERNS: dict[str, Any] = {
+    "f(x)": lambda f, m, x, y, z: f(x),
+    "f(x, y)": lambda f, m, x, y, z: f(x, y),
+    "f(x, y, z)": lambda f, m, x, y, z: f(x, y, z),
+    "f(x, 1)": lambda f, m, x, y, z: f(x, 1),
+    "f(x, 0, 1)": lambda f, m, x, y, z: f(x, 0, 1),
+    "f([x, y])": lambda f, m, x, y, z: f([x, y]),
+    "f(x0, y0)": lambda f, m, x, y, z: f(x[0], y[0]),
+    "f(x, y0)": lambda f, m, x, y, z: f(x, y[0]),
+    "f(x0, y, z0)": lambda f, m, x, y, z: f(x[0], y, z[0]),
+    "f(x, y0, z0)": lambda f, m, x, y, z: f(x, y[0], z[0]),
+    "f(x1, y1, z1)": lambda f, m, x, y, z: f(x[None], y[None], z[None]),
+    "f(x1, y1)": lambda f, m, x, y, z: f(x[None], y[None]),
+    "f(x, y1, z1)": lambda f, m, x, y, z: f(x, y[None], z[None]),
+    "f(x, (9,))": lambda f, m, x, y, z: f(x, (9,)),
+    "f(x, (3, 3))": lambda f, m, x, y, z: f(x, (3, 3)),
+    "f(x, (0, 1))": lambda f, m, x, y, z: f(x, (0, 1)),
+    "f(x, (1, 2))": lambda f, m, x, y, z: f(x, (1, 2)),
+    "f(x, mask)": lambda f, m, x, y, z: f(x, x > 0.5, y),
+    "f(x, 0, y)": lambda f, m, x, y, z: f(x, 0, y, 0),
+    "f(x, y, 0)": lambda f, m, x, y, z: f(x, y[0], 0, 1),
+    "f(x, 0, i)": lambda f, m, x, y, z: f(x, 0, m.tensor([0, 2, 0])),
+    "f(x, 0, ij)": lambda f, m, x, y, z: f(x, 1, m.tensor(PLACES)),
+    "f(x, 0, ij, y)": lambda f, m, x, y, z: f(x, 1, m.tensor(PLACES), y[:2, :2]),
+    "f(x, ij)": lambda f, m, x, y, z: f(x, m.tensor(PLACES)),
+    "f(x, 0, i, y)": lambda f, m, x, y, z: f(x, 0, m.tensor([0, 2, 1]), y),
+    "f(x, 0, i, 2)": lambda f, m, x, y, z: f(x, 0, m.tensor([0, 2]), 2.0),
+    "f(x, i, y)": lambda f, m, x, y, z: f(x, (m.tensor([0, 2, 1]),), y),
+    "f(i, x)": lambda f, m, x, y, z: f(x, m.tensor([0, 2, 1]), y[0]),
+    "f(c, x, y)": lambda f, m, x, y, z: f(x > 0.5, x, y),
+    "f(x, 2, 0, 3)": lambda f, m, x, y, z: f(x, 2, 0, 3.0),
+    "einsum": lambda f, m, x, y, z: f("ij,jk->ki", x, y),
+    "f(x, 0, ij, y, sum)": lambda f, m, x, y, z: f(x, 1, m.tensor([[0, 2, 0]]), y[:1], "sum"),
+    "cholesky": lambda f, m, x, y, z: f(x @ x.mT + m.eye(3, dtype=x.dtype)),
+}
+ONLY = {"einsum": ("einsum",), "cholesky": ("cholesky",)}
+
+# What has no derivative, no value of its own (views of shapes, copies of state), or other results than PyTorch's.
+OTHER = {
+    "bernoulli", "poisson", "normal", "multinomial", "rand_like", "randn_like", "randint_like",  # random
+    "empty", "empty_like", "full_like", "ones_like", "zeros_like", "tensor", "as_tensor", "asarray", "scalar_tensor",
+    "from_numpy", "frombuffer", "from_dlpack", "masked_select", "detach", "histc", "unique", "unique_consecutive",
+    "cholesky_inverse", "cholesky_solve",  # PyTorch sends gradients to the other triangle too
+    "floor_divide", "heaviside", "nextafter",  # PyTorch says that the result requires grad, and then refuses
+    "combinations", "corrcoef", "nanquantile", "save", "numel", "cartesian_prod", "block_diag", "matrix_rank",
+}  # fmt: skip
+
+
+def _float(y: Any) -> list[Any]:
+    found = y if isinstance(y, tuple | list) else [y]
+    return [t for t in found if isinstance(t, hs.Tensor | torch.Tensor) and (t.is_floating_point())]
+
+
+def _number(pattern: Any, f: Any, m: Any, *given: Any) -> Any:
+    parts = _float(pattern(f, m, *given))
+    return sum((t * (t.detach() + 1)).sum() if t.ndim else t * (t.detach() + 1) for t in parts)
+
+
+def _cases() -> list[Any]:
+    found = []
+    for name in sorted(room.FUNCTIONS):
+        theirs = getattr(torch, name, None)
+        if name in OTHER or theirs is None or name.endswith("_window"):
+            continue
+        for title, pattern in PATTERNS.items():
+            if (title in ONLY and name not in ONLY[title]) or (title not in ONLY and name in ("einsum", "cholesky")):
+                continue
+            x, y, z = (torch.tensor(a[0], requires_grad=True) for a in (X, Y, Z))
+            try:
+                parts = _float(pattern(theirs, torch, x, y, z))
+            except Exception:  # another way of calling it
+                continue
+            if parts and any(p.requires_grad for p in parts):
+                found.append(pytest.param(name, title, id=name))
+                break
+    return found
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    CASES = _cases()
+
+
+def test_the_sweep_finds_them() -> None:
+    assert len(CASES) > 200
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "title"), CASES)
+def test_transforms(name: str, title: str) -> None:
+    pattern, ours, theirs = PATTERNS[title], room.FUNCTIONS[name], getattr(torch, name)
+    a, b = [hs.tensor(t) for t in (X, Y, Z)], [torch.tensor(t) for t in (X, Y, Z)]
+    first, second = [t[0] for t in a], [t[0] for t in b]
+
+    def values(f: Any, m: Any) -> Any:
+        return lambda *given: tuple(_float(pattern(f, m, *given)))
+
+    found = func.jvp(values(ours, hs), tuple(first), tuple(t[1] for t in a))
+    try:
+        expected = torch.func.jvp(values(theirs, torch), tuple(second), tuple(t[1] for t in b))
+    except (NotImplementedError, RuntimeError):  # no forward mode there: differences of the function itself
+        step = 1e-6
+        sides = [values(theirs, torch)(*(p + s * t[1] for p, t in zip(second, b, strict=True))) for s in (step, -step)]
+        slopes = tuple((p - q) / (2 * step) for p, q in zip(*sides, strict=True))
+        same(found[1], slopes, 1e-5)
+    else:
+        same(found[1], expected[1])
+    batched = func.vmap(values(ours, hs))(*a)
+    single = [values(theirs, torch)(*(t[n] for t in b)) for n in range(2)]
+    same(batched, tuple(map(torch.stack, zip(*single, strict=True))))
+    gradients = func.vmap(func.grad(lambda *g: _number(pattern, ours, hs, *g), argnums=(0, 1, 2)))(*a)
+    rows = [
+        torch.func.grad(lambda *g: _number(pattern, theirs, torch, *g), argnums=(0, 1, 2))(*(t[n] for t in b))
+        for n in range(2)
+    ]
+    same(gradients, tuple(map(torch.stack, zip(*rows, strict=True))))

@@ -1,0 +1,26 @@
+"""The Python examples of documents run as they stand, block after block."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.parametrize("name", ["coming-from-pytorch.md", "transforms.md"])
+def test_examples_run(name: str) -> None:
+    room: dict[str, Any] = {"__name__": "__main__"}
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / name).read_text(), flags=re.S | re.M)
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{name}, block {number + 1}", "exec"), room)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda p: p.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+        assert (path.parent / link).exists(), link
