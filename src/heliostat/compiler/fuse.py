@@ -12,6 +12,7 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
+from ..ir.types import upper_bound
 from ..kernels import decode_attention, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
@@ -245,8 +246,8 @@ class Fuser:
             if len(made) != 1 or id(made[0]) in self.kept or not numbers or numbers[0] < 0:
                 continue
             readers = [self.open[n] for n in numbers]
-            roots = {id(r.root) for r in readers if r.root.op.name == "linear" and not r.before}
-            if all(id(u) in roots for u in users):
+            products = {id(n) for r in readers if not r.before for n in r.nodes if n.op.name == "linear"}
+            if all(id(u) in products and u.inputs[0] is made[0] for u in users):
                 self._absorb_into(number, host, readers)
 
     def _absorb_token(self) -> None:
@@ -340,7 +341,15 @@ class Fuser:
                 if id(value) in self.kept or any(id(u) not in inside for u in users) or not users:
                     outputs.append(value)
         used = [v for v in outputs if id(v) in self.kept or self.users.get(id(v))] or outputs
-        return Group(tuple(nodes), tuple(inputs.values()), tuple(used), root)
+        return Group(tuple(nodes), tuple(inputs.values()), tuple(used), root, self._beside_rows(root))
+
+    def _beside_rows(self, root: Node) -> int:
+        """Outputs of the products of a GPU that read what a product reads."""
+        if root.op.name != "linear" or not self.target.gpu:
+            return 0
+        x = root.inputs[0]
+        readers = {id(u): u for u in self.users.get(id(x), ()) if u.op.name == "linear" and u.inputs[0] is x}
+        return sum(upper_bound(u.inputs[1].type.shape[0]) for u in readers.values())
 
     def _close(self, host: _Open) -> Group:
         return self._group([*host.before, *host.nodes], host.root, host.before)

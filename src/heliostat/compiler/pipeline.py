@@ -99,7 +99,7 @@ class KernelLibrary:
         over: numbers of inputs whose memory is that of a result, so that they change while the kernel runs."""
         group = fused.group
         schedule = fused.schedule.__name__.rpartition(".")[2]
-        key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)} {over}"
+        key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)} {over} {group.beside}"
         if key not in self.kernels:
             tile = options.tuning.tile(fused.schedule, group)
             chosen = {} if tile is None else {"tile": tile}

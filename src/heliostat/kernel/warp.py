@@ -40,6 +40,7 @@ class _Rewriter:
         # Memory that is both written and read here: threads must wait for each other around a write.
         self.team = team_size(kernel)
         self.in_team = False
+        self.unread: set[int] = set()  # private memory that the open team loop writes and does not read
         self.shared = {id(b) for p, b in zip(kernel.parameters, kernel.buffers, strict=True) if p.mode == "rw"}
 
     def run(self) -> Kernel:
@@ -105,7 +106,7 @@ class _Rewriter:
     def op_prefetch(self, i: Instruction) -> None:
         """That of one line is dropped: many warps hide what it is for."""
         if "nbytes" in i.attrs:
-            self.emit("prefetch", None, *(self.get(a) for a in i.args), **i.attrs)
+            self.emit("prefetch", None, *(self.get(a) for a in i.args), **i.attrs, alone=self.in_team or not self.team)
 
     def op_ready(self, i: Instruction) -> None:
         self.emit("ready", None)
@@ -268,7 +269,7 @@ class _Rewriter:
     def op_store(self, i: Instruction) -> None:
         buffer, value = i.args[0], i.args[2]
         assert value.type is not None
-        both = id(buffer) in self.shared
+        both = id(buffer) in self.shared and id(buffer) not in self.unread
         whole_block = bool(self.team) and not self.in_team
         if both:
             self.emit("together", None, block=whole_block)
@@ -313,10 +314,10 @@ class _Rewriter:
         self.made[id(index)] = self.emit("zext", Type("i64"), self.warp)
         self.divisors[id(index)] = 1
         self.emit("together", None, block=True)
-        self.in_team = True
+        self.in_team, self.unread = True, only_written(body)
         for inner in body:
             self.visit(inner)
-        self.in_team = False
+        self.in_team, self.unread = False, set()
         self.emit("together", None, block=True)
         return None
 
@@ -340,6 +341,23 @@ class _Rewriter:
             found = 1
         self.divisors[id(i)] = found = min(found, MOST_ALIGNED)
         return found
+
+
+def only_written(body: Block) -> set[int]:
+    """Ids of private memory that a block stores to and touches in no other way: its readers stand behind a barrier."""
+    stored: set[int] = set()
+    read: set[int] = set()
+    stack = list(body)
+    while stack:
+        i = stack.pop()
+        for inner in i.blocks:
+            stack += inner
+        touched = {id(a) for a in i.args if a.op == "alloc"}
+        if i.op == "store":
+            stored |= touched
+        else:
+            read |= touched
+    return stored - read
 
 
 def _power_of_two(n: int) -> int:

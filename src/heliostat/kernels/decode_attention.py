@@ -104,13 +104,30 @@ class _Nest:
         assert isinstance(layout, KeyPanels)
         self.layout = layout
         self.run = layout.run  # elements of a key, and keys of a value's element, that lie together
-        self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
-        self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
-        # One head to a block: heads of a group read the same keys, which the second-level cache then has.
         self.team = 32
+        self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
         while self.team > 1 and self.team * self.record > PRIVATE_BYTES:
             self.team //= 2
         self.parts = k.alloc(self.team * self.record)
+        position = TensorOperand(k, dims, buffers[start], start.type)
+        if start.is_parameter:
+            self._come_early(k.convert(position.load([]), "i64"))
+        k.ready()
+        self.start = k.convert(position.load([]), "i64")
+
+    def _come_early(self, start: Instruction) -> None:
+        """Ask for the first panel of each warp, while the launch before still runs: earlier steps wrote it."""
+        k, lanes = self.k, self.lanes
+        end = k.maximum(k.minimum(start + 1, self.capacity), 1)
+        first = k.maximum(end - self.window, 0) if self.window else k.const(0, "i64")
+        heads = self.kv_heads * self.group_size
+        kv = self.kv_head(k.minimum(k.worker() * heads // k.workers(), heads - 1))
+        for s in k.team(self.team):
+            base = k.minimum(first // lanes * lanes + s * lanes, self.capacity - lanes)
+            at = (kv * self.capacity + base) * self.size
+            for _ in k.when(base < end):
+                k.prefetch_all(self.keys, at * self.key_dtype.nbytes, lanes * self.size * self.key_dtype.nbytes)
+                k.prefetch_all(self.values, at * self.value_dtype.nbytes, lanes * self.size * self.value_dtype.nbytes)
 
     def build(self) -> Kernel:
         k = self.k
@@ -128,8 +145,8 @@ class _Nest:
             for s in k.team(self.team):
                 self._part(head, s, first, end)
             for s in k.team(self.team):
-                for _ in k.when(k.binary("eq", s, 0)):
-                    self._join(head)
+                for d in k.loop(s * self.lanes, self.size, self.lanes * self.team):
+                    self._join(head, d)
         return k.finish()
 
     def _heads(self, head: Instruction) -> list[tuple[_Head, Instruction]]:
@@ -184,7 +201,7 @@ class _Nest:
         k, lanes = self.k, self.lanes
         acc = k.var(k.zeros("f32", lanes))
         at = (self.kv_head(head) * self.capacity + base) * self.size
-        unroll, run, nbytes = 8, self.run, self.key_dtype.nbytes
+        unroll, run, nbytes = min(4 * self.run, lanes) if self.run > 1 else 8, self.run, self.key_dtype.nbytes
         for d in k.loop(0, self.size, unroll):
             held: dict[int, Instruction] = {}
             for e in range(unroll):
@@ -206,34 +223,34 @@ class _Nest:
             self.held[key] = load_as_compute(k, self.values, place, self.value_dtype, lanes * run)
         return one_of(k, self.held[key], t % run, run)
 
-    def _join(self, head: Instruction) -> None:
-        """The parts' values, weighed by how far each part's largest score lies below the largest of all. The token
-        itself, where it is not in the cache, is a part of one key.
+    def _join(self, head: Instruction, d: Instruction) -> None:
+        """32 elements from d on: the parts' values, weighed by how far each part's largest score lies below the largest
+        of all. The token itself, where it is not in the cache, is a part of one key.
         """
         k, lanes = self.k, self.lanes
-        best = [k.load(self.parts, self.at(s), "f32") for s in range(self.team)]
-        totals = [k.load(self.parts, self.at(s) + 4, "f32") for s in range(self.team)]
+        places = k.minimum(k.iota("i32", lanes), self.team - 1) * self.record
+        best, totals = (k.gather(self.parts, at, places, "f32") for at in (0, 4))
+        if self.team < lanes:
+            inside = k.iota("i32", lanes) < self.team
+            best, totals = k.select(inside, best, LOWEST), k.select(inside, totals, 0.0)
+        top, own = k.reduce_max(best), None
         if self.new is not None:
-            inside = self.start < self.capacity
-            best.append(k.select(inside, self._own_score(head), LOWEST))
-            totals.append(k.select(inside, 1.0, k.zeros("f32")))
-        top = best[0]
-        for b in best[1:]:
-            top = k.maximum(top, b)
-        factors = [self.math.exp(b - top) for b in best]
-        total = k.zeros("f32")
-        for t, f in zip(totals, factors, strict=True):
-            total = k.fma(t, f, total)
+            own = k.select(self.start < self.capacity, self._own_score(head), LOWEST)
+            top = k.maximum(top, own)
+        factors = self.math.exp(best - k.splat(top, lanes))
+        total = k.reduce_add(totals * factors)
+        if own is not None:
+            mine = k.select(self.start < self.capacity, self.math.exp(own - top), k.zeros("f32"))
+            total = total + mine
         inverse = k.splat(1.0 / total, lanes)
-        for d in range(0, self.size, lanes):
-            value = k.zeros("f32", lanes)
-            for s, f in enumerate(factors[: self.team]):
-                part = k.load(self.parts, self.at(s) + (8 + 4 * d), "f32", lanes)
-                value = k.fma(part, k.splat(f, lanes), value)
-            if self.new is not None:
-                own = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
-                value = k.fma(own, k.splat(factors[-1] * totals[-1], lanes), value)
-            self.out.store([0, head, d], value * inverse)
+        value = k.zeros("f32", lanes)
+        for s in range(self.team):
+            part = k.load(self.parts, d * 4 + (s * self.record + 8), "f32", lanes)
+            value = k.fma(part, k.splat(k.extract(factors, s), lanes), value)
+        if self.new is not None:
+            row = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
+            value = k.fma(row, k.splat(mine, lanes), value)
+        self.out.store([0, head, d], value * inverse)
 
     def _own_score(self, head: Instruction) -> Instruction:
         """Of the token's own key, rounded as the cache will hold it."""

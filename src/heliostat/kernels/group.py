@@ -36,12 +36,14 @@ class Group:
     `inputs` are read from memory, `outputs` written to memory; values in between never leave registers or private
     memory.
     `root` is the node that decides the schedule (a matmul, an attention, the last elementwise node ...).
+    `beside`: outputs of all products that read the same activations as a product that is the root: they run at once.
     """
 
     nodes: tuple[Node, ...]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     root: Node
+    beside: int = 0
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:

@@ -140,8 +140,10 @@ def _heights(tallest: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys((tallest, max(1, tallest // 3), 1)))
 
 
-def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """`linear` of float or int8 activations with weights in panels; anything elementwise may follow."""
+def accepts(group: Group, target: Target, together: bool = False) -> Accept | Refuse:
+    """`linear` of float or int8 activations with weights in panels; anything elementwise may follow.
+
+    `together`: whether products side by side may be of a single row."""
     root = group.root
     if root.op.name != "linear":
         return Refuse(f"root is {root.op.name}, not linear")
@@ -149,7 +151,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     for other in products(group)[1:]:
         if other.inputs[0] is not x or other.inputs[1].type != w.type:
             return Refuse("products side by side share their activations and the type of their weights")
-        if _row_class(group) == "1":
+        if _row_class(group) == "1" and not together:
             return Refuse("products of a single row read one forward stream of weights each")
     if (reason := epilogue_refusal(group, products(group))) is not None:
         return Refuse(reason)

@@ -27,6 +27,7 @@ FEW_ROWS = 64  # rows are at most as many
 SMALL_TEAM = 8  # of more rows
 MANY_ROWS = 1 << 14  # with more rows than that, a warp to each is enough
 PIECE = 256  # elements that one worker quantizes at a time where no reduction needs whole rows
+SIDE_BY_SIDE = 4  # blocks that a member of a team quantizes at once
 MOVES = frozenset({"transpose", "slice"})  # views that read a row at another row's index
 
 
@@ -315,12 +316,17 @@ class _Rows:
     def _shares(self, step: int) -> Iterator[tuple[Instruction, Instruction, Instruction]]:
         """Number, start and end of each team member's share of a row, in whole steps."""
         k = self.k
-        size = self.shape[-1]
+        size, each = self.shape[-1], self._each(step)
         assert isinstance(size, int)
-        each = -(-size // (self.team * step)) * step
         for s in k.team(self.team):
             lo = k.minimum(s * each, size)
             yield s, lo, k.minimum(lo + each, size)
+
+    def _each(self, step: int) -> int:
+        """Elements of the largest share."""
+        size = self.shape[-1]
+        assert isinstance(size, int)
+        return -(-size // (self.team * step)) * step
 
     def _cut(self) -> tuple[int, int]:
         """Elements of a piece of a row, and pieces of a row: one where something is reduced."""
@@ -449,22 +455,45 @@ class _Rows:
         hi: Instruction,
     ) -> None:
         """One pass over lo .. hi by the blocks of the widest format; plain results are stored on the way."""
-        k, lanes = self.k, self.target.lanes
+        k = self.k
         step = self._step()
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
         sources = [n.inputs[0] for n in self.quantized]
+        if self.team:  # blocks side by side: each is a chain of reductions that wait for each other
+            wide = step * max(1, min(SIDE_BY_SIDE, self._each(step) // step))
+            whole = lo + (hi - lo) // wide * wide
+            for at in k.loop(lo, whole, wide):
+                self._quantize_at(full, operands, sources, row, index, known, at, wide)
+            lo = whole
+            if self.columns.op == "const" and self.columns.value % wide == 0 and self._each(step) % wide == 0:
+                return
         for at in k.loop(lo, hi, step):
-            rows: list[list[Instruction]] = [[] for _ in sources]
-            for c in range(0, step, lanes):
-                made = self.evaluate.all_at([*full, *sources], [*index, at + c], lanes, preset=known)
-                for operand, value in zip(operands, made, strict=False):
-                    operand.store([*index, at + c], value)
-                for values, value in zip(rows, made[len(full) :], strict=True):
-                    values.append(k.convert(value, "f32"))
-            for node, values in zip(self.quantized, rows, strict=True):
-                block = node.attrs["format"].block
-                for b in range(0, step, block):
-                    self._block(node, values[b // lanes : (b + block) // lanes], row, at + b)
+            self._quantize_at(full, operands, sources, row, index, known, at, step)
+
+    def _quantize_at(
+        self,
+        full: list[Value],
+        operands: list[TensorOperand],
+        sources: list[Value],
+        row: Instruction,
+        index: list[Instruction],
+        known: dict[Value, Instruction],
+        at: Instruction,
+        step: int,
+    ) -> None:
+        """`step` elements from `at` on, whole blocks."""
+        k, lanes = self.k, self.target.lanes
+        rows: list[list[Instruction]] = [[] for _ in sources]
+        for c in range(0, step, lanes):
+            made = self.evaluate.all_at([*full, *sources], [*index, at + c], lanes, preset=known)
+            for operand, value in zip(operands, made, strict=False):
+                operand.store([*index, at + c], value)
+            for values, value in zip(rows, made[len(full) :], strict=True):
+                values.append(k.convert(value, "f32"))
+        for node, values in zip(self.quantized, rows, strict=True):
+            block = node.attrs["format"].block
+            for b in range(0, step, block):
+                self._block(node, values[b // lanes : (b + block) // lanes], row, at + b)
 
     def _block(self, node: Node, values: list[Instruction], row: Instruction, at: Instruction) -> None:
         """Codes, scale and sums of one block, bit for bit as `ActivationFormat.encode`."""

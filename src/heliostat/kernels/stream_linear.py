@@ -8,8 +8,8 @@ registers and wait for no instruction. The first of them are asked for before th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ..ir.graph import Value
 from ..ir.types import DType, numel, upper_bound
@@ -59,7 +59,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     row, as far as it is cheaper than a launch of its own.
     """
     before, product = parts(group)
-    verdict = linear.accepts(product, target)
+    verdict = linear.accepts(product, target, together=True)
     if isinstance(verdict, Refuse):
         return verdict
     if target.capability < 80:
@@ -76,7 +76,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Accept()
     if (reason := reduce.refusal_as_prologue(before, target)) is not None:
         return Refuse(reason)
-    blocks = -(-plan.panels(upper_bound(w.type.shape[0])) // MULTIPROCESSORS)
+    blocks = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
     if blocks * depth > REPEATED:
         return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
     return Accept()
@@ -108,11 +108,18 @@ def step_of(plan: PanelPlan, depth: int) -> tuple[int, int]:
     return plan.format.block, plan.block_bytes
 
 
+def _panels(group: Group, plan: PanelPlan) -> int:
+    """Panels of all products that run at once."""
+    return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
+
+
 def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool) -> StreamTile:
-    """Enough warps to fill a GPU, blocks split where they are too few for that, and a ring of two or three stages."""
+    """Warps for a panel, so that as many are in flight as fit at once: those of a second round would start late. Blocks
+    are split where they are too few for that, or large; the ring has two to four stages. `panels`: that run at once.
+    """
     unit, nbytes = step_of(plan, depth)
     count = depth // unit
-    team = 8
+    team = 4 if panels * 4 <= WARPS else 8
     while team < 32 and 2 * panels * team <= WARPS:
         team *= 2
     stage = STAGE_BYTES if panels < WARPS // 2 else 3 * STAGE_BYTES // 2  # long parts repeat parameters less often
@@ -152,15 +159,21 @@ def build(group: Group, target: Target, name: str, tile: StreamTile | None = Non
     x, w = (v.type for v in group.root.inputs)
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
     integers = isinstance(x.element, ActivationFormat)
-    tile = tile or default_tile(plan, plan.panels(upper_bound(w.shape[0])), upper_bound(w.shape[1]), integers)
+    if tile is None:
+        products = len(linear.products(group))
+        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers)
+        tile = replace(tile, team=tile.team * products) if tile.team * products <= 32 else tile
     return _Stream(group, target, name, plan, tile).build()
 
 
 class _Ring:
     """The stages of every warp of a team in private memory."""
 
-    def __init__(self, k: KernelBuilder, source: Instruction, plan: PanelPlan, tile: StreamTile, depth: int) -> None:
-        self.k, self.source, self.plan, self.tile = k, source, plan, tile
+    def __init__(
+        self, k: KernelBuilder, sources: Sequence[Instruction], plan: PanelPlan, tile: StreamTile, depth: int
+    ) -> None:
+        self.k, self.sources, self.plan, self.tile = k, sources, plan, tile
+        self.team = tile.team // len(sources)  # warps of each product
         unit, self.nbytes = step_of(plan, depth)
         self.count = depth // unit * tile.split
         self.stage_bytes = tile.steps * piece_bytes(plan, self.nbytes, tile.split)
@@ -168,8 +181,9 @@ class _Ring:
 
     def part(self, warp: Instruction) -> tuple[Instruction, Instruction]:
         """The steps of a warp: the first, and the one behind the last."""
-        team = self.tile.team
-        return warp * self.count // team, (warp * self.count + self.count) // team
+        if len(self.sources) > 1:
+            warp = warp % self.team
+        return warp * self.count // self.team, (warp * self.count + self.count) // self.team
 
     def begin(self, warp: Instruction, panel: Instruction) -> None:
         """Ask for the first stages of a panel's part."""
@@ -181,22 +195,35 @@ class _Ring:
         self, warp: Instruction, panel: Instruction, step: Instruction, last: Instruction, stage: Instruction
     ) -> None:
         """Copy the stage that begins with `step`, if there is one, to its place in the ring; a group in any case."""
-        k, plan, split = self.k, self.plan, self.tile.split
+        k = self.k
         to = (warp * self.tile.stages + stage % self.tile.stages) * self.stage_bytes
         for _ in k.when(step < last):
-            if split == 1:
-                left: Instruction | int = self.stage_bytes
-                if self.tile.steps > 1 and self.count % (self.tile.team * self.tile.steps):
-                    left = k.convert(k.minimum(last - step, self.tile.steps) * self.nbytes, "i32")
-                self._copy(to, (panel * self.count + step) * self.nbytes, self.stage_bytes, left)
+            if len(self.sources) == 1:
+                self._stage(self.sources[0], to, panel, step, last)
             else:
-                block = (panel * (self.count // split) + step // split) * self.nbytes
-                size = self.stage_bytes - plan.chunk_offset
-                self._copy(to, block, plan.chunk_offset, plan.chunk_offset)
-                self._copy(to + plan.chunk_offset, block + (step % split * size + plan.chunk_offset), size, size)
+                for _ in k.when(warp < self.team):
+                    self._stage(self.sources[0], to, panel, step, last)
+                for _ in k.otherwise():
+                    self._stage(self.sources[1], to, panel, step, last)
         k.commit_copies()
 
-    def _copy(self, to: Instruction, at: Instruction, most: int, left: Instruction | int) -> None:
+    def _stage(
+        self, source: Instruction, to: Instruction, panel: Instruction, step: Instruction, last: Instruction
+    ) -> None:
+        k, plan, split = self.k, self.plan, self.tile.split
+        if split == 1:
+            left: Instruction | int = self.stage_bytes
+            if self.tile.steps > 1 and self.count % (self.team * self.tile.steps):
+                left = k.convert(k.minimum(last - step, self.tile.steps) * self.nbytes, "i32")
+            self._copy(source, to, (panel * self.count + step) * self.nbytes, self.stage_bytes, left)
+            return
+        block = (panel * (self.count // split) + step // split) * self.nbytes
+        size = self.stage_bytes - plan.chunk_offset
+        self._copy(source, to, block, plan.chunk_offset, plan.chunk_offset)
+        piece = block + (step % split * size + plan.chunk_offset)
+        self._copy(source, to + plan.chunk_offset, piece, size, size)
+
+    def _copy(self, source: Instruction, to: Instruction, at: Instruction, most: int, left: Instruction | int) -> None:
         """`left` of at most `most` bytes; threads past the end copy what the last one does."""
         k = self.k
         lanes = k.iota("i32", 32) * 16
@@ -206,7 +233,7 @@ class _Ring:
                 place = k.minimum(place, k.splat(left - 16, 32))
             elif piece + PIECE > left:
                 place = k.minimum(place, left - 16)
-            k.copy_async(self.memory, to, place, self.source, at, place)
+            k.copy_async(self.memory, to, place, source, at, place)
 
     def walk(self, warp: Instruction, panel: Instruction) -> Iterator[tuple[Instruction, list[Instruction]]]:
         """The steps of a warp's part, each where it lies in the ring once it is there."""
@@ -227,13 +254,14 @@ class _Ring:
 
 
 class _Stream(linear._Nest):
-    """A team for every panel."""
+    """A team for every panel, or for one of each of two products."""
 
     def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: StreamTile) -> None:
         self.stream = tile
         self.before, _ = parts(group)
         super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
-        self.ring = _Ring(self.k, self.buffers[self.w], plan, tile, self.depth)
+        sources = [self.buffers[n.inputs[1]] for n in self.products]
+        self.ring = _Ring(self.k, sources, plan, tile, self.depth)
 
     def private(self) -> Instruction:
         return self.k.alloc(4 * self.plan.rows * self.stream.team)
@@ -260,7 +288,12 @@ class _Stream(linear._Nest):
         """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""
         k = self.k
         for value, buffer in self.buffers.items():
-            if value is self.w or not value.is_parameter or value.kind != "weight" or value.type.layout is not None:
+            if (
+                any(value is n.inputs[1] for n in self.products)
+                or not value.is_parameter
+                or value.kind != "weight"
+                or value.type.layout is not None
+            ):
                 continue
             nbytes = numel(value.type.shape) * value.type.element.nbytes
             if not isinstance(nbytes, int) or nbytes > SMALL_BYTES:
@@ -296,8 +329,10 @@ class _Stream(linear._Nest):
             k.wait_copies(0)
             for _ in k.when(panel + 1 < last):
                 self.ring.begin(warp, panel + 1)
-        parts = [k.load(self.aside, n * nbytes, "f32", self.plan.rows) for n in range(self.stream.team)]
-        self._store(panel, [(k.const(0, "i64"), [dot.sum_of(parts)])])
+        loaded = [k.load(self.aside, n * nbytes, "f32", self.plan.rows) for n in range(self.stream.team)]
+        each = self.ring.team
+        sums = [dot.sum_of(loaded[n : n + each]) for n in range(0, self.stream.team, each)]
+        self._store(panel, [(k.const(0, "i64"), sums)])
 
     def known(self) -> dict[Value, Instruction]:
         return self.held

@@ -106,8 +106,7 @@ class _ThreadPrinter(_Printer):
         """Lines of a worker's share into the second-level cache, a line for a thread in turn."""
         nbytes = i.attrs["nbytes"]
         base = self.address(i.args[0], i.args[1])
-        threads = WARP * (self.warps if self.team else 1)
-        own = "%tid" if self.team else "%thread"
+        own, threads = ("%thread", WARP) if i.attrs["alone"] else ("%tid", WARP * self.warps)
         for first in range(0, -(-nbytes // LINE), threads):
             line = self.emit(f"add i32 {own}, {first}")
             at = self.emit(f"mul i32 {line}, {LINE}")
