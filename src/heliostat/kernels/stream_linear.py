@@ -9,7 +9,7 @@ registers and wait for no instruction. The first of them are asked for before th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..ir.graph import Value
 from ..ir.types import DType, numel, upper_bound
@@ -24,6 +24,7 @@ from .linear import LinearTile
 
 PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
+LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at once
 MOST_BYTES = 140 << 10  # of a team's ring
 MULTIPROCESSORS = 132
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
@@ -113,25 +114,28 @@ def _panels(group: Group, plan: PanelPlan) -> int:
     return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
 
 
-def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool) -> StreamTile:
+def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool, products: int = 1) -> StreamTile:
     """Warps for a panel, so that as many are in flight as fit at once: those of a second round would start late. Blocks
-    are split where they are too few for that, or large; the ring has two to four stages. `panels`: that run at once.
+    are split where they are too few for that, or large; the ring has two to four stages. `panels`: that run at once; `products`: that a team forms of a row.
     """
     unit, nbytes = step_of(plan, depth)
     count = depth // unit
-    team = 4 if panels * 4 <= WARPS else 8
+    team = 8
     while team < 32 and 2 * panels * team <= WARPS:
         team *= 2
-    stage = STAGE_BYTES if panels < WARPS // 2 else 3 * STAGE_BYTES // 2  # long parts repeat parameters less often
+    stage = STAGE_BYTES
+    if panels * team > WARPS:  # several rounds: larger stages repeat less, and more warps to a panel make rounds even
+        team, stage = (16, stage) if nbytes <= stage else (8, LONG_STAGE_BYTES)
     split = 1
     while integers and split < most_pieces(plan) and (split * count < team or piece_bytes(plan, nbytes, split) > stage):
         split *= 2
-    while team > 1 and (team > split * count or 2 * team * piece_bytes(plan, nbytes, split) > MOST_BYTES):
+    size = piece_bytes(plan, nbytes, split)
+    while team > 1 and (team > split * count or team * products > 32 or 2 * team * products * size > MOST_BYTES):
         team //= 2
-    each, size = -(-count * split // team), piece_bytes(plan, nbytes, split)
+    each = -(-count * split // team)
     most = 2 if split > 1 else 3 if panels > MULTIPROCESSORS // 2 else 4
-    stages = max(2, min(most, each + 1, MOST_BYTES // (team * size)))
-    return StreamTile(team, split, 1, stages)
+    stages = max(2, min(most, each + 1, MOST_BYTES // (team * products * size)))
+    return StreamTile(team * products, split, 1, stages)
 
 
 def most_pieces(plan: PanelPlan) -> int:
@@ -161,8 +165,7 @@ def build(group: Group, target: Target, name: str, tile: StreamTile | None = Non
     integers = isinstance(x.element, ActivationFormat)
     if tile is None:
         products = len(linear.products(group))
-        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers)
-        tile = replace(tile, team=tile.team * products) if tile.team * products <= 32 else tile
+        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products)
     return _Stream(group, target, name, plan, tile).build()
 
 
@@ -260,6 +263,8 @@ class _Stream(linear._Nest):
         self.stream = tile
         self.before, _ = parts(group)
         super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
+        quantized = self.before is None and isinstance(self.x.type.element, ActivationFormat)
+        self.near = self.k.alloc(self.row_bytes) if quantized else None
         sources = [self.buffers[n.inputs[1]] for n in self.products]
         self.ring = _Ring(self.k, sources, plan, tile, self.depth)
 
@@ -280,9 +285,23 @@ class _Stream(linear._Nest):
             reduce.prologue(
                 self.before, self.target, k, self.dims, operands, {self.x: self.buffers[self.x]}, self.stream.team
             )
+        elif self.near is not None:
+            self._bring_x(self.near)
         for panel in k.parallel(panels):
             self._panel(panel, last)
         return k.finish()
+
+    def _bring_x(self, near: Instruction) -> None:
+        """Copy int8 activations, which all warps read in parts, to private memory."""
+        k, far = self.k, self.buffers[self.x]
+        lanes = k.iota("i32", 32) * 16
+        for warp in k.team(self.stream.team):
+            for at in k.loop(warp * PIECE, self.row_bytes, self.stream.team * PIECE):
+                place = k.minimum(lanes + k.splat(k.convert(at, "i32"), 32), self.row_bytes - 16)
+                k.copy_async(near, 0, place, far, 0, place)
+            k.commit_copies()
+            k.wait_copies(0)
+        self.buffers[self.x] = near
 
     def _ask_for_small_weights(self) -> None:
         """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""
@@ -368,7 +387,8 @@ class _Stream(linear._Nest):
         for step, (base,) in self.ring.walk(warp, panel):
             block, skipped = (step, k.const(0, "i64")) if split == 1 else (step // split, step % split * chunks)
             partial = k.var(k.zeros("f32", lanes))
-            for c in k.loop(0, chunks, body) if chunks > body else [k.const(0, "i64")]:
+            written_out = [k.const(n, "i64") for n in range(0, chunks, body)]
+            for c in written_out if len(written_out) <= 2 else k.loop(0, chunks, body):
                 codes = base + plan.chunk_offset
                 quads = [q for e in range(body) for q in reader.chunk(codes + (c + e) * plan.chunk_bytes)]
                 first = (skipped + c) * CHUNK  # element of the block
@@ -389,8 +409,7 @@ class _Stream(linear._Nest):
                     value, weight = k.convert(whole, "f32"), self._weight(reader, base, j, g % 2)
                     partial.set(partial.get() + value if weight is None else k.fma(value, weight, partial.get()))
                     if normal.offset is not None:
-                        offset = dot.offset_of(k, reader, base, j, g % 2)
-                        assert offset is not None
+                        offset = self._offset(reader, base, j, g % 2)
                         weighed = [k.load(x, at_sum + p, "f32") for p in planes]
                         both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
                         total.set(k.fma(offset, k.splat(both, lanes), total.get()))
@@ -401,6 +420,17 @@ class _Stream(linear._Nest):
             total.set(k.fma(value, k.splat(scale, lanes), total.get()))
         return total.get()
 
+    def _offset(self, reader: dot.PanelReader, base: Instruction, j: Instruction, parity: int) -> Instruction:
+        """What sub-block j adds to every element."""
+        factor = reader.normal.offset
+        assert factor is not None
+        integer = reader.integer(factor, base, j, parity)
+        floats = reader.floats(factor, base, j, parity)
+        if integer is None:
+            return floats if floats is not None else self.k.const(1.0, "f32", reader.rows)
+        as_float = small_to_float(self.k, integer)
+        return as_float if floats is None else floats * as_float
+
     def _weight(self, reader: dot.PanelReader, base: Instruction, j: Instruction, parity: int) -> Instruction | None:
         """What the sum of sub-block j is multiplied with before the block's sums are added up; None for 1."""
         k, normal = self.k, reader.normal
@@ -408,5 +438,10 @@ class _Stream(linear._Nest):
         weight = reader.floats(normal.scale, base, j, parity) if reader.varies(normal.scale) else None
         if integer is None:
             return weight
-        as_float = k.convert(integer, "f32")
+        as_float = small_to_float(k, integer)
         return as_float if weight is None else weight * as_float
+
+
+def small_to_float(k: KernelBuilder, value: Instruction) -> Instruction:
+    """i32 values between -2 ** 22 and 2 ** 22 as f32: a GPU converts few at a time, but adds many."""
+    return k.bitcast(value + 0x4B400000, "f32") - float(3 << 22)
