@@ -36,21 +36,25 @@ def weights(element: Any, rows: int, depth: int, rng: np.random.Generator) -> tu
 
 TILES = [
     ("Q8_0", StreamTile(1, 1, 1, 2)),
-    ("Q8_0", StreamTile(4, 1, 3, 3)),  # 24 steps: two stages of three in each part
-    ("Q8_0", StreamTile(16, 1, 2, 4)),  # parts of one and of two steps
+    ("Q8_0", StreamTile(4, 1, 3, 3)),  # 32 steps: three stages in each part
+    ("Q8_0", StreamTile(32, 1, 2, 4)),  # parts of one step
     ("Q8_0", StreamTile(8, 1, 1, 5)),  # more stages than steps
     ("Q4_K", StreamTile(2, 1, 1, 2)),
     ("Q4_K", StreamTile(8, 4, 1, 2)),
     ("Q5_K", StreamTile(4, 2, 1, 3)),
     ("Q6_K", StreamTile(16, 8, 1, 2)),
     ("Q3_K", StreamTile(2, 4, 1, 2)),
+    ("Q8_0", StreamTile(4, 1, 1, 3, 2)),
+    ("Q4_K", StreamTile(2, 2, 1, 2, 2)),
+    ("Q6_K", StreamTile(1, 1, 1, 2, 2)),
+    ("NVFP4", StreamTile(2, 1, 1, 2, 2)),
 ]
 
 
 @pytest.mark.parametrize(("name", "tile"), TILES, ids=lambda v: str(v) if isinstance(v, str) else repr(v)[11:-1])
 def test_rings(name: str, tile: StreamTile) -> None:
     """Three panels on two teams, so that one takes two in turn."""
-    element, rows, depth = formats.get(name), 90, 768
+    element, rows, depth = formats.get(name), 90, 1024
     rng = np.random.default_rng(3)
     x, w = parameter("x", tensor(f32, 1, depth)), parameter("w", tensor(element, rows, depth), "weight")
     library = KernelLibrary()

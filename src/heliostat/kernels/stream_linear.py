@@ -42,6 +42,7 @@ class StreamTile:
     split: int = 1
     steps: int = 1
     stages: int = 2
+    groups: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.team <= 32 or self.team & (self.team - 1):
@@ -50,6 +51,8 @@ class StreamTile:
             raise ValueError(f"1 to 64 steps in 2 to 16 stages are needed, got {self}")
         if self.split < 1 or (self.split > 1 and self.steps > 1):
             raise ValueError(f"a piece of a block is a stage, got {self}")
+        if self.groups not in (1, 2) or (self.groups > 1 and self.steps > 1):
+            raise ValueError(f"a panel is one group of rows or two with a step a stage, got {self}")
 
 
 Tile = StreamTile
@@ -77,8 +80,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Accept()
     if (reason := reduce.refusal_as_prologue(before, target)) is not None:
         return Refuse(reason)
-    blocks = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
-    if blocks * depth > REPEATED:
+    blocks = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))  # groups are no more than fit
+    if blocks * depth > (REPEATED if blocks == 1 else REPEATED // 2):
         return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
     return Accept()
 
@@ -116,10 +119,13 @@ def _panels(group: Group, plan: PanelPlan) -> int:
 
 def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool, products: int = 1) -> StreamTile:
     """Warps for a panel, so that as many are in flight as fit at once: those of a second round would start late. Blocks
-    are split where they are too few for that, or large; the ring has two to four stages. `panels`: that run at once; `products`: that a team forms of a row.
+    are split where they are too few for that, or large; the ring has two to four stages.
+
+    `panels`: that run at once. `products`: that a team forms of a row.
     """
     unit, nbytes = step_of(plan, depth)
-    count = depth // unit
+    groups = 2 if integers and products == 1 and 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 else 1
+    count, panels = depth // unit // groups, panels * groups
     team = 8
     while team < 32 and 2 * panels * team <= WARPS:
         team *= 2
@@ -135,7 +141,7 @@ def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool, produ
     each = -(-count * split // team)
     most = 2 if split > 1 else 3 if panels > MULTIPROCESSORS // 2 else 4
     stages = max(2, min(most, each + 1, MOST_BYTES // (team * products * size)))
-    return StreamTile(team * products, split, 1, stages)
+    return StreamTile(team * products, split, 1, stages, groups)
 
 
 def most_pieces(plan: PanelPlan) -> int:
@@ -178,7 +184,8 @@ class _Ring:
         self.k, self.sources, self.plan, self.tile = k, sources, plan, tile
         self.team = tile.team // len(sources)  # warps of each product
         unit, self.nbytes = step_of(plan, depth)
-        self.count = depth // unit * tile.split
+        self.blocks = depth // unit
+        self.count = self.blocks // tile.groups * tile.split
         self.stage_bytes = tile.steps * piece_bytes(plan, self.nbytes, tile.split)
         self.memory = k.alloc(tile.team * tile.stages * self.stage_bytes)
 
@@ -214,6 +221,9 @@ class _Ring:
         self, source: Instruction, to: Instruction, panel: Instruction, step: Instruction, last: Instruction
     ) -> None:
         k, plan, split = self.k, self.plan, self.tile.split
+        if self.tile.groups > 1:
+            self._two_blocks(source, to, panel, step)
+            return
         if split == 1:
             left: Instruction | int = self.stage_bytes
             if self.tile.steps > 1 and self.count % (self.team * self.tile.steps):
@@ -225,6 +235,29 @@ class _Ring:
         self._copy(source, to, block, plan.chunk_offset, plan.chunk_offset)
         piece = block + (step % split * size + plan.chunk_offset)
         self._copy(source, to + plan.chunk_offset, piece, size, size)
+
+    def _two_blocks(self, source: Instruction, to: Instruction, item: Instruction, step: Instruction) -> None:
+        """Half of the rows of a block, and of the block behind it, to where one block would have all rows."""
+        plan, split = self.plan, self.tile.split
+        group = item % 2
+        block = (item // 2 * self.blocks + step // split * 2) * self.nbytes
+        for p in plan.params:
+            row = p.nbytes // (p.count // 2 if p.storage == "u4" else p.count)
+            self._halves(source, to + p.offset, block + p.offset + group * (row // 2), p.nbytes, row)
+        row, size = plan.rows * QUAD, plan.chunks // split * plan.chunk_bytes
+        at = block + (step % split * size + plan.chunk_offset) + group * (row // 2)
+        self._halves(source, to + plan.chunk_offset, at, size, row)
+
+    def _halves(self, source: Instruction, to: Instruction, at: Instruction, nbytes: int, row: int) -> None:
+        """Vectors of `row` bytes, a value of each of a panel's rows: the second half comes from the block behind."""
+        k = self.k
+        lanes = k.iota("i32", 32) * 16
+        for piece in range(0, nbytes, PIECE):
+            place = lanes + piece
+            if piece + PIECE > nbytes:
+                place = k.minimum(place, nbytes - 16)
+            second = (place >> (row.bit_length() - 2)) & 1
+            k.copy_async(self.memory, to, place, source, at, place + second * (self.nbytes - row // 2))
 
     def _copy(self, source: Instruction, to: Instruction, at: Instruction, most: int, left: Instruction | int) -> None:
         """`left` of at most `most` bytes; threads past the end copy what the last one does."""
@@ -272,7 +305,7 @@ class _Stream(linear._Nest):
         return self.k.alloc(4 * self.plan.rows * self.stream.team)
 
     def build(self) -> Kernel:
-        k, panels = self.k, self.plan.panels(self.out_features)
+        k, panels = self.k, self.plan.panels(self.out_features) * self.stream.groups
         last = (k.worker() + 1) * panels // k.workers()
         for warp in k.team(self.stream.team):
             panel = k.worker() * panels // k.workers()
@@ -319,23 +352,24 @@ class _Stream(linear._Nest):
                 continue
             if value.type.shape[-1:] == (self.out_features,) and value.type.shape[-1] == numel(value.type.shape):
                 size = self.plan.rows * value.type.element.nbytes
-                panel = k.worker() * self.plan.panels(self.out_features) // k.workers()
+                panel = k.worker() * self.plan.panels(self.out_features) // k.workers()  # about where it begins
                 k.prefetch_all(buffer, panel * size, size)
             else:
                 k.prefetch_all(buffer, 0, nbytes)
 
     def _early(self, panel: Instruction) -> dict[Value, Instruction]:
         """What the epilogue reads of a panel, a residual say: read before the sums are formed, it is there in time."""
-        result, rows = self.group.root.results[0], self.plan.rows
+        result, rows, mask = self.group.root.results[0], self.plan.rows, None
         _, product = parts(self.group)
         if self.out_features % rows:
             return {}
+        if self.stream.groups > 1:
+            mask = self._rows_of_group(panel)
+        index = self._index(result, self.k.const(0, "i64"), panel * (rows // self.stream.groups))
         found = {}
         for value in product.inputs:
             if value.type.shape == result.type.shape and value is not self.x and value in self.operands:
-                found[value] = self.operands[value].load(
-                    self._index(result, self.k.const(0, "i64"), panel * rows), rows
-                )
+                found[value] = self.operands[value].load(index, rows, mask)
         return found
 
     def _panel(self, panel: Instruction, last: Instruction) -> None:
@@ -351,7 +385,17 @@ class _Stream(linear._Nest):
         loaded = [k.load(self.aside, n * nbytes, "f32", self.plan.rows) for n in range(self.stream.team)]
         each = self.ring.team
         sums = [dot.sum_of(loaded[n : n + each]) for n in range(0, self.stream.team, each)]
-        self._store(panel, [(k.const(0, "i64"), sums)])
+        row = k.const(0, "i64")
+        if self.stream.groups == 1:
+            self._store(panel, [(row, sums)])
+            return
+        self._columns(panel * (self.plan.rows // 2), [(row, sums)], self._rows_of_group(panel))
+
+    def _rows_of_group(self, item: Instruction) -> Instruction:
+        """Which lanes hold rows of a group, in the first half."""
+        k, half = self.k, self.plan.rows // 2
+        left = k.minimum(k.const(self.out_features, "i64") - item * half, half)
+        return k.iota("i32", self.plan.rows) < k.splat(k.convert(left, "i32"), self.plan.rows)
 
     def known(self) -> dict[Value, Instruction]:
         return self.held
@@ -383,9 +427,10 @@ class _Stream(linear._Nest):
         body = max(1, normal.sub // CHUNK)
         if dot.has_nibble_pairs(reader):
             body = min(chunks, max(1, 2 * normal.sub // CHUNK))
-        varies = reader.varies(normal.scale)
+        varies, subs = reader.varies(normal.scale), plan.format.block // normal.sub
         for step, (base,) in self.ring.walk(warp, panel):
             block, skipped = (step, k.const(0, "i64")) if split == 1 else (step // split, step % split * chunks)
+            block = block * self.stream.groups
             partial = k.var(k.zeros("f32", lanes))
             written_out = [k.const(n, "i64") for n in range(0, chunks, body)]
             for c in written_out if len(written_out) <= 2 else k.loop(0, chunks, body):
@@ -395,30 +440,40 @@ class _Stream(linear._Nest):
                 each = normal.sub // QUAD
                 for g in range(max(1, len(quads) // each)):
                     j = dot.sub_index(skipped + c, normal.sub) + g
-                    at_sum = (block * (plan.format.block // normal.sub) + j) * 4 + format.sums_at(self.depth)
+                    at_sum = (block * subs + j) * 4 + format.sums_at(self.depth)
                     exact = normal.offset is None and bool(format.factor)
                     sums = [k.zeros("i32", lanes) for _ in planes]
                     if exact:
-                        sums = [k.splat(k.load(x, at_sum + p, "i32"), lanes) for p in planes]
+                        sums = [self._of_x(x, at_sum + p, "i32", 4 * subs) for p in planes]
                     for n, quad in enumerate(quads[g * each : (g + 1) * each]):
                         at = block * plan.format.block + first + (g * each + n) * QUAD
                         for p, start in enumerate(planes):
-                            a = k.bitcast(k.splat(k.load(x, at + start, "i32"), lanes), "i8")
+                            a = k.bitcast(self._of_x(x, at + start, "i32", plan.format.block), "i8")
                             sums[p] = k.dot4(sums[p], quad, a, reader.codes.maximum)
                     whole = sums[0] if len(sums) == 1 else sums[0] * FINE + sums[1]
                     value, weight = k.convert(whole, "f32"), self._weight(reader, base, j, g % 2)
                     partial.set(partial.get() + value if weight is None else k.fma(value, weight, partial.get()))
                     if normal.offset is not None:
                         offset = self._offset(reader, base, j, g % 2)
-                        weighed = [k.load(x, at_sum + p, "f32") for p in planes]
+                        weighed = [self._of_x(x, at_sum + p, "f32", 4 * subs) for p in planes]
                         both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
-                        total.set(k.fma(offset, k.splat(both, lanes), total.get()))
+                        total.set(k.fma(offset, both, total.get()))
             value, factor = partial.get(), None if varies else reader.floats(normal.scale, base, 0, 0)
             if factor is not None:
                 value = value * factor
-            scale = k.load(x, block * 4 + (format.scales_at(self.depth) + planes[-1]), "f32")
-            total.set(k.fma(value, k.splat(scale, lanes), total.get()))
-        return total.get()
+            scale = self._of_x(x, block * 4 + (format.scales_at(self.depth) + planes[-1]), "f32", 4)
+            total.set(k.fma(value, scale, total.get()))
+        both = total.get()
+        if self.stream.groups == 1:
+            return both
+        return both + k.shuffle(both, both, [(n + lanes // 2) % lanes for n in range(lanes)])
+
+    def _of_x(self, x: Instruction, at: Instruction, elem: str, stride: int) -> Instruction:
+        """A value of x for all lanes, or for half of them; the other half has a block of its own, `stride` bytes on."""
+        k, lanes = self.k, self.plan.rows
+        if self.stream.groups == 1:
+            return k.splat(k.load(x, at, elem), lanes)
+        return k.gather(x, at, (k.iota("i32", lanes) >> 4) * stride, elem)
 
     def _offset(self, reader: dot.PanelReader, base: Instruction, j: Instruction, parity: int) -> Instruction:
         """What sub-block j adds to every element."""
