@@ -121,6 +121,12 @@ def test_what_is_computed_again_and_what_has_a_launch() -> None:
     n = ops.rms_norm(x, norm, eps=1e-6)
     y = ops.matmul(n, ops.transpose(w))
     assert sorted(kernels(Graph("wide", [x, norm, w], [y]), CUDA)) == ["reduce", "stream"]
+    gate, up = (ops.matmul(x, ops.transpose(w)) for _ in range(2))
+    down = parameter("down", tensor(formats.get("Q8_0"), 64, 14336), "weight")
+    quantizing = Graph("inner", [x, w, down], [ops.matmul(ops.mul(ops.silu(gate), up), ops.transpose(down))])
+    program = compile_graph(quantizing, CUDA, Options())
+    ops_of = [[n for n in row["ops"] if n == "quantize"] for row in program.program.report]
+    assert ops_of == [["quantize"], ["quantize"], []]  # x in a launch, blocks of the inner row where they are made
     e = ops.exp(x)
     graph = Graph("kept", [x, w], [ops.matmul(e, ops.transpose(w)), e])
     assert len(kernels(graph, CUDA)) == 2

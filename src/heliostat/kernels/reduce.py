@@ -8,17 +8,18 @@ order, so results do not depend on the number of workers. A single reduction may
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ..ir.graph import Node, Value, parameter
 from ..ir.types import Dim, DType, TensorType, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
-from ..quant.activation import FINE, ActivationFormat
+from ..quant.activation import ActivationFormat
 from ..targets.target import Target
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis, wrapped
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
-from .math import Math, whole
+from .math import Math
+from .quantize_block import quantize_block, tree
 
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 ACCUMULATORS = 4
@@ -379,10 +380,10 @@ class _Rows:
                 for a in acc:
                     a.set(identity)
                 add_all(lo, hi)
-                k.store(self.parts, s * size, how.across(_tree([a.get() for a in acc], how.combine)))
+                k.store(self.parts, s * size, how.across(tree([a.get() for a in acc], how.combine)))
             return how.result(how.across(k.load(self.parts, 0, how.elem, self.team)), self.columns)
         add_all(self.zero, self.columns)
-        total = _tree([a.get() for a in acc], how.combine)
+        total = tree([a.get() for a in acc], how.combine)
         return how.result(how.across(total), self.columns)
 
     def _argmax(self, node: Node, index: list[Instruction], known: dict[Value, Instruction]) -> Instruction:
@@ -490,60 +491,14 @@ class _Rows:
                 operand.store([*index, at + c], value)
             for values, value in zip(rows, made[len(full) :], strict=True):
                 values.append(k.convert(value, "f32"))
+        size = self.shape[-1]
+        assert isinstance(size, int)
         for node, values in zip(self.quantized, rows, strict=True):
-            block = node.attrs["format"].block
-            for b in range(0, step, block):
-                self._block(node, values[b // lanes : (b + block) // lanes], row, at + b)
-
-    def _block(self, node: Node, values: list[Instruction], row: Instruction, at: Instruction) -> None:
-        """Codes, scale and sums of one block, bit for bit as `ActivationFormat.encode`."""
-        k, lanes, size = self.k, self.target.lanes, self.shape[-1]
-        assert isinstance(size, int)
-        format: ActivationFormat = node.attrs["format"]
-        base = row * format.row_bytes(size)
-        largest = k.reduce_max(_tree([k.fabs(v) for v in values], k.maximum))
-        scale = largest * (1 / 127)
-        inverse = k.splat(k.select(largest > 0.0, 127.0 / largest, 0.0), lanes)
-        scaled = [v * inverse for v in values]
-        rounded = [k.rint(v) for v in scaled]
-        self._plane(node, rounded, scale, base, at)
-        if format.planes == 2:
-            rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
-            self._plane(node, rest, scale * (1 / FINE), base + format.plane_bytes(size), at)
-
-    def _narrowed(self, codes: Instruction, n: int, sub: int) -> Instruction:
-        """Only the n-th `sub` lanes of a vector; all of one that is not wider."""
-        k = self.k
-        if codes.lanes <= sub:
-            return codes
-        lane = k.iota("i32", codes.lanes)
-        return k.select((lane >= n * sub) & (lane < (n + 1) * sub), codes, 0)
-
-    def _plane(
-        self, node: Node, rounded: list[Instruction], scale: Instruction, base: Instruction, at: Instruction
-    ) -> None:
-        """One plane of a block: its scale, its codes, and the sum of every `format.sub` codes."""
-        k, lanes, size = self.k, self.target.lanes, self.shape[-1]
-        assert isinstance(size, int)
-        format: ActivationFormat = node.attrs["format"]
-        buffer = self.outs[node.results[0]]
-        k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
-        codes = [whole(k, v) for v in rounded]
-        for n, c in enumerate(codes):
-            k.store(buffer, base + at + n * lanes, k.convert(c, "i8"))
-        each = max(1, format.sub // lanes)
-        narrow = max(1, lanes // format.sub)  # sums that a vector holds side by side
-        for n in range(len(codes) // each * narrow):
-            group = codes[n // narrow * each : (n // narrow + 1) * each]
-            total = k.reduce_add(self._narrowed(_tree(group, lambda a, b: a + b), n % narrow, format.sub))
-            slot = base + (at // format.sub + n) * 4 + format.sums_at(size)
-            k.store(buffer, slot, scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor)
-
-
-def _tree(parts: list[Instruction], combine: Callable[[Instruction, Instruction], Instruction]) -> Instruction:
-    while len(parts) > 1:
-        parts = [combine(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
-    return parts[0]
+            format: ActivationFormat = node.attrs["format"]
+            buffer, base = self.outs[node.results[0]], row * format.row_bytes(size)
+            for b in range(0, step, format.block):
+                taken = values[b // lanes : (b + format.block) // lanes]
+                quantize_block(k, format, size, buffer, base, at + b, taken)
 
 
 class _Strided:

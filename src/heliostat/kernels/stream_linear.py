@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..ir.graph import Value
-from ..ir.types import DType, numel, upper_bound
+from ..ir.graph import Node, Value
+from ..ir.types import DType, f32, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import FINE, ActivationFormat
@@ -21,6 +21,7 @@ from ..targets.target import Target
 from . import dot, linear, reduce
 from .group import Accept, Group, Refuse
 from .linear import LinearTile
+from .quantize_block import quantize_block
 
 PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
@@ -63,6 +64,11 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     row, as far as it is cheaper than a launch of its own.
     """
     before, product = parts(group)
+    if (node := quantized(product)) is not None:
+        plain = Group(product.nodes[:-1], product.inputs, (node.inputs[0],), product.root)
+        if (reason := _not_quantized_here(product, node, target)) is not None:
+            return Refuse(reason)
+        product = plain
     verdict = linear.accepts(product, target, together=True)
     if isinstance(verdict, Refuse):
         return verdict
@@ -104,6 +110,24 @@ def parts(group: Group) -> tuple[Group | None, Group]:
     return before, Group(rest, tuple(inputs), group.outputs, group.root)
 
 
+def quantized(group: Group) -> Node | None:
+    """The quantization of the results, where that is the end of a group."""
+    last = group.nodes[-1]
+    return last if last.op.name == "quantize" and len(group.nodes) > 1 else None
+
+
+def _not_quantized_here(group: Group, node: Node, target: Target) -> str | None:
+    """Why a team cannot quantize its own rows; None where a panel's rows are a block."""
+    format, result = node.attrs["format"], node.inputs[0].type
+    if not isinstance(format, ActivationFormat) or format.block != target.lanes:
+        return f"blocks of {format} are not the rows of a panel"
+    if group.outputs != (node.results[0],):
+        return "what is quantized is needed in f32 too"
+    if result.dtype is not f32 or not isinstance(result.shape[-1], int) or result.shape[-1] % target.lanes:
+        return f"rows of {result} are no whole panels of f32"
+    return None
+
+
 def step_of(plan: PanelPlan, depth: int) -> tuple[int, int]:
     """Elements of K, and bytes of a panel, that are multiplied in one step where blocks are not split."""
     if isinstance(plan.format, DType):
@@ -117,14 +141,19 @@ def _panels(group: Group, plan: PanelPlan) -> int:
     return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
 
 
-def default_tile(plan: PanelPlan, panels: int, depth: int, integers: bool, products: int = 1) -> StreamTile:
+def default_tile(
+    plan: PanelPlan, panels: int, depth: int, integers: bool, products: int = 1, whole: bool = False
+) -> StreamTile:
     """Warps for a panel, so that as many are in flight as fit at once: those of a second round would start late. Blocks
     are split where they are too few for that, or large; the ring has two to four stages.
 
-    `panels`: that run at once. `products`: that a team forms of a row.
+    `panels`: that run at once. `products`: that a team forms of a row. `whole`: whether
+    panels must not be cut.
     """
     unit, nbytes = step_of(plan, depth)
-    groups = 2 if integers and products == 1 and 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 else 1
+    pairs = depth // unit // 2
+    fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and pairs >= 32  # and keeps a team of many warps
+    groups = 2 if integers and not whole and fits else 1
     count, panels = depth // unit // groups, panels * groups
     team = 8
     while team < 32 and 2 * panels * team <= WARPS:
@@ -171,7 +200,8 @@ def build(group: Group, target: Target, name: str, tile: StreamTile | None = Non
     integers = isinstance(x.element, ActivationFormat)
     if tile is None:
         products = len(linear.products(group))
-        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products)
+        whole = products > 1 or quantized(group) is not None
+        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole)
     return _Stream(group, target, name, plan, tile).build()
 
 
@@ -294,10 +324,11 @@ class _Stream(linear._Nest):
 
     def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: StreamTile) -> None:
         self.stream = tile
-        self.before, _ = parts(group)
+        self.before, product = parts(group)
+        self.quantized = quantized(product)
         super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
-        quantized = self.before is None and isinstance(self.x.type.element, ActivationFormat)
-        self.near = self.k.alloc(self.row_bytes) if quantized else None
+        far = self.before is None and isinstance(self.x.type.element, ActivationFormat)
+        self.near = self.k.alloc(self.row_bytes) if far else None
         sources = [self.buffers[n.inputs[1]] for n in self.products]
         self.ring = _Ring(self.k, sources, plan, tile, self.depth)
 
@@ -386,10 +417,24 @@ class _Stream(linear._Nest):
         each = self.ring.team
         sums = [dot.sum_of(loaded[n : n + each]) for n in range(0, self.stream.team, each)]
         row = k.const(0, "i64")
+        if self.quantized is not None:
+            self._quantize(panel * self.plan.rows, sums)
+            return
         if self.stream.groups == 1:
             self._store(panel, [(row, sums)])
             return
         self._columns(panel * (self.plan.rows // 2), [(row, sums)], self._rows_of_group(panel))
+
+    def _quantize(self, column: Instruction, sums: list[Instruction]) -> None:
+        """The results of a panel as a block of int8 activations."""
+        k, node = self.k, self.quantized
+        assert node is not None
+        results = [n.results[0] for n in self.products]
+        preset = {**self.held, **dict(zip(results, sums, strict=True))}
+        index = self._index(results[0], k.const(0, "i64"), column)
+        value = self.epilogue.at(node.inputs[0], index, self.plan.rows, preset=preset)
+        ((_, buffer),) = self.results
+        quantize_block(k, node.attrs["format"], self.out_features, buffer, k.const(0, "i64"), column, [value])
 
     def _rows_of_group(self, item: Instruction) -> Instruction:
         """Which lanes hold rows of a group, in the first half."""

@@ -1,0 +1,75 @@
+"""Blocks of int8 activations made of f32 values in registers, bit for bit as `ActivationFormat.encode`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction
+from ..quant.activation import FINE, ActivationFormat
+from .math import whole
+
+
+def quantize_block(
+    k: KernelBuilder,
+    format: ActivationFormat,
+    size: int,
+    buffer: Instruction,
+    base: Instruction,
+    at: Instruction,
+    values: Sequence[Instruction],
+) -> None:
+    """Codes, scale and sums of one block: `values` are its elements, from element `at` on of a row of `size` elements
+    that begins at byte `base` of the buffer.
+    """
+    lanes = values[0].lanes
+    largest = k.reduce_max(tree([k.fabs(v) for v in values], k.maximum))
+    scale = largest * (1 / 127)
+    inverse = k.splat(k.select(largest > 0.0, 127.0 / largest, 0.0), lanes)
+    scaled = [v * inverse for v in values]
+    rounded = [k.rint(v) for v in scaled]
+    _plane(k, format, size, buffer, base, at, rounded, scale)
+    if format.planes == 2:
+        rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
+        _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+
+
+def _plane(
+    k: KernelBuilder,
+    format: ActivationFormat,
+    size: int,
+    buffer: Instruction,
+    base: Instruction,
+    at: Instruction,
+    rounded: Sequence[Instruction],
+    scale: Instruction,
+) -> None:
+    """One plane of a block: its scale, its codes, and the sum of every `format.sub` codes."""
+    lanes = rounded[0].lanes
+    k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
+    codes = [whole(k, v) for v in rounded]
+    for n, c in enumerate(codes):
+        k.store(buffer, base + at + n * lanes, k.convert(c, "i8"))
+    each = max(1, format.sub // lanes)
+    narrow = max(1, lanes // format.sub)  # sums that a vector holds side by side
+    for n in range(len(codes) // each * narrow):
+        group = codes[n // narrow * each : (n // narrow + 1) * each]
+        total = k.reduce_add(_narrowed(k, tree(group, lambda a, b: a + b), n % narrow, format.sub))
+        slot = base + (at // format.sub + n) * 4 + format.sums_at(size)
+        k.store(buffer, slot, scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor)
+
+
+def _narrowed(k: KernelBuilder, codes: Instruction, n: int, sub: int) -> Instruction:
+    """Only the n-th `sub` lanes of a vector; all of one that is not wider."""
+    if codes.lanes <= sub:
+        return codes
+    lane = k.iota("i32", codes.lanes)
+    return k.select((lane >= n * sub) & (lane < (n + 1) * sub), codes, 0)
+
+
+def tree(parts: Sequence[Instruction], combine: Callable[[Instruction, Instruction], Instruction]) -> Instruction:
+    """Neighbours combined, and their results, until one is left."""
+    left = list(parts)
+    while len(left) > 1:
+        left = [combine(*left[i : i + 2]) if i + 1 < len(left) else left[i] for i in range(0, len(left), 2)]
+    return left[0]
