@@ -1,7 +1,7 @@
 """`heliostat bench`: speeds on this machine, beside a peer in alternating runs.
 
 `llm` prompts and generation of a model, `ops` single ops and small pipelines, `formats` products in every format,
-`train` training steps of small networks.
+`train` training steps of small networks. On a GPU `llm` and `ops` (`--device cuda`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heliostat.bench.limits import Limits, measure_limits
 from heliostat.bench.models import bench, bench_llama_cpp
@@ -21,6 +21,10 @@ from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.runtime.worker_pool import WorkerPool
+from heliostat.session.place import CudaPlace, open_place
+
+if TYPE_CHECKING:
+    from heliostat.bench.cuda_ops import CudaLimits, CudaRow
 
 PEERS = {"llm": ("llama.cpp",), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
 
@@ -60,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"bench {args.suite} takes no model")
     if args.suite == "llm":
         return _models(args)
+    if args.device != "cpu":
+        if args.suite != "ops":
+            raise UsageError(f"bench {args.suite} runs on the CPU alone, not on {args.device}")
+        return _finish(args, *_cuda_ops(args))
     with WorkerPool(args.threads) as pool:
         limits = measure_limits(pool.threads)
     rows = {"ops": _ops, "formats": _formats, "train": _train}[args.suite](args, limits)
@@ -108,6 +116,47 @@ def _ops(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
         rows.append(shown)
         _progress(n + 1, len(chosen), row.case.label)
     return rows
+
+
+def _cuda_ops(args: argparse.Namespace) -> tuple[list[dict[str, Any]], CudaLimits]:
+    from heliostat.bench.cuda_ops import TorchOnCuda, bench_cuda_ops, measure_cuda_limits
+    from heliostat.bench.ops import cases
+
+    if args.vs == "numpy" or args.threads is not None:
+        raise UsageError(f"bench ops on {args.device} has no {'--vs numpy' if args.vs == 'numpy' else '--threads'}")
+    chosen = cases(args.only, "cuda")
+    if not chosen:
+        raise UsageError(f"no case for GPUs contains {args.only!r}")
+    place = open_place(args.device)
+    assert isinstance(place, CudaPlace)
+    peer = None if args.vs is None else TorchOnCuda(place.device.gpu.index)
+    limits = measure_cuda_limits(place.device)
+    rows = []
+    for n, row in enumerate(bench_cuda_ops(chosen, place.device, peer, args.reps)):
+        rows.append(_cuda_row(row, limits))
+        _progress(n + 1, len(chosen), row.case.label)
+    return rows, limits
+
+
+def _cuda_row(row: CudaRow, limits: CudaLimits) -> dict[str, Any]:
+    """What is shown of a row: times, the ratio, and TFLOP/s of products or the share of the copy bandwidth."""
+    shown: dict[str, Any] = {"case": row.case.label, "us": None if row.own is None else round(row.own.best * 1e6, 1)}
+    if row.way is not None:
+        best = row.peers[row.way]
+        shown |= {"torch us": round(best.best * 1e6, 1), "ratio": _rounded(row.ratio, 3), "torch by": row.way}
+        shown |= {"error": row.error, "torch spread": round(best.spread, 3)}
+    if row.own is not None:
+        shown["spread"] = round(row.own.spread, 3)
+        rate = row.nbytes / row.own.best / 1e9
+        if row.flops:
+            shown["TFLOP/s"] = round(row.flops / row.own.best / 1e12, 1)
+        else:
+            shown |= {"GB/s": round(rate, 1), "% of copy": round(100 * rate / limits.copy_gb_s, 1)}
+    if row.way is not None and not row.flops:
+        shown["torch % of copy"] = round(100 * row.nbytes / best.best / 1e9 / limits.copy_gb_s, 1)
+    if row.note:
+        shown["note"] = row.note
+    return shown
 
 
 def _formats(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
@@ -176,13 +225,13 @@ def _progress(done: int, count: int, label: str) -> None:
             )
 
 
-def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits) -> int:
+def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits | CudaLimits) -> int:
     if args.csv:
         Path(args.csv).write_text(as_csv(rows), encoding="utf-8")
     if args.plot:
         label, values, title = {
             "llm": ("model", {n: n for n in rows[0] if n.endswith("tok_s")}, "tokens per second"),
-            "ops": ("case", {"ratio" if args.vs else "% of FMA": f"times {args.vs}" if args.vs else "% of FMA"}, "ops"),
+            "ops": ("case", {_ops_column(args): f"times {args.vs}" if args.vs else _ops_column(args)}, "ops"),
             "train": (
                 "workload",
                 {"times torch": "times torch"} if args.vs else {"heliostat ms": "milliseconds"},
@@ -194,7 +243,7 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits
                     "% of read": "one row: % of the read limit",
                     "% of arithmetic": "many rows: % of the arithmetic limit",
                 },
-                f"Share of this machine's limit, {limits.threads} threads",
+                f"Share of this machine's limit, {limits.threads if isinstance(limits, Limits) else 0} threads",
             ),
         }[args.suite]
         plot(rows, label, values, args.plot, title)
@@ -202,8 +251,10 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits
         print(as_json(rows, asdict(limits)))
         return 0
     print(as_table(rows))
-    print(
-        f"limits of {limits.threads} threads: {limits.fma_gflops:.0f} GFLOP/s, {limits.int8_gops:.0f} int8 GOP/s, "
-        f"{limits.read_gb_s:.1f} GB/s read"
-    )
+    print(limits)
     return 0
+
+
+def _ops_column(args: argparse.Namespace) -> str:
+    """What the plot of ops shows."""
+    return "ratio" if args.vs else "% of FMA" if args.device == "cpu" else "us"
