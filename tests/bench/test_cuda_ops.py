@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from heliostat.bench.compare import Call, Clock, host_clock
-from heliostat.bench.cuda_ops import WORK, TorchOnCuda, Work, bench_cuda_ops, measure_cuda_limits, widened
+from heliostat.bench.cuda_limits import measure_cuda_limits
+from heliostat.bench.cuda_ops import WORK, TorchOnCuda, Work, bench_cuda_ops, widened
 from heliostat.bench.ops import Case, PeerError, cases
 from heliostat.cli.main import main
 from heliostat.diagnostics import CompileError

@@ -18,7 +18,7 @@ from ..compiler.pipeline import Options
 from ..diagnostics import CompileError, DeviceMemoryError
 from ..ir.graph import Graph, Value, parameter
 from ..ir.types import bf16, evaluate, f32, i32, numel, tensor
-from ..runtime.cuda import Stream, copy_bandwidth
+from ..runtime.cuda import Stream
 from .compare import Call, Clock, Seconds, clocks_in_turn
 from .ops import Case, Params, PeerError
 
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Ways = Mapping[str, Callable[[], Any]]
 """A peer's ways to the same result, by name."""
-
-
-@dataclass(frozen=True)
-class CudaLimits:
-    """What was measured of a GPU in this run: bytes read and written per second of a copy inside it."""
-
-    device: str
-    copy_gb_s: float
-
-    def __str__(self) -> str:
-        return f"limit of {self.device}: {self.copy_gb_s:.0f} GB/s copied"
 
 
 @dataclass(frozen=True)
@@ -168,11 +157,6 @@ def event_clock(call: Call, stream: Stream) -> Clock:
         return stream.record().elapsed_ms(start) / 1e3
 
     return seconds
-
-
-def measure_cuda_limits(place: CudaDevice) -> CudaLimits:
-    """The copy bandwidth now. Raises DeviceMemoryError where nothing is free."""
-    return CudaLimits(place.gpu.name, copy_bandwidth(place.gpu) / 1e9)
 
 
 def bench_cuda_ops(

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,24 @@ from heliostat.bench.models import bench, bench_llama_cpp
 from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
+from heliostat.diagnostics import HeliostatError
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session.place import CudaPlace, open_place
 
 if TYPE_CHECKING:
-    from heliostat.bench.cuda_ops import CudaLimits, CudaRow
+    from heliostat.bench.cuda_limits import CudaLimits
+    from heliostat.bench.cuda_ops import CudaRow
+    from heliostat.llm import LanguageModel
 
-PEERS = {"llm": ("llama.cpp",), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
+PEERS = {"llm": ("llama.cpp", "transformers"), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", choices=tuple(PEERS), help="what to measure")
     add_model_arguments(parser)
-    parser.add_argument("--vs", choices=("llama.cpp", "torch", "numpy"), help="measure a peer in turn with us")
+    parser.add_argument(
+        "--vs", choices=("llama.cpp", "transformers", "torch", "numpy"), help="measure a peer in turn with us"
+    )
     parser.add_argument("--reps", type=int, default=3, metavar="N", help="rounds, of which the best counts (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--csv", metavar="FILE", help="write the rows to FILE as CSV")
@@ -76,21 +81,62 @@ def run(args: argparse.Namespace) -> int:
 
 def _models(args: argparse.Namespace) -> int:
     model = open_model(args)
-    path, threads = str(model.file.path), model.place.threads
+    limits = _limits_of(model)
     row: dict[str, Any] = {}
+    peer: Callable[[], dict[str, float]] | None = None
+    if args.vs is not None:
+        peer, row = _model_peer(args, model)
     for _ in range(args.reps):  # in turn, one round each
         row = _better(row, bench(model, args.prompt, args.gen, args.depth, 1))
-        if args.vs is not None:
-            peer = bench_llama_cpp(path, args.prompt, args.gen, args.depth, threads)
-            row = _better(row, {f"llama.cpp {k}": v for k, v in peer.items()})
-    if args.vs is not None:
-        for name in [n for n in row if n.startswith(("pp", "tg"))]:
-            row[f"{name} ratio"] = round(row[name] / row[f"llama.cpp {name}"], 3)
+        if peer is not None:
+            row = _better(row, {f"{args.vs} {k}": v for k, v in peer().items()})
+    for name in [n for n in row if n.startswith(("pp", "tg"))]:
+        if peer is not None:
+            row[f"{name} ratio"] = round(row[name] / row[f"{args.vs} {name}"], 3)
+        if name.startswith("tg") and limits is not None:
+            row["copy_GB_s"] = round(limits.copy_gb_s, 1)
+            row["% of copy"] = _share(row[name], model.report.weight_bytes, limits)
+            if peer is not None and f"{args.vs} weight_bytes" in row:
+                row[f"{args.vs} % of copy"] = _share(
+                    row[f"{args.vs} {name}"], row.pop(f"{args.vs} weight_bytes"), limits
+                )
     if args.csv or args.plot:
-        limits = measure_limits(threads)
-        return _finish(args, [row], limits)
+        return _finish(args, [row], limits or measure_limits(model.place.threads))
     print(json.dumps(row) if args.json else "  ".join(f"{k}={v}" for k, v in row.items()))
     return 0
+
+
+def _limits_of(model: LanguageModel) -> CudaLimits | None:
+    """The copy bandwidth of a model's GPU, None on the CPU."""
+    if not isinstance(model.place, CudaPlace):
+        return None
+    from heliostat.bench.cuda_limits import measure_cuda_limits
+
+    return measure_cuda_limits(model.place.device)
+
+
+def _share(rate: float, nbytes: int, limits: CudaLimits) -> float:
+    """Percent of the copy bandwidth, of weights read at so many steps per second."""
+    return round(100 * rate * nbytes / 1e9 / limits.copy_gb_s, 1)
+
+
+def _model_peer(
+    args: argparse.Namespace, model: LanguageModel
+) -> tuple[Callable[[], dict[str, float]] | None, dict[str, Any]]:
+    """A round of the peer, and what its row says beside; None with the reason where transformers cannot run it."""
+    sizes = args.prompt, args.gen, args.depth
+    if args.vs == "llama.cpp":
+        gpu = model.place.device.gpu.index if isinstance(model.place, CudaPlace) else -1
+        path, threads = str(model.file.path), model.place.threads
+        return lambda: bench_llama_cpp(path, *sizes, threads, gpu), {}
+    from heliostat.bench.transformers_peer import TransformersPeer
+
+    try:
+        found = TransformersPeer(model, max(args.prompt, args.depth + args.gen))
+    except HeliostatError as error:  # not installed, say: our own figures are worth having
+        return None, {"note": f"transformers: {error.message}"}
+    more = {"transformers by": f"{found.name}, {found.how}"}
+    return lambda: found.round(*sizes), more | {"transformers weight_bytes": found.weight_bytes}
 
 
 def _better(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +165,8 @@ def _ops(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
 
 
 def _cuda_ops(args: argparse.Namespace) -> tuple[list[dict[str, Any]], CudaLimits]:
-    from heliostat.bench.cuda_ops import TorchOnCuda, bench_cuda_ops, measure_cuda_limits
+    from heliostat.bench.cuda_limits import measure_cuda_limits
+    from heliostat.bench.cuda_ops import TorchOnCuda, bench_cuda_ops
     from heliostat.bench.ops import cases
 
     if args.vs == "numpy" or args.threads is not None:

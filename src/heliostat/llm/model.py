@@ -365,6 +365,19 @@ class LanguageModel:
             self._cached = [*self._cached[:position], token]
             return self._step(token, position)
 
+    @property
+    def chooses_there(self) -> bool:
+        """Whether the greedy token can be found where the logits are, so that `follow` reads no logits."""
+        return bool(self._choices)
+
+    def follow(self, token: int, position: int) -> int:
+        """Run one token at the cache's end, `position`; the greedy next one. Raises SamplingError for NaN logits."""
+        with self._lock:
+            self._epoch += 1
+            self._cached = [*self._cached[:position], token]
+            self._run_step(token, position)
+            return self._choose(Sampler(0.0), self._cached, self.chooses_there).token
+
     def profile_decode(self) -> list[LaunchTime]:
         """Times of the launches of one more decode step at the cache's last position."""
         with self._lock:
