@@ -103,7 +103,7 @@ def test_shares_of_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     for name, size in {"HIDDEN": 64, "LAYERS": 1, "HEADS": 2, "KV": 1, "FEED": 64}.items():  # threads are simulated
         monkeypatch.setattr(numpy_forward, name, size)
     write_model(tmp_path / "m.gguf", "llama", "BF16")
-    sizes = ["--prompt", "2", "--gen", "1", "--depth", "4", "--reps", "1", "--context", "64"]
+    sizes = ["--prompt", "2", "--gen", "1", "--depth", "4", "--reps", "1", "--context", "64", "--batch", "2"]
     with fake_gpu():
         arguments = ["bench", "llm", str(tmp_path / "m.gguf"), "--device", "cuda", "--vs", "transformers", *sizes]
         assert main([*arguments, "--json"]) == 0
@@ -112,3 +112,5 @@ def test_shares_of_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     assert row["transformers % of copy"] == pytest.approx(100 * 4 / row["copy_GB_s"], abs=0.1)
     assert row["tg1@4_tok_s ratio"] == pytest.approx(row["tg1@4_tok_s"] / 4, abs=1e-3)
     assert row["% of copy"] >= 0
+    assert row["tg1@4x2_tok_s"] > 0
+    assert row["x2 % of copy"] >= 0

@@ -63,6 +63,32 @@ def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: 
     }
 
 
+def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> float:
+    """Tokens per second of `rows` sequences together, each behind `depth` tokens, the greedy one chosen each time.
+
+    Raises ContextLengthError, and KeyError for a number that the model was not loaded with.
+    """
+    batch = model.batches[rows]
+    model.check_room(depth + generate)
+    tokens = random_tokens(model.config.vocabulary, max(depth, 1))
+    for row in range(rows):
+        model.fill(batch, row, tokens)  # equal prompts are computed once
+    last = [tokens[-1]] * rows
+    started = time.perf_counter()
+    for i in range(generate):
+        batch.step(last, [depth + i] * rows)
+        found = batch.greedy()
+        last = [int(np.argmax(batch.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
+    return rows * generate / (time.perf_counter() - started)
+
+
+def step_nbytes(model: LanguageModel, rows: int, depth: float) -> float:
+    """Bytes that a step of a batch cannot but read: all weights once, and keys and values of `depth` tokens a row."""
+    c, element = model.config, 4 if model.options.cache_dtype == "f32" else 2
+    seen = min(depth, c.sliding_window) if c.sliding_window else depth
+    return model.report.weight_bytes + 2.0 * rows * seen * c.layers * c.kv_heads * c.head_dim * element
+
+
 # Run by itself: the peer's threads and memory must not share our process.
 _LLAMA_CPP = """
 import json, sys, time

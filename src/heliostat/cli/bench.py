@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heliostat.bench.limits import Limits, measure_limits
-from heliostat.bench.models import bench, bench_llama_cpp
+from heliostat.bench.models import bench, bench_batch, bench_llama_cpp, step_nbytes
 from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import HeliostatError
+from heliostat.llm.model import MOST_SEQUENCES
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session.place import CudaPlace, open_place
 
@@ -51,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--depth", type=int, default=512, metavar="N", help="llm: tokens in the cache before generation (default 512)"
     )
     parser.add_argument(
+        "--batch", default="", metavar="B,B", help="llm: so many sequences generated together as well, such as 8,32"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="train: steps in turn alone, without first steps and memory"
     )
     parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
@@ -65,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
     if args.quick and args.suite != "train":
         raise UsageError(f"bench {args.suite} has no --quick")
+    if args.batch and args.suite != "llm":
+        raise UsageError(f"bench {args.suite} has no --batch")
     if args.suite != "llm" and args.model is not None:
         raise UsageError(f"bench {args.suite} takes no model")
     if args.suite == "llm":
@@ -80,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    model = open_model(args)
+    batches = _batches(args.batch)
+    model = open_model(args, batches)
     limits = _limits_of(model)
     row: dict[str, Any] = {}
     peer: Callable[[], dict[str, float]] | None = None
@@ -90,7 +97,9 @@ def _models(args: argparse.Namespace) -> int:
         row = _better(row, bench(model, args.prompt, args.gen, args.depth, 1))
         if peer is not None:
             row = _better(row, {f"{args.vs} {k}": v for k, v in peer().items()})
-    for name in [n for n in row if n.startswith(("pp", "tg"))]:
+        for b in batches:
+            row = _better(row, {_batched(args, b): round(bench_batch(model, b, args.gen, args.depth), 1)})
+    for name in [f"pp{args.prompt}_tok_s", f"tg{args.gen}@{args.depth}_tok_s"]:
         if peer is not None:
             row[f"{name} ratio"] = round(row[name] / row[f"{args.vs} {name}"], 3)
         if name.startswith("tg") and limits is not None:
@@ -100,6 +109,9 @@ def _models(args: argparse.Namespace) -> int:
                 row[f"{args.vs} % of copy"] = _share(
                     row[f"{args.vs} {name}"], row.pop(f"{args.vs} weight_bytes"), limits
                 )
+    for b in batches if limits is not None else ():
+        nbytes = step_nbytes(model, b, args.depth + args.gen / 2)
+        row[f"x{b} % of copy"] = _share(row[_batched(args, b)] / b, nbytes, limits)
     if args.csv or args.plot:
         return _finish(args, [row], limits or measure_limits(model.place.threads))
     print(json.dumps(row) if args.json else "  ".join(f"{k}={v}" for k, v in row.items()))
@@ -115,8 +127,22 @@ def _limits_of(model: LanguageModel) -> CudaLimits | None:
     return measure_cuda_limits(model.place.device)
 
 
-def _share(rate: float, nbytes: int, limits: CudaLimits) -> float:
-    """Percent of the copy bandwidth, of weights read at so many steps per second."""
+def _batches(text: str) -> list[int]:
+    """The numbers of --batch. Raises UsageError."""
+    parts = text.split(",") if text else []
+    if not all(p.isdigit() and 2 <= int(p) <= MOST_SEQUENCES for p in parts):
+        raise UsageError(f"--batch is {text}", help=f"numbers from 2 to {MOST_SEQUENCES}, such as 8,32")
+    return sorted({int(p) for p in parts})
+
+
+def _batched(args: argparse.Namespace, rows: int) -> str:
+    """The name of a batch's rate, of all its sequences together."""
+    return f"tg{args.gen}@{args.depth}x{rows}_tok_s"
+
+
+def _share(rate: float, nbytes: float, limits: CudaLimits | None) -> float:
+    """Percent of the copy bandwidth, of so many bytes read at so many steps per second."""
+    assert limits is not None
     return round(100 * rate * nbytes / 1e9 / limits.copy_gb_s, 1)
 
 
