@@ -13,6 +13,7 @@ from numpy_forward import VOCABULARY, forward, write_model
 
 from heliostat.diagnostics import ContextLengthError, UnsupportedError
 from heliostat.llm import LanguageModel, load
+from targets.device import gpu
 from targets.fake_gpu import fake_gpu
 
 
@@ -76,6 +77,18 @@ def test_on_a_simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
     with fake_gpu():
         model = load(tmp_path / "m.gguf", device="cuda", context=64, batch=[3])
         check(model, prompts(5, 2, 3), weights, 0.999)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("kind", ["BF16", "Q8_0", "Q4_K"])
+def test_on_a_gpu(tmp_path: Path, kind: str) -> None:
+    place = gpu()
+    if isinstance(place, str):
+        pytest.skip(place)
+    weights = write_model(tmp_path / "m.gguf", "llama", kind)
+    model = load(tmp_path / "m.gguf", device="cuda", batch=[3, 17])
+    check(model, prompts(5, 90, 31), weights, 0.998)
+    check(model, prompts(*range(2, 19)), weights, 0.998)
 
 
 def test_one_prompt_ends_at_the_context(tmp_path: Path) -> None:
