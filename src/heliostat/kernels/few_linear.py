@@ -24,6 +24,7 @@ STEP = 32  # of K that the runs of four threads cover: two instructions
 DEPTH = 2 * STEP  # of K in a turn of the loop: so many loads are under way before the first is needed
 BLOCKS = 4  # of 8 outputs in a panel
 PART_BYTES = BLOCKS * FRAGMENT * 4  # of a warp's sums, of 16 rows of a panel
+MOST_SUMS = 4  # tiles of rows by panels whose sums, with what is loaded for them, fit the registers of a thread
 PRIVATE_BYTES = 64 << 10  # of a team's sums: more would leave room for one block on a multiprocessor
 WARPS = 32 * 132  # that are wanted in flight
 
@@ -55,9 +56,11 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
     rows, panels = numel(x.type.shape[:-1]), plan.panels(upper_bound(w.type.shape[0]))
     tiles = -(-upper_bound(rows) // TILE)
-    each = tiles * len(linear.products(group)) * PART_BYTES
+    sums = tiles * len(linear.products(group))  # of a panel, in a warp's registers
+    each = sums * PART_BYTES
     units = upper_bound(w.type.shape[1]) // DEPTH
-    wide = 2 if panels % 2 == 0 and panels // 2 * min(16, units) >= WARPS // 2 else 1
+    enough = panels // 2 * min(16, units) >= WARPS // 2
+    wide = 2 if panels % 2 == 0 and enough and 2 * sums <= MOST_SUMS else 1
     team = team_of(panels // wide, units, WARPS)
     while team > 1 and team * wide * each > PRIVATE_BYTES:
         team //= 2
