@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import io
@@ -13,9 +14,11 @@ import pytest
 from heliostat.bench.compare import Seconds, time_in_turn
 from heliostat.bench.formats import bench_formats, elements
 from heliostat.bench.limits import measure_limits
+from heliostat.bench.models import step_nbytes
 from heliostat.bench.ops import WORK, PeerError, bench_ops, cases
 from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.main import main
+from heliostat.llm import demo_path, load
 
 
 def smallest(op: str) -> list[object]:
@@ -97,6 +100,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     [
         ["ops", "--only", "nothing of that name"], ["formats", "--shape", "7"], ["formats", "--shape", "0x256"],
         ["formats", "--vs", "torch"], ["ops", "--reps", "0"], ["ops", "model.gguf"],
+        ["ops", "--batch", "8"], ["llm", "--batch", "1"], ["llm", "--batch", "8,"],
     ],
 )  # fmt: skip
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,3 +112,19 @@ def test_a_missing_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(PeerError, match="PyTorch is not installed"):
         list(bench_ops(cases("head_dim=16,seq=8"), 1, "torch", 1))
+
+
+def test_batches_beside_single_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--prompt", "8", "--gen", "2", "--depth", "5", "--reps", "1", "--threads", "1", "--context", "64"]
+    assert main(["bench", "llm", "--batch", "3", "--json", *sizes]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["tg2@5x3_tok_s"] > 0
+    assert row["tg2@5_tok_s"] > 0
+
+
+def test_bytes_of_a_step() -> None:
+    """Weights once, and of each row the keys and values of its depth."""
+    with contextlib.closing(load(demo_path(), threads=1, context=64)) as model:
+        c = model.config
+        each = 2 * 10 * c.layers * c.kv_heads * c.head_dim * 2
+        assert step_nbytes(model, 3, 10) == model.report.weight_bytes + 3 * each

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliostat import ops
+from heliostat.diagnostics import DTypeError, ShapeError
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, Symbol, dim, f16, f32, i32, tensor
 from heliostat.ops.evaluate import evaluate
@@ -78,3 +79,60 @@ def test_attention_with_cache_equals_reference(case: tuple, n: int, start: int, 
     np.testing.assert_allclose(keys[:, :end].astype(float), new_keys[:, :end].astype(float), **tolerance)
     np.testing.assert_array_equal(values[:, :end], new_values[:, :end])
     assert np.isnan(values[:, end:]).all()
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("case", CASES, ids=str)
+@settings(max_examples=4, deadline=None)
+@given(starts=st.lists(st.integers(0, CAPACITY - 3), min_size=3, max_size=3), seed=st.integers(0, 1 << 30))
+def test_sequences_have_their_own_keys(case: tuple, tokens: int, starts: list[int], seed: int) -> None:
+    """Rows of three sequences, each behind so many tokens of its own."""
+    heads, kv, size, dtype, window, interleaved = case
+    g, run = batch(heads, kv, size, dtype, window, interleaved, tokens)
+    rng = np.random.default_rng(seed)
+    held = np.float32 if dtype == f32 else np.float16
+    past = np.full((2, 3 * kv, CAPACITY, size), np.nan, held)
+    for s, start in enumerate(starts):
+        past[:, s * kv : (s + 1) * kv, :start] = rng.standard_normal((2, kv, start, size))
+    turn = rng.uniform(0, 6, (3 * tokens, size // 2))
+    inputs = {
+        "start": np.array(starts, np.int32), "keys": past[0], "values": past[1],
+        "cos": np.cos(turn).astype(np.float32), "sin": np.sin(turn).astype(np.float32),
+        **{n: rng.standard_normal((3 * tokens, h, size)).astype(np.float32)
+           for n, h in (("q", heads), ("k", kv), ("v", kv))},
+    }  # fmt: skip
+    y, keys, values = run.run(inputs)
+    expected, new_keys, new_values = evaluate(g, inputs)
+    bound = 2e-5 if dtype == f32 else 2e-3
+    assert np.abs(y - expected).max() < bound
+    np.testing.assert_allclose(keys.astype(float), new_keys.astype(float), rtol=bound, atol=bound)
+    np.testing.assert_array_equal(values, new_values)
+
+
+def batch(
+    heads: int, kv: int, size: int, dtype: DType, window: int, interleaved: bool, tokens: int
+) -> tuple[Graph, Session]:
+    key = ("batch", heads, kv, size, dtype, window, interleaved, tokens)
+    if key not in _SESSIONS:
+        start = parameter("start", tensor(i32, 3))
+        q, k, v = (parameter(n, tensor(f32, 3 * tokens, h, size)) for n, h in (("q", heads), ("k", kv), ("v", kv)))
+        cos, sin = (parameter(n, tensor(f32, 3 * tokens, size // 2)) for n in ("cos", "sin"))
+        keys, values = (parameter(n, tensor(dtype, 3 * kv, CAPACITY, size), "state") for n in ("keys", "values"))
+        new_keys = ops.cache_update(keys, ops.rope(k, cos, sin, interleaved=interleaved), start)
+        new_values = ops.cache_update(values, v, start)
+        turned = ops.rope(q, cos, sin, interleaved=interleaved)
+        y = ops.attention(turned, new_keys, new_values, start, scale=size**-0.5, window=window)
+        updates = [(keys, new_keys), (values, new_values)]
+        g = Graph("batch", [start, q, k, v, cos, sin, keys, values], [y], updates)
+        _SESSIONS[key] = g, compile_graph(g, threads=2)
+    return _SESSIONS[key]
+
+
+def test_rows_that_do_not_divide_are_refused() -> None:
+    q, k = parameter("q", tensor(f32, 3, 4, 8)), parameter("k", tensor(f32, 4, 16, 8))
+    with pytest.raises(ShapeError, match="3 rows do not divide into 2 sequences"):
+        ops.attention(q, k, k, parameter("start", tensor(i32, 2)), scale=1.0)
+    with pytest.raises(ShapeError, match="heads of the cache do not divide into 3"):
+        ops.cache_update(k, q, parameter("start", tensor(i32, 3)))
+    with pytest.raises(DTypeError, match="one for each sequence"):
+        ops.attention(q, k, k, parameter("start", tensor(i32, 3, 1)), scale=1.0)

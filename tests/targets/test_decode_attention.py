@@ -71,6 +71,54 @@ def _floats(a: np.ndarray) -> np.ndarray:
     return (a.astype(np.uint32) << 16).view(np.float32) if a.dtype == np.uint16 else np.asarray(a, np.float32)
 
 
+def batch(
+    starts: list[int], heads: int, kv: int, size: int, window: int, rotated: bool
+) -> tuple[Graph, dict[str, Any]]:
+    """One token of each sequence, put into its part of the caches and attended to there."""
+    rng = np.random.default_rng(len(starts))
+    count = len(starts)
+    shapes = {"q": (count, heads, size), "k": (count, kv, size), "v": (count, kv, size)}
+    rows = {name: parameter(name, tensor(f32, *shape)) for name, shape in shapes.items()}
+    whole = (count * kv, 128, size)
+    caches = {name: parameter(name, TensorType(f16, whole), "state") for name in ("keys", "values")}
+    at = parameter("at", tensor(i32, count))
+    angles = {name: parameter(name, tensor(f32, count, size // 2)) for name in ("cos", "sin")} if rotated else {}
+    q, k = rows["q"], rows["k"]
+    if rotated:
+        q, k = (ops.rope(x, angles["cos"], angles["sin"]) for x in (q, k))
+    keys, values = ops.cache_update(caches["keys"], k, at), ops.cache_update(caches["values"], rows["v"], at)
+    y = ops.attention(q, keys, values, at, scale=size**-0.5, window=window)
+    arrays: dict[str, Any] = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    arrays |= {name: rng.standard_normal(whole).astype(np.float16) for name in caches}
+    turn = rng.uniform(0, 6, (count, size // 2))
+    arrays |= {"cos": np.cos(turn).astype(np.float32), "sin": np.sin(turn).astype(np.float32)} if rotated else {}
+    arrays["at"] = np.array(starts, np.int32)
+    updates = [(caches["keys"], keys), (caches["values"], values)]
+    return Graph("batch", [*rows.values(), *caches.values(), at, *angles.values()], [y], updates), arrays
+
+
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize(
+    ("starts", "heads", "kv", "size", "window", "rotated"),
+    [([70, 0, 127], 4, 2, 32, 0, True), ([5, 90], 2, 2, 64, 40, False), ([33], 3, 1, 32, 0, True)],
+)
+def test_sequences_attend_to_their_own_keys(
+    starts: list[int], heads: int, kv: int, size: int, window: int, rotated: bool, run: Runner
+) -> None:
+    graph, arrays = batch(starts, heads, kv, size, window, rotated)
+    found = run(graph, arrays, {})
+    for a, b in zip(found, evaluate(graph, arrays), strict=True):
+        np.testing.assert_allclose(_floats(a).reshape(b.shape), _floats(b), rtol=0, atol=2e-3)
+
+
+def test_tokens_of_a_batch_do_not_wait_for_the_caches() -> None:
+    graph, _ = batch([5, 7], 4, 2, 64, 0, True)
+    program = compile_graph(graph, CUDA, Options()).program
+    names = [program.kernels[launch.kernel].name.split("_")[0] for launch in program.launches]
+    assert names[0] == "decode"
+    assert sorted(names[1:]) == ["cache", "rope"]
+
+
 def test_caches_are_written_behind() -> None:
     """Rotation of q has no launch, and attention reads the caches as they were."""
     graph, _ = step(f16, 4, 2, 64, 0, 64, 5)

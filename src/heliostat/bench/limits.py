@@ -29,6 +29,12 @@ class Limits:
     int8_gops: float
     read_gb_s: float
 
+    def __str__(self) -> str:
+        return (
+            f"limits of {self.threads} threads: {self.fma_gflops:.0f} GFLOP/s, {self.int8_gops:.0f} int8 GOP/s, "
+            f"{self.read_gb_s:.1f} GB/s read"
+        )
+
 
 class Probe:
     """The three limit kernels, ready to be called: `fma`, `dot` and `read`. Holds their code and 512 MiB of memory."""

@@ -21,10 +21,18 @@ class PeerError(HeliostatError):
     """The peer that was asked for is not installed, or failed."""
 
 
+def random_tokens(vocabulary: int, count: int) -> list[int]:
+    """The tokens that all sides read."""
+    return [int(t) for t in np.random.default_rng(1).integers(0, vocabulary, count)]
+
+
 def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: int) -> dict[str, Any]:
-    """The best of `repeat` runs, in tokens per second, and what loading took. Raises ContextLengthError."""
-    rng = np.random.default_rng(1)
-    tokens = [int(t) for t in rng.integers(0, model.config.vocabulary, max(prompt, depth, generate))]
+    """The best of `repeat` runs, in tokens per second, and what loading took. Raises ContextLengthError.
+
+    On a GPU each token is the greedy one, found there; elsewhere tokens are random, and their logits are read.
+    """
+    tokens = random_tokens(model.config.vocabulary, max(prompt, depth, generate))
+    on_gpu = model.place.name != "cpu" and model.chooses_there
     prompts: list[float] = []
     generations: list[float] = []
     model.check_room(max(prompt, depth + generate))
@@ -35,8 +43,12 @@ def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: 
         if depth:
             model.restart(tokens[:depth])
         started = time.perf_counter()
+        token = tokens[0]
         for i in range(generate):
-            model.extend(tokens[i], depth + i)
+            if on_gpu:
+                token = model.follow(token, depth + i)
+            else:
+                model.extend(tokens[i], depth + i)
         generations.append(generate / (time.perf_counter() - started))
     report = model.report
     return {
@@ -51,15 +63,44 @@ def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: 
     }
 
 
+def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> float:
+    """Tokens per second of `rows` sequences together, each behind `depth` tokens, the greedy one chosen each time.
+
+    Raises ContextLengthError, and KeyError for a number that the model was not loaded with.
+    """
+    batch = model.batches[rows]
+    model.check_room(depth + generate)
+    tokens = random_tokens(model.config.vocabulary, max(depth, 1))
+    for row in range(rows):
+        model.fill(batch, row, tokens)  # equal prompts are computed once
+    last = [tokens[-1]] * rows
+    started = time.perf_counter()
+    for i in range(generate):
+        batch.step(last, [depth + i] * rows)
+        found = batch.greedy()
+        last = [int(np.argmax(batch.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
+    return rows * generate / (time.perf_counter() - started)
+
+
+def step_nbytes(model: LanguageModel, rows: int, depth: float) -> float:
+    """Bytes that a step of a batch cannot but read: all weights once, and keys and values of `depth` tokens a row."""
+    c, element = model.config, 4 if model.options.cache_dtype == "f32" else 2
+    seen = min(depth, c.sliding_window) if c.sliding_window else depth
+    return model.report.weight_bytes + 2.0 * rows * seen * c.layers * c.kv_heads * c.head_dim * element
+
+
 # Run by itself: the peer's threads and memory must not share our process.
 _LLAMA_CPP = """
 import json, sys, time
 import llama_cpp
 import numpy as np
-path, prompt, generate, depth, threads = sys.argv[1], *map(int, sys.argv[2:])
+path, prompt, generate, depth, threads, gpu = sys.argv[1], *map(int, sys.argv[2:])
 context = max(prompt, depth) + generate + 8
+more = dict(n_gpu_layers=-1, main_gpu=gpu, flash_attn=True) if gpu >= 0 else {}
+if more and not llama_cpp.llama_supports_gpu_offload():
+    raise SystemExit("this llama-cpp-python is built without CUDA")
 m = llama_cpp.Llama(path, n_ctx=context, n_threads=threads, n_threads_batch=threads, n_batch=512, n_ubatch=512,
-                    verbose=False)
+                    verbose=False, **more)
 tokens = np.random.default_rng(0).integers(0, m.n_vocab(), context)
 def decode(ids, start):
     batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
@@ -94,11 +135,12 @@ print(json.dumps({f"pp{prompt}_tok_s": round(pp, 1),
 """
 
 
-def bench_llama_cpp(path: str, prompt: int, generate: int, depth: int, threads: int) -> dict[str, float]:
-    """One round of llama.cpp on the same file, by llama-cpp-python in a process of its own. Raises PeerError."""
+def bench_llama_cpp(path: str, prompt: int, generate: int, depth: int, threads: int, gpu: int = -1) -> dict[str, float]:
+    """One round of llama.cpp on the same file, by llama-cpp-python in a process of its own; `gpu`: the CUDA device that
+    has all layers, -1 for the CPU. Raises PeerError."""
     if importlib.util.find_spec("llama_cpp") is None:
         raise PeerError("llama-cpp-python is not installed", help="pip install llama-cpp-python")
-    numbers = [str(n) for n in (prompt, generate, depth, threads)]
+    numbers = [str(n) for n in (prompt, generate, depth, threads, gpu)]
     done = subprocess.run(
         [sys.executable, "-c", _LLAMA_CPP, path, *numbers], capture_output=True, text=True, check=False
     )

@@ -56,9 +56,10 @@ class Row:
         return None if self.peer is None else self.peer.best / self.own.best
 
 
-def cases(only: str = "") -> list[Case]:
-    """All cases whose op, label or suite contains `only`."""
-    with resources.files("heliostat").joinpath("data", "op_cases.json").open("r", encoding="utf-8") as file:
+def cases(only: str = "", device: str = "cpu") -> list[Case]:
+    """All cases for "cpu" or "cuda" whose op, label or suite contains `only`."""
+    name = "op_cases.json" if device == "cpu" else "op_cases_cuda.json"
+    with resources.files("heliostat").joinpath("data", name).open("r", encoding="utf-8") as file:
         rows = json.load(file)
     found = [Case(r["op"], _label(r["op"], r["params"]), tuple(r["suites"]), r["params"]) for r in rows]
     return [c for c in found if only in c.label or any(only in s for s in c.suites)]

@@ -1,7 +1,7 @@
 """`heliostat bench`: speeds on this machine, beside a peer in alternating runs.
 
 `llm` prompts and generation of a model, `ops` single ops and small pipelines, `formats` products in every format,
-`train` training steps of small networks.
+`train` training steps of small networks. On a GPU `llm` and `ops` (`--device cuda`).
 """
 
 from __future__ import annotations
@@ -10,25 +10,35 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heliostat.bench.limits import Limits, measure_limits
-from heliostat.bench.models import bench, bench_llama_cpp
+from heliostat.bench.models import bench, bench_batch, bench_llama_cpp, step_nbytes
 from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
+from heliostat.diagnostics import HeliostatError
+from heliostat.llm.model import MOST_SEQUENCES
 from heliostat.runtime.worker_pool import WorkerPool
+from heliostat.session.place import CudaPlace, open_place
 
-PEERS = {"llm": ("llama.cpp",), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
+if TYPE_CHECKING:
+    from heliostat.bench.cuda_limits import CudaLimits
+    from heliostat.bench.cuda_ops import CudaRow
+    from heliostat.llm import LanguageModel
+
+PEERS = {"llm": ("llama.cpp", "transformers"), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", choices=tuple(PEERS), help="what to measure")
     add_model_arguments(parser)
-    parser.add_argument("--vs", choices=("llama.cpp", "torch", "numpy"), help="measure a peer in turn with us")
+    parser.add_argument(
+        "--vs", choices=("llama.cpp", "transformers", "torch", "numpy"), help="measure a peer in turn with us"
+    )
     parser.add_argument("--reps", type=int, default=3, metavar="N", help="rounds, of which the best counts (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--csv", metavar="FILE", help="write the rows to FILE as CSV")
@@ -40,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gen", type=int, default=32, metavar="N", help="llm: tokens to generate (default 32)")
     parser.add_argument(
         "--depth", type=int, default=512, metavar="N", help="llm: tokens in the cache before generation (default 512)"
+    )
+    parser.add_argument(
+        "--batch", default="", metavar="B,B", help="llm: so many sequences generated together as well, such as 8,32"
     )
     parser.add_argument(
         "--quick", action="store_true", help="train: steps in turn alone, without first steps and memory"
@@ -56,10 +69,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
     if args.quick and args.suite != "train":
         raise UsageError(f"bench {args.suite} has no --quick")
+    if args.batch and args.suite != "llm":
+        raise UsageError(f"bench {args.suite} has no --batch")
     if args.suite != "llm" and args.model is not None:
         raise UsageError(f"bench {args.suite} takes no model")
     if args.suite == "llm":
         return _models(args)
+    if args.device != "cpu":
+        if args.suite != "ops":
+            raise UsageError(f"bench {args.suite} runs on the CPU alone, not on {args.device}")
+        return _finish(args, *_cuda_ops(args))
     with WorkerPool(args.threads) as pool:
         limits = measure_limits(pool.threads)
     rows = {"ops": _ops, "formats": _formats, "train": _train}[args.suite](args, limits)
@@ -67,22 +86,83 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    model = open_model(args)
-    path, threads = str(model.file.path), model.place.threads
+    batches = _batches(args.batch)
+    model = open_model(args, batches)
+    limits = _limits_of(model)
     row: dict[str, Any] = {}
+    peer: Callable[[], dict[str, float]] | None = None
+    if args.vs is not None:
+        peer, row = _model_peer(args, model)
     for _ in range(args.reps):  # in turn, one round each
         row = _better(row, bench(model, args.prompt, args.gen, args.depth, 1))
-        if args.vs is not None:
-            peer = bench_llama_cpp(path, args.prompt, args.gen, args.depth, threads)
-            row = _better(row, {f"llama.cpp {k}": v for k, v in peer.items()})
-    if args.vs is not None:
-        for name in [n for n in row if n.startswith(("pp", "tg"))]:
-            row[f"{name} ratio"] = round(row[name] / row[f"llama.cpp {name}"], 3)
+        if peer is not None:
+            row = _better(row, {f"{args.vs} {k}": v for k, v in peer().items()})
+        for b in batches:
+            row = _better(row, {_batched(args, b): round(bench_batch(model, b, args.gen, args.depth), 1)})
+    for name in [f"pp{args.prompt}_tok_s", f"tg{args.gen}@{args.depth}_tok_s"]:
+        if peer is not None:
+            row[f"{name} ratio"] = round(row[name] / row[f"{args.vs} {name}"], 3)
+        if name.startswith("tg") and limits is not None:
+            row["copy_GB_s"] = round(limits.copy_gb_s, 1)
+            row["% of copy"] = _share(row[name], model.report.weight_bytes, limits)
+            if peer is not None and f"{args.vs} weight_bytes" in row:
+                row[f"{args.vs} % of copy"] = _share(
+                    row[f"{args.vs} {name}"], row.pop(f"{args.vs} weight_bytes"), limits
+                )
+    for b in batches if limits is not None else ():
+        nbytes = step_nbytes(model, b, args.depth + args.gen / 2)
+        row[f"x{b} % of copy"] = _share(row[_batched(args, b)] / b, nbytes, limits)
     if args.csv or args.plot:
-        limits = measure_limits(threads)
-        return _finish(args, [row], limits)
+        return _finish(args, [row], limits or measure_limits(model.place.threads))
     print(json.dumps(row) if args.json else "  ".join(f"{k}={v}" for k, v in row.items()))
     return 0
+
+
+def _limits_of(model: LanguageModel) -> CudaLimits | None:
+    """The copy bandwidth of a model's GPU, None on the CPU."""
+    if not isinstance(model.place, CudaPlace):
+        return None
+    from heliostat.bench.cuda_limits import measure_cuda_limits
+
+    return measure_cuda_limits(model.place.device)
+
+
+def _batches(text: str) -> list[int]:
+    """The numbers of --batch. Raises UsageError."""
+    parts = text.split(",") if text else []
+    if not all(p.isdigit() and 2 <= int(p) <= MOST_SEQUENCES for p in parts):
+        raise UsageError(f"--batch is {text}", help=f"numbers from 2 to {MOST_SEQUENCES}, such as 8,32")
+    return sorted({int(p) for p in parts})
+
+
+def _batched(args: argparse.Namespace, rows: int) -> str:
+    """The name of a batch's rate, of all its sequences together."""
+    return f"tg{args.gen}@{args.depth}x{rows}_tok_s"
+
+
+def _share(rate: float, nbytes: float, limits: CudaLimits | None) -> float:
+    """Percent of the copy bandwidth, of so many bytes read at so many steps per second."""
+    assert limits is not None
+    return round(100 * rate * nbytes / 1e9 / limits.copy_gb_s, 1)
+
+
+def _model_peer(
+    args: argparse.Namespace, model: LanguageModel
+) -> tuple[Callable[[], dict[str, float]] | None, dict[str, Any]]:
+    """A round of the peer, and what its row says beside; None with the reason where transformers cannot run it."""
+    sizes = args.prompt, args.gen, args.depth
+    if args.vs == "llama.cpp":
+        gpu = model.place.device.gpu.index if isinstance(model.place, CudaPlace) else -1
+        path, threads = str(model.file.path), model.place.threads
+        return lambda: bench_llama_cpp(path, *sizes, threads, gpu), {}
+    from heliostat.bench.transformers_peer import TransformersPeer
+
+    try:
+        found = TransformersPeer(model, max(args.prompt, args.depth + args.gen))
+    except HeliostatError as error:  # not installed, say: our own figures are worth having
+        return None, {"note": f"transformers: {error.message}"}
+    more = {"transformers by": f"{found.name}, {found.how}"}
+    return lambda: found.round(*sizes), more | {"transformers weight_bytes": found.weight_bytes}
 
 
 def _better(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +188,48 @@ def _ops(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
         rows.append(shown)
         _progress(n + 1, len(chosen), row.case.label)
     return rows
+
+
+def _cuda_ops(args: argparse.Namespace) -> tuple[list[dict[str, Any]], CudaLimits]:
+    from heliostat.bench.cuda_limits import measure_cuda_limits
+    from heliostat.bench.cuda_ops import TorchOnCuda, bench_cuda_ops
+    from heliostat.bench.ops import cases
+
+    if args.vs == "numpy" or args.threads is not None:
+        raise UsageError(f"bench ops on {args.device} has no {'--vs numpy' if args.vs == 'numpy' else '--threads'}")
+    chosen = cases(args.only, "cuda")
+    if not chosen:
+        raise UsageError(f"no case for GPUs contains {args.only!r}")
+    place = open_place(args.device)
+    assert isinstance(place, CudaPlace)
+    peer = None if args.vs is None else TorchOnCuda(place.device.gpu.index)
+    limits = measure_cuda_limits(place.device)
+    rows = []
+    for n, row in enumerate(bench_cuda_ops(chosen, place.device, peer, args.reps)):
+        rows.append(_cuda_row(row, limits))
+        _progress(n + 1, len(chosen), row.case.label)
+    return rows, limits
+
+
+def _cuda_row(row: CudaRow, limits: CudaLimits) -> dict[str, Any]:
+    """What is shown of a row: times, the ratio, and TFLOP/s of products or the share of the copy bandwidth."""
+    shown: dict[str, Any] = {"case": row.case.label, "us": None if row.own is None else round(row.own.best * 1e6, 1)}
+    if row.way is not None:
+        best = row.peers[row.way]
+        shown |= {"torch us": round(best.best * 1e6, 1), "ratio": _rounded(row.ratio, 3), "torch by": row.way}
+        shown |= {"error": row.error, "torch spread": round(best.spread, 3)}
+    if row.own is not None:
+        shown["spread"] = round(row.own.spread, 3)
+        rate = row.nbytes / row.own.best / 1e9
+        if row.flops:
+            shown["TFLOP/s"] = round(row.flops / row.own.best / 1e12, 1)
+        else:
+            shown |= {"GB/s": round(rate, 1), "% of copy": round(100 * rate / limits.copy_gb_s, 1)}
+    if row.way is not None and not row.flops:
+        shown["torch % of copy"] = round(100 * row.nbytes / best.best / 1e9 / limits.copy_gb_s, 1)
+    if row.note:
+        shown["note"] = row.note
+    return shown
 
 
 def _formats(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
@@ -176,13 +298,13 @@ def _progress(done: int, count: int, label: str) -> None:
             )
 
 
-def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits) -> int:
+def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits | CudaLimits) -> int:
     if args.csv:
         Path(args.csv).write_text(as_csv(rows), encoding="utf-8")
     if args.plot:
         label, values, title = {
             "llm": ("model", {n: n for n in rows[0] if n.endswith("tok_s")}, "tokens per second"),
-            "ops": ("case", {"ratio" if args.vs else "% of FMA": f"times {args.vs}" if args.vs else "% of FMA"}, "ops"),
+            "ops": ("case", {_ops_column(args): f"times {args.vs}" if args.vs else _ops_column(args)}, "ops"),
             "train": (
                 "workload",
                 {"times torch": "times torch"} if args.vs else {"heliostat ms": "milliseconds"},
@@ -194,7 +316,7 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits
                     "% of read": "one row: % of the read limit",
                     "% of arithmetic": "many rows: % of the arithmetic limit",
                 },
-                f"Share of this machine's limit, {limits.threads} threads",
+                f"Share of this machine's limit, {limits.threads if isinstance(limits, Limits) else 0} threads",
             ),
         }[args.suite]
         plot(rows, label, values, args.plot, title)
@@ -202,8 +324,10 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits
         print(as_json(rows, asdict(limits)))
         return 0
     print(as_table(rows))
-    print(
-        f"limits of {limits.threads} threads: {limits.fma_gflops:.0f} GFLOP/s, {limits.int8_gops:.0f} int8 GOP/s, "
-        f"{limits.read_gb_s:.1f} GB/s read"
-    )
+    print(limits)
     return 0
+
+
+def _ops_column(args: argparse.Namespace) -> str:
+    """What the plot of ops shows."""
+    return "ratio" if args.vs else "% of FMA" if args.device == "cpu" else "us"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from heliostat.cli.report import UsageError
@@ -62,13 +63,16 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def open_model(args: argparse.Namespace) -> LanguageModel:
-    """Load the model that the options name, with progress bars where standard error is a terminal."""
+def open_model(args: argparse.Namespace, batch: Sequence[int] = ()) -> LanguageModel:
+    """Load the model that the options name, with progress bars where standard error is a terminal. `batch`: as `load`
+    takes it."""
     if args.threads is not None and not 1 <= args.threads <= 1024:
         raise UsageError(f"--threads must be from 1 to 1024, got {args.threads}")
     path = args.model or demo_path()
     if not sys.stderr.isatty():
-        model = load(path, args.threads, args.context, args.activations, args.cache_dtype, device=args.device)
+        model = load(
+            path, args.threads, args.context, args.activations, args.cache_dtype, device=args.device, batch=batch
+        )
     else:
         from rich.console import Console  # slow to import, and needed at a terminal alone
         from rich.progress import Progress
@@ -81,7 +85,7 @@ def open_model(args: argparse.Namespace) -> LanguageModel:
                     tasks[stage] = bars.add_task(stage, total=total)
                 bars.update(tasks[stage], completed=done)
 
-            model = load(path, args.threads, args.context, args.activations, args.cache_dtype, show, args.device)
+            model = load(path, args.threads, args.context, args.activations, args.cache_dtype, show, args.device, batch)
     if args.explain:
         from heliostat.compiler.driver import explain
 

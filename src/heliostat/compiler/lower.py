@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
-from ..kernels import dot, expanded, tensor_linear, warpgroup_linear
+from ..kernels import dot, expanded, few_linear, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -170,7 +170,7 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
 
 def _many(x: TensorType, target: Target, element: BlockFormat) -> bool:
     """Whether products of x with weights of a format are for tensor cores that take bf16."""
-    if not target.gpu or x.element is not f32 or upper_bound(numel(x.shape[:-1])) < tensor_linear.TILE:
+    if not target.gpu or x.element is not f32 or upper_bound(numel(x.shape[:-1])) < few_linear.LEAST_ROWS:
         return False
     return warpgroup_linear.refusal(bf16, element, x.shape[-1], target) is None
 
@@ -179,7 +179,9 @@ def _pairs(x: TensorType, target: Target, activations: str) -> bool:
     """Whether products of x with bf16 weights round x to bf16 as well, as is usual for such models."""
     even = isinstance(x.shape[-1], int) and x.shape[-1] % 2 == 0
     fitting = even and x.element is f32 and numel(x.shape[:-1]) != 1
-    fast = "avx512bf16" in target.features or (target.gpu and upper_bound(numel(x.shape[:-1])) >= tensor_linear.TILE)
+    many = upper_bound(numel(x.shape[:-1])) >= tensor_linear.TILE
+    few = target.capability >= 80 and even and x.shape[-1] % few_linear.DEPTH == 0  # type: ignore[operator]
+    fast = "avx512bf16" in target.features or (target.gpu and (many or few))
     return fitting and activations == "int8" and fast
 
 

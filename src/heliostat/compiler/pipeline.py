@@ -18,6 +18,7 @@ from ..kernels import (
     convolution,
     decode_attention,
     dequantize,
+    few_linear,
     gather,
     linear,
     map,
@@ -46,6 +47,7 @@ from .updates import in_order, versions_of, with_copies
 
 SCHEDULES: tuple[ModuleType, ...] = (
     stream_linear,
+    few_linear,
     warpgroup_linear,
     tensor_linear,
     linear,

@@ -14,6 +14,7 @@ from ..ir.types import Dim, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
+from .cache import Sequences, sequences
 from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
@@ -56,18 +57,26 @@ def default_tile(tokens: Dim, group: int, target: Target) -> AttentionTile:
     return AttentionTile(tuple(dict.fromkeys((most, 4, 1))), key_panels=2)
 
 
+def heads_of_a_key(group: Group) -> int:
+    """Query heads that read one head of the caches."""
+    q, keys, _, start = group.root.inputs
+    return upper_bound(q.type.shape[1]) * sequences(start.type) // upper_bound(keys.type.shape[0])
+
+
 def tuning_key(group: Group) -> tuple[str, str, str]:
     """`attention DTYPE`, `Hq/HkvxD`, and `1` for a single token or `n`."""
-    q, keys = group.root.inputs[:2]
-    single = "1" if upper_bound(q.type.shape[0]) == 1 else "n"
-    return f"attention {keys.type.element}", f"{q.type.shape[1]}/{keys.type.shape[0]}x{q.type.shape[2]}", single
+    q, keys, _, start = group.root.inputs
+    count = sequences(start.type)
+    single = "1" if upper_bound(q.type.shape[0]) == count else "n"
+    kv_heads = keys.type.shape[0] if count == 1 else upper_bound(keys.type.shape[0]) // count
+    return f"attention {keys.type.element}", f"{q.type.shape[1]}/{kv_heads}x{q.type.shape[2]}", single
 
 
 def candidates(group: Group, target: Target) -> list[AttentionTile]:
     """The default, and other blocks of keys; panels that a step of the cache holds whole."""
-    q, keys = group.root.inputs[:2]
-    heads = upper_bound(q.type.shape[1]) // upper_bound(keys.type.shape[0])
-    usual = default_tile(q.type.shape[0], heads, target)
+    rows, count = group.root.inputs[0].type.shape[0], sequences(group.root.inputs[3].type)
+    tokens = rows if count == 1 else upper_bound(rows) // count
+    usual = default_tile(tokens, heads_of_a_key(group), target)
     panels = [p for p in (1, 2, 4) if KEY_STEP % (p * target.lanes) == 0]
     others = [replace(usual, keys=n, key_panels=p) for n in (64, 128, 256, 512) for p in panels]
     return list(dict.fromkeys([usual, *others]))
@@ -106,13 +115,14 @@ def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str, tile: AttentionTile | None = None) -> Kernel:
-    """q: (N, Hq, D), keys and values: (Hkv, C, D), start: () i32, out: (N, Hq, D).
+    """q: (S N, Hq, D), keys and values: (S Hkv, C, D), start: () or (S,) i32, out: (S N, Hq, D).
 
     Per tile of M rows and key: 4 * M * D operations, 2 * D cache elements read.
     """
-    q, k, _, _ = group.root.inputs
-    heads, kv_heads = int(q.type.shape[1]), int(k.type.shape[0])  # type: ignore[arg-type]
-    chosen = tile or default_tile(q.type.shape[0], heads // kv_heads, target)
+    q, _, _, start = group.root.inputs
+    rows, count = q.type.shape[0], sequences(start.type)
+    tokens = rows if count == 1 else int(rows) // count  # type: ignore[arg-type]
+    chosen = tile or default_tile(tokens, heads_of_a_key(group), target)
     return _Nest(group, target, name, chosen).build()
 
 
@@ -129,15 +139,17 @@ class _Nest:
         self.out = TensorOperand(k, self.dims, out, group.outputs[0].type)
         self.keys, self.values = buffers[keys], buffers[values]
         self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
-        self.tokens = self.dims(q.type.shape[0])
         self.heads, self.head_dim = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
         self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
-        self.group_size = self.heads // self.kv_heads
+        count = sequences(start.type)
+        self.each = self.kv_heads // count  # heads of the caches that are a sequence's
+        self.group_size = self.heads // self.each
         attrs = group.root.attrs
         self.scale = float(attrs["scale"])
         self.causal = bool(attrs.get("causal", True))
         self.window = int(attrs.get("window", 0) or 0)
-        self.start = k.convert(TensorOperand(k, self.dims, buffers[start], start.type).load([]), "i64")
+        self.sequences = Sequences(k, self.dims, buffers[start], start.type, q.type.shape[0])
+        self.tokens = self.dims(self.sequences.tokens)
         self.lanes = target.lanes
         self.unroll = 4 if target.gpu else 1  # steps written out: their loads become one, and hide each other's time
         most = max(tile.rows)
@@ -165,12 +177,18 @@ class _Nest:
         """All keys for a tile of rows: row r is token r / group of query head `head` * group + r % group."""
         k, tile, lanes = self.k, self.tile, self.lanes
         tokens = [r // self.group_size for r in rows]
-        heads = [head * self.group_size + r % self.group_size for r in rows]
-        for m, (n, h) in enumerate(zip(tokens, heads, strict=True)):
+        sequence = head if self.sequences.count == 1 else head // self.each
+        start, mine = self.sequences.start(sequence), tokens
+        if self.sequences.count == 1:
+            heads = [head * self.group_size + r % self.group_size for r in rows]
+        else:
+            heads = [head % self.each * self.group_size + r % self.group_size for r in rows]
+            mine = [sequence * self.tokens + n for n in tokens]
+        for m, (n, h) in enumerate(zip(mine, heads, strict=True)):
             for d in k.loop(0, self.head_dim, lanes):
                 k.store(self.q_scaled, (d + m * self.head_dim) * 4, self.q.load([n, h, d], lanes) * self.scale)
                 k.store(self.sums, (d + m * self.head_dim) * 4, k.zeros("f32", lanes))
-        ends = [self.start + n + 1 if self.causal else self.start + self.tokens for n in tokens]
+        ends = [start + n + 1 if self.causal else start + self.tokens for n in tokens]
         end = k.minimum(ends[-1], self.capacity)
         first = k.const(0, "i64")
         begins = [k.maximum(e - self.window, 0) for e in ends] if self.window else None
@@ -186,7 +204,7 @@ class _Nest:
             for m in range(len(rows)):
                 self._softmax(m, whole, best[m], total[m])
             self._weigh(head, len(rows), base, count)
-        for m, (n, h) in enumerate(zip(tokens, heads, strict=True)):
+        for m, (n, h) in enumerate(zip(mine, heads, strict=True)):
             inverse = k.splat(k.const(1.0, "f32") / total[m].get(), lanes)
             for d in k.loop(0, self.head_dim, lanes):
                 value = k.load(self.sums, (d + m * self.head_dim) * 4, "f32", lanes)

@@ -4,7 +4,7 @@ layout.
 
 from __future__ import annotations
 
-from ..ir.types import DType, TensorType
+from ..ir.types import Dim, DType, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..kernel.warp import WARP
@@ -19,6 +19,38 @@ def vector_length(size: int, target: Target) -> int:
     while size % lanes:
         lanes //= 2
     return lanes
+
+
+class Sequences:
+    """Whose rows those of a batch are: `count` sequences of `tokens` rows each, one after the other, each with a start
+    and a part of the heads of a cache."""
+
+    def __init__(self, k: KernelBuilder, dims: Dims, buffer: Instruction, start: TensorType, rows: Dim) -> None:
+        self.k = k
+        self.starts = TensorOperand(k, dims, buffer, start)
+        self.count = sequences(start)
+        self.tokens = rows if self.count == 1 else int(rows) // self.count  # type: ignore[arg-type]
+        self.first = self._load([0] * start.rank) if self.count == 1 else None
+
+    def _load(self, at: list[Operand]) -> Instruction:
+        return self.k.convert(self.starts.load(at), "i64")
+
+    def start(self, sequence: Instruction) -> Instruction:
+        """How many tokens of a sequence stood in the cache before."""
+        return self.first if self.first is not None else self._load([sequence])
+
+    def place(self, row: Instruction, head: Instruction, heads: int) -> tuple[Instruction, Instruction]:
+        """The position of a row in its sequence, and the number in the cache of one of its `heads` heads."""
+        if self.first is not None:
+            return self.first + row, head
+        assert isinstance(self.tokens, int)
+        sequence = row // self.tokens
+        return self.start(sequence) + row % self.tokens, sequence * heads + head
+
+
+def sequences(start: TensorType) -> int:
+    """How many sequences a start, () or (S,), speaks of."""
+    return int(start.shape[0]) if start.rank else 1  # type: ignore[arg-type]
 
 
 class CacheWriter:
@@ -100,19 +132,20 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
-    """new: (N, H, D), start: () i32, out: the cache (H, C, D), written in place. Reads new once."""
+    """new: (S N, H, D), start: () or (S,) i32, out: the cache (S H, C, D), written in place. Reads new once."""
     k = KernelBuilder(name)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     out = k.buffer("o0", "w")
     dims = Dims(k, group.symbols)
     cache, new, start = group.root.inputs
     rows = TensorOperand(k, dims, buffers[new], new.type)
-    first = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
+    where = Sequences(k, dims, buffers[start], start.type, new.type.shape[0])
     writer = CacheWriter(k, out, cache.type)
     heads, size = int(new.type.shape[1]), int(new.type.shape[2])  # type: ignore[arg-type]
     lanes = vector_length(size, target)
     for item in k.parallel(dims(new.type.shape[0]) * heads):
         n, h = item // heads, item % heads
         for d in k.loop(0, size, lanes):
-            writer.store(first + n, h, d, rows.load([n, h, d], lanes))
+            position, place = where.place(n, h, heads)
+            writer.store(position, place, d, rows.load([n, h, d], lanes))
     return k.finish()

@@ -1,5 +1,6 @@
-"""Schedule of `attention` of a single token on a GPU: a team of warps shares the keys of a head, each with a running
-softmax of its own, and joins the parts at the end (flash decoding). A lane is a key, then an element of the head.
+"""Schedule of `attention` of a single token, or of one for each of several sequences, on a GPU: a team of warps shares
+the keys of a head, each with a running softmax of its own, and joins the parts at the end (flash decoding). A lane is a
+key, then an element of the head.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
 from . import attention, rope
 from .attention import LOWEST
+from .cache import Sequences, sequences
 from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute, stored_form
 from .math import Math
@@ -31,8 +33,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return verdict
     if not target.gpu:
         return Refuse("a core has no team of warps")
-    if upper_bound(group.root.inputs[0].type.shape[0]) != 1:
-        return Refuse("more than one token")
+    if upper_bound(group.root.inputs[0].type.shape[0]) != sequences(group.root.inputs[3].type):
+        return Refuse("more than one token of a sequence")
     if before and [id(n) for n in before] != [id(n) for n in brought(group.root) if n in before]:
         return Refuse("only rotated rows and their caches come before attention")
     for node in before:
@@ -53,7 +55,7 @@ def _caches(root: Node) -> list[Node]:
     updates = [keys.node, values.node]
     if any(n.op.name != "cache_update" or n.inputs[2] is not start for n in updates):
         return []
-    return updates if all(n.inputs[1].type.shape[0] == 1 for n in updates) else []
+    return updates if all(n.inputs[1].type.shape[0] == sequences(start.type) for n in updates) else []
 
 
 def brought(root: Node) -> list[Node]:
@@ -64,7 +66,9 @@ def brought(root: Node) -> list[Node]:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (1, Hq, D), keys and values: (Hkv, C, D), start: () i32, out: (1, Hq, D). Reads each key and value once."""
+    """q: (S, Hq, D), keys and values: (S Hkv, C, D), start: () or (S,) i32, out: (S, Hq, D). Reads each key and value
+    once for each query head.
+    """
     return _Nest(group, target, name).build()
 
 
@@ -94,9 +98,9 @@ class _Nest:
         self.out = TensorOperand(k, dims, out, group.outputs[0].type)
         self.keys, self.values = buffers[keys], buffers[values]
         self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
-        heads = int(q.type.shape[1])  # type: ignore[arg-type]
+        self.heads = int(q.type.shape[1])  # type: ignore[arg-type]
         self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
-        self.group_size = heads // self.kv_heads
+        self.group_size = attention.heads_of_a_key(group)
         attrs = group.root.attrs
         self.scale = float(attrs["scale"])
         self.window = int(attrs.get("window", 0) or 0)
@@ -109,11 +113,12 @@ class _Nest:
         while self.team > 1 and self.team * self.record > PRIVATE_BYTES:
             self.team //= 2
         self.parts = k.alloc(self.team * self.record)
-        position = TensorOperand(k, dims, buffers[start], start.type)
-        if start.is_parameter:
-            self._come_early(k.convert(position.load([]), "i64"))
+        if start.is_parameter and sequences(start.type) == 1:
+            position = TensorOperand(k, dims, buffers[start], start.type)
+            self._come_early(k.convert(position.load([0] * start.type.rank), "i64"))
         k.ready()
-        self.start = k.convert(position.load([]), "i64")
+        self.sequences = Sequences(k, dims, buffers[start], start.type, q.type.shape[0])
+        self.start: Instruction
 
     def _come_early(self, start: Instruction) -> None:
         """Ask for the first panel of each warp, while the launch before still runs: earlier steps wrote it."""
@@ -131,11 +136,10 @@ class _Nest:
 
     def build(self) -> Kernel:
         k = self.k
-        end = k.minimum(self.start + 1, self.capacity)
-        first = k.maximum(end - self.window, 0) if self.window else k.const(0, "i64")
-        if self.new is not None:  # the token's own key is not in the cache yet
-            end = k.minimum(self.start, self.capacity)
-        for head in k.parallel(self.kv_heads * self.group_size):
+        alone = self.sequences.first
+        bounds = None if alone is None else self._bounds(alone)
+        for head in k.parallel(self.kv_heads * self.group_size):  # of one sequence after the other
+            first, end = bounds or self._bounds(self.sequences.start(head // self.heads))
             rotated = [(h, n) for h, n in self._heads(head) if h.node is not None]
             if rotated:
                 for s in k.team(self.team):
@@ -148,6 +152,16 @@ class _Nest:
                 for d in k.loop(s * self.lanes, self.size, self.lanes * self.team):
                     self._join(head, d)
         return k.finish()
+
+    def _bounds(self, start: Instruction) -> tuple[Instruction, Instruction]:
+        """The first key in the cache that a token sees, and the end, for a sequence that held `start` tokens."""
+        k = self.k
+        self.start = start
+        end = k.minimum(start + 1, self.capacity)
+        first = k.maximum(end - self.window, 0) if self.window else k.const(0, "i64")
+        if self.new is not None:  # the token's own key is not in the cache yet
+            end = k.minimum(start, self.capacity)
+        return first, end
 
     def _heads(self, head: Instruction) -> list[tuple[_Head, Instruction]]:
         """The rows that a query head needs, and their heads' numbers."""
@@ -250,7 +264,7 @@ class _Nest:
         if self.new is not None:
             row = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
             value = k.fma(row, k.splat(mine, lanes), value)
-        self.out.store([0, head, d], value * inverse)
+        self.out.store([*where(self.out, head), d], value * inverse)
 
     def _own_score(self, head: Instruction) -> Instruction:
         """Of the token's own key, rounded as the cache will hold it."""
@@ -263,8 +277,14 @@ class _Nest:
         return k.reduce_add(total) * self.scale
 
 
+def where(x: TensorOperand, head: Instruction) -> tuple[Instruction | int, Instruction]:
+    """Row and head of a head that is counted over all rows of x, (S, H, D)."""
+    rows, heads = x.type.shape[0], int(x.type.shape[1])  # type: ignore[arg-type]
+    return (0, head) if rows == 1 else (head // heads, head % heads)
+
+
 class _Head:
-    """Heads of one token's row: in memory, or rotated into private memory one at a time."""
+    """Heads of the rows of tokens: in memory, or rotated into private memory one at a time."""
 
     def __init__(
         self,
@@ -287,12 +307,14 @@ class _Head:
         def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
             self.k.store(place, (self.k.const(0, "i64") + at) * 4, value)
 
-        rope.rotate_head(self.k, self.target, self.node, self.x, self.angles, (self.k.const(0, "i64"), head), put)
+        row, mine = where(self.x, head)
+        place_of = (row if isinstance(row, Instruction) else self.k.const(row, "i64"), mine)
+        rope.rotate_head(self.k, self.target, self.node, self.x, self.angles, place_of, put)
 
     def load(self, head: Instruction, at: Operand, lanes: int = 1) -> Instruction:
         """f32 elements from `at` on of a head."""
         if self.place is None:
-            return self.x.load([0, head, at], lanes)
+            return self.x.load([*where(self.x, head), at], lanes)
         return self.k.load(self.place, (self.k.const(0, "i64") + at) * 4, "f32", lanes)
 
 

@@ -9,7 +9,7 @@ from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
-from .cache import CacheWriter, cache_refusal, vector_length
+from .cache import CacheWriter, Sequences, cache_refusal, vector_length
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
 Put = Callable[[Instruction, Instruction, Operand, Instruction], None]
@@ -44,11 +44,13 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     put: Put
     if len(group.nodes) == 2:
         cache, _, start = group.nodes[1].inputs
-        first = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
+        where = Sequences(k, dims, buffers[start], start.type, group.root.inputs[0].type.shape[0])
+        each = int(x.type.shape[1])  # type: ignore[arg-type]
         writer = CacheWriter(k, out, cache.type)
 
         def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
-            writer.store(first + n, h, at, value)
+            position, place = where.place(n, h, each)
+            writer.store(position, place, at, value)
     else:
         result = TensorOperand(k, dims, out, group.outputs[0].type)
 

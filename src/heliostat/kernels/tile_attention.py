@@ -22,6 +22,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from . import attention
 from .attention import LOWEST
+from .cache import sequences
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 from .tensor_linear import FRAGMENT, zipped
 
@@ -41,6 +42,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     q, keys = group.root.inputs[:2]
     if getattr(keys.type.layout, "run", 1) != 8 or target.capability < 80:
         return Refuse("caches are not in runs for tensor cores")
+    if (count := sequences(group.root.inputs[3].type)) > 1:
+        return Refuse(f"blocks of tokens of {count} sequences")
     if q.type.dtype.name != "f32" or group.outputs[0].type.dtype.name != "f32":
         return Refuse("queries and results are f32 here")
     return verdict
@@ -72,7 +75,7 @@ class _Tiles:
         self.scale = float(attrs["scale"]) * math.log2(math.e)  # weights are powers of two
         self.causal = bool(attrs.get("causal", True))
         self.window = int(attrs.get("window", 0) or 0)
-        self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([]), "i64")
+        self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([0] * start.type.rank), "i64")
         thread = k.iota("i32", 32)
         # Of a part: largest scores, sums of weights, weighed values, each as a fragment.
         self.record = (2 + self.size // COLUMNS) * FRAGMENT * 4

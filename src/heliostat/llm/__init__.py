@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from .model import LanguageModel, Piece, Progress, load_tokenizer
+from .answer import Piece
+from .model import LanguageModel, Progress, load_tokenizer
 
 __all__ = ["LanguageModel", "Piece", "demo_path", "load", "load_tokenizer"]
 
@@ -17,15 +19,17 @@ def load(
     cache_dtype: str = "f16",
     progress: Progress | None = None,
     device: str = "cpu",
+    batch: Sequence[int] = (),
 ) -> LanguageModel:
     """Load a model for this machine: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
 
     `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for
     the model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them
-    in f32. `device`: "cpu", "cuda", or "cuda:1" for the second GPU.
+    in f32. `device`: "cpu", "cuda", or "cuda:1" for the second GPU. `batch`: numbers of
+    sequences that `generate_batch` may take together, each with caches of its own.
     Raises FileFormatError, UnsupportedError or ContextLengthError with one line that names the file and the fault.
     """
-    return LanguageModel(path, threads, context, activations, cache_dtype, progress, device)
+    return LanguageModel(path, threads, context, activations, cache_dtype, progress, device, batch)
 
 
 def demo_path() -> Path:

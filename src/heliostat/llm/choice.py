@@ -22,8 +22,9 @@ def parts_of(vocabulary: int) -> int:
     return math.gcd(vocabulary, MOST_PARTS)
 
 
-def choice_graph(vocabulary: int) -> Graph | None:
-    """logits (1, V) f32 to (3, parts) f32: of each part the largest, its place there, and the sum of exp(x - largest).
+def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
+    """logits (count, V) f32 to (3, count * parts) f32: of each part of a row the largest, its place there, and the sum
+    of exp(x - largest).
 
     None for a vocabulary that does not divide into enough parts.
     """
@@ -34,13 +35,13 @@ def choice_graph(vocabulary: int) -> Graph | None:
     parts = parts_of(vocabulary)
     if parts < LEAST_PARTS:
         return None
-    logits = parameter("logits", tensor(f32, 1, vocabulary))
-    rows = ops.reshape(logits, (parts, vocabulary // parts))
+    logits = parameter("logits", tensor(f32, count, vocabulary))
+    rows = ops.reshape(logits, (count * parts, vocabulary // parts))
     high = ops.max(rows, -1, keepdim=True)
     place = ops.cast(ops.argmax(rows, -1), f32)  # below 2 ** 24, exact
     total = ops.sum(ops.exp(ops.sub(rows, high)), -1)
-    found = ops.concat(*(ops.reshape(v, (1, parts)) for v in (high, place, total)), axis=0)
-    return Graph("choice", [logits], [found])
+    found = ops.concat(*(ops.reshape(v, (1, count * parts)) for v in (high, place, total)), axis=0)
+    return Graph("choice" if count == 1 else f"choice_{count}", [logits], [found])
 
 
 def is_greedy(sampler: Sampler) -> bool:

@@ -136,18 +136,29 @@ class Decoder(modules.Module):
 
 
 def step_graph(
-    decoder: Decoder, cache: CacheConfig, tokens: int, *, name: str, magnitude: float = 1.0, all_rows: bool = False
+    decoder: Decoder,
+    cache: CacheConfig,
+    tokens: int,
+    *,
+    name: str,
+    magnitude: float = 1.0,
+    all_rows: bool = False,
+    sequences: int | None = None,
 ) -> Graph:
     """The graph of one step: exactly one token, or up to `tokens` of them with the count a symbol.
 
     Inputs: tokens (N,) i32, positions (N,) i32, start () i32, frequencies (dim / 2,) f32. States: keys.I and values.I.
     Output: logits of the last token, or of the last `rows` tokens (a symbol) if `all_rows`.
+
+    With `sequences` S: one token of each, start (S,) i32, caches of all in turn, logits (S, V); `tokens` is 1 then.
     """
     config = decoder.config
     n: Dim = 1 if tokens == 1 else dim(Symbol("n", tokens, 1))
     rows: Dim = 1 if not all_rows else (dim(Symbol("rows", tokens, 1)) if tokens > 1 else 1)
+    if sequences is not None:
+        n = rows = sequences
     held = element(cache.dtype)
-    shape = (config.kv_heads, cache.capacity, config.head_dim)
+    shape = (config.kv_heads * (sequences or 1), cache.capacity, config.head_dim)
     states: dict[str, TensorType] = {}
     for i in range(config.layers):
         states[f"keys.{i}"] = TensorType(held, shape, cache.key_layout)
@@ -155,7 +166,7 @@ def step_graph(
     inputs = {
         "tokens": tensor(i32, n),
         "positions": tensor(i32, n),
-        "start": tensor(i32),
+        "start": tensor(i32) if sequences is None else tensor(i32, sequences),
         "frequencies": tensor(f32, config.rope.dim // 2),
     }
 

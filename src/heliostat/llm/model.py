@@ -20,6 +20,8 @@ from ..runtime.trace import LaunchTime
 from ..session.executable import Executable
 from ..session.place import CpuPlace, open_place
 from ..session.stored import load_programs, save_programs
+from .answer import Answer, Piece
+from .batch import Batch, generate_batch
 from .checkpoint import Checkpoint
 from .choice import chosen as chosen_of
 from .choice import is_greedy
@@ -27,11 +29,11 @@ from .config import DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
 from .sample import Sample, Sampler
 from .steps import StepOptions, compile_steps, steps_key
-from .stop import TextStream
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
 DEFAULT_CONTEXT = 4096
+MOST_SEQUENCES = 256
 SMALL = 64 << 10
 """Bytes of a weight below which it is copied rather than read where the file is mapped."""
 PART = 16 << 20
@@ -41,15 +43,6 @@ Progress = Callable[[str, int, int], None]
 
 if TYPE_CHECKING:
     from ..compiler.pipeline import KernelLibrary
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One generated token. `text` may be empty while a character is incomplete; `logprob` is of the raw logits."""
-
-    token: int
-    text: str
-    logprob: float
 
 
 @dataclass
@@ -153,11 +146,14 @@ class LanguageModel:
         cache_dtype: str = "f16",
         progress: Progress | None = None,
         device: str = "cpu",
+        batch: Sequence[int] = (),
     ) -> None:
         if activations not in ("int8", "float"):
             raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
         if cache_dtype not in ("f16", "bf16", "f32"):
             raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
+        if not all(2 <= count <= MOST_SEQUENCES for count in batch):
+            raise ValueError(f"batch must be numbers from 2 to {MOST_SEQUENCES}, got {list(batch)}")
         started = time.perf_counter()
         self.report = LoadReport()
         self._reserve = _Reserve(path) if device == "cpu" else None
@@ -175,7 +171,7 @@ class LanguageModel:
         if self._reserve is not None:
             self._reserve.expect(packed_nbytes(self.file, self.place.target.lanes))
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
-        self.options = StepOptions(self.context, activations, cache_dtype, float(magnitude))
+        self.options = StepOptions(self.context, activations, cache_dtype, float(magnitude), tuple(sorted(set(batch))))
         self._compile(weights, progress)
         self._pack(progress)
         self._bind(weights)
@@ -196,15 +192,15 @@ class LanguageModel:
         key = steps_key(weights, self.options, place.target) if isinstance(place, CpuPlace) else None
         found = load_programs(key)
         if found is not None and isinstance(place, CpuPlace):
-            (self.decode, self.prefill, *self.choice), objects = found
+            every, objects = found
             place.code.load_objects(objects)
         else:
             every, _ = compile_steps(weights, self.options, place.target)
-            self.decode, self.prefill, *self.choice = every
             kernels = [k for c in every for k in c.kernels()]
             show = (lambda n, total, _: progress("compile", n, total)) if progress else None
             save_programs(key, every, place.load(kernels, "model", show))
-        every = [self.decode, self.prefill, *self.choice]
+        self.programs = {c.program.name: c for c in every}
+        self.decode, self.prefill = self.programs["decode"], self.programs["prefill"]
         self.report.kernels = len({k.name for c in every for k in c.kernels()})
         self.report.compiled = place.compiled
         self.report.compile_seconds = time.perf_counter() - started
@@ -217,8 +213,8 @@ class LanguageModel:
         """Weights that a program reads as they are stay mapped, small ones in memory of their own; the others are
         packed, in parts of PART bytes, and their pages given back."""
         started = time.perf_counter()
-        loads = {**self.decode.loads, **self.prefill.loads}
-        programs = (self.decode.program, self.prefill.program)
+        loads = {name: load for c in self.programs.values() for name, load in c.loads.items()}
+        programs = [c.program for c in self.programs.values()]
         names = {b.name for p in programs for b in p.buffers if b.kind == "weight"}
         self.weights: dict[str, Any] = {}
         mapped: set[str] = set()
@@ -268,7 +264,13 @@ class LanguageModel:
                 given[plan.name] = buffer
         self._prefill = self.place.executable(self.prefill.program, given)
         logits = self._decode.buffers[self.decode.program.outputs[0]]
-        self._choices = [self.place.executable(c.program, {"logits": logits}) for c in self.choice]
+        choice = self.programs.get("choice")
+        self._choices = [] if choice is None else [self.place.executable(choice.program, {"logits": logits})]
+        fixed, vocabulary = {**self.weights, "frequencies": given["frequencies"]}, self.config.vocabulary
+        self.batches: dict[int, Batch] = {}
+        for n in self.options.batches:
+            several = self.programs[f"decode_{n}"], self.programs.get(f"choice_{n}")
+            self.batches[n] = Batch(self.place, n, vocabulary, *several, fixed)
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
@@ -365,6 +367,19 @@ class LanguageModel:
             self._cached = [*self._cached[:position], token]
             return self._step(token, position)
 
+    @property
+    def chooses_there(self) -> bool:
+        """Whether the greedy token can be found where the logits are, so that `follow` reads no logits."""
+        return bool(self._choices)
+
+    def follow(self, token: int, position: int) -> int:
+        """Run one token at the cache's end, `position`; the greedy next one. Raises SamplingError for NaN logits."""
+        with self._lock:
+            self._epoch += 1
+            self._cached = [*self._cached[:position], token]
+            self._run_step(token, position)
+            return self._choose(Sampler(0.0), self._cached, self.chooses_there).token
+
     def profile_decode(self) -> list[LaunchTime]:
         """Times of the launches of one more decode step at the cache's last position."""
         with self._lock:
@@ -421,8 +436,7 @@ class LanguageModel:
         if limit <= 0:
             return
         history = list(ids)
-        ends = self.tokenizer.eog_ids if self.tokenizer is not None else frozenset[int]()
-        stream = TextStream(self.tokenizer, stop) if self.tokenizer is not None else None
+        answer = Answer(self.tokenizer, limit, stop, ignore_eos)
         greedy = bool(self._choices) and is_greedy(sampler)
         timing = self.timing = Timing(prompt_tokens=len(ids))
         started = time.perf_counter()
@@ -431,18 +445,14 @@ class LanguageModel:
             epoch = self._epoch
             chosen = sampler.sample(logits, history)
         timing.prompt_seconds = time.perf_counter() - started
-        for n in range(limit):
-            token = chosen.token
-            ended = token in ends and not ignore_eos
-            text = "" if stream is None or ended else stream.push(token)
-            last = ended or n == limit - 1 or (stream is not None and stream.stopped)
-            if last and stream is not None:
-                text += stream.finish()
-            if not ended or text:
-                yield Piece(token, text, chosen.logprob)
-            if last:
+        while True:
+            piece = answer.push(chosen)
+            if piece is not None:
+                yield piece
+            if answer.done:
                 return
             started = time.perf_counter()
+            token = chosen.token
             history.append(token)
             with self._lock:
                 if epoch != self._epoch:
@@ -455,6 +465,41 @@ class LanguageModel:
                     chosen = self._choose(sampler, history, greedy)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+        **sampling: Any,
+    ) -> Iterator[tuple[int, Piece]]:
+        """Continue prompts together: pieces as they come, each with the number of its prompt. Each prompt is continued
+        as `generate` would with these arguments, up to the rounding of products of several rows.
+
+        Raises UnsupportedError for a model that was not loaded with `batch`, and what `generate` raises.
+        """
+        if not self.batches:
+            raise UnsupportedError(
+                f"{self.file.path}: the model was loaded for one sequence at a time", help="load(..., batch=[8])"
+            )
+        ids = [self._check(self.encode(p) if isinstance(p, str) else p) for p in prompts]
+        rooms = [self.context - len(i) + 1 for i in ids]
+        limits = [room if max_tokens is None else min(max_tokens, room) for room in rooms]
+        answers = [Answer(self.tokenizer, limit, tuple(stop), ignore_eos) for limit in limits]
+        samplers = [Sampler(temperature, seed=seed, **sampling) for _ in ids]
+        rows = min((n for n in self.batches if n >= len(ids)), default=max(self.batches))
+        self.timing = Timing()
+        return generate_batch(self, self.batches[rows], ids, answers, samplers)
+
+    def fill(self, batch: Batch, row: int, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Make a prompt the sequence of a row of a batch; logits (V,) of its last token, valid until the next run."""
+        with self._lock:
+            logits = self._advance(self._check(ids))
+            batch.fill(row, self._decode)
+            return logits
 
     def close(self) -> None:
         """Stop the workers and let the file go."""

@@ -1,4 +1,6 @@
-"""The two programs of a model, one token and a block of tokens: captured and compiled, or found on disk."""
+"""The programs of a model (one token, a block of tokens, a token of each of several sequences): captured and compiled,
+or found on disk.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,13 @@ CAPACITY_STEP = 64  # caches hold a multiple of this many tokens
 @dataclass(frozen=True)
 class StepOptions:
     """What programs depend on beside the model: `context` in tokens, `magnitude` of rotary positions (YaRN's factor),
-    `activations` ("int8" or "float"), and the cache's dtype."""
+    `activations` ("int8" or "float"), the cache's dtype, and the numbers of sequences that are generated together."""
 
     context: int
     activations: str
     cache_dtype: str
     magnitude: float
+    batches: tuple[int, ...] = ()
 
     @property
     def capacity(self) -> int:
@@ -53,8 +56,8 @@ def steps_key(weights: DecoderWeights, options: StepOptions, target: Target) -> 
 def compile_steps(
     weights: DecoderWeights, options: StepOptions, target: Target
 ) -> tuple[list[Compiled], KernelLibrary]:
-    """Decode and prefill, a greedy choice from their logits where the vocabulary divides, and the kernels that they
-    share. Raises FileFormatError for tensors that do not fit.
+    """Decode and prefill, a greedy choice from their logits where the vocabulary divides, the same for each batch
+    (`decode_8`, `choice_8`), and the kernels that they share. Raises FileFormatError for tensors that do not fit.
     """
     from ..compiler.pipeline import KernelLibrary, Options  # not needed where the programs are found on disk
     from ..session import stages
@@ -69,8 +72,12 @@ def compile_steps(
         step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),
         step_graph(decoder, cache, options.block, name="prefill", magnitude=magnitude, all_rows=True),
     ]
-    choice = choice_graph(weights.config.vocabulary)
-    graphs += [] if choice is None else [choice]
+    graphs += [
+        step_graph(decoder, cache, 1, name=f"decode_{count}", magnitude=magnitude, sequences=count)
+        for count in options.batches
+    ]
+    choices = [choice_graph(weights.config.vocabulary, count) for count in (1, *options.batches)]
+    graphs += [choice for choice in choices if choice is not None]
     library = KernelLibrary()
     chosen = Options(options.activations, load_tuning(target))
     with _no_collection():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,12 +38,45 @@ def _attention_samples() -> tuple[Sample, ...]:
         k = tensor(cache, 2, 8, 4)
         operands = (tensor(q, rows, 6, 4), k, k, (tensor(i32), Exactly(start)))
         found.append(sample(*operands, symbols={"n": 3}, scale=0.5, **attrs))
+    for q, cache, tokens, starts, attrs in (
+        (f64, f64, 2, (4, 0), {"window": 3}),
+        (f32, f16, 1, (0, 7, 3), {}),
+        (f64, f64, 1, (2,), {"causal": False}),
+    ):
+        k = tensor(cache, 2 * len(starts), 8, 4)
+        given = tensor(i32, len(starts)), Exactly(starts)
+        found.append(sample(tensor(q, tokens * len(starts), 4, 4), k, k, given, scale=0.5, **attrs))
     return tuple(found)
 
 
-def _position(type: TensorType, op: str) -> None:
-    if type.shape != () or type.element != i32:
-        raise DTypeError(f"{op}: start must be one i32, found {type}")
+def _sequences(start: TensorType, rows: Dim, heads: Dim, op: str) -> int:
+    """How many sequences there are: one, or as many as `start` has elements, which must divide rows and cache."""
+    count = start.shape[0] if start.rank == 1 else 1
+    if start.rank > 1 or start.element != i32 or not isinstance(count, int) or count < 1:
+        raise DTypeError(f"{op}: start must be one i32, or one for each sequence, found {start}")
+    for size, what in ((rows, "rows"), (heads, "heads of the cache")):
+        if count > 1 and (not isinstance(size, int) or size % count):
+            raise ShapeError(f"{op}: {size} {what} do not divide into {count} sequences, one for each start")
+    return count
+
+
+def _parts(start: Value, *values: Value) -> list[tuple[Value, ...]]:
+    """For each sequence its start, () i32, and its part of the first axis of each value."""
+    count = int(start.type.shape[0]) if start.type.rank else 1  # type: ignore[arg-type]
+    if count == 1:
+        return [(reshape(start, ()), *values)]
+    sizes = [int(v.type.shape[0]) // count for v in values]  # type: ignore[arg-type]
+    return [
+        (
+            reshape(slice(start, 0, s, s + 1), ()),
+            *(slice(v, 0, s * n, (s + 1) * n) for v, n in zip(values, sizes, strict=True)),
+        )
+        for s in range(count)
+    ]
+
+
+def _joined(parts: Sequence[Value]) -> Value:
+    return parts[0] if len(parts) == 1 else concat(*parts, axis=0)
 
 
 class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
@@ -53,6 +87,9 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
     that is w or more before it. start + N must not exceed C. Query head h reads key/value head h // (Hq / Hkv). `scale`
     multiplies the scores, usually 1 / sqrt(D). Softmax and sums are f32 for narrower floats; what lies in the cache
     past start + N is never read into the result, even NaN. Result: (N, Hq, D) of q's dtype.
+
+    Several sequences: start: (S,) i32. Sequence s has rows s N to (s + 1) N of q, (S N, Hq, D), and heads s Hkv to
+    (s + 1) Hkv of the caches, (S Hkv, C, D); all else is as above for each of them.
     Source: arXiv 1706.03762, 2305.13245.
     """
 
@@ -74,17 +111,17 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
             raise ShapeError(f"attention needs q (N, Hq, D) and k, v (Hkv, C, D), found {q}, {k} and {v}")
         if q.shape[2] != k.shape[2]:
             raise ShapeError(f"attention: heads of q have {q.shape[2]} elements, those of k {k.shape[2]}")
-        heads, groups = q.shape[1], k.shape[0]
+        count = _sequences(start, q.shape[0], k.shape[0], "attention")
+        heads, groups = q.shape[1], k.shape[0] if count == 1 else int(k.shape[0]) // count  # type: ignore[arg-type]
         if not isinstance(heads, int) or not isinstance(groups, int) or groups == 0 or heads % groups:
             raise ShapeError(f"attention: {heads} query heads do not divide into {groups} key/value heads")
-        if lower_bound(q.shape[0]) > upper_bound(k.shape[1]):
+        if lower_bound(q.shape[0]) // count > upper_bound(k.shape[1]):
             raise ShapeError(f"attention: {q.shape[0]} queries are more than the cache of {k.shape[1]} holds")
         for t in (k, v):
             if not isinstance(t.element, DType) or not t.element.is_float or t.element != k.element:
                 raise DTypeError(f"attention needs k and v of one float dtype, found {k} and {v}")
         if window < 0:
             raise ShapeError(f"attention: the window must be 0 (none) or more, found {window}")
-        _position(start, "attention")
         return TensorType(float_only(q, "attention"), q.shape)
 
     def call(
@@ -95,6 +132,10 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
     def reference(
         self, q: Array, k: Array, v: Array, start: Array, *, scale: float, causal: bool = True, window: int = 0
     ) -> Array:
+        if start.shape:
+            each = zip(*(np.split(x, start.size) for x in (q, k, v)), start, strict=True)
+            parts = [self.reference(*s, scale=scale, causal=causal, window=window) for s in each]
+            return np.concatenate(parts)
         n, heads, _ = q.shape
         group, first = heads // k.shape[0], int(start)
         total = first + n
@@ -116,6 +157,9 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
         self, q: Value, k: Value, v: Value, start: Value, *, scale: float, causal: bool = True, window: int = 0
     ) -> Value:
         """Over the whole capacity, with a mask; heads of one group are rows of one product."""
+        if start.type.rank:
+            attrs: dict[str, Any] = {"scale": scale, "causal": causal, "window": window}
+            return _joined([self.decompose(p[1], p[2], p[3], p[0], **attrs) for p in _parts(start, q, k, v)])
         n, heads, size = q.type.shape
         groups, capacity, _ = k.type.shape
         assert isinstance(heads, int)
@@ -243,30 +287,39 @@ class RopeAngles(Composite, name="rope_angles", version=1, amp=Amp.FLOAT32):
 class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
     """The cache with new rows: cache[h, start + n] = new[n, h], converted to its dtype. Type and layout of the cache.
 
-    cache: (H, C, D) plain floats, a state; new: (N, H, D) float; start: () i32. Rows outside 0 .. C are dropped."""
+    cache: (H, C, D) plain floats, a state; new: (N, H, D) float; start: () i32. Rows outside 0 .. C are dropped.
+    Several sequences as in `attention`: start: (S,) i32, new: (S N, H, D), cache: (S H, C, D)."""
 
     samples = (
         sample(tensor(f32, 2, 6, 3), tensor(f32, 2, 2, 3), (tensor(i32), Exactly(3))),
         sample(tensor(f64, 2, 6, 3), tensor(f64, 2, 2, 3), (tensor(i32), Exactly(0))),
         sample(tensor(f16, 1, 4, 2), tensor(f32, dim(N), 1, 2), (tensor(i32), Exactly(2)), symbols={"n": 4}),
         sample(tensor(bf16, 1, 4, 2), tensor(f32, 1, 1, 2), (tensor(i32), Exactly(1))),
+        sample(tensor(f16, 6, 4, 2), tensor(f32, 3, 2, 2), (tensor(i32, 3), Exactly((3, 0, 4)))),
+        sample(tensor(f64, 2, 6, 3), tensor(f64, 4, 1, 3), (tensor(i32, 2), Exactly((1, 3)))),
     )
     error = Ulp(f64=0, f32=0, f16=1, bf16=1)
     batching = Batching.REFUSED
 
     def infer(self, cache: TensorType, new: TensorType, start: TensorType) -> TensorType:
-        if cache.rank != 3 or new.rank != 3 or (cache.shape[0], cache.shape[2]) != new.shape[1:]:
+        if cache.rank != 3 or new.rank != 3:
+            raise ShapeError(f"cache_update needs a cache (H, C, D) and rows (N, H, D), found {cache} and {new}")
+        count = _sequences(start, new.shape[0], cache.shape[0], "cache_update")
+        heads = cache.shape[0] if count == 1 else int(cache.shape[0]) // count  # type: ignore[arg-type]
+        if (heads, cache.shape[2]) != new.shape[1:]:
             raise ShapeError(f"cache_update needs a cache (H, C, D) and rows (N, H, D), found {cache} and {new}")
         if not isinstance(cache.element, DType) or not cache.element.is_float:
             raise DTypeError(f"cache_update needs a cache of floats, found {cache}")
         float_only(new, "cache_update")
-        _position(start, "cache_update")
         return cache
 
     def call(self, cache: Value, new: Value, start: Value) -> Value:
         return self.build(cache, new, start)
 
     def reference(self, cache: Array, new: Array, start: Array) -> Array:
+        if start.shape:
+            each = zip(*(np.split(x, start.size) for x in (cache, new)), start, strict=True)
+            return np.concatenate([self.reference(*s) for s in each])
         out = np.array(cache)
         at = int(start) + np.arange(new.shape[0])
         kept = (at >= 0) & (at < cache.shape[1])
@@ -275,6 +328,10 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
 
     def gradient(self, g: Value, cache: Value, new: Value, start: Value, y: Value) -> Sequence[Value | None]:
         """Rows that were written have the gradient of `new`, the others that of the old cache."""
+        if start.type.rank:
+            parts = [self.gradient(p[1], p[2], p[3], p[0], p[1]) for p in _parts(start, g, cache, new)]
+            by_cache, by_new, _ = zip(*parts, strict=True)
+            return _joined(by_cache), _joined(by_new), None
         capacity, n = cache.type.shape[1], new.type.shape[0]
         source = sub(iota(capacity), start)  # (C,): which row of `new` stands at a place
         written = logical_and(ge(source, 0), lt(source, _size(n)))

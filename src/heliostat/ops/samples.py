@@ -78,12 +78,12 @@ class Either(Values):
 
 @dataclass(frozen=True)
 class Exactly(Values):
-    """That value everywhere: a position, say."""
+    """That value everywhere: a position, say; or that value for each element of the last axis."""
 
-    value: float = 0
+    value: float | tuple[float, ...] = 0
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
-        return np.full(shape, self.value, np.float64 if dtype.is_float else np.int64)
+        return np.broadcast_to(np.array(self.value, np.float64 if dtype.is_float else np.int64), shape)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class Place(Protocol):
     def inputs(self, sizes: Mapping[str, int]) -> Inputs:
         """i32 inputs by name with so many elements."""
 
+    def copy(self, target: Any, source: Any) -> None:
+        """Copy the bytes of a buffer to another of that size, behind what was given to run before."""
+
     def close(self) -> None: ...
 
 
@@ -83,6 +86,9 @@ class CpuPlace:
     def inputs(self, sizes: Mapping[str, int]) -> Inputs:
         arrays = {n: np.zeros(size, np.int32) for n, size in sizes.items()}
         return Inputs(arrays, {n: Buffer.of(a) for n, a in arrays.items()}, lambda: None)
+
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        target.array(np.uint8)[:] = source.array(np.uint8)
 
     def close(self) -> None:
         self.pool.close()
@@ -130,6 +136,9 @@ class CudaPlace:
         buffers = {n: there.slice(at, -(-4 * sizes[n] // 64) * 64) for n, at in starts.items()}
         stream = self.device.stream
         return Inputs(arrays, buffers, lambda: there.copy_from_host(pinned, stream))
+
+    def copy(self, target: Any, source: Any) -> None:
+        target.copy_from(source, self.device.stream)
 
     def close(self) -> None:
         self.device.stream.synchronize()
