@@ -54,13 +54,16 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 _NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 
 
+_serial = itertools.count()
+
+
 class Node:
     """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object.
 
     `serial` grows from node to node: a later one was made later."""
 
     __slots__ = ("attrs", "inputs", "op", "results", "serial")
-    count = itertools.count()
+    count = _serial
 
     def __init__(
         self,
@@ -74,12 +77,12 @@ class Node:
 
         Raises TypeError for an attribute that is not hashable."""
         self.op = op
-        self.serial = next(Node.count)
+        self.serial = next(_serial)
         self.inputs = tuple(inputs)
         self.attrs: Mapping[str, Any] = _NO_ATTRS
         if attrs:
-            frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
-            self.attrs = MappingProxyType(dict(frozen))
+            frozen = {key: _frozen(op, key, value) for key, value in attrs.items()} if op is not CONSTANT else attrs
+            self.attrs = MappingProxyType(dict(frozen) if op is CONSTANT else frozen)
         if len(types) == 1:
             self.results: tuple[Value, ...] = (Value(self, 0, types[0], name),)
         else:
@@ -90,8 +93,11 @@ class Node:
 
 
 def _frozen(op: OpRecord, key: str, value: Any) -> Any:
+    kind = type(value)
+    if kind is int or kind is str or kind is float or kind is bool:
+        return value
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(op, key, item) for item in value)
+        return tuple([_frozen(op, key, item) for item in value])
     if isinstance(value, np.generic):
         return value.item()
     try:

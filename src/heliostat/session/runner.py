@@ -16,10 +16,13 @@ from ..compiler.pipeline import KernelLibrary, Options, compile_graph
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
+from ..runtime.free_list import free_list
 from ..runtime.worker_pool import BARRIER, WorkerPool
 from .executable import SMALL_LAUNCH, CodeStore
 from .host import host_target
 from .recorder import Recorder
+
+FEW = 40
 
 
 class Engine:
@@ -45,12 +48,14 @@ class Engine:
     def scratch(self, nbytes: int) -> int:
         """The address of that many bytes, which the next run may use too."""
         if self.arena.nbytes < nbytes:
+            free_list.clear()
             self.arena = Buffer.allocate(nbytes, zeroed=False)
         return self.arena.address
 
     def release(self) -> None:
-        """Give the scratch memory back to the system; the next run takes new."""
+        """Give memory that no value lies in back to the system; the next run takes new."""
         with self.lock:
+            free_list.clear()
             self.arena = Buffer.allocate(64)
 
 
@@ -88,8 +93,14 @@ class Runner:
         # where each output's buffer comes from: those made here, or an input that it is another name of
         self.sources = [(True, place[n]) if n in place else (False, given[n]) for n in program.outputs]
         rows = [launch.buffers for launch in program.launches]
-        self.which = np.array([b for row in rows for b in row], np.int64)
+        which = [b for row in rows for b in row]
+        self.which = np.array(which, np.int64)
         self.arguments = np.zeros(max(1, len(self.which)), np.int64)
+        # One word at a time where there are few: an operation of NumPy takes as long as twenty words.
+        self.places: list[tuple[int, ...]] | None = None
+        if len(which) <= FEW:
+            self.places = [tuple(at for at, b in enumerate(which) if b == n) for n in (*self.inputs, *made)]
+            self.words = self.arguments.data
         self.table = np.zeros((max(1, len(rows)), 3), np.int64)
         at = 0
         for n, (launch, row) in enumerate(zip(program.launches, rows, strict=True)):
@@ -97,24 +108,34 @@ class Runner:
             self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += len(row)
         self.arena = 0
+        self.launches = len(rows)
         self.alone = program.operations < SMALL_LAUNCH * len(rows)
         self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
 
     def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
         """The outputs' buffers. `inputs`: in the order of the graph's parameters."""
         owner = self.owner
-        made = [Buffer.allocate(n, zeroed=False) for n in self.output_nbytes]
+        places = self.places
+        made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in self.output_nbytes]
         with owner.lock:
             arena = owner.scratch(max(self.program.arena_nbytes, 64))
             if arena != self.arena:
                 self.arena = arena
                 self.address[self.scratch] = self.offsets + arena
-            if inputs:
-                self.address[self.input_numbers] = [b.address for b in inputs]
-            if made:
-                self.address[self.output_numbers] = [b.address for b in made]
-            if len(self.which):
+                if self.launches:
+                    np.take(self.address, self.which, out=self.arguments)
+            if places is not None:
+                words = self.words
+                for b, at in zip((*inputs, *made), places, strict=True):
+                    for n in at:
+                        words[n] = b.address
+            else:
+                if inputs:
+                    self.address[self.input_numbers] = [b.address for b in inputs]
+                if made:
+                    self.address[self.output_numbers] = [b.address for b in made]
                 np.take(self.address, self.which, out=self.arguments)
+            if self.launches:
                 if owner.recorder is None:
                     self._run()
                 else:
