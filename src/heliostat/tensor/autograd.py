@@ -84,7 +84,7 @@ def differentiate(
     parents: dict[int, Sequence[Value]] = {}
     order = _order([y for y, _ in pairs], parents)
     reaches = _reaching(order, wanted, parents)
-    inner = {id(v) for v in order if any([id(p) in reaches for p in parents[id(v)]])}
+    inner = {id(v) for v in order if any(id(p) in reaches for p in parents[id(v)])}
     total: dict[int, Value] = {}
     for y, seed in pairs:
         _add(total, y, seed)
@@ -145,7 +145,7 @@ def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None, parents: d
             what = "backward goes a second time through a graph that was not kept"
             raise GradientError(what, help="give the first backward retain_graph=True")
         hit = (m is not None and m.leaf is not None) if named is None else id(v) in named
-        if hit or any([id(p) in reaches for p in parents[id(v)]]):
+        if hit or any(id(p) in reaches for p in parents[id(v)]):
             reaches.add(id(v))
     return reaches
 
@@ -194,7 +194,7 @@ def _spend(order: Sequence[Value], needing: set[int], parents: dict[int, Sequenc
     for v in order:
         if v.meta is not None:
             v.meta.kept = False
-        if id(v) in needing or any([id(p) in spent for p in parents[id(v)]]):
+        if id(v) in needing or any(id(p) in spent for p in parents[id(v)]):
             spent.add(id(v))
             lazy.meta(v).spent = True
 
