@@ -6,13 +6,14 @@ Scratch memory is shared by all programs of the process: their runs take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ..compiler.pipeline import KernelLibrary, Options, compile_graph
+from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
@@ -21,8 +22,18 @@ from ..runtime.worker_pool import BARRIER, WorkerPool
 from .executable import SMALL_LAUNCH, CodeStore
 from .host import host_target
 from .recorder import Recorder
+from .stored import load_programs, program_key, save_programs
 
 FEW = 40
+LARGE = 200
+"""Nodes of a graph from which on its program is kept on disk."""
+
+
+def graph_key(graph: Graph) -> str:
+    """What a program depends on: structure, and the names that its buffers have."""
+    names = [[v.name for v in graph.parameters], [v.name for v in graph.outputs], [v.name for _, v in graph.updates]]
+    kinds = [str(v.node.attrs["name"]) for v in graph.parameters]
+    return f"{graph.name} {names} {kinds} {graph.structural_key()}"
 
 
 class Engine:
@@ -37,13 +48,35 @@ class Engine:
         self.arena = Buffer.allocate(64)
         self.compiled = 0
         self.recorder: Recorder | None = None  # of the profiler that is open
+        self._own: dict[int, Mapping[str, int]] = {}
 
     def compile(self, graph: Graph) -> Runner:
         """A program of the graph, whose parameters are all inputs. Raises CompileError."""
-        made = compile_graph(graph, self.target, Options(), self.library)
-        assert not made.loads
-        self.compiled += 1
-        return Runner(made.program, self)
+        return Runner(self.made(graph).program, self)
+
+    def made(self, graph: Graph) -> Compiled:
+        """A graph compiled, or found on disk: those that take long are kept there. Raises CompileError."""
+        with self.lock:
+            key = program_key([graph_key(graph)], self.target) if len(graph.nodes()) >= LARGE else None
+            found = load_programs(key)
+            if found is not None:
+                (made,), objects = found
+                program = made.program
+                self._own[id(program)] = self.code.load_own(objects)
+                weakref.finalize(program, self._own.pop, id(program), None)
+                return made
+            made = compile_graph(graph, self.target, Options(), self.library)
+            assert not made.loads
+            self.compiled += 1
+            self.code.load(made.program.kernels)
+            if key is not None:
+                save_programs(key, [made], self.code.objects(made.program.kernels))
+            return made
+
+    def addresses(self, program: Program) -> Mapping[str, int]:
+        """Where the kernels of a program lie, by name. Programs from disk have code, and names, of their own."""
+        own = self._own.get(id(program))
+        return self.code.load(program.kernels) if own is None else own
 
     def scratch(self, nbytes: int) -> int:
         """The address of that many bytes, which the next run may use too."""
@@ -70,7 +103,7 @@ class Runner:
 
     def __init__(self, program: Program, owner: Engine) -> None:
         self.program, self.owner = program, owner
-        addresses = owner.code.load(program.kernels)
+        addresses = owner.addresses(program)
         plans = program.buffers
         self.address = np.zeros(max(1, len(plans)), np.int64)
         self.constants: list[Buffer] = []
