@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ class Buffer:
         kind = np.dtype(dtype)
         if isinstance(shape, int):
             shape = (self.nbytes // kind.itemsize if shape == -1 else shape,)
-        count = int(np.prod(shape, dtype=object)) if shape else 1
+        count = math.prod(shape)
         if count < 0 or count * kind.itemsize > self.nbytes:
             raise ValueError(f"{kind} array of shape {tuple(shape)} does not fit in {self.nbytes} bytes")
         return self._bytes[: count * kind.itemsize].view(kind).reshape(tuple(shape))

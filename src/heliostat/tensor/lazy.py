@@ -112,8 +112,7 @@ def array_of(v: Value) -> Array:
     """The data of a realized value as an array over its buffer, bf16 as uint16."""
     buffer = buffer_of(v)
     assert buffer is not None
-    shape = tuple(int(d) for d in v.type.shape)  # type: ignore[arg-type]
-    return buffer.array(NUMPY[v.type.element.name], shape)
+    return buffer.array(NUMPY[v.type.element.name], v.type.shape)  # type: ignore[arg-type]
 
 
 def is_cut(v: Value) -> bool:
