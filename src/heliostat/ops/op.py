@@ -163,6 +163,8 @@ class Op:
             found = None
         if found is None:
             made = self.build_all(*inputs)
+            if self.defaults:
+                return made[0]
             if len(self._seen) >= REMEMBERED:
                 self._seen.clear()
             kinds = [v.type for v in inputs]
