@@ -254,7 +254,7 @@ def test_steps_that_nobody_reads_do_not_gather_memory() -> None:
             (p * p).sum().backward()
             o.step()
         gc.collect()
-        return resident(), len(lazy._open.entries), lazy.programs.misses
+        return resident(), len(lazy._open.of.entries), lazy.programs.misses
 
     some(300)
     before = some(10)

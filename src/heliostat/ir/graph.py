@@ -54,13 +54,16 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 _NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 
 
+_serial = itertools.count()
+
+
 class Node:
     """One operation. `results` are its values, `attrs` a read-only mapping of hashables; identity is the object.
 
     `serial` grows from node to node: a later one was made later."""
 
     __slots__ = ("attrs", "inputs", "op", "results", "serial")
-    count = itertools.count()
+    count = _serial
 
     def __init__(
         self,
@@ -74,12 +77,14 @@ class Node:
 
         Raises TypeError for an attribute that is not hashable."""
         self.op = op
-        self.serial = next(Node.count)
+        self.serial = next(_serial)
         self.inputs = tuple(inputs)
         self.attrs: Mapping[str, Any] = _NO_ATTRS
-        if attrs:
-            frozen = attrs if op is CONSTANT else {key: _frozen(op, key, value) for key, value in attrs.items()}
-            self.attrs = MappingProxyType(dict(frozen))
+        if attrs.__class__ is MappingProxyType:
+            self.attrs = attrs  # of a node that was made before
+        elif attrs:
+            frozen = {key: _frozen(op, key, value) for key, value in attrs.items()} if op is not CONSTANT else attrs
+            self.attrs = MappingProxyType(dict(frozen) if op is CONSTANT else frozen)
         if len(types) == 1:
             self.results: tuple[Value, ...] = (Value(self, 0, types[0], name),)
         else:
@@ -90,8 +95,11 @@ class Node:
 
 
 def _frozen(op: OpRecord, key: str, value: Any) -> Any:
+    kind = type(value)
+    if kind is int or kind is str or kind is float or kind is bool:
+        return value
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(op, key, item) for item in value)
+        return tuple([_frozen(op, key, item) for item in value])
     if isinstance(value, np.generic):
         return value.item()
     try:
@@ -204,6 +212,12 @@ def constant(value: Any, type: TensorType) -> Value:
 
     Raises DTypeError for a value that the dtype cannot hold or a block format, ShapeError for one of another shape.
     """
+    kind = value.__class__
+    number = (kind is int or kind is float) and value != 0 and not type.shape  # 0.0 and -0.0 would be one key
+    if number:
+        known = _numbers.get((type.element, kind, value))
+        if known is not None:
+            return Node(CONSTANT, (), known, (type,)).results[0]
     if not isinstance(type.element, DType) or type.layout is not None:
         raise DTypeError(f"a constant has plain elements in rows, not {type}")
     if not type.static:
@@ -223,7 +237,14 @@ def constant(value: Any, type: TensorType) -> Value:
     if type.element == bf16:
         array = round_bf16(array)
     array.setflags(write=False)
-    return Node(CONSTANT, (), {"value": array}, (type,)).results[0]
+    made = Node(CONSTANT, (), {"value": array}, (type,))
+    if number and len(_numbers) < 1024:
+        _numbers[type.element, kind, value] = made.attrs
+    return made.results[0]
+
+
+_numbers: dict[tuple[Element, Any, Any], Mapping[str, Any]] = {}
+"""Attributes of constants without axes that were made before: loops make them again and again."""
 
 
 def round_bf16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

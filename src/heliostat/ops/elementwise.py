@@ -83,7 +83,7 @@ class Unary(Elementwise):
     """One operand."""
 
     def call(self, x: Value) -> Value:
-        return self.build_all(x)[0]
+        return self.plain(x)
 
 
 class Binary(Elementwise):
@@ -93,7 +93,7 @@ class Binary(Elementwise):
 
     def call(self, a: Numeric, b: Numeric) -> Value:
         if isinstance(a, Value) and isinstance(b, Value):
-            return self.build_all(a, b)[0]
+            return self.plain(a, b)
         if not isinstance(a, Value) and not isinstance(b, Value):
             raise DTypeError(f"{self.name} needs at least one tensor")
         x = a if isinstance(a, Value) else lift(a, b, self.name)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
@@ -64,6 +65,7 @@ SLOTS = ("version", "amp", "deterministic", "batching", "samples", "error", "inf
 LOWERING = {"elementwise": "scalar", "composite": "decompose", "kernel": None}
 
 
+_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 REMEMBERED = 1024
 """Types of results that an op remembers."""
 
@@ -105,6 +107,8 @@ class Op:
 
     def __init__(self) -> None:
         self._known: dict[Any, tuple[TensorType, ...]] = {}
+        # The same without attributes, by the ids of types, which it keeps: hashing types is half of making a node.
+        self._seen: dict[tuple[int, ...], tuple[tuple[TensorType, ...], list[TensorType]]] = {}
 
     def __init_subclass__(cls, *, name: str = "", version: int = 0, amp: Amp | None = None, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -149,6 +153,24 @@ class Op:
                 raise DTypeError(f"{self.name} takes tensors, found {v!r}")
         full = {**self.defaults, **attrs} if attrs or self.defaults else attrs
         return Node(self, inputs, full, self._inferred([v.type for v in inputs], full)).results
+
+    def plain(self, *inputs: Value) -> Value:
+        """`build` of an op without attributes: types are looked up by their ids, as hashing them takes longer than
+        making a node."""
+        try:
+            found = self._seen.get(tuple([id(v.type) for v in inputs]))
+        except AttributeError:  # not a value: `build_all` says so
+            found = None
+        if found is None:
+            made = self.build_all(*inputs)
+            if self.defaults:
+                return made[0]
+            if len(self._seen) >= REMEMBERED:
+                self._seen.clear()
+            kinds = [v.type for v in inputs]
+            self._seen[tuple(map(id, kinds))] = (made[0].type,), kinds
+            return made[0]
+        return Node(self, inputs, _NO_ATTRS, found[0]).results[0]
 
     def _inferred(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """`infer_types`, remembered: loops build the same nodes again and again."""

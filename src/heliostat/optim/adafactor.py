@@ -8,7 +8,8 @@ from ..ir.types import f64
 from ..tensor.core import Tensor, convert
 from ..tensor.dtypes import finfo
 from ..tensor.pointwise import maximum, minimum
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, like, mixed, shrunk
+from .optimizer import RuleOptimizer, check, check_lr, like, mixed, shrunk
+from .walked import Group, Numbers, State
 
 
 class _Shared(NamedTuple):

@@ -7,18 +7,8 @@ from typing import Any, NamedTuple, NoReturn
 from ..diagnostics import UnsupportedError
 from ..tensor.core import Tensor
 from ..tensor.pointwise import maximum
-from .optimizer import (
-    Group,
-    Numbers,
-    RuleOptimizer,
-    State,
-    check,
-    check_betas,
-    check_lr,
-    like,
-    mixed,
-    penalized,
-)  # fmt: skip
+from .optimizer import RuleOptimizer, check, check_betas, check_lr, like, mixed, penalized
+from .walked import Group, Numbers, State  # fmt: skip
 
 
 class _Shared(NamedTuple):

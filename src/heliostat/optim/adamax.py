@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from ..tensor.core import Tensor
 from ..tensor.pointwise import maximum
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_betas, check_lr, decayed, like, mixed
+from .optimizer import RuleOptimizer, check, check_betas, check_lr, decayed, like, mixed
+from .walked import Group, Numbers, State
 
 
 class _Shared(NamedTuple):

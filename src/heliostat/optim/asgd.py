@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from ..ir.types import f32, f64
 from ..tensor.core import Tensor, convert, number_tensor
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, decayed, like
+from .optimizer import RuleOptimizer, check, check_lr, decayed, like
+from .walked import Group, Numbers, State
 
 
 class _Shared(NamedTuple):

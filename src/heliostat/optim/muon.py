@@ -7,7 +7,8 @@ from typing import Any
 
 from ..ir.types import bf16
 from ..tensor.core import Tensor, convert
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, like, mixed
+from .optimizer import RuleOptimizer, check, check_lr, like, mixed
+from .walked import Group, Numbers, State
 
 
 class Muon(RuleOptimizer):

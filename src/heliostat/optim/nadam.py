@@ -6,18 +6,8 @@ from typing import Any, NamedTuple
 
 from ..ir.types import f32, f64
 from ..tensor.core import Tensor, convert, number_tensor
-from .optimizer import (
-    Group,
-    Numbers,
-    RuleOptimizer,
-    State,
-    check,
-    check_betas,
-    check_lr,
-    like,
-    mixed,
-    penalized,
-)  # fmt: skip
+from .optimizer import RuleOptimizer, check, check_betas, check_lr, like, mixed, penalized
+from .walked import Group, Numbers, State  # fmt: skip
 
 
 class _Shared(NamedTuple):

@@ -17,12 +17,13 @@ from typing import Any
 from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.types import bf16, f16, f32, f64
-from ..tensor import FUNCTIONS, lazy
+from ..tensor import FUNCTIONS, lazy, recorded
 from ..tensor.autograd import enable_grad
-from ..tensor.core import RemovableHandle, Tensor, convert, grad_mode, live_scalar, new, number_tensor
+from ..tensor.core import RemovableHandle, Tensor, convert, grad_mode, new, number_tensor
+from .walked import Group, Numbers, Row, State, Walked
 
-Group = dict[str, Any]
-State = dict[str, Any]
+WALKED = 32
+"""Types of parameters that the rule of an optimizer is kept for."""
 _pre_hooks: list[Any] = []
 _post_hooks: list[Any] = []
 
@@ -98,6 +99,7 @@ class Optimizer:
 
     def _hook_lists(self) -> None:
         self._inside = self._opt_called = False
+        self._walked: dict[tuple[Any, ...], Walked] = {}
         self._step_pre: list[Any] = []
         self._step_post: list[Any] = []
         self._state_pre: list[Any] = []
@@ -279,33 +281,6 @@ def _taken(p: Tensor, value: Any, key: str = "") -> Any:
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
-class Numbers:
-    """The options of a group as float64 tensors without axes: `n.lr`, `n.at("betas", 0)`.
-
-    A compiled step asks the group for them anew at each run."""
-
-    def __init__(self, group: Group) -> None:
-        self._group = group
-        self._made: dict[tuple[str, int | None], Tensor] = {}
-
-    def __getattr__(self, name: str) -> Tensor:
-        return self.at(name)
-
-    def at(self, name: str, index: int | None = None) -> Tensor:
-        """An option, or an element of one that is a tuple."""
-        made = self._made.get((name, index))
-        if made is None:
-            made = self._made[name, index] = self._make(name, index)
-        return made
-
-    def _make(self, name: str, index: int | None) -> Tensor:
-        group = self._group
-        value = group[name] if index is None else group[name][index]
-        if isinstance(value, Tensor):
-            return convert(value.detach().reshape(()), f64)
-        return live_scalar(lambda: float(group[name] if index is None else group[name][index]), f64)
-
-
 class RuleOptimizer(Optimizer):
     """An optimizer with a rule for single parameters: `begin` makes their state, `shared` computes what all parameters
     of one count of steps use, `rule` gives the new parameter and state. A rule sees f16 and bf16 as f32."""
@@ -364,27 +339,56 @@ class RuleOptimizer(Optimizer):
             return
         self._begin([p for p, _ in found], group)
         self._count([p for p, _ in found])
-        n = Numbers(group)
+        rows: list[Row] = [(held(p), held(g), self.state.get(p, {})) for p, g in found]
+        made = self._once(group, rows) if recorded.allowed() else None
+        for (p, _), (_, _, s), (value, state) in zip(
+            found, rows, self._ruled(group, Numbers(group), rows) if made is None else made, strict=True
+        ):
+            self._write(p, value)
+            for k, v in state.items():
+                if k in s:
+                    self._write(s[k], v)
+                else:
+                    s[k] = v
+            if s:
+                self.state[p] = s
+
+    def _ruled(self, group: Group, n: Numbers, rows: Sequence[Row]) -> list[tuple[Tensor, State]]:
+        """New parameters and states, of parameters, gradients and states."""
         shared: dict[int, Any] = {}
-        for p, g in found:
-            s = self.state.get(p, {})
+        found: list[tuple[Tensor, State]] = []
+        for p, g, s in rows:
             step = s.get("step")
             if id(step) not in shared:
                 shared[id(step)] = self.shared(n, n.lr if step is None else convert(step, f64), group)
             wide = f32 if p.dtype in (f16, bf16) else p.dtype
             given = {k: convert(v, wide) if isinstance(v, Tensor) and v.dtype == p.dtype else v for k, v in s.items()}
-            slope = convert(held(g), wide)
+            slope = convert(g, wide)
             slope = -slope if group.get("maximize") else slope
-            value, state = self.rule(convert(held(p), wide), slope, given, shared[id(step)], group)
-            self._write(p, convert(value, p.dtype))
-            for k, v in state.items():
-                before = s.get(k)
-                if before is None:
-                    s[k] = convert(v, p.dtype)
-                else:
-                    self._write(before, convert(v, before.dtype))
-            if s:
-                self.state[p] = s
+            value, state = self.rule(convert(p, wide), slope, given, shared[id(step)], group)
+            kept = {k: convert(v, s[k].dtype if k in s else p.dtype) for k, v in state.items()}
+            found.append((convert(value, p.dtype), kept))
+        return found
+
+    def _once(self, group: Group, rows: Sequence[Row]) -> list[tuple[Tensor, State]] | None:
+        """`_ruled` as one node of the graph, None where it is none. Other types or options are walked anew."""
+        if len(self._walked) > WALKED:
+            self._walked.clear()
+        numbers: dict[int, int] = {}  # tensors that several parameters share, as counts of steps, are one argument
+        arguments: list[Tensor] = []
+        key: list[Any] = []
+        for p, g, s in rows:
+            for k, t in (("p", p), ("g", g), *s.items()):
+                if not isinstance(t, Tensor):
+                    return None
+                at = numbers.setdefault(id(t), len(arguments))
+                if at == len(arguments):
+                    arguments.append(t)
+                key += (k, t._v.type, at)
+        found = self._walked.get(tuple(key))
+        if found is None or not found.fits(group):
+            found = self._walked[tuple(key)] = Walked(self._ruled, group, rows, arguments)
+        return found(group, arguments)
 
     def _write(self, t: Tensor, value: Tensor) -> None:
         t._assign(value if self.found_inf is None else FUNCTIONS["where"](self.found_inf, held(t), value))

@@ -6,18 +6,8 @@ from typing import Any, NamedTuple
 
 from ..tensor.core import Tensor
 from ..tensor.pointwise import where
-from .optimizer import (
-    Group,
-    Numbers,
-    RuleOptimizer,
-    State,
-    check,
-    check_betas,
-    check_lr,
-    like,
-    mixed,
-    penalized,
-)  # fmt: skip
+from .optimizer import RuleOptimizer, check, check_betas, check_lr, like, mixed, penalized
+from .walked import Group, Numbers, State  # fmt: skip
 
 
 class _Shared(NamedTuple):

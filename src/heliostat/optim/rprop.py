@@ -6,7 +6,8 @@ from typing import Any
 
 from ..tensor.core import Tensor
 from ..tensor.pointwise import where
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, like
+from .optimizer import RuleOptimizer, check, check_lr, like
+from .walked import Group, Numbers, State
 
 
 class Rprop(RuleOptimizer):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor.core import Tensor
-from .optimizer import Group, Numbers, RuleOptimizer, State, check, check_lr, decayed, like
+from .optimizer import RuleOptimizer, check, check_lr, decayed, like
+from .walked import Group, Numbers, State
 
 
 class SGD(RuleOptimizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from ..diagnostics import DeviceError, FileFormatError
 from ..settings import settings
 from . import platform
+from .free_list import SMALLEST, free_list
 from .memory import account
 
 ALIGNMENT = 64
@@ -37,32 +39,31 @@ class Buffer:
         self.writable = bool(data.flags.writeable)
 
     @classmethod
-    def allocate(cls, nbytes: int, *, zeroed: bool = True) -> Buffer:
+    def allocate(cls, nbytes: int, *, zeroed: bool = True, recycled: bool = False) -> Buffer:
         """New memory, aligned to 64 bytes; from 1 MiB on to whole pages, with huge pages where the system has them.
 
-        Without `zeroed` the content is undefined. Raises DeviceError if there is not enough memory.
+        Without `zeroed` the content is undefined. `recycled`: the memory may be that of a freed buffer of this size,
+        and is kept for another one when it is freed. Raises DeviceError if there is not enough memory.
         """
         if nbytes < 0:
             raise ValueError(f"nbytes must not be negative, got {nbytes}")
+        huge = nbytes >= _HUGE_PAGE and settings().huge_pages
+        unit = _HUGE_PAGE if huge else ALIGNMENT
         try:
-            if nbytes < _MAPPED_FROM:
-                raw = (np.zeros if zeroed else np.empty)(max(nbytes, 1) + ALIGNMENT, np.uint8)
-                account.add(raw, nbytes)
-                begin = int(raw.__array_interface__["data"][0])
-                made = object.__new__(cls)
-                made._bytes, made.address = raw[-begin % ALIGNMENT :][:nbytes], begin + -begin % ALIGNMENT
-                made.nbytes, made.writable = nbytes, True
-                return made
-            huge = nbytes >= _HUGE_PAGE and settings().huge_pages
-            # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
-            raw = np.frombuffer(mmap.mmap(-1, nbytes + (_HUGE_PAGE if huge else 0)), np.uint8)
-            account.add(raw, nbytes)
-            skip = -raw.ctypes.data % (_HUGE_PAGE if huge else 1)
-            if huge:
-                platform.advise_huge_pages(raw.ctypes.data + skip, nbytes)
+            if zeroed or not recycled or nbytes < SMALLEST:
+                raw = _fresh(nbytes, unit, zeroed)
+            else:
+                found = free_list.take(max(nbytes, 1) + unit)
+                raw = free_list.lend(_fresh(nbytes, unit, zeroed)) if found is None else found
         except (MemoryError, OSError, OverflowError, ValueError):
             raise DeviceError(f"cannot allocate {nbytes / 1e9:.2f} GB of memory") from None
-        return cls(raw[skip : skip + nbytes])
+        account.add(raw, nbytes)
+        begin = int(raw.__array_interface__["data"][0])
+        skip = -begin % unit
+        made = object.__new__(cls)
+        made._bytes, made.address = raw[skip : skip + nbytes], begin + skip
+        made.nbytes, made.writable = nbytes, True
+        return made
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Buffer:
@@ -99,7 +100,7 @@ class Buffer:
         kind = np.dtype(dtype)
         if isinstance(shape, int):
             shape = (self.nbytes // kind.itemsize if shape == -1 else shape,)
-        count = int(np.prod(shape, dtype=object)) if shape else 1
+        count = math.prod(shape)
         if count < 0 or count * kind.itemsize > self.nbytes:
             raise ValueError(f"{kind} array of shape {tuple(shape)} does not fit in {self.nbytes} bytes")
         return self._bytes[: count * kind.itemsize].view(kind).reshape(tuple(shape))
@@ -109,6 +110,19 @@ class Buffer:
 
     def __repr__(self) -> str:
         return f"Buffer({self.nbytes} bytes at {self.address:#x}{'' if self.writable else ', read-only'})"
+
+
+def _fresh(nbytes: int, unit: int, zeroed: bool) -> npt.NDArray[np.uint8]:
+    """New memory, of `unit` bytes more so that it can begin at a multiple of that many."""
+    size = max(nbytes, 1) + unit
+    if nbytes < _MAPPED_FROM:
+        return (np.zeros if zeroed else np.empty)(size, np.uint8)
+    # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
+    raw = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    if unit == _HUGE_PAGE:
+        begin = raw.ctypes.data
+        platform.advise_huge_pages(begin + -begin % unit, nbytes)
+    return raw
 
 
 class Arena:

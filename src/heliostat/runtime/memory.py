@@ -53,10 +53,11 @@ class Account:
                 self.frees += 1
                 self.current -= tracked.nbytes
 
-    def stats(self, pooled: int) -> MemoryStats:
-        """The sums as they are."""
+    def stats(self, scratch: int, freed: int) -> MemoryStats:
+        """The sums as they are. scratch: bytes of them that only a run uses. freed: bytes kept beside them."""
         with self._lock:
-            return MemoryStats(self.current, self.peak, pooled, self.allocations, self.frees)
+            held = self.current + freed
+            return MemoryStats(held, max(self.peak, held), scratch + freed, self.allocations, self.frees)
 
     def reset_peak(self) -> None:
         """Begin a new peak at what is alive."""

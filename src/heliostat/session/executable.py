@@ -62,6 +62,19 @@ class CodeStore:
             self.loaded.append(loaded)
             self.addresses.update({name: loaded[name] for name in objects})
 
+    def load_own(self, objects: Mapping[str, bytes]) -> dict[str, int]:
+        """Addresses of finished machine code by the name of its kernel, apart from those of all others: another
+        process gave the names."""
+        if not objects:
+            return {}
+        loaded = load_objects(list(objects.values()))
+        self.loaded.append(loaded)
+        return {name: loaded[name] for name in objects}
+
+    def objects(self, kernels: Sequence[Kernel]) -> dict[str, bytes]:
+        """The machine code of kernels that were loaded, by name; nothing where no cache keeps it."""
+        return {} if self.cache.stats().directory is None else {k.name: self._object(k) for k in kernels}
+
     def _object(self, kernel: Kernel) -> bytes:
         from ..kernel.text import print_kernel  # the compiler's side: not imported where programs come from the cache
         from ..targets.llvm import emit_object, print_llvm, version

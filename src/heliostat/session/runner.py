@@ -6,20 +6,34 @@ Scratch memory is shared by all programs of the process: their runs take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ..compiler.pipeline import KernelLibrary, Options, compile_graph
+from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
+from ..runtime.free_list import free_list
 from ..runtime.worker_pool import BARRIER, WorkerPool
 from .executable import SMALL_LAUNCH, CodeStore
 from .host import host_target
 from .recorder import Recorder
+from .stored import load_programs, program_key, save_programs
+
+FEW = 40
+LARGE = 200
+"""Nodes of a graph from which on its program is kept on disk."""
+
+
+def graph_key(graph: Graph) -> str:
+    """What a program depends on: structure, and the names that its buffers have."""
+    names = [[v.name for v in graph.parameters], [v.name for v in graph.outputs], [v.name for _, v in graph.updates]]
+    kinds = [str(v.node.attrs["name"]) for v in graph.parameters]
+    return f"{graph.name} {names} {kinds} {graph.structural_key()}"
 
 
 class Engine:
@@ -34,23 +48,47 @@ class Engine:
         self.arena = Buffer.allocate(64)
         self.compiled = 0
         self.recorder: Recorder | None = None  # of the profiler that is open
+        self._own: dict[int, Mapping[str, int]] = {}
 
     def compile(self, graph: Graph) -> Runner:
         """A program of the graph, whose parameters are all inputs. Raises CompileError."""
-        made = compile_graph(graph, self.target, Options(), self.library)
-        assert not made.loads
-        self.compiled += 1
-        return Runner(made.program, self)
+        return Runner(self.made(graph).program, self)
+
+    def made(self, graph: Graph) -> Compiled:
+        """A graph compiled, or found on disk: those that take long are kept there. Raises CompileError."""
+        with self.lock:
+            key = program_key([graph_key(graph)], self.target) if len(graph.nodes()) >= LARGE else None
+            found = load_programs(key)
+            if found is not None:
+                (made,), objects = found
+                program = made.program
+                self._own[id(program)] = self.code.load_own(objects)
+                weakref.finalize(program, self._own.pop, id(program), None)
+                return made
+            made = compile_graph(graph, self.target, Options(), self.library)
+            assert not made.loads
+            self.compiled += 1
+            self.code.load(made.program.kernels)
+            if key is not None:
+                save_programs(key, [made], self.code.objects(made.program.kernels))
+            return made
+
+    def addresses(self, program: Program) -> Mapping[str, int]:
+        """Where the kernels of a program lie, by name. Programs from disk have code, and names, of their own."""
+        own = self._own.get(id(program))
+        return self.code.load(program.kernels) if own is None else own
 
     def scratch(self, nbytes: int) -> int:
         """The address of that many bytes, which the next run may use too."""
         if self.arena.nbytes < nbytes:
+            free_list.clear()
             self.arena = Buffer.allocate(nbytes, zeroed=False)
         return self.arena.address
 
     def release(self) -> None:
-        """Give the scratch memory back to the system; the next run takes new."""
+        """Give memory that no value lies in back to the system; the next run takes new."""
         with self.lock:
+            free_list.clear()
             self.arena = Buffer.allocate(64)
 
 
@@ -65,7 +103,7 @@ class Runner:
 
     def __init__(self, program: Program, owner: Engine) -> None:
         self.program, self.owner = program, owner
-        addresses = owner.code.load(program.kernels)
+        addresses = owner.addresses(program)
         plans = program.buffers
         self.address = np.zeros(max(1, len(plans)), np.int64)
         self.constants: list[Buffer] = []
@@ -88,8 +126,14 @@ class Runner:
         # where each output's buffer comes from: those made here, or an input that it is another name of
         self.sources = [(True, place[n]) if n in place else (False, given[n]) for n in program.outputs]
         rows = [launch.buffers for launch in program.launches]
-        self.which = np.array([b for row in rows for b in row], np.int64)
+        which = [b for row in rows for b in row]
+        self.which = np.array(which, np.int64)
         self.arguments = np.zeros(max(1, len(self.which)), np.int64)
+        # One word at a time where there are few: an operation of NumPy takes as long as twenty words.
+        self.places: list[tuple[int, ...]] | None = None
+        if len(which) <= FEW:
+            self.places = [tuple(at for at, b in enumerate(which) if b == n) for n in (*self.inputs, *made)]
+            self.words = self.arguments.data
         self.table = np.zeros((max(1, len(rows)), 3), np.int64)
         at = 0
         for n, (launch, row) in enumerate(zip(program.launches, rows, strict=True)):
@@ -97,24 +141,34 @@ class Runner:
             self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += len(row)
         self.arena = 0
+        self.launches = len(rows)
         self.alone = program.operations < SMALL_LAUNCH * len(rows)
         self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
 
     def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
         """The outputs' buffers. `inputs`: in the order of the graph's parameters."""
         owner = self.owner
-        made = [Buffer.allocate(n, zeroed=False) for n in self.output_nbytes]
+        places = self.places
+        made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in self.output_nbytes]
         with owner.lock:
             arena = owner.scratch(max(self.program.arena_nbytes, 64))
             if arena != self.arena:
                 self.arena = arena
                 self.address[self.scratch] = self.offsets + arena
-            if inputs:
-                self.address[self.input_numbers] = [b.address for b in inputs]
-            if made:
-                self.address[self.output_numbers] = [b.address for b in made]
-            if len(self.which):
+                if self.launches:
+                    np.take(self.address, self.which, out=self.arguments)
+            if places is not None:
+                words = self.words
+                for b, at in zip((*inputs, *made), places, strict=True):
+                    for n in at:
+                        words[n] = b.address
+            else:
+                if inputs:
+                    self.address[self.input_numbers] = [b.address for b in inputs]
+                if made:
+                    self.address[self.output_numbers] = [b.address for b in made]
                 np.take(self.address, self.which, out=self.arguments)
+            if self.launches:
                 if owner.recorder is None:
                     self._run()
                 else:

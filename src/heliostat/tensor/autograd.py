@@ -14,8 +14,8 @@ from typing import Any
 
 from .. import ops
 from ..diagnostics import GradientError, ShapeError, UnsupportedError
-from ..ir.graph import CONSTANT, PARAMETER, Node, Value, constant
-from ..ir.types import DType, TensorType
+from ..ir.graph import Node, Value, constant
+from ..ir.types import DType, TensorType, f32
 from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy
@@ -46,12 +46,13 @@ def _parents(v: Value) -> Sequence[Value]:
         if m.is_end:
             return ()
     node = v.node
-    if node.op is PARAMETER or node.op is CONSTANT or node.op is lazy.DETACH:
+    if not node.inputs or node.op is lazy.DETACH:
         return ()
     return [p for p in node.inputs if _differentiable(p)]
 
 
-def _order(roots: Sequence[Value]) -> list[Value]:
+def _order(roots: Sequence[Value], parents: dict[int, Sequence[Value]]) -> list[Value]:
+    """Everything that gradients of the roots go through, operands before users; `parents` gets those of each."""
     order: list[Value] = []
     seen: set[int] = set()
     for root in roots:
@@ -64,8 +65,12 @@ def _order(roots: Sequence[Value]) -> list[Value]:
             if id(v) in seen:
                 continue
             seen.add(id(v))
+            parents[id(v)] = above = _parents(v)
+            if not above:
+                order.append(v)
+                continue
             stack.append((v, True))
-            stack.extend((i, False) for i in _parents(v) if id(i) not in seen)
+            stack += [(i, False) for i in above if id(i) not in seen]
     return order
 
 
@@ -76,8 +81,10 @@ def differentiate(
 
     `wanted`: values whose gradients are asked for, None for all leaves. `keep`: whether the graph is kept for another
     time. Raises GradientError where it was not, and where a value that is needed was changed in place since."""
-    order = _order([y for y, _ in pairs])
-    reaches = _reaching(order, wanted)
+    parents: dict[int, Sequence[Value]] = {}
+    order = _order([y for y, _ in pairs], parents)
+    reaches = _reaching(order, wanted, parents)
+    inner = {id(v) for v in order if any(id(p) in reaches for p in parents[id(v)])}
     total: dict[int, Value] = {}
     for y, seed in pairs:
         _add(total, y, seed)
@@ -99,34 +106,36 @@ def differentiate(
                     if pg is not None and id(p) in reaches:
                         _add(total, p, pg)
             continue
-        if g is None or not any(id(p) in reaches for p in _parents(v)):
+        if g is None or id(v) not in inner:
             continue
         before = next(Node.count)
+        inputs = v.node.inputs
         found = _of_node(v, g)
-        used = [pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) in reaches]
+        used = [pg for p, pg in zip(inputs, found, strict=True) if id(p) in reaches]
         if lazy.anomaly.active is not None:
             lazy.anomaly.active.check_gradients(v, [pg for pg in used if pg is not None])
         needed, seen = _needed(v, g, used)
-        _drop([pg for p, pg in zip(v.node.inputs, found, strict=True) if id(p) not in reaches], seen, before)
+        if len(used) < len(inputs):
+            _drop([pg for p, pg in zip(inputs, found, strict=True) if id(p) not in reaches], seen, before)
         known = m.uses if m is not None and m.uses else uses.get(id(v), ())
-        for p in v.node.inputs:
+        for p in inputs:
             if p.meta is None or not p.meta.uses:
                 uses[id(p)] = (*uses.get(id(p), ()), *known)
         if needed:
             needing.add(id(v))
             _check_versions(v, needed, known)
-        for p, pg in zip(v.node.inputs, found, strict=True):
+        for p, pg in zip(inputs, found, strict=True):
             if id(p) in reaches and _differentiable(p):
                 _add(total, p, _zeros(p) if pg is None else pg)
     if keep:
         for v in order:
             lazy.meta(v).kept = True
     else:
-        _spend(order, needing)
+        _spend(order, needing, parents)
     return order, total
 
 
-def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None) -> set[int]:
+def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None, parents: dict[int, Sequence[Value]]) -> set[int]:
     """The values that depend on wanted ones, on any leaf where none are named."""
     named = None if wanted is None else {id(v) for v in wanted}
     reaches: set[int] = set()
@@ -136,7 +145,7 @@ def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None) -> set[int
             what = "backward goes a second time through a graph that was not kept"
             raise GradientError(what, help="give the first backward retain_graph=True")
         hit = (m is not None and m.leaf is not None) if named is None else id(v) in named
-        if hit or any(id(p) in reaches for p in _parents(v)):
+        if hit or any(id(p) in reaches for p in parents[id(v)]):
             reaches.add(id(v))
     return reaches
 
@@ -179,13 +188,13 @@ def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int]
     return needed, seen
 
 
-def _spend(order: Sequence[Value], needing: set[int]) -> None:
+def _spend(order: Sequence[Value], needing: set[int], parents: dict[int, Sequence[Value]]) -> None:
     """Mark what cannot be gone through again: values whose gradients needed others, and what was made of such."""
     spent: set[int] = set()
     for v in order:
         if v.meta is not None:
             v.meta.kept = False
-        if id(v) in needing or any(id(p) in spent for p in _parents(v)):
+        if id(v) in needing or any(id(p) in spent for p in parents[id(v)]):
             spent.add(id(v))
             lazy.meta(v).spent = True
 
@@ -202,7 +211,8 @@ def _of_node(v: Value, g: Value) -> Sequence[Value | None]:
 
 
 def _differentiable(v: Value) -> bool:
-    return isinstance(v.type.element, DType) and v.type.element.is_float
+    element = v.type.element
+    return element is f32 or (isinstance(element, DType) and element.is_float)
 
 
 def _zeros(v: Value) -> Value:

@@ -18,6 +18,7 @@ from ..ir.graph import Value
 from ..ir.types import DType, TensorType, bf16, f32, f64, tensor
 from ..ops.rules import shown
 from ..runtime.buffer import Buffer
+from ..runtime.number import NumberBuffer
 from ..session import engine
 from . import lazy
 from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
@@ -575,8 +576,8 @@ def new(cls: Any, v: Value, requires_grad: bool = False) -> Any:
         lazy.anomaly.active.made(v)
     if (scope := _capture.get()) is not None:
         scope.made(t)
-    elif v.meta is None or v.meta.buffer is None:
-        lazy.note_open(t)
+    elif (m := v.meta) is None or m.buffer is None:
+        lazy.add_open(t)
     return t
 
 
@@ -595,7 +596,13 @@ def _leaf_value(t: Tensor, v: Value) -> Value:
 
 def wrap(v: Value, *sources: Tensor) -> Tensor:
     """A result of a function of `sources`: gradients flow through it if they do through one of them."""
-    if any(s._rg for s in sources) and v.type.element.is_float:  # type: ignore[attr-defined]
+    for s in sources:
+        if s._rg:
+            break
+    else:
+        plain: Tensor = new(Tensor, v)
+        return plain
+    if v.type.element.is_float:  # type: ignore[attr-defined]
         if _grad_enabled.get():
             made: Tensor = new(Tensor, v, True)
             _note_uses(v, made, sources)
@@ -649,13 +656,15 @@ def view_of(
     return made
 
 
-_SCALARS = {d.name: tensor(d) for d in (f32, f64)}
+_SCALARS: dict[DType, TensorType] = {f32: tensor(f32), f64: tensor(f64)}
 
 
 def scalar(number: Any, dtype: DType) -> Value:
     """A Python number as an input of its own, so that another number is not another program."""
-    if type(number) is float and (dtype is f64 or (dtype is f32 and -1e38 < number < 1e38)):
-        return lazy.leaf(Buffer.of(np.array(number, lazy.NUMPY[dtype.name])), _SCALARS[dtype.name])
+    kind = type(number)
+    small = (kind is float and -1e38 < number < 1e38) or (kind is int and -(1 << 53) < number < 1 << 53)
+    if small and (dtype is f32 or dtype is f64):
+        return lazy.leaf(NumberBuffer(number, dtype.name), _SCALARS[dtype])
     array = np.array(number)
     if dtype == bf16:
         bits = np.float32(number).reshape(1).view(np.uint32)
@@ -764,10 +773,21 @@ def convert(x: Tensor, dtype: DType) -> Tensor:
     return wrap(known)
 
 
+_NUMERIC = (Tensor, bool, int, float, np.generic)
+
+
+def with_number(x: Tensor, number: Any) -> Value | None:
+    """A Python number in the dtype that it takes beside x, where that is the dtype of x; None where it is not."""
+    kind, dtype = type(number), x._v.type.element
+    if (kind is float or kind is int) and (dtype is f32 or dtype is f64):
+        return scalar(number, dtype)
+    return None
+
+
 def common(*operands: Any) -> tuple[list[Tensor], DType]:
     """Tensors and numbers in their common dtype. Raises TypeError where none is a tensor or number."""
     for o in operands:
-        if not isinstance(o, Tensor | bool | int | float | np.generic):
+        if not isinstance(o, _NUMERIC):
             raise DTypeError(f"a tensor or a number is needed, found {type(o).__name__}")
     dtype = result_dtype(operands)
     return [convert(o, dtype) if isinstance(o, Tensor) else number_tensor(o, dtype) for o in operands], dtype

@@ -7,6 +7,8 @@ that a training step is one program whichever of its values is read first.
 
 from __future__ import annotations
 
+import operator
+import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -110,8 +112,7 @@ def array_of(v: Value) -> Array:
     """The data of a realized value as an array over its buffer, bf16 as uint16."""
     buffer = buffer_of(v)
     assert buffer is not None
-    shape = tuple(int(d) for d in v.type.shape)  # type: ignore[arg-type]
-    return buffer.array(NUMPY[v.type.element.name], shape)
+    return buffer.array(NUMPY[v.type.element.name], v.type.shape)  # type: ignore[arg-type]
 
 
 def is_cut(v: Value) -> bool:
@@ -166,8 +167,7 @@ class _Entries:
     """Tensors of one thread whose values are not computed yet, in the order of their making."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, weakref.ref[Any]] = {}
-        self.next = 0
+        self.entries: list[weakref.ref[Any]] = []
         self.thread = weakref.ref(threading.current_thread())
 
     @property
@@ -191,22 +191,27 @@ _open = _Open()
 
 def note_open(t: Any) -> None:
     """Remember a tensor whose value is not computed yet. Those of a captured step are computed by its program."""
-    if _capture.get() is not None:
-        return
-    mine = _open.of
-    mine.next += 1
-    mine.entries[mine.next] = weakref.ref(t)
-    if len(mine.entries) > MANY:
+    if _capture.get() is None:
+        add_open(t)
+
+
+def add_open(t: Any) -> None:
+    """`note_open` where no step is captured."""
+    entries = _open.of.entries
+    entries.append(_ref(t))
+    if len(entries) > MANY:
         flush()
+
+
+_ref = weakref.ref
 
 
 def _take_open() -> list[Any]:
     mine = _open.of
-    entries = list(mine.entries.values())
-    mine.entries = {}
-    for other in [e for e in _threads if e.left]:
+    entries, mine.entries = mine.entries, []
+    for other in [e for e in _threads if e.left] if len(_threads) > 1 else ():
         _threads.remove(other)
-        entries += other.entries.values()
+        entries += other.entries
     return [t for r in entries if (t := r()) is not None]
 
 
@@ -217,7 +222,7 @@ def _of_others() -> dict[int, Any]:
         return found
     for entries in list(_threads):
         if entries is not _open.of:
-            for r in list(entries.entries.values()):
+            for r in list(entries.entries):
                 t = r()
                 if t is not None:
                     found[id(t._v)] = t
@@ -248,13 +253,31 @@ class Programs:
 programs = Programs()
 
 
-def _serial(v: Value) -> int:
-    return v.node.serial
+_FIRST = operator.itemgetter(0)
 
 
 def _has_data(v: Value) -> bool:
     m = v.meta
     return m is not None and m.buffer is not None
+
+
+class Inlined:
+    """An op that stands for a graph of others over its operands: `recorded.Recorded`. Equal ones have equal graphs."""
+
+    name: str
+    version: int
+    deterministic: bool
+    graph: Graph
+    infer_types: Callable[..., tuple[TensorType, ...]]
+
+    def inline(self, inputs: Sequence[Value]) -> list[Value]:
+        """The graph's outputs over these inputs."""
+        new = {id(p): v for p, v in zip(self.graph.parameters, inputs, strict=True)}
+        for node in self.graph.nodes():
+            if node.op is not PARAMETER:
+                for old, value in zip(node.results, copy(node, tuple(new[id(i)] for i in node.inputs)), strict=True):
+                    new[id(old)] = value
+        return [new[id(v)] for v in self.graph.outputs]
 
 
 class Closed:
@@ -266,19 +289,26 @@ class Closed:
         self.order = self._walk(roots)
         self.number: dict[int, int] = {}
         self.leaves: list[Value] = []
-        rows: list[Any] = []
+        rows: list[Any] = []  # flat: an op, its attributes, its operands; hashing one tuple is fastest
         number = self.number
+        constants: set[int] = set()
+        fixed_here = self.fixed_ids
+        count = 0
+        several: dict[int, int] = {}  # nodes of several results, of which those are rows of their own
         for v in self.order:
             node = v.node
-            if self.fixed(v):
-                number[id(v)] = len(rows)
+            if id(v) in fixed_here:
+                number[id(v)] = count
+                count += 1
                 self.leaves.append(v)
-                rows.append(("leaf", v.type.element.name, v.type.shape))
+                type = v.type
+                rows += ("leaf", type.element.name, type.shape)
                 continue
-            if node.op is DETACH:
+            op = node.op
+            if op is DETACH:
                 number[id(v)] = number[id(node.inputs[0])]
                 continue
-            if node.op is PARAMETER and node is not _LEAF:
+            if op is PARAMETER and node is not _LEAF:
                 what = "the value of one element of a batch is read inside of vmap, or after it"
                 raise UnsupportedError(what, help="choose with where() instead of if, and return what is wanted")
             if node is _LEAF:
@@ -286,43 +316,58 @@ class Closed:
                     "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
                 )
                 raise GradientError(what, help="return it from the step, or compile with keep_grads=True")
-            number[id(v)] = len(rows)
-            if node.op is CONSTANT:
+            number[id(v)] = count
+            if op is CONSTANT:
                 value = node.attrs["value"]
-                rows.append(("constant", v.type.element.name, v.type.shape, value.tobytes()))
+                constants.add(count)
+                rows += ("constant", v.type.element.name, v.type.shape, value.tobytes())
+            elif id(node) in several:
+                rows += ("result", several[id(node)], v.index)
             else:
-                attrs = tuple(node.attrs.items()) if node.attrs else ()
-                rows.append((node.op.name, attrs, *[number[id(i)] for i in node.inputs]))
-        leaf_numbers = {number[id(v)] for v in self.leaves}
+                rows.append(op if isinstance(op, Inlined) else op.name)
+                rows.append(tuple(node.attrs.items()) if node.attrs else ())
+                for i in node.inputs:
+                    rows.append(number[id(i)])
+                if len(node.results) > 1:
+                    several[id(node)] = count
+                    rows += ("first", v.index)
+            count += 1
         self.results: list[Value] = []
         self.constants: list[Value] = []  # wanted, and known already
-        seen: set[int] = set(leaf_numbers)
+        seen: set[int] = {number[id(v)] for v in self.leaves}
         for v in roots:
             n = number[id(v)]
             if n not in seen:
                 seen.add(n)
-                (self.constants if rows[n][0] == "constant" else self.results).append(v)
+                (self.constants if n in constants else self.results).append(v)
         self.key = (tuple(rows), tuple(number[id(v)] for v in self.results))
 
     def _walk(self, roots: Sequence[Value]) -> list[Value]:
         """Everything down to the leaves, operands before users: who is used was made before."""
         fixed = self.fixed
-        order: list[Value] = []
+        by_data = fixed is _has_data
+        order: list[tuple[int, Value]] = []
         seen: set[int] = set()
+        self.fixed_ids: set[int] = set()
         stack = list(reversed(roots))
+        pop, push, add, place = stack.pop, stack.extend, seen.add, order.append
         while stack:
-            v = stack.pop()
+            v = pop()
             if id(v) not in seen:
-                seen.add(id(v))
-                order.append(v)
-                if not fixed(v):
-                    stack.extend(v.node.inputs)
-        order.sort(key=_serial)
-        return order
+                add(id(v))
+                node = v.node
+                place((node.serial, v))
+                if ((m := v.meta) is not None and m.buffer is not None) if by_data else fixed(v):
+                    self.fixed_ids.add(id(v))
+                elif node.inputs:
+                    push(node.inputs)
+        order.sort(key=_FIRST)
+        return [v for _, v in order]
 
     def graph(self, name: str = "lazy") -> Graph:
         """A graph over parameters for the leaves."""
         new: dict[int, Value] = {}
+        inlined: dict[int, list[Value]] = {}
         parameters: list[Value] = []
         for v in self.order:
             if self.fixed(v):
@@ -331,6 +376,10 @@ class Closed:
                 new[id(v)] = p
             elif v.node.op is DETACH:
                 new[id(v)] = new[id(v.node.inputs[0])]
+            elif isinstance(v.node.op, Inlined):
+                if id(v.node) not in inlined:
+                    inlined[id(v.node)] = v.node.op.inline([new[id(i)] for i in v.node.inputs])
+                new[id(v)] = inlined[id(v.node)][v.index]
             else:
                 new[id(v)] = copy(v.node, tuple(new[id(i)] for i in v.node.inputs))[v.index]
         return Graph(name, parameters, [new[id(v)] for v in self.results])
@@ -413,21 +462,34 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     Everything that is alive has its data now. Values and nodes refer to each other: what is not cut, and the buffers
     that it reads, would stay until the garbage collector comes round."""
     kept: set[int] = set()
-    stack = [v for v in tensors if v.meta is None or not v.meta.spent]
-    for v in done:
+
+    def keep(stack: list[Value]) -> None:
+        while stack:
+            v = stack.pop()
+            if id(v) not in kept and not (v.meta is not None and v.meta.is_end):
+                kept.add(id(v))
+                stack.extend(v.node.inputs)
+                if v.meta is not None and v.meta.function is not None:
+                    stack.extend(v.meta.function.needs())
+
+    keep([v for v in tensors if v.meta is None or not v.meta.spent])
+    n = len(done)
+    while n:  # users before operands: who is not held by then has lost all of its users
+        n -= 1
+        v = done[n]
+        if id(v) in kept or not v.node.inputs:
+            continue
         m = v.meta
-        if m is not None and not m.spent and (m.kept or m.uses or m.function is not None):
-            stack.append(v)
-    while stack:
-        v = stack.pop()
-        if id(v) not in kept and not (v.meta is not None and v.meta.is_end):
-            kept.add(id(v))
-            stack.extend(v.node.inputs)
-            if v.meta is not None and v.meta.function is not None:
-                stack.extend(v.meta.function.needs())
-    for v in done:
-        if id(v) not in kept and v.node.inputs:
-            cut(v)
+        if m is not None and not m.spent and not m.is_end:
+            held = m.kept or m.function is not None
+            if held or (m.uses and sys.getrefcount(v) > _UNHELD + sum([u[0] is v for u in m.uses])):
+                keep([v])
+                continue
+        cut(v)
+
+
+_UNHELD = 4
+"""References to a value that nobody holds: from the list, its node, a variable and the count itself."""
 
 
 def cut(v: Value) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
-from ..ir.types import DType, bool_
-from .core import Tensor, as_tensor, common, convert, number_tensor, wrap
+from ..ir.types import DType, bool_, f32, f64
+from .core import Tensor, as_tensor, common, convert, number_tensor, with_number, wrap
 from .dtypes import get_default_dtype, result_dtype
 from .register import FUNCTIONS, METHODS, function, method
 
@@ -34,7 +34,8 @@ def _unary(name: str, build: Callable[[Value], Value], *others: str, whole: str 
             if whole == "same" and x.dtype != bool_:
                 return given(wrap(x.value, x), out)
             x = floats(x) if whole == "float" else x
-        return given(wrap(build(x.value), x), out)
+        y = wrap(build(x.value), x)
+        return y if out is None else out._assign(y)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"`{name}` of every element, as torch.{name}. Shape of input."
@@ -106,6 +107,12 @@ def _sinc(v: Value) -> Value:
     return ops.where(zero, 1.0, ops.div(ops.sin(x), ops.where(zero, 1.0, x)))
 
 
+def _direct(build: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    """The record's own method where `build` is the public function of an op."""
+    op = ops.REGISTRY.get(getattr(build, "__name__", ""))
+    return op.call if op is not None and getattr(ops, op.name, None) is build else build
+
+
 for _name, _build, _others, _whole in (
     ("exp", ops.exp, (), "float"), ("exp2", lambda v: ops.exp(ops.mul(v, math.log(2))), (), "float"),
     ("expm1", ops.expm1, (), "float"), ("log", ops.log, (), "float"), ("log1p", ops.log1p, (), "float"),
@@ -123,7 +130,7 @@ for _name, _build, _others, _whole in (
     ("relu", ops.relu, (), "keep"), ("deg2rad", lambda v: ops.mul(v, math.pi / 180), (), "float"),
     ("rad2deg", lambda v: ops.mul(v, 180 / math.pi), (), "float"), ("silu", ops.silu, (), "float"),
 ):  # fmt: skip
-    _unary(_name, _build, *_others, whole=_whole)
+    _unary(_name, _direct(_build), *_others, whole=_whole)
 
 
 @function(in_place=True)
@@ -138,10 +145,19 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 
 # --- two operands -----------------------------------------------------------------------------------------------------
+_ADD, _SUB, _MUL, _DIV = (ops.REGISTRY[name].call for name in ("add", "sub", "mul", "div"))
+
+
 def binary(op: Any, a: Any, b: Any) -> Tensor:
     """An op of two tensors or numbers in their common dtype."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor) and a._v.type.element is b._v.type.element:
-        return wrap(op(a.value, b.value), a, b)
+    if isinstance(a, Tensor):
+        if isinstance(b, Tensor):
+            if a._v.type.element is b._v.type.element:
+                return wrap(op(a.value, b.value), a, b)
+        elif (number := with_number(a, b)) is not None:
+            return wrap(op(a.value, number), a)
+    elif isinstance(b, Tensor) and (number := with_number(b, a)) is not None:
+        return wrap(op(number, b.value), b)
     (x, y), _ = common(a, b)
     return wrap(op(x.value, y.value), x, y)
 
@@ -149,13 +165,13 @@ def binary(op: Any, a: Any, b: Any) -> Tensor:
 @function(in_place=True)
 def add(input: Numeric, other: Numeric, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
     """input + alpha * other."""
-    return given(binary(ops.add, input, other if alpha == 1 else mul(other, alpha)), out)
+    return given(binary(_ADD, input, other if alpha == 1 else mul(other, alpha)), out)
 
 
 @function("subtract", in_place=True)
 def sub(input: Numeric, other: Numeric, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
     """input - alpha * other."""
-    return given(binary(ops.sub, input, other if alpha == 1 else mul(other, alpha)), out)
+    return given(binary(_SUB, input, other if alpha == 1 else mul(other, alpha)), out)
 
 
 @function()
@@ -167,7 +183,7 @@ def rsub(input: Numeric, other: Numeric, *, alpha: float = 1) -> Tensor:
 @function("multiply", in_place=True)
 def mul(input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """input * other."""
-    return given(binary(ops.mul, input, other), out)
+    return given(binary(_MUL, input, other), out)
 
 
 @function("divide", in_place=True)
@@ -186,6 +202,9 @@ def div(input: Numeric, other: Numeric, *, rounding_mode: str | None = None, out
         rest = ops.sub(x.value, ops.mul(down, y.value))
         up = ops.logical_and(ops.lt(down, 0), ops.ne(rest, 0))
         return given(wrap(ops.where(up, ops.add(down, 1), down), x, y), out)
+    first = input if isinstance(input, Tensor) else other
+    if isinstance(first, Tensor) and first._v.type.element.is_float:  # type: ignore[attr-defined]
+        return given(binary(_DIV, input, other), out)
     (x, y), dtype = common(input, other)
     x, y = floats(x), floats(y)
     return given(wrap(ops.div(x.value, y.value), x, y), out)
@@ -660,6 +679,7 @@ def _publish_casts() -> None:
 _publish_casts()
 
 # --- operators --------------------------------------------------------------------------------------------------------
+_OPERANDS = (Tensor, bool, int, float, np.generic)
 _swap: Callable[[Any], Any] = lambda f: lambda self, o: f(o, self)  # noqa: E731
 
 
@@ -667,11 +687,22 @@ def _checked(f: Any) -> Any:
     """An operator: NotImplemented for what is neither a tensor nor a number."""
 
     def run(self: Tensor, o: Any) -> Any:
-        if isinstance(o, Tensor):
+        if isinstance(o, _OPERANDS):
             return f(self, o)
-        if isinstance(o, np.ndarray):
-            o = as_tensor(o)
-        return f(self, o) if isinstance(o, Tensor | bool | int | float | np.generic) else NotImplemented
+        return f(self, as_tensor(o)) if isinstance(o, np.ndarray) else NotImplemented
+
+    return run
+
+
+def _arithmetic(op: Any, f: Any, swapped: bool = False) -> Any:
+    """`_checked` of an op that needs no more than a common dtype."""
+    other = _checked(_swap(f) if swapped else f)
+
+    def run(self: Tensor, o: Any) -> Any:
+        dtype = self._v.type.element
+        if (dtype is f32 or dtype is f64) and (isinstance(o, Tensor) or type(o) is float or type(o) is int):
+            return binary(op, o, self) if swapped else binary(op, self, o)
+        return other(self, o)
 
     return run
 
@@ -686,6 +717,9 @@ for _name, _f in (
     METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._in_place(f, o))(_f)
 for _name, _f in (("eq", eq), ("ne", ne), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
     METHODS[f"__{_name}__"] = _checked(_f)
+for _name, _op, _f in (("add", _ADD, add), ("sub", _SUB, sub), ("mul", _MUL, mul), ("truediv", _DIV, div)):
+    METHODS[f"__{_name}__"] = _arithmetic(_op, _f)
+    METHODS[f"__r{_name}__"] = _arithmetic(_op, _f, swapped=True)
 METHODS["__neg__"] = FUNCTIONS["neg"]
 METHODS["__pos__"] = positive
 METHODS["__abs__"] = FUNCTIONS["abs"]

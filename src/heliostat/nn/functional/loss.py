@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ... import ops
 from ...diagnostics import DTypeError, ShapeError
+from ...ir.types import i64
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.core import wrap
 from ...tensor.index import check_known
 from .activation import logsigmoid, softplus
 from .linear import cosine_similarity, pairwise_distance
@@ -220,12 +223,15 @@ def nll_loss(
             f"tensor of shape: {list(weight.shape)}"
         )
     check_known("class", target, rows.shape[1], ignore_index)
-    kept = classes != ignore_index
-    safe = where(kept, classes, 0)
-    loss = where(kept, -rows.gather(1, safe.unsqueeze(1)).squeeze(1), 0.0)
-    counted = kept.to(input.dtype)
-    if weight is not None:
-        counted = counted * weight.index_select(0, safe)
+    # A mask instead of gathered elements: it is a part of the softmax's loops, and so is its gradient, no scatter.
+    hit = wrap(ops.eq(ops.arange(rows.shape[1]), ops.reshape(ops.cast(classes.value, i64), (-1, 1))))
+    if 0 <= ignore_index < rows.shape[1]:
+        hit = hit & (classes != ignore_index).reshape(-1, 1)
+    loss = -where(hit, rows, 0.0).sum(1)
+    if weight is None:
+        counted = (classes != ignore_index).to(input.dtype)
+    else:
+        counted = where(hit, weight, 0.0).sum(1)
         loss = loss * counted
     if how == "mean":
         return loss.sum() / counted.sum()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...tensor.core import Tensor
-from ..optimizer import Group, Optimizer
+from ..optimizer import Optimizer
+from ..walked import Group
 
 Rate = Any  # a number, or a tensor of one
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..optimizer import Group, Optimizer
+from ..optimizer import Optimizer
+from ..walked import Group
 from .base import LRScheduler, Rate, check_optimizer, per_group, put, saved_function
 
 
