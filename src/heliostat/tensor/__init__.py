@@ -12,21 +12,27 @@ from typing import Any
 from . import (
     arrange,
     autograd,
+    buckets,
     copies,
     create,
     determinism,
     forward_ad,
     functional,
+    gamma,
     index,
     linalg,
     memory,
     parts,
     pointwise,
+    questions,
     random,
     reduce,
     shape,
     sorting,
     special,
+    spectra,
+    strided,
+    triangles,
 )  # fmt: skip
 from . import compile as compile_
 from .autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
@@ -51,7 +57,7 @@ PUBLIC: dict[str, Any] = {
     "dtype": type(NAMES["float32"]), "enable_grad": enable_grad, "finfo": finfo,
     "get_autocast_dtype": get_autocast_dtype, "is_autocast_available": is_autocast_available,
     "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
-    "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
+    "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "no_grad": no_grad,
     "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
     "set_printoptions": set_printoptions, "vmap": vmap,
     **{f.__name__: f for f in (
@@ -80,7 +86,8 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "forward_ad", "functional",
-    "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "random",
-    "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "vmap",
+    "autograd", "backward", "buckets", "copies", "create", "default_generator", "enable_grad", "forward_ad",
+    "functional", "gamma", "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts",
+    "pointwise", "questions", "random", "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special",
+    "spectra", "strided", "triangles", "vmap",
 ]  # fmt: skip

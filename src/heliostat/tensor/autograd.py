@@ -76,9 +76,19 @@ def differentiate(
 
     `wanted`: values whose gradients are asked for, None for all leaves. `keep`: whether the graph is kept for another
     time. Raises GradientError where it was not, and where a value that is needed was changed in place since."""
+    total: dict[int, Value] = {}
+    lazy.backwards[id(total)] = ([y for y, _ in pairs], total)
+    try:
+        return _differentiated(pairs, wanted, keep, total), total
+    finally:
+        del lazy.backwards[id(total)]
+
+
+def _differentiated(
+    pairs: Sequence[Pair], wanted: Sequence[Value] | None, keep: bool, total: dict[int, Value]
+) -> list[Value]:
     order = _order([y for y, _ in pairs])
     reaches = _reaching(order, wanted)
-    total: dict[int, Value] = {}
     for y, seed in pairs:
         _add(total, y, seed)
     uses: dict[int, tuple[Use, ...]] = {}  # of values inside of a function, those of its result
@@ -123,7 +133,7 @@ def differentiate(
             lazy.meta(v).kept = True
     else:
         _spend(order, needing)
-    return order, total
+    return order
 
 
 def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None) -> set[int]:
