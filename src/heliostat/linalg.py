@@ -12,7 +12,9 @@ from .tensor import linalg as _products
 from .tensor.spectra import (
     cholesky_ex,
     cond,
+    eig,
     eigh,
+    eigvals,
     eigvalsh,
     inv_ex,
     lstsq,
@@ -36,10 +38,11 @@ from .tensor.triangles import householder_product, lu_factor, lu_factor_ex, solv
 from .tensor.triangles import solve_factored as lu_solve
 
 __all__ = [
-    "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eigh", "eigvalsh", "householder_product",
-    "inner", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp",
-    "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve",
-    "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
+    "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eig", "eigh", "eigvals", "eigvalsh",
+    "householder_product", "inner", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve",
+    "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "outer", "pinv",
+    "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve",
+    "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 det, dot, inner, matmul = FUNCTIONS["det"], FUNCTIONS["dot"], FUNCTIONS["inner"], FUNCTIONS["matmul"]

@@ -13,6 +13,8 @@ from . import (
     arrange,
     autograd,
     buckets,
+    complex,
+    complex_arrays,
     copies,
     create,
     determinism,
@@ -31,6 +33,7 @@ from . import (
     sorting,
     special,
     spectra,
+    spectrum,
     strided,
     triangles,
 )  # fmt: skip
@@ -48,6 +51,7 @@ from .vectorize import vmap
 METHODS["backward"] = autograd.backward_method
 autograd.forward_ad, autograd.functional = forward_ad, functional
 attach(Tensor)
+complex_arrays.attach_complex()
 
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **NAMES,
@@ -86,8 +90,10 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "buckets", "copies", "create", "default_generator", "enable_grad", "forward_ad",
-    "functional", "gamma", "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts",
+    "autograd", "backward", "buckets", "complex", "complex_arrays", "copies", "create", "default_generator",
+    "enable_grad", "forward_ad", "functional", "gamma", "grad", "index", "inference_mode", "is_grad_enabled", "linalg",
+    "no_grad", "parts",
     "pointwise", "questions", "random", "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special",
-    "spectra", "strided", "triangles", "vmap",
+    "spectra", "spectrum", "strided",
+    "triangles", "vmap",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ from . import lazy
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from .core import Tensor, grad_mode, new
 from .function import Function, once_differentiable
+from .pairs import ComplexTensor, over, widened
 
 __all__ = [
     "Function", "backward", "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "inference_mode",
@@ -277,6 +278,8 @@ def backward(
     other shapes, for tensors that do not require grad, for a graph that was not kept, and for one whose values were
     changed in place."""
     outputs = _many(tensors)
+    outputs, grad_tensors = _of_parts(outputs, grad_tensors)
+    inputs = None if inputs is None else [_part(t) for t in _many(inputs)]
     seeds = [None] * len(outputs) if grad_tensors is None else _many(grad_tensors)
     chosen = None if inputs is None else [t.value for t in _many(inputs)]
     with grad_mode(create_graph):
@@ -310,7 +313,9 @@ def grad(
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of outputs with respect to inputs, leaves or not, without touching any `grad`."""
-    found, wanted = _many(outputs), _many(inputs)
+    found, given = _many(outputs), _many(inputs)
+    found, grad_outputs = _of_parts(found, grad_outputs)
+    wanted = [_part(t) for t in given]
     seeds = [None] * len(found) if grad_outputs is None else _many(grad_outputs)
     for t in wanted:
         if not t.requires_grad:
@@ -328,7 +333,29 @@ def grad(
                 result.append(t.detach() * 0 if materialize_grads else None)
             else:
                 result.append(new(Tensor, g if create_graph else ops.detach(g), create_graph))
-    return tuple(result)
+    return tuple(
+        over(g) if g is not None and isinstance(t, ComplexTensor) else g for t, g in zip(given, result, strict=True)
+    )
+
+
+def _part(t: Any) -> Any:
+    """The floats of a complex tensor, which the graph knows."""
+    return t._pair if isinstance(t, ComplexTensor) else t
+
+
+def _of_parts(outputs: list[Any], seeds: Any) -> tuple[list[Any], Any]:
+    """Outputs and where gradients start, as floats. Raises GradientError for a complex output without a start."""
+    if not any(isinstance(y, ComplexTensor) for y in outputs):
+        return outputs, None if seeds is None else [_part(g) for g in _many(seeds)]
+    given = [None] * len(outputs) if seeds is None else _many(seeds)
+    for y, g in zip(outputs, given, strict=True):
+        if isinstance(y, ComplexTensor) and g is None:
+            what = "a gradient starts at a real number, found a complex output"
+            raise GradientError(what, help="give the gradient of the output, or take abs() or real")
+    pairs = [
+        widened(g, y.dtype)._pair if isinstance(y, ComplexTensor) else g for y, g in zip(outputs, given, strict=True)
+    ]
+    return [_part(y) for y in outputs], pairs
 
 
 def backward_method(

@@ -17,6 +17,7 @@ from .factor import QR, cholesky, host, inverse, pinverse
 from .factor import qr as _qr
 from .factor import svd as _svd
 from .function import Function
+from .levels import on_host
 from .linalg import matmul
 from .register import FUNCTIONS, function
 from .triangles import matrices, solve, solve_triangular
@@ -99,6 +100,22 @@ def eigh(A: Tensor, UPLO: str = "L") -> EigenvaluesVectors:
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Eigenvalues (..., N), ascending, of symmetric matrices (..., N, N)."""
     return eigh(A, UPLO).eigenvalues
+
+
+def eig(A: Tensor) -> EigenvaluesVectors:
+    """Eigenvalues (..., N) and eigenvectors as columns, complex, of matrices (..., N, N), in no order.
+
+    Raises UnsupportedError for a tensor that requires grad: there is no gradient."""
+    matrices("eig", A, square=True)
+    if A.requires_grad:
+        raise UnsupportedError("eig has no gradient", help="use linalg.eigh of a symmetric matrix, or detach()")
+    wide = np.complex64 if A.dtype.bits == 32 else np.complex128
+    return EigenvaluesVectors(*on_host(lambda a: tuple(p.astype(wide) for p in np.linalg.eig(a)), A))
+
+
+def eigvals(A: Tensor) -> Tensor:
+    """Eigenvalues (..., N), complex, of matrices (..., N, N), in no order. Without gradients."""
+    return eig(A).eigenvalues
 
 
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> USVh:
