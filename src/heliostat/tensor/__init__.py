@@ -13,6 +13,7 @@ from . import (
     arrange,
     autograd,
     buckets,
+    checkpoint,
     complex,
     complex_arrays,
     copies,
@@ -21,6 +22,7 @@ from . import (
     forward_ad,
     functional,
     gamma,
+    gradcheck,
     index,
     linalg,
     memory,
@@ -29,6 +31,7 @@ from . import (
     questions,
     random,
     reduce,
+    saved,
     shape,
     sorting,
     special,
@@ -49,7 +52,10 @@ from .register import FUNCTIONS, METHODS, attach
 from .vectorize import vmap
 
 METHODS["backward"] = autograd.backward_method
-autograd.forward_ad, autograd.functional = forward_ad, functional
+autograd.forward_ad, autograd.functional, autograd.graph = forward_ad, functional, saved
+autograd.gradcheck, autograd.gradgradcheck = gradcheck.gradcheck, gradcheck.gradgradcheck
+autograd.GradcheckError = gradcheck.GradcheckError
+autograd.checkpoint, autograd.checkpoint_sequential = checkpoint.checkpoint, checkpoint.checkpoint_sequential
 attach(Tensor)
 complex_arrays.attach_complex()
 
@@ -90,10 +96,9 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "buckets", "complex", "complex_arrays", "copies", "create", "default_generator",
-    "enable_grad", "forward_ad", "functional", "gamma", "grad", "index", "inference_mode", "is_grad_enabled", "linalg",
-    "no_grad", "parts",
-    "pointwise", "questions", "random", "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special",
-    "spectra", "spectrum", "strided",
-    "triangles", "vmap",
+    "autograd", "backward", "buckets", "checkpoint", "complex", "complex_arrays", "copies", "create",
+    "default_generator", "enable_grad", "forward_ad", "functional", "gamma", "grad", "gradcheck", "index",
+    "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "questions", "random", "reduce",
+    "saved", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "spectra", "spectrum",
+    "strided", "triangles", "vmap",
 ]  # fmt: skip

@@ -20,18 +20,25 @@ from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
-from .core import Tensor, grad_mode, new
-from .function import Function, once_differentiable
+from .core import RemovableHandle, Tensor, grad_mode, is_grad_enabled, new
+from .function import Function, FunctionCtx, once_differentiable
 from .pairs import ComplexTensor, over, widened
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "inference_mode",
-    "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "no_grad", "once_differentiable", "set_detect_anomaly",
-    "set_grad_enabled",
+    "Function", "FunctionCtx", "GradcheckError", "RemovableHandle", "backward", "checkpoint", "checkpoint_sequential",
+    "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "gradcheck", "gradgradcheck", "graph",
+    "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled", "no_grad",
+    "once_differentiable", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
 
 forward_ad: ModuleType
 functional: ModuleType  # rooms of their own, which stand above this one
+graph: ModuleType
+gradcheck: Callable[..., bool]
+gradgradcheck: Callable[..., bool]
+GradcheckError: type[Exception]
+checkpoint: Callable[..., Any]
+checkpoint_sequential: Callable[..., Any]
 
 Pair = tuple[Value, Value]
 Use = tuple[Value, "weakref.ref[Any]", int]
@@ -391,3 +398,10 @@ class set_grad_enabled(grad_mode):
 
     def __enter__(self) -> None:
         return None
+
+
+class set_multithreading_enabled(grad_mode):
+    """Nothing, now or inside a `with`: a backward is one program, whose threads compute one result together."""
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(is_grad_enabled())
