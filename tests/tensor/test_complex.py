@@ -24,6 +24,7 @@ def numbers(*shape: int, seed: int = 0, dtype: Any = np.complex128) -> Any:
 
 
 UNARY = [
+    "acos", "acosh", "asin", "asinh", "atan", "atanh",
     "abs", "angle", "conj", "conj_physical", "cos", "cosh", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2",
     "neg",
     "reciprocal",

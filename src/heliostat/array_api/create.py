@@ -41,7 +41,7 @@ def arange(
     on(device)
     first, last = (0, start) if stop is None else (start, stop)
     if (last - first) * step < 0:
-        last = first
+        last = first + 0 * last  # empty, and a float where one of both is
     made: Tensor = FUNCTIONS["arange"](first, last, step, dtype=dtype)
     return made
 

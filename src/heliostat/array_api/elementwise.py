@@ -73,7 +73,7 @@ def sign(x: Tensor, /) -> Tensor:
         turned: Tensor = FUNCTIONS["sgn"](x)
         return turned
     made: Tensor = FUNCTIONS["sign"](x)
-    return FUNCTIONS["where"](x != x, x, made) if x.dtype.is_float else made
+    return FUNCTIONS["where"](x != x, x, made + 0.0) if x.dtype.is_float else made
 
 
 def floor_divide(x1: Any, x2: Any, /) -> Tensor:
@@ -84,8 +84,7 @@ def floor_divide(x1: Any, x2: Any, /) -> Tensor:
         return exact
     inf, zero = FUNCTIONS["isinf"], (a == 0) | (b == 0)
     plain = (a / b).floor()
-    below = inf(b) & FUNCTIONS["isfinite"](a) & (a != 0) & ((a < 0) != (b < 0))
-    made: Tensor = FUNCTIONS["where"](inf(a) | inf(b) | zero, FUNCTIONS["where"](below, -1.0, plain), exact)
+    made: Tensor = FUNCTIONS["where"](inf(a) | inf(b) | zero, plain, exact)
     return made
 
 

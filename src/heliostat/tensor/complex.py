@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,7 @@ COMPLEX["is_complex"] = COMPLEX["is_signed"] = lambda input: True
 COMPLEX["is_floating_point"] = COMPLEX["is_conj"] = COMPLEX["is_neg"] = lambda input: False
 COMPLEX["resolve_conj"] = COMPLEX["resolve_neg"] = COMPLEX["positive"] = lambda input: input
 METHODS["imag"] = property(imag)
+METHODS["__complex__"] = lambda self: builtins.complex(self.item())
 METHODS["cfloat"] = lambda self: convert(self, c64)
 METHODS["cdouble"] = lambda self: convert(self, c128)
 METHODS["conj_physical_"] = lambda self: self._in_place(F["conj_physical"])
@@ -233,6 +235,48 @@ def _sigmoid(a: Tensor, b: Tensor) -> Parts:
     return 0.5 + 0.5 * x, 0.5 * y
 
 
+def _roots(a: Tensor, b: Tensor, sign: float) -> tuple[Parts, Parts]:
+    """Square roots of 1 - z and 1 + z; of z - 1 and z + 1 for a `sign` of -1."""
+    return _sqrt(sign * (1 - a), -sign * b), _sqrt(1 + a, b)
+
+
+def _asin(a: Tensor, b: Tensor) -> Parts:
+    """Source: W. Kahan, Branch cuts for complex elementary functions (1987), as the three below."""
+    (p, q), (r, s) = _roots(a, b, 1)
+    return F["atan2"](a, p * r - q * s), F["asinh"](p * s - q * r)
+
+
+def _acos(a: Tensor, b: Tensor) -> Parts:
+    (p, q), (r, s) = _roots(a, b, 1)
+    return 2 * F["atan2"](p, r), F["asinh"](r * q - s * p)
+
+
+def _acosh(a: Tensor, b: Tensor) -> Parts:
+    (p, q), (r, s) = _roots(a, b, -1)
+    return F["asinh"](p * r + q * s), 2 * F["atan2"](q, r)
+
+
+def _asinh(a: Tensor, b: Tensor) -> Parts:
+    y, x = _asin(-b, a)
+    return x, -y
+
+
+def _atanh(a: Tensor, b: Tensor) -> Parts:
+    (p, q), (r, s) = _log1p(a, b), _log1p(-a, -b)
+    return 0.5 * (p - r), 0.5 * (q - s)
+
+
+def _atan(a: Tensor, b: Tensor) -> Parts:
+    y, x = _atanh(-b, a)
+    return x, -y
+
+
+_one("asin", _asin, "arcsin")
+_one("acos", _acos, "arccos")
+_one("atan", _atan, "arctan")
+_one("asinh", _asinh, "arcsinh")
+_one("acosh", _acosh, "arccosh")
+_one("atanh", _atanh, "arctanh")
 _one("exp", lambda a, b: (a.exp() * b.cos(), a.exp() * b.sin()))
 _one("exp2", lambda a, b: ((a.exp2()) * (b * math.log(2)).cos(), a.exp2() * (b * math.log(2)).sin()))
 _one("expm1", _expm1)

@@ -19,7 +19,7 @@ COMPLEX: dict[str, Any] = {}
 
 MAKERS = frozenset((
     "tensor", "as_tensor", "asarray", "full", "full_like", "is_tensor", "result_type", "scalar_tensor", "cond",
-    "is_storage",
+    "is_storage", "from_dlpack", "from_numpy", "frombuffer", "to_dlpack",
 ))  # fmt: skip
 """Functions that take complex numbers as what they are."""
 
