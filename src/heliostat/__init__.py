@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __version__ = "0.1.0"
-ROOMS = ("amp", "array_api", "func", "nn", "profiler", "tensor", "utils")  # modules that need no import of their own
+ROOMS = ("amp", "array_api", "fft", "func", "linalg", "nn", "profiler", "tensor", "utils")  # need no import
 
 
 def _public() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from heliostat.tensor.printing import long_name
 
 torch = pytest.importorskip("torch")
 
-TOLERANCE = {"float64": 1e-9, "float32": 2e-5, "float16": 4e-3, "bfloat16": 2e-2}
+TOLERANCE = {"float64": 1e-9, "float32": 2e-5, "complex128": 1e-9, "complex64": 2e-5, "float16": 4e-3, "bfloat16": 2e-2}
 
 
 def ours(array: Any, grad: bool = False) -> Any:
@@ -23,12 +23,12 @@ def ours(array: Any, grad: bool = False) -> Any:
         made = hs.tensor(array.numpy()) if made is None else made
     else:
         made = hs.tensor(array)
-    return made.requires_grad_(True) if grad and made.dtype.is_float else made
+    return made.requires_grad_(True) if grad and made.dtype.kind in "fc" else made
 
 
 def theirs(array: Any, grad: bool = False) -> Any:
     made = array.clone() if isinstance(array, torch.Tensor) else torch.tensor(array)
-    return made.requires_grad_(True) if grad and made.is_floating_point() else made
+    return made.requires_grad_(True) if grad and (made.is_floating_point() or made.is_complex()) else made
 
 
 def same(found: Any, expected: Any, rtol: float | None = None, what: str = "result") -> None:
@@ -69,8 +69,10 @@ def check(f: Callable[..., Any], *arrays: Any, grad: bool = False, rtol: float |
         assert a.requires_grad == b.requires_grad
         if b.requires_grad:
             seed = rng.standard_normal(tuple(b.shape)).astype(np.float64)
-            total = total + (a * hs.tensor(seed, dtype=a.dtype)).sum()
-            wanted = wanted + (b * torch.tensor(seed, dtype=b.dtype)).sum()
+            a, b = a * hs.tensor(seed, dtype=a.dtype), b * torch.tensor(seed, dtype=b.dtype)
+            if b.is_complex():  # a loss is real; 0.5 makes the parts count differently
+                a, b = a.real + 0.5 * a.imag, b.real + 0.5 * b.imag
+            total, wanted = total + a.sum(), wanted + b.sum()
     total.backward()
     wanted.backward()
     for n, (x, y) in enumerate(zip(xs, ys, strict=True)):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import UnsupportedError
 from ..ir.types import DType
 from ..tensor import FUNCTIONS, Tensor
 from ..tensor.core import as_tensor, convert, from_array
@@ -21,8 +20,6 @@ def asarray(obj: Any, /, *, dtype: DType | None = None, device: Any = None, copy
     if not isinstance(obj, Tensor):
         if copy is False:
             raise ValueError("asarray: a copy is needed, and copy=False forbids it")
-        if isinstance(obj, complex):
-            raise UnsupportedError("there are no complex arrays")
         return as_tensor(obj, dtype)
     if dtype is not None and dtype != obj.dtype:
         if copy is False:
@@ -44,7 +41,7 @@ def arange(
     on(device)
     first, last = (0, start) if stop is None else (start, stop)
     if (last - first) * step < 0:
-        last = first
+        last = first + 0 * last  # empty, and a float where one of both is
     made: Tensor = FUNCTIONS["arange"](first, last, step, dtype=dtype)
     return made
 

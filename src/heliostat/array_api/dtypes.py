@@ -7,25 +7,26 @@ from typing import Any
 
 from ..diagnostics import DTypeError
 from ..ir.types import DType
-from ..ops import promote
 from ..tensor import Tensor
 from ..tensor.core import CPU, Device, convert, number_tensor
-from ..tensor.dtypes import NAMES, get_default_dtype, result_dtype
+from ..tensor.dtypes import NAMES, default_complex, get_default_dtype, promote, result_dtype
 from ..tensor.dtypes import finfo as Finfo
 from ..tensor.dtypes import iinfo as Iinfo
 
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32")
 REAL = ("float32", "float64")
+COMPLEX = ("complex64", "complex128")
 
 bool = NAMES["bool"]
 int8, int16, int32, int64 = (NAMES[n] for n in SIGNED)
 uint8, uint16, uint32 = (NAMES[n] for n in UNSIGNED)
 float32, float64 = (NAMES[n] for n in REAL)
+complex64, complex128 = (NAMES[n] for n in COMPLEX)
 
 KINDS: dict[str, tuple[str, ...]] = {
     "bool": ("bool",), "signed integer": SIGNED, "unsigned integer": UNSIGNED, "integral": SIGNED + UNSIGNED,
-    "real floating": REAL, "complex floating": (), "numeric": SIGNED + UNSIGNED + REAL,
+    "real floating": REAL, "complex floating": COMPLEX, "numeric": SIGNED + UNSIGNED + REAL + COMPLEX,
 }  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def can_cast(from_: Any, to: DType, /) -> Any:
 
 def _same_kind(a: DType, b: DType) -> Any:
     """Promotion between kinds is not part of the standard, but for integers of both signs."""
-    return a.is_float == b.is_float and (a == bool) == (b == bool)
+    return (a.kind in "fc") == (b.kind in "fc") and (a == bool) == (b == bool)
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:
@@ -79,7 +80,7 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     return result_dtype([number_tensor(0, found).reshape(1), *numbers]) if numbers else found
 
 
-PYTHON = (builtins.bool, int, float)
+PYTHON = (builtins.bool, int, float, complex)
 
 
 def promoted(*operands: Any) -> list[Tensor]:
@@ -121,7 +122,12 @@ class Info:
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """Dtypes of Python numbers, and of indices. The default float is set by `hs.set_default_dtype`."""
         on(device)
-        return {"real floating": get_default_dtype(), "integral": int64, "indexing": int64}
+        return {
+            "real floating": get_default_dtype(),
+            "complex floating": default_complex(),
+            "integral": int64,
+            "indexing": int64,
+        }
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
         """The dtypes of a kind, or of several."""
@@ -131,6 +137,6 @@ class Info:
 
 
 __all__ = [
-    "Info", "astype", "bool", "can_cast", "finfo", "float32", "float64", "iinfo", "int8", "int16", "int32", "int64",
-    "isdtype", "promoted", "result_type", "uint8", "uint16", "uint32",
+    "Info", "astype", "bool", "can_cast", "complex64", "complex128", "finfo", "float32", "float64", "iinfo", "int8",
+    "int16", "int32", "int64", "isdtype", "promoted", "result_type", "uint8", "uint16", "uint32",
 ]  # fmt: skip

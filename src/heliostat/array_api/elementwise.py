@@ -10,7 +10,8 @@ from .dtypes import promoted
 
 UNARY = {
     **{n: n for n in (
-        "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor",
+        "abs", "conj", "real",
+        "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor",
         "isfinite", "isinf", "isnan", "log", "log1p", "log2", "log10", "logical_not", "negative", "positive",
         "reciprocal", "round", "signbit", "sin", "sinh", "square", "sqrt", "tan", "tanh", "trunc",
     )}, "bitwise_invert": "bitwise_not",
@@ -68,18 +69,42 @@ def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
 
 def sign(x: Tensor, /) -> Tensor:
     """-1, 0 or 1 as each element; NaN of NaN, where PyTorch has 0."""
+    if x.dtype.kind == "c":
+        turned: Tensor = FUNCTIONS["sgn"](x)
+        return turned
     made: Tensor = FUNCTIONS["sign"](x)
-    return FUNCTIONS["where"](x != x, x, made) if x.dtype.is_float else made
+    return FUNCTIONS["where"](x != x, x, made + 0.0) if x.dtype.is_float else made
 
 
-def conj(x: Tensor, /) -> Tensor:
-    """x: there are no complex numbers."""
-    return x
+def floor_divide(x1: Any, x2: Any, /) -> Tensor:
+    """x1 / x2 rounded down, with the standard's results at zeros and infinities, where PyTorch has NaN."""
+    a, b = promoted(x1, x2)
+    exact: Tensor = FUNCTIONS["floor_divide"](a, b)
+    if not exact.dtype.is_float:
+        return exact
+    inf, zero = FUNCTIONS["isinf"], (a == 0) | (b == 0)
+    plain = (a / b).floor()
+    made: Tensor = FUNCTIONS["where"](inf(a) | inf(b) | zero, plain, exact)
+    return made
 
 
-def real(x: Tensor, /) -> Tensor:
-    """x: there are no complex numbers."""
-    return x
+def remainder(x1: Any, x2: Any, /) -> Tensor:
+    """What is left by `floor_divide`, with the sign of x2; so has 0, and x1 is left by infinities of its sign."""
+    a, b = promoted(x1, x2)
+    rest: Tensor = FUNCTIONS["remainder"](a, b)
+    if not rest.dtype.is_float:
+        return rest
+    where = FUNCTIONS["where"]
+    whole = FUNCTIONS["isinf"](b) & FUNCTIONS["isfinite"](a)
+    rest = where(whole, where((a == 0) | ((a < 0) == (b < 0)), a, b), rest)
+    made: Tensor = where(rest == 0, FUNCTIONS["copysign"](rest, b), rest)
+    return made
 
 
-TABLE.update(clip=clip, conj=conj, real=real, sign=sign, where=where)
+def imag(x: Tensor, /) -> Tensor:
+    """Imaginary parts of complex numbers."""
+    made: Tensor = FUNCTIONS["imag"](x)
+    return made
+
+
+TABLE.update(clip=clip, floor_divide=floor_divide, imag=imag, remainder=remainder, sign=sign, where=where)

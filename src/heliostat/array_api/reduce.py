@@ -28,7 +28,7 @@ def _over(name: str, x: Tensor, axis: Axes, keepdims: Any) -> Tensor:
 
 
 def _summed(x: Tensor, dtype: DType | None) -> DType:
-    return dtype or (x.dtype if x.dtype.is_float else i64)
+    return dtype or (x.dtype if x.dtype.kind in "fc" else i64)
 
 
 def sum(x: Tensor, /, *, axis: Axes = None, dtype: DType | None = None, keepdims: Any = False) -> Tensor:

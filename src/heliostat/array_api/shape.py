@@ -41,7 +41,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     return tuple(FUNCTIONS["unbind"](x, axis))
 
 
-def expand_dims(x: Tensor, /, *, axis: int | Sequence[int] = 0) -> Tensor:
+def expand_dims(x: Tensor, /, axis: int | Sequence[int] = 0) -> Tensor:
     """x with new axes of size 1, counted in the result."""
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     rank = x.ndim + len(axes)
@@ -81,6 +81,8 @@ def matrix_transpose(x: Tensor, /) -> Tensor:
 
 def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     """Elements of an axis, each several times; of all in a row where axis is None."""
+    if isinstance(repeats, Tensor) and not repeats.numel():
+        repeats = 0 if not (x.numel() if axis is None else x.shape[axis]) else repeats
     made: Tensor = FUNCTIONS["repeat_interleave"](x, repeats, axis)
     return made
 
@@ -154,7 +156,7 @@ def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
         raise IndexError(f"vecdot: axis {axis} is not counted from the back of both arrays")
     if a.shape[axis] != b.shape[axis]:
         raise ShapeError(f"vecdot: axes of {a.shape[axis]} and {b.shape[axis]}")
-    made: Tensor = (a * b).sum(axis).to(a.dtype)
+    made: Tensor = (FUNCTIONS["conj"](a) * b).sum(axis).to(a.dtype)
     return made
 
 

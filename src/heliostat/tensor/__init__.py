@@ -12,21 +12,33 @@ from typing import Any
 from . import (
     arrange,
     autograd,
+    buckets,
+    checkpoint,
+    complex,
+    complex_arrays,
     copies,
     create,
     determinism,
     forward_ad,
     functional,
+    gamma,
+    gradcheck,
     index,
     linalg,
     memory,
     parts,
     pointwise,
+    questions,
     random,
     reduce,
+    saved,
     shape,
     sorting,
     special,
+    spectra,
+    spectrum,
+    strided,
+    triangles,
 )  # fmt: skip
 from . import compile as compile_
 from .autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
@@ -40,8 +52,12 @@ from .register import FUNCTIONS, METHODS, attach
 from .vectorize import vmap
 
 METHODS["backward"] = autograd.backward_method
-autograd.forward_ad, autograd.functional = forward_ad, functional
+autograd.forward_ad, autograd.functional, autograd.graph = forward_ad, functional, saved
+autograd.gradcheck, autograd.gradgradcheck = gradcheck.gradcheck, gradcheck.gradgradcheck
+autograd.GradcheckError = gradcheck.GradcheckError
+autograd.checkpoint, autograd.checkpoint_sequential = checkpoint.checkpoint, checkpoint.checkpoint_sequential
 attach(Tensor)
+complex_arrays.attach_complex()
 
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **NAMES,
@@ -51,7 +67,7 @@ PUBLIC: dict[str, Any] = {
     "dtype": type(NAMES["float32"]), "enable_grad": enable_grad, "finfo": finfo,
     "get_autocast_dtype": get_autocast_dtype, "is_autocast_available": is_autocast_available,
     "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
-    "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "linalg": linalg, "no_grad": no_grad,
+    "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "no_grad": no_grad,
     "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
     "set_printoptions": set_printoptions, "vmap": vmap,
     **{f.__name__: f for f in (
@@ -80,7 +96,9 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "copies", "create", "default_generator", "enable_grad", "forward_ad", "functional",
-    "grad", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "random",
-    "reduce", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "vmap",
+    "autograd", "backward", "buckets", "checkpoint", "complex", "complex_arrays", "copies", "create",
+    "default_generator", "enable_grad", "forward_ad", "functional", "gamma", "grad", "gradcheck", "index",
+    "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "questions", "random", "reduce",
+    "saved", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "spectra", "spectrum",
+    "strided", "triangles", "vmap",
 ]  # fmt: skip

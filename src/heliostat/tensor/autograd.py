@@ -20,17 +20,25 @@ from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
-from .core import Tensor, grad_mode, new
-from .function import Function, once_differentiable
+from .core import RemovableHandle, Tensor, grad_mode, is_grad_enabled, new
+from .function import Function, FunctionCtx, once_differentiable
+from .pairs import ComplexTensor, over, widened
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "inference_mode",
-    "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "no_grad", "once_differentiable", "set_detect_anomaly",
-    "set_grad_enabled",
+    "Function", "FunctionCtx", "GradcheckError", "RemovableHandle", "backward", "checkpoint", "checkpoint_sequential",
+    "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "gradcheck", "gradgradcheck", "graph",
+    "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled", "no_grad",
+    "once_differentiable", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
 
 forward_ad: ModuleType
 functional: ModuleType  # rooms of their own, which stand above this one
+graph: ModuleType
+gradcheck: Callable[..., bool]
+gradgradcheck: Callable[..., bool]
+GradcheckError: type[Exception]
+checkpoint: Callable[..., Any]
+checkpoint_sequential: Callable[..., Any]
 
 Pair = tuple[Value, Value]
 Use = tuple[Value, "weakref.ref[Any]", int]
@@ -81,11 +89,21 @@ def differentiate(
 
     `wanted`: values whose gradients are asked for, None for all leaves. `keep`: whether the graph is kept for another
     time. Raises GradientError where it was not, and where a value that is needed was changed in place since."""
+    total: dict[int, Value] = {}
+    lazy.backwards[id(total)] = ([y for y, _ in pairs], total)
+    try:
+        return _differentiated(pairs, wanted, keep, total), total
+    finally:
+        del lazy.backwards[id(total)]
+
+
+def _differentiated(
+    pairs: Sequence[Pair], wanted: Sequence[Value] | None, keep: bool, total: dict[int, Value]
+) -> list[Value]:
     parents: dict[int, Sequence[Value]] = {}
     order = _order([y for y, _ in pairs], parents)
     reaches = _reaching(order, wanted, parents)
     inner = {id(v) for v in order if any(id(p) in reaches for p in parents[id(v)])}
-    total: dict[int, Value] = {}
     for y, seed in pairs:
         _add(total, y, seed)
     uses: dict[int, tuple[Use, ...]] = {}  # of values inside of a function, those of its result
@@ -132,7 +150,7 @@ def differentiate(
             lazy.meta(v).kept = True
     else:
         _spend(order, needing, parents)
-    return order, total
+    return order
 
 
 def _reaching(order: Sequence[Value], wanted: Sequence[Value] | None, parents: dict[int, Sequence[Value]]) -> set[int]:
@@ -277,6 +295,8 @@ def backward(
     other shapes, for tensors that do not require grad, for a graph that was not kept, and for one whose values were
     changed in place."""
     outputs = _many(tensors)
+    outputs, grad_tensors = _of_parts(outputs, grad_tensors)
+    inputs = None if inputs is None else [_part(t) for t in _many(inputs)]
     seeds = [None] * len(outputs) if grad_tensors is None else _many(grad_tensors)
     chosen = None if inputs is None else [t.value for t in _many(inputs)]
     with grad_mode(create_graph):
@@ -310,7 +330,9 @@ def grad(
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of outputs with respect to inputs, leaves or not, without touching any `grad`."""
-    found, wanted = _many(outputs), _many(inputs)
+    found, given = _many(outputs), _many(inputs)
+    found, grad_outputs = _of_parts(found, grad_outputs)
+    wanted = [_part(t) for t in given]
     seeds = [None] * len(found) if grad_outputs is None else _many(grad_outputs)
     for t in wanted:
         if not t.requires_grad:
@@ -328,7 +350,29 @@ def grad(
                 result.append(t.detach() * 0 if materialize_grads else None)
             else:
                 result.append(new(Tensor, g if create_graph else ops.detach(g), create_graph))
-    return tuple(result)
+    return tuple(
+        over(g) if g is not None and isinstance(t, ComplexTensor) else g for t, g in zip(given, result, strict=True)
+    )
+
+
+def _part(t: Any) -> Any:
+    """The floats of a complex tensor, which the graph knows."""
+    return t._pair if isinstance(t, ComplexTensor) else t
+
+
+def _of_parts(outputs: list[Any], seeds: Any) -> tuple[list[Any], Any]:
+    """Outputs and where gradients start, as floats. Raises GradientError for a complex output without a start."""
+    if not any(isinstance(y, ComplexTensor) for y in outputs):
+        return outputs, None if seeds is None else [_part(g) for g in _many(seeds)]
+    given = [None] * len(outputs) if seeds is None else _many(seeds)
+    for y, g in zip(outputs, given, strict=True):
+        if isinstance(y, ComplexTensor) and g is None:
+            what = "a gradient starts at a real number, found a complex output"
+            raise GradientError(what, help="give the gradient of the output, or take abs() or real")
+    pairs = [
+        widened(g, y.dtype)._pair if isinstance(y, ComplexTensor) else g for y, g in zip(outputs, given, strict=True)
+    ]
+    return [_part(y) for y in outputs], pairs
 
 
 def backward_method(
@@ -364,3 +408,10 @@ class set_grad_enabled(grad_mode):
 
     def __enter__(self) -> None:
         return None
+
+
+class set_multithreading_enabled(grad_mode):
+    """Nothing, now or inside a `with`: a backward is one program, whose threads compute one result together."""
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(is_grad_enabled())

@@ -114,7 +114,7 @@ def is_floating_point(input: Tensor) -> bool:
 
 @function()
 def is_complex(input: Tensor) -> bool:
-    """False: there are no complex tensors."""
+    """Whether the dtype is complex."""
     return False
 
 

@@ -680,6 +680,8 @@ def scalar(number: Any, dtype: DType) -> Value:
 
 def number_tensor(number: Any, dtype: DType | None = None) -> Tensor:
     """A Python number as a tensor without axes."""
+    if isinstance(number, complex) or (dtype is not None and dtype.kind == "c"):
+        return from_array(np.asarray(number), dtype or number_dtype(number))
     made: Tensor = new(Tensor, scalar(number, dtype or number_dtype(number)))
     return made
 
@@ -697,13 +699,18 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     """x itself if it is a tensor, else a tensor of it."""
     if isinstance(x, Tensor):
         return x if dtype is None else convert(x, dtype_of(dtype))
-    if isinstance(x, bool | int | float | np.generic) and not isinstance(x, np.ndarray):
+    if isinstance(x, bool | int | float | complex | np.generic) and not isinstance(x, np.ndarray):
         return number_tensor(x.item() if isinstance(x, np.generic) else x, None if dtype is None else dtype_of(dtype))
     return from_data(x, None if dtype is None else dtype_of(dtype))
 
 
 def from_data(data: Any, dtype: DType | None) -> Tensor:
     """A tensor that copies an array, nested lists of numbers and tensors, or another tensor. Without gradients."""
+    if hasattr(data, "_pair"):
+        from .pairs import over
+
+        held: Tensor = over(from_data(data._pair, None))
+        return held if dtype is None else convert(held, dtype)
     if isinstance(data, Tensor):
         made: Tensor = new(Tensor, ops.detach(data.value) if data._rg else data.value)
         return made if dtype is None else convert(made, dtype)
@@ -729,6 +736,8 @@ def _to_array(data: Any, exact: bool) -> Array:
     if array.dtype.kind not in "biufc":
         raise DTypeError(f"a tensor cannot be made of {type(data).__name__}")
     python = not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__dlpack__")
+    if python and not exact and array.dtype == np.complex128 and number_dtype(1j).bits == 64:
+        array = array.astype(np.complex64)
     if python and not exact and array.dtype == np.float64:
         from .dtypes import get_default_dtype
 
@@ -746,6 +755,13 @@ def _plain(data: Any) -> Any:
 def from_array(array: Array, dtype: DType | None = None) -> Tensor:
     """A tensor that copies an array, in its dtype or another."""
     found = of_numpy(array.dtype) if dtype is None else dtype
+    if found.kind == "c":
+        from .pairs import of_array
+
+        held: Tensor = of_array(array, found)
+        return held
+    if array.dtype.kind == "c":
+        raise DTypeError(f"complex numbers are no {found}", help="take their real parts")
     if found == bf16:
         wide = np.array(array, np.float32, order="C").reshape(array.shape)
         from ..ir.graph import round_bf16
@@ -760,6 +776,11 @@ def from_array(array: Array, dtype: DType | None = None) -> Tensor:
 
 def convert(x: Tensor, dtype: DType) -> Tensor:
     """x in another dtype; itself where it has it."""
+    if dtype.kind == "c":
+        from .pairs import widened
+
+        held: Tensor = widened(x, dtype)
+        return held
     v = x.value
     if v.type.element is dtype or v.type.element == dtype:
         return x

@@ -87,8 +87,8 @@ def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
     """One number everywhere."""
     if any(s < 0 for s in shape):
         raise ShapeError(f"sizes must not be negative, found {list(shape)}")
-    if dtype.name == "bf16":
-        return from_array(np.full(shape, value, np.float32), dtype)
+    if dtype.name == "bf16" or dtype.kind == "c":
+        return from_array(np.full(shape, value, np.float32 if dtype.name == "bf16" else np.complex128), dtype)
     try:
         return from_array(np.full(shape, value, lazy.NUMPY[dtype.name]), dtype)
     except (OverflowError, ValueError) as error:

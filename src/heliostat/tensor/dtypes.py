@@ -1,4 +1,7 @@
-"""Dtypes by PyTorch's names, and which dtype a result has: of tensors with and without axes, and Python numbers."""
+"""Dtypes by PyTorch's names, and which dtype a result has: of tensors with and without axes, and Python numbers.
+
+Complex dtypes are known here and above only: tensors of them are pairs of floats to all that is below.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,18 @@ import numpy as np
 
 from ..diagnostics import DTypeError, UnsupportedError
 from ..ir.types import DType, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32
-from ..ops import promote
+from ..ops import promote as _promote
+
+c64 = DType("c64", "c", 64)
+c128 = DType("c128", "c", 128)
+COMPLEX_OF = {f32: c64, f64: c128}
+REAL_OF = {c64: f32, c128: f64}
 
 NAMES: dict[str, DType] = {
     "float64": f64, "double": f64, "float32": f32, "float": f32, "float16": f16, "half": f16, "bfloat16": bf16,
     "int64": i64, "long": i64, "int32": i32, "int": i32, "int16": i16, "short": i16, "int8": i8, "uint8": u8,
     "uint16": u16, "uint32": u32, "bool": bool_, "bool_": bool_,
+    "complex64": c64, "cfloat": c64, "complex128": c128, "cdouble": c128,
 }  # fmt: skip
 
 _FROM_NUMPY: dict[Any, DType] = {
@@ -21,6 +30,7 @@ _FROM_NUMPY: dict[Any, DType] = {
     for n, d in (
         ("float64", f64), ("float32", f32), ("float16", f16), ("int64", i64), ("int32", i32), ("int16", i16),
         ("int8", i8), ("uint8", u8), ("uint16", u16), ("uint32", u32), ("bool", bool_),
+        ("complex64", c64), ("complex128", c128),
     )
 }  # fmt: skip
 
@@ -49,6 +59,8 @@ def dtype_of(value: Any) -> DType:
         return get_default_dtype()
     if value is int or value is bool:
         return i64 if value is int else bool_
+    if value is complex:
+        return default_complex()
     if isinstance(value, str) and value.rpartition(".")[2] in NAMES:
         return NAMES[value.rpartition(".")[2]]
     try:
@@ -58,11 +70,16 @@ def dtype_of(value: Any) -> DType:
 
 
 def of_numpy(dtype: np.dtype[Any]) -> DType:
-    """Our dtype of a NumPy one. Raises UnsupportedError, for complex numbers too."""
+    """Our dtype of a NumPy one. Raises UnsupportedError."""
     found = _FROM_NUMPY.get(dtype.newbyteorder("="))
     if found is None:
         raise UnsupportedError(f"there is no tensor of dtype {dtype}", help=f"dtypes: {', '.join(sorted(set(NAMES)))}")
     return found
+
+
+def default_complex() -> DType:
+    """The dtype of complex Python numbers: that of two numbers of the default dtype, complex64 for short ones."""
+    return COMPLEX_OF.get(get_default_dtype(), c64)
 
 
 def number_dtype(value: complex) -> DType:
@@ -73,24 +90,45 @@ def number_dtype(value: complex) -> DType:
         return i64
     if isinstance(value, float | np.floating):
         return get_default_dtype()
-    raise UnsupportedError(f"there are no tensors of {type(value).__name__}", help="only of bools, integers and floats")
+    if isinstance(value, complex | np.complexfloating):
+        return default_complex()
+    raise UnsupportedError(
+        f"there are no tensors of {type(value).__name__}", help="only of bools, integers, floats and complex numbers"
+    )
+
+
+def promote(a: DType, b: DType) -> DType:
+    """The common dtype of two. Raises UnsupportedError for complex numbers of two float16, which are not there."""
+    if a.kind != "c" and b.kind != "c":
+        return _promote(a, b)
+    if a.kind == b.kind:
+        return a if a.bits >= b.bits else b
+    wide, other = (a, b) if a.kind == "c" else (b, a)
+    return COMPLEX_OF[_promote(REAL_OF[wide], other)] if other.is_float else wide
 
 
 def combine(higher: DType | None, lower: DType | None) -> DType | None:
     """The dtype of operands of a higher rank with those of a lower: only a higher category of the lower counts."""
     if higher is None or lower is None:
         return higher or lower
+    if higher.kind == "c":
+        return higher
+    if lower.kind == "c" and higher.is_float:
+        if higher.name == "f16":
+            raise UnsupportedError("there are no complex numbers of two float16", help="convert it to float32 first")
+        return COMPLEX_OF.get(higher, c64)
     if higher.is_float:
         return higher
-    return promote(higher, lower) if higher == bool_ or lower.is_float else higher
+    return promote(higher, lower) if higher == bool_ or lower.kind in "fc" else higher
 
 
 def result_dtype(operands: Any) -> DType:
     """The common dtype of tensors and numbers, as torch.result_type."""
     ranks: list[DType | None] = [None, None, None]
     for o in operands:
-        v = getattr(o, "_v", None)
-        if v is not None:
+        if hasattr(o, "_pair"):
+            rank, dtype = (0 if o.ndim else 1), o.dtype
+        elif (v := getattr(o, "_v", None)) is not None:
             rank, dtype = (0 if v.type.shape else 1), v.type.element
         else:
             rank, dtype = 2, number_dtype(o)
@@ -103,7 +141,7 @@ def result_dtype(operands: Any) -> DType:
 
 def can_cast(source: DType, target: DType) -> bool:
     """Whether a value may be written into a tensor: not floats into integers, nor integers into bools."""
-    order = {"b": 0, "u": 1, "i": 1, "f": 2}
+    order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
     if source.kind == "i" and target.kind == "u":
         return False
     return order[source.kind] <= order[target.kind]
@@ -123,6 +161,7 @@ class finfo:
 
     def __init__(self, dtype: Any = None) -> None:
         d = get_default_dtype() if dtype is None else dtype_of(dtype)
+        d = REAL_OF.get(d, d)
         if not d.is_float:
             raise DTypeError(f"finfo takes a float dtype, found {d}", help="use iinfo")
         digits, top = {"f64": (52, 1023), "f32": (23, 127), "f16": (10, 15), "bf16": (7, 127)}[d.name]

@@ -120,6 +120,16 @@ class Function:
         """The gradient of each argument of forward, None where it has none."""
         raise NotImplementedError("a Function needs backward")
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Not called: forward mode runs what backward says, in the other direction."""
+        raise NotImplementedError("jvp is not called: forward mode runs backward in the other direction")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """Not called: inside of vmap, forward and backward run on stand-ins for one element of the batch."""
+        raise NotImplementedError("vmap is not called: forward runs on stand-ins for one element of the batch")
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Call forward, and remember how to call backward."""

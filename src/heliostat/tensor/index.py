@@ -366,36 +366,15 @@ def scatter_reduce(
             min=1
         )
         return total / count if input.dtype.is_float else total // count
-    if source.requires_grad or input.requires_grad:
-        from ..diagnostics import UnsupportedError
+    if not input.ndim:
+        one = scatter_reduce(
+            input.reshape(1), 0, index.reshape(1), source.reshape(1), reduce, include_self=include_self
+        )
+        return one.reshape(())
+    from .scatter import Scattered
 
-        raise UnsupportedError(f"scatter_reduce has no gradient for {reduce!r}", help="use sum or mean, or detach()")
-    return _host_scatter(input, dim, index, source, reduce, include_self)
-
-
-def _host_scatter(x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, include_self: bool) -> Tensor:
-    """On the host: products and extremes by number."""
-    from .core import from_array
-
-    at = normal_dim(dim, x.ndim)
-    y = np.array(x.array())
-    places = list(np.indices(tuple(index.shape)))
-    places[at] = np.asarray(index.array())
-    key = tuple(places)
-    if not include_self:
-        y[key] = {"prod": 1, "amax": _lowest(y.dtype), "amin": _highest(y.dtype)}[reduce]
-    {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce].at(
-        y, key, src.array()[tuple(slice(0, s) for s in index.shape)]
-    )
-    return from_array(y, x.dtype)
-
-
-def _lowest(dtype: Any) -> Any:
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-
-
-def _highest(dtype: Any) -> Any:
-    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+    made: Tensor = Scattered.apply(input, source, index, normal_dim(dim, input.ndim), reduce, include_self)
+    return made
 
 
 def _rowwise(input: Tensor, dim: int, index: Tensor, source: Tensor, accumulate: bool) -> Tensor:

@@ -385,6 +385,11 @@ class Closed:
         return Graph(name, parameters, [new[id(v)] for v in self.results])
 
 
+backwards: dict[int, tuple[list[Value], dict[int, Value]]] = {}
+"""Outputs and gradients so far of each backward that is under way: a rule may read values on the host in between, and
+what the other rules need must outlast that."""
+
+
 def realize(values: Iterable[Value]) -> None:
     """Give data to values, and to every open tensor that is alive. Raises CompileError, in a capture CaptureError."""
     if capturing():
@@ -421,6 +426,8 @@ def _realize(values: list[Value]) -> None:
     if anomaly.active is not None:
         anomaly.active.check(done)
     wanted = [t.value for t in live if t.requires_grad and not t.is_leaf]
+    for outputs, total in list(backwards.values()):
+        wanted += [*outputs, *list(total.values())]
     if levels:
         wanted += [t.value for t in single] + [v for level in levels for v in level.held()]
         for t in single:

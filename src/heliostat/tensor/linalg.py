@@ -86,7 +86,10 @@ def dot(input: Tensor, other: Tensor) -> Tensor:
     return _ranks("dot", input, other, (1, 1))
 
 
-FUNCTIONS["vdot"] = METHODS["vdot"] = dot
+@function()
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    """Product of two vectors, the first conjugated."""
+    return _ranks("vdot", input, other, (1, 1))
 
 
 @function("ger")

@@ -1,4 +1,4 @@
-"""What PyTorch has for complex numbers and for lazily conjugated or negated tensors, of tensors that are none of these;
+"""What PyTorch has for complex numbers and for lazily conjugated or negated tensors, of tensors that are neither;
 and the parts of floats.
 """
 

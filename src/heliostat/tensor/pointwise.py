@@ -79,7 +79,7 @@ def _asinh(v: Value) -> Value:
     inner = ops.add(size, ops.div(square, ops.add(ops.sqrt(ops.add(square, 1.0)), 1.0)))
     large = ops.add(ops.log(size), math.log(2.0))
     made = ops.where(ops.gt(size, 1e10), large, ops.log1p(inner))
-    return _with_sign(made, v)
+    return ops.where(ops.eq(v, 0.0), v, _with_sign(made, v))
 
 
 def _with_sign(size: Value, v: Value) -> Value:
@@ -90,6 +90,7 @@ def _acosh(v: Value) -> Value:
     far = ops.gt(v, 1e10)  # its square may be infinite
     t = ops.sub(ops.where(far, 2.0, v), 1.0)
     near = ops.log1p(ops.add(t, ops.sqrt(ops.add(ops.mul(t, 2.0), ops.mul(t, t)))))
+    near = ops.where(ops.lt(v, 1.0), math.nan, near)
     return ops.where(far, ops.add(ops.log(ops.where(far, v, 1.0)), math.log(2.0)), near)
 
 
@@ -360,8 +361,8 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
     """sqrt(input^2 + other^2)."""
     (x, y), _ = common(input, other)
     large, small = ops.maximum(ops.abs(x.value), ops.abs(y.value)), ops.minimum(ops.abs(x.value), ops.abs(y.value))
-    zero = ops.eq(large, 0.0)
-    t = ops.div(small, ops.where(zero, 1.0, large))
+    end = ops.logical_or(ops.eq(large, 0.0), ops.eq(large, math.inf))  # neither is a divisor
+    t = ops.div(small, ops.where(end, 1.0, large))
     return wrap(ops.mul(large, ops.sqrt(ops.add(ops.mul(t, t), 1.0))), x, y)
 
 
@@ -602,7 +603,7 @@ def isfinite(input: Tensor) -> Tensor:
 
 @function()
 def isreal(input: Tensor) -> Tensor:
-    """True everywhere: there are no complex tensors."""
+    """Whether imaginary parts are 0: True everywhere where there are none."""
     return eq(input, input).logical_or(ne(input, input))
 
 
@@ -683,20 +684,22 @@ _OPERANDS = (Tensor, bool, int, float, np.generic)
 _swap: Callable[[Any], Any] = lambda f: lambda self, o: f(o, self)  # noqa: E731
 
 
-def _checked(f: Any) -> Any:
-    """An operator: NotImplemented for what is neither a tensor nor a number."""
+def _checked(f: Any, back: str) -> Any:
+    """An operator: NotImplemented for what is neither a tensor nor a number. `back`: what a complex number is asked."""
 
     def run(self: Tensor, o: Any) -> Any:
-        if isinstance(o, _OPERANDS):
-            return f(self, o)
-        return f(self, as_tensor(o)) if isinstance(o, np.ndarray) else NotImplemented
+        if isinstance(o, np.ndarray | complex):
+            o = as_tensor(o)
+            if hasattr(o, "_pair"):
+                return getattr(o, back)(self)
+        return f(self, o) if isinstance(o, _OPERANDS) else NotImplemented
 
     return run
 
 
-def _arithmetic(op: Any, f: Any, swapped: bool = False) -> Any:
+def _arithmetic(op: Any, f: Any, back: str, swapped: bool = False) -> Any:
     """`_checked` of an op that needs no more than a common dtype."""
-    other = _checked(_swap(f) if swapped else f)
+    other = _checked(_swap(f) if swapped else f, back)
 
     def run(self: Tensor, o: Any) -> Any:
         dtype = self._v.type.element
@@ -712,14 +715,14 @@ for _name, _f in (
     ("pow", pow), ("and", bitwise_and), ("or", bitwise_or), ("xor", bitwise_xor), ("lshift", bitwise_left_shift),
     ("rshift", bitwise_right_shift),
 ):  # fmt: skip
-    METHODS[f"__{_name}__"] = _checked(_f)
-    METHODS[f"__r{_name}__"] = _checked(_swap(_f))
+    METHODS[f"__{_name}__"] = _checked(_f, f"__r{_name}__")
+    METHODS[f"__r{_name}__"] = _checked(_swap(_f), f"__{_name}__")
     METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._in_place(f, o))(_f)
 for _name, _f in (("eq", eq), ("ne", ne), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
-    METHODS[f"__{_name}__"] = _checked(_f)
+    METHODS[f"__{_name}__"] = _checked(_f, f"__{_name}__")
 for _name, _op, _f in (("add", _ADD, add), ("sub", _SUB, sub), ("mul", _MUL, mul), ("truediv", _DIV, div)):
-    METHODS[f"__{_name}__"] = _arithmetic(_op, _f)
-    METHODS[f"__r{_name}__"] = _arithmetic(_op, _f, swapped=True)
+    METHODS[f"__{_name}__"] = _arithmetic(_op, _f, f"__r{_name}__")
+    METHODS[f"__r{_name}__"] = _arithmetic(_op, _f, f"__{_name}__", swapped=True)
 METHODS["__neg__"] = FUNCTIONS["neg"]
 METHODS["__pos__"] = positive
 METHODS["__abs__"] = FUNCTIONS["abs"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.types import f32, i64
-from .dtypes import NAMES
+from .dtypes import NAMES, default_complex
 
 _OPTIONS: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}
 
@@ -25,19 +25,37 @@ def long_name(dtype: Any) -> str:
     return next(name for name, d in NAMES.items() if d == dtype)
 
 
+def _complex_text(array: Any) -> Any:
+    """How each number of an array prints: real parts all with digits behind the point or all without, imaginary too."""
+
+    def rule(part: Any) -> str:
+        known = part[np.isfinite(part)]
+        return "" if bool(np.all(known == np.rint(known))) else f".{_OPTIONS['precision']}f"
+
+    rules = rule(array.real), rule(array.imag)
+
+    def number(x: float, rule: str, sign: str) -> str:
+        return format(x, f"{sign}{rule}") if rule or not np.isfinite(x) else format(x, f"{sign}.0f") + "."
+
+    return lambda z: number(z.real, rules[0], "") + number(z.imag, rules[1], "+") + "j"
+
+
 def text(t: Any) -> str:
     """tensor([1., 2.]), with what differs from the usual."""
     array = np.asarray(t.detach().array())
-    whole = array.dtype.kind != "f" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
+    whole = array.dtype.kind not in "fc" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
     width = 4 if array.dtype.kind == "b" and array.all() else 5
+    shown = {"bool": lambda b: f"{b!s:>{width}}"} if array.dtype.kind == "b" else {}
+    if array.dtype.kind == "c":
+        shown = {"complex_kind": _complex_text(array)}
     body = np.array2string(
         array, precision=_OPTIONS["precision"], threshold=_OPTIONS["threshold"], edgeitems=_OPTIONS["edgeitems"],
         max_line_width=_OPTIONS["linewidth"], separator=", ", prefix="tensor(",
         floatmode="maxprec_equal" if whole else "fixed",
-        formatter={"bool": lambda b: f"{b!s:>{width}}"} if array.dtype.kind == "b" else None,
+        formatter=shown or None,  # type: ignore[arg-type]
     )  # fmt: skip
     parts = [body]
-    if t.dtype not in (f32, i64) and t.dtype.kind != "b":
+    if t.dtype not in (f32, i64, default_complex()) and t.dtype.kind != "b":
         parts.append(f"dtype={long_name(t.dtype)}")
     if array.size == 0 and array.ndim > 1:
         parts.append(f"size={tuple(array.shape)}")

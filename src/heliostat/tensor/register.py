@@ -8,11 +8,46 @@ from typing import Any, TypeVar
 
 from ..ops.amp import NAMED
 from .autocast import ruled, switched
+from .pairs import ComplexTensor, refuse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FUNCTIONS: dict[str, Any] = {}
 METHODS: dict[str, Any] = {}
+COMPLEX: dict[str, Any] = {}
+"""What functions do with complex tensors and numbers, by name; those that are not here are refused."""
+
+MAKERS = frozenset((
+    "tensor", "as_tensor", "asarray", "full", "full_like", "is_tensor", "result_type", "scalar_tensor", "cond",
+    "is_storage", "from_dlpack", "from_numpy", "frombuffer", "to_dlpack",
+))  # fmt: skip
+"""Functions that take complex numbers as what they are."""
+
+_WATCHED = frozenset((ComplexTensor, complex, list, tuple))
+
+
+def has_complex(x: Any) -> bool:
+    """Whether an argument is complex, or a sequence with something complex in it."""
+    kind = x.__class__
+    if kind is list or kind is tuple:
+        return any(i.__class__ is ComplexTensor or i.__class__ is complex for i in x)
+    return kind is ComplexTensor or kind is complex
+
+
+def _watching(name: str, f: Any) -> Any:
+    """f, or its meaning for complex numbers where one of the arguments is complex."""
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        for a in args:
+            if a.__class__ in _WATCHED and has_complex(a):
+                return COMPLEX.get(name, refuse(name))(*args, **kwargs)
+        for a in kwargs.values():
+            if a.__class__ in _WATCHED and has_complex(a):
+                return COMPLEX.get(name, refuse(name))(*args, **kwargs)
+        return f(*args, **kwargs)
+
+    return run
 
 
 def function(*names: str, method: bool = True, in_place: bool = False) -> Callable[[F], F]:
@@ -25,7 +60,10 @@ def function(*names: str, method: bool = True, in_place: bool = False) -> Callab
         written = f
         if f.__name__.rstrip("_") in NAMED:
             written, f = switched(None)(f), ruled(f)
-        for name in (f.__name__.rstrip("_"), *names):
+        first = f.__name__.rstrip("_")
+        plain = f
+        for name in (*names, first):
+            f = plain if first in MAKERS else _watching(name, plain)
             FUNCTIONS[name] = f
             if method:
                 METHODS[name] = f

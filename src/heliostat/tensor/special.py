@@ -162,8 +162,22 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
 
 @function(in_place=True)
 def digamma(input: Tensor) -> Tensor:
-    """Derivative of the logarithm of the gamma function."""
-    return _in_f64(digamma_value, input)
+    """Derivative of the logarithm of the gamma function. Its gradient is polygamma(1, x)."""
+    from .function import Function
+    from .gamma import polygamma
+
+    class Digamma(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return _in_f64(digamma_value, x)
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return g * polygamma(1, ctx.saved_tensors[0])
+
+    made: Tensor = Digamma.apply(floats(input))
+    return made
 
 
 @function()

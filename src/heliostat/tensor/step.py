@@ -354,7 +354,7 @@ class Step:
             t._version += 1
             at += 1
         result = self.result
-        if isinstance(result, Tensor):
+        if type(result) is Tensor:
             return results.get(id(result), result)
         return mapped(result, lambda t: results.get(id(t), t))
 

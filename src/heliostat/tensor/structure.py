@@ -15,6 +15,7 @@ import numpy as np
 from ..diagnostics import CaptureError
 from ..ir.types import Element
 from .core import Tensor
+from .pairs import ComplexTensor, over
 
 TENSOR = "tensor"
 NOTHING = "nothing"
@@ -42,6 +43,8 @@ class Same:
 def taken_apart(x: Any, found: list[Tensor]) -> Any:
     """Append the tensors of x to `found` and describe the rest, to which parameters belong. Raises CaptureError for
     NumPy arrays."""
+    if isinstance(x, ComplexTensor):
+        return ("complex", taken_apart(x._pair, found))
     if isinstance(x, Tensor):
         found.append(x)
         return TENSOR if type(x) is Tensor else ("object", Same(x))
@@ -60,6 +63,9 @@ def taken_apart(x: Any, found: list[Tensor]) -> Any:
 
 def mapped(x: Any, f: Callable[[Tensor], Any]) -> Any:
     """x with f of each tensor in its place."""
+    if isinstance(x, ComplexTensor):
+        made = f(x._pair)
+        return over(made) if isinstance(made, Tensor) else made
     if isinstance(x, Tensor):
         return f(x)
     if isinstance(x, tuple | list):

@@ -14,7 +14,7 @@ from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import wrap
 
-where = FUNCTIONS["where"]
+where, hardshrink = FUNCTIONS["where"], FUNCTIONS["hardshrink"]
 
 
 F = TypeVar("F", bound=Callable[..., Tensor])
@@ -169,11 +169,6 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * relu6(x + 3) / 6."""
     return where(input <= -3, 0.0, where(input >= 3, input, input * (input + 3) / 6))
-
-
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x where |x| is above lambd, else 0."""
-    return where((input >= -lambd) & (input <= lambd), 0.0, input)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:

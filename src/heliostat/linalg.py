@@ -1,0 +1,79 @@
+"""Linear algebra, with torch.linalg's names: products, systems, factorizations, eigenvalues and norms.
+
+Factorizations run on the host, through NumPy, in float32 and float64; their gradients are graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .tensor import FUNCTIONS, Tensor
+from .tensor import linalg as _products
+from .tensor.spectra import (
+    cholesky_ex,
+    cond,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    inv_ex,
+    lstsq,
+    matrix_norm,
+    matrix_rank,
+    multi_dot,
+    norm,
+    pinv,
+    qr,
+    solve_ex,
+    svd,
+    svdvals,
+    tensorinv,
+    tensorsolve,
+    vander,
+    vecdot,
+    vector_norm,
+)
+from .tensor.triangles import factors as lu
+from .tensor.triangles import householder_product, lu_factor, lu_factor_ex, solve, solve_triangular
+from .tensor.triangles import solve_factored as lu_solve
+
+__all__ = [
+    "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eig", "eigh", "eigvals", "eigvalsh",
+    "householder_product", "inner", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve",
+    "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "outer", "pinv",
+    "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve",
+    "vander", "vecdot", "vector_norm",
+]  # fmt: skip
+
+det, dot, inner, matmul = FUNCTIONS["det"], FUNCTIONS["dot"], FUNCTIONS["inner"], FUNCTIONS["matmul"]
+inv, outer, slogdet = FUNCTIONS["inverse"], FUNCTIONS["outer"], FUNCTIONS["slogdet"]
+matrix_exp, matrix_power = FUNCTIONS["matrix_exp"], FUNCTIONS["matrix_power"]
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """L with L L^T = A, lower triangular, of symmetric positive matrices (..., N, N); L^T if `upper`."""
+    return _products.cholesky(A, upper)
+
+
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """Cross products of vectors of 3 elements along an axis; other axes are broadcast."""
+    made: Tensor = FUNCTIONS["cross"](*FUNCTIONS["broadcast_tensors"](input, other), dim)
+    return made
+
+
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Diagonals of matrices, (..., min(M, N)) for offset 0."""
+    made: Tensor = FUNCTIONS["diagonal"](A, offset, dim1, dim2)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ldl_factor", "ldl_factor_ex", "ldl_solve"):
+        from .diagnostics import UnsupportedError
+
+        def refused(*args: Any, **kwargs: Any) -> Any:
+            """Refused: there is no factorization with blocks on the diagonal. Raises UnsupportedError."""
+            raise UnsupportedError(f"there is no linalg.{name}", help="use linalg.cholesky or linalg.lu_factor")
+
+        return refused
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,124 @@
+"""Questions about tensors and about the machine, and settings of PyTorch's that have one value here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..diagnostics import UnsupportedError
+from ..session import engine
+from .core import CPU, Device, Tensor, as_tensor, convert
+from .register import FUNCTIONS, METHODS, function
+
+
+@function()
+def is_inference(input: Tensor) -> bool:
+    """False: `inference_mode` is `no_grad`, and tensors made inside of it are as all others."""
+    return False
+
+
+@function(method=False)
+def is_storage(obj: Any) -> bool:
+    """False: there are no storages."""
+    return False
+
+
+@function(method=False)
+def to_dlpack(tensor: Tensor) -> Any:
+    """A DLPack capsule of a copy of the data."""
+    return tensor.__dlpack__()
+
+
+@function(method=False)
+def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Sequence[Any] = ()) -> Any:
+    """true_fn(*operands) if pred holds, else false_fn(*operands); a tensor's value is read, so that a step that is
+    compiled needs a Python bool."""
+    return (true_fn if bool(pred) else false_fn)(*operands)
+
+
+@function()
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| is above lambd, else 0."""
+    made: Tensor = FUNCTIONS["where"]((input >= -lambd) & (input <= lambd), 0.0, input)
+    return made
+
+
+@function(method=False)
+def get_default_device() -> Device:
+    """Where tensors are made: cpu."""
+    return CPU
+
+
+@function(method=False)
+def set_default_device(device: Any) -> None:
+    """Nothing for "cpu". Raises UnsupportedError for others."""
+    Device("cpu" if device is None else device)
+
+
+@function(method=False)
+def get_num_threads() -> int:
+    """The threads that kernels run on."""
+    return engine().pool.threads
+
+
+@function(method=False)
+def set_num_threads(int: int) -> None:
+    """Nothing where kernels run on so many threads. Raises UnsupportedError for another number."""
+    if int != get_num_threads():
+        raise UnsupportedError(
+            f"kernels run on {get_num_threads()} threads, not {int}", help="set HELIOSTAT_THREADS before the start"
+        )
+
+
+@function(method=False)
+def get_num_interop_threads() -> int:
+    """1: programs run one after the other."""
+    return 1
+
+
+@function(method=False)
+def set_num_interop_threads(int: int) -> None:
+    """Nothing for 1. Raises UnsupportedError for another number."""
+    if int != 1:
+        raise UnsupportedError(f"programs run one after the other, not {int} at a time", help="leave it at 1")
+
+
+class _Precision:
+    name = "highest"
+
+
+@function(method=False)
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` allowed."""
+    return _Precision.name
+
+
+@function(method=False)
+def set_float32_matmul_precision(precision: str) -> None:
+    """Allow products of float32 to be less precise: "highest", "high" or "medium". They never are."""
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"precision is 'highest', 'high' or 'medium', not {precision!r}")
+    _Precision.name = precision
+
+
+def _dequantized(self: Tensor) -> Tensor:
+    from ..ir.types import f32
+
+    return convert(self, f32)
+
+
+def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    Device("cuda" if device is None else device)
+    return self
+
+
+_dequantized.__doc__ = "This tensor in float32: no tensor is quantized."
+_cuda.__doc__ = "This tensor on a GPU. Raises UnsupportedError: there is one device, cpu."
+METHODS["dequantize"], METHODS["cuda"] = _dequantized, _cuda
+METHODS["data_ptr"] = lambda self: self.array().ctypes.data
+METHODS["is_meta"] = property(lambda self: False)
+METHODS["is_shared"] = lambda self: False
+METHODS["to_dense"] = lambda self, dtype=None: self if dtype is None else self.to(dtype)
+METHODS["module_load"] = lambda self, other, assign=False: as_tensor(other).detach()
+FUNCTIONS["index_put_"] = lambda input, *args, **kwargs: input.index_put_(*args, **kwargs)
+FUNCTIONS["index_put_"].__doc__ = "`index_put`, written into input, which is returned."
