@@ -98,7 +98,7 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
             return ga, matmul(transpose(reshape(a, (-1, depth))), reshape(g, (-1, columns)))
         return ga, reshape(sum_to(matmul(transpose(wide_a), g), wide_b.type), b.type.shape)
 
-    def batch(self, size: int, batched: Sequence[bool], a: Value, b: Value) -> Value:
+    def batch(self, size: int, batched: Sequence[bool], a: Value, b: Value, *, transpose_a: bool = False) -> Value:
         """Vectors become rows and columns, whose axis goes away again."""
         ra, rb = a.type.rank - batched[0], b.type.rank - batched[1]
         if ra == 1:
@@ -106,7 +106,8 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         if rb == 1:
             b = reshape(b, (*b.type.shape, 1))
         rank = max(ra, rb, 2)
-        y = self.build(*(lengthened(x, rank) if on else x for x, on in zip((a, b), batched, strict=True)))
+        given = (lengthened(x, rank) if on else x for x, on in zip((a, b), batched, strict=True))
+        y = self.build(*given, transpose_a=transpose_a)
         shape = y.type.shape
         if ra == 1 and rb == 1:
             return reshape(y, shape[:-2])
