@@ -23,7 +23,7 @@ from heliostat.train.options import LanguageModelOptions, OptionError, TrainingE
 
 TEXT = "".join(f"{n} and {n + 1} are {2 * n + 1}, and so on.\n" for n in range(400))
 SMALL: dict[str, Any] = {
-    "tokenizer": "byte", "hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1, "feed_forward": 48, "block": 24,
+    "tokenizer": "byte", "hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1, "feed_forward": 64, "block": 24,
     "batch": 4, "steps": 14, "warmup": 3, "lr": 1e-2, "min_lr": 1e-3, "dropout": 0.1, "eval_every": 5,
     "checkpoint_every": 4, "eval_batches": 2, "type": "F32",
 }  # fmt: skip
