@@ -222,11 +222,21 @@ def test_adapters_of_something_else(folder: Path, tmp_path: Path) -> None:
         ),
         (ShapeError, "do not fit", {"pairs": {"blk.0.attn_q.weight": (hs.zeros(2, 31), hs.zeros(32, 2))}}),
         (ShapeError, "do not fit", {"rank": 3}),
+        (ShapeError, "do not fit", {"pairs": {"blk.0.attn_q.weight": (hs.zeros(32), hs.zeros(32, 2))}}),
+        (FileFormatError, "rank 0", {"rank": 0}),
+        (FileFormatError, "alpha nan", {"alpha": float("nan")}),
+        (
+            FileFormatError,
+            r"blk\.0\.attn_q\.weight .*NaN",
+            {"pairs": {"blk.0.attn_q.weight": (hs.full((2, 32), float("nan")), hs.zeros(32, 2))}},
+        ),
     ):
         with pytest.raises(error, match=says):
             merge(base, saved(**changes), out)
     with pytest.raises(OptionError, match="the base itself"):
         merge(base, saved(), base)
+    with pytest.raises(OptionError, match="the adapter itself"):
+        merge(base, (path := saved()), path)
     with pytest.raises(OptionError, match="type must be one of"):
         merge(base, saved(), out, "Q9")
     hs.save_safetensors({"a": hs.zeros(1)}, str(tmp_path / "b.safetensors"))
