@@ -10,7 +10,7 @@ import pytest
 import heliostat as hs
 from heliostat import nn, optim
 from heliostat.amp import GradScaler, custom_bwd, custom_fwd
-from heliostat.diagnostics import DTypeError, ScopeError
+from heliostat.diagnostics import DTypeError, ScopeError, UnsupportedError
 
 torch = pytest.importorskip("torch")
 
@@ -100,6 +100,8 @@ def test_order_of_calls() -> None:
     scaler.scale(half.sum()).backward()
     with pytest.raises(DTypeError, match=r"float16 gradient.*autocast"):
         scaler.unscale_(b)
+    with pytest.raises(UnsupportedError, match="'abacus'"):
+        GradScaler("abacus")
     for bad in ({"growth_factor": 1.0}, {"backoff_factor": 1.0}, {"backoff_factor": 0.0}):
         with pytest.raises(ValueError, match="factor"):
             GradScaler(**bad)

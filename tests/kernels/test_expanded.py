@@ -14,6 +14,7 @@ from heliostat.ir.graph import parameter
 from heliostat.ir.types import Symbol, dim, tensor
 from heliostat.kernels import dot, expanded, linear
 from heliostat.kernels.group import Accept, Group, Refuse
+from heliostat.kernels.linear_tile import LinearTile
 from heliostat.lang.check import check as check_source
 from heliostat.lang.source import Source
 from heliostat.quant import formats
@@ -72,7 +73,7 @@ def test_tiles_and_workers_change_nothing(name: str) -> None:
     element = formats.get(name)
     group, (x, packed, _) = units(element, 512)
     results = set()
-    for tile in (None, LEFTOVERS, linear.LinearTile((4, 1), panels=3, block=8)):
+    for tile in (None, LEFTOVERS, LinearTile((4, 1), panels=3, block=8)):
         compiled = Compiled(linear.build(group, HOST, "k", tile))
         for workers in (1, 2, 5):
             y = np.full((512, ROWS), 99, np.float32)

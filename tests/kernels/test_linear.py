@@ -14,6 +14,7 @@ from heliostat.ir.graph import parameter
 from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor, upper_bound
 from heliostat.kernels import dot, expanded, linear
 from heliostat.kernels.group import Accept, Group, Refuse
+from heliostat.kernels.linear_tile import LinearTile
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
@@ -27,7 +28,7 @@ from .run_kernel import Compiled, run_kernel, stored, targets
 BLOCKS = [f for f in formats.all() if dot.refusal(f) is None and f.block % 32 == 0 and f.name not in ("Q8_1", "Q8_K")]
 FLOATS: list[Element] = [f32, f16, bf16]
 N = dim(Symbol("n", 64, 1))
-LEFTOVERS = linear.LinearTile((3, 2, 1), panels=2, single_panels=2, block=7)
+LEFTOVERS = LinearTile((3, 2, 1), panels=2, single_panels=2, block=7)
 
 
 def case(element: Element, rows: int, depth: int, n: int, integers: bool, target: Target, planes: int = 1) -> Any:
@@ -113,7 +114,7 @@ def test_workers_and_tiles_do_not_change_results(name: str) -> None:
     for n in (1, 29):
         group, arrays, _ = case(element, 100, 512, n, True, target)
         results = set()
-        for tile in (None, LEFTOVERS, linear.LinearTile((4, 1), panels=3, block=8)):
+        for tile in (None, LEFTOVERS, LinearTile((4, 1), panels=3, block=8)):
             compiled = Compiled(linear.build(group, target, "k", tile), target)
             for workers in (1, 2, 5, 16):
                 out = np.zeros((n, 100), np.float32)

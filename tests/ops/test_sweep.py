@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.text import parse_graph, print_graph
 from heliostat.ir.types import DType, f64
 from heliostat.ir.verify import verify
-from heliostat.ops import NotDifferentiable, Op
+from heliostat.ops import Batching, NotDifferentiable, Op
+from heliostat.ops.batching import batch_node
 from heliostat.ops.evaluate import evaluate
 from heliostat.ops.gradient import gradients
 from heliostat.ops.rounding import to_dtype
@@ -108,6 +110,40 @@ def test_scalar_lowering_means_the_reference(op: Any, case: Sample) -> None:
         np.testing.assert_allclose(to_dtype(found, type.dtype), expected, rtol=1e-9)
     else:
         assert op.error.excess(found.astype(expected.dtype), expected, dtype) == 0
+
+
+def _batched() -> list[Any]:
+    return [
+        p
+        for p in cases()
+        if p.values[0].batching is not Batching.REFUSED
+        and not p.values[1].symbols
+        and all(isinstance(o.type.element, DType) for o in p.values[1].operands)
+    ]
+
+
+@pytest.mark.parametrize(("op", "case"), _batched())
+def test_a_batch_is_each_element(op: Op, case: Sample) -> None:
+    """With a leading axis on all operands, on the first, on the last: the reference of every element alone."""
+    inputs, count = leaves(case), 3
+    (y,) = op.build_all(*inputs, **case.attrs)
+    draws = [case.draw(40 + n) for n in range(count)]
+    last = len(inputs) - 1
+    for chosen in {tuple(range(last + 1)), (0,), (last,)} if inputs else ():
+        flags = [i in chosen for i in range(last + 1)]
+        rows = [[draws[n if on else 0][i] for i, on in enumerate(flags)] for n in range(count)]
+        wide = [
+            parameter(v.name or f"x{i}", replace(v.type, shape=(count, *v.type.shape)) if on else v.type)
+            for i, (v, on) in enumerate(zip(inputs, flags, strict=True))
+        ]
+        graph = Graph("batch", wide, [batch_node(y.node, count, flags, wide)])
+        verify(graph)
+        stacked = [np.stack([r[i] for r in rows]) if on else draws[0][i] for i, on in enumerate(flags)]
+        (found,) = evaluated(graph, stacked, {}, exact=False)
+        one = graph_of(op, case)
+        expected = np.stack([evaluated(one, r, {}, exact=False)[0] for r in rows])
+        assert graph.outputs[0].type.shape == (count, *y.type.shape)
+        assert op.error.excess(found, expected, y.type.dtype) <= 2
 
 
 def _differentiable() -> list[Any]:

@@ -92,6 +92,18 @@ def test_kept_code_outlives_its_owner() -> None:
     assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(image.addresses["other"])(1.0) == 1001.0
 
 
+def test_kept_code_is_there_when_the_interpreter_is_gone() -> None:
+    """As daemon threads need it: the last thing that a process calls is kept code."""
+    text = """
+import ctypes
+from heliostat.runtime import jit, llvm_jit
+code = jit.load_objects([llvm_jit.compile_text("define void @last() { ret void }")])
+ctypes.pythonapi.Py_AtExit(ctypes.c_void_p(code["last"]))
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_damage_is_refused_or_harmless(data: st.DataObject) -> None:

@@ -172,8 +172,7 @@ def test_every_damaged_byte_is_found(tmp_path: Path) -> None:
                 found = load(place)
             except (FileFormatError, UnsupportedError):
                 continue
-            # padding of the header may be other white space; the name of the format gone, it is a file of tensors
-            assert found.keys() == {"w", "b"} or data[at] == 0x20, (at, flip, found)
+            assert data[at] == 0x20, (at, flip, found)  # padding of the header may be other white space
 
 
 def test_every_truncation_is_found(tmp_path: Path) -> None:

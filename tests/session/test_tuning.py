@@ -14,6 +14,7 @@ from heliostat.compiler.tuning import TuningTable, make_tile, tunable
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernels import attention, linear, matmul
+from heliostat.kernels.linear_tile import LinearTile
 from heliostat.quant.formats import Q4_0, Q4_K
 from heliostat.quant.quantize import encode
 from heliostat.runtime.worker_pool import WorkerPool
@@ -48,7 +49,7 @@ def test_choices_are_kept_and_found(tmp_path: Path) -> None:
         assert path is not None
         assert path.name == FILE
         fused = next(f for f in library.groups.values() if f.schedule is linear)
-        assert load_tuning(host_target()).tile(linear, fused.group) == make_tile(linear.LinearTile, row.tile)
+        assert load_tuning(host_target()).tile(linear, fused.group) == make_tile(LinearTile, row.tile)
         save_tuning(host_target(), {"another": {"panels": 1}})
         assert row.key in load_tuning(host_target()).entries
 
@@ -77,7 +78,7 @@ def test_damaged_files_are_passed_over(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_impossible_tiles_are_passed_over(entry: dict[str, object]) -> None:
-    assert make_tile(linear.LinearTile, entry) is None
+    assert make_tile(LinearTile, entry) is None
 
 
 def test_sizes_fall_back_to_any_size() -> None:
@@ -87,9 +88,9 @@ def test_sizes_fall_back_to_any_size() -> None:
     before, size, after = linear.tuning_key(fused.group)
     assert (size, after) == ("96x256", "n")
     any_size = TuningTable({f"{before} * n": {"tokens": [3, 1], "block": 9}})
-    assert any_size.tile(linear, fused.group) == linear.LinearTile((3, 1), block=9)
+    assert any_size.tile(linear, fused.group) == LinearTile((3, 1), block=9)
     exact = TuningTable({**any_size.entries, f"{before} 96x256 n": {"tokens": [2, 1]}})
-    assert exact.tile(linear, fused.group) == linear.LinearTile((2, 1))
+    assert exact.tile(linear, fused.group) == LinearTile((2, 1))
 
 
 @pytest.mark.parametrize("format", [Q4_0, Q4_K], ids=str)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from typing import Any
 
 import numpy as np
@@ -160,3 +162,8 @@ def test_what_no_tensor_can_be_made_of() -> None:
         hs.arange(0, 5, -1)
     with pytest.raises(DTypeError):
         hs.tensor(300, dtype=hs.uint8)
+
+
+def test_copied_dtypes_are_the_same_objects() -> None:
+    for dtype in (hs.float32, hs.bfloat16, hs.int64, hs.bool):
+        assert pickle.loads(pickle.dumps(dtype)) is copy.deepcopy(dtype) is dtype

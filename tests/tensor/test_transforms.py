@@ -387,6 +387,7 @@ def test_what_is_refused() -> None:
         (GradientError, "one number", lambda: func.grad(lambda x: x)(x)),
         (DTypeError, "floats", lambda: func.grad(lambda x: x.sum())(hs.ones(2, dtype=hs.int64))),
         (DTypeError, "a float", lambda: func.grad(lambda x: x.argmax())(x)),
+        (DTypeError, "float dtypes", lambda: func.jacrev(lambda x: x.argmax())(x)),
         (ShapeError, "argnums", lambda: func.grad(lambda x: x.sum(), 1)(x)),
         (ShapeError, "names an argument twice", lambda: func.jacrev(lambda x: x, (0, 0))(x)),
         (ShapeError, "tangent of a primal", lambda: func.jvp(lambda x: x, (x,), (x[0],))),

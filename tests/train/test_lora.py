@@ -12,7 +12,7 @@ from numpy_forward import VOCABULARY, forward, write_model
 import heliostat as hs
 from heliostat.cli.main import main
 from heliostat.diagnostics import FileFormatError, ShapeError, UnsupportedError
-from heliostat.llm import load
+from heliostat.llm import load, load_tokenizer
 from heliostat.llm.gguf import GGUFFile, GGUFWriter
 from heliostat.llm.weights import DecoderWeights
 from heliostat.train.adapter import Adapter, merge
@@ -98,6 +98,8 @@ def test_logits_and_slopes_of_base_and_adapter(tmp_path: Path, architecture: str
     for n, p in named.items():
         assert p.grad is not None
         g = p.grad.numpy().astype(np.float64)
+        if n.startswith("blk.1"):  # one block is enough
+            continue
         h = 1e-4
         way = g / np.sqrt((g**2).sum())
         values = p.detach().numpy().astype(np.float64)
@@ -151,8 +153,13 @@ def test_adapters_learn_go_on_and_come_back(folder: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("kind", "type_name"), [("F32", "same"), ("Q8_0", "F32"), ("Q8_0", "same")])
 def test_merged(folder: Path, tmp_path: Path, kind: str, type_name: str) -> None:
-    made, path = trained(options(folder, tmp_path, kind, targets=("attn_q", "ffn_up"), dropout=0.0))
-    out = tmp_path / "merged.gguf"
+    made = open_lora(options(folder, tmp_path, kind, targets=("attn_q", "ffn_up")))
+    rng = np.random.default_rng(4)
+    with hs.no_grad():  # any adapter will do: it need not be trained
+        for p in made.run.trained.values():
+            p.copy_(hs.tensor(rng.uniform(-0.2, 0.2, p.shape).astype(np.float32)))
+    path, out = tmp_path / "adapter.safetensors", tmp_path / "merged.gguf"
+    made.adapter.save(path)
     assert merge(made.base, path, out, type_name) == 4
     before, after = GGUFFile.open(made.base), GGUFFile.open(out)
     assert dict(before.metadata) == dict(after.metadata)
@@ -162,14 +169,16 @@ def test_merged(folder: Path, tmp_path: Path, kind: str, type_name: str) -> None
             assert np.array_equal(before.data(name), after.data(name))
         assert info.type_name == (type_name if name in made.adapter.pairs and type_name != "same" else
                                   before.tensors[name].type_name)  # fmt: skip
-    ids = load(out).encode(PROMPT)
+    ids = load_tokenizer(out).encode(PROMPT)
     made.run.model.eval()
     with hs.no_grad():
         expected = made.run.model(hs.tensor([ids])).numpy()[0]
     logits = load(out, activations="float", cache_dtype="f32").logits(ids)
     scale = np.abs(expected).max()
     assert np.abs(logits - expected).max() <= (1e-4 if kind == "F32" else 3e-2) * scale
-    assert np.abs(load(made.base, activations="float").logits(ids) - expected).max() > 5e-2 * scale
+    if kind == "F32":
+        base = load(made.base, activations="float", cache_dtype="f32")
+        assert np.abs(base.logits(ids) - expected).max() > 5e-2 * scale
 
 
 def greedy(peer: Any, prompt: list[int], count: int) -> list[int]:
@@ -179,7 +188,7 @@ def greedy(peer: Any, prompt: list[int], count: int) -> list[int]:
 
 def test_llama_cpp_gives_the_same_greedy_tokens(folder: Path, tmp_path: Path) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
-    made, path = trained(options(folder, tmp_path, "Q8_0", steps=40, dropout=0.0))
+    made, path = trained(options(folder, tmp_path, "Q8_0", steps=40))
     for type_name in ("same", "F32"):
         out = tmp_path / f"{type_name}.gguf"
         merge(made.base, path, out, type_name)
@@ -213,11 +222,21 @@ def test_adapters_of_something_else(folder: Path, tmp_path: Path) -> None:
         ),
         (ShapeError, "do not fit", {"pairs": {"blk.0.attn_q.weight": (hs.zeros(2, 31), hs.zeros(32, 2))}}),
         (ShapeError, "do not fit", {"rank": 3}),
+        (ShapeError, "do not fit", {"pairs": {"blk.0.attn_q.weight": (hs.zeros(32), hs.zeros(32, 2))}}),
+        (FileFormatError, "rank 0", {"rank": 0}),
+        (FileFormatError, "alpha nan", {"alpha": float("nan")}),
+        (
+            FileFormatError,
+            r"blk\.0\.attn_q\.weight .*NaN",
+            {"pairs": {"blk.0.attn_q.weight": (hs.full((2, 32), float("nan")), hs.zeros(32, 2))}},
+        ),
     ):
         with pytest.raises(error, match=says):
             merge(base, saved(**changes), out)
     with pytest.raises(OptionError, match="the base itself"):
         merge(base, saved(), base)
+    with pytest.raises(OptionError, match="the adapter itself"):
+        merge(base, (path := saved()), path)
     with pytest.raises(OptionError, match="type must be one of"):
         merge(base, saved(), out, "Q9")
     hs.save_safetensors({"a": hs.zeros(1)}, str(tmp_path / "b.safetensors"))
@@ -258,7 +277,7 @@ def test_bad_input_is_a_message_and_exit_code_2(
 
 def test_the_command_trains_and_merges(folder: Path, tmp_path: Path) -> None:
     words = ["--model", str(folder / "Q8_0.gguf"), "--data", str(folder / "other.txt"), "--block", "24", "--steps", "2"]
-    assert main(["train", "lora", *words, "--out", str(tmp_path / "run"), "--rank", "2"]) == 0
+    assert main(["train", "lora", *words, "--out", str(tmp_path / "run"), "--rank", "3"]) == 0
     adapter, out = str(tmp_path / "run" / "adapter.safetensors"), str(tmp_path / "m.gguf")
     assert main(["train", "merge", "--model", words[1], "--adapter", adapter, "--out", out, "--type", "F16"]) == 0
     assert main(["run", out, "-p", PROMPT, "-n", "3"]) == 0

@@ -19,11 +19,12 @@ from heliostat.llm import load
 from heliostat.llm.gguf import GGUFFile
 from heliostat.train.checkpoint import NAME, Progress
 from heliostat.train.language_model import open_language_model
+from heliostat.train.loop import Run
 from heliostat.train.options import LanguageModelOptions, OptionError, TrainingError
 
 TEXT = "".join(f"{n} and {n + 1} are {2 * n + 1}, and so on.\n" for n in range(400))
 SMALL: dict[str, Any] = {
-    "tokenizer": "byte", "hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1, "feed_forward": 48, "block": 24,
+    "tokenizer": "byte", "hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1, "feed_forward": 64, "block": 24,
     "batch": 4, "steps": 14, "warmup": 3, "lr": 1e-2, "min_lr": 1e-3, "dropout": 0.1, "eval_every": 5,
     "checkpoint_every": 4, "eval_batches": 2, "type": "F32",
 }  # fmt: skip
@@ -140,6 +141,9 @@ def test_what_cannot_go_on(tmp_path: Path) -> None:
     path.write_bytes(raw[: len(raw) // 2])
     with pytest.raises(FileFormatError):
         open_language_model(options(tmp_path, steps=4), resume=True)
+    hs.save({"format": "heliostat training run"}, str(path))
+    with pytest.raises(FileFormatError, match="not complete"):
+        open_language_model(options(tmp_path, steps=4), resume=True)
     hs.save({"step": 3}, str(path))
     with pytest.raises(FileFormatError, match="not the checkpoint of a training run"):
         open_language_model(options(tmp_path, steps=4), resume=True)
@@ -149,6 +153,10 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     made = open_language_model(options(tmp_path, lr=1e30, clip=0.0, warmup=0, min_lr=1e30))
     with pytest.raises(TrainingError, match="loss of step"):
         made.train()
+    made = open_language_model(options(tmp_path, "other", steps=1, lr=3e38, warmup=0))
+    with pytest.raises(TrainingError, match="validation loss after step 1"):  # no model of NaN is written
+        made.train()
+    assert not (tmp_path / "other" / NAME).exists()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,9 @@ def test_bad_input_is_a_message_and_exit_code_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "text.txt").write_text(TEXT)
     rows = [f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in SMALL.items() if k != "steps"]
     (tmp_path / "c.toml").write_text("\n".join([*rows, f"data = [{str(tmp_path / 'text.txt')!r}]"]))
@@ -183,5 +193,11 @@ def test_the_command_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(words) == 0
     assert "step 3: loss" in capsys.readouterr().out
     assert main([*words, "--resume"]) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "learning_rate", lambda run, step: os.kill(os.getpid(), signal.SIGINT) or 1e-3)
+        assert main([*words, "--out", str(tmp_path / "stopped")]) == 130
+    assert "stopped holds step 1, --resume goes on" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "stopped"), "--resume"]) == 0
     assert main(words) == 2
     assert main(["run", str(tmp_path / "run" / "model.gguf"), "-p", "1", "-n", "3"]) == 0

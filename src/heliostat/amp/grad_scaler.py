@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..diagnostics import DTypeError, ScopeError
+from ..diagnostics import DTypeError, ScopeError, UnsupportedError
 from ..ir.types import f16, f32, i32
 from ..tensor import FUNCTIONS, Tensor, lazy, no_grad
+from ..tensor.autocast import is_autocast_available
 from ..tensor.core import convert, live_scalar, number_tensor
 
 where = FUNCTIONS["where"]
@@ -48,6 +49,8 @@ class GradScaler:
             raise ValueError(f"the growth factor must be greater than 1, found {growth_factor}")
         if not 0 < backoff_factor < 1.0:
             raise ValueError(f"the backoff factor must lie between 0 and 1, found {backoff_factor}")
+        if not is_autocast_available(device):
+            raise UnsupportedError(f"there is no GradScaler for device {device!r}", help="cpu and cuda are known")
         self._device, self._enabled = device, bool(enabled)
         self._init_scale, self._growth_interval = float(init_scale), int(growth_interval)
         self._growth_factor, self._backoff_factor = float(growth_factor), float(backoff_factor)

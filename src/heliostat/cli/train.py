@@ -9,12 +9,13 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from heliostat.train.adapter import TYPES, merge
 from heliostat.train.checkpoint import Progress
-from heliostat.train.fine_tune import open_lora
-from heliostat.train.language_model import open_language_model
+from heliostat.train.fine_tune import LoraRun, open_lora
+from heliostat.train.language_model import LanguageModelRun, open_language_model
 from heliostat.train.options import LanguageModelOptions, LoraOptions, RunOptions, read_options
 
 EVERY = 10  # steps between two lines where standard error is no terminal
@@ -78,9 +79,7 @@ def _language_model(args: argparse.Namespace) -> int:
         f"{made.bytes_per_token:.2f} bytes a token, from step {run.progress.step}",
         file=sys.stderr,
     )
-    with _progress(options.steps, run.progress.step) as report:
-        path = made.train(report)
-    _say_losses(run.progress)
+    path = _trained(made)
     print(f"{path}: heliostat run {path} -p 'def ' -n 64", file=sys.stderr)
     return 0
 
@@ -94,9 +93,7 @@ def _lora(args: argparse.Namespace) -> int:
         f"{options.block} tokens, from step {run.progress.step}",
         file=sys.stderr,
     )
-    with _progress(options.steps, run.progress.step) as report:
-        path = made.train(report)
-    _say_losses(run.progress)
+    path = _trained(made)
     print(f"{path}: heliostat train merge --model {made.base} --adapter {path} --out merged.gguf", file=sys.stderr)
     return 0
 
@@ -105,6 +102,20 @@ def _merge(args: argparse.Namespace) -> int:
     changed = merge(args.model, args.adapter, args.out, args.type)
     print(f"{args.out}: {changed} matrices changed", file=sys.stderr)
     return 0
+
+
+def _trained(made: LanguageModelRun | LoraRun) -> Path:
+    """Take the steps that are left; the file that was made."""
+    run = made.run
+    try:
+        with _progress(run.options.steps, run.progress.step) as report:
+            path = made.train(report)
+    except KeyboardInterrupt:
+        if run.saved is not None:
+            print(f"stopped: {run.folder} holds step {run.saved}, --resume goes on with it", file=sys.stderr)
+        raise
+    _say_losses(run.progress)
+    return path
 
 
 def _say_losses(progress: Progress) -> None:

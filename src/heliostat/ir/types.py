@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class DType(Element):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return element, (self.name,)  # the one of that name: programs ask `x.dtype is hs.float32`
 
     @property
     def nbytes(self) -> int:

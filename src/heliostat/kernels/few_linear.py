@@ -14,7 +14,7 @@ from ..quant.panel import PanelPlan
 from ..targets.target import Target
 from . import dot, linear
 from .group import Accept, Group, Refuse
-from .linear import LinearTile, team_of
+from .linear_tile import LinearTile, team_of
 from .tensor_linear import FRAGMENT, OUTPUTS, TILE, zipped
 
 LEAST_ROWS = 2

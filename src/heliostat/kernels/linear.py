@@ -7,7 +7,7 @@ cache while tiles of rows pass over it). What stands inside a tile is derived fr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from ..ir.graph import Node, Value
@@ -21,123 +21,17 @@ from ..targets.target import Target
 from . import dot, expanded
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
+from .linear_tile import LinearTile, default_tile, row_class, team_of
+from .linear_tile import candidates as candidates
+from .linear_tile import tuning_key as tuning_key
+from .unpacked_rows import UnpackedRows
 
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
 EARLY_BYTES = 80 << 10  # a panel up to this size is asked for by a GPU's block before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
-SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
-MOST_ROWS = 192  # that pass over a panel before the next one
 
 PanelBody = Callable[[Instruction, int], None]
-
-
-@dataclass(frozen=True)
-class LinearTile:
-    """What the tuner may choose. `tokens`: tile heights, largest first, ending in 1; `panels`: panels side by side.
-
-    `block`: the most rows of x that pass over a panel before the next panel is taken, so that they stay in the
-    second-level cache. A single row takes `single_panels` side by side and asks for weights `prefetch` bytes ahead: its
-    speed is the memory's, and one forward stream with a distant prefetch reads fastest. On a GPU `team` warps share the
-    depth of a panel of a single row.
-    """
-
-    tokens: tuple[int, ...] = (12, 4, 1)
-    panels: int = 1
-    single_panels: int = 1
-    block: int = 96
-    prefetch: int = 4096
-    team: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.tokens or self.tokens[-1] != 1 or not all(0 < n <= 64 for n in self.tokens):
-            raise ValueError(f"tile heights must end in 1 and be from 1 to 64, got {self.tokens}")
-        if not 0 < self.team <= 32:
-            raise ValueError(f"a team has 1 to 32 warps, got {self}")
-        if not (0 < self.panels <= 8 and 0 < self.single_panels <= 8 and self.block >= self.tokens[0]):
-            raise ValueError(f"1 to 8 panels and a block of at least one tile are needed, got {self}")
-
-
 Tile = LinearTile
-
-
-def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, planes: int = 1) -> LinearTile:
-    """A good tile without tuning: as many accumulators as registers allow.
-
-    An integer tile needs two accumulators a token (three where sub-block scales are integers) and a few registers for
-    weights; a float tile needs one a token and panel.
-    """
-    registers = target.vector_registers
-    format = weight.format
-    if isinstance(format, DType):
-        heights: tuple[int, ...] = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
-        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
-    normal = format.normal
-    assert normal is not None
-    if expanded.takes(format, target, upper_bound(rows)):
-        height = 6 // planes  # sums, the sums of a block, two panels' weights and an activation: 27 to 29 registers
-        return LinearTile(_heights(height), 2, block=MOST_ROWS)  # more rows share what is unpacked, at any depth
-    kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
-    plain = len(weight.planes) == 1 and normal.offset is None
-    if registers < 32 or planes > 1:
-        panels, height = 1, min(12, max(2, (registers - 6) // (kept * planes)))
-    elif plain and kept == 2 and normal.table is None:
-        panels, height = 2, 6
-    elif plain:  # a table takes registers too
-        panels, height = 2, 5
-    else:
-        panels, height = 1, 8
-    if upper_bound(rows) == 1:
-        return LinearTile((1,))
-    return LinearTile(_heights(height), panels, block=_block(height, depth * planes))
-
-
-def _block(height: int, nbytes: int) -> int:
-    """Rows of so many bytes that stay in the second-level cache while panels pass: half of a MiB, in whole tiles."""
-    return max(2, min(MOST_ROWS, SECOND_LEVEL // 2 // nbytes) // height) * height
-
-
-def team_of(panels: int, steps: int, wanted: int) -> int:
-    """Warps that share a panel, so that there are as many as `wanted`: a power of two, at most a step each."""
-    team = 1
-    while team < 32 and 2 * team <= steps and panels * team < wanted:
-        team *= 2
-    return team
-
-
-def tuning_key(group: Group) -> tuple[str, str, str]:
-    """`linear FORMAT ACTIVATIONS`, `OxK`, and `1` for a single row or `n`."""
-    x, w = group.root.inputs
-    return f"linear {w.type.element} {x.type.element}", f"{w.type.shape[0]}x{w.type.shape[1]}", _row_class(group)
-
-
-def candidates(group: Group, target: Target) -> list[LinearTile]:
-    """The default, and other tiles around it."""
-    x, w = group.root.inputs
-    assert isinstance(w.type.layout, Panel)
-    plan = w.type.layout.plan(w.type.element)
-    planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
-    single = _row_class(group) == "1"
-    usual = default_tile(plan, target, 1 if single else 512, upper_bound(w.type.shape[1]), planes)
-    if single:
-        others = [replace(usual, single_panels=p, prefetch=a) for p in (1, 2) for a in (0, 2048, 4096, 8192)]
-    else:
-        shapes = ((12, 1), (10, 1), (8, 1), (6, 1), (6, 2), (5, 2), (4, 2), (3, 2), (4, 3), (3, 3))
-        if isinstance(plan.format, DType):
-            shapes = ((14, 2), (13, 2), (12, 2), (10, 2), (9, 3), (8, 3), (6, 4), (6, 2), (4, 2), (6, 1))
-        others = [
-            replace(usual, tokens=_heights(m), panels=p, block=max(1, usual.block // m) * m)
-            for m, p in shapes
-            if m * p * planes <= target.vector_registers
-        ]
-    return list(dict.fromkeys([usual, *others]))
-
-
-def _row_class(group: Group) -> str:
-    return "1" if numel(group.root.inputs[0].type.shape[:-1]) == 1 else "n"
-
-
-def _heights(tallest: int) -> tuple[int, ...]:
-    return tuple(dict.fromkeys((tallest, max(1, tallest // 3), 1)))
 
 
 def accepts(group: Group, target: Target, together: bool = False) -> Accept | Refuse:
@@ -151,7 +45,7 @@ def accepts(group: Group, target: Target, together: bool = False) -> Accept | Re
     for other in products(group)[1:]:
         if other.inputs[0] is not x or other.inputs[1].type != w.type:
             return Refuse("products side by side share their activations and the type of their weights")
-        if _row_class(group) == "1" and not together:
+        if row_class(group) == "1" and not together:
             return Refuse("products of a single row read one forward stream of weights each")
     if (reason := epilogue_refusal(group, products(group))) is not None:
         return Refuse(reason)
@@ -208,15 +102,19 @@ class _Nest:
         if x not in self.buffers:
             self.buffers[x] = self.place_of_x()
         self.products = products(group)
-        self.expanded = expanded.expanded_plan(plan.format, x.type.element, plan.rows, target, upper_bound(rows))
-        self.planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
-        self.aside = self.private()
-        self.unpacked: Instruction | None = None
-        if self.expanded is not None:
-            self.unpacked = k.alloc(self.expanded.piece * self.expanded.block_bytes * tile.panels)
-        weights = [n.inputs[1] for n in self.products]
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
+        weights = [n.inputs[1] for n in self.products]
+        self.unpacked: UnpackedRows | None = None
+        pieces = expanded.expanded_plan(plan.format, x.type.element, plan.rows, target, upper_bound(rows))
+        if pieces is not None:
+            assert isinstance(x.type.element, ActivationFormat)
+            read = [self.buffers[v] for v in weights]
+            x_read = self.buffers[x]
+            self.unpacked = UnpackedRows(
+                k, plan, pieces, tile, self.depth, x.type.element, x_read, read, self._ask_for_operands, self._store
+            )
+        self.aside = None if self.unpacked is not None else self.private()
         operands = {
             v: TensorOperand(k, self.dims, b, v.type)
             for v, b in self.buffers.items()
@@ -243,12 +141,10 @@ class _Nest:
         takes the registers that the sums need, and more of the instruction cache than there is.
         """
         tile, nbytes = self.tile, 4 * self.plan.rows
-        if self.expanded is not None:
-            return self.k.alloc(nbytes * self.planes * self._block_rows() * tile.panels * len(self.products))
         long = len(self.products) > 1 or any(n.op.name not in LIGHT for n in self.group.nodes)
         if tile.team > 1:
             return self.k.alloc(nbytes * tile.team * tile.single_panels)
-        if long and _row_class(self.group) != "1":
+        if long and row_class(self.group) != "1":
             return self.k.alloc(nbytes * tile.tokens[0] * tile.panels * len(self.products))
         return None
 
@@ -320,8 +216,8 @@ class _Nest:
         these have come when their turn does.
         """
         k = self.k
-        if self.expanded is not None:
-            self._unpacked(panel, wide, first, last)
+        if self.unpacked is not None:
+            self.unpacked.rows(panel, wide, first, last)
             return
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         for_row = -(-wide * panel_bytes * 4 // (3 * self.tile.block))  # blocks may be smaller
@@ -337,97 +233,6 @@ class _Nest:
                 self._ask_for_operands(panel, wide, [n + m for m in range(height)])
                 self._tile(panel, wide, n, height)
             first = whole
-
-    def _block_rows(self) -> int:
-        """The most rows that pass over a panel before the next one."""
-        height = self.tile.tokens[0]
-        return -(-self.tile.block // height) * height
-
-    def _unpacked(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
-        """Rows first .. last of `wide` panels, which are unpacked piece by piece of the depth. Sums lie in private
-        memory in between.
-        """
-        k, plan, aside, unpacked = self.k, self.expanded, self.aside, self.unpacked
-        assert plan is not None
-        assert aside is not None
-        assert unpacked is not None
-        nbytes, panel_bytes = 4 * self.plan.rows, self.plan.nbytes(self.plan.rows, self.depth)
-        blocks, size = self.depth // plan.block, plan.piece * plan.block_bytes
-        each = self.planes * wide * nbytes  # bytes of the sums of a row
-        for n, product in enumerate(self.products):
-            w, sums = self.buffers[product.inputs[1]], n * self._block_rows() * each
-            for at in k.loop(0, (last - first) * each, nbytes):
-                k.store(aside, at + sums, k.zeros("f32", self.plan.rows))
-            for block in k.loop(0, blocks, plan.piece):
-                count = k.minimum(blocks - block, plan.piece)
-                bases = [(panel + p) * panel_bytes + block * self.plan.block_bytes for p in range(wide)]
-                for p, base in enumerate(bases):
-                    reader = dot.PanelReader(k, self.plan, w)
-                    expanded.expand(k, plan, reader, base, unpacked, p * size, count)
-                end = block + plan.piece >= blocks
-                step = plan.piece * self.plan.block_bytes
-                ahead = [k.select(end, (panel + (wide + p)) * panel_bytes, base + step) for p, base in enumerate(bases)]
-                start = first
-                for height in self.tile.tokens:
-                    whole = (last - start) // height * height + start
-                    for row in k.loop(start, whole, height):
-                        if height == self.tile.tokens[0] and self.tile.prefetch:
-                            part = -(-step * height * 4 // (3 * self.tile.block))
-                            for place in ahead:
-                                for line in range(0, part, dot.LINE):
-                                    k.prefetch(w, place + (row - first) // height * part + line)
-                        if product is not self.products[-1]:
-                            self._add_piece(wide, row, row - first, height, block, count, sums)
-                            continue
-                        for _ in k.when(end):
-                            self._ask_for_operands(panel, wide, [row + m for m in range(height)])
-                        self._add_piece(wide, row, row - first, height, block, count, sums)
-                        for _ in k.when(end):  # tile by tile: stores of all rows at once would wait for memory
-                            for done in k.loop(row, row + height):
-                                self._finish_row(panel, wide, done, done - first)
-                    start = whole
-
-    def _finish_row(self, panel: Instruction, wide: int, row: Instruction, at: Instruction) -> None:
-        """Epilogue and stores of row `row`, whose sums lie as row `at` in private memory."""
-        k, nbytes, each = self.k, 4 * self.plan.rows, self.planes * wide * 4 * self.plan.rows
-        assert self.aside is not None
-        for p in range(wide):
-            held = []
-            for n in range(len(self.products)):
-                place = at * each + (n * self._block_rows() * each + p * nbytes)
-                places = [place + i * wide * nbytes for i in range(self.planes)]
-                held.append(dot.sum_of([k.load(self.aside, a, "f32", self.plan.rows) for a in places]))
-            self._store(panel + p, [(row, held)])
-
-    def _add_piece(
-        self,
-        wide: int,
-        row: Instruction,
-        at: Instruction,
-        height: int,
-        block: Instruction,
-        count: Instruction,
-        sums: int,
-    ) -> None:
-        """A tile of `height` rows times the unpacked piece from block `block` on, added to the sums of row `at`."""
-        k, plan, aside, unpacked = self.k, self.expanded, self.aside, self.unpacked
-        assert plan is not None
-        assert aside is not None
-        assert unpacked is not None
-        x, nbytes = self.x.type.element, 4 * self.plan.rows
-        assert isinstance(x, ActivationFormat)
-        size, step = plan.piece * plan.block_bytes, x.plane_bytes(self.depth)
-        rows = [(row + m) * self.row_bytes + i * step for m in range(height) for i in range(self.planes)]
-        first = at * (self.planes * wide * nbytes) + sums
-        places = [[first + (m * wide + p) * nbytes for p in range(wide)] for m in range(len(rows))]
-        held = [[k.load(aside, place, "f32", self.plan.rows) for place in line] for line in places]
-        panels = [p * size for p in range(wide)]
-        done = expanded.expanded_tile(
-            k, plan, unpacked, panels, self.buffers[self.x], x, rows, self.depth, block, count, held
-        )
-        for line, values in zip(places, done, strict=True):
-            for place, value in zip(line, values, strict=True):
-                k.store(aside, place, value)
 
     def _ask_for_operands(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
         """What the epilogue will read of this tile, a residual say: its lines come while the sums are formed."""

@@ -20,7 +20,7 @@ from ..quant.panel import CHUNK, QUAD, PanelPlan
 from ..targets.target import Target
 from . import dot, linear, reduce
 from .group import Accept, Group, Refuse
-from .linear import LinearTile
+from .linear_tile import LinearTile
 from .quantize_block import quantize_block
 
 PIECE = 512  # bytes that a warp copies at once

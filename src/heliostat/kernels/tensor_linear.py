@@ -20,7 +20,7 @@ from ..targets.target import Target
 from . import dot, linear
 from .dot import PanelReader
 from .group import Accept, Group, Refuse
-from .linear import LinearTile
+from .linear_tile import LinearTile
 
 TILE = 16  # rows of a tensor core tile
 OUTPUTS = 8  # outputs of one

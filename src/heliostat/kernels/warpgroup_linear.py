@@ -21,7 +21,7 @@ from ..targets.target import Target
 from . import dot, linear
 from .dot import PanelReader
 from .group import Accept, Group, Refuse
-from .linear import LinearTile
+from .linear_tile import LinearTile
 from .tensor_linear import FRAGMENT, OUTPUTS, zipped
 
 ROWS = 128  # of a tile: 64 for each four warps

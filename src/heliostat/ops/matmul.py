@@ -108,7 +108,8 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         if rb == 1:
             b = reshape(b, (*b.type.shape, 1))
         rank = max(ra, rb, 2)
-        y = self.build(*(lengthened(x, rank) if on else x for x, on in zip((a, b), batched, strict=True)))
+        given = (lengthened(x, rank) if on else x for x, on in zip((a, b), batched, strict=True))
+        y = self.build(*given, transpose_a=transpose_a)
         shape = y.type.shape
         if ra == 1 and rb == 1:
             return reshape(y, shape[:-2])

@@ -41,21 +41,21 @@ class Image:
 
     def __init__(self, memory: mmap.mmap, addresses: dict[str, int]) -> None:
         self._memory: mmap.mmap | None = memory
+        self._kept = False
         self.addresses = addresses
 
     def detach(self) -> None:
         """Let the code stay in memory until the process ends."""
-        if self._memory is not None:
-            _kept.append(self._memory)
+        if self._memory is not None and not self._kept:
+            # No module may hold it: the interpreter empties modules at its end, when threads may still be inside.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._memory))
+            self._kept = True
 
     def close(self) -> None:
         """Release the code; no thread may be inside it."""
         memory, self._memory = self._memory, None
-        if memory is not None and memory not in _kept:
+        if memory is not None and not self._kept:
             memory.close()
-
-
-_kept: list[mmap.mmap] = []
 
 
 def fits_here() -> bool:

@@ -138,6 +138,8 @@ def unpack_structure(path: str, data: bytes) -> Any:
     """What a file holds; of one without a structure a dict of its tensors. Raises FileFormatError."""
     records, metadata = unpack(path, data)
     if metadata.get("format") != FORMAT:
+        if {"structure", "sha256"} <= metadata.keys():  # or a checkpoint whose first bytes changed would pass unchecked
+            raise FileFormatError(f"{path}: is damaged: it has a structure, and its format is no {FORMAT}")
         return {name: from_bytes(*record) for name, record in records.items()}
     if metadata.get("version") != str(VERSION):
         raise FileFormatError(f"{path}: is of version {metadata.get('version')}, known is {VERSION}")

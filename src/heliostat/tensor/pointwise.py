@@ -234,8 +234,9 @@ def fmod(input: Numeric, other: Numeric) -> Tensor:
     """input - trunc(input / other) * other, which has the sign of input."""
     (x, y), _ = common(input, other)
     a, b = x.value, y.value
-    rest = ops.remainder(ops.abs(a), ops.abs(b))
-    return wrap(ops.where(ops.lt(a, 0), ops.neg(rest), rest), x, y)
+    below = ops.lt(a, 0)
+    rest = ops.remainder(ops.where(below, ops.neg(a), a), ops.abs(b))
+    return wrap(ops.where(below, ops.neg(rest), rest), x, y)
 
 
 @function(in_place=True)
@@ -339,15 +340,19 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     (y, x), _ = common(input, other)
     y, x = floats(y), floats(x)
     a, b = y.value, x.value
-    ends = ops.logical_and(ops.eq(ops.abs(a), math.inf), ops.eq(ops.abs(b), math.inf))  # inf / inf is NaN
-    a, b = (ops.where(ends, ops.sign(v), v) for v in (a, b))
+    size = ops.detach(ops.maximum(ops.abs(a), ops.abs(b)))
+    nowhere = ops.eq(size, 0.0)
+    scale = ops.where(nowhere, 1.0, size)
+    # inf / inf is NaN
+    a, b = (ops.where(ops.eq(ops.abs(v), math.inf), ops.sign(v), ops.div(v, scale)) for v in (a, b))
     below, left = _negative(a), _negative(b)
-    flat = ops.eq(b, 0.0)
-    base = ops.atan(ops.div(a, ops.where(flat, 1.0, b)))
-    half = ops.mul(ops.sign(a), math.pi / 2)
+    a = ops.where(nowhere, ops.detach(a), a)
+    beside = ops.where(left, ops.neg(b), b)
+    radius = ops.sqrt(ops.where(nowhere, 1.0, ops.add(ops.mul(a, a), ops.mul(b, b))))
+    # By the half angle, which is smooth where b is 0: the gradient is right there too.
+    base = ops.mul(ops.atan(ops.div(a, ops.add(radius, beside))), 2.0)
     turned = ops.sub(math.pi, ops.mul(ops.cast(below, b.type.dtype), 2 * math.pi))
-    beside = ops.where(left, ops.add(base, turned), base)
-    return wrap(ops.where(ops.logical_and(flat, ops.ne(a, 0.0)), half, beside), y, x)
+    return wrap(ops.where(left, ops.sub(turned, base), base), y, x)
 
 
 def _negative(v: Value) -> Value:

@@ -196,7 +196,7 @@ def std(
     input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
     """Square root of `var`."""
-    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
+    return _root(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 @function(method=False)
@@ -217,7 +217,7 @@ def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> 
     x = floats(input)
     size = x.abs()
     if p in ("fro", 2, None):
-        return sum(x * x, dim, keepdim).sqrt()
+        return _root(sum(x * x, dim, keepdim))
     if p == math.inf:
         return amax(size, dim, keepdim)
     if p == -math.inf:
@@ -226,7 +226,19 @@ def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> 
         return sum(convert(x != 0, x.dtype), dim, keepdim)
     if p == 1:
         return sum(size, dim, keepdim)
-    return sum(size**p, dim, keepdim) ** (1.0 / p)
+    if p < 1:  # whose slope at 0 is infinite
+        zero = x == 0
+        return _root(sum((size.masked_fill(zero, 1.0) ** p).masked_fill(zero, 0.0), dim, keepdim), p)
+    return _root(sum(size**p, dim, keepdim), p)
+
+
+def _root(x: Tensor, p: float = 2.0) -> Tensor:
+    """x ** (1 / p) whose gradient at 0 is 0, as PyTorch's of norms and standard deviations: not infinite, and NaN when
+    the distances from which x comes are 0 too."""
+    zero = x == 0
+    inner = x.masked_fill(zero, 1.0)
+    end = math.inf if p < 0 else 0.0
+    return (inner.sqrt() if p == 2 else inner ** (1.0 / p)).masked_fill(zero, end)
 
 
 @function()

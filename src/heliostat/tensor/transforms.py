@@ -266,10 +266,13 @@ def jacrev(
         order = sorted(chosen)
 
         def rows(y: Tensor) -> Any:
+            if not y.dtype.is_float:
+                raise DTypeError(f"jacrev: outputs have float dtypes, found {y.dtype}", help="return it as aux")
+
             def pull(g: Tensor) -> tuple[Tensor, ...]:
                 return tuple(new(Tensor, v) for v in _back([y], [g.value], run))
 
-            if y.dtype.is_float and y.numel():
+            if y.numel():
                 found = vmap(pull, chunk_size=chunk_size)(_units(y))
             else:
                 found = tuple(FUNCTIONS["zeros"](y.numel(), *p.shape, dtype=p.dtype) for p in run.inputs)

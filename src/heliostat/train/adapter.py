@@ -5,6 +5,7 @@ writes the base with an adapter added to its matrices.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,12 @@ class Adapter:
             pairs = {
                 name: (from_bytes(*records[f"{name}.lora_a"]), from_bytes(*records[f"{name}.lora_b"])) for name in names
             }
-            return cls(about["architecture"], rank, alpha, pairs)
+            made = cls(about["architecture"], rank, alpha, pairs)
         except (KeyError, ValueError) as error:
             raise FileFormatError(f"{shown}: the adapter is not complete: {error}") from None
+        if rank < 1 or not math.isfinite(alpha):
+            raise FileFormatError(f"{shown}: an adapter of rank {rank} and alpha {alpha}")
+        return made
 
 
 def open_base(path: str | Path) -> GGUFFile:
@@ -94,8 +98,9 @@ def merge(base: str | Path, adapter: str | Path, out: str | Path, type_name: str
     that cannot be written, OptionError for an unknown one and for overwriting the base."""
     if type_name not in TYPES:
         raise OptionError(f"type must be one of {', '.join(TYPES)}, got {type_name!r}")
-    if Path(out).exists() and Path(out).resolve() == Path(base).resolve():
-        raise OptionError(f"{out}: is the base itself", help="choose another --out")
+    for read, what in ((base, "base"), (adapter, "adapter")):
+        if Path(out).exists() and Path(out).resolve() == Path(read).resolve():
+            raise OptionError(f"{out}: is the {what} itself", help="choose another --out")
     file, found = open_base(base), Adapter.load(adapter)
     if file.architecture != found.architecture:
         raise FileFormatError(f"{adapter}: is for a {found.architecture} model, {base} is a {file.architecture} model")
@@ -119,12 +124,14 @@ def merge(base: str | Path, adapter: str | Path, out: str | Path, type_name: str
             writer.add_tensor(name, file.data(name), info.type_name, info.shape)
             continue
         a, b = found.pairs[name]
-        if (b.shape[0], a.shape[1]) != info.shape or a.shape[0] != b.shape[1] or a.shape[0] != found.rank:
+        if tuple(a.shape) != (found.rank, info.shape[-1]) or tuple(b.shape) != (info.shape[0], found.rank):
             raise ShapeError(
                 f"{adapter}: {name}: lora_a {list(a.shape)} and lora_b {list(b.shape)} of rank {found.rank} do not fit "
                 f"a matrix of {list(info.shape)}"
             )
         values = dequantize(file.data(name), info.type_name, info.shape) + delta(a, b, found.alpha / found.rank)
+        if not np.isfinite(values).all():
+            raise FileFormatError(f"{adapter}: {name} with the adapter added holds NaN or infinities")
         kind = info.type_name if type_name == "same" else fitting(type_name, info.shape[-1])
         writer.add_tensor(name, encode(values, kind), kind, info.shape)
     writer.write()

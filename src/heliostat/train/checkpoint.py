@@ -41,6 +41,13 @@ def read_checkpoint(folder: Path, identity: dict[str, Any]) -> tuple[Progress, d
     found = load(str(path))
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise FileFormatError(f"{path}: is not the checkpoint of a training run")
+    try:
+        return _progress(path, found, identity), found["state"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"{path}: the checkpoint is not complete: {error}") from None
+
+
+def _progress(path: Path, found: dict[str, Any], identity: dict[str, Any]) -> Progress:
     for name, value in identity.items():
         before = found["identity"].get(name)
         before = tuple(before) if isinstance(value, tuple) and isinstance(before, list) else before
@@ -50,7 +57,7 @@ def read_checkpoint(folder: Path, identity: dict[str, Any]) -> tuple[Progress, d
                 help="resume with the same, or begin another run in another folder",
             )
     checks = [(int(n), float(v)) for n, v in found["checks"]]
-    return Progress(int(found["step"]), [float(v) for v in found["losses"]], checks), found["state"]
+    return Progress(int(found["step"]), [float(v) for v in found["losses"]], checks)
 
 
 def _shown(value: Any) -> str:

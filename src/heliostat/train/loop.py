@@ -29,6 +29,7 @@ from .decoder import loss_of
 from .options import RESUMABLE, OptionError, RunOptions, TrainingError
 from .text import Batches, Blocks
 
+SMALLER = "try a smaller lr"
 Report = Callable[[Progress, float], None]
 """Called after every step with the progress and the tokens per second since the call before."""
 
@@ -53,6 +54,8 @@ class Run:
         self.optimizer = optim.AdamW(groups, lr=options.lr, betas=(0.9, options.beta2))
         self.optimizer.make_state()
         self.progress = Progress()
+        self.saved: int | None = None
+        """The step that the checkpoint in the folder holds."""
         self.step = compile(self._step)
         self.check = compile(self._check)
 
@@ -94,11 +97,14 @@ class Run:
                 self.model.train()
                 loss = float(self.step(ids, labels))
                 if not math.isfinite(loss):
-                    raise TrainingError(f"the loss of step {p.step + 1} is {loss}", help="try a smaller lr")
+                    raise TrainingError(f"the loss of step {p.step + 1} is {loss}", help=SMALLER)
                 p.step += 1
                 p.losses.append(loss)
                 if len(self.held) and (p.step % o.eval_every == 0 or p.step == o.steps):
-                    p.checks.append((p.step, self.validation_loss()))
+                    checked = self.validation_loss()
+                    if not math.isfinite(checked):
+                        raise TrainingError(f"the validation loss after step {p.step} is {checked}", help=SMALLER)
+                    p.checks.append((p.step, checked))
                 interrupted = stopped()
                 if interrupted or p.step % o.checkpoint_every == 0 or p.step == o.steps:
                     self.save()
@@ -129,6 +135,7 @@ class Run:
             "generator": default_generator.get_state(),
         }  # fmt: skip
         write_checkpoint(self.folder, self.identity, self.progress, state)
+        self.saved = self.progress.step
         write_curve(self.folder / "loss.svg", self.progress, f"loss of {self.folder.name}")
 
     def begin(self) -> None:
@@ -151,6 +158,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         default_generator.set_state(state["generator"])
         self.progress = progress
+        self.saved = progress.step
 
 
 @contextmanager

@@ -58,6 +58,9 @@ class RunOptions:
         """Raise OptionError for values outside of their range, or that do not fit together."""
         for f in dataclasses.fields(self):
             value, low, choices = getattr(self, f.name), f.metadata["low"], f.metadata["choices"]
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and ("\0" in text or (not text and f.default != "")):
+                    raise OptionError(f"{f.name} must name something, got {text!r}")
             if low is not None and value is not None and not value >= low:
                 raise OptionError(f"{f.name} must be at least {low}, got {value}")
             if isinstance(value, float) and not math.isfinite(value):

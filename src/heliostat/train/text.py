@@ -105,6 +105,8 @@ def _records(path: Path) -> Iterator[Example]:
             or not all(isinstance(v, str) for v in record.values())
         ):
             raise FileFormatError(f'{path}:{number}: needs strings "text", or "prompt" and "completion"')
+        if any("\ud800" <= c <= "\udfff" for v in record.values() for c in v):
+            raise FileFormatError(f"{path}:{number}: is no text: half of a pair of surrogates stands alone")
         yield Example(record.get("prompt", ""), record["text"] if "text" in record else record["completion"])
 
 
@@ -179,18 +181,15 @@ class Batches:
 
     def __init__(self, blocks: Blocks, batch: int, seed: int) -> None:
         self.blocks, self.batch, self.seed = blocks, batch, seed
-        self._epoch = -1
-        self._order = np.zeros(0, np.int64)
+        self._order = (-1, np.zeros(0, np.int64))
 
     def at(self, step: int) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Inputs (batch, T) i32 and labels (batch, T) i64 of a step, counted from 0. An epoch's end may lie inside."""
-        first = step * self.batch
-        rows = [self._row(first + i) for i in range(self.batch)]
+        epochs, places = np.divmod(np.arange(self.batch) + step * self.batch, len(self.blocks))
+        rows = np.concatenate([self._permutation(int(e))[places[epochs == e]] for e in np.unique(epochs)])
         return self.blocks.inputs[rows], self.blocks.labels[rows].astype(np.int64)
 
-    def _row(self, n: int) -> int:
-        epoch, place = divmod(n, len(self.blocks))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
-        return int(self._order[place])
+    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
+        return self._order[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
@@ -36,6 +36,9 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> Keys:
     """GGUF keys of byte-level BPE with `vocabulary` tokens in all, learned from texts.
 
     Raises FileFormatError if the texts have too few different words for so many tokens."""
+    texts = list(texts)
+    if vocabulary > 257 + (most := sum(len(text.encode()) for text in texts)):  # a merge joins two bytes somewhere
+        _refuse(257 + most, vocabulary)  # before the learner, which takes memory for all tokens and aborts without it
     rule = pre_tokenizer(RULE)
     learner = Tokenizer(models.BPE())
     splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]
@@ -47,12 +50,16 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> Keys:
     learner.train_from_iterator(texts, trainer)
     ids: dict[str, int] = learner.get_vocab()
     if len(ids) != vocabulary - 1:
-        raise FileFormatError(
-            f"the data give only {len(ids) + 1} tokens, not {vocabulary}",
-            help="ask for a smaller vocabulary, for bytes, or give more text",
-        )
+        _refuse(len(ids) + 1, vocabulary)
     merges = _merges(learner)
     return _keys(sorted(ids, key=lambda token: ids[token]), merges)
+
+
+def _refuse(count: int, vocabulary: int) -> NoReturn:
+    raise FileFormatError(
+        f"the data give at most {count} tokens, not {vocabulary}",
+        help="ask for a smaller vocabulary, for bytes, or give more text",
+    )
 
 
 def _merges(learner: Tokenizer) -> list[str]:
