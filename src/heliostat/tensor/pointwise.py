@@ -89,8 +89,8 @@ def _with_sign(size: Value, v: Value) -> Value:
 def _acosh(v: Value) -> Value:
     far = ops.gt(v, 1e10)  # its square may be infinite
     t = ops.sub(ops.where(far, 2.0, v), 1.0)
-    near = ops.log1p(ops.add(t, ops.sqrt(ops.add(ops.mul(t, 2.0), ops.mul(t, t)))))
-    near = ops.where(ops.lt(v, 1.0), math.nan, near)
+    inner = ops.where(ops.lt(t, 0.0), t, ops.add(ops.mul(t, 2.0), ops.mul(t, t)))  # the root of t < 0 is NaN
+    near = ops.log1p(ops.add(t, ops.sqrt(inner)))
     return ops.where(far, ops.add(ops.log(ops.where(far, v, 1.0)), math.log(2.0)), near)
 
 

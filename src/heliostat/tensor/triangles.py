@@ -10,7 +10,7 @@ from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64
 from ..ops.rules import shown
 from .core import Tensor, convert
-from .factor import host
+from .factor import host, inverse
 from .function import Function
 from .levels import on_host
 from .register import FUNCTIONS, function
@@ -67,7 +67,7 @@ class _Solve(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         a, y = ctx.saved_tensors
-        gb = _Solve.apply(a.mT, g)
+        gb = inverse(a).mT @ g  # not on the host: in forward mode g is a stand-in
         return (-(gb @ y.mT)).sum_to_size(a.shape), gb
 
 
@@ -82,9 +82,16 @@ class _SolveTriangle(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         a, y = ctx.saved_tensors
-        gb = _SolveTriangle.apply(a.mT, g, not ctx.upper)
+        back = _SolveTriangle.apply(a, _ones(a).expand(*a.shape), ctx.upper)
+        gb = back.mT @ g
         ga = -(gb @ y.mT)
         return (ga.triu() if ctx.upper else ga.tril()), gb, None
+
+
+def _ones(a: Tensor) -> Tensor:
+    """The unit matrix of a's size."""
+    made: Tensor = FUNCTIONS["eye"](a.shape[-1], dtype=a.dtype)
+    return made
 
 
 def substituted(a: Any, b: Any, upper: bool) -> Any:
@@ -216,12 +223,13 @@ class _Factor(Function):
         elif not square:
             of_u = of_u - low[..., k:, :].mT @ gl[..., k:, :]
         middle = of_l.tril(-1) + of_u.triu()
-        first = solve_triangular(l1.mT, solve_triangular(u1.mT, middle, upper=False, left=False), upper=True)
-        parts = [first]
+        back_l = solve_triangular(l1, _ones(l1).expand(*l1.shape), upper=False).mT
+        back_u = solve_triangular(u1, _ones(u1).expand(*u1.shape), upper=True).mT
+        parts = [back_l @ middle @ back_u]
         if wide:
-            parts.append(solve_triangular(l1.mT, gu[..., :, k:], upper=True))
+            parts.append(back_l @ gu[..., :, k:])
         elif not square:
-            parts.append(solve_triangular(u1.mT, gl[..., k:, :], upper=False, left=False))
+            parts.append(gl[..., k:, :] @ back_u)
         made = parts[0] if len(parts) == 1 else FUNCTIONS["cat"](parts, -1 if wide else -2)
         return _permuted(pivots, lu) @ made, None
 
