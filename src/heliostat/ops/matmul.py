@@ -100,8 +100,6 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
 
     def batch(self, size: int, batched: Sequence[bool], a: Value, b: Value, *, transpose_a: bool = False) -> Value:
         """Vectors become rows and columns, whose axis goes away again."""
-        if transpose_a:
-            a = transpose(a)
         ra, rb = a.type.rank - batched[0], b.type.rank - batched[1]
         if ra == 1:
             a = reshape(a, (*a.type.shape[:-1], 1, a.type.shape[-1]))
