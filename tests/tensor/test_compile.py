@@ -56,7 +56,7 @@ class Perceptron:
 
 def batches(count: int, size: int = 16) -> list[tuple[Any, Any]]:
     return [
-        (hs.tensor(floats(size, 20, dtype=np.float32, seed=n)), hs.tensor(integers(size, low=0, high=5, seed=n)))
+        (hs.tensor(floats(size, 20, dtype=np.float32, seed=n)), hs.tensor(integers(size, low=0, high=4, seed=n)))
         for n in range(count)
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.pipeline import KernelLibrary, Options, compile_graph
+from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
@@ -37,10 +37,14 @@ class Engine:
 
     def compile(self, graph: Graph) -> Runner:
         """A program of the graph, whose parameters are all inputs. Raises CompileError."""
+        return Runner(self.build(graph).program, self)
+
+    def build(self, graph: Graph) -> Compiled:
+        """The compiled graph, whose parameters are all inputs or states. Raises CompileError."""
         made = compile_graph(graph, self.target, Options(), self.library)
         assert not made.loads
         self.compiled += 1
-        return Runner(made.program, self)
+        return made
 
     def scratch(self, nbytes: int) -> int:
         """The address of that many bytes, which the next run may use too."""

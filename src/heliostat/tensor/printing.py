@@ -27,7 +27,7 @@ def long_name(dtype: Any) -> str:
 
 def text(t: Any) -> str:
     """tensor([1., 2.]), with what differs from the usual."""
-    array = np.asarray(t.detach().array())
+    array = np.asarray(t.detach().host_array())
     whole = array.dtype.kind != "f" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
     width = 4 if array.dtype.kind == "b" and array.all() else 5
     body = np.array2string(
@@ -37,6 +37,8 @@ def text(t: Any) -> str:
         formatter={"bool": lambda b: f"{b!s:>{width}}"} if array.dtype.kind == "b" else None,
     )  # fmt: skip
     parts = [body]
+    if t.device.type != "cpu":
+        parts.append(f"device='{t.device}'")
     if t.dtype not in (f32, i64) and t.dtype.kind != "b":
         parts.append(f"dtype={long_name(t.dtype)}")
     if array.size == 0 and array.ndim > 1:
