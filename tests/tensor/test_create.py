@@ -152,7 +152,7 @@ def test_what_no_tensor_can_be_made_of() -> None:
         hs.tensor(1j)
     with pytest.raises(ShapeError, match="negative"):
         hs.zeros(-1)
-    with pytest.raises(UnsupportedError, match="no device .metal"):
+    with pytest.raises(UnsupportedError, match="no device"):
         hs.zeros(2, device="metal")
     with pytest.raises(DTypeError, match="no dtype"):
         hs.zeros(2, dtype="float33")

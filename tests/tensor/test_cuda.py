@@ -23,7 +23,11 @@ from heliostat.diagnostics import (
 )
 from heliostat.nn import functional as F
 from heliostat.session import devices
+from heliostat.tensor import FUNCTIONS as FUNCTIONS_BY_NAME
+from heliostat.tensor import lazy
 from targets.gpus import KINDS, gpu, stand_in
+
+from .patterns import PATTERNS, X, Y, Z
 
 
 @pytest.fixture(params=KINDS)
@@ -468,3 +472,43 @@ def test_two_gpus() -> None:
         with pytest.raises(DeviceUnavailableError, match="cuda:2"):
             hs.ones(1, device="cuda:2")
     assert not devices.gpus_in_use() or hs.cuda.is_available()
+
+
+# --- every function ---------------------------------------------------------------------------------------------------
+def flat(y: Any) -> list[hs.Tensor]:
+    found = list(y) if isinstance(y, tuple | list) else [y]
+    return [t for t in found if isinstance(t, hs.Tensor)]
+
+
+def called(pattern: Any, f: Any) -> list[hs.Tensor]:
+    hs.manual_seed(0)
+    return flat(pattern(f, hs, *(hs.tensor(a[0]) for a in (X, Y, Z))))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_function_stays_on_its_device_or_says_why() -> None:
+    """None goes through the host in silence. Nothing is computed here but what looks at values."""
+    kept, host = 0, {}
+    with stand_in():
+        for name in sorted(FUNCTIONS_BY_NAME):
+            f = getattr(hs, name) if name != "tensor" else hs.tensor
+            for title, pattern in PATTERNS.items():
+                try:
+                    if not called(pattern, f):
+                        continue
+                except Exception:  # it is not called so
+                    continue
+                try:
+                    with hs.device("cuda"):
+                        found = {str(t.device) for t in called(pattern, f)}
+                except UnsupportedError as error:
+                    host[name] = str(error)
+                else:
+                    assert found == {"cuda:0"}, f"{name}, as {title}, gives tensors on {found}"
+                    kept += 1
+                break
+        lazy._take_open()
+    assert kept > 250
+    assert {"sort", "unique", "nonzero", "inverse", "svd", "searchsorted"} <= set(host)
+    assert [name for name, error in host.items() if "cuda:0" not in error] == []
+    assert len(host) < 50, sorted(host)

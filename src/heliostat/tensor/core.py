@@ -729,7 +729,7 @@ def _to_array(data: Any, exact: bool) -> Array:
 
 def _plain(data: Any) -> Any:
     if isinstance(data, Tensor):
-        return data.tolist()
+        return data.tolist() if not data.ndim else data.array().tolist()
     return [_plain(d) for d in data] if isinstance(data, list | tuple) else data
 
 

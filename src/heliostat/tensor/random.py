@@ -19,7 +19,7 @@ from ..ir.types import DType, f32, f64, i64
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
-from .devices import Device
+from .devices import Device, beside
 from .dtypes import dtype_of, get_default_dtype
 from .levels import checked_random
 from .register import FUNCTIONS, METHODS, function, method
@@ -244,7 +244,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     """1 with a probability, that of each element or p; else 0."""
     u = uniform_value(input.shape, f32, generator)
     chance = as_tensor(p, f32).value if p is not None else convert(input.detach(), f32).value
-    return wrap(ops.cast(ops.lt(u, chance), input.dtype))
+    return wrap(beside(ops.cast(ops.lt(u, chance), input.dtype), input.value))
 
 
 @function(method=False)
