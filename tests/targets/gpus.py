@@ -18,7 +18,7 @@ import pytest
 from heliostat.diagnostics import DeviceError
 from heliostat.kernel.lockstep import run_lockstep
 from heliostat.runtime.cuda import Driver
-from heliostat.session import cuda, devices
+from heliostat.session import cuda, devices, step
 from heliostat.settings import override
 from heliostat.targets.nvptx import Phase
 from heliostat.tensor import lazy
@@ -41,6 +41,13 @@ def _run(fake: FakeBindings, phase: Phase, arguments: Sequence[bytes]) -> None:
         run_lockstep(kernel, arrays)
 
 
+def _forget_programs() -> None:
+    """Programs of GPUs: those of a stand-in are not those of a real one."""
+    for table in (lazy.programs.found, step._made):
+        for key in [k for k in table if isinstance(k[0], str) and k[0] != "cpu"]:
+            del table[key]
+
+
 @contextlib.contextmanager
 def stand_in(count: int = 1) -> Iterator[FakeBindings]:
     """A process with so many GPUs that are none."""
@@ -54,6 +61,7 @@ def stand_in(count: int = 1) -> Iterator[FakeBindings]:
 
     patch = pytest.MonkeyPatch()
     lazy.flush()
+    _forget_programs()
     with override(cache=False), patch.context() as p:
         p.setattr(Driver, "_shared", Driver(fake))
         p.setattr(sys.modules["heliostat.runtime.cuda.device"], "_shared", {})
@@ -65,8 +73,7 @@ def stand_in(count: int = 1) -> Iterator[FakeBindings]:
         finally:
             with contextlib.suppress(DeviceError):
                 lazy.flush()
-            for key in [k for k in lazy.programs.found if isinstance(k[0], str)]:
-                del lazy.programs.found[key]
+            _forget_programs()
 
 
 @contextlib.contextmanager

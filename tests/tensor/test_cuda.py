@@ -62,6 +62,11 @@ def test_making_and_copying(device: str) -> None:
     for y in (there.to("cuda"), there.cuda(), there.to(x), there.to(hs.device("cuda", 0)), there.to(0)):
         assert y.device == x.device
         assert y.tolist() == rows
+    for y in (hs.tensor(x), hs.as_tensor(x), hs.asarray(x), hs.from_dlpack(x)):
+        assert (y.device, y.tolist()) == (x.device, rows)
+    assert hs.tensor([x[0, 0], 2.0]).tolist() == [1.5, 2.0]
+    with pytest.raises(UnsupportedError, match="cuda:0"):
+        hs.tensor([x, x])
     assert x.to("cuda") is x
     assert x.cuda() is x
     assert there.cpu() is there
@@ -364,6 +369,34 @@ def test_a_compiled_step_has_one_device(device: str) -> None:
     assert count.item() == 0.0
 
 
+def test_mixed_precision(device: str) -> None:
+    w, x = data(0, 4, 8).to(device).requires_grad_(), data(1, 3, 8).to(device)
+    with hs.autocast("cuda", hs.bfloat16):
+        y = F.linear(x, w)
+        total = y.sum()
+    assert (y.dtype, total.dtype) == (hs.bfloat16, hs.float32)
+    assert str(y.device) == "cuda:0"
+    found = []
+    for place in (device, "cpu"):
+        p = data(0, 5).to(place).requires_grad_()
+        optimizer, scaler = optim.SGD([p], 0.1), hs.amp.GradScaler(place, init_scale=4.0, growth_interval=2)
+
+        @hs.compile
+        def step(x: hs.Tensor, p: Any = p, optimizer: Any = optimizer, scaler: Any = scaler) -> hs.Tensor:
+            optimizer.zero_grad()
+            loss = (p * x).square().sum()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            return loss
+
+        for scale in (1.0, 2.0, float("inf"), 1.0):
+            step((data(2, 5) * scale).to(place))
+        found.append((p, scaler.get_scale()))
+    close(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
 def test_dynamic_batches(device: str) -> None:
     layer = nn.Linear(3, 2).to(device).requires_grad_(False)
     f = hs.compile(lambda x: layer(x).relu(), dynamic=True)
@@ -436,6 +469,14 @@ def test_memory_goes_back(device: str) -> None:
     assert hs.cuda.max_memory_allocated() > before
     assert hs.cuda.memory_reserved() >= hs.cuda.memory_allocated()
     assert hs.cuda.memory_stats()["allocated_bytes.all.current"] == hs.cuda.memory_allocated()
+    first, last = hs.cuda.Event(enable_timing=True), hs.cuda.Event(enable_timing=True)
+    first.record()
+    y = x + 1
+    last.record()
+    last.synchronize()
+    assert last.query()
+    assert first.elapsed_time(last) >= 0
+    del y
     hs.cuda.empty_cache()
     hs.cuda.reset_peak_memory_stats()
     free, total = hs.cuda.mem_get_info()

@@ -46,7 +46,7 @@ autograd.forward_ad, autograd.functional = forward_ad, functional
 attach(Tensor)
 
 PUBLIC: dict[str, Any] = {
-    **FUNCTIONS, **{name: create.on_default_device(FUNCTIONS[name]) for name in create.MAKERS}, **NAMES,
+    **FUNCTIONS, **{name: create.on_default_device(name, FUNCTIONS[name]) for name in create.MAKERS}, **NAMES,
     "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor,
     "autocast": autocast, "autograd": autograd,
     "compile": compile_.compile, "cuda": cuda, "default_generator": default_generator, "device": Device,

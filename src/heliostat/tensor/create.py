@@ -29,11 +29,17 @@ MAKERS = (
 make goes where it is used. Users get them as `on_default_device` has them."""
 
 
-def on_default_device(f: Any) -> Any:
-    """A function that makes tensors, which puts them on the default device where none is named."""
+COPIERS = ("as_tensor", "asarray", "from_dlpack", "tensor")
+
+
+def on_default_device(name: str, f: Any) -> Any:
+    """A function that makes tensors, which puts them on the default device where none is named; copies of a tensor lie
+    where it does."""
 
     @functools.wraps(f)
     def run(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+        if device is None and name in COPIERS and args and isinstance(args[0], Tensor):
+            device = args[0].device
         return f(*args, device=default_name(device), **kwargs)
 
     return run

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..diagnostics import DeviceError, DeviceUnavailableError, DTypeError
 from ..diagnostics import DeviceMemoryError as OutOfMemoryError
 from ..runtime.cuda import Device as Gpu
+from ..runtime.cuda import Event as GpuEvent
 from ..runtime.cuda import PoolStats
 from ..runtime.cuda import device as gpu_of
 from ..runtime.cuda import device_count as count_devices
@@ -21,7 +22,7 @@ from .devices import Current, name_of
 from .random import default_generator
 
 __all__ = [
-    "DeviceProperties", "OutOfMemoryError", "current_device", "device", "device_count", "empty_cache",
+    "DeviceProperties", "Event", "OutOfMemoryError", "current_device", "device", "device_count", "empty_cache",
     "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "initial_seed",
     "is_available", "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved",
     "mem_get_info", "memory_allocated", "memory_reserved", "memory_stats", "memory_summary", "reset_peak_memory_stats",
@@ -123,6 +124,36 @@ def get_device_properties(device: Any = None) -> DeviceProperties:
     """What a GPU is. Raises DeviceUnavailableError."""
     g = _gpu(device)
     return DeviceProperties(g.name, *g.compute_capability, g.total_memory, g.sm_count, g.l2_bytes)
+
+
+class Event:
+    """A point in the work of a GPU. enable_timing: whether time between two of them can be asked for."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        self.enable_timing = enable_timing
+        self._mark: Any = None
+
+    def record(self) -> None:
+        """Mark the end of all that was asked of the current GPU so far; what is open is given to it first."""
+        lazy.flush()
+        stream = gpu_engine(f"cuda:{Current.number}").place.stream
+        self._mark = stream.record(GpuEvent(stream.device, timing=self.enable_timing))
+
+    def query(self) -> bool:
+        """Whether the GPU has passed it; True before `record`."""
+        return self._mark is None or bool(self._mark.done())
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+        if self._mark is not None:
+            self._mark.synchronize()
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds of the GPU's time from here to a later event; waits for both. Raises DeviceError where one was
+        not recorded, or made without timing."""
+        if self._mark is None or end_event._mark is None:
+            raise DeviceError("an event was not recorded", help="call record() on both")
+        return float(end_event._mark.elapsed_ms(self._mark))
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
