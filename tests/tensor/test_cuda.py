@@ -347,6 +347,37 @@ def test_compiled_functions(device: str) -> None:
     assert any("device of x was cuda:0, is cpu" in r for r in f.cache_info().reasons)
 
 
+def test_what_others_hold_stays_as_it_was(device: str) -> None:
+    """States are written where they lie, but for those that somebody else holds; results that are held stay too."""
+    w = data(0, 6, 6).to(device)
+
+    @hs.compile
+    def step(x: hs.Tensor) -> tuple[hs.Tensor, hs.Tensor]:
+        w.copy_((w @ x).tanh())
+        return (w @ x).softmax(-1), x.sum(0)
+
+    expected = data(0, 6, 6)
+    held, wanted = [], []
+    for n in range(7):
+        x = data(n % 3 + 1, 6, 6)
+        there = x.to(device)
+        if n != 3:
+            held.append(w.clone())
+            wanted.append(expected.clone())
+        expected = (expected @ x).tanh()
+        held += [there, *step(there)]
+        wanted += [x, (expected @ x).softmax(-1), x.sum(0)]
+    for a, b in zip([*held, w], [*wanted, expected], strict=True):
+        close(a, b, bound=1e-4)
+    xs = [data(n, 6, 6).to(device) for n in range(3)]
+    places = set()
+    for n in (0, 1, 0, 1, 2, 0, 2, 1, 1, 0):  # addresses that come again, and others between
+        close(step(xs[n])[1], data(n, 6, 6).sum(0))
+        places.add(lazy.buffer_of(w.value).address)
+    assert len(places) == 1
+    assert step.cache_info().misses == 1
+
+
 def test_a_compiled_step_has_one_device(device: str) -> None:
     w, c, count = hs.ones(3, device=device), hs.ones(3), hs.tensor(0.0)
 
@@ -428,6 +459,13 @@ def test_functions_of_the_host_say_so(device: str, name: str) -> None:
     with pytest.raises(UnsupportedError, match=rf"{name} .*cuda:0.*\.cpu\(\)"):
         x.numpy() if name == "numpy" else getattr(hs, name)(x)
     assert x.numpy(force=True).tolist() == [1, 1, 1]
+
+
+def test_a_profiler_does_not_pass_over_programs_of_a_gpu(device: str) -> None:
+    x = hs.ones(3, device=device)
+    with pytest.raises(UnsupportedError, match=r"profiler is open.*cuda:0"), hs.profiler():
+        (x * 3).tolist()
+    assert (x * 3).tolist() == [3, 3, 3]
 
 
 def test_exports_are_refused(device: str) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..compiler.driver import explain
 from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
+from ..diagnostics import UnsupportedError
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
@@ -26,6 +27,7 @@ from ..runtime.trace import LaunchTime
 from ..targets.nvptx import overlaps
 from .cuda import CudaCode, CudaDevice, phases_of
 from .executable import check_symbols
+from .runner import engine
 
 SLOT = 64  # bytes between small values that are sent together
 GRAPHS = 4  # captured graphs of a step: one for each set of addresses that comes again
@@ -141,7 +143,13 @@ class _Launches:
         self.offsets = np.array([program.buffers[n].offset for n in scratch], np.int64)
 
     def bind(self) -> npt.NDArray[np.int64]:
-        """The arguments of all launches, with scratch memory as it lies now."""
+        """The arguments of all launches, with scratch memory as it lies now. Raises UnsupportedError while a profiler
+        is open."""
+        if engine().recorder is not None:
+            raise UnsupportedError(
+                f"a profiler is open, and it does not see programs on {self.owner.name}",
+                help="close it, and take the time between two events, hs.cuda.Event(enable_timing=True)",
+            )
         if len(self.scratch):
             self.address[self.scratch] = self.offsets + self.owner.scratch(max(self.program.arena_nbytes, 64))
         return self.address[self.which]
