@@ -46,6 +46,11 @@ def close(found: hs.Tensor, wanted: hs.Tensor, name: str = "", bound: float = 2e
     np.testing.assert_allclose(a, b, rtol=bound, atol=bound * size, err_msg=name)
 
 
+def flat(y: Any) -> list[hs.Tensor]:
+    found = list(y) if isinstance(y, tuple | list) else [y]
+    return [t for t in found if isinstance(t, hs.Tensor)]
+
+
 def data(seed: int, *shape: int) -> hs.Tensor:
     return hs.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
@@ -283,22 +288,60 @@ def test_training_equals_the_cpus(device: str, compiled: bool) -> None:
         close(t, found[1][1][name], name, 1e-3)
 
 
+MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "LSTM": (lambda: nn.LSTM(3, 2, bidirectional=True), (2, 1, 3)),
+    "pictures": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.ConvTranspose2d(4, 2, 2, stride=2),
+            nn.GroupNorm(1, 2), nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1), nn.PReLU(),
+            nn.AdaptiveAvgPool2d(3),
+        ),
+        (2, 2, 4, 4),
+    ),
+    "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), (2, 3, 8)),
+    "weight_norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), (2, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_equal_the_cpus(device: str, name: str) -> None:
+    make, shape = MODULES[name]
+    first = make()
+    found = []
+    for place in (device, "cpu"):
+        net, x = copy.deepcopy(first).to(place), data(3, *shape).to(place).requires_grad_()
+        y = flat(net(x))[0]
+        y.backward(data(4, *y.shape).to(place))
+        found.append({"result": y, "x": x.grad, **{n: p.grad for n, p in net.named_parameters()}, **net.state_dict()})
+    assert found[0].keys() == found[1].keys()
+    for what, wanted in found[1].items():
+        close(found[0][what], wanted, what, 1e-4)
+
+
 @pytest.mark.parametrize("make", [
     lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True), lambda p: optim.RMSprop(p, 0.01, centered=True),
     lambda p: optim.Adagrad(p, 0.1), lambda p: optim.RAdam(p, 0.1),
-], ids=["SGD", "RMSprop", "Adagrad", "RAdam"])  # fmt: skip
+    lambda p: optim.LBFGS(p, 0.1, max_iter=2),
+], ids=["SGD", "RMSprop", "Adagrad", "RAdam", "LBFGS"])  # fmt: skip
 def test_optimizers_equal_the_cpus(device: str, make: Callable[[Any], Any]) -> None:
     found = []
     for place in (device, "cpu"):
         w = data(0, 5).to(place).requires_grad_()
         optimizer = make([w])
         for n in range(3):
-            optimizer.zero_grad()
-            ((w - data(n, 5).to(place)) ** 2).sum().backward()
-            optimizer.step()
+
+            def closure(n: int = n, w: Any = w, optimizer: Any = optimizer) -> hs.Tensor:
+                optimizer.zero_grad()
+                loss = ((w - data(n, 5).to(w.device)) ** 2).sum()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
         again = make([w])
         again.load_state_dict(optimizer.state_dict())
-        assert {str(v.device) for s in again.state.values() for v in s.values() if v.ndim} <= {str(w.device)}
+        assert {str(v.device) for s in again.state.values() for v in s.values() if getattr(v, "ndim", 0)} <= {
+            str(w.device)
+        }
         found.append(w)
     close(*found)
 
@@ -554,11 +597,6 @@ def test_two_gpus() -> None:
 
 
 # --- every function ---------------------------------------------------------------------------------------------------
-def flat(y: Any) -> list[hs.Tensor]:
-    found = list(y) if isinstance(y, tuple | list) else [y]
-    return [t for t in found if isinstance(t, hs.Tensor)]
-
-
 def called(pattern: Any, f: Any) -> list[hs.Tensor]:
     hs.manual_seed(0)
     return flat(pattern(f, hs, *(hs.tensor(a[0]) for a in (X, Y, Z))))
