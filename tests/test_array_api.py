@@ -214,7 +214,7 @@ def test_what_is_refused() -> None:
         (ValueError, lambda: xp.take(x, xp.ones(1))),
         (ValueError, lambda: xp.asarray([1], copy=False)),
         (ValueError, lambda: xp.asarray(x, dtype=xp.int8, copy=False)),
-        (NotImplementedError, lambda: xp.ones((2,), device="cuda")),
+        (NotImplementedError, lambda: xp.ones((2,), device="metal")),
         (IndexError, lambda: xp.expand_dims(x, axis=5)),
         (ValueError, lambda: xp.matrix_transpose(x[0, :])),
         (ValueError, lambda: xp.vecdot(x, x[:, :1])),

@@ -298,6 +298,10 @@ class DeviceError(HeliostatError, RuntimeError):
     """A device is missing, out of memory or has failed."""
 
 
+class DeviceMismatchError(DeviceError):
+    """Operands of one function lie on different devices; the message names both."""
+
+
 class DeviceUnavailableError(DeviceError):
     """A device cannot be used at all: no package, no driver, a driver too old, no such device, a forked process."""
 

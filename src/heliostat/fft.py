@@ -55,7 +55,7 @@ def _numbers(values: Any, dtype: Any, rest: dict[str, Any]) -> Tensor:
     made = as_tensor(values, dtype_of(dtype) if dtype is not None else get_default_dtype())
     on, device = rest.pop("requires_grad", False), rest.pop("device", None)
     if device is not None:
-        FUNCTIONS["set_default_device"](device)
+        made = made.to(device)
     if rest:
         raise TypeError(f"unknown argument: {', '.join(rest)}")
     return made.requires_grad_(True) if on else made

@@ -154,8 +154,10 @@ def test_other_types_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
         save(deep, place)
     with pytest.raises(UnsupportedError, match="weights_only"):
         load(place, weights_only=False)
-    with pytest.raises(UnsupportedError, match="cuda"):
-        load(place, map_location="cuda:0")
+    with pytest.raises(UnsupportedError, match="metal"):
+        load(place, map_location="metal")
+    with pytest.raises(UnsupportedError, match="map_location"):
+        load(place, map_location={"cpu": "cuda"})
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ..ir.types import f16, f32, i32
 from ..tensor import FUNCTIONS, Tensor, lazy, no_grad
 from ..tensor.autocast import is_autocast_available
 from ..tensor.core import convert, live_scalar, number_tensor
+from ..tensor.devices import name_of, placed
 
 where = FUNCTIONS["where"]
 
@@ -31,10 +32,11 @@ class _Stage:
 class GradScaler:
     """Scales losses, and gradients back; skips steps with an infinity or NaN among the gradients and lowers the scale.
 
-    init_scale: the first scale. growth_factor: what the scale is multiplied with after growth_interval steps in a row
-    without overflow. backoff_factor: what with after an overflow. enabled: False makes every method do nothing more
-    than the plain loop. Per step: `scale(loss).backward()`, `unscale_(optimizer)` if gradients are looked at,
-    `step(optimizer)` for each, `update()`. Raises ScopeError for another order, DTypeError for float16 gradients."""
+    device: where losses and parameters lie; a compiled step on a GPU needs it said. init_scale: the first scale.
+    growth_factor: what the scale is multiplied with after growth_interval steps in a row without overflow.
+    backoff_factor: what with after an overflow. enabled: False makes every method do nothing more than the plain
+    loop. Per step: `scale(loss).backward()`, `unscale_(optimizer)` if gradients are looked at, `step(optimizer)` for
+    each, `update()`. Raises ScopeError for another order, DTypeError for float16 gradients."""
 
     def __init__(
         self,
@@ -56,6 +58,9 @@ class GradScaler:
         self._growth_factor, self._backoff_factor = float(growth_factor), float(backoff_factor)
         self._scale = number_tensor(self._init_scale, f32)
         self._growth_tracker = number_tensor(0, i32)
+        if self._enabled and (name := name_of(device)) != "cpu":
+            for t in (self._scale, self._growth_tracker):
+                t._v = placed(t._v, name)
         self._stages: dict[int, _Stage] = {}
 
     def is_enabled(self) -> bool:

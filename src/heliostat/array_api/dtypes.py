@@ -7,8 +7,9 @@ from typing import Any
 
 from ..diagnostics import DTypeError
 from ..ir.types import DType
-from ..tensor import Tensor
-from ..tensor.core import CPU, Device, convert, number_tensor
+from ..tensor import Tensor, cuda
+from ..tensor.core import convert, number_tensor
+from ..tensor.devices import Device, get_default_device
 from ..tensor.dtypes import NAMES, default_complex, get_default_dtype, promote, result_dtype
 from ..tensor.dtypes import finfo as Finfo
 from ..tensor.dtypes import iinfo as Iinfo
@@ -93,8 +94,9 @@ def promoted(*operands: Any) -> list[Tensor]:
 
 def astype(x: Tensor, dtype: DType, /, *, copy: Any = True, device: Any = None) -> Tensor:
     """x in another dtype; itself where it has it and copy is False."""
-    on(device)
     found = convert(x, dtype)
+    if device is not None:
+        found = found.to(device)
     return found.clone() if copy and found is x else found
 
 
@@ -112,12 +114,12 @@ class Info:
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": None}
 
     def default_device(self) -> Device:
-        """cpu."""
-        return CPU
+        """Where arrays are made: cpu, unless `hs.set_default_device` says otherwise."""
+        return get_default_device()
 
     def devices(self) -> list[Device]:
         """All devices."""
-        return [CPU]
+        return [Device("cpu"), *(Device("cuda", n) for n in range(cuda.device_count()))]
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """Dtypes of Python numbers, and of indices. The default float is set by `hs.set_default_dtype`."""

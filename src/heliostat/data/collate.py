@@ -16,7 +16,7 @@ from ..tensor.core import Tensor, from_array
 def default_convert(data: Any) -> Any:
     """Arrays become tensors, in containers too; all else stays."""
     if isinstance(data, np.ndarray | np.generic):
-        return data if data.dtype.kind in "SUO" else from_array(np.asarray(data))
+        return data if data.dtype.kind in "SUO" else from_array(np.asarray(data), device="cpu")
     if isinstance(data, Mapping):
         return _like(data, {k: default_convert(v) for k, v in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):
@@ -44,11 +44,11 @@ def collate(batch: Sequence[Any], *, collate_fn_map: Mapping[Any, Callable[..., 
     if isinstance(first, np.ndarray | np.generic):
         if first.dtype.kind in "SUO":
             raise TypeError(f"a batch cannot be made of arrays of {first.dtype}")
-        return from_array(_same([np.asarray(b) for b in batch]))
+        return from_array(_same([np.asarray(b) for b in batch]), device="cpu")
     if isinstance(first, bool | int):
-        return from_array(np.array(batch))
+        return from_array(np.array(batch), device="cpu")
     if isinstance(first, float):
-        return from_array(np.array(batch, np.float64), f64)
+        return from_array(np.array(batch, np.float64), f64, "cpu")
     if isinstance(first, str | bytes):
         return batch
 
@@ -70,7 +70,7 @@ def collate(batch: Sequence[Any], *, collate_fn_map: Mapping[Any, Callable[..., 
 def _stacked(batch: Sequence[Any]) -> Tensor:
     if any(t.requires_grad for t in batch):
         return stack(list(batch))
-    return from_array(_same([t.array() for t in batch]), batch[0].dtype)
+    return from_array(_same([t.array() for t in batch]), batch[0].dtype, "cpu")
 
 
 def _same(arrays: Sequence[Any]) -> Any:

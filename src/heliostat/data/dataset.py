@@ -51,11 +51,11 @@ class TensorDataset(Dataset):
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         if isinstance(index, Tensor):
             index = index.array()
-        return tuple(from_array(np.asarray(t.array()[index]), t.dtype) for t in self.tensors)
+        return tuple(from_array(np.asarray(t.array()[index]), t.dtype, "cpu") for t in self.tensors)
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, ...]]:
         arrays = [(t.array(), t.dtype) for t in self.tensors]
-        return [tuple(from_array(np.asarray(a[i]), dtype) for a, dtype in arrays) for i in indices]
+        return [tuple(from_array(np.asarray(a[i]), dtype, "cpu") for a, dtype in arrays) for i in indices]
 
     def __len__(self) -> int:
         return len(self.tensors[0])

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError, VerifyError
+from ..diagnostics import DeviceMismatchError, DTypeError, ShapeError, VerifyError
 from .types import DType, Element, Symbol, SymbolicDim, TensorType, bf16
 
 PARAMETER_KINDS = ("input", "weight", "state")
@@ -75,7 +75,8 @@ class Node:
     ) -> None:
         """`name` becomes that of every result. Lists in `attrs` become tuples, NumPy scalars Python numbers.
 
-        Raises TypeError for an attribute that is not hashable."""
+        Results are placed where the operands lie, or where an attribute `device` says.
+        Raises TypeError for an attribute that is not hashable, DeviceMismatchError for operands on two devices."""
         self.op = op
         self.serial = next(_serial)
         self.inputs = tuple(inputs)
@@ -85,13 +86,42 @@ class Node:
         elif attrs:
             frozen = {key: _frozen(op, key, value) for key, value in attrs.items()} if op is not CONSTANT else attrs
             self.attrs = MappingProxyType(dict(frozen) if op is CONSTANT else frozen)
+        device: str | None = None
+        for v in self.inputs:
+            if v.device is not device and v.device is not None:
+                if device is not None:
+                    device = _one_device(op, self.inputs)
+                    break
+                device = v.device
+        if attrs and "device" in attrs:
+            device = attrs["device"]
         if len(types) == 1:
             self.results: tuple[Value, ...] = (Value(self, 0, types[0], name),)
+            self.results[0].device = device
         else:
             self.results = tuple(Value(self, i, t, name) for i, t in enumerate(types))
+            for result in self.results:
+                result.device = device
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {', '.join(str(r.type) for r in self.results)}>"
+
+
+def _one_device(op: OpRecord, inputs: Sequence[Value]) -> str:
+    """The device of operands that are placed on more than one: numbers of the cpu follow the others."""
+    found: dict[str, Value] = {}
+    for v in inputs:
+        if v.device is not None and (v.device != "cpu" or v.type.shape):
+            found.setdefault(v.device, v)
+    if not found:
+        return "cpu"
+    if len(found) == 1:
+        return next(iter(found))
+    (here, a), (there, b) = list(found.items())[:2]
+    raise DeviceMismatchError(
+        f"{op.name}: operands lie on two devices, {a.type} on {here} and {b.type} on {there}",
+        help=f"copy one of them, by .to({there!r}) or .to({here!r})",
+    )
 
 
 def _frozen(op: OpRecord, key: str, value: Any) -> Any:
@@ -113,16 +143,18 @@ class Value:
     """One result of a node: a tensor of a known type. Compared by identity; only its `name` may change later.
 
     `meta` belongs to who builds a graph that goes on growing (lazy tensors keep data there); passes never look at it.
+    `device` is the name of the device that a value of such a graph is computed on, None where it may be any.
 
     Operators (`+`, `@`, `<` ...) build nodes once `heliostat.ops` is imported. `==` stays identity: use `ops.eq`.
     """
 
-    __slots__ = ("index", "meta", "name", "node", "type")
+    __slots__ = ("device", "index", "meta", "name", "node", "type")
     __array_ufunc__ = None  # np.float32(2) * value is left to __rmul__
 
     def __init__(self, node: Node, index: int, type: TensorType, name: str = "") -> None:
         self.node, self.index, self.type, self.name = node, index, type, name
         self.meta: Any = None
+        self.device: str | None = None
 
     @property
     def is_parameter(self) -> bool:

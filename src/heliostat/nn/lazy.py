@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ..diagnostics import ShapeError
 from ..tensor import Tensor
+from ..tensor.devices import default_name
 from . import convolution, linear, normalization
 from .module import Module
 from .parameter import UninitializedBuffer, UninitializedParameter, is_lazy
@@ -191,7 +192,7 @@ class _LazyNorm(LazyModule):
 
             for name in ("running_mean", "running_var"):
                 self._buffers[name] = UninitializedBuffer(device=device, dtype=dtype)
-            self._buffers["num_batches_tracked"] = create.tensor(0)
+            self._buffers["num_batches_tracked"] = create.tensor(0, device=default_name(device))
 
     def reset_parameters(self) -> None:
         """First values, once there are shapes."""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Self
 
 from ..diagnostics import HeliostatError
 from ..tensor import Tensor, no_grad
+from ..tensor.copies import to_what
+from ..tensor.devices import default_name, placed
 from ..tensor.dtypes import dtype_of
 from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
@@ -142,6 +144,8 @@ class Module:
             raise TypeError(
                 f"cannot assign '{_kind(tensor)}' object to buffer '{name}' (heliostat.Tensor or None required)"
             )
+        if tensor is not None and tensor._v.device is None:
+            tensor._v = placed(tensor._v, default_name())
         self._buffers[name] = tensor
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
@@ -310,26 +314,17 @@ class Module:
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, **rest: Any) -> Self:
-        """Parameters and float buffers in another dtype. There is one device."""
-        from ..ir.types import DType
-        from ..tensor import Device
-
+        """Parameters and buffers on another device, and those of floats in another dtype. Gradients go with them."""
         unknown = set(rest) - {"non_blocking", "memory_format"}
         if unknown:
             raise TypeError(f"to() takes no {', '.join(sorted(unknown))}")
-        for a in (*args, device):
-            if isinstance(a, Tensor):
-                dtype = a.dtype
-            elif isinstance(a, DType):
-                dtype = a
-            elif a is not None and not isinstance(a, bool):
-                Device(a)
-        if dtype is None:
-            return self
-        wanted = dtype_of(dtype)
-        if not wanted.is_float:
+        dtype, name = to_what(args, dtype, device)
+        wanted = None if dtype is None else dtype_of(dtype)
+        if wanted is not None and not wanted.is_float:
             raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={wanted}")
-        return self._apply(lambda t: t.to(wanted) if t.dtype.is_float else t)
+        if wanted is None and name is None:
+            return self
+        return self._apply(lambda t: t.to(dtype=wanted if t.dtype.is_float else None, device=name))
 
     def type(self, dst_type: Any) -> Self:
         """Parameters and buffers in another dtype."""
@@ -352,16 +347,16 @@ class Module:
         return self.to(dtype_of("bfloat16"))
 
     def cpu(self) -> Self:
-        """This module: it is there already."""
-        return self
+        """Parameters and buffers on the cpu."""
+        return self.to(device="cpu")
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
-        """This module: it has its values already, and there is one device."""
+        """Parameters and buffers on another device, with the values that they have."""
         return self.to(device=device)
 
     def cuda(self, device: Any = None) -> Self:
-        """Raises UnsupportedError: there is one device, cpu."""
-        return self.to(device="cuda" if device is None else f"cuda:{device}")
+        """Parameters and buffers on a GPU, the current one where none is named. Raises DeviceUnavailableError."""
+        return self.to(device="cuda" if device is None else device)
 
     def has_uninitialized_parameters(self) -> bool:
         """Whether a parameter or buffer, below it too, has no shape yet."""

@@ -52,7 +52,7 @@ class _Norm(_Affine):
         on = track_running_stats
         self.register_buffer("running_mean", create.zeros(num_features, **kept) if on else None)
         self.register_buffer("running_var", create.ones(num_features, **kept) if on else None)
-        self.register_buffer("num_batches_tracked", create.tensor(0) if on else None)
+        self.register_buffer("num_batches_tracked", create.tensor(0, device=device) if on else None)
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:

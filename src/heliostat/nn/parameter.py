@@ -7,6 +7,7 @@ from typing import Any
 from ..diagnostics import UnsupportedError
 from ..tensor import Tensor
 from ..tensor.core import as_tensor, new
+from ..tensor.devices import default_name, placed
 
 
 class Parameter(Tensor):
@@ -16,6 +17,8 @@ class Parameter(Tensor):
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         source = as_tensor(data if data is not None else [])
         made: Parameter = new(cls, source.detach().value)
+        if made._v.device is None:
+            made._v = placed(made._v, default_name())
         if requires_grad:
             made.requires_grad_(True)
         return made
@@ -32,6 +35,8 @@ class Buffer(Tensor):
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
         source = as_tensor(data if data is not None else [])
         made: Buffer = new(cls, source.detach().value)
+        if made._v.device is None:
+            made._v = placed(made._v, default_name())
         made.persistent = persistent
         return made
 
@@ -48,7 +53,7 @@ class Uninitialized:
         self.__class__ = Parameter if isinstance(self, Parameter) else Buffer  # type: ignore[assignment]
         if kept:
             tensor.requires_grad_(False)
-        tensor.data = create.zeros(*shape, dtype=dtype or tensor.dtype)
+        tensor.data = create.zeros(*shape, dtype=dtype or tensor.dtype, device=device or tensor.device)
         tensor.requires_grad_(kept)
 
     @property
@@ -73,7 +78,7 @@ class UninitializedParameter(Uninitialized, Parameter):
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
         from ..tensor import create
 
-        made: UninitializedParameter = new(cls, create.zeros(0, dtype=dtype).value)
+        made: UninitializedParameter = new(cls, create.zeros(0, dtype=dtype, device=default_name(device)).value)
         made._rg = requires_grad
         return made
 
@@ -84,7 +89,7 @@ class UninitializedBuffer(Uninitialized, Buffer):
     def __new__(cls, persistent: bool = True, device: Any = None, dtype: Any = None) -> UninitializedBuffer:
         from ..tensor import create
 
-        made: UninitializedBuffer = new(cls, create.zeros(0, dtype=dtype).value)
+        made: UninitializedBuffer = new(cls, create.zeros(0, dtype=dtype, device=default_name(device)).value)
         made.persistent = persistent
         return made
 

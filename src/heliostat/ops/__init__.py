@@ -65,6 +65,7 @@ from .shape import (
     slice,
     squeeze,
     take_rows,
+    to_device,
     transpose,
     unsqueeze,
 )
@@ -80,6 +81,6 @@ __all__ = [
     "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod",
     "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm",
     "rope", "rope_table", "round", "rsqrt", "scan", "shift_left", "shift_right", "sigmoid", "sign", "silu", "sin",
-    "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "transpose",
-    "trunc", "unfold", "unsqueeze", "where",
+    "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh",
+    "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where",
 ]  # fmt: skip

@@ -404,8 +404,38 @@ class Detach(Op, name="detach", version=1, amp=Amp.KEEP_INPUT):
         return self.build(x)
 
 
+class ToDevice(Op, name="to_device", version=1, amp=Amp.KEEP_INPUT):
+    """x on another device, by name: the one op whose result may lie elsewhere than its operand. The gradient goes back
+    to where x lies. Whoever runs a graph copies; inside of a program it means x."""
+
+    samples = (sample(tensor(f32, 3, 4), device="cpu"), sample(tensor(bool_, 0, 2), device="cpu"))
+    error = EXACT
+    batching = Batching.RULE
+    forward = Forward.LINEAR
+    kind = "composite"
+
+    def infer(self, x: TensorType, *, device: str) -> TensorType:
+        return x
+
+    def call(self, x: Value, device: str) -> Value:
+        return self.build(x, device=device)
+
+    def reference(self, x: Array, *, device: str) -> Array:
+        return np.asarray(x)
+
+    def decompose(self, x: Value, *, device: str) -> Value:
+        return x
+
+    def gradient(self, g: Value, x: Value, y: Value, *, device: str) -> Sequence[Value]:
+        return (g if x.device is None else self.build(g, device=x.device),)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, device: str) -> Value:
+        return self.build(x, device=device)
+
+
 arange = public(Arange, Arange.call)
 detach = public(Detach, Detach.call)
+to_device = public(ToDevice, ToDevice.call)
 
 
 def iota(n: Dim) -> Value:

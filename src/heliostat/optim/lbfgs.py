@@ -162,8 +162,8 @@ def _computed(x: Tensor) -> Tensor:
 
 
 def _number(x: Tensor) -> Any:
-    """The value of a tensor of one element, in its own precision."""
-    return x.array().reshape(-1)[0]
+    """The value of a tensor of one element, in its own precision, read from wherever it lies."""
+    return x.host_array().reshape(-1)[0]
 
 
 def _largest(x: Tensor) -> float:

@@ -20,6 +20,7 @@ from ..ir.types import bf16, f16, f32, f64
 from ..tensor import FUNCTIONS, lazy, recorded
 from ..tensor.autograd import enable_grad
 from ..tensor.core import RemovableHandle, Tensor, convert, grad_mode, new, number_tensor
+from ..tensor.devices import placed
 from .walked import Group, Numbers, Row, State, Walked
 
 WALKED = 32
@@ -395,9 +396,14 @@ class RuleOptimizer(Optimizer):
 
     def _begin(self, params: Sequence[Tensor], group: Group) -> None:
         fresh = [p for p in params if not self.state.get(p)]
-        step = number_tensor(0.0, f32) if fresh and self.counted else None
+        counts: dict[str, Tensor] = {}  # on each device one: a compiled step writes it
         for p in fresh:
-            made = self.begin(p, group) if step is None else {"step": step, **self.begin(p, group)}
+            made = self.begin(p, group)
+            if self.counted:
+                device = p.device.name
+                if device not in counts:
+                    counts[device] = _count_on(device, 0.0)
+                made = {"step": counts[device], **made}
             if made:
                 self.state[p] = made
 
@@ -422,13 +428,19 @@ class RuleOptimizer(Optimizer):
         """Counts that are equal become one."""
         if not self.counted:
             return
-        by_count: dict[float, Tensor] = {}
-        for s in self.state.values():
+        by_count: dict[tuple[float, str], Tensor] = {}
+        for p, s in self.state.items():
             if "step" in s:
-                count = float(s["step"])
-                if count not in by_count:
-                    by_count[count] = number_tensor(count, f32)
-                s["step"] = by_count[count]
+                key = (float(s["step"]), p.device.name)
+                if key not in by_count:
+                    by_count[key] = _count_on(key[1], key[0])
+                s["step"] = by_count[key]
+
+
+def _count_on(device: str, count: float) -> Tensor:
+    made = number_tensor(count, f32)
+    made._v = placed(made._v, device)
+    return made
 
 
 # --- what rules are made of -------------------------------------------------------------------------------------------

@@ -125,11 +125,13 @@ class Profiler:
         """End. Raises ScopeError where it was not begun."""
         if not self._running:
             raise ScopeError("a profiler is stopped that does not run", help="start() it first")
-        lazy.flush()
-        recorded = engine().recorder is not None
-        engine().recorder = None
-        self._running = False
-        _open.remove(self)
+        try:
+            lazy.flush()
+        finally:
+            recorded = engine().recorder is not None
+            engine().recorder = None
+            self._running = False
+            _open.remove(self)
         if recorded and self.schedule is None and self.on_trace_ready is not None:
             self.on_trace_ready(self)
 

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from ..diagnostics import FileFormatError, UnsupportedError
-from ..tensor.core import Device, Tensor
+from ..tensor.core import Tensor
+from ..tensor.devices import Device, placed
+from ..tensor.structure import mapped
 from . import container, torch_file
 from .bytes import as_bytes, from_bytes
 from .files import read_all, write_all
@@ -28,13 +30,29 @@ def save(obj: Any, f: Place) -> None:
 
 
 def load(f: Place, map_location: Any = None, *, weights_only: bool = True) -> Any:
-    """What `save` or `torch.save` wrote, or the tensors of a safetensors file as a dict.
+    """What `save` or `torch.save` wrote, or the tensors of a safetensors file as a dict. Tensors lie on the cpu, or on
+    the device that `map_location` names.
 
     Raises FileFormatError for a damaged file, and UnsupportedError for what is no data: `weights_only` is always so."""
     if not weights_only:
         raise UnsupportedError("load: weights_only=False is not supported", help="files hold data here, not code")
-    if map_location is not None:
-        Device(map_location)
+    if map_location is not None and not isinstance(map_location, str | int | Device):
+        raise UnsupportedError(
+            f"load: map_location={map_location!r} is not supported", help="name one device for all tensors"
+        )
+    found = _loaded(f)
+    if map_location is None or Device(map_location).type == "cpu":
+        return found
+    device = Device(map_location).name
+
+    def move(t: Tensor) -> Tensor:
+        t._v = placed(t._v, device)
+        return t
+
+    return mapped(found, move)
+
+
+def _loaded(f: Place) -> Any:
     name, data = read_all(f)
     if not has_header(data) and data[:2] == b"PK":
         return torch_file.unpack(name, data)

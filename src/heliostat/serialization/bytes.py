@@ -35,5 +35,5 @@ def from_bytes(dtype: DType, shape: tuple[int, ...], data: Any) -> Tensor:
     array = np.frombuffer(data, lazy.NUMPY[dtype.name]).reshape(shape)
     if dtype.name == "bool":
         array = array.view(np.uint8) != 0
-    made: Tensor = new(Tensor, lazy.leaf_of(np.array(array, order="C").reshape(shape), dtype))
+    made: Tensor = new(Tensor, lazy.leaf_of(np.array(array, order="C").reshape(shape), dtype, "cpu"))
     return made

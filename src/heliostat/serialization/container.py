@@ -18,7 +18,8 @@ import numpy as np
 
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import DType
-from ..tensor.core import Device, Size, Tensor, from_array
+from ..tensor.core import Size, Tensor, from_array
+from ..tensor.devices import Device
 from ..tensor.random import Generator
 from .bytes import BY_NAME, Record, as_bytes, from_bytes
 from .safetensors import header, order, pack, unpack

@@ -14,7 +14,8 @@ import numpy as np
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import DType
 from ..tensor import lazy
-from ..tensor.core import Device, Size, Tensor, new
+from ..tensor.core import Size, Tensor, new
+from ..tensor.devices import Device
 from ..tensor.dtypes import NAMES
 from . import pickle_data
 
@@ -127,7 +128,7 @@ def _tensor(
         view = np.lib.stride_tricks.as_strided(storage.array[offset:], tuple(size), strides)
     else:
         view = np.zeros(tuple(size), storage.array.dtype)
-    made: Tensor = new(Tensor, lazy.leaf_of(np.array(view, order="C").reshape(tuple(size)), dtype))
+    made: Tensor = new(Tensor, lazy.leaf_of(np.array(view, order="C").reshape(tuple(size)), dtype, "cpu"))
     return made.requires_grad_(True) if requires_grad is True else made
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,12 @@ from ..ir.graph import Graph
 from ..runtime.buffer import Buffer
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER
+from .devices import engine_of, gpu_engine
 from .executable import SMALL_LAUNCH, check_symbols
 from .runner import Engine, engine
+
+if TYPE_CHECKING:
+    from .cuda_runner import CudaStep
 
 SLAB = 4096  # small outputs are cut from pieces of this size
 _WAITING = 3  # outputs of so many runs wait to be used again
@@ -28,18 +32,28 @@ _WAITING = 3  # outputs of so many runs wait to be used again
 _made: OrderedDict[Any, Compiled] = OrderedDict()
 
 
-def compiled_step(key: Any, graph: Callable[[], Graph]) -> tuple[Compiled, bool]:
-    """The compiled graph of that structure, and whether it was there. Raises CompileError."""
+def compiled_step(key: Any, graph: Callable[[], Graph], device: str = "cpu") -> tuple[Compiled, bool]:
+    """The compiled graph of that structure on a device, and whether it was there. Raises CompileError."""
+    key = (device, key)
     found = _made.get(key)
     if found is not None:
         _made.move_to_end(key)
         return found, True
-    owner = engine()
+    owner = engine_of(device)
     with owner.lock:
         found = _made[key] = owner.made(graph())
         if len(_made) > 256:
             _made.popitem(last=False)
     return found, False
+
+
+def bound_step(compiled: Compiled, device: str) -> NativeStep | CudaStep:
+    """A compiled step on its device, ready to be bound to memory."""
+    if device == "cpu":
+        return NativeStep(compiled)
+    from .cuda_runner import CudaStep
+
+    return CudaStep(compiled, gpu_engine(device))
 
 
 class NativeStep:
@@ -81,6 +95,29 @@ class NativeStep:
         if not sizes:
             self._launches = lambda: None
         self.by_name = {p.name: n for n, p in enumerate(program.buffers) if p.kind in ("input", "state")}
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """New memory for a value."""
+        return Buffer.allocate(max(nbytes, 1), zeroed=False)
+
+    def copied(self, buffer: Buffer) -> Buffer:
+        """New memory with the same bytes."""
+        made = self.allocate(buffer.nbytes)
+        if buffer.nbytes:
+            made.array(np.uint8)[: buffer.nbytes] = buffer.array(np.uint8)
+        return made
+
+    def uploaded(self, buffer: Buffer) -> Buffer:
+        """Data of the host where programs read it: here it is there."""
+        return buffer
+
+    def outputs(self, nbytes: int) -> Outputs:
+        """Memory for one output."""
+        return Outputs(nbytes)
+
+    def numbers_at(self, host: Buffer) -> Buffer:
+        """Where programs find the bytes of `host`, which are new at each run."""
+        return host
 
     def set(self, number: int, address: int) -> None:
         """Give a buffer its place in memory."""

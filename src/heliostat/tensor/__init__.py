@@ -18,6 +18,7 @@ from . import (
     complex_arrays,
     copies,
     create,
+    cuda,
     determinism,
     forward_ad,
     functional,
@@ -43,7 +44,8 @@ from . import (
 from . import compile as compile_
 from .autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
-from .core import Device, RemovableHandle, Size, Tensor, is_grad_enabled
+from .core import RemovableHandle, Size, Tensor, is_grad_enabled
+from .devices import Device, get_default_device, set_default_device
 from .dtypes import NAMES, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
 from .function import Function
 from .printing import set_printoptions
@@ -60,11 +62,12 @@ attach(Tensor)
 complex_arrays.attach_complex()
 
 PUBLIC: dict[str, Any] = {
-    **FUNCTIONS, **NAMES,
+    **FUNCTIONS, **{name: create.on_default_device(name, FUNCTIONS[name]) for name in create.MAKERS}, **NAMES,
     "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor,
     "autocast": autocast, "autograd": autograd,
-    "compile": compile_.compile, "default_generator": default_generator, "device": Device,
+    "compile": compile_.compile, "cuda": cuda, "default_generator": default_generator, "device": Device,
     "dtype": type(NAMES["float32"]), "enable_grad": enable_grad, "finfo": finfo,
+    "get_default_device": get_default_device, "set_default_device": set_default_device,
     "get_autocast_dtype": get_autocast_dtype, "is_autocast_available": is_autocast_available,
     "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "no_grad": no_grad,
@@ -80,6 +83,7 @@ PUBLIC: dict[str, Any] = {
     )},
     "MemoryStats": memory.MemoryStats, "is_deterministic": determinism.is_deterministic,
 }  # fmt: skip
+make = PUBLIC["tensor"]
 del PUBLIC["tensor"]  # this module itself, which can be called
 
 
@@ -88,7 +92,7 @@ class _Room(ModuleType):
     both."""
 
     def __call__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-        return create.tensor(data, dtype=dtype, requires_grad=requires_grad, device=device)
+        return make(data, dtype=dtype, requires_grad=requires_grad, device=device)
 
 
 _Room.__call__.__doc__ = create.tensor.__doc__

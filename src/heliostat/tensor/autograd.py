@@ -21,6 +21,7 @@ from ..ops.rules import shown
 from . import lazy
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from .core import RemovableHandle, Tensor, grad_mode, is_grad_enabled, new
+from .devices import beside, placed
 from .function import Function, FunctionCtx, once_differentiable
 from .pairs import ComplexTensor, over, widened
 
@@ -252,6 +253,8 @@ def _add(total: dict[int, Value], v: Value, g: Value) -> None:
         g = ops.cast(g, v.type.dtype)
     if g.type.shape != v.type.shape:
         g = ops.broadcast_to(g, v.type.shape)
+    if g.device != v.device and v.device is not None and (v.device != "cpu" or g.device is not None):
+        g = placed(g, v.device)
     before = total.get(id(v))
     total[id(v)] = g if before is None else ops.add(before, g)
 
@@ -313,11 +316,19 @@ def backward(
 
 
 def _gather(t: Tensor, g: Value, create_graph: bool) -> None:
-    made: Tensor = new(Tensor, g if create_graph else ops.detach(g), create_graph)
+    made: Tensor = new(Tensor, _beside(g, t) if create_graph else ops.detach(_beside(g, t)), create_graph)
     before = t.grad
     t.grad = made if before is None else (before + made if create_graph else before.detach() + made)
     for hook in list(t._post or ()):
         hook(t)
+
+
+def _beside(g: Value, t: Tensor) -> Value:
+    """A gradient where the tensor lies that it belongs to."""
+    v = t._v
+    if g.device == v.device:
+        return g
+    return beside(g, v) if g.device is None else placed(g, v.device or "cpu")
 
 
 def grad(
@@ -349,6 +360,7 @@ def grad(
                     raise GradientError("an input is not used for the outputs", help="allow_unused=True gives None")
                 result.append(t.detach() * 0 if materialize_grads else None)
             else:
+                g = _beside(g, t)
                 result.append(new(Tensor, g if create_graph else ops.detach(g), create_graph))
     return tuple(
         over(g) if g is not None and isinstance(t, ComplexTensor) else g for t, g in zip(given, result, strict=True)

@@ -21,9 +21,10 @@ from .structure import mapped, tensors_in
 _FIELDS = ("_v", "_rg", "_leaf", "_base", "_view", "_seen", "_version", "_grad")
 
 
-def stand_in(type: TensorType) -> Value:
+def stand_in(type: TensorType, device: str | None) -> Value:
     """A value that gets its data when a program runs."""
     v = Value(lazy.STAND_IN, 0, type)
+    v.device = device
     v.meta = lazy.Meta()
     return v
 
@@ -85,7 +86,7 @@ class Scope:
             found.value = t._v
             return
         before = t._v
-        made = found.value = stand_in(before.type)
+        made = found.value = stand_in(before.type, before.device)
         if t._rg:
             made.meta.leaf = weakref.ref(t)
             made.meta.hooks = [_history] if not t._leaf else None if before.meta is None else before.meta.hooks
@@ -123,7 +124,7 @@ class Captured:
 
 def argument(t: Tensor, type: TensorType) -> Tensor:
     """A stand-in for an argument."""
-    made: Tensor = new(Tensor, stand_in(type), t._rg)
+    made: Tensor = new(Tensor, stand_in(type, t._v.device), t._rg)
     if t._rg:
         made._leaf = t._leaf
         made._v.meta.leaf = weakref.ref(made)

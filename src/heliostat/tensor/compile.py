@@ -80,7 +80,7 @@ class Compiled:
                 spec.append(taken_apart(a, tensors))
         if kwargs:
             spec.append(taken_apart(kwargs, tensors))
-        rows = [(t._v.type.shape, t._v.type.element.name, t._rg) for t in tensors]
+        rows = [(t._v.type.shape, t._v.type.element.name, t._rg, t._v.device) for t in tensors]
         key = (
             tuple(spec),
             tuple(rows),
@@ -204,7 +204,7 @@ class Compiled:
                     found += [name + change for change in differing(old, now)]
             for n, (a, b) in enumerate(zip(other[1], key[1], strict=False)):
                 name = names[n] if n < len(names) else f"tensor {n}"
-                for what, x, y in zip(("shape", "dtype", "requires_grad"), a, b, strict=True):
+                for what, x, y in zip(("shape", "dtype", "requires_grad", "device"), a, b, strict=True):
                     if x != y:
                         found.append(f"{what} of {name} was {_plain(x)}, is {_plain(y)}")
             if len(other[1]) != len(key[1]):
@@ -244,7 +244,7 @@ class Compiled:
         lines = [f"{self._name()}: {self.hits} calls found their program, {self.misses} captures"]
         lines += [f"  capture {n}: {reason}" for n, reason in enumerate(self.reasons, 1)]
         for entry in [*(e for rows in self.entries.values() for e in rows), *self.symbolic.values()]:
-            shown = ", ".join(f"{name}{list(shape)}" for shape, name, _ in entry.key[1])
+            shown = ", ".join(f"{name}{list(shape)}" for shape, name, *_ in entry.key[1])
             lines.append(f"({shown}) {len(entry.step.states)} tensors from outside, "
                          f"{sum(s.written for s in entry.step.states)} written in place")  # fmt: skip
             lines += ["  " + line for line in entry.step.native.explain().splitlines()]
@@ -273,11 +273,11 @@ def _given(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _blurred(key: Key) -> Key:
     """The key without the sizes of leading axes; the key itself if there is none."""
     rows = key[1]
-    if not any(len(shape) for shape, _, _ in rows):
+    if not any(len(shape) for shape, *_ in rows):
         return key
-    sizes = [shape[0] for shape, _, _ in rows if shape]
-    alike = tuple(sizes.index(shape[0]) if shape else -1 for shape, _, _ in rows)
-    blurred = tuple((len(shape), shape[1:], name, rg) for shape, name, rg in rows)
+    sizes = [shape[0] for shape, *_ in rows if shape]
+    alike = tuple(sizes.index(shape[0]) if shape else -1 for shape, *_ in rows)
+    blurred = tuple((len(shape), shape[1:], *rest) for shape, *rest in rows)
     return (key[0], blurred, alike, *key[2:])
 
 

@@ -16,7 +16,8 @@ from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
 from .complex import F, _product, common, flags, of_complex, parts
-from .core import Device, Tensor, as_tensor, convert, normal_dim, normal_dims
+from .core import Tensor, as_tensor, convert, normal_dim, normal_dims
+from .devices import Device
 from .dtypes import REAL_OF, dtype_of, result_dtype
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .pointwise import given
@@ -391,7 +392,11 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
             dtype = a.dtype
         elif a is not None and not isinstance(a, bool):
             if isinstance(a, str | Device):
-                Device(a)
+                if Device(a).type != "cpu":
+                    raise UnsupportedError(
+                        f"complex tensors lie on the cpu alone, not on {Device(a)}",
+                        help="move real and imag one by one",
+                    )
             else:
                 dtype = a
     found = self.dtype if dtype is None else dtype_of(dtype)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from ..diagnostics import DTypeError
 from .core import Tensor, as_tensor, convert, wrap
+from .devices import name_of, placed
 from .dtypes import dtype_of
-from .register import FUNCTIONS, METHODS, function, method
+from .register import METHODS, function, method
 from .shape import expand
 
 
@@ -28,23 +31,31 @@ def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
     return self._view is None or not self._view.strided
 
 
-@method("to")
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **rest: Any) -> Tensor:
-    """This tensor in another dtype, given as such or as another tensor's. There is one device."""
+def to_what(args: Sequence[Any], dtype: Any, device: Any) -> tuple[Any, str | None]:
+    """The dtype and the name of the device among the arguments of a `to`, each None where there is none."""
     from ..ir.types import DType
-    from .core import Device
 
-    for a in (*args, device):
+    for a in args:
         if isinstance(a, Tensor):
-            dtype = a.dtype
-        elif isinstance(a, DType) or a in (float, int, bool):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, DType) or (isinstance(a, type) and a in (float, int, bool)):
             dtype = a
         elif a is not None and not isinstance(a, bool):
-            Device(a)
+            device = a
+    return dtype, None if device is None else name_of(device)
+
+
+@method("to")
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **rest: Any) -> Tensor:
+    """This tensor in another dtype, on another device, or as another tensor is. It is copied when it is computed; the
+    gradient goes back to where this one lies. Raises UnsupportedError for a device that is not known."""
+    dtype, device = to_what(args, dtype, device)
     unknown = set(rest) - {"non_blocking", "memory_format"}
     if unknown:
         raise TypeError(f"to() takes no {', '.join(sorted(unknown))}")
     made = self if dtype is None else convert(self, dtype_of(dtype))
+    if device is not None and made.device.name != device:
+        made = wrap(placed(made.value, device), made)
     return clone(made) if copy and made is self else made
 
 
@@ -66,14 +77,25 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 @method("cpu")
 def cpu(self: Tensor) -> Tensor:
-    """This tensor: it is there already."""
-    return self
+    """This tensor on the cpu; itself if it is there."""
+    return to(self, device="cpu")
+
+
+@method("cuda")
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    """This tensor on a GPU, the current one where none is named; itself if it is there."""
+    name = name_of("cuda" if device is None else device)
+    if name == "cpu":
+        raise DTypeError(f"cuda() takes a GPU, found {device}", help="use cpu()")
+    return to(self, device=name)
 
 
 @method("copy_")
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write the values of another tensor, broadcast to this shape and in this dtype."""
     source = convert(as_tensor(src), self.dtype)
+    if source._v.device is not None and source.device != self.device:
+        source = to(source, device=self.device)
     return self._assign(expand(source, tuple(self.shape)))
 
 
@@ -149,11 +171,10 @@ def detach(input: Tensor) -> Tensor:
 
 
 METHODS.pop("detach", None)
-METHODS["get_device"] = lambda self: -1
+METHODS["get_device"] = lambda self: -1 if self.device.index is None else self.device.index
 METHODS["storage_offset"] = lambda self: 0
 METHODS["is_pinned"] = lambda self: False
 METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
-METHODS["new_tensor"] = lambda self, data, **kw: FUNCTIONS["tensor"](data, **{"dtype": self.dtype, **kw})
-METHODS["is_cuda"] = property(lambda self: False)
-METHODS["is_cpu"] = property(lambda self: True)
+METHODS["is_cuda"] = property(lambda self: self.device.type == "cuda")
+METHODS["is_cpu"] = property(lambda self: self.device.type == "cpu")
 METHODS["real"] = property(lambda self: self)

@@ -5,6 +5,7 @@ Functions and most methods stand in the other modules of this package and are at
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import DTypeError, GradientError, ShapeError, UnsupportedError
+from ..diagnostics import DeviceMismatchError, DTypeError, GradientError, ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ir.types import DType, TensorType, bf16, f32, f64, tensor
 from ..ops.rules import shown
@@ -21,6 +22,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.number import NumberBuffer
 from ..session import engine
 from . import lazy
+from .devices import Device, default_name, device_of, placed
 from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -43,31 +45,6 @@ class Size(tuple[int, ...]):
 
     def __repr__(self) -> str:
         return f"Size({list(self)})"
-
-
-class Device:
-    """Where tensors are computed. There is one: cpu."""
-
-    def __init__(self, name: Any = "cpu", index: int | None = None) -> None:
-        text = str(name)
-        if text.partition(":")[0] != "cpu":
-            raise UnsupportedError(f"there is no device {text!r}", help="devices: cpu")
-        self.type, self.index = "cpu", index
-
-    def __eq__(self, other: object) -> bool:
-        return str(other).partition(":")[0] == "cpu"
-
-    def __hash__(self) -> int:
-        return hash("cpu")
-
-    def __str__(self) -> str:
-        return "cpu"
-
-    def __repr__(self) -> str:
-        return "device(type='cpu')"
-
-
-CPU = Device()
 
 
 class View:
@@ -148,7 +125,7 @@ class Tensor:
 
     def __new__(cls, data: Any = None, **kwargs: Any) -> Tensor:
         """A copy of data, as `heliostat.tensor` makes it."""
-        made = new(cls, from_data(data if data is not None else [], None).value)
+        made = new(cls, placed(from_data(data if data is not None else [], None).value, default_name()))
         if kwargs.pop("requires_grad", False):
             made.requires_grad_(True)
         if kwargs:
@@ -223,6 +200,12 @@ class Tensor:
         loose = self._view is not None and self._view.detached
         tracked = (source._rg or self.requires_grad) and _grad_enabled.get() and not loose
         v = source.value
+        mine_ = self._v.device
+        if v.device != mine_ and mine_ is not None:
+            if v.device is not None and v.type.shape:
+                what = f"a result on {v.device} cannot be written in place into a tensor on {mine_}"
+                raise DeviceMismatchError(what, help=f"copy it by copy_() or .to({mine_!r})")
+            v = placed(v, mine_)
         self._write(ops.detach(v) if source._rg and not tracked else v, tracked)
         return self
 
@@ -266,8 +249,8 @@ class Tensor:
 
     @property
     def device(self) -> Device:
-        """cpu."""
-        return CPU
+        """Where it lies."""
+        return device_of(self._v)
 
     @property
     def ndim(self) -> int:
@@ -302,6 +285,8 @@ class Tensor:
     def grad(self, g: Tensor | None) -> None:
         if g is not None and (g.shape != self.shape):
             raise ShapeError(f"a gradient of shape {shown(g.shape)} does not fit a tensor of {shown(self.shape)}")
+        if g is not None and g.device != self.device:
+            raise DeviceMismatchError(f"a gradient on {g.device} does not fit a tensor on {self.device}")
         scope = _capture.get()
         if scope is not None:
             scope.set_grad(self)
@@ -395,7 +380,15 @@ class Tensor:
 
     # --- reading --------------------------------------------------------------------------------------------------
     def array(self) -> Array:
-        """The data as a read-only array over the tensor's memory; bf16 as float32. Computes what is open."""
+        """The data as a read-only array over the tensor's memory; bf16 as float32. Computes what is open.
+
+        Raises UnsupportedError for a tensor on a GPU: nothing goes to the host unless it is asked for."""
+        if self._v.device is not None and self._v.device != "cpu":
+            raise UnsupportedError(f"{_asking()} a tensor on {self._v.device}", help="copy it by .cpu() first")
+        return self.host_array()
+
+    def host_array(self) -> Array:
+        """The data as a read-only array, of a GPU's memory a copy; bf16 as float32. Computes what is open."""
         v = self.value
         if lazy.buffer_of(v) is None:
             lazy.realize([v])
@@ -408,10 +401,11 @@ class Tensor:
         return found
 
     def numpy(self, *, force: bool = False) -> Array:
-        """The data as a read-only array, without a copy. Raises GradientError for a tensor that requires grad."""
+        """The data as a read-only array, without a copy; with `force` of a GPU's memory too, by one. Raises
+        GradientError for a tensor that requires grad, UnsupportedError for one on a GPU."""
         if self.requires_grad and not force:
             raise GradientError("numpy() of a tensor that requires grad", help="use detach().numpy()")
-        return self.array()
+        return self.host_array() if force else self.array()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         found = self.array()
@@ -431,6 +425,8 @@ class Tensor:
         version 1 of DLPack. Raises BufferError for what that cannot be, and for bfloat16, which NumPy does not have."""
         if stream is not None:
             raise ValueError(f"__dlpack__: there are no streams on the cpu, found {stream!r}")
+        if self.device.type != "cpu":
+            raise BufferError(f"__dlpack__: the tensor is on {self.device}, and only memory of the cpu is exported")
         if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
             raise BufferError(f"__dlpack__: data is on the cpu, not on device {tuple(dl_device)}")
         if self.dtype == bf16:
@@ -441,8 +437,8 @@ class Tensor:
         return data.__dlpack__() if max_version is None else data.__dlpack__(max_version=max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(1, 0): the cpu."""
-        return (1, 0)
+        """(1, 0) for the cpu, (2, N) for GPU N."""
+        return (1, 0) if self.device.index is None else (2, self.device.index)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """`heliostat.array_api`. Raises ValueError for a version of the standard that it does not have."""
@@ -454,19 +450,21 @@ class Tensor:
         return room
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """The tensor itself: there is one device. Raises UnsupportedError for another."""
-        Device(device)
-        return self
+        """This tensor on another device. Raises UnsupportedError for a device that is not known, or with a stream."""
+        if stream is not None:
+            raise UnsupportedError(f"to_device() takes no stream, found {stream!r}")
+        made: Tensor = self.to(device)
+        return made
 
     def item(self) -> Any:
         """The one element as a Python number. Raises ShapeError for another number of elements."""
         if self.numel() != 1:
             raise ShapeError(f"item() needs one element, found a tensor of shape {shown(self.shape)}")
-        return self.array().reshape(()).item()
+        return self.host_array().reshape(()).item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self.array().tolist()
+        return self.host_array().tolist()
 
     def numel(self) -> int:
         """The number of elements."""
@@ -534,7 +532,8 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __reduce__(self) -> Any:
-        return (_rebuild, (type(self), self.array(), self.dtype.name, self._rg and self._leaf))
+        kept = (type(self), self.host_array(), self.dtype.name, self._rg and self._leaf)
+        return (_rebuild, kept if self.device.index is None else (*kept, str(self.device)))
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         made = new(type(self), self.detach().value)
@@ -585,7 +584,7 @@ def _leaf_value(t: Tensor, v: Value) -> Value:
     """A value of its own for a leaf that gathers a gradient."""
     buffer = lazy.buffer_of(v)
     if buffer is not None:
-        made = lazy.leaf(buffer, v.type)
+        made = lazy.leaf(buffer, v.type, v.device)
     elif v.node.op is lazy.DETACH and v.meta is None:
         made = v
     else:
@@ -748,12 +747,20 @@ def _to_array(data: Any, exact: bool) -> Array:
 
 def _plain(data: Any) -> Any:
     if isinstance(data, Tensor):
-        return data.array().tolist()
+        return data.tolist() if not data.ndim else data.array().tolist()
     return [_plain(d) for d in data] if isinstance(data, list | tuple) else data
 
 
-def from_array(array: Array, dtype: DType | None = None) -> Tensor:
-    """A tensor that copies an array, in its dtype or another."""
+def from_array(array: Array, dtype: DType | None = None, device: str | None = None) -> Tensor:
+    """A tensor that copies an array, in its dtype or another. Without a device it has no place of its own: it goes
+    where it is used."""
+    made = _from_array(array, dtype)
+    if device is not None:
+        made._v = placed(made._v, device)
+    return made
+
+
+def _from_array(array: Array, dtype: DType | None = None) -> Tensor:
     found = of_numpy(array.dtype) if dtype is None else dtype
     if found.kind == "c":
         from .pairs import of_array
@@ -771,7 +778,8 @@ def from_array(array: Array, dtype: DType | None = None) -> Tensor:
         return made
     with np.errstate(all="ignore"):
         copied = np.array(array, lazy.NUMPY[found.name], order="C").reshape(array.shape)
-    return new(Tensor, lazy.leaf(Buffer.owning(copied), tensor(found, *array.shape)))
+    plain: Tensor = new(Tensor, lazy.leaf(Buffer.owning(copied), tensor(found, *array.shape)))
+    return plain
 
 
 def convert(x: Tensor, dtype: DType) -> Tensor:
@@ -837,11 +845,23 @@ def normal_dims(dim: int | Sequence[int] | None, rank: int, op: str = "") -> tup
     return found if rank else ()
 
 
-def _rebuild(cls: Any, array: Array, dtype: str, requires_grad: bool) -> Any:
+def _asking() -> str:
+    """Which public function wants data on the host, for a message."""
+    name, frame = "array", sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("heliostat."):
+        if frame.f_code.co_name not in ("run", "__call__", "<lambda>", "<genexpr>"):
+            name = frame.f_code.co_name
+        frame = frame.f_back  # type: ignore[assignment]
+    if name in ("array", "numpy", "__array__", "__dlpack__"):
+        return f"{name} reads on the host, and cannot read"
+    return f"{name} runs on the host and has no CUDA schedule, and cannot take"
+
+
+def _rebuild(cls: Any, array: Array, dtype: str, requires_grad: bool, device: str = "cpu") -> Any:
     from .dtypes import NAMES
 
     by_name = {d.name: d for d in NAMES.values()}
-    made = new(cls, from_array(array, by_name[dtype]).value)
+    made = new(cls, from_array(array, by_name[dtype], device).value)
     return made.requires_grad_(True) if requires_grad else made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import DType, i64
 from . import lazy
-from .core import Device, Tensor, as_tensor, from_array, from_data
+from .core import Tensor, as_tensor, from_array, from_data
+from .devices import default_name, name_of, placed
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .register import FUNCTIONS, METHODS, function
 from .shape import sizes_of
@@ -18,21 +20,44 @@ from .shape import sizes_of
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any]) -> Tensor:
-    """A new tensor with what all makers take: requires_grad, device, and flags without meaning here."""
-    if rest.pop("device", None) is not None:
-        pass
+MAKERS = (
+    "empty_permuted", "empty_strided",
+    "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "empty", "eye", "frombuffer", "from_dlpack",
+    "from_numpy", "full", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "normal", "ones",
+    "rand", "randint", "randn", "randperm", "scalar_tensor", "tensor", "zeros",
+)  # fmt: skip
+"""Functions that make tensors of no other tensor. Among themselves, functions call them without a device: what they
+make goes where it is used. Users get them as `on_default_device` has them."""
+
+
+COPIERS = ("as_tensor", "asarray", "from_dlpack", "tensor")
+
+
+def on_default_device(name: str, f: Any) -> Any:
+    """A function that makes tensors, which puts them on the default device where none is named; copies of a tensor lie
+    where it does."""
+
+    @functools.wraps(f)
+    def run(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+        if device is None and name in COPIERS and args and isinstance(args[0], Tensor):
+            device = args[0].device
+        return f(*args, device=default_name(device), **kwargs)
+
+    return run
+
+
+def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any], like: Tensor | None = None) -> Tensor:
+    """A new tensor with what all makers take: requires_grad, device (that of `like` where none is named), and flags
+    without meaning here."""
+    device = rest.pop("device", None)
+    name_ = name_of(device) if device is not None else None if like is None else like._v.device
+    if name_ is not None:
+        x._v = placed(x._v, name_)
     for name in ("pin_memory", "layout", "memory_format"):
         rest.pop(name, None)
     if rest:
         raise TypeError(f"unknown argument: {', '.join(rest)}")
     return x.requires_grad_(True) if requires_grad else x
-
-
-def _checked(rest: dict[str, Any]) -> dict[str, Any]:
-    if rest.get("device") is not None:
-        Device(rest["device"])
-    return rest
 
 
 @function(method=False)
@@ -41,46 +66,50 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, **rest:
     made = from_data(data, None if dtype is None else dtype_of(dtype))
     if isinstance(data, Tensor):
         made = made.clone()
-    return finished(made, requires_grad, _checked(rest))
+    return finished(made, requires_grad, rest)
 
 
 @function("asarray", method=False)
 def as_tensor_(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of data; the tensor itself where it is one of that dtype."""
-    return as_tensor(data, dtype)
+    """A tensor of data; the tensor itself where it is one of that dtype, on that device."""
+    if isinstance(data, Tensor):
+        made: Tensor = as_tensor(data, dtype)
+        return made if device is None else made.to(device)
+    return finished(as_tensor(data, dtype), False, {"device": device})
 
 
 FUNCTIONS["as_tensor"] = as_tensor_
 
 
 @function(method=False)
-def from_numpy(array: Any) -> Tensor:
+def from_numpy(array: Any, *, device: Any = None) -> Tensor:
     """A tensor that copies an array. Later changes of the array do not reach it."""
-    return from_data(array, None)
+    return finished(from_data(array, None), False, {"device": device})
 
 
 @function(method=False)
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor that copies what offers DLPack. Raises BufferError with copy=False: values here never change, so other
     memory is not shared."""
-    if device is not None:
-        Device(device)
     if copy is False:
         raise BufferError("from_dlpack: a copy is needed, and copy=False forbids it")
-    return from_data(ext_tensor.detach() if isinstance(ext_tensor, Tensor) else np.from_dlpack(ext_tensor), None)
+    if isinstance(ext_tensor, Tensor):
+        return as_tensor_(ext_tensor.detach().clone(), device=device)
+    return finished(from_data(np.from_dlpack(ext_tensor), None), False, {"device": device})
 
 
 @function(method=False)
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0) -> Tensor:
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, **rest: Any) -> Tensor:
     """A vector of the bytes of a buffer."""
     d = dtype_of(dtype)
-    return from_array(np.frombuffer(buffer, lazy.NUMPY[d.name], count, offset), d)
+    made = from_array(np.frombuffer(buffer, lazy.NUMPY[d.name], count, offset), d)
+    return finished(made, rest.pop("requires_grad", False), rest)
 
 
 @function(method=False)
-def scalar_tensor(value: Any, *, dtype: Any = None) -> Tensor:
+def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """A number as a tensor without axes, in the default dtype."""
-    return as_tensor(value, dtype or get_default_dtype())
+    return finished(as_tensor(value, dtype or get_default_dtype()), requires_grad, rest)
 
 
 def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
@@ -99,14 +128,14 @@ def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """0 everywhere."""
     shape = sizes_of(size if size else rest.pop("size", size))
-    return finished(filled(shape, 0, dtype_of(dtype or get_default_dtype())), requires_grad, _checked(rest))
+    return finished(filled(shape, 0, dtype_of(dtype or get_default_dtype())), requires_grad, rest)
 
 
 @function(method=False)
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """1 everywhere."""
     shape = sizes_of(size if size else rest.pop("size", size))
-    return finished(filled(shape, 1, dtype_of(dtype or get_default_dtype())), requires_grad, _checked(rest))
+    return finished(filled(shape, 1, dtype_of(dtype or get_default_dtype())), requires_grad, rest)
 
 
 @function(method=False)
@@ -116,17 +145,17 @@ def full(
     """One number everywhere, in its dtype unless another is given."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     d = dtype_of(dtype) if dtype is not None else number_dtype(value)
-    return finished(filled(sizes_of((size,)), value, d), requires_grad, _checked(rest))
+    return finished(filled(sizes_of((size,)), value, d), requires_grad, rest)
 
 
 def _like(name: str, value: Any) -> None:
     def f(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
         made = filled(input.shape, value, dtype_of(dtype or input.dtype))
-        return finished(made, requires_grad, _checked(rest))
+        return finished(made, requires_grad, rest, input)
 
     def new(self: Tensor, *size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
         made = filled(sizes_of(size), value, dtype_of(dtype or self.dtype))
-        return finished(made, requires_grad, _checked(rest))
+        return finished(made, requires_grad, rest, self)
 
     f.__name__ = name + "_like"
     f.__doc__ = f"{value} everywhere, in the shape and dtype of input."
@@ -144,10 +173,16 @@ zeros_like, ones_like = FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"]
 @function(method=False)
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """One number everywhere, in the shape and dtype of input."""
-    return finished(filled(input.shape, fill_value, dtype_of(dtype or input.dtype)), requires_grad, _checked(rest))
+    made = filled(input.shape, fill_value, dtype_of(dtype or input.dtype))
+    return finished(made, requires_grad, rest, input)
 
 
-METHODS["new_full"] = lambda self, size, fill_value, **kw: full(size, fill_value, **{"dtype": self.dtype, **kw})
+def _beside(self: Tensor, named: dict[str, Any]) -> dict[str, Any]:
+    return {"dtype": self.dtype, **named, "device": named.get("device") or self._v.device}
+
+
+METHODS["new_full"] = lambda self, size, fill_value, **kw: full(size, fill_value, **_beside(self, kw))
+METHODS["new_tensor"] = lambda self, data, **kw: tensor(data, **_beside(self, kw))
 
 
 @function(method=False)
@@ -167,7 +202,7 @@ def arange(
     )
     count = int(np.ceil((end - start) / step))
     made = from_array(np.arange(count) * step + start, d)
-    return finished(made, requires_grad, _checked(rest))
+    return finished(made, requires_grad, rest)
 
 
 @function(method=False)
@@ -177,7 +212,7 @@ def linspace(
     """`steps` numbers from start to end, evenly spaced."""
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
     made = from_array(np.linspace(start, end, steps), dtype_of(dtype or get_default_dtype()))
-    return finished(made, requires_grad, _checked(rest))
+    return finished(made, requires_grad, rest)
 
 
 @function(method=False)
@@ -193,14 +228,14 @@ def logspace(
 ) -> Tensor:
     """base to the power of `linspace`."""
     made = from_array(np.logspace(start, end, steps, base=base), dtype_of(dtype or get_default_dtype()))
-    return finished(made, requires_grad, _checked(rest))
+    return finished(made, requires_grad, rest)
 
 
 @function(method=False)
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """1 on the diagonal, 0 elsewhere."""
     made = from_array(np.eye(n, m), dtype_of(dtype or get_default_dtype()))
-    return finished(made, requires_grad, _checked(rest))
+    return finished(made, requires_grad, rest)
 
 
 @function(method=False)
@@ -214,10 +249,10 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 def _window(name: str, build: Any) -> None:
     def f(window_length: int, periodic: bool = True, *args: float, dtype: Any = None, **rest: Any) -> Tensor:
         if window_length < 2:
-            return filled((window_length,), 1, dtype_of(dtype or get_default_dtype()))
+            return finished(filled((window_length,), 1, dtype_of(dtype or get_default_dtype())), False, rest)
         n = window_length + 1 if periodic else window_length
         made = build(np.arange(n) / (n - 1), *args)[:window_length]
-        return finished(from_array(made, dtype_of(dtype or get_default_dtype())), False, _checked(rest))
+        return finished(from_array(made, dtype_of(dtype or get_default_dtype())), False, rest)
 
     f.__name__ = name
     f.__doc__ = f"The {name.replace('_', ' ')}, one period of it or symmetric."

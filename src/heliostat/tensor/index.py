@@ -48,7 +48,7 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
                 continue
             if item.dtype.is_float:
                 raise DTypeError(f"a tensor used as an index has integers or bools, found {item.dtype}")
-            if not item.ndim and lazy.buffer_of(item.value) is not None:
+            if not item.ndim and lazy.on_host(item.value):
                 item = int(item)
         elif item is not None and item is not Ellipsis and not isinstance(item, int | slice):
             raise DTypeError(f"an index is an integer, slice, None, Ellipsis or tensor, found {type(item).__name__}")
@@ -147,7 +147,7 @@ class _Rows:
 def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low: int = 0) -> None:
     """Raises IndexOutOfRangeError where numbers of `low` .. size - 1 are known and others but `ignored` are there."""
     v = t.value
-    if lazy.buffer_of(v) is None or lazy.capturing():
+    if not lazy.on_host(v) or lazy.capturing():
         return
     known = lazy.array_of(v)
     if not known.size or (known.min() >= low and known.max() < size):
@@ -164,7 +164,7 @@ def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low
 def wrapped_index(t: Tensor, size: int, axis: int, x: Tensor) -> Value:
     """Indices as i64 from the front. Raises IndexOutOfRangeError where they are known and lie outside."""
     v = t.value
-    if lazy.buffer_of(v) is not None:
+    if lazy.on_host(v):
         known = lazy.array_of(v)
         if known.size and (int(known.min()) < -size or int(known.max()) >= size):
             bad = known[(known < -size) | (known >= size)].flat[0]

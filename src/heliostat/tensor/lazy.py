@@ -7,6 +7,7 @@ that a training step is one program whichever of its values is read first.
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 import threading
@@ -24,11 +25,13 @@ from ..ir.rewrite import copy
 from ..ir.types import DType, TensorType, tensor
 from ..ops import REGISTRY
 from ..runtime.buffer import Buffer
-from ..session import Runner, engine
+from ..session import engine
+from ..session.devices import engine_of, gpu_engine, gpus_in_use
 from . import determinism
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DETACH = REGISTRY["detach"]
+TO_DEVICE = REGISTRY["to_device"]
 NUMPY: dict[str, Any] = {
     "f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": np.uint16, "i64": np.int64, "i32": np.int32,
     "i16": np.int16, "i8": np.int8, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8, "bool": np.bool_,
@@ -44,17 +47,17 @@ KEPT_PROGRAMS = 512
 class Meta:
     """What a lazy value has beside its node.
 
-    buffer: its data, once computed. leaf: the tensor that gathers its gradient, and that gradients end at unless it is
-    passing: kept by `retain_grad` on their way. function: the user's `Function` that
-    made it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
+    buffer: its data, once computed, a Buffer or that of a GPU. leaf: the tensor that gathers its gradient, and that
+    gradients end at unless it is passing: kept by `retain_grad` on their way. function: the user's `Function` that made
+    it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
     uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent,
     kept: a backward went through it that did not keep, or that kept the graph. casts: a number in other dtypes.
     """
 
     __slots__ = ("buffer", "casts", "fill", "function", "hooks", "kept", "leaf", "passing", "spent", "uses")
 
-    def __init__(self, buffer: Buffer | None = None) -> None:
-        self.buffer = buffer
+    def __init__(self, buffer: Any = None) -> None:
+        self.buffer: Any = buffer
         self.leaf: weakref.ref[Any] | None = None
         self.function: Any = None
         self.hooks: list[Callable[..., Any]] | None = None
@@ -75,16 +78,17 @@ STAND_IN = Node(PARAMETER, (), {"name": "", "kind": "input"}, ())
 """Of the values that stand for others while a step is captured."""
 
 
-def leaf(buffer: Buffer, type: TensorType) -> Value:
-    """A value that has its data."""
+def leaf(buffer: Any, type: TensorType, device: str | None = None) -> Value:
+    """A value that has its data. device: where the data lies; None for data of the host that goes where it is used."""
     v = Value(_LEAF, 0, type)
     v.meta = Meta(buffer)
+    v.device = device
     return v
 
 
-def leaf_of(array: Array, dtype: DType) -> Value:
+def leaf_of(array: Array, dtype: DType, device: str | None = None) -> Value:
     """A value over the memory of an array of `NUMPY[dtype]`, which must be contiguous and not change any more."""
-    return leaf(Buffer.of(array), tensor(dtype, *array.shape))
+    return leaf(Buffer.of(array), tensor(dtype, *array.shape), device)
 
 
 def meta(v: Value) -> Meta:
@@ -95,24 +99,36 @@ def meta(v: Value) -> Meta:
     return found
 
 
-def buffer_of(v: Value) -> Buffer | None:
+def buffer_of(v: Value) -> Any:
     return None if v.meta is None else v.meta.buffer
+
+
+def on_host(v: Value) -> bool:
+    """Whether a value has its data, in memory that the host reads."""
+    return v.meta is not None and isinstance(v.meta.buffer, Buffer)
 
 
 def is_data(v: Value) -> bool:
     """Whether a value is known data and nothing else: no gradient goes to it or through it, and no capture asks for it
     anew at each run."""
     m = v.meta
-    if m is None or m.buffer is None or capturing():
+    if m is None or not isinstance(m.buffer, Buffer) or capturing():
         return False
     return not v.node.inputs and m.leaf is None and m.function is None and m.fill is None and not m.hooks
 
 
 def array_of(v: Value) -> Array:
-    """The data of a realized value as an array over its buffer, bf16 as uint16."""
+    """The data of a realized value as an array over its buffer, bf16 as uint16; of a GPU a copy."""
     buffer = buffer_of(v)
     assert buffer is not None
-    return buffer.array(NUMPY[v.type.element.name], v.type.shape)  # type: ignore[arg-type]
+    shape = tuple(int(d) for d in v.type.shape)  # type: ignore[arg-type]
+    kind = NUMPY[v.type.element.name]
+    if not isinstance(buffer, Buffer):
+        assert v.device is not None
+        data = gpu_engine(v.device).download(buffer, math.prod(shape) * np.dtype(kind).itemsize)
+        return data.view(kind).reshape(shape)
+    found: Array = buffer.array(kind, shape)
+    return found
 
 
 def is_cut(v: Value) -> bool:
@@ -234,14 +250,17 @@ class Programs:
     """Programs by structure. `hits` and `misses` count look-ups."""
 
     def __init__(self) -> None:
-        self.found: OrderedDict[Any, Runner] = OrderedDict()
+        self.found: OrderedDict[Any, Any] = OrderedDict()
         self.hits = self.misses = 0
 
-    def get(self, key: Any, build: Callable[[], Graph]) -> Runner:
+    def get(self, key: Any, build: Callable[[], Graph], device: str = "cpu") -> Any:
+        """The program of that structure on a device, compiled if it is new. Raises CompileError."""
+        if device != "cpu":
+            key = (device, key)
         runner = self.found.get(key)
         if runner is None:
             self.misses += 1
-            runner = self.found[key] = engine().compile(build())
+            runner = self.found[key] = engine_of(device).compile(build())
             if len(self.found) > KEPT_PROGRAMS:
                 self.found.popitem(last=False)
         else:
@@ -305,7 +324,7 @@ class Closed:
                 rows += ("leaf", type.element.name, type.shape)
                 continue
             op = node.op
-            if op is DETACH:
+            if op is DETACH or op is TO_DEVICE:
                 number[id(v)] = number[id(node.inputs[0])]
                 continue
             if op is PARAMETER and node is not _LEAF:
@@ -374,7 +393,7 @@ class Closed:
                 p = parameter(f"p{len(parameters)}", v.type)
                 parameters.append(p)
                 new[id(v)] = p
-            elif v.node.op is DETACH:
+            elif v.node.op is DETACH or v.node.op is TO_DEVICE:
                 new[id(v)] = new[id(v.node.inputs[0])]
             elif isinstance(v.node.op, Inlined):
                 if id(v.node) not in inlined:
@@ -511,22 +530,81 @@ def _run(roots: Sequence[Value]) -> list[Value]:
     wanted = [v for v in roots if buffer_of(v) is None]
     if not wanted:
         return []
+    return _run_placed(wanted) if gpus_in_use() else _run_on("cpu", wanted)
+
+
+def _run_placed(wanted: Sequence[Value]) -> list[Value]:
+    """`_run` of values on several devices: a program for each device and for each time that data goes to another."""
+    step: dict[int, int] = {}  # of values without data: how often data goes to another device before they are known
+    needed: dict[int, dict[int, Value]] = {}
+    copies: dict[int, list[Value]] = {}
+    for v in sorted(_behind(wanted), key=lambda v: v.node.serial):
+        at, copied = 0, False
+        for u in v.node.inputs:
+            before = step.get(id(u))
+            if u.device == v.device or (u.device is None and not (v.node.op is TO_DEVICE and before is None)):
+                at = max(at, before or 0)
+                continue
+            copied = v.node.op is TO_DEVICE
+            if before is not None:
+                needed.setdefault(before, {})[id(u)] = u
+                at = max(at, before + 1)
+        step[id(v)] = at
+        if copied:
+            copies.setdefault(at, []).append(v)
+    for v in wanted:
+        needed.setdefault(step[id(v)], {})[id(v)] = v
+    done: list[Value] = []
+    for n in sorted({*needed, *copies}):
+        for v in copies.get(n, ()):
+            meta(v).buffer = _copied(v.node.inputs[0], v)
+            done.append(v)
+        groups: dict[str, list[Value]] = {}
+        for v in needed.get(n, {}).values():
+            if not _has_data(v):
+                groups.setdefault(v.device or "cpu", []).append(v)
+        for device in sorted(groups, key=lambda d: d != "cpu"):
+            done += _run_on(device, groups[device])
+    return done
+
+
+def nbytes_of(v: Value) -> int:
+    """Bytes of a value's elements."""
+    shape: list[int] = [int(d) for d in v.type.shape]  # type: ignore[arg-type]
+    return math.prod(shape) * v.type.dtype.nbytes
+
+
+def _copied(source: Value, v: Value) -> Any:
+    """The data of a value in the memory of another device."""
+    buffer, nbytes = source.meta.buffer, nbytes_of(v)
+    if v.device == "cpu" or v.device is None:
+        return buffer if isinstance(buffer, Buffer) else Buffer.owning(array_of(source))
+    owner = gpu_engine(v.device)
+    if isinstance(buffer, Buffer):
+        return owner.upload(buffer.array(np.uint8)[:nbytes])
+    return owner.copy(buffer, nbytes)
+
+
+def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
     closed = Closed(wanted)
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
-    found: dict[int, Buffer] = {closed.number[id(v)]: v.meta.buffer for v in closed.leaves}
+    found: dict[int, Any] = {closed.number[id(v)]: v.meta.buffer for v in closed.leaves}
     found.update((closed.number[id(v)], _constant(v)) for v in closed.constants)
     if closed.results:
-        runner = programs.get(closed.key, closed.graph)
+        runner = programs.get(closed.key, closed.graph, device)
         made = runner.run([v.meta.buffer for v in closed.leaves])
         found.update((closed.number[id(v)], b) for v, b in zip(closed.results, made, strict=True))
     for v in wanted:
-        meta(v).buffer = found[closed.number[id(v)]]
+        buffer = found[closed.number[id(v)]]
+        if device != "cpu" and isinstance(buffer, Buffer):  # a constant, or data of the host that nothing was done with
+            buffer = gpu_engine(device).upload(buffer.array(np.uint8))
+        meta(v).buffer = buffer
     return computed
 
 
 def _constant(v: Value) -> Buffer:
-    while v.node.op is DETACH:
+    while v.node.op is DETACH or v.node.op is TO_DEVICE:
         v = v.node.inputs[0]
     array = v.node.attrs["value"]
     if v.type.element.name == "bf16":

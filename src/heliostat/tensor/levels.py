@@ -48,6 +48,7 @@ class Level:
         """What stands for one element of a value (size, ...)."""
         type = TensorType(batched.type.element, batched.type.shape[1:])
         v = Node(PARAMETER, (), {"name": "element", "kind": "input"}, (type,)).results[0]
+        v.device = batched.device
         self.known[id(v)] = (v, batched)
         return v
 
@@ -170,7 +171,9 @@ def on_host(function: Callable[..., Any], *tensors: Tensor) -> Any:
             parts = tuple(new(Tensor, level.placeholder(m.value)) for m in ((made,) if one else made))
             return parts[0] if one else parts
     y = function(*(np.asarray(t.detach().array()) for t in tensors))
-    return tuple(from_array(np.asarray(v)) for v in y) if isinstance(y, tuple) else from_array(np.asarray(y))
+    if not isinstance(y, tuple):
+        return from_array(np.asarray(y), device="cpu")
+    return tuple(from_array(np.asarray(v), device="cpu") for v in y)
 
 
 def checked_random(shape: Sequence[int]) -> Value | None:

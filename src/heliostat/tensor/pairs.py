@@ -240,6 +240,9 @@ def over(pair: Tensor) -> Any:
         raise DTypeError(f"complex numbers are of float32 or float64, found {pair.dtype}", help="convert it by to()")
     if not pair.ndim or pair.shape[-1] != 2:
         raise ShapeError(f"complex numbers need a last axis of 2, found {shown(pair.shape)}")
+    if pair.value.device not in (None, "cpu"):
+        what = f"complex tensors lie on the cpu alone, not on {pair.device}"
+        raise UnsupportedError(what, help="keep real and imaginary parts as tensors of their own there")
     made = object.__new__(ComplexTensor)
     made._pair = pair
     return made

@@ -42,7 +42,7 @@ def _complex_text(array: Any) -> Any:
 
 def text(t: Any) -> str:
     """tensor([1., 2.]), with what differs from the usual."""
-    array = np.asarray(t.detach().array())
+    array = np.asarray(t.detach().host_array())
     whole = array.dtype.kind not in "fc" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
     width = 4 if array.dtype.kind == "b" and array.all() else 5
     shown = {"bool": lambda b: f"{b!s:>{width}}"} if array.dtype.kind == "b" else {}
@@ -55,6 +55,8 @@ def text(t: Any) -> str:
         formatter=shown or None,  # type: ignore[arg-type]
     )  # fmt: skip
     parts = [body]
+    if t.device.type != "cpu":
+        parts.append(f"device='{t.device}'")
     if t.dtype not in (f32, i64, default_complex()) and t.dtype.kind != "b":
         parts.append(f"dtype={long_name(t.dtype)}")
     if array.size == 0 and array.ndim > 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..diagnostics import UnsupportedError
 from ..session import engine
-from .core import CPU, Device, Tensor, as_tensor, convert
+from .core import Tensor, as_tensor, convert
 from .register import FUNCTIONS, METHODS, function
 
 
@@ -41,18 +41,6 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| is above lambd, else 0."""
     made: Tensor = FUNCTIONS["where"]((input >= -lambd) & (input <= lambd), 0.0, input)
     return made
-
-
-@function(method=False)
-def get_default_device() -> Device:
-    """Where tensors are made: cpu."""
-    return CPU
-
-
-@function(method=False)
-def set_default_device(device: Any) -> None:
-    """Nothing for "cpu". Raises UnsupportedError for others."""
-    Device("cpu" if device is None else device)
 
 
 @function(method=False)
@@ -107,14 +95,8 @@ def _dequantized(self: Tensor) -> Tensor:
     return convert(self, f32)
 
 
-def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
-    Device("cuda" if device is None else device)
-    return self
-
-
 _dequantized.__doc__ = "This tensor in float32: no tensor is quantized."
-_cuda.__doc__ = "This tensor on a GPU. Raises UnsupportedError: there is one device, cpu."
-METHODS["dequantize"], METHODS["cuda"] = _dequantized, _cuda
+METHODS["dequantize"] = _dequantized
 METHODS["data_ptr"] = lambda self: self.array().ctypes.data
 METHODS["is_meta"] = property(lambda self: False)
 METHODS["is_shared"] = lambda self: False

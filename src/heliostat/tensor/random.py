@@ -19,6 +19,7 @@ from ..ir.types import DType, f32, f64, i64
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
+from .devices import Device, beside
 from .dtypes import dtype_of, get_default_dtype
 from .levels import checked_random
 from .register import FUNCTIONS, METHODS, function, method
@@ -31,7 +32,7 @@ class Generator:
     """A stream of draws: a seed and how many draws were taken."""
 
     def __init__(self, device: Any = "cpu") -> None:
-        self.device = device
+        self.device = Device(device)
         self.manual_seed(0)
 
     def manual_seed(self, seed: int) -> Generator:
@@ -55,7 +56,7 @@ class Generator:
 
     def set_state(self, state: Tensor) -> Generator:
         """Go on where `get_state` was called."""
-        found = np.asarray(state.array()).copy().view(np.int64)
+        found = np.asarray(state.host_array()).copy().view(np.int64)
         if found.shape != (2,):
             raise ShapeError("a generator's state has 16 bytes")
         self._seed, self._count = int(found[0]), int(found[1])
@@ -165,16 +166,20 @@ def randn(
     return finished(made, requires_grad, rest)
 
 
+def _as(input: Tensor, dtype: Any, rest: dict[str, Any]) -> dict[str, Any]:
+    return {**rest, "dtype": dtype or input.dtype, "device": rest.get("device") or input._v.device}
+
+
 @function(method=False)
 def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """`rand` of the shape and dtype of input."""
-    return rand(*input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad, **rest)
+    return rand(*input.shape, **_as(input, dtype, rest), requires_grad=requires_grad)
 
 
 @function(method=False)
 def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """`randn` of the shape and dtype of input."""
-    return randn(*input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad, **rest)
+    return randn(*input.shape, **_as(input, dtype, rest), requires_grad=requires_grad)
 
 
 def integers(low: int, high: int, shape: Sequence[int], dtype: DType, generator: Generator | None) -> Tensor:
@@ -211,7 +216,7 @@ def randint(
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, **rest: Any) -> Tensor:
     """`randint` of the shape and dtype of input."""
     a, b = (0, low) if high is None else (low, high)
-    return randint(a, b, input.shape, dtype=dtype or input.dtype, **rest)
+    return randint(a, b, input.shape, **_as(input, dtype, rest))
 
 
 @function(method=False)
@@ -219,7 +224,8 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, *
     """The numbers 0 .. n - 1 in random order, by sorting random bits on the host."""
     (word,) = bits((n,), generator)
     made: Tensor = new(Tensor, word)
-    return from_array(np.argsort(made.array(), kind="stable"), dtype_of(dtype) if dtype is not None else i64)
+    order = from_array(np.argsort(made.array(), kind="stable"), dtype_of(dtype) if dtype is not None else i64)
+    return finished(order, rest.pop("requires_grad", False), rest)
 
 
 @function(method=False)
@@ -227,6 +233,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     """Normal, of given mean and standard deviation, numbers or tensors."""
     if size is not None:
         return randn(*sizes_of((size,)), generator=generator, **rest) * std + mean
+    if any(isinstance(x, Tensor) for x in (mean, std)):
+        rest.pop("device", None)  # theirs
     shape = FUNCTIONS["broadcast_shapes"](*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
     return randn(*shape, generator=generator, **rest) * std + mean
 
@@ -236,7 +244,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     """1 with a probability, that of each element or p; else 0."""
     u = uniform_value(input.shape, f32, generator)
     chance = as_tensor(p, f32).value if p is not None else convert(input.detach(), f32).value
-    return wrap(ops.cast(ops.lt(u, chance), input.dtype))
+    return wrap(beside(ops.cast(ops.lt(u, chance), input.dtype), input.value))
 
 
 @function(method=False)

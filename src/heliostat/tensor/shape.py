@@ -203,13 +203,13 @@ def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
     if bound > COPIED or not lazy.is_data(v):
         return ops.slice(v, axis, start, stop, step)
     array = lazy.array_of(v)[(slice(None),) * axis + (slice(start, stop, step),)]
-    return lazy.leaf_of(np.array(array, order="C").reshape(array.shape), v.type.dtype)
+    return lazy.leaf_of(np.array(array, order="C").reshape(array.shape), v.type.dtype, v.device)
 
 
 def _short(v: Value, shape: tuple[int, ...]) -> Value:
     if not lazy.is_data(v):
         return ops.reshape(v, shape)
-    return lazy.leaf_of(lazy.array_of(v).reshape(shape), v.type.dtype)
+    return lazy.leaf_of(lazy.array_of(v).reshape(shape), v.type.dtype, v.device)
 
 
 def _put_slice(b: Value, v: Value, axis: int, start: int, stop: int, step: int) -> Value:

@@ -20,7 +20,7 @@ from ..ir.graph import Graph, Node, Value, constant, parameter
 from ..ir.rewrite import copy
 from ..ir.types import SymbolicDim, TensorType, evaluate, f32, tensor
 from ..runtime.buffer import Buffer
-from ..session.step import NativeStep, Outputs, compiled_step
+from ..session.step import bound_step, compiled_step
 from . import determinism, lazy
 from .capture import Captured, Outside, is_stand_in
 from .core import Tensor, new
@@ -56,6 +56,33 @@ ALONE = _unshared()
 """`_holders` of a value that one tensor and one local variable hold."""
 
 
+def _gpu_holders(v: Value) -> int:
+    m = v.meta
+    buffer = m.buffer
+    count = sys.getrefcount
+    return count(v) + count(m) + count(buffer) + count(buffer._owner)
+
+
+def _unshared_of_gpu() -> int:
+    class Memory:
+        _owner = object()
+
+    t, memory = _Held(), Memory()
+    memory._owner = object()
+    t._v = lazy.leaf(memory, tensor(f32, 1))
+    del memory
+    v = t._v
+    return _in_call(v)
+
+
+def _in_call(v: Value) -> int:
+    return _gpu_holders(v)
+
+
+ALONE_IN_CALL = _unshared_of_gpu()
+"""`_gpu_holders` of a value that its tensor and a local variable hold, seen from a function that was given it."""
+
+
 class Moved(Exception):
     """A tensor from outside is not what it was at the capture; the message says how."""
 
@@ -63,12 +90,14 @@ class Moved(Exception):
 class State:
     """A tensor from outside that the program reads or writes. `of`: whose gradient it is, if it is found that way."""
 
-    __slots__ = ("address", "made", "number", "of", "rg", "tensor", "type", "written")
+    __slots__ = ("address", "device", "made", "number", "of", "rg", "sent", "tensor", "type", "written")
 
     def __init__(self, o: Outside, number: int, written: bool, of: Tensor | None) -> None:
         self.tensor, self.number, self.written, self.of = o.tensor, number, written, of
         self.address = 0
         self.type: TensorType = o.before[0].type
+        self.device: str | None = o.before[0].device
+        self.sent: Any = None  # where a number of the host lies on a GPU
         self.rg = o.before[1]
 
 
@@ -88,6 +117,7 @@ class Plan:
         self.parameters: dict[int, Value] = {}
         self.constants: dict[int, Value] = {}
         kinds: list[Any] = []
+        self.device = _device(closed, [*roots, *(v for pair in updates for v in pair)])
         for v in closed.leaves:
             if not is_stand_in(v) and id(v) not in fills and v.type.shape == ():
                 self.constants[id(v)] = _as_constant(v)
@@ -116,13 +146,36 @@ class Plan:
         for v in self.closed.order:
             if id(v) in new_:
                 continue
-            if v.node.op is lazy.DETACH:
+            if v.node.op is lazy.DETACH or v.node.op is lazy.TO_DEVICE:
                 new_[id(v)] = new_[id(v.node.inputs[0])]
             else:
                 new_[id(v)] = copy(v.node, tuple(new_[id(i)] for i in v.node.inputs))[v.index]
         outputs = [new_[id(v)] for v in self.roots]
         updates = [(new_[id(p)], new_[id(v)]) for p, v in self.updates]
         return Graph("step", [self.parameters[id(v)] for v, _ in self.leaves], outputs, updates)
+
+
+def _device(closed: lazy.Closed, values: Sequence[Value]) -> str:
+    """The one device of a step. Raises CaptureError where there are two, or data goes from one to another."""
+    for v in closed.order:
+        if v.node.op is lazy.TO_DEVICE and not closed.fixed(v):
+            source = v.node.inputs[0]
+            if source.device not in (None, v.device):
+                raise CaptureError(
+                    f"a compiled step copies a tensor from {source.device} to {v.device}",
+                    help="copy it before the step, or after: a step is one program on one device",
+                )
+    found = dict.fromkeys(v.device for v in (*closed.leaves, *values) if v.device not in (None, "cpu"))
+    if not found:
+        return "cpu"
+    found.update(dict.fromkeys(v.device for v in closed.leaves if v.device == "cpu" and v.type.shape))
+    found.update(dict.fromkeys(v.device for v in values if v.device == "cpu"))
+    if len(found) > 1:
+        raise CaptureError(
+            f"a compiled step works on two devices, {' and '.join(map(str, list(found)[:2]))}",
+            help="compile a function for each, or move all tensors to one",
+        )
+    return str(next(iter(found)))
 
 
 def _as_constant(v: Value) -> Value:
@@ -165,8 +218,9 @@ class Step:
             roots += [o.final for o in changed if o.final is not None]
         updates = [(o.value, o.final) for o in changed if o.value is not None and o.final is not None and donate]
         plan = Plan(c, roots, updates)
-        compiled, self.found = compiled_step(plan.key, plan.graph)
-        self.native = NativeStep(compiled)
+        self.device = plan.device
+        compiled, self.found = compiled_step(plan.key, plan.graph, plan.device)
+        self.native: Any = bound_step(compiled, plan.device)
         self._bind(c, plan, outside, {id(o.tensor) for o in changed} if donate else set())
         if tracked:
             _check_trackable(finals[id(t)] for t in tracked)
@@ -192,37 +246,44 @@ class Step:
                         help="call zero_grad() first, or compile that one with keep_grads=True",
                     )
                 state = State(o, number, id(o.tensor) in donated, owners.get(id(o.tensor)))
+                if state.written and self.device != "cpu" and state.device != self.device:
+                    raise CaptureError(
+                        f"a compiled step on {self.device} writes a tensor {state.type} on {state.device or 'cpu'}",
+                        help=f"make it on {self.device}, or move it there before",
+                    )
                 self.states.append(state)
                 self.source[number] = state
             elif id(v) in argument:
                 self.given.append((argument[id(v)], number))
                 self.source[number] = argument[id(v)]
             elif id(v) not in filled:
-                buffer = v.meta.buffer
+                buffer = native.uploaded(v.meta.buffer)
                 self.fixed.append(buffer)
                 self.source[number] = buffer
                 native.set(number, buffer.address)
         numbers = {id(v): native.by_name[name] for v, name in plan.leaves}
         self.fills: list[tuple[Any, Any]] = []
         self.slots = Buffer.allocate(64 * max(1, len(c.fills)))
+        there = native.numbers_at(self.slots)
         for n, v in enumerate(c.fills):
-            slot = self.slots.slice(64 * n, v.type.element.nbytes)
-            words = slot.array(lazy.NUMPY[v.type.element.name])
+            words = self.slots.slice(64 * n, v.type.element.nbytes).array(lazy.NUMPY[v.type.element.name])
             words[0] = lazy.array_of(v)
             self.fills.append((v.meta.fill, _memory(words)))
             if id(v) in numbers:
+                slot = there.slice(64 * n, v.type.element.nbytes)
                 native.set(numbers[id(v)], slot.address)
                 self.source[numbers[id(v)]] = slot
         plans = native.program.buffers
-        self.outputs: list[tuple[int, Outputs | None]] = []
+        self.outputs: list[tuple[int, Any]] = []
         for number in native.program.outputs:
             constant_ = plans[number].kind == "constant"
             fresh = number not in self.source and not constant_
-            self.outputs.append((number, Outputs(plans[number].nbytes) if fresh else None))
+            self.outputs.append((number, native.outputs(plans[number].nbytes) if fresh else None))
             if constant_:
                 data = plans[number].data
-                self.source[number] = Buffer.of(np.frombuffer(data, np.uint8).copy())
+                self.source[number] = native.uploaded(Buffer.of(np.frombuffer(data, np.uint8).copy()))
         self.types = [v.type for v in plan.roots]
+        self.devices = [v.device if self.device == "cpu" else self.device for v in plan.roots]
         for o in c.outside:
             o.before = ()  # it would hold what lay in the tensor
         self.made = [(n, o) for n, o in dict(self.outputs).items() if o is not None]
@@ -251,7 +312,7 @@ class Step:
                 lazy.realize([v])
                 m = v.meta
             values.append(v)
-            buffers.append(m.buffer)
+            buffers.append(m.buffer if self.device == "cpu" else native.uploaded(m.buffer))
         for n, number in self.given:
             native.set(number, buffers[n].address)
         if not first:
@@ -260,7 +321,7 @@ class Step:
         sizes = None
         if self.symbols:
             sizes = {name: values[n].type.shape[0] for name, n in self.symbols}
-            native.set_symbols(sizes)  # type: ignore[arg-type]
+            native.set_symbols(sizes)
         found: dict[int, Buffer] = {}
         for number, outputs in self.made:
             if sizes is None:
@@ -269,7 +330,7 @@ class Step:
                 type = native.program.buffers[number].type
                 shape = [evaluate(d, sizes) for d in type.shape]  # type: ignore[arg-type]
                 count = math.prod(shape)
-                buffer = found[number] = Buffer.allocate(max(1, count * type.element.nbytes), zeroed=False)
+                buffer = found[number] = native.allocate(max(1, count * type.element.nbytes))
             native.set(number, buffer.address)
         befores = [s.tensor._v for s in self.states] if self.tracked else []
         native.run()
@@ -305,14 +366,40 @@ class Step:
             if v.type != state.type or t._rg is not state.rg:
                 raise Moved(f"a tensor from outside was {state.type}, is {v.type}, or requires_grad changed")
             state.type = v.type
+        if v.device is not state.device and v.device != state.device:
+            if self.device != "cpu" or v.device not in (None, "cpu"):
+                raise Moved(f"a tensor from outside was on {state.device or 'cpu'}, is on {v.device or 'cpu'}")
+            state.device = v.device
+        if self.device != "cpu":
+            del m
+            self._place_on_gpu(state, t, v)
+            return
         address = m.buffer.address
         if state.written:
             del m
             if _holders(v) != ALONE or address % 64 or not v.meta.buffer.writable or v.node is not lazy._LEAF:
-                address = _move(t, v)
+                address = self._move(t, v)
         if address != state.address:
             state.address = address
             self.native.set(state.number, address)
+
+    def _place_on_gpu(self, state: State, t: Tensor, v: Value) -> None:
+        if isinstance(v.meta.buffer, Buffer):  # a number, or data without a place of its own, which may be another now
+            state.sent = self.native.uploaded(v.meta.buffer)
+            address = state.sent.address
+        elif state.written and (_gpu_holders(v) != ALONE_IN_CALL or v.node is not lazy._LEAF):
+            address = self._move(t, v)
+        else:
+            address = v.meta.buffer.address
+        if address != state.address:
+            state.address = address
+            self.native.set(state.number, address)
+
+    def _move(self, t: Tensor, v: Value) -> int:
+        """Give a tensor memory that nobody else holds, with what it has. Returns its address."""
+        made = self.native.copied(v.meta.buffer)
+        replace(t, lazy.leaf(made, v.type, v.device))
+        return int(made.address)
 
     def _leave(
         self,
@@ -322,7 +409,7 @@ class Step:
         made: Sequence[tuple[Buffer, TensorType]],
     ) -> Any:
         c = self.captured
-        leaves = [lazy.leaf(b, type) for b, type in made]
+        leaves = [lazy.leaf(b, type, device) for (b, type), device in zip(made, self.devices, strict=True)]
         results: dict[int, Tensor] = {id(s): a for s, a in zip(c.arguments, arguments, strict=True)}
         at = len(self.returned)
         if self.tracked:
@@ -388,20 +475,11 @@ def replace(t: Tensor, v: Value) -> None:
     t._v = v
 
 
-def _move(t: Tensor, v: Value) -> int:
-    """Give a tensor memory that nobody else holds, with what it has. Returns its address."""
-    buffer = v.meta.buffer
-    made = Buffer.allocate(max(buffer.nbytes, 1), zeroed=False)
-    if buffer.nbytes:
-        made.array(np.uint8)[: buffer.nbytes] = buffer.array(np.uint8)
-    replace(t, lazy.leaf(made, v.type))
-    return made.address
-
-
 def lost(p: Tensor) -> Tensor:
     """A gradient that was computed and not kept: it is there, and cannot be read."""
     t = object.__new__(Tensor)
     t._v = Value(lazy._LEAF, 0, p._v.type)
+    t._v.device = p._v.device
     t._rg, t._leaf = False, True
     t._grad = t._base = t._view = t._post = None
     t._seen = t._version = 0

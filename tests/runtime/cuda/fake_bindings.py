@@ -244,6 +244,9 @@ class FakeBindings:
     def cuMemcpyDtoDAsync(self, to: int, source: int, nbytes: int, stream: int) -> None:
         self.copy(to, source, nbytes, stream, "DD")
 
+    def cuMemcpyPeerAsync(self, to: int, there: int, source: int, here: int, nbytes: int, stream: int) -> None:
+        self.copy(to, source, nbytes, stream, "DD")
+
     def cuMemsetD8Async(self, to: int, byte: int, nbytes: int, stream: int) -> None:
         def run() -> None:
             self.check(to, nbytes)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.core import Device, from_array
+from ...tensor.core import from_array
+from ...tensor.devices import default_name
 from ...tensor.dtypes import get_default_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -21,26 +22,25 @@ def _waves(count: int, size: int, base: float) -> Array:
 
 
 def sinusoidal_embedding(
-    num_positions: int, embedding_dim: int, *, base: float = 10_000.0, device: Any = "cpu"
+    num_positions: int, embedding_dim: int, *, base: float = 10_000.0, device: Any = None
 ) -> Tensor:
     """(num_positions, embedding_dim): sines and cosines of p * base^(-2 i / D) in turn. Source: arXiv 1706.03762."""
-    Device(device)
     if embedding_dim % 2:
         raise ShapeError(f"sinusoidal_embedding requires an even embedding_dim, got {embedding_dim}")
-    return from_array(_waves(num_positions, embedding_dim, base), get_default_dtype())
+    return from_array(_waves(num_positions, embedding_dim, base), get_default_dtype(), default_name(device))
 
 
 def sinusoidal_embedding_2d(
-    height: int, width: int, embedding_dim: int, *, base: float = 10_000.0, device: Any = "cpu"
+    height: int, width: int, embedding_dim: int, *, base: float = 10_000.0, device: Any = None
 ) -> Tensor:
     """(height * width, embedding_dim), row by row: the column's sines, then the row's. Source: arXiv 2005.12872."""
-    Device(device)
     if embedding_dim % 4:
         raise ShapeError(f"sinusoidal_embedding_2d requires embedding_dim divisible by 4, got {embedding_dim}")
     half = embedding_dim // 2
     columns = np.broadcast_to(_waves(width, half, base), (height, width, half))
     rows = np.broadcast_to(_waves(height, half, base)[:, None], (height, width, half))
-    return from_array(np.concatenate([columns, rows], -1).reshape(-1, embedding_dim), get_default_dtype())
+    made = np.concatenate([columns, rows], -1).reshape(-1, embedding_dim)
+    return from_array(made, get_default_dtype(), default_name(device))
 
 
 def _turned(x: Tensor) -> Tensor:

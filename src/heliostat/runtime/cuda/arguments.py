@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...diagnostics import DeviceError
 from .buffer import DeviceBuffer
@@ -59,6 +60,14 @@ class Arguments:
         data = self._pack(index, value, self._sizes[index])
         ctypes.memmove(self._base + self._offsets[index], data, len(data))
         self._kept[index] = value
+
+    def words(self) -> npt.NDArray[np.int64]:
+        """The arguments as numbers that can be written: launches read them. Raises DeviceError unless each has 8 bytes.
+
+        Whoever writes addresses here keeps the memory alive himself."""
+        if any(size != 8 for size in self._sizes):
+            raise DeviceError(f"`{self._kernel}` has arguments that are not of 8 bytes: {self._sizes}")
+        return np.frombuffer(memoryview(self._memory), np.int64, count=2 * len(self._sizes))[::2]
 
     def packed(self, index: int) -> bytes:
         """The bytes of one argument, as the kernel gets them."""

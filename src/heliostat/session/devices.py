@@ -1,0 +1,56 @@
+"""The devices of this process by name, and one engine for each. Importing this needs no GPU and loads no driver."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..diagnostics import UnsupportedError
+from .runner import Engine, engine
+
+if TYPE_CHECKING:
+    from .cuda_runner import CudaEngine
+
+_gpus: dict[int, CudaEngine] = {}
+_lock = threading.Lock()
+
+
+def device_name(text: str) -> str:
+    """`cpu`, or `cuda:N`, of which `cuda` is the one with number 0. Raises UnsupportedError for others."""
+    if text == "cpu" or re.fullmatch(r"cpu:\d{1,3}", text):
+        return "cpu"
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", text)
+    if match is None:
+        raise UnsupportedError(f"there is no device {text!r}", help="devices: cpu, cuda, and cuda:N for GPU N")
+    return sys.intern(f"cuda:{int(match[1] or 0)}")
+
+
+def gpu_engine(device: str) -> CudaEngine:
+    """The engine of a GPU by name, made at first use. Raises DeviceUnavailableError, with what is missing."""
+    number = int(device.partition(":")[2])
+    found = _gpus.get(number)
+    if found is None:
+        from .cuda_runner import CudaEngine
+
+        with _lock:
+            found = _gpus.get(number)
+            if found is None:
+                found = _gpus[number] = CudaEngine(number)
+    return found
+
+
+def engine_of(device: str) -> Engine | CudaEngine:
+    """The engine of a device by name. Raises DeviceUnavailableError."""
+    return engine() if device == "cpu" else gpu_engine(device)
+
+
+def gpus_in_use() -> list[CudaEngine]:
+    """Engines that were made."""
+    return list(_gpus.values())
+
+
+def upload(array: Any, device: str) -> Any:
+    """A copy of an array's bytes in the memory of a GPU."""
+    return gpu_engine(device).upload(array)
