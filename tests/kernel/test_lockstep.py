@@ -102,10 +102,12 @@ def test_accesses_are_checked() -> None:
         run_lockstep(k.finish(), [np.zeros(64, np.float32), np.zeros(64, np.float32)])
 
 
-def test_a_team_stands_in_a_parallel_region() -> None:
-    k = KernelBuilder("k")
-    y = k.buffer("y", "w")
-    for s in k.team(4):
-        k.store(y, s * 4, k.convert(s, "i32"))
-    with pytest.raises(VerifyError, match="in a parallel region"):
-        verify(k.finish())
+def test_a_team_stands_in_no_other_and_in_no_if() -> None:
+    for outer in (lambda k: k.team(2), lambda k: k.when(k.binary("eq", k.worker(), 0))):
+        k = KernelBuilder("k")
+        y = k.buffer("y", "w")
+        for _ in outer(k):
+            for s in k.team(4):
+                k.store(y, s * 4, k.convert(s, "i32"))
+        with pytest.raises(VerifyError, match="in no if and no other"):
+            verify(k.finish())

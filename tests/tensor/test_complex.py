@@ -49,7 +49,10 @@ def test_ends(name: str) -> None:
         z = z[np.isfinite(z.imag)]
     if name == "sgn":
         z = z[np.isfinite(z)]
-    check(lambda m, z: getattr(m, name)(z), z)
+    if name == "log":  # parts by themselves: beside an infinite one the other has a tolerance too
+        check(lambda m, z: [m.log(z).real, m.log(z).imag], z)
+    else:
+        check(lambda m, z: getattr(m, name)(z), z)
     large = np.array([1e200 + 1e200j, 1e-200 - 3e-200j, -1e300 + 1j])
     if not name.startswith("is"):
         check(lambda m, z: getattr(m, name)(z), large)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import DTypeError, ShapeError, UnsupportedError
+from heliostat.diagnostics import DTypeError, ShapeError
 
 from .compare import bools, check, floats, integers, torch
 
@@ -212,8 +212,6 @@ def test_errors() -> None:
         hs.div(x, 2, rounding_mode="up")
     with pytest.raises(ValueError, match="min or max"):
         x.clamp()
-    with pytest.raises(UnsupportedError, match="complex"):
-        x * hs.tensor(1j)
 
 
 def test_atan2_at_signed_zeros_and_infinities() -> None:

@@ -48,7 +48,7 @@ class DType(Element):
         return hash(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return element, (self.name,)  # the one of that name: programs ask `x.dtype is hs.float32`
+        return _one_dtype, (self.name, self.kind, self.bits)
 
     @property
     def nbytes(self) -> int:
@@ -99,6 +99,13 @@ def element(name: str) -> Element:
             if (found := find(name)) is not None:
                 return found
     return _ELEMENTS[key]
+
+
+def _one_dtype(name: str, kind: str, bits: int) -> Element:
+    """The element type of that name, as programs ask `x.dtype is hs.float32`; a field's type, u4 say, is equal only."""
+    made = DType(name, kind, bits)
+    found = _ELEMENTS.get(name.lower())
+    return found if found == made else made
 
 
 def elements() -> tuple[Element, ...]:

@@ -755,7 +755,7 @@ def from_array(array: Array, dtype: DType | None = None, device: str | None = No
     """A tensor that copies an array, in its dtype or another. Without a device it has no place of its own: it goes
     where it is used."""
     made = _from_array(array, dtype)
-    if device is not None:
+    if device is not None and not hasattr(made, "_pair"):  # complex tensors lie on the cpu
         made._v = placed(made._v, device)
     return made
 

@@ -14,6 +14,7 @@ from ..diagnostics import DTypeError, GradientError, ShapeError, UnsupportedErro
 from ..ir.types import DType
 from ..ops.rules import shown
 from .core import Array, Size, Tensor, convert, from_array, normal_dim
+from .devices import Device
 from .dtypes import COMPLEX_OF, REAL_OF, default_complex, of_numpy
 
 
@@ -66,9 +67,18 @@ class ComplexTensor(Tensor):
         return COMPLEX_OF[self._pair.dtype]
 
     @property
+    def device(self) -> Device:
+        """The cpu."""
+        return self._pair.device
+
+    @property
     def ndim(self) -> int:
         """The number of axes."""
         return self._pair.ndim - 1
+
+    def host_array(self) -> Any:
+        """`array()`: complex tensors lie on the cpu."""
+        return self.array()
 
     @property
     def real(self) -> Tensor:

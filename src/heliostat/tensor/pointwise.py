@@ -363,12 +363,13 @@ def _negative(v: Value) -> Value:
 
 @function(in_place=True)
 def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """sqrt(input^2 + other^2)."""
+    """sqrt(input^2 + other^2); infinity where one of them is, beside NaN too."""
     (x, y), _ = common(input, other)
-    large, small = ops.maximum(ops.abs(x.value), ops.abs(y.value)), ops.minimum(ops.abs(x.value), ops.abs(y.value))
-    end = ops.logical_or(ops.eq(large, 0.0), ops.eq(large, math.inf))  # neither is a divisor
-    t = ops.div(small, ops.where(end, 1.0, large))
-    return wrap(ops.mul(large, ops.sqrt(ops.add(ops.mul(t, t), 1.0))), x, y)
+    a, b = ops.abs(x.value), ops.abs(y.value)
+    large, small = ops.maximum(a, b), ops.minimum(a, b)
+    endless = ops.logical_or(ops.eq(a, math.inf), ops.eq(b, math.inf))
+    t = ops.div(small, ops.where(ops.logical_or(endless, ops.eq(large, 0.0)), 1.0, large))  # neither is a divisor
+    return wrap(ops.where(endless, math.inf, ops.mul(large, ops.sqrt(ops.add(ops.mul(t, t), 1.0)))), x, y)
 
 
 @function(in_place=True)
