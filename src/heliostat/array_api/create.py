@@ -20,6 +20,8 @@ def here(function: Any) -> Any:
     @functools.wraps(function)
     def run(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
         made: Tensor = function(*args, device=device, **kwargs)
+        if hasattr(made, "_pair"):  # complex arrays lie on the cpu
+            return made if device is None else made.to(device)
         if device is not None and made._v.device is not None:
             return made.to(device)
         if made._v.device is None:
