@@ -21,7 +21,7 @@ from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import HeliostatError
-from heliostat.llm.model import MOST_SEQUENCES
+from heliostat.llm.model import DEFAULT_CONTEXT, MOST_SEQUENCES
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session.place import CudaPlace, open_place
 
@@ -87,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _models(args: argparse.Namespace) -> int:
     batches = _batches(args.batch)
+    needed = max(args.prompt, args.depth + args.gen)
+    if args.context is None and needed > DEFAULT_CONTEXT:
+        args.context = needed
     model = open_model(args, batches)
     limits = _limits_of(model)
     row: dict[str, Any] = {}
