@@ -269,10 +269,7 @@ class Fuser:
                 number = self.group_of[id(node)]
                 host = self.open[number]
                 if node.op.name == "rope" and host.nodes == [node]:
-                    for other in self.open:
-                        if number in other.needs:
-                            other.needs = (other.needs - {number}) | host.needs
-                    host.nodes, host.needs = [], set()
+                    self._dissolve(number)
 
     def _feeds(self, node: Node, readers: Sequence[Node]) -> bool:
         """Whether nobody but some nodes reads a node's results."""
@@ -290,6 +287,11 @@ class Fuser:
             assert isinstance(verdict, ModuleType)
             reader.schedule, reader.before = verdict, host.nodes
             reader.notes += [*host.notes, f"{_label(reader.root)} begins with {_label(host.root)}"]
+        self._dissolve(number)
+
+    def _dissolve(self, number: int) -> None:
+        """Take a group's launch away: who needed it needs what it did."""
+        host = self.open[number]
         for other in self.open:
             if number in other.needs:
                 other.needs = (other.needs - {number}) | host.needs
