@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction
+from ..kernel.warp import WARP
 from ..quant.activation import ActivationFormat, activation_format
 from ..quant.algebra import Factor
 from ..quant.format import BlockFormat
@@ -19,7 +20,6 @@ from ..quant.panel import CHUNK, QUAD, PanelParam, PanelPlan
 from .group import COMPUTE
 
 LINE = 64  # bytes of a cache line, or less
-WARP = 32  # rows of a panel on a GPU: a thread has one
 LONG = 2  # chunks of a sub-block up to which they are written out
 
 Tile = list[list[Instruction]]  # [token][panel], one accumulator vector each
@@ -115,7 +115,11 @@ def value_of(
 
 
 class PanelReader:
-    """Reads one packed matrix. `base` arguments are byte offsets of a packed block."""
+    """Reads one packed matrix. `base` arguments are byte offsets of a packed block.
+
+    `flush`: denormals of one-byte floats become 0. `adds`: small integers become floats by an addition, as a GPU
+    converts few at a time, but adds many.
+    """
 
     def __init__(self, k: KernelBuilder, plan: PanelPlan, buffer: Instruction) -> None:
         self.k, self.plan, self.buffer, self.rows = k, plan, buffer, plan.rows
@@ -126,6 +130,7 @@ class PanelReader:
         self.normal = normal
         self.codes = code_table(plan.format)
         self.flush = False
+        self.adds = False
 
     def chunk(self, base: Instruction) -> list[Instruction]:
         """The 8 quads of a chunk: vectors of 4 * rows unsigned bytes, byte 4 * r + b for row r and element 4 * quad +
@@ -215,6 +220,12 @@ class PanelReader:
         p = self.plan.param(name)
         value = self.param(name, base, 0 if p.count == 1 else self._index(p, j), parity)
         return value + bias if bias else value
+
+    def to_float(self, value: Instruction) -> Instruction:
+        """i32 values of a factor, between -2 ** 22 and 2 ** 22, as f32."""
+        if self.adds:
+            return self.k.bitcast(value + 0x4B400000, "f32") - float(3 << 22)
+        return self.k.convert(value, "f32")
 
     def _index(self, p: PanelParam, j: int | Instruction) -> int | Instruction:
         """Index of sub-block j in a field that may have fewer values than the block has sub-blocks."""
@@ -402,10 +413,7 @@ def _chunks(
                 for p in range(len(bases)):
                     dots[m][p] = k.dot4(dots[m][p], quads[p][q], a, reader.codes.maximum)
         for p, base in enumerate(bases):
-            scale = reader.integer(normal.scale, base, j, g % 2)
-            weight = reader.floats(normal.scale, base, j, g % 2) if reader.varies(normal.scale) else None
-            if scale is not None:
-                weight = k.convert(scale, "f32") if weight is None else weight * k.convert(scale, "f32")
+            weight = weight_of(reader, base, j, g % 2)
             offset = offset_of(k, reader, base, j, g % 2)
             for m, row in enumerate(rows):
                 acc = dots[m][p]
@@ -439,13 +447,24 @@ def offset_of(
     return None if factor is None else factor_of(k, reader, factor, base, j, parity)
 
 
+def weight_of(reader: PanelReader, base: Instruction, j: int | Instruction, parity: int) -> Instruction | None:
+    """What the sum of sub-block j is multiplied with before a block's sums are added up, in f32; None for 1."""
+    scale = reader.normal.scale
+    integer = reader.integer(scale, base, j, parity)
+    weight = reader.floats(scale, base, j, parity) if reader.varies(scale) else None
+    if integer is None:
+        return weight
+    as_float = reader.to_float(integer)
+    return as_float if weight is None else weight * as_float
+
+
 def factor_of(
     k: KernelBuilder, reader: PanelReader, factor: Factor, base: Instruction, j: int | Instruction, parity: int
 ) -> Instruction:
     """A factor of sub-block j with its integer, in f32 for every row."""
     value, times = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
     if times is not None:
-        as_float = k.convert(times, "f32")
+        as_float = reader.to_float(times)
         value = as_float if value is None else value * as_float
     return value if value is not None else k.const(1.0, "f32", reader.rows)
 
@@ -633,7 +652,10 @@ class PanelFloats:
                         g = (c * CHUNK + q * QUAD) // normal.sub
                         if g not in scales:
                             j = sub_index(first, normal.sub) + g
-                            scales[g] = [_scale_and_offset(k, reader, base, j, g % 2) for base in bases]
+                            scales[g] = [
+                                (scale_of(k, reader, base, j, g % 2), offset_of(k, reader, base, j, g % 2))
+                                for base in bases
+                            ]
                         for e in range(QUAD):
                             vectors = []
                             for p in range(len(bases)):
@@ -645,20 +667,6 @@ class PanelFloats:
                                     value = value - float(levels.zero)
                                 vectors.append(value * scale if offset is None else k.fma(value, scale, offset))
                             step(at, q * QUAD + e, vectors)
-
-
-def _scale_and_offset(
-    k: KernelBuilder, reader: PanelReader, base: Instruction, j: Instruction, parity: int
-) -> tuple[Instruction, Instruction | None]:
-    def whole(factor: Factor) -> Instruction:
-        floats, integer = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
-        if integer is None:
-            return floats if floats is not None else k.const(1.0, "f32", reader.rows)
-        as_float = k.convert(integer, "f32")
-        return as_float if floats is None else floats * as_float
-
-    normal = reader.normal
-    return whole(normal.scale), None if normal.offset is None else whole(normal.offset)
 
 
 class RowReader(PanelReader):

@@ -98,15 +98,12 @@ def parts(group: Group) -> tuple[Group | None, Group]:
     if not at:
         return None, group
     first, rest = group.nodes[:at], group.nodes[at:]
-    inside = {id(r) for n in rest for r in n.results}
-    made = {id(r) for n in first for r in n.results}
     read = {id(v) for n in first for v in n.inputs}
     x = group.root.inputs[0]
     before = Group(first, tuple(v for v in group.inputs if id(v) in read), (x,), x.node)
     read = {id(v) for n in rest for v in n.inputs}
     inputs = [v for v in group.inputs if id(v) in read]
     inputs += [r for n in first for r in n.results if id(r) in read]
-    assert not inside & made
     return before, Group(rest, tuple(inputs), group.outputs, group.root)
 
 
@@ -262,9 +259,9 @@ class _Ring:
             return
         block = (panel * (self.count // split) + step // split) * self.nbytes
         size = self.stage_bytes - plan.chunk_offset
-        self._copy(source, to, block, plan.chunk_offset, plan.chunk_offset)
+        self._copy(source, to, block, plan.chunk_offset)
         piece = block + (step % split * size + plan.chunk_offset)
-        self._copy(source, to + plan.chunk_offset, piece, size, size)
+        self._copy(source, to + plan.chunk_offset, piece, size)
 
     def _two_blocks(self, source: Instruction, to: Instruction, item: Instruction, step: Instruction) -> None:
         """Half of the rows of a block, and of the block behind it, to where one block would have all rows."""
@@ -273,25 +270,25 @@ class _Ring:
         block = (item // 2 * self.blocks + step // split * 2) * self.nbytes
         for p in plan.params:
             row = p.nbytes // (p.count // 2 if p.storage == "u4" else p.count)
-            self._halves(source, to + p.offset, block + p.offset + group * (row // 2), p.nbytes, row)
+            self._copy(source, to + p.offset, block + p.offset + group * (row // 2), p.nbytes, row=row)
         row, size = plan.rows * QUAD, plan.chunks // split * plan.chunk_bytes
         at = block + (step % split * size + plan.chunk_offset) + group * (row // 2)
-        self._halves(source, to + plan.chunk_offset, at, size, row)
+        self._copy(source, to + plan.chunk_offset, at, size, row=row)
 
-    def _halves(self, source: Instruction, to: Instruction, at: Instruction, nbytes: int, row: int) -> None:
-        """Vectors of `row` bytes, a value of each of a panel's rows: the second half comes from the block behind."""
+    def _copy(
+        self,
+        source: Instruction,
+        to: Instruction,
+        at: Instruction,
+        most: int,
+        left: Instruction | int | None = None,
+        row: int = 0,
+    ) -> None:
+        """`left` of at most `most` bytes, or all; threads past the end copy what the last one does. `row`: bytes of
+        vectors with a value for each of a panel's rows, whose second half comes from the block behind.
+        """
         k = self.k
-        lanes = k.iota("i32", 32) * 16
-        for piece in range(0, nbytes, PIECE):
-            place = lanes + piece
-            if piece + PIECE > nbytes:
-                place = k.minimum(place, nbytes - 16)
-            second = (place >> (row.bit_length() - 2)) & 1
-            k.copy_async(self.memory, to, place, source, at, place + second * (self.nbytes - row // 2))
-
-    def _copy(self, source: Instruction, to: Instruction, at: Instruction, most: int, left: Instruction | int) -> None:
-        """`left` of at most `most` bytes; threads past the end copy what the last one does."""
-        k = self.k
+        left = most if left is None else left
         lanes = k.iota("i32", 32) * 16
         for piece in range(0, most, PIECE):
             place = lanes + piece
@@ -299,7 +296,10 @@ class _Ring:
                 place = k.minimum(place, k.splat(left - 16, 32))
             elif piece + PIECE > left:
                 place = k.minimum(place, left - 16)
-            k.copy_async(self.memory, to, place, source, at, place)
+            there = place
+            if row:
+                there = place + ((place >> (row.bit_length() - 2)) & 1) * (self.nbytes - row // 2)
+            k.copy_async(self.memory, to, place, source, at, there)
 
     def walk(self, warp: Instruction, panel: Instruction) -> Iterator[tuple[Instruction, list[Instruction]]]:
         """The steps of a warp's part, each where it lies in the ring once it is there."""
@@ -324,8 +324,8 @@ class _Stream(linear._Nest):
 
     def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: StreamTile) -> None:
         self.stream = tile
-        self.before, product = parts(group)
-        self.quantized = quantized(product)
+        self.before, self.product = parts(group)
+        self.quantized = quantized(self.product)
         super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
         far = self.before is None and isinstance(self.x.type.element, ActivationFormat)
         self.near = self.k.alloc(self.row_bytes) if far else None
@@ -391,14 +391,13 @@ class _Stream(linear._Nest):
     def _early(self, panel: Instruction) -> dict[Value, Instruction]:
         """What the epilogue reads of a panel, a residual say: read before the sums are formed, it is there in time."""
         result, rows, mask = self.group.root.results[0], self.plan.rows, None
-        _, product = parts(self.group)
         if self.out_features % rows:
             return {}
         if self.stream.groups > 1:
             mask = self._rows_of_group(panel)
         index = self._index(result, self.k.const(0, "i64"), panel * (rows // self.stream.groups))
         found = {}
-        for value in product.inputs:
+        for value in self.product.inputs:
             if value.type.shape == result.type.shape and value is not self.x and value in self.operands:
                 found[value] = self.operands[value].load(index, rows, mask)
         return found
@@ -464,7 +463,7 @@ class _Stream(linear._Nest):
         """
         k, plan, x = self.k, self.plan, self.buffers[self.x]
         reader = dot.PanelReader(k, plan, self.ring.memory)
-        reader.flush = True
+        reader.flush = reader.adds = True
         normal, lanes, split = reader.normal, reader.rows, self.stream.split
         planes = [p * format.plane_bytes(self.depth) for p in range(format.planes)]
         total = k.var(k.zeros("f32", lanes))
@@ -496,10 +495,10 @@ class _Stream(linear._Nest):
                             a = k.bitcast(self._of_x(x, at + start, "i32", plan.format.block), "i8")
                             sums[p] = k.dot4(sums[p], quad, a, reader.codes.maximum)
                     whole = sums[0] if len(sums) == 1 else sums[0] * FINE + sums[1]
-                    value, weight = k.convert(whole, "f32"), self._weight(reader, base, j, g % 2)
+                    value, weight = k.convert(whole, "f32"), dot.weight_of(reader, base, j, g % 2)
                     partial.set(partial.get() + value if weight is None else k.fma(value, weight, partial.get()))
                     if normal.offset is not None:
-                        offset = self._offset(reader, base, j, g % 2)
+                        offset = dot.factor_of(k, reader, normal.offset, base, j, g % 2)
                         weighed = [self._of_x(x, at_sum + p, "f32", 4 * subs) for p in planes]
                         both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
                         total.set(k.fma(offset, both, total.get()))
@@ -519,29 +518,3 @@ class _Stream(linear._Nest):
         if self.stream.groups == 1:
             return k.splat(k.load(x, at, elem), lanes)
         return k.gather(x, at, (k.iota("i32", lanes) >> 4) * stride, elem)
-
-    def _offset(self, reader: dot.PanelReader, base: Instruction, j: Instruction, parity: int) -> Instruction:
-        """What sub-block j adds to every element."""
-        factor = reader.normal.offset
-        assert factor is not None
-        integer = reader.integer(factor, base, j, parity)
-        floats = reader.floats(factor, base, j, parity)
-        if integer is None:
-            return floats if floats is not None else self.k.const(1.0, "f32", reader.rows)
-        as_float = small_to_float(self.k, integer)
-        return as_float if floats is None else floats * as_float
-
-    def _weight(self, reader: dot.PanelReader, base: Instruction, j: Instruction, parity: int) -> Instruction | None:
-        """What the sum of sub-block j is multiplied with before the block's sums are added up; None for 1."""
-        k, normal = self.k, reader.normal
-        integer = reader.integer(normal.scale, base, j, parity)
-        weight = reader.floats(normal.scale, base, j, parity) if reader.varies(normal.scale) else None
-        if integer is None:
-            return weight
-        as_float = small_to_float(k, integer)
-        return as_float if weight is None else weight * as_float
-
-
-def small_to_float(k: KernelBuilder, value: Instruction) -> Instruction:
-    """i32 values between -2 ** 22 and 2 ** 22 as f32: a GPU converts few at a time, but adds many."""
-    return k.bitcast(value + 0x4B400000, "f32") - float(3 << 22)
