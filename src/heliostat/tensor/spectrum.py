@@ -204,8 +204,10 @@ def stft(
     half = not whole if onesided is None else onesided
     if half and whole:
         raise UnsupportedError("stft of complex signals has no half", help="use onesided=False")
-    run = real_transform if half else None
-    y = run("stft", frames, None, -1, norm) if run else complex_transform("stft", frames, None, -1, norm, True)
+    if half:
+        y = real_transform("stft", frames, None, -1, norm)
+    else:
+        y = complex_transform("stft", frames, None, -1, norm, True)
     made: Tensor = y.transpose(-2, -1)
     return made
 
