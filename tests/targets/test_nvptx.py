@@ -32,7 +32,7 @@ from heliostat.targets.nvptx import emit_ptx, single
 from heliostat.targets.target import CUDA
 from ops.sweep import cases, evaluated, given, graph_of
 
-from .device import RUNNERS, Runner, lockstep_of_8, meaning
+from .device import AMPERE, RUNNERS, Runner, lockstep_of_8, meaning
 
 TOLERANCE = {"f16": 4e-3, "bf16": 3e-2, "f64": 1e-12}
 NEED_STATES = {"attention", "cache_update"}  # their operands are states of a program: below
@@ -207,8 +207,9 @@ def test_many_tokens_attend_over_a_cache(
 ) -> None:
     graph, arrays = attended(N, heads, kv, size, window, dtype, n)
     arrays["at"] = np.array(start, np.int32)
-    names = {k.name for k in compile_graph(graph, CUDA, Options()).program.kernels}
-    assert dtype == f32 or any(n.startswith("tile_attention") for n in names)
+    for target, schedule in ((CUDA, "warpgroup_attention"), (AMPERE, "tile_attention")):
+        names = {k.name for k in compile_graph(graph, target, Options()).program.kernels}
+        assert dtype == f32 or any(n.startswith(schedule) for n in names)
     (found,) = run(graph, arrays, {"n": n})
     (exact,) = evaluate(graph, arrays, {"n": n})
     bound = {"f16": 2e-3, "bf16": 1.5e-2, "f32": 2e-5}[dtype.name]  # of queries and weights

@@ -32,6 +32,7 @@ from ..kernels import (
     tensor_linear,
     tile_attention,
     transpose,
+    warpgroup_attention,
     warpgroup_linear,
     window,
 )
@@ -54,6 +55,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     matmul,
     convolution,
     decode_attention,
+    warpgroup_attention,
     tile_attention,
     attention,
     gather,

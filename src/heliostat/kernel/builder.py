@@ -349,11 +349,14 @@ class KernelBuilder:
         buffer: Instruction,
         source: Operand,
         source_lanes: Instruction,
+        nbytes: Instruction | None = None,
     ) -> None:
-        """16 bytes for each of 32 lanes of i32 offsets, from a buffer to private memory; done at a wait. GPUs only."""
-        self.emit(
-            "copy_async", None, (private, self._offset(offset), lanes, buffer, self._offset(source), source_lanes)
-        )
+        """16 bytes for each of 32 lanes of i32 offsets, from a buffer to private memory; done at a wait. GPUs only.
+
+        `nbytes`, i32: so many of the 16 are read, 0 .. 16, and the rest are zeros; with 0 the offset may lie anywhere.
+        """
+        args = (private, self._offset(offset), lanes, buffer, self._offset(source), source_lanes)
+        self.emit("copy_async", None, args + (() if nbytes is None else (nbytes,)))
 
     def commit_copies(self) -> None:
         """The copies since the last commit are a group."""
@@ -370,28 +373,38 @@ class KernelBuilder:
     def warpgroup_mma(
         self,
         private: Instruction,
-        a: Operand,
+        a: Operand | Sequence[Instruction],
         b: Operand,
         sums: Sequence[Variable],
         steps: int,
-        a_strides: tuple[int, int],
+        a_strides: tuple[int, int] | None,
         b_strides: tuple[int, int],
+        kind: str = "bf16",
+        fresh: bool = False,
     ) -> None:
-        """sums += A B^T of bf16 tiles in private memory, by four warps from a multiple of four on, each 16 of A's 64
-        rows. `sums[j]`: columns 8 j .. 8 j + 7, f32 in `mma`'s order; not to be read before `wait_mma`.
+        """sums += A B^T of tiles of bf16 or f16 (`kind`) in private memory, by four warps from a multiple of four on,
+        each 16 of A's 64 rows. `sums[j]`: columns 8 j .. 8 j + 7, f32 in `mma`'s order; not to be read before
+        `wait_mma`. `fresh`: sums = A B^T, whatever they were.
+
+        `a` may be values instead: this warp's rows, an operand a of `mma` for each step, without strides. They are to
+        be named in the wait for the product.
 
         A tile is of core matrices, 8 rows of 8 elements in 128 bytes. Byte offsets `a` (of the first of the 64 rows)
         and `b`; strides in bytes from 8 elements of K to the next, and from 8 rows to the next. `steps` of 16 of K.
         Strides (16, 1024) are rows of 128 bytes, in which bits 4 to 6 of an address are xored with bits 7 to 9.
         Source: PTX ISA, wgmma, matrices without swizzling and with 128-byte swizzling. Compute capability 9.0 only.
         """
+        operands = tuple(a) if isinstance(a, Sequence) else (self._offset(a),)
         variables = tuple(v.instruction for v in sums)
-        shape = (steps, *a_strides, *b_strides)
-        self.emit("warpgroup_mma", None, (private, self._offset(a), self._offset(b), *variables), shape=shape)
+        shape = (steps, *(a_strides or ()), *b_strides)
+        attrs = {"shape": shape, "kind": kind, "fresh": fresh}
+        self.emit("warpgroup_mma", None, (private, self._offset(b), *operands, *variables), **attrs)
 
-    def wait_mma(self, sums: Sequence[Variable], left: int = 0) -> None:
-        """Wait until at most `left` of the newest `warpgroup_mma` are not done; `sums`: all that they add to."""
-        self.emit("wait_mma", None, tuple(v.instruction for v in sums), left=left)
+    def wait_mma(self, sums: Sequence[Variable], left: int = 0, read: Sequence[Instruction] = ()) -> None:
+        """Wait until at most `left` of the newest `warpgroup_mma` are not done; `sums`: all that they add to, `read`:
+        values that they take as A.
+        """
+        self.emit("wait_mma", None, (*(v.instruction for v in sums), *read), left=left)
 
     def table(self, values: Sequence[int], index: Instruction) -> Instruction:
         """values[index] by lane: 16 bytes, indices 0..15."""

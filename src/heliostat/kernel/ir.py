@@ -98,14 +98,21 @@ OPS: dict[str, tuple[int, str]] = {
     ),
     "place_byte": (1, "i32 lanes: attrs.base with its third byte replaced by byte attrs.byte; GPUs only"),
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
-    "copy_async": (6, "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait"),
+    "copy_async": (
+        -1,
+        "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait; optional i32 "
+        "count 0 .. 16 of bytes that are read, zeros behind them",
+    ),
     "commit_copies": (0, "the copies since the last commit are a group"),
     "wait_copies": (0, "until at most attrs.left of this warp's newest groups are not done; its threads meet here"),
     "barrier": (0, "in a team loop: all warps of the team come here before one goes on, and see each other's writes"),
-    "warpgroup_mma": (-1, "vars += this warp's rows of a product of tiles in private memory; see builder; GPUs only"),
+    "warpgroup_mma": (
+        -1,
+        "vars += this warp's rows of a product of tiles, attrs.kind bf16 or f16; see builder; GPUs only",
+    ),
     "wait_mma": (
         -1,
-        "until all but the attrs.left newest warpgroup_mma are done; vars are theirs, to be read with left 0",
+        "until all but the attrs.left newest warpgroup_mma are done; vars are theirs, values what they read",
     ),
     "prefetch": (2, "a hint that the line, or attrs.nbytes, at a byte offset is read soon; may lie outside the buffer"),
     "ready": (0, "before it only weights are read: what kernels before write may not be there yet; at the top level"),

@@ -8,6 +8,7 @@ buffer's end and against the alignment that the kernel claims.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,23 @@ def run_lockstep(kernel: Kernel, arrays: Sequence[Array], blocks: int = 2, warps
                 together.append(warp)
             while running:  # each warp up to its next barrier; all must meet the same ones
                 reached = [next(r, None) for r in running]
-                if any(w.copies or any(w.groups) for w in together) and None in reached:
-                    raise LockstepError(f"kernel {kernel.name} ends while copies are under way")
+                if any(w.copies or any(w.groups) or w.products for w in together) and None in reached:
+                    raise LockstepError(f"kernel {kernel.name} ends while copies or products are under way")
                 if None in reached and set(reached) != {None}:
                     raise LockstepError(f"kernel {kernel.name}: a warp ended while others wait at a barrier")
                 if None in reached:
                     break
+
+
+@dataclass
+class _Product:
+    """One of `warpgroup_mma` under way: what it adds to which sums, and the tiles that it read."""
+
+    sums: list[int]
+    parts: list[Array]
+    fresh: bool
+    tiles: Callable[[], tuple[Array, Array]]
+    read: tuple[Array, Array]
 
 
 class _Warp:
@@ -61,6 +73,8 @@ class _Warp:
         self.active = np.ones(WARP, np.bool_)
         self.copies: list[tuple[Array, Array, Array]] = []  # bytes on their way: where to, and what
         self.groups: list[list[tuple[Array, Array, Array]]] = []
+        self.products: list[_Product] = []
+        self.before: dict[int, Array] = {}  # sums of products under way, without them
 
     def run(self, block: Block) -> Iterator[str]:
         """Execute, stopping at every barrier of the block."""
@@ -75,8 +89,11 @@ class _Warp:
                 while len(self.groups) > i.attrs["left"]:
                     for data, where, bytes_ in self.groups.pop(0):
                         data[where] = bytes_
-            elif i.op in ("prefetch", "ready", "wait_mma"):
-                continue  # hints, and an order that holds here anyway
+            elif i.op == "wait_mma":
+                while len(self.products) > i.attrs["left"]:
+                    self._finish_product()
+            elif i.op in ("prefetch", "ready"):
+                continue  # hints
             elif i.op in ("loop", "parallel"):
                 yield from self._counted(i)
             elif i.op == "if":
@@ -190,28 +207,55 @@ class _Warp:
         return value
 
     def op_copy_async(self, i: Instruction) -> Array:
-        private, to, lanes, buffer, source, source_lanes = i.args
-        used = np.ones((WARP, 16), np.bool_)
+        private, to, lanes, buffer, source, source_lanes, *count = i.args
+        whole = np.ones((WARP, 16), np.bool_)
+        used = np.broadcast_to(np.arange(16) < (self.get(count[0]) if count else 16), whole.shape)
         data, where = self._places(buffer, self.get(source) + self.get(source_lanes), 16, used, 16)
-        target, place = self._places(private, self.get(to) + self.get(lanes), 16, used, 16)
+        target, place = self._places(private, self.get(to) + self.get(lanes), 16, whole, 16)
         target[place] = POISON
-        self.copies.append((target, place, data[where]))
+        self.copies.append((target, place, np.where(used, data[np.where(used, where, 0)], 0).astype(np.uint8)))
         return place
 
     def op_warpgroup_mma(self, i: Instruction) -> Array:
-        """Each warp takes its 16 rows of A; the tiles are read here, so that a missing barrier shows."""
-        private, a, b, *sums = i.args
+        """Each warp takes its 16 rows of A. The tiles are read here, so that a missing barrier shows, and once more
+        when the product is done; until then its sums are NaN.
+        """
+        private, b, *rest = i.args
         steps, *strides = i.attrs["shape"]
-        data = self.private[id(private)]
-        first = self._uniform(a) + 2 * strides[1] * (self.fixed["warp"][0] % 4)
-        x = _core_matrices(data, first, 16, 16 * steps, strides[:2])
-        y = _core_matrices(data, self._uniform(b), 8 * len(sums), 16 * steps, strides[2:])
+        data, kind = self.private[id(private)], i.attrs["kind"]
+        sums = [v for v in rest if v.op == "var"]
+        values, b_at = [self.get(a) for a in rest[: len(rest) - len(sums)]], self._uniform(b)
+        a_at = 0 if len(strides) == 2 else int(values[0][0, 0]) + 2 * strides[1] * (self.fixed["warp"][0] % 4)
+
+        def tiles() -> tuple[Array, Array]:
+            y = _core_matrices(data, b_at, 8 * len(sums), 16 * steps, strides[-2:], kind)
+            if len(strides) == 2:
+                return np.concatenate([_rows_of_a(v, kind) for v in values], axis=1), y
+            return _core_matrices(data, a_at, 16, 16 * steps, strides[:2], kind), y
+
+        x, y = tiles()
         product = x @ y.T
         t = np.arange(WARP)[:, None]
         rows, columns = t // 4 + np.array([0, 0, 8, 8]), 2 * (t % 4) + np.array([0, 1, 0, 1])
-        for j, v in enumerate(sums):
-            self.values[id(v)] = (self.values[id(v)] + product[rows, 8 * j + columns]).astype(np.float32)
+        parts = [product[rows, 8 * j + columns] for j in range(len(sums))]
+        self.products.append(_Product([id(v) for v in sums], parts, i.attrs["fresh"], tiles, (x, y)))
+        for v in sums:
+            if id(v) not in self.before:
+                self.before[id(v)] = self.values[id(v)]
+            self.values[id(v)] = np.full((WARP, 4), np.nan, np.float32)
         return x
+
+    def _finish_product(self) -> None:
+        """The oldest product is done: its sums are there, unless a later one adds to them."""
+        done = self.products.pop(0)
+        for found, read in zip(done.tiles(), done.read, strict=True):
+            if not np.array_equal(found, read, equal_nan=True):
+                raise LockstepError("a tile changed while a product read it")
+        later = {v for p in self.products for v in p.sums}
+        for v, part in zip(done.sums, done.parts, strict=True):
+            self.before[v] = (part if done.fresh else self.before[v] + part).astype(np.float32)
+            if v not in later:
+                self.values[v] = self.before.pop(v)
 
     def op_place_byte(self, i: Instruction) -> Array:
         byte = self.get(i.args[0]).view(np.uint32) >> np.uint32(8 * i.attrs["byte"]) & np.uint32(255)
@@ -323,8 +367,8 @@ class _Warp:
         return a.astype(DTYPES[t.elem])
 
 
-def _core_matrices(data: Array, at: int, rows: int, columns: int, strides: Sequence[int]) -> Array:
-    """bf16 elements (rows, columns) that lie in core matrices, `strides` apart, as float64."""
+def _core_matrices(data: Array, at: int, rows: int, columns: int, strides: Sequence[int], kind: str) -> Array:
+    """Elements (rows, columns) that lie in core matrices, `strides` apart, as float64."""
     r, c = np.arange(rows)[:, None], np.arange(columns)
     if tuple(strides) == (16, 1024):
         where = at + r * 128 + c * 2
@@ -333,8 +377,24 @@ def _core_matrices(data: Array, at: int, rows: int, columns: int, strides: Seque
         where = at + c // 8 * strides[0] + r // 8 * strides[1] + r % 8 * 16 + c % 8 * 2
     if at < 0 or where.max() + 2 > data.size:
         raise LockstepError(f"a tile at {at} reaches past private memory of {data.size} bytes")
-    bits = data[where].astype(np.uint32) | data[where + 1].astype(np.uint32) << 8
-    return (bits << 16).view(np.float32).astype(np.float64)
+    return _halves((data[where] | data[where + 1].astype(np.uint16) << 8).astype(np.uint16), kind)
+
+
+def _halves(bits: Array, kind: str) -> Array:
+    """16 bits each of bf16 or f16 as float64."""
+    if kind == "f16":
+        return bits.view(np.float16).astype(np.float64)
+    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def _rows_of_a(value: Array, kind: str) -> Array:
+    """Operand a of `mma`, 8 elements of each thread, as rows (16, 16)."""
+    rows = np.empty((16, 16), np.float64)
+    t = np.arange(WARP)[:, None]
+    row = t // 4 + np.array([0, 0, 8, 8, 0, 0, 8, 8])
+    column = 2 * (t % 4) + np.array([0, 1, 0, 1, 8, 9, 8, 9])
+    rows[row, column] = _halves(np.ascontiguousarray(value).view(np.uint16).reshape(WARP, 8), kind)
+    return rows
 
 
 def _bf16_bits(a: Array) -> Array:

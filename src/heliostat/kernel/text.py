@@ -127,10 +127,13 @@ class _Printer:
             return f"wait_copies {i.attrs.get('left')}"
         if op == "copy_async":
             to, source = (f"{operand(args[n])}[{operand(args[n + 1])}], {self.typed(args[n + 2])}" for n in (0, 3))
-            return f"copy_async {to}, {source}"
+            return f"copy_async {to}, {source}" + (f" bytes {operand(args[6])}" if len(args) > 6 else "")
         if op == "warpgroup_mma":
-            tail = ", ".join([operand(args[2]), *map(operand, args[3:])])
-            return f"warpgroup_mma {list(i.attrs.get('shape', ()))} {operand(args[0])}[{operand(args[1])}], {tail}"
+            tail = ", ".join(map(operand, args[2:]))
+            kind = f"{i.attrs.get('kind')}{' fresh' if i.attrs.get('fresh') else ''}"
+            return (
+                f"warpgroup_mma {kind} {list(i.attrs.get('shape', ()))} {operand(args[0])}[{operand(args[1])}], {tail}"
+            )
         if op == "wait_mma":
             return f"wait_mma {i.attrs.get('left')}, {', '.join(map(operand, args))}"
         if op == "set":
@@ -500,15 +503,22 @@ class _Parser:
             self.expect(",")
             buffer, source = self.place()
             self.expect(",")
-            return Instruction("copy_async", None, (private, to, lanes, buffer, source, self.typed()))
+            source_lanes = self.typed()
+            count = (self.of(self.operand(), Type("i32")),) if self.accept("bytes") else ()
+            return Instruction("copy_async", None, (private, to, lanes, buffer, source, source_lanes, *count))
         if op == "warpgroup_mma":
             self.next()
+            kind = self.take("word", "bf16 or f16")
+            fresh = self.accept("fresh")
             shape = self.integers()
             place = self.place()
             self.expect(",")
-            b = self.offset()
-            self.expect(",")
-            return Instruction("warpgroup_mma", None, (*place, b, *self.listed()), {"shape": shape})
+            a: list[Instruction] = []
+            if len(shape) == 5:
+                a.append(self.offset())
+                self.expect(",")
+            attrs = {"shape": shape, "kind": kind, "fresh": bool(fresh)}
+            return Instruction("warpgroup_mma", None, (*place, *a, *self.listed()), attrs)
         if op == "wait_mma":
             self.next()
             left = self.integer()

@@ -6,7 +6,7 @@ Every schedule's kernel, and every edited text, passes here before a printer or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ..diagnostics import VerifyError
@@ -37,6 +37,7 @@ def verify(kernel: Kernel) -> None:
     _Verifier(kernel).kernel()
 
 
+_OPERAND_A = Type("i16", 256)
 _OF_BUFFERS = ("load", "store", "prefetch", "gather", "scatter", "copy_async", "warpgroup_mma")
 
 
@@ -389,7 +390,11 @@ class _Verifier:
         _same(i.args[0].type, i.type, "the operand")
 
     def copy_async(self, i: Instruction) -> None:
-        private, to, lanes, buffer, source, source_lanes = i.args
+        if len(i.args) not in (6, 7):
+            _fail(f"copy_async takes six operands and maybe a count, has {len(i.args)}")
+        private, to, lanes, buffer, source, source_lanes, *count = i.args
+        for c in count:
+            _same(c.type, Type("i32"), "the count of bytes")
         if private.op != "alloc" or buffer.op != "buffer":
             _fail(f"a copy goes from a buffer to private memory, not from {buffer.op} to {private.op}")
         for offset in (to, source):
@@ -405,19 +410,22 @@ class _Verifier:
             _fail(f"{i.op} stands outside of a parallel region and of a team loop")
 
     def warpgroup_mma(self, i: Instruction) -> None:
-        private, *offsets = i.args[:3]
-        if private.op != "alloc":
-            _fail(f"tiles lie in private memory, not in {private.op}")
-        for offset in offsets:
-            _same(offset.type, _I64, "the offset")
-        self.sums(i.args[3:])
+        if i.args[0].op != "alloc":
+            _fail(f"tiles lie in private memory, not in {i.args[0].op}")
         shape = i.attrs.get("shape")
-        if not isinstance(shape, tuple) or len(shape) != 5 or not 0 < shape[0] <= 8:
-            _fail("the shape is 1 to 8 steps and four strides")
+        if not isinstance(shape, tuple) or len(shape) not in (3, 5) or not 0 < shape[0] <= 8:
+            _fail("the shape is 1 to 8 steps, two strides of A if it lies in memory, and two of B")
         if any(s % 16 or not 0 < s < 1 << 18 for s in shape[1:]):
             _fail("a stride is a multiple of 16 bytes below 256 KiB")
+        if i.attrs.get("kind") not in ("bf16", "f16"):
+            _fail(f"warpgroup_mma does not know {i.attrs.get('kind')}")
+        _same(i.args[1].type, _I64, "the offset")
+        values = 2 + (1 if len(shape) == 5 else shape[0])
+        for a in i.args[2:values]:
+            _same(a.type, _I64 if len(shape) == 5 else _OPERAND_A, "A")
+        self.sums(i.args[values:])
 
-    def sums(self, variables: tuple[Instruction, ...]) -> None:
+    def sums(self, variables: Sequence[Instruction]) -> None:
         if not 0 < len(variables) <= 32 or any(v.op != "var" for v in variables):
             _fail("1 to 32 vars hold the sums")
         for v in variables:
@@ -425,7 +433,10 @@ class _Verifier:
 
     def wait_mma(self, i: Instruction) -> None:
         self.order(i)
-        self.sums(i.args)
+        count = next((n for n, a in enumerate(i.args) if a.op != "var"), len(i.args))
+        self.sums(i.args[:count])
+        for a in i.args[count:]:
+            _same(a.type, _OPERAND_A, "what a product reads")
 
     def table(self, i: Instruction) -> None:
         _same(i.args[0].type, i.type, "the index")

@@ -98,8 +98,7 @@ class CacheWriter:
         start = k.const(0, "i64") + at
         if isinstance(layout, KeyPanels):
             keys, run = layout.keys, layout.run
-            slot = layout.slot(position % keys)
-            first = (head * self.capacity + position // keys * keys) * self.size + slot * run
+            first = (head * self.capacity + position // keys * keys) * self.size + position % keys * run
             first = first + start // run * (keys * run) + start % run
             lanes = (element // run) * (keys * run) + element % run
         else:

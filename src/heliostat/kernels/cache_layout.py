@@ -7,31 +7,22 @@ that a product sums over: elements of the head for keys, keys for values.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..ir.types import Layout
-from ..kernel.ir import Instruction
-
-Number = TypeVar("Number", int, Instruction)
 
 
 @dataclass(frozen=True)
 class KeyPanels(Layout):
-    """Layout of a key cache (heads, capacity, head_dim): [head][capacity / keys][head_dim / run][slot][run].
+    """Layout of a key cache (heads, capacity, head_dim): [head][capacity / keys][head_dim / run][keys][run].
 
-    `capacity` is a multiple of `keys`, `head_dim` of `run`. Key t of a panel is in slot t; with runs, which are for
-    tensor cores, in `slot(t)`, so that the threads of a tile read neighbours (see `tile_attention`).
+    `capacity` is a multiple of `keys`, `head_dim` of `run`.
     """
 
     keys: int
     run: int = 1
-
-    def slot(self, t: Number) -> Number:
-        """The slot of key t of a panel, a number or a kernel's value. Its own inverse: slot(slot(t)) is t."""
-        return t if self.run == 1 else ((t >> 1) & 3) * 8 + ((t >> 3) & 3) * 2 + (t & 1)
 
     def __str__(self) -> str:
         return f"key_panels({self.keys})" if self.run == 1 else f"key_panels({self.keys}, {self.run})"
@@ -52,9 +43,6 @@ def arranged(array: npt.NDArray[np.uint8], layout: Layout, inverse: bool = False
     heads, capacity, size, nbytes = array.shape
     if isinstance(layout, KeyPanels):
         keys, run = layout.keys, layout.run
-        slots = [layout.slot(t) for t in range(keys)]
-        if not inverse and run > 1:
-            array = array.reshape(heads, capacity // keys, keys, size, nbytes)[:, :, slots]
         shape, order = (heads, capacity // keys, keys, size // run, run, nbytes), (0, 1, 3, 2, 4, 5)
     elif isinstance(layout, ValuePanels):
         shape, order = (heads, capacity // layout.run, layout.run, size, 1, nbytes), (0, 1, 3, 2, 4, 5)
@@ -62,7 +50,5 @@ def arranged(array: npt.NDArray[np.uint8], layout: Layout, inverse: bool = False
         raise TypeError(f"{layout} is no layout of a cache")
     if inverse:
         rows = array.reshape([shape[n] for n in order]).transpose(order)  # the order swaps two axes: its own inverse
-        if isinstance(layout, KeyPanels) and layout.run > 1:
-            rows = rows[:, :, slots]
         return np.ascontiguousarray(rows).reshape(-1)
     return np.ascontiguousarray(array.reshape(shape).transpose(order)).reshape(-1)

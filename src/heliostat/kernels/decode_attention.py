@@ -185,7 +185,7 @@ class _Nest:
         best, total = k.var(k.const(LOWEST, "f32")), k.var(k.zeros("f32"))
         sums = [k.var(k.zeros("f32", lanes)) for _ in vectors]
         for base in k.loop(first // lanes * lanes + s * lanes, end, lanes * self.team):
-            number = k.splat(k.convert(base, "i32"), lanes) + self.layout.slot(k.iota("i32", lanes))
+            number = k.splat(k.convert(base, "i32"), lanes) + k.iota("i32", lanes)
             seen = number < k.convert(end, "i32")
             if self.window:
                 seen = seen & (number >= k.convert(first, "i32"))
@@ -201,7 +201,7 @@ class _Nest:
             at = (self.kv_head(head) * self.capacity + base) * self.size
             self.held: dict[tuple[int, int], Instruction] = {}
             for t in range(lanes):
-                mine = k.splat(k.extract(weight, self.layout.slot(t)), lanes)
+                mine = k.splat(k.extract(weight, t), lanes)
                 for n, d in enumerate(vectors):
                     sums[n].set(k.fma(self._value(at, t, d), mine, sums[n].get()))
         place = self.at(s)

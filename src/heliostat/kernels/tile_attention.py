@@ -4,8 +4,7 @@ over all keys, 32 at a time, with a running softmax. Scores never leave register
 Rows are tokens times the heads of a group, as in `attention`. Caches lie in runs of 16 bytes, which a thread loads at
 once. The order of K inside a tensor core instruction is free as long as both operands have the same: a thread's run of
 a key's elements serves two instructions. So is the order of keys: column 2 q + e of block b of the scores is key
-8 q + 2 b + e, so that thread q has the weights of eight neighbours, as the runs of values have them. The slots of key
-panels are in that order.
+8 q + 2 b + e, so that thread q has the weights of eight neighbours, as the runs of values have them.
 
 A team of warps takes a few tiles, and shares the keys of each; the parts are joined at the end. So many loads are
 under way at a time.
@@ -42,6 +41,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     q, keys = group.root.inputs[:2]
     if getattr(keys.type.layout, "run", 1) != 8 or target.capability < 80:
         return Refuse("caches are not in runs for tensor cores")
+    if upper_bound(q.type.shape[0]) * int(q.type.shape[1]) * int(q.type.shape[2]) * 4 >= 1 << 31:  # type: ignore[arg-type]
+        return Refuse("queries of 2 GiB and more")
     if (count := sequences(group.root.inputs[3].type)) > 1:
         return Refuse(f"blocks of tokens of {count} sequences")
     if q.type.dtype.name != "f32" or group.outputs[0].type.dtype.name != "f32":
@@ -57,7 +58,9 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     return _Tiles(group, name).build()
 
 
-class _Tiles:
+class Prompt:
+    """Queries, caches and where a warp's 16 rows of them are; how operands of tensor cores are made of rows."""
+
     def __init__(self, group: Group, name: str) -> None:
         k = self.k = KernelBuilder(name)
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
@@ -67,7 +70,7 @@ class _Tiles:
         self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
         self.kind = keys.type.dtype.name
         self.value_kind = values.type.dtype.name
-        self.tokens, self.most = dims(q.type.shape[0]), upper_bound(q.type.shape[0])
+        self.tokens = dims(q.type.shape[0])
         self.heads, self.size = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
         self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
         self.group_size = self.heads // self.kv_heads
@@ -77,10 +80,41 @@ class _Tiles:
         self.window = int(attrs.get("window", 0) or 0)
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([0] * start.type.rank), "i64")
         thread = k.iota("i32", 32)
+        self.row, self.place = thread >> 2, thread & 3  # a thread's row of 8, and its place in the row's quad
+
+    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
+        """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""
+        k = self.k
+        halves = [
+            k.minimum(k.splat(k.convert(first, "i32"), 32) + (self.row + 8 * h), k.splat(k.convert(last, "i32"), 32))
+            for h in range(2)
+        ]
+        return halves, [self._place(head, row) for row in halves]
+
+    def _place(self, head: Instruction, row: Instruction) -> Instruction:
+        """Byte offsets of rows in q and in the result: row r is token r / group of head `head` * group + r % group."""
+        k, each = self.k, self.group_size
+        token, member = row // each, row % each
+        number = token * self.heads + (k.splat(k.convert(head * each, "i32"), 32) + member)
+        return number * (self.size * 4)
+
+    def _operand_a(self, *words: Instruction) -> Instruction:
+        k = self.k
+        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
+        return k.bitcast(together, "i16")
+
+    def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
+        """A value for each of 16 rows, as a fragment wants it."""
+        k, (low, high) = self.k, halves
+        return zipped(k, zipped(k, low, low, 1), zipped(k, high, high, 1), 2)
+
+
+class _Tiles(Prompt):
+    def __init__(self, group: Group, name: str) -> None:
+        super().__init__(group, name)
         # Of a part: largest scores, sums of weights, weighed values, each as a fragment.
         self.record = (2 + self.size // COLUMNS) * FRAGMENT * 4
-        self.parts = k.alloc(TEAM * self.record)
-        self.row, self.place = thread >> 2, thread & 3  # a thread's row of 8, and its place in the row's quad
+        self.parts = self.k.alloc(TEAM * self.record)
 
     def build(self) -> Kernel:
         k = self.k
@@ -94,15 +128,6 @@ class _Tiles:
                     first = k.minimum((group * TILES + s % TILES) * ROWS, rows - 1)  # past the end: the last once more
                     body(head, first, k.minimum(first + ROWS, rows) - 1, s)
         return k.finish()
-
-    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
-        """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""
-        k = self.k
-        halves = [
-            k.minimum(k.splat(k.convert(first, "i32"), 32) + (self.row + 8 * h), k.splat(k.convert(last, "i32"), 32))
-            for h in range(2)
-        ]
-        return halves, [self._place(head, row) for row in halves]
 
     def _part(self, head: Instruction, first: Instruction, last: Instruction, s: Instruction) -> None:
         """Every SPLIT-th step of keys."""
@@ -158,13 +183,6 @@ class _Tiles:
                 pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
                 k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
 
-    def _place(self, head: Instruction, row: Instruction) -> Instruction:
-        """Byte offsets of rows in q and in the result: row r is token r / group of head `head` * group + r % group."""
-        k, each = self.k, self.group_size
-        token, member = row // each, row % each
-        number = token * self.heads + (k.splat(k.convert(head * each, "i32"), 32) + member)
-        return number * (self.size * 4)
-
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
         """Operand a of every 16 elements of the head, scaled: a thread's runs of 8 elements, in 32 elements each."""
         k = self.k
@@ -182,11 +200,6 @@ class _Tiles:
                 operands.append(self._operand_a(*(words[h][2 * s + j] for j in range(2) for h in range(2))))
         return operands
 
-    def _operand_a(self, *words: Instruction) -> Instruction:
-        k = self.k
-        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
-        return k.bitcast(together, "i16")
-
     def _halves_of(self, run: Instruction) -> list[Instruction]:
         """The two operands b in runs of four words."""
         k = self.k
@@ -199,7 +212,7 @@ class _Tiles:
         at = (head * self.capacity + base) * (self.size * 2)
         scores = []
         for b in range(4):
-            lanes = (self.row + COLUMNS * b) * 16 + self.place * (32 * 16)
+            lanes = ((self.row >> 1) * 8 + (self.row & 1) + 2 * b) * 16 + self.place * (32 * 16)
             acc = k.zeros("f32", FRAGMENT)
             for d in range(0, self.size, 32):
                 run = k.gather(self.keys, at + d * 64, lanes, "i32", 4)
@@ -272,8 +285,3 @@ class _Tiles:
             for operand, half in zip(operands, self._halves_of(run), strict=True):
                 acc = k.mma(acc, operand, half, self.value_kind)
             v.set(acc)
-
-    def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
-        """A value for each of 16 rows, as a fragment wants it."""
-        k, (low, high) = self.k, halves
-        return zipped(k, zipped(k, low, low, 1), zipped(k, high, high, 1), 2)

@@ -246,8 +246,7 @@ class _ThreadPrinter(_Printer):
             whole, number, shape = ("i32", "r", "m16n8k32.row.col.s32.s8.u8.s32")
         words: list[str] = []
         for value, count in ((a, 4), (b, 2)):
-            cast = self.emit(f"bitcast {self.typed(value)} to <{count} x i32>")
-            words += ["i32 " + self.emit(f"extractelement <{count} x i32> {cast}, i32 {n}") for n in range(count)]
+            words += [f"i32 {word}" for word in self.words(value, count)]
         sums = [f"{whole} " + self.emit(f"extractelement {self.typed(acc)}, i32 {n}") for n in range(4)]
         names = [f"${n}" for n in range(14)]
         text = ", ".join("{" + ", ".join(names[lo:hi]) + "}" for lo, hi in ((0, 4), (4, 8), (8, 10), (10, 14)))
@@ -300,12 +299,14 @@ class _ThreadPrinter(_Printer):
         return self.emit(f"ptrtoint {_SHARED} {address} to i32")
 
     def op_copy_async(self, i: Instruction) -> None:
-        private, to, lanes, buffer, source, source_lanes = i.args
+        private, to, lanes, buffer, source, source_lanes, *count = i.args
         place = self.emit(f"add i32 {self.shared_address(private, to)}, {self.name(lanes)}")
         base = self.address(buffer, source)
         where = self.emit(f"getelementptr i8, {self.space(buffer)} {base}, i32 {self.name(source_lanes)}")
-        text = "cp.async.cg.shared.global [$0], [$1], 16;"
-        self.lines.append(f'call void asm sideeffect "{text}", "r,l,~{{memory}}"(i32 {place}, {_GLOBAL} {where})')
+        text, kinds, given = "cp.async.cg.shared.global [$0], [$1], 16", "r,l", f"i32 {place}, {_GLOBAL} {where}"
+        if count:
+            text, kinds, given = f"{text}, $2", f"{kinds},r", f"{given}, i32 {self.name(count[0])}"
+        self.lines.append(f'call void asm sideeffect "{text};", "{kinds},~{{memory}}"({given})')
 
     def op_commit_copies(self, i: Instruction) -> None:
         self.lines.append('call void asm sideeffect "cp.async.commit_group;", "~{memory}"()')
@@ -315,35 +316,59 @@ class _ThreadPrinter(_Printer):
 
     def op_warpgroup_mma(self, i: Instruction) -> None:
         """wgmma.mma_async for every 16 of K, one group. The sums are operands that the instructions read and write."""
-        private, a, b, *sums = i.args
+        private, b, *rest = i.args
         steps, *strides = i.attrs["shape"]
-        descriptors = []
-        for offset, (along, down) in ((a, strides[:2]), (b, strides[2:])):
-            address = self.emit(f"and i32 {self.shared_address(private, offset)}, {(1 << 18) - 1}")
-            low = self.emit(f"zext i32 {self.emit(f'lshr i32 {address}, 4')} to i64")
-            fixed = (along >> 4) << 16 | (down >> 4) << 32 | (1 << 62 if (along, down) == SWIZZLED else 0)
-            descriptors.append(self.emit(f"or i64 {low}, {fixed}"))
+        sums = [v for v in rest if v.op == "var"]
+        values, kind, fresh = rest[: len(rest) - len(sums)], i.attrs["kind"], i.attrs["fresh"]
         count = 4 * len(sums)
+        first = count if fresh else 2 * count  # the number of the first operand behind the sums
         names = ", ".join(f"${n}" for n in range(count))
-        shape = f"wgmma.mma_async.sync.aligned.m64n{8 * len(sums)}k16.f32.bf16.bf16"
+        shape = f"wgmma.mma_async.sync.aligned.m64n{8 * len(sums)}k16.f32.{kind}.{kind}"
+        more = [f"i64 {self.descriptor(private, b, strides[-2:])}"]
         lines = ["{", ".reg .b64 da, db;", "wgmma.fence.sync.aligned;"]
+        if len(strides) == 4:
+            more.append(f"i64 {self.descriptor(private, values[0], strides[:2])}")
+        else:
+            more += [f"i32 {word}" for v in values for word in self.words(v, 4)]
         for step in range(steps):
-            for name, operand, along in (("da", 2 * count, strides[0]), ("db", 2 * count + 1, strides[2])):
-                lines.append(f"add.s64 {name}, ${operand}, {2 * along * step >> 4};")
-            lines.append(f"{shape} {{{names}}}, da, db, 1, 1, 1, 0, 0;")
+            lines.append(f"add.s64 db, ${first}, {2 * strides[-2] * step >> 4};")
+            add = 0 if fresh and step == 0 else 1
+            if len(strides) == 4:
+                lines.append(f"add.s64 da, ${first + 1}, {2 * strides[0] * step >> 4};")
+                lines.append(f"{shape} {{{names}}}, da, db, {add}, 1, 1, 0, 0;")
+            else:
+                a = ", ".join(f"${first + 1 + 4 * step + n}" for n in range(4))
+                lines.append(f"{shape} {{{names}}}, {{{a}}}, db, {add}, 1, 1, 0;")
         lines += ["wgmma.commit_group.sync.aligned;", "}"]
-        self.on_sums(sums, "\\0A".join(lines), [f"i64 {d}" for d in descriptors])
+        self.on_sums(sums, "\\0A".join(lines), more, fresh)
+
+    def descriptor(self, private: Instruction, offset: Instruction, strides: Sequence[int]) -> str:
+        """How wgmma finds a tile in shared memory."""
+        along, down = strides
+        address = self.emit(f"and i32 {self.shared_address(private, offset)}, {(1 << 18) - 1}")
+        low = self.emit(f"zext i32 {self.emit(f'lshr i32 {address}, 4')} to i64")
+        fixed = (along >> 4) << 16 | (down >> 4) << 32 | (1 << 62 if (along, down) == SWIZZLED else 0)
+        return self.emit(f"or i64 {low}, {fixed}")
+
+    def words(self, value: Instruction, count: int) -> list[str]:
+        """What a thread holds of a value as 32-bit words."""
+        cast = self.emit(f"bitcast {self.typed(value)} to <{count} x i32>")
+        return [self.emit(f"extractelement <{count} x i32> {cast}, i32 {n}") for n in range(count)]
 
     def op_wait_mma(self, i: Instruction) -> None:
-        self.on_sums(i.args, f"wgmma.wait_group.sync.aligned {i.attrs['left']};", [])
+        """What products read is an operand too, so that its registers are not taken for something else before."""
+        sums = [v for v in i.args if v.op == "var"]
+        read = [f"i32 {word}" for v in i.args[len(sums) :] for word in self.words(v, 4)]
+        self.on_sums(sums, f"wgmma.wait_group.sync.aligned {i.attrs['left']};", read)
 
-    def on_sums(self, sums: Sequence[Instruction], text: str, more: Sequence[str]) -> None:
-        """Assembly that reads and writes all elements of some vars, and reads 64-bit operands."""
-        held = [self.emit(f"load <4 x float>, ptr {self.name(v)}") for v in sums]
+    def on_sums(self, sums: Sequence[Instruction], text: str, more: Sequence[str], fresh: bool = False) -> None:
+        """Assembly that writes all elements of some vars, reads them if they are not `fresh`, and reads integers."""
+        held = [] if fresh else [self.emit(f"load <4 x float>, ptr {self.name(v)}") for v in sums]
         values = [f"float {self.emit(f'extractelement <4 x float> {h}, i32 {n}')}" for h in held for n in range(4)]
-        count = len(values)
+        count = 4 * len(sums)
         struct = f"{{ {', '.join(['float'] * count)} }}"
-        constraints = ",".join(["=f"] * count + [str(n) for n in range(count)] + ["l"] * len(more) + ["~{memory}"])
+        kinds = ["=&f" if fresh else "=f"] * count + [str(n) for n in range(len(values))]
+        constraints = ",".join([*kinds, *("l" if m.startswith("i64") else "r" for m in more), "~{memory}"])
         made = self.emit(f'call {struct} asm sideeffect "{text}", "{constraints}"({", ".join([*values, *more])})')
         for n, v in enumerate(sums):
             parts = [self.emit(f"extractvalue {struct} {made}, {4 * n + e}") for e in range(4)]
