@@ -34,6 +34,7 @@ from ..kernels import (
     transpose,
     warpgroup_attention,
     warpgroup_linear,
+    warpgroup_matmul,
     window,
 )
 from ..quant.format import BlockFormat
@@ -52,6 +53,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     warpgroup_linear,
     tensor_linear,
     linear,
+    warpgroup_matmul,
     matmul,
     convolution,
     decode_attention,

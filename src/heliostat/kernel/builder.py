@@ -353,7 +353,8 @@ class KernelBuilder:
     ) -> None:
         """16 bytes for each of 32 lanes of i32 offsets, from a buffer to private memory; done at a wait. GPUs only.
 
-        `nbytes`, i32: so many of the 16 are read, 0 .. 16, and the rest are zeros; with 0 the offset may lie anywhere.
+        `nbytes`, i32, for all lanes or for each: so many of the 16 are read, 0 .. 16, and the rest are zeros; with 0
+        the offset may lie anywhere.
         """
         args = (private, self._offset(offset), lanes, buffer, self._offset(source), source_lanes)
         self.emit("copy_async", None, args + (() if nbytes is None else (nbytes,)))
@@ -381,6 +382,7 @@ class KernelBuilder:
         b_strides: tuple[int, int],
         kind: str = "bf16",
         fresh: bool = False,
+        turned: tuple[bool, bool] = (False, False),
     ) -> None:
         """sums += A B^T of tiles of bf16 or f16 (`kind`) in private memory, by four warps from a multiple of four on,
         each 16 of A's 64 rows. `sums[j]`: columns 8 j .. 8 j + 7, f32 in `mma`'s order; not to be read before
@@ -392,12 +394,15 @@ class KernelBuilder:
         A tile is of core matrices, 8 rows of 8 elements in 128 bytes. Byte offsets `a` (of the first of the 64 rows)
         and `b`; strides in bytes from 8 elements of K to the next, and from 8 rows to the next. `steps` of 16 of K.
         Strides (16, 1024) are rows of 128 bytes, in which bits 4 to 6 of an address are xored with bits 7 to 9.
+        `turned`: whether A, and B, lie with neighbours of a column together: lines of 64 rows in 128 bytes, one for
+        each element of K, in which bits 4 to 6 of an address are xored with bits 7 to 9; strides from 64 rows to the
+        next, and from 8 elements of K to the next.
         Source: PTX ISA, wgmma, matrices without swizzling and with 128-byte swizzling. Compute capability 9.0 only.
         """
         operands = tuple(a) if isinstance(a, Sequence) else (self._offset(a),)
         variables = tuple(v.instruction for v in sums)
         shape = (steps, *(a_strides or ()), *b_strides)
-        attrs = {"shape": shape, "kind": kind, "fresh": fresh}
+        attrs = {"shape": shape, "kind": kind, "fresh": fresh, "turned": turned}
         self.emit("warpgroup_mma", None, (private, self._offset(b), *operands, *variables), **attrs)
 
     def wait_mma(self, sums: Sequence[Variable], left: int = 0, read: Sequence[Instruction] = ()) -> None:

@@ -225,13 +225,15 @@ class _Warp:
         data, kind = self.private[id(private)], i.attrs["kind"]
         sums = [v for v in rest if v.op == "var"]
         values, b_at = [self.get(a) for a in rest[: len(rest) - len(sums)]], self._uniform(b)
-        a_at = 0 if len(strides) == 2 else int(values[0][0, 0]) + 2 * strides[1] * (self.fixed["warp"][0] % 4)
+        turned_a, turned_b = i.attrs["turned"]
+        a_at = 0 if len(strides) == 2 else int(values[0][0, 0])
+        first = 16 * int(self.fixed["warp"][0] % 4)
 
         def tiles() -> tuple[Array, Array]:
-            y = _core_matrices(data, b_at, 8 * len(sums), 16 * steps, strides[-2:], kind)
+            y = _core_matrices(data, b_at, range(8 * len(sums)), 16 * steps, strides[-2:], kind, turned_b)
             if len(strides) == 2:
                 return np.concatenate([_rows_of_a(v, kind) for v in values], axis=1), y
-            return _core_matrices(data, a_at, 16, 16 * steps, strides[:2], kind), y
+            return _core_matrices(data, a_at, range(first, first + 16), 16 * steps, strides[:2], kind, turned_a), y
 
         x, y = tiles()
         product = x @ y.T
@@ -367,10 +369,15 @@ class _Warp:
         return a.astype(DTYPES[t.elem])
 
 
-def _core_matrices(data: Array, at: int, rows: int, columns: int, strides: Sequence[int], kind: str) -> Array:
-    """Elements (rows, columns) that lie in core matrices, `strides` apart, as float64."""
-    r, c = np.arange(rows)[:, None], np.arange(columns)
-    if tuple(strides) == (16, 1024):
+def _core_matrices(
+    data: Array, at: int, rows: range, columns: int, strides: Sequence[int], kind: str, turned: bool
+) -> Array:
+    """Elements (rows, columns) that lie in core matrices, `strides` apart, or in lines of 64 rows, as float64."""
+    r, c = np.array(rows)[:, None], np.arange(columns)
+    if turned:
+        where = at + r // 64 * strides[0] + c // 8 * strides[1] + c % 8 * 128 + r % 64 * 2
+        where ^= where >> 3 & 112
+    elif tuple(strides) == (16, 1024):
         where = at + r * 128 + c * 2
         where ^= (where >> 7 & 7) << 4
     else:

@@ -127,10 +127,12 @@ class _Printer:
             return f"wait_copies {i.attrs.get('left')}"
         if op == "copy_async":
             to, source = (f"{operand(args[n])}[{operand(args[n + 1])}], {self.typed(args[n + 2])}" for n in (0, 3))
-            return f"copy_async {to}, {source}" + (f" bytes {operand(args[6])}" if len(args) > 6 else "")
+            return f"copy_async {to}, {source}" + (f" bytes {self.typed(args[6])}" if len(args) > 6 else "")
         if op == "warpgroup_mma":
             tail = ", ".join(map(operand, args[2:]))
-            kind = f"{i.attrs.get('kind')}{' fresh' if i.attrs.get('fresh') else ''}"
+            turned_a, turned_b = i.attrs.get("turned", (False, False))
+            told = {"fresh": i.attrs.get("fresh"), "turned_a": turned_a, "turned_b": turned_b}
+            kind = " ".join([str(i.attrs.get("kind")), *(word for word, on in told.items() if on)])
             return (
                 f"warpgroup_mma {kind} {list(i.attrs.get('shape', ()))} {operand(args[0])}[{operand(args[1])}], {tail}"
             )
@@ -504,12 +506,12 @@ class _Parser:
             buffer, source = self.place()
             self.expect(",")
             source_lanes = self.typed()
-            count = (self.of(self.operand(), Type("i32")),) if self.accept("bytes") else ()
+            count = (self.typed(),) if self.accept("bytes") else ()
             return Instruction("copy_async", None, (private, to, lanes, buffer, source, source_lanes, *count))
         if op == "warpgroup_mma":
             self.next()
             kind = self.take("word", "bf16 or f16")
-            fresh = self.accept("fresh")
+            fresh, *turned = (bool(self.accept(word)) for word in ("fresh", "turned_a", "turned_b"))
             shape = self.integers()
             place = self.place()
             self.expect(",")
@@ -517,7 +519,7 @@ class _Parser:
             if len(shape) == 5:
                 a.append(self.offset())
                 self.expect(",")
-            attrs = {"shape": shape, "kind": kind, "fresh": bool(fresh)}
+            attrs = {"shape": shape, "kind": kind, "fresh": fresh, "turned": tuple(turned)}
             return Instruction("warpgroup_mma", None, (*place, *a, *self.listed()), attrs)
         if op == "wait_mma":
             self.next()

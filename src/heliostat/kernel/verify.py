@@ -393,8 +393,8 @@ class _Verifier:
         if len(i.args) not in (6, 7):
             _fail(f"copy_async takes six operands and maybe a count, has {len(i.args)}")
         private, to, lanes, buffer, source, source_lanes, *count = i.args
-        for c in count:
-            _same(c.type, Type("i32"), "the count of bytes")
+        if any(c.type not in (Type("i32"), Type("i32", 32)) for c in count):
+            _fail(f"the count of bytes is i32, for all lanes or for each, not {count[0].type}")
         if private.op != "alloc" or buffer.op != "buffer":
             _fail(f"a copy goes from a buffer to private memory, not from {buffer.op} to {private.op}")
         for offset in (to, source):
@@ -420,6 +420,11 @@ class _Verifier:
         if i.attrs.get("kind") not in ("bf16", "f16"):
             _fail(f"warpgroup_mma does not know {i.attrs.get('kind')}")
         _same(i.args[1].type, _I64, "the offset")
+        turned = i.attrs.get("turned")
+        if turned not in ((False, False), (False, True), (True, False), (True, True)):
+            _fail("turned says of A and of B whether neighbours of a column lie together")
+        if turned[0] and len(shape) != 5:
+            _fail("values are not turned")
         values = 2 + (1 if len(shape) == 5 else shape[0])
         for a in i.args[2:values]:
             _same(a.type, _I64 if len(shape) == 5 else _OPERAND_A, "A")

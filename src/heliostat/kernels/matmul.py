@@ -14,7 +14,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
-from .matmul_packed import PackedNest, PackedTile, sizes
+from .matmul_packed import PackedNest, PackedTile, batch_index, sizes
 from .matmul_packed import default_tile as packed_tile
 
 
@@ -133,7 +133,7 @@ class _Nest:
         for item in k.parallel(batches * stripes * bands):
             band, rest = item % bands, item // bands
             stripe, batch = rest % stripes, rest // stripes
-            index = self._batch_index(batch)
+            index = batch_index(self.dims, self.batch, batch)
             first, column = band * tile.rows, stripe * width
             whole = (first + tile.rows <= self.rows) & (column + width <= self.columns)
             for _ in k.when(whole):
@@ -150,14 +150,6 @@ class _Nest:
                         for n in k.loop(first, self.rows):
                             self._tile(index, [n], c, 1, mask)
         return k.finish()
-
-    def _batch_index(self, batch: Instruction) -> list[Instruction]:
-        index: list[Instruction] = []
-        for d in reversed(self.batch):
-            size = self.dims(d)
-            index.insert(0, batch % size)
-            batch = batch // size
-        return index
 
     def _tile(
         self,

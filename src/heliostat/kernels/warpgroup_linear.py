@@ -370,14 +370,11 @@ class _Tiles(linear._Nest):
         for n, sums in enumerate(total):
             for i, v in enumerate(sums):
                 k.store(self.aside, mine + (n * wide * each + i) * PADDED, v.get())
-        lane = k.iota("i32", rows)
-        column = lane & (OUTPUTS - 1)
-        lanes = (lane >> 3) * PADDED + (column >> 1) * 16 + (column & 1) * 4
         begin = first + warp * 16
         whole = panels % wide == 0 and self.out_features % rows == 0
         for r in k.loop(begin, k.minimum(begin + 16, last)):
-            place = r - begin
-            start = mine + (place & 7) * 64 + (place >> 3) * 8
+            place, lanes = places_of_row(k, r - begin, rows)
+            start = mine + place
             held = [
                 [k.gather(self.aside, start + (n * wide + q) * each * PADDED, lanes, "f32") for n in range(len(total))]
                 for q in range(wide)
@@ -401,3 +398,11 @@ class _Tiles(linear._Nest):
                 stores.append((self.operand_of(value, buffer), index, out))
         for operand, index, out in stores:
             operand.store(index, out, None)
+
+
+def places_of_row(k: KernelBuilder, row: Instruction, lanes: int) -> tuple[Instruction, Instruction]:
+    """Where sums of one of a warp's 16 rows lie, if those of 8 outputs are PADDED apart: an offset, and offsets (lanes)
+    behind it."""
+    lane = k.iota("i32", lanes)
+    column = lane & (OUTPUTS - 1)
+    return (row & 7) * 64 + (row >> 3) * 8, (lane >> 3) * PADDED + (column >> 1) * 16 + (column & 1) * 4

@@ -324,30 +324,31 @@ class _ThreadPrinter(_Printer):
         first = count if fresh else 2 * count  # the number of the first operand behind the sums
         names = ", ".join(f"${n}" for n in range(count))
         shape = f"wgmma.mma_async.sync.aligned.m64n{8 * len(sums)}k16.f32.{kind}.{kind}"
-        more = [f"i64 {self.descriptor(private, b, strides[-2:])}"]
+        turned_a, turned_b = i.attrs["turned"]
+        more = [f"i64 {self.descriptor(private, b, strides[-2:], turned_b)}"]
         lines = ["{", ".reg .b64 da, db;", "wgmma.fence.sync.aligned;"]
         if len(strides) == 4:
-            more.append(f"i64 {self.descriptor(private, values[0], strides[:2])}")
+            more.append(f"i64 {self.descriptor(private, values[0], strides[:2], turned_a)}")
         else:
             more += [f"i32 {word}" for v in values for word in self.words(v, 4)]
         for step in range(steps):
-            lines.append(f"add.s64 db, ${first}, {2 * strides[-2] * step >> 4};")
+            lines.append(f"add.s64 db, ${first}, {2 * strides[-1 if turned_b else -2] * step >> 4};")
             add = 0 if fresh and step == 0 else 1
             if len(strides) == 4:
-                lines.append(f"add.s64 da, ${first + 1}, {2 * strides[0] * step >> 4};")
-                lines.append(f"{shape} {{{names}}}, da, db, {add}, 1, 1, 0, 0;")
+                lines.append(f"add.s64 da, ${first + 1}, {2 * strides[1 if turned_a else 0] * step >> 4};")
+                lines.append(f"{shape} {{{names}}}, da, db, {add}, 1, 1, {turned_a:d}, {turned_b:d};")
             else:
                 a = ", ".join(f"${first + 1 + 4 * step + n}" for n in range(4))
-                lines.append(f"{shape} {{{names}}}, {{{a}}}, db, {add}, 1, 1, 0;")
+                lines.append(f"{shape} {{{names}}}, {{{a}}}, db, {add}, 1, 1, {turned_b:d};")
         lines += ["wgmma.commit_group.sync.aligned;", "}"]
         self.on_sums(sums, "\\0A".join(lines), more, fresh)
 
-    def descriptor(self, private: Instruction, offset: Instruction, strides: Sequence[int]) -> str:
+    def descriptor(self, private: Instruction, offset: Instruction, strides: Sequence[int], turned: bool) -> str:
         """How wgmma finds a tile in shared memory."""
         along, down = strides
         address = self.emit(f"and i32 {self.shared_address(private, offset)}, {(1 << 18) - 1}")
         low = self.emit(f"zext i32 {self.emit(f'lshr i32 {address}, 4')} to i64")
-        fixed = (along >> 4) << 16 | (down >> 4) << 32 | (1 << 62 if (along, down) == SWIZZLED else 0)
+        fixed = (along >> 4) << 16 | (down >> 4) << 32 | (1 << 62 if turned or (along, down) == SWIZZLED else 0)
         return self.emit(f"or i64 {low}, {fixed}")
 
     def words(self, value: Instruction, count: int) -> list[str]:

@@ -1,0 +1,111 @@
+"""Products of operands as they lie on tensor cores: ragged sizes, batches, a transposed, epilogues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.ir.graph import Graph, Value, parameter
+from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
+from heliostat.targets.target import CUDA, cuda_target
+
+from .device import RUNNERS, Runner
+
+HALVES = {"bf16": bf16, "f16": f16}
+
+
+def drawn(rng: np.random.Generator, dtype: DType, *shape: int) -> np.ndarray[Any, Any]:
+    values = rng.standard_normal(shape).astype(np.float32)
+    return values.astype(np.float16) if dtype is f16 else (values.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def exact(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if raw.dtype == np.float16:
+        return raw.astype(np.float64)
+    return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def product(a: Value, b: Value, turned: bool) -> Value:
+    return ops.matmul(ops.transpose(a, (*range(a.type.rank - 2), a.type.rank - 1, a.type.rank - 2)) if turned else a, b)
+
+
+def close(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], dtype: DType) -> None:
+    """Within the rounding of the result, and of sums in f32."""
+    value = found.astype(np.float64) if dtype in (f16, f32) else exact(found)
+    rounding = {"bf16": 2.0**-8, "f16": 2.0**-11, "f32": 0.0}[dtype.name]
+    np.testing.assert_allclose(value, wanted, rtol=rounding, atol=2e-5 * float(np.abs(wanted).max()))
+
+
+def schedules(graph: Graph, capability: tuple[int, int] = (9, 0)) -> list[str]:
+    target = CUDA if capability == (9, 0) else cuda_target(capability)
+    return [k.name for k in compile_graph(graph, target, Options()).program.kernels]
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", ["bf16", "f16"])
+@pytest.mark.parametrize(
+    ("batch", "rows", "depth", "columns"),
+    [
+        ((), 128, 64, 64),
+        ((), 136, 72, 72),  # all axes ragged
+        ((), 16, 16, 16),
+        ((3,), 24, 200, 320),  # a second tile of columns, four stages
+        ((2, 2), 160, 16, 40),
+    ],
+)
+def test_sizes(
+    batch: tuple[int, ...], rows: int, depth: int, columns: int, name: str, turned: bool, run: Runner
+) -> None:
+    rng, dtype = np.random.default_rng(rows + depth), HALVES[name]
+    of_a = (*batch, depth, rows) if turned else (*batch, rows, depth)
+    a, b = parameter("a", tensor(dtype, *of_a)), parameter("b", tensor(dtype, *batch, depth, columns))
+    graph = Graph("product", [a, b], [product(a, b, turned)])
+    assert any("warpgroup_matmul" in k for k in schedules(graph))
+    held = {"a": drawn(rng, dtype, *of_a), "b": drawn(rng, dtype, *batch, depth, columns)}
+    (found,) = run(graph, held, {})
+    left = exact(held["a"]).swapaxes(-1, -2) if turned else exact(held["a"])
+    close(found, left @ exact(held["b"]), dtype)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_epilogue_and_broadcast_batches(run: Runner) -> None:
+    """relu(a b + bias) in f32, one matrix b for all of a's."""
+    rng = np.random.default_rng(3)
+    a, b = parameter("a", tensor(bf16, 2, 1, 40, 64)), parameter("b", tensor(bf16, 3, 64, 104))
+    bias = parameter("bias", tensor(f32, 104))
+    graph = Graph("product", [a, b, bias], [ops.relu(ops.add(ops.cast(ops.matmul(a, b), f32), bias))])
+    held = {"a": drawn(rng, bf16, 2, 1, 40, 64), "b": drawn(rng, bf16, 3, 64, 104)}
+    held["bias"] = rng.standard_normal(104).astype(np.float32)
+    (found,) = run(graph, held, {})
+    wanted = exact(held["a"]) @ exact(held["b"]) + held["bias"]
+    np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=2.0**-8, atol=1e-3)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_symbolic_rows(run: Runner) -> None:
+    rng, n = np.random.default_rng(4), Symbol("n", 300, 16)
+    a, b = parameter("a", tensor(bf16, dim(n), 72)), parameter("b", tensor(bf16, 72, 64))
+    graph = Graph("product", [a, b], [ops.matmul(a, b)])
+    for rows in (16, 129, 300):
+        held = {"a": drawn(rng, bf16, rows, 72), "b": drawn(rng, bf16, 72, 64)}
+        (found,) = run(graph, held, {"n": rows})
+        close(found, exact(held["a"]) @ exact(held["b"]), bf16)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "capability"),
+    [
+        (tensor(f32, 64, 64), tensor(f32, 64, 64), (9, 0)),
+        (tensor(bf16, 64, 60), tensor(bf16, 60, 64), (9, 0)),
+        (tensor(bf16, 8, 64), tensor(bf16, 64, 64), (9, 0)),
+        (tensor(bf16, 64, 64), tensor(bf16, 64, 64), (8, 0)),
+    ],
+)
+def test_what_is_left_to_others(a: Any, b: Any, capability: tuple[int, int]) -> None:
+    x, y = parameter("a", a), parameter("b", b)
+    assert not any("warpgroup" in k for k in schedules(Graph("product", [x, y], [ops.matmul(x, y)]), capability))
