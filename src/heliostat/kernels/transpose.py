@@ -1,25 +1,32 @@
 """Schedule of a transpose of the last two axes: squares of vectors are turned in registers, the edges element by
-element. Fused with neighbours it would be read one element at a time, which costs more than a pass of its own."""
+element. On a GPU of any transpose that moves the last axis: squares are turned in private memory. Fused with neighbours
+it would be read one element at a time, which costs more than a pass of its own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..ir.graph import Node
-from ..ir.types import DType
+from ..ir.types import DType, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import COMPUTE, Accept, Dims, Group, Refuse
 
 LEAST = 1024  # elements of a matrix from which on it pays
+LEAST_SIDE = 16  # of a matrix on a GPU
+UNROLL = 8  # lines whose loads are under way together
+LINE = 128  # bytes that the threads of a warp read or write together
 
 
 def turns(node: Node, target: Target) -> bool:
     """Whether the node is a transpose that this schedule takes."""
-    if node.op.name != "transpose" or target.gpu:
+    if node.op.name != "transpose":
         return False
     type, axes = node.inputs[0].type, node.attrs["axes"]
+    if target.gpu:
+        return _turns_on_gpu(type, axes)
     swapped = (*range(type.rank - 2), type.rank - 1, type.rank - 2)
     if type.rank < 2 or axes != swapped or not type.static or type.layout is not None:
         return False
@@ -29,22 +36,33 @@ def turns(node: Node, target: Target) -> bool:
     return isinstance(type.element, DType) and type.element.nbytes == 4 and large and side in (4, 8, 16)
 
 
+def _turns_on_gpu(type: TensorType, axes: Sequence[int]) -> bool:
+    """Whether the last axis goes elsewhere, and both it and what takes its place are long."""
+    if type.rank < 2 or axes[-1] == type.rank - 1 or not type.static or type.layout is not None:
+        return False
+    rows, columns = int(type.shape[axes[-1]]), int(type.shape[-1])  # type: ignore[arg-type]
+    return isinstance(type.element, DType) and min(rows, columns) >= LEAST_SIDE and rows * columns >= LEAST
+
+
 def _side(target: Target) -> int:
     return target.vector_bytes // 4
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     if len(group.nodes) != 1 or not turns(group.root, target):
-        return Refuse("not a large transpose of the last two axes by itself")
+        return Refuse("not a large transpose by itself that moves the last axis")
     return Accept()
 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
-    """x: (..., M, N), out: (..., N, M). Reads and writes every element once."""
+    """x: (..., M, N), out: (..., N, M), on a GPU any that moves the last axis. Reads and writes every element once."""
     k = KernelBuilder(name)
     source, out = k.buffer("i0", "r"), k.buffer("o0", "w")
     Dims(k, ())
     type = group.root.inputs[0].type
+    if target.gpu:
+        _by_warps(k, type, group.root.attrs["axes"], source, out, target.lanes)
+        return k.finish()
     *batch, rows, columns = (int(d) for d in type.shape)  # type: ignore[arg-type]
     matrices = 1
     for d in batch:
@@ -70,6 +88,44 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
                         value = k.load(source, (base + r * columns + c) * 4, stored)
                         k.store(out, (base + c * rows + r) * 4, value)
     return k.finish()
+
+
+def _by_warps(
+    k: KernelBuilder, type: TensorType, axes: Sequence[int], source: Instruction, out: Instruction, lanes: int
+) -> None:
+    """Squares of whole lines, to private memory row by row and from there column by column."""
+    sizes = [int(d) for d in type.shape]  # type: ignore[arg-type]
+    stored, nbytes = COMPUTE[type.dtype.name][0], type.dtype.nbytes
+    steps = [math.prod(sizes[n + 1 :]) for n in range(type.rank)]  # elements from one to the next along an axis
+    moved = [math.prod(sizes[a] for a in axes[n + 1 :]) for n in range(type.rank)]  # the same of the result
+    across = axes[-1]  # the source's axis that becomes the last
+    rows, columns = sizes[across], sizes[-1]
+    down = moved[list(axes).index(type.rank - 1)]
+    others = [(sizes[a], steps[a], moved[n]) for n, a in enumerate(axes) if a not in (across, type.rank - 1)]
+    side = max(lanes, min(64, LINE // nbytes))
+    pitch = side * nbytes + max(4, nbytes)  # columns meet in different banks
+    square = k.alloc(side * pitch)
+    high, wide = -(-rows // side), -(-columns // side)
+    lane = k.iota("i32", side)
+    for item in k.parallel(k.const(math.prod(s for s, _, _ in others) * high * wide, "i64")):
+        c, r, rest = item % wide * side, item // wide % high * side, item // (wide * high)
+        start, to = r * steps[across] + c, c * down + r
+        for size, step, step_to in reversed(others):
+            start, to, rest = start + rest % size * step, to + rest % size * step_to, rest // size
+        height, width = k.minimum(rows - r, side), k.minimum(columns - c, side)
+        inside_c, inside_r = (lane < k.splat(k.convert(n, "i32"), side) for n in (width, height))
+        whole = rows % side == 0 and columns % side == 0
+        for n in k.loop(0, side if whole else height, UNROLL):
+            lines = [n + e if whole else k.minimum(n + e, height - 1) for e in range(UNROLL)]
+            mask = None if whole else inside_c
+            held = [k.load(source, (start + m * steps[across]) * nbytes, stored, side, mask) for m in lines]
+            for m, value in zip(lines, held, strict=True):
+                k.store(square, m * pitch, value)
+        for n in k.loop(0, side if whole else width, UNROLL):
+            lines = [n + e if whole else k.minimum(n + e, width - 1) for e in range(UNROLL)]
+            held = [k.gather(square, m * nbytes, lane * pitch, stored) for m in lines]
+            for m, value in zip(lines, held, strict=True):
+                k.store(out, (to + m * down) * nbytes, value, None if whole else inside_r)
 
 
 def transposed(k: KernelBuilder, rows: Sequence[Instruction]) -> list[Instruction]:
