@@ -9,6 +9,7 @@ import pytest
 
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.compiler.split_depth import parts
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
 from heliostat.targets.target import CUDA, cuda_target
@@ -109,3 +110,38 @@ def test_symbolic_rows(run: Runner) -> None:
 def test_what_is_left_to_others(a: Any, b: Any, capability: tuple[int, int]) -> None:
     x, y = parameter("a", a), parameter("b", b)
     assert not any("warpgroup" in k for k in schedules(Graph("product", [x, y], [ops.matmul(x, y)]), capability))
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_long_sums_are_cut(turned: bool, run: Runner) -> None:
+    """Eight parts of 1024; the update of a weight stays behind the sum."""
+    rng, depth = np.random.default_rng(5), 8 * 1024
+    a = parameter("a", tensor(bf16, *((depth, 64) if turned else (64, depth))))
+    b, w = parameter("b", tensor(bf16, depth, 72)), parameter("w", tensor(f32, 64, 72))
+    graph = Graph("gradient", [a, b, w], [ops.sub(w, ops.cast(product(a, b, turned), f32) * 0.5)])
+    compiled = compile_graph(graph, CUDA, Options())
+    (kernel,) = (k for k in compiled.program.kernels if "warpgroup_matmul" in k.name)
+    assert "8x64x72" in kernel.name
+    held = {"a": drawn(rng, bf16, *a.type.shape), "b": drawn(rng, bf16, depth, 72)}
+    held["w"] = rng.standard_normal((64, 72)).astype(np.float32)
+    (found,) = run(graph, held, {})
+    left = exact(held["a"]).T if turned else exact(held["a"])
+    wanted = left @ exact(held["b"])
+    rounding = 2.0**-9 * np.abs(wanted) + 2e-5 * float(np.abs(wanted).max())  # of the product, to bf16
+    assert np.all(np.abs(found - (held["w"] - 0.5 * wanted)) <= rounding)
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns", "count"),
+    [
+        (768, 16384, 768, 4),
+        (768, 16384, 3072, 1),
+        (64, 8192, 64, 8),
+        (4096, 4096, 4096, 1),
+        (64, 1024, 64, 1),
+        (64, 8200, 64, 8),
+    ],
+)
+def test_parts(rows: int, depth: int, columns: int, count: int) -> None:
+    assert parts(rows, depth, columns) == count

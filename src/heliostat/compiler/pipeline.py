@@ -44,6 +44,7 @@ from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .plan import Built, Planner
+from .split_depth import split_depth
 from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
 
@@ -149,6 +150,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
+        ("split_depth", partial(split_depth, target=target)),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
         ("decompose", decompose),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..ir.graph import Node
 from ..ir.types import Dim, bf16, f16, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
@@ -32,25 +33,29 @@ FEW = 132  # tiles: with fewer, narrower ones keep more multiprocessors busy
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """Products of bf16 or of f16 whose rows are whole chunks of 16 bytes, with elementwise nodes behind."""
-    root = group.root
+    reason = fits(group.root, target) or epilogue_refusal(group)
+    return Accept() if reason is None else Refuse(reason)
+
+
+def fits(root: Node, target: Target) -> str | None:
+    """Why a product is for other schedules; None where it is for this one."""
     if root.op.name != "matmul":
-        return Refuse(f"root is {root.op.name}, not matmul")
+        return f"root is {root.op.name}, not matmul"
     if target.capability != 90:
-        return Refuse(f"{target.name} has no products by four warps together")
+        return f"{target.name} has no products by four warps together"
     a, b = (v.type for v in root.inputs)
     if a.layout is not None or b.layout is not None or a.element is not b.element or a.element not in (bf16, f16):
-        return Refuse(f"tensor cores here take bf16 or f16 as they lie, not {a} with {b}")
+        return f"tensor cores here take bf16 or f16 as they lie, not {a} with {b}"
     if a.rank < 2 or b.rank < 2:
-        return Refuse("operands of one axis are reshaped first")
+        return "operands of one axis are reshaped first"
     for type in (a, b):
         if not isinstance(type.shape[-1], int) or type.shape[-1] % CHUNK:
-            return Refuse(f"rows of {type.shape[-1]} elements are no whole chunks of {CHUNK}")
+            return f"rows of {type.shape[-1]} elements are no whole chunks of {CHUNK}"
         if upper_bound(type.shape[-1]) * upper_bound(type.shape[-2]) * 2 >= 1 << 31:
-            return Refuse("a matrix of 2 GiB and more")
+            return "a matrix of 2 GiB and more"
     if min(map(upper_bound, sizes(root))) < LEAST:
-        return Refuse(f"fewer than {LEAST} rows, columns or elements to add: most of a tile would be empty")
-    reason = epilogue_refusal(group)
-    return Accept() if reason is None else Refuse(reason)
+        return f"fewer than {LEAST} rows, columns or elements to add: most of a tile would be empty"
+    return None
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:

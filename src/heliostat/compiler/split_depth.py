@@ -1,0 +1,65 @@
+"""Products with few results and long sums, gradients of weights say, are cut along the depth where a GPU would be left
+mostly idle: parts of the sum are a batch of products, and are added in f32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir.graph import Graph, Node, Value
+from ..ir.rewrite import rewrite
+from ..ir.types import bf16, f16, f32
+from ..kernels.matmul_packed import sizes
+from ..kernels.warpgroup_matmul import DEPTH, ROWS, fits
+from ..ops import REGISTRY, cast, reshape, sum
+from ..targets.target import Target
+
+MULTIPROCESSORS = 132
+COLUMNS = 256  # of a tile
+LEAST = 16 * DEPTH  # of a part: shorter ones pay more for their beginnings and for the addition
+MOST = 8  # parts
+STAGE = 0.5e-6  # seconds that a tile takes for a stage of the depth, measured on an H200
+TILE = 3e-6  # for its beginning and its end
+LAUNCH = 4e-6  # of the addition
+BYTES = 3.5e12  # a second, of the addition
+
+
+def split_depth(graph: Graph, target: Target) -> Graph:
+    """Matrices alone, of sizes that are known. A sum in parts has another order, and no fewer digits."""
+    if target.capability != 90:
+        return graph
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name != "matmul" or any(v.type.rank != 2 or not v.type.static for v in inputs):
+            return None
+        a, b = inputs
+        if a.type.element not in (bf16, f16) or fits(node, target) is not None:
+            return None
+        rows, depth, columns = (int(d) for d in sizes(node))  # type: ignore[arg-type]
+        count = parts(rows, depth, columns)
+        if count == 1:
+            return None
+        turned = bool(node.attrs["transpose_a"])
+        shape = (count, depth // count, rows) if turned else (rows, count, depth // count)
+        left = reshape(a, shape)
+        if not turned:
+            left = REGISTRY["transpose"].build(left, axes=(1, 0, 2))
+        right = reshape(b, (count, depth // count, columns))
+        made = REGISTRY["matmul"].build(left, right, transpose_a=turned)
+        return (cast(sum(cast(made, f32), 0), node.results[0].type.dtype),)
+
+    return rewrite(graph, replace)
+
+
+def parts(rows: int, depth: int, columns: int) -> int:
+    """How many parts the depth is cut into: tiles come in rounds of as many as there are multiprocessors."""
+    tiles = -(-rows // ROWS) * -(-columns // COLUMNS)
+
+    def seconds(count: int) -> float:
+        rounds = -(-tiles * count // MULTIPROCESSORS)
+        added = 0.0 if count == 1 else LAUNCH + 2 * 4 * count * rows * columns / BYTES
+        return rounds * (depth / count / DEPTH * STAGE + TILE) + added
+
+    counts = [1]
+    while counts[-1] < MOST and depth % (2 * counts[-1]) == 0 and depth // (2 * counts[-1]) >= LEAST:
+        counts.append(2 * counts[-1])
+    return min(counts, key=seconds)
