@@ -44,8 +44,8 @@ def split_depth(graph: Graph, target: Target) -> Graph:
         if not turned:
             left = REGISTRY["transpose"].build(left, axes=(1, 0, 2))
         right = reshape(b, (count, depth // count, columns))
-        made = REGISTRY["matmul"].build(left, right, transpose_a=turned)
-        return (cast(sum(cast(made, f32), 0), node.results[0].type.dtype),)
+        made = REGISTRY["matmul"].build(left, right, transpose_a=turned, dtype=f32)
+        return (cast(sum(made, 0), node.results[0].type.dtype),)
 
     return rewrite(graph, replace)
 

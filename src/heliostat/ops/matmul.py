@@ -39,8 +39,8 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
 
     a: (..., M, K), b: (..., K, N) -> (..., M, N); a vector (K,) on either side has no axis of its own in the result.
     transpose_a: a is (..., K, M) and is read as it lies: what the compiler makes of a transpose of a.
-    Dtypes promote; with blocks the result is a's float dtype, or f32. Integers wrap around. Raises ShapeError if the
-    inner sizes differ."""
+    Dtypes promote; with blocks the result is a's float dtype, or f32. Integers wrap around. `dtype`: as for `linear`,
+    of floats. Raises ShapeError if the inner sizes differ."""
 
     samples = (
         sample(tensor(f32, 3, 4), tensor(f32, 4, 5)),
@@ -51,6 +51,7 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         sample(tensor(f64, 2, 3, 4), tensor(f64, 4)),
         sample(tensor(f16, 3, 8), tensor(bf16, 8, 2)),
         sample(tensor(i32, 2, 3), tensor(i32, 3, 2)),
+        sample(tensor(bf16, 3, 8), tensor(bf16, 8, 2), dtype=f32),
         sample(tensor(f32, 2, 0), tensor(f32, 0, 3)),
         sample(tensor(f32, 2, 4, 3), tensor(f32, 4, 5), transpose_a=True),
         sample(tensor(f64, 4, _n), tensor(f64, 4, 5), transpose_a=True, symbols={"n": 3}),
@@ -59,7 +60,9 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
     batching = Batching.RULE
     forward = Forward.MULTILINEAR
 
-    def infer(self, a: TensorType, b: TensorType, *, transpose_a: bool = False) -> TensorType:
+    def infer(
+        self, a: TensorType, b: TensorType, *, transpose_a: bool = False, dtype: DType | None = None
+    ) -> TensorType:
         if a.rank < 1 or b.rank < 1:
             raise ShapeError(f"`@` needs tensors of at least one axis, got {a} and {b}")
         if transpose_a and (a.rank < 2 or b.rank < 2):
@@ -67,22 +70,24 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
         inner_a, inner_b = a.shape[-2 if transpose_a else -1], b.shape[-2] if b.rank > 1 else b.shape[-1]
         if inner_a != inner_b:
             raise ShapeError(f"`@` needs equal inner dimensions, got {inner_a} and {inner_b}")
-        dtype = _product_dtype(a, b, "`@`")
+        natural = _product_dtype(a, b, "`@`")
         for t in (a, b):
             if t.layout is not None:
                 raise DTypeError(f"`@` takes elements in rows, found {t}", help="linear(x, w) reads packed weights")
         batch = broadcast(a.shape[:-2], b.shape[:-2], what="leading axes of `@`")
         rows, columns = a.shape[-1:] if transpose_a else a.shape[-2:-1], b.shape[-1:] if b.rank > 1 else ()
-        return TensorType(dtype, (*batch, *rows, *columns))
+        return TensorType(dtype or natural, (*batch, *rows, *columns))
 
     def call(self, a: Value, b: Value) -> Value:
         return self.build(a, b)
 
-    def reference(self, a: Array, b: Array, *, transpose_a: bool = False) -> Array:
+    def reference(self, a: Array, b: Array, *, transpose_a: bool = False, dtype: DType | None = None) -> Array:
         with np.errstate(all="ignore"):
             return np.asarray(np.matmul(a.swapaxes(-1, -2) if transpose_a else a, b))
 
-    def gradient(self, g: Value, a: Value, b: Value, y: Value, *, transpose_a: bool = False) -> Sequence[Value | None]:
+    def gradient(
+        self, g: Value, a: Value, b: Value, y: Value, *, transpose_a: bool = False, dtype: DType | None = None
+    ) -> Sequence[Value | None]:
         if transpose_a:
             ga, gb = self.gradient(g, transpose(a), b, y)
             return None if ga is None else transpose(ga), gb
@@ -98,7 +103,16 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
             return ga, matmul(transpose(reshape(a, (-1, depth))), reshape(g, (-1, columns)))
         return ga, reshape(sum_to(matmul(transpose(wide_a), g), wide_b.type), b.type.shape)
 
-    def batch(self, size: int, batched: Sequence[bool], a: Value, b: Value, *, transpose_a: bool = False) -> Value:
+    def batch(
+        self,
+        size: int,
+        batched: Sequence[bool],
+        a: Value,
+        b: Value,
+        *,
+        transpose_a: bool = False,
+        dtype: DType | None = None,
+    ) -> Value:
         """Vectors become rows and columns, whose axis goes away again."""
         ra, rb = a.type.rank - batched[0], b.type.rank - batched[1]
         if ra == 1:
@@ -107,7 +121,7 @@ class Matmul(Op, name="matmul", version=1, amp=Amp.LOWER):
             b = reshape(b, (*b.type.shape, 1))
         rank = max(ra, rb, 2)
         given = (lengthened(x, rank) if on else x for x, on in zip((a, b), batched, strict=True))
-        y = self.build(*given, transpose_a=transpose_a)
+        y = self.build(*given, transpose_a=transpose_a, dtype=dtype)
         shape = y.type.shape
         if ra == 1 and rb == 1:
             return reshape(y, shape[:-2])
