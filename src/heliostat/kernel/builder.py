@@ -39,10 +39,11 @@ class KernelBuilder:
     """One kernel under construction.
 
     `k.load` and `k.store` address bytes from the start of a buffer; `k.var` makes a mutable local, for accumulators.
+    `capability`: of the GPU that a kernel is for, whose instructions it may use (`Target.capability`); 0: none of them.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, capability: int = 0) -> None:
+        self.name, self.capability = name, capability
         self.parameters: list[KernelParameter] = []
         self.buffers: list[Instruction] = []
         self.body: Block = []

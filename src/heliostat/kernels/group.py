@@ -13,6 +13,7 @@ from ..ir.graph import Node, Value, node_symbols
 from ..ir.types import Dim, DType, Symbol, SymbolicDim, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Operand
+from ..kernel.warp import WARP
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,10 @@ def load_as_compute(
 ) -> Instruction:
     """Load elements of a plain dtype at a byte offset, widened to `compute_elem`."""
     stored, compute = COMPUTE[dtype.name]
+    if dtype.name == "bf16" and k.capability and lanes % (2 * WARP) == 0 and mask is None:
+        pairs = k.load(buffer, offset, "i32", lanes // 2)  # an instruction for each element instead of two
+        low, high = (k.bitcast(half, "f32") for half in (pairs << 16, pairs & -65536))
+        return k.shuffle(low, high, [n // 2 + n % 2 * (lanes // 2) for n in range(lanes)])
     raw = k.load(buffer, offset, stored, lanes, mask)
     if dtype.name == "bf16":
         return k.bitcast(k.convert(raw, "i32", signed=False) << 16, "f32")
@@ -143,6 +148,9 @@ def store_from_compute(
 def stored_form(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:
     """A value held in `compute_elem` as memory holds a plain dtype, floats rounded to nearest even."""
     stored, _ = COMPUTE[dtype.name]
+    if dtype.name in ("bf16", "f16") and k.capability >= 80 and value.lanes % (2 * WARP) == 0:
+        low, high = (k.shuffle(value, value, range(n, value.lanes, 2)) for n in (0, 1))
+        return k.bitcast(k.pack_pair(low, high, dtype.name), stored)
     if dtype.name == "bf16":
         bits = k.bitcast(value, "i32")
         rounded = bits + 0x7FFF + ((bits >> 16) & 1)

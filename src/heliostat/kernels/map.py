@@ -1,7 +1,8 @@
 """Schedule of elementwise groups: any rank, broadcasting, views, casts; and of a concat with what makes its operands.
 
 Vectors run along the last axis, with a masked one at its end. Where neighbours of a result are no neighbours in an
-operand (a transposed last axis, a slice with a step), elements are taken one by one.
+operand (a transposed last axis, a slice with a step), elements are taken one by one. On a GPU a thread takes 16 bytes
+of a vector, and several vectors are loaded before the first is stored.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from ..ir.graph import Node, Value
 from ..ir.types import Dim, DType, TensorType, numel
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import MOST_ALIGNED, WARP
 from ..targets.target import Target
 from .elementwise import VIEWS, PointEvaluator, is_pointwise, keeps_last_axis, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
-GPU_CHUNK = 256  # the same on a GPU
 CHUNK = 4096  # elements of one parallel piece: below that a second worker does not pay
+MOST_RUN = 8  # elements of a vector in one thread of a GPU
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -45,10 +47,10 @@ def may_overwrite(group: Group, old: Value, new: Value) -> bool:
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     """Reads each operand once per element of the results, writes each result once."""
-    k = KernelBuilder(name)
+    k = KernelBuilder(name, target.capability)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
-    nest = _Nest(k, Dims(k, group.symbols), group, buffers, outs, target)
+    nest = (_ThreadNest if target.gpu else _Nest)(k, Dims(k, group.symbols), group, buffers, outs, target)
     if group.root.op.name == "concat":
         nest.concat()
     elif _flat(group):
@@ -93,26 +95,28 @@ class _Nest:
     ) -> None:
         self.k, self.dims, self.group, self.buffers, self.outs = k, dims, group, buffers, outs
         self.lanes = _lanes(group, target)
-        self.chunk = GPU_CHUNK if target.gpu else CHUNK
 
     def _operands(self) -> dict[Value, TensorOperand]:
         return {v: TensorOperand(self.k, self.dims, b, v.type) for v, b in self.buffers.items()}
 
     # --- one axis -----------------------------------------------------------------------------------------------
     def elements(self) -> None:
-        """Equal shapes: all elements as one axis, cut into chunks of `chunk`."""
+        """Equal shapes: all elements as one axis, cut into chunks."""
         k, dims = self.k, self.dims
-        shape = self.group.outputs[0].type.shape
-        total = numel(shape)
-        flat = _flattened(self.group, shape, total)
-        operands = {flat[v]: TensorOperand(k, dims, b, flat[v].type) for v, b in self.buffers.items()}
-        results = [(flat[v], TensorOperand(k, dims, b, flat[v].type)) for v, b in self.outs.items()]
-        evaluate = PointEvaluator(k, dims, operands)
+        total = numel(self.group.outputs[0].type.shape)
+        evaluate, results = self._as_one_axis(total)
         count = dims(total)
-        for chunk in k.parallel((count + (self.chunk - 1)) // self.chunk):
-            first = chunk * self.chunk
-            for piece in self._pieces([], first, k.minimum(first + self.chunk, count), self.lanes):
+        for chunk in k.parallel((count + (CHUNK - 1)) // CHUNK):
+            first = chunk * CHUNK
+            for piece in self._pieces([], first, k.minimum(first + CHUNK, count), self.lanes):
                 self._store(evaluate, results, piece)
+
+    def _as_one_axis(self, total: Dim) -> tuple[PointEvaluator, list[tuple[Value, TensorOperand]]]:
+        """The group over one axis of `total` elements, and its results."""
+        flat = _flattened(self.group, self.group.outputs[0].type.shape, total)
+        operands = {flat[v]: TensorOperand(self.k, self.dims, b, flat[v].type) for v, b in self.buffers.items()}
+        results = [(flat[v], TensorOperand(self.k, self.dims, b, flat[v].type)) for v, b in self.outs.items()]
+        return PointEvaluator(self.k, self.dims, operands), results
 
     # --- rows ---------------------------------------------------------------------------------------------------
     def rows(self) -> None:
@@ -131,10 +135,10 @@ class _Nest:
                 self._store(evaluate, results, piece, known)
 
     def _each_row(self, shape: Sequence[Dim]) -> Iterator[list[Instruction]]:
-        """The leading index of every row, in parallel pieces of `chunk` elements or more."""
+        """The leading index of every row, in parallel pieces of CHUNK elements or more."""
         k = self.k
         rows, last = self.dims(numel(tuple(shape[:-1]))), shape[-1]
-        each = max(1, self.chunk // max(last, 1)) if isinstance(last, int) else 1
+        each = max(1, CHUNK // max(last, 1)) if isinstance(last, int) else 1
         for part in k.parallel((rows + (each - 1)) // each):
             if each == 1:
                 yield self._index(part, shape)
@@ -187,12 +191,108 @@ class _Nest:
         before: Dim = 0
         for v in node.inputs:
             start = dims(before)
-            for index in self._each_row(v.type.shape):
-                for piece in self._pieces(index, k.const(0, "i64"), dims(v.type.shape[-1]), self.lanes if even else 1):
-                    value = evaluate.at(v, piece.index, piece.lanes, piece.mask)
+            for pieces in self._batches(v.type.shape, self.lanes if even else 1):
+                values = [evaluate.at(v, piece.index, piece.lanes, piece.mask) for piece in pieces]
+                for piece, value in zip(pieces, values, strict=True):
                     moved = [i + start if n == axis else i for n, i in enumerate(piece.index)]
                     result.store(moved, value, piece.mask)
             before = before + v.type.shape[axis]
+
+    def _batches(self, shape: Sequence[Dim], lanes: int) -> Iterator[list[_Piece]]:
+        """All elements of a shape, in vectors of which those of a list are computed before one of them is stored."""
+        for index in self._each_row(shape):
+            for piece in self._pieces(index, self.k.const(0, "i64"), self.dims(shape[-1]), lanes):
+                yield [piece]
+
+
+class _ThreadNest(_Nest):
+    """For GPUs. Neighbouring vectors go to different workers, so that what all are at lies together in memory."""
+
+    def __init__(
+        self,
+        k: KernelBuilder,
+        dims: Dims,
+        group: Group,
+        buffers: dict[Value, Instruction],
+        outs: dict[Value, Instruction],
+        target: Target,
+    ) -> None:
+        super().__init__(k, dims, group, buffers, outs, target)
+        shape = group.outputs[0].type.shape
+        whole = [v for v in (*group.inputs, *group.outputs) if v.type.shape and v.type.shape[-1] != 1]
+        self.run = min(MOST_RUN, MOST_ALIGNED // max((v.type.dtype.nbytes for v in whole), default=4))
+        read = sum(v.type.shape == shape for v in group.inputs)
+        self.batch = 4 if read <= 1 else 2 if read <= 3 else 1
+        self.lanes = WARP * _even_run(group, self.run)
+
+    def elements(self) -> None:
+        """Equal shapes: all elements as one axis."""
+        total = numel(self.group.outputs[0].type.shape)
+        evaluate, results = self._as_one_axis(total)
+        for pieces in self._batches((total,), WARP * self.run):
+            self._store_all(evaluate, results, pieces)
+
+    def rows(self) -> None:
+        """Broadcasting and views: rows along the last axis."""
+        k, group = self.k, self.group
+        results = [(v, TensorOperand(k, self.dims, b, v.type)) for v, b in self.outs.items()]
+        evaluate = PointEvaluator(k, self.dims, self._operands())
+        lanes = self.lanes if all(keeps_last_axis(n) for n in group.nodes) else 1
+        for pieces in self._batches(group.outputs[0].type.shape or (1,), lanes):
+            self._store_all(evaluate, results, pieces)
+
+    def _store_all(
+        self, evaluate: PointEvaluator, results: Sequence[tuple[Value, TensorOperand]], pieces: Sequence[_Piece]
+    ) -> None:
+        """All pieces are computed before one is stored: a load behind a store would wait for it."""
+        wanted = [v for v, _ in results]
+        made = [evaluate.all_at(wanted, piece.index, piece.lanes, piece.mask) for piece in pieces]
+        for piece, values in zip(pieces, made, strict=True):
+            for (_, operand), value in zip(results, values, strict=True):
+                operand.store(piece.index, value, piece.mask)
+
+    def _batches(self, shape: Sequence[Dim], lanes: int) -> Iterator[list[_Piece]]:
+        k, last = self.k, shape[-1]
+        rows, columns = self.dims(numel(tuple(shape[:-1]))), self.dims(last)
+        if isinstance(last, int):
+            while lanes > WARP and lanes > last:
+                lanes //= 2
+        span = lanes * self.batch
+        if lanes >= WARP and isinstance(last, int) and 0 < last < span and last % lanes == 0:
+            yield from self._short_rows(shape, rows, last, lanes)
+            return
+        parts = (columns + (span - 1)) // span
+        for item in k.parallel(rows * parts):
+            index = self._index(item // parts, shape)
+            lo = item % parts * span
+            if isinstance(last, int) and last % span == 0:
+                yield [_Piece([*index, lo + n * lanes], lanes, None) for n in range(self.batch)]
+                continue
+            inside = lo + span <= columns
+            for _ in k.when(inside):
+                yield [_Piece([*index, lo + n * lanes], lanes, None) for n in range(self.batch)]
+            for _ in k.when(k.logical_not(inside)):
+                for piece in self._pieces(index, lo, columns, min(lanes, WARP)):
+                    yield [piece]
+
+    def _short_rows(self, shape: Sequence[Dim], rows: Instruction, last: int, lanes: int) -> Iterator[list[_Piece]]:
+        """Several rows of whole vectors in a batch."""
+        k = self.k
+        each = lanes * self.batch // last
+        starts = range(0, last, lanes)
+
+        def row(number: Instruction) -> list[_Piece]:
+            index = self._index(number, shape)
+            return [_Piece([*index, k.const(c, "i64")], lanes, None) for c in starts]
+
+        for part in k.parallel((rows + (each - 1)) // each):
+            first = part * each
+            inside = first + each <= rows
+            for _ in k.when(inside):
+                yield [piece for n in range(each) for piece in row(first + n)]
+            for _ in k.when(k.logical_not(inside)):
+                for number in k.loop(first, rows):
+                    yield row(number)
 
 
 def _flattened(group: Group, shape: Sequence[Dim], total: Dim) -> dict[Value, Value]:
@@ -209,6 +309,28 @@ def _flattened(group: Group, shape: Sequence[Dim], total: Dim) -> dict[Value, Va
         copy = Node(node.op, inputs, node.attrs, [flat(r.type) for r in node.results])
         made.update(zip(node.results, copy.results, strict=True))
     return made
+
+
+def _even_run(group: Group, run: int) -> int:
+    """The largest power of two up to `run` by which every vector's place in a row can be divided."""
+    steps: list[Dim] = []
+    for v in (*group.inputs, *group.outputs):
+        if v.type.shape and v.type.shape[-1] != 1:
+            steps.append(v.type.shape[-1])
+    for node in group.nodes:
+        last = node.results[0].type.rank - 1
+        if node.op.name == "slice" and node.attrs["axis"] == last:
+            steps.append(node.attrs["start"])
+        elif node.op.name == "concat" and node.attrs["axis"] == last:
+            steps += [v.type.shape[-1] for v in node.inputs]
+    while run > 1 and not all(_divides(run, d) for d in steps):
+        run //= 2
+    return run
+
+
+def _divides(n: int, d: Dim) -> bool:
+    """Whether n divides a dimension whatever its symbols are."""
+    return d % n == 0 if isinstance(d, int) else all(c % n == 0 for _, c in d.terms)
 
 
 def _spread(group: Group) -> list[Value]:

@@ -29,6 +29,7 @@ from .executable import check_symbols
 from .session import from_layout, prepare, shaped, to_layout
 
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work
+QUEUED = 16  # times as many blocks as run at once, where each is known to have work
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 
 
@@ -202,7 +203,7 @@ class CudaExecutable:
 
 def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
     """Blocks of a launch: a warp, or a team, for each iteration of the largest parallel region, as far as the device
-    holds them.
+    holds them; several times as many where all are known to have work, since the device hands them out evenly.
     """
     most = multiprocessors * WARPS_PER_SM
     found, known = 1, True
@@ -216,6 +217,8 @@ def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
     if team and not known:  # blocks without work take time too; a few rounds even out what iterations take
         held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + 1024) // (private_bytes(kernel) + 1024))
         found = min(found, multiprocessors * max(1, held) * (1 if dynamic_bytes(kernel) else ROUNDS))
+    elif known and not dynamic_bytes(kernel):
+        most *= QUEUED
     return -(-min(most, found) // each)
 
 
