@@ -24,7 +24,7 @@ def test_it_is_what_the_sampler_takes(vocabulary: int) -> None:
     rows.append(masked)
     for row in rows:
         (found,) = session.run({"logits": row[None]})
-        got, wanted = chosen(found, vocabulary), Sampler().sample(row)
+        (got,), wanted = chosen(found, vocabulary), Sampler().sample(row)
         assert got is not None
         assert got.token == wanted.token
         assert got.logprob == pytest.approx(wanted.logprob, abs=2e-5)
@@ -37,7 +37,21 @@ def test_logits_that_are_not_finite_are_left_to_the_sampler(bad: float) -> None:
     row = np.zeros(512, np.float32)
     row[77] = bad
     (found,) = compile_graph(graph, threads=1).run({"logits": row[None]})
-    assert chosen(found, 512) is None
+    assert chosen(found, 512) == [None]
+
+
+def test_rows_of_a_batch_are_told_apart() -> None:
+    """Three rows together give what each gives alone, also beside one that is not finite."""
+    graph, alone = choice_graph(512, 3), choice_graph(512)
+    assert graph is not None
+    assert alone is not None
+    logits = np.random.default_rng(0).standard_normal((3, 512)).astype(np.float32)
+    logits[1, 5] = np.nan
+    (found,) = compile_graph(graph, threads=1).run({"logits": logits})
+    single = compile_graph(alone, threads=1)
+    wanted = [chosen(single.run({"logits": row[None]})[0], 512)[0] for row in logits]
+    assert chosen(found, 512, 3) == wanted
+    assert [w is None for w in wanted] == [False, True, False]
 
 
 def test_vocabularies_that_do_not_divide_have_no_program() -> None:

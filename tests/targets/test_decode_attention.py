@@ -11,6 +11,7 @@ from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import TensorType, bf16, f16, f32, i32, tensor
+from heliostat.kernels import decode_attention
 from heliostat.ops.evaluate import evaluate
 from heliostat.targets.target import CUDA
 
@@ -106,6 +107,26 @@ def test_sequences_attend_to_their_own_keys(
     starts: list[int], heads: int, kv: int, size: int, window: int, rotated: bool, run: Runner
 ) -> None:
     graph, arrays = batch(starts, heads, kv, size, window, rotated)
+    found = run(graph, arrays, {})
+    for a, b in zip(found, evaluate(graph, arrays), strict=True):
+        np.testing.assert_allclose(_floats(a).reshape(b.shape), _floats(b), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize(
+    ("starts", "heads", "kv", "size", "items"),
+    [([70, 0, 127], 4, 2, 32, 1), ([5, 100], 8, 1, 64, 4), ([3, 40], 6, 2, 32, 1)],
+)
+def test_query_heads_of_a_key_head_are_one_team(
+    starts: list[int], heads: int, kv: int, size: int, items: int, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them or as many as leave `items` teams; of three, which do not divide a team, each has its own."""
+    monkeypatch.setattr(decode_attention, "ITEMS", items)
+    graph, arrays = batch(starts, heads, kv, size, 0, True)
+    program = compile_graph(graph, CUDA, Options()).program
+    (kernel,) = (k for k in program.kernels if k.name.startswith("decode"))
+    (teams,) = (int(i.args[0].value) for i in kernel.walk() if i.op == "parallel")
+    assert teams == {1: 2 * len(starts) * (3 if heads == 6 else 1), 4: 4}[items]
     found = run(graph, arrays, {})
     for a, b in zip(found, evaluate(graph, arrays), strict=True):
         np.testing.assert_allclose(_floats(a).reshape(b.shape), _floats(b), rtol=0, atol=2e-3)

@@ -9,11 +9,11 @@ from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
 from ..ir.types import bf16, f16, f32
 from ..kernels.matmul_packed import sizes
+from ..kernels.stream_linear import MULTIPROCESSORS
 from ..kernels.warpgroup_matmul import DEPTH, ROWS, fits
 from ..ops import REGISTRY, cast, reshape, sum
 from ..targets.target import Target
 
-MULTIPROCESSORS = 132
 COLUMNS = 256  # of a tile
 LEAST = 16 * DEPTH  # of a part: shorter ones pay more for their beginnings and for the addition
 MOST = 8  # parts

@@ -334,9 +334,11 @@ class KernelBuilder:
         """f32 lanes as pairs of bf16 or f16 in i32 lanes. On GPUs only."""
         return self.emit("pack_pair", Type("i32", low.lanes), (low, high), kind=kind)
 
-    def place_byte(self, word: Instruction, byte: int, base: int) -> Instruction:
-        """`base` with byte `byte` of a word of i32 lanes in bits 16 to 23. On GPUs only."""
-        return self.emit("place_byte", word.type, (word,), byte=byte, base=base)
+    def permute_bytes(self, a: Instruction, b: Operand, selector: int) -> Instruction:
+        """Bytes of i32 lanes of a (numbers 0 to 3) and b (4 to 7): byte n is the one that hexadecimal digit n of
+        `selector` says, from the right. On GPUs only.
+        """
+        return self.emit("permute_bytes", a.type, self._match(a, b), selector=selector)
 
     def exp2(self, value: Instruction) -> Instruction:
         """2 ** value of f32 lanes, as fast as a GPU does it. On GPUs only."""

@@ -96,7 +96,7 @@ OPS: dict[str, tuple[int, str]] = {
         2,
         "i32 lanes: a as attrs.kind (bf16, f16) in the low half, b in the high one, to nearest even; GPUs only",
     ),
-    "place_byte": (1, "i32 lanes: attrs.base with its third byte replaced by byte attrs.byte; GPUs only"),
+    "permute_bytes": (2, "i32 lanes: byte n is that of digit n of hex attrs.selector, 0-3 of a, 4-7 of b; GPUs only"),
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
     "copy_async": (
         -1,
@@ -130,7 +130,7 @@ OPS: dict[str, tuple[int, str]] = {
 }
 
 _TEAMWORK = frozenset({"copy_async", "commit_copies", "wait_copies", "barrier", "warpgroup_mma", "wait_mma"})
-LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "place_byte", "exp2"}
+LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "permute_bytes", "exp2"}
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
 GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY
 

@@ -259,9 +259,11 @@ class _Warp:
             if v not in later:
                 self.values[v] = self.before.pop(v)
 
-    def op_place_byte(self, i: Instruction) -> Array:
-        byte = self.get(i.args[0]).view(np.uint32) >> np.uint32(8 * i.attrs["byte"]) & np.uint32(255)
-        return (byte << np.uint32(16) | np.uint32(i.attrs["base"] & 0xFF00FFFF)).view(np.int32)
+    def op_permute_bytes(self, i: Instruction) -> Array:
+        words = np.broadcast_arrays(*map(self.get, i.args))
+        both = np.concatenate([np.ascontiguousarray(w)[..., None].view(np.uint8) for w in words], axis=-1)
+        chosen = both[..., [i.attrs["selector"] >> 4 * n & 7 for n in range(4)]]
+        return np.ascontiguousarray(chosen).view(np.int32)[..., 0]
 
     def op_exp2(self, i: Instruction) -> Array:
         return np.exp2(self.get(i.args[0]))

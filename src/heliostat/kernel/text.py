@@ -161,8 +161,8 @@ class _Printer:
             return f"gather {i.type}, {self.operand(args[0])}[{self.operand(args[1])}], {self.typed(args[2])}"
         if op == "mma":
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
-        if op == "place_byte":
-            return f"place_byte {attrs.get('byte')} {attrs.get('base')} {self.typed(args[0])}"
+        if op == "permute_bytes":
+            return f"permute_bytes {attrs.get('selector')} {self.typed(args[0])}, {self.typed(args[1])}"
         if op == "exp2":
             return f"exp2 {self.typed(args[0])}"
         if op == "pack_pair":
@@ -654,10 +654,11 @@ class _Parser:
         self.expect(",")
         return Instruction("mma", acc.type, (acc, a, self.typed()), {"kind": kind})
 
-    def place_byte(self) -> Instruction:
-        byte, base = self.integer("a byte"), self.integer("a base")
-        word = self.typed()
-        return Instruction("place_byte", word.type, (word,), {"byte": byte, "base": base})
+    def permute_bytes(self) -> Instruction:
+        selector = self.integer("a selector")
+        a = self.typed()
+        self.expect(",")
+        return Instruction("permute_bytes", a.type, (a, self.typed()), {"selector": selector})
 
     def exp2(self) -> Instruction:
         value = self.typed()
@@ -713,7 +714,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "reduce": _Parser.reduce,
     "mma": _Parser.mma,
     "pack_pair": _Parser.pack_pair,
-    "place_byte": _Parser.place_byte,
+    "permute_bytes": _Parser.permute_bytes,
     "exp2": _Parser.exp2,
     "gather": _Parser.gather,
     "extract": _Parser.extract,

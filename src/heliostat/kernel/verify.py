@@ -377,12 +377,13 @@ class _Verifier:
         for a in i.args:
             _same(a.type, i.type.of("f32"), "an operand")
 
-    def place_byte(self, i: Instruction) -> None:
+    def permute_bytes(self, i: Instruction) -> None:
         assert i.type is not None
         _same(i.type, i.type.of("i32"), "the result")
-        _same(i.args[0].type, i.type, "the word")
-        if i.attrs.get("byte") not in range(4) or not 0 <= i.attrs.get("base", -1) < 1 << 31:
-            _fail("byte 0 to 3 of a word goes into a base below 2 ** 31")
+        for a in i.args:
+            _same(a.type, i.type, "a word")
+        if not 0 <= i.attrs.get("selector", -1) < 1 << 16 or i.attrs["selector"] & 0x8888:
+            _fail("a selector has four digits from 0 to 7")
 
     def exp2(self, i: Instruction) -> None:
         assert i.type is not None
@@ -529,7 +530,7 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "splat": _Verifier.splat, "iota": _Verifier.iota, "extract": _Verifier.extract, "shuffle": _Verifier.shuffle,
     "reduce": _Verifier.reduce,
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
-    "pack_pair": _Verifier.pack_pair, "place_byte": _Verifier.place_byte, "exp2": _Verifier.exp2,
+    "pack_pair": _Verifier.pack_pair, "permute_bytes": _Verifier.permute_bytes, "exp2": _Verifier.exp2,
     "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
     "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
     "wait_mma": _Verifier.wait_mma,

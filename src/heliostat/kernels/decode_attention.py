@@ -1,6 +1,7 @@
 """Schedule of `attention` of a single token, or of one for each of several sequences, on a GPU: a team of warps shares
 the keys of a head, each with a running softmax of its own, and joins the parts at the end (flash decoding). A lane is a
-key, then an element of the head.
+key, then an element of the head. Where there are sequences enough, query heads that read the same keys are one team's,
+and what one warp has read is near for the others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute, 
 from .math import Math
 
 PRIVATE_BYTES = 40 << 10  # of shared memory for the parts of a team
+ITEMS = 128  # teams that are enough to take query heads of one key head together: a multiprocessor each, or two
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -112,6 +114,10 @@ class _Nest:
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
         while self.team > 1 and self.team * self.record > PRIVATE_BYTES:
             self.team //= 2
+        self.together = _together(self.kv_heads, self.group_size, self.team, sequences(start.type))
+        self.shared = self.team // self.together  # warps of a query head
+        for h in (self.q, *(self.new or ())):
+            h.keep(self.together if h is self.q else 1)
         self.parts = k.alloc(self.team * self.record)
         if start.is_parameter and sequences(start.type) == 1:
             position = TensorOperand(k, dims, buffers[start], start.type)
@@ -138,7 +144,8 @@ class _Nest:
         k = self.k
         alone = self.sequences.first
         bounds = None if alone is None else self._bounds(alone)
-        for head in k.parallel(self.kv_heads * self.group_size):  # of one sequence after the other
+        for item in k.parallel(self.kv_heads * self.group_size // self.together):  # of one sequence after the other
+            head = item * self.together
             first, end = bounds or self._bounds(self.sequences.start(head // self.heads))
             rotated = [(h, n) for h, n in self._heads(head) if h.node is not None]
             if rotated:
@@ -147,10 +154,11 @@ class _Nest:
                         for _ in k.when(k.binary("eq", s, turn % self.team)):
                             h.rotate(n)
             for s in k.team(self.team):
-                self._part(head, s, first, end)
+                self._part(head + s // self.shared, s, first, end)
+            vectors = self.size // self.lanes
             for s in k.team(self.team):
-                for d in k.loop(s * self.lanes, self.size, self.lanes * self.team):
-                    self._join(head, d)
+                for n in k.loop(s, self.together * vectors, self.team):
+                    self._join(head + n // vectors, n // vectors * self.shared, n % vectors * self.lanes)
         return k.finish()
 
     def _bounds(self, start: Instruction) -> tuple[Instruction, Instruction]:
@@ -165,7 +173,7 @@ class _Nest:
 
     def _heads(self, head: Instruction) -> list[tuple[_Head, Instruction]]:
         """The rows that a query head needs, and their heads' numbers."""
-        rows = [(self.q, head)]
+        rows = [(self.q, head + n) for n in range(self.together)]
         if self.new is not None:
             rows += [(h, self.kv_head(head)) for h in self.new]
         return rows
@@ -179,12 +187,13 @@ class _Nest:
         return head // self.group_size
 
     def _part(self, head: Instruction, s: Instruction, first: Instruction, end: Instruction) -> None:
-        """Panels of keys s, s + team, s + 2 team ... from the first that is seen."""
+        """Every `shared`-th panel of the keys that are seen, from number s % shared on."""
         k, lanes = self.k, self.lanes
         vectors = range(0, self.size, lanes)
         best, total = k.var(k.const(LOWEST, "f32")), k.var(k.zeros("f32"))
         sums = [k.var(k.zeros("f32", lanes)) for _ in vectors]
-        for base in k.loop(first // lanes * lanes + s * lanes, end, lanes * self.team):
+        part = s % self.shared
+        for base in k.loop(first // lanes * lanes + part * lanes, end, lanes * self.shared):
             number = k.splat(k.convert(base, "i32"), lanes) + k.iota("i32", lanes)
             seen = number < k.convert(end, "i32")
             if self.window:
@@ -237,15 +246,15 @@ class _Nest:
             self.held[key] = load_as_compute(k, self.values, place, self.value_dtype, lanes * run)
         return one_of(k, self.held[key], t % run, run)
 
-    def _join(self, head: Instruction, d: Instruction) -> None:
-        """32 elements from d on: the parts' values, weighed by how far each part's largest score lies below the largest
-        of all. The token itself, where it is not in the cache, is a part of one key.
+    def _join(self, head: Instruction, first: Instruction, d: Instruction) -> None:
+        """32 elements from d on: the values of parts from `first` on, weighed by how far each part's largest score lies
+        below the largest of all. The token itself, where it is not in the cache, is a part of one key.
         """
-        k, lanes = self.k, self.lanes
-        places = k.minimum(k.iota("i32", lanes), self.team - 1) * self.record
-        best, totals = (k.gather(self.parts, at, places, "f32") for at in (0, 4))
-        if self.team < lanes:
-            inside = k.iota("i32", lanes) < self.team
+        k, lanes, start = self.k, self.lanes, first * self.record
+        places = k.minimum(k.iota("i32", lanes), self.shared - 1) * self.record
+        best, totals = (k.gather(self.parts, start + at, places, "f32") for at in (0, 4))
+        if self.shared < lanes:
+            inside = k.iota("i32", lanes) < self.shared
             best, totals = k.select(inside, best, LOWEST), k.select(inside, totals, 0.0)
         top, own = k.reduce_max(best), None
         if self.new is not None:
@@ -258,8 +267,8 @@ class _Nest:
             total = total + mine
         inverse = k.splat(1.0 / total, lanes)
         value = k.zeros("f32", lanes)
-        for s in range(self.team):
-            part = k.load(self.parts, d * 4 + (s * self.record + 8), "f32", lanes)
+        for s in range(self.shared):
+            part = k.load(self.parts, start + d * 4 + (s * self.record + 8), "f32", lanes)
             value = k.fma(part, k.splat(k.extract(factors, s), lanes), value)
         if self.new is not None:
             row = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
@@ -283,8 +292,16 @@ def where(x: TensorOperand, head: Instruction) -> tuple[Instruction | int, Instr
     return (0, head) if rows == 1 else (head // heads, head % heads)
 
 
+def _together(key_heads: int, group: int, team: int, sequences: int) -> int:
+    """How many query heads of one key head a team takes: the more, the fewer teams there are."""
+    if sequences == 1:
+        return 1
+    fits = [n for n in range(1, group + 1) if group % n == 0 and team % n == 0]
+    return max((n for n in fits if key_heads * group // n >= ITEMS), default=1)
+
+
 class _Head:
-    """Heads of the rows of tokens: in memory, or rotated into private memory one at a time."""
+    """Heads of the rows of tokens: in memory, or rotated into private memory, one or a few neighbours at a time."""
 
     def __init__(
         self,
@@ -295,7 +312,22 @@ class _Head:
         target: Target | None = None,
     ) -> None:
         self.k, self.x, self.node, self.angles, self.target = k, x, node, angles, target
-        self.place = k.alloc(4 * int(x.type.shape[2])) if node is not None else None  # type: ignore[arg-type]
+        self.count = 1
+        self.place: Instruction | None = None
+
+    def keep(self, count: int) -> None:
+        """Make room for so many neighbours, where they are rotated."""
+        if self.node is not None:
+            self.count, self.place = count, self.k.alloc(4 * self.size * count)
+
+    @property
+    def size(self) -> int:
+        return int(self.x.type.shape[2])  # type: ignore[arg-type]
+
+    def _at(self, head: Instruction, at: Operand) -> Instruction:
+        """Where an element of a head lies in private memory."""
+        inside = head % self.count * self.size if self.count > 1 else self.k.const(0, "i64")
+        return (inside + at) * 4
 
     def rotate(self, head: Instruction) -> None:
         """Make `load` give this head."""
@@ -305,7 +337,7 @@ class _Head:
         assert place is not None
 
         def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
-            self.k.store(place, (self.k.const(0, "i64") + at) * 4, value)
+            self.k.store(place, self._at(head, at), value)
 
         row, mine = where(self.x, head)
         place_of = (row if isinstance(row, Instruction) else self.k.const(row, "i64"), mine)
@@ -315,7 +347,7 @@ class _Head:
         """f32 elements from `at` on of a head."""
         if self.place is None:
             return self.x.load([*where(self.x, head), at], lanes)
-        return self.k.load(self.place, (self.k.const(0, "i64") + at) * 4, "f32", lanes)
+        return self.k.load(self.place, self._at(head, at), "f32", lanes)
 
 
 def rounded(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:

@@ -331,7 +331,7 @@ class _Tiles(linear._Nest):
                 # A byte in the mantissa of 128, or of 2 ** 23, is that much more: faster than a conversion. The narrow
                 # one leaves enough digits to take all else away in the addition.
                 if narrow:
-                    code = k.bitcast(k.place_byte(word, e, 0x43000000), "f32")
+                    code = k.bitcast(k.permute_bytes(word, 0x43000000, 0x7054 | e << 8), "f32")
                     values.append(k.fma(code, scale, offset if offset is not None else scale * -float(128 + zero)))
                     continue
                 code = k.bitcast(k.binary("and", k.binary("lshr", word, 8 * e), 255) | 0x4B000000, "f32")

@@ -74,8 +74,7 @@ class Batch:
         if self._choice is None:
             return [None] * self.rows
         self._choice.run()
-        parts = np.split(self._choice.output(0, {}), self.rows, axis=1)
-        return [chosen_of(found, self.vocabulary) for found in parts]
+        return chosen_of(self._choice.output(0, {}), self.vocabulary, self.rows)
 
 
 def _states(executable: Any) -> list[tuple[Any, Any]]:

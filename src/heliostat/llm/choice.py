@@ -49,14 +49,16 @@ def is_greedy(sampler: Sampler) -> bool:
     return sampler.temperature == 0.0 and (sampler.repetition_penalty == 1.0 or sampler.repetition_window == 0)
 
 
-def chosen(found: npt.NDArray[Any], vocabulary: int) -> Sample | None:
-    """The token that the parts' results name, of equals the lowest, and its logprob; None where logits are not all
-    finite: then a sampler says what is wrong.
+def chosen(found: npt.NDArray[Any], vocabulary: int, rows: int = 1) -> list[Sample | None]:
+    """For each of `rows` the token that its parts' results name, of equals the lowest, and its logprob; None where
+    logits are not all finite: then a sampler says what is wrong.
     """
-    high, place, total = found
-    part = int(np.argmax(high))
+    high, place, total = found.reshape(3, rows, -1)
+    parts, best = high.argmax(1), high.max(1, keepdims=True)
     with np.errstate(all="ignore"):
-        norm = float(np.log(np.sum(total * np.exp(high - high[part]), dtype=np.float64)))
-    if not math.isfinite(norm) or not math.isfinite(float(high[part])):
-        return None
-    return Sample(part * (vocabulary // len(high)) + int(place[part]), -norm)
+        norms = np.log((total * np.exp(high - best)).sum(1, dtype=np.float64))  # not finite where `best` is not
+    size = vocabulary // high.shape[1]
+    return [
+        Sample(part * size + int(place[n, part]), -norm) if math.isfinite(norm) else None
+        for n, (part, norm) in enumerate(zip(parts.tolist(), norms.tolist(), strict=True))
+    ]

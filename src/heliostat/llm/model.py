@@ -325,7 +325,7 @@ class LanguageModel:
         if greedy:
             program = self._choices[0]
             program.run()
-            found = chosen_of(program.output(0, {}), self.config.vocabulary)
+            (found,) = chosen_of(program.output(0, {}), self.config.vocabulary)
             if found is not None:
                 return found
         return sampler.sample(self._step_logits(), history)

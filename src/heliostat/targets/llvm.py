@@ -261,10 +261,8 @@ class _Printer:
     def op_gather(self, i: Instruction) -> None:
         raise CompileError(f"kernel {self.kernel.name}: {i.op} is for GPUs", help="this is a bug in a schedule")
 
-    op_mma = op_scatter = op_place_byte = op_exp2 = op_pack_pair = op_copy_async = op_commit_copies = op_wait_copies = (
-        op_gather
-    )
-    op_barrier = op_warpgroup_mma = op_wait_mma = op_gather
+    op_mma = op_scatter = op_permute_bytes = op_exp2 = op_pack_pair = op_gather
+    op_copy_async = op_commit_copies = op_wait_copies = op_barrier = op_warpgroup_mma = op_wait_mma = op_gather
 
     def op_reduce(self, i: Instruction) -> None:
         """By halves, as the interpreter does it."""

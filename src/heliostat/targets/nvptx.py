@@ -268,16 +268,14 @@ class _ThreadPrinter(_Printer):
             parts.append(self.emit(f'call i32 asm "cvt.rn.{i.attrs["kind"]}x2.f32 $0, $1, $2;", "=r,f,f"({text})'))
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
 
-    def op_place_byte(self, i: Instruction) -> None:
+    def op_permute_bytes(self, i: Instruction) -> None:
         assert i.type is not None
-        base = i.attrs["base"]
-        selector = 0x7 << 12 | i.attrs["byte"] << 8 | 0x5 << 4 | 0x4  # its bytes 0, 1 and 3 are 4, 5 and 7 there
         function = "@llvm.nvvm.prmt"
         self.declarations[f"declare i32 {function}(i32, i32, i32)"] = None
-        parts = [
-            self.emit(f"call i32 {function}(i32 {self.scalar(i.args[0], n)}, i32 {base}, i32 {selector})")
-            for n in range(i.type.lanes)
-        ]
+        parts = []
+        for n in range(i.type.lanes):
+            a, b = (self.scalar(word, n) for word in i.args)
+            parts.append(self.emit(f"call i32 {function}(i32 {a}, i32 {b}, i32 {i.attrs['selector']})"))
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
 
     def op_exp2(self, i: Instruction) -> None:
