@@ -6,9 +6,9 @@ import pytest
 
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
-from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import f32, tensor
-from heliostat.targets.target import NAMED, Target
+from heliostat.ir.graph import Graph, Value, constant, parameter
+from heliostat.ir.types import bool_, f32, i64, tensor
+from heliostat.targets.target import CUDA, NAMED, X86_VNNI, Target
 
 
 @pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)
@@ -23,3 +23,18 @@ def test_no_kernel_reads_under_another_name_what_it_writes(target: Target) -> No
         read = {number for number, p in buffers if p.mode == "r"}
         written = {number for number, p in buffers if p.mode == "w"}
         assert not read & written
+
+
+@pytest.mark.parametrize("target", [X86_VNNI, CUDA], ids=lambda t: t.name)
+def test_masks_are_made_where_they_are_read(target: Target) -> None:
+    """Classes of a loss: a comparison of 40 numbers with 64 is read by two softmaxes, and never written."""
+    x, ids = parameter("x", tensor(f32, 40, 64)), parameter("ids", tensor(i64, 40))
+    mask, zero = ops.eq(ops.arange(64), ops.reshape(ids, (40, 1))), constant(0.0, tensor(f32))
+    outputs = [ops.sum(ops.where(mask, _weights(v), zero), -1) for v in (x, x * 2.0)]
+    compiled = compile_graph(Graph("loss", [x, ids], outputs), target, Options())
+    assert not any(b.type.element is bool_ for b in compiled.program.buffers)
+
+
+def _weights(x: Value) -> Value:
+    e = ops.exp(x - ops.max(x, -1, keepdim=True))
+    return e / ops.sum(e, -1, keepdim=True)

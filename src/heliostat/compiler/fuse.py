@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
-from ..ir.types import upper_bound
+from ..ir.types import bool_, upper_bound
 from ..kernels import decode_attention, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
@@ -66,6 +66,7 @@ class Fuser:
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
         self._merge()
+        self._take_masks()
         if self.target.gpu:
             self._absorb()
             self._absorb_token()
@@ -232,6 +233,31 @@ class Fuser:
                 other.needs |= host.needs
         host.needs.discard(later)
         consumer.needs = set()
+
+    def _take_masks(self) -> None:
+        """Join what makes a mask to its one reader where that is no elementwise group, rows with a softmax say."""
+        for number, host in enumerate(self.open):
+            made = self._close(host).outputs if host.nodes and self._is_map(host) else ()
+            if len(made) != 1 or made[0].type.element is not bool_ or id(made[0]) in self.kept:
+                continue
+            readers = {self.group_of.get(id(u), -1) for u in self.users.get(id(made[0]), ())}
+            later = readers.pop()
+            if readers or later < 0 or any(number in self.open[o].needs for o in self.open[later].needs - {number}):
+                continue
+            consumer = self.open[later]
+            if consumer.root.op.name in EPILOGUE_ROOTS:
+                continue
+            inside = {id(n) for n in (*host.nodes, *consumer.nodes)}
+            nodes = [n for n in self.order if id(n) in inside]
+            verdict = self._select(self._group(nodes, consumer.root))
+            if isinstance(verdict, str):
+                host.notes.append(f"{_label(host.root)} is not joined to {_label(consumer.root)}: {verdict}")
+                continue
+            consumer.nodes, consumer.schedule = nodes, verdict
+            consumer.notes += [*host.notes, f"{_label(host.root)} joins {_label(consumer.root)}"]
+            for node in host.nodes:
+                self.group_of[id(node)] = later
+            self._dissolve(number)
 
     def _absorb(self) -> None:
         """Let products of a single row begin with what makes that row, norms say, in each that reads it: computed more

@@ -44,6 +44,7 @@ from .accumulate import accumulate
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
+from .masks import masks_for_each
 from .plan import Built, Planner
 from .split_depth import split_depth
 from .tuning import TuningTable
@@ -157,6 +158,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("share_again", share),
         ("decompose", decompose),
         ("share_last", share),
+        ("masks", masks_for_each),
     ]
 
 
