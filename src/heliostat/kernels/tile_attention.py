@@ -136,13 +136,14 @@ class _Tiles(Prompt):
         query = self._queries(places)
         tokens = self._of_rows([row // self.group_size for row in halves])
         start32 = k.convert(self.start, "i32")
-        ends = tokens + (start32 + 1) if self.causal else k.splat(start32 + k.convert(self.tokens, "i32"), FRAGMENT)
-        begins = ends - self.window if self.window else None
+        own = tokens + (start32 + 1)
+        ends = own if self.causal else k.splat(start32 + k.convert(self.tokens, "i32"), FRAGMENT)
+        begins = own - self.window if self.window else None
         newest = self.start + (last // self.group_size + 1 if self.causal else self.tokens)
         end = k.minimum(newest, self.capacity)
         begin = k.const(0, "i64")
         if self.window:
-            oldest = self.start + first // self.group_size + 1 if self.causal else newest
+            oldest = self.start + first // self.group_size + 1
             begin = k.maximum(oldest - self.window, 0) // STEP * STEP
         best = k.var(k.const(LOWEST, "f32", FRAGMENT))
         total = k.var(k.zeros("f32", FRAGMENT))
@@ -150,7 +151,7 @@ class _Tiles(Prompt):
         for base in k.loop(begin + s // TILES * STEP, end, STEP * SPLIT):
             scores = self._scores(query, head, base)
             weights = self._softmax(scores, base, ends, begins, best, total, sums)
-            self._weigh(weights, head, base, sums)
+            self._weigh(weights, head, base, end, sums)
         everything = self._over_row(total.get(), "add")
         for n, value in enumerate([best.get(), everything, *(v.get() for v in sums)]):
             k.store(self.parts, s * self.record + n * FRAGMENT * 4, value)
@@ -268,9 +269,14 @@ class _Tiles(Prompt):
         return value
 
     def _weigh(
-        self, weights: Sequence[Instruction], head: Instruction, base: Instruction, sums: Sequence[Variable]
+        self,
+        weights: Sequence[Instruction],
+        head: Instruction,
+        base: Instruction,
+        end: Instruction,
+        sums: Sequence[Variable],
     ) -> None:
-        """Adds weights times values of 32 keys."""
+        """Adds weights times values of 32 keys. Past the end there may be NaN, which a weight of 0 does not hide."""
         k = self.k
         words = []
         for weight in weights:
@@ -279,8 +285,13 @@ class _Tiles(Prompt):
         operands = [self._operand_a(*(words[2 * s + j][h] for j in range(2) for h in range(2))) for s in range(2)]
         at = (head * self.capacity + base) * (self.size * 2)
         lanes = self.place * (self.size * 16) + self.row * 16
+        word = k.iota("i32", FRAGMENT)  # of a thread, two keys each
+        left = k.splat(k.convert(end - base, "i32"), FRAGMENT) - ((word >> 2) & 3) * 8 - (word & 3) * 2
+        kept = k.select(
+            left >= 2, k.const(-1, "i32", FRAGMENT), k.select(left == 1, k.const(0xFFFF, "i32", FRAGMENT), 0)
+        )
         for n, v in enumerate(sums):
-            run = k.gather(self.values, at + n * (COLUMNS * 16), lanes, "i32", 4)
+            run = k.gather(self.values, at + n * (COLUMNS * 16), lanes, "i32", 4) & kept
             acc = v.get()
             for operand, half in zip(operands, self._halves_of(run), strict=True):
                 acc = k.mma(acc, operand, half, self.value_kind)

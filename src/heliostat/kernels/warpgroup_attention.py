@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.ir import BARRIER, Instruction, Kernel
 from ..targets.target import Target
 from . import tile_attention
 from .attention import LOWEST
@@ -25,7 +25,7 @@ KEYS = 128  # of a step
 PANEL = 32  # keys of a panel
 CORE = 128  # bytes of a core matrix
 COLUMNS = 8  # that one var of sums has
-SLOTS = 2  # of each ring: one that is read, one that copies go to
+SLOTS = 3  # of each ring: one that is read, one that is there for a warp that is ahead, one that copies go to
 MOST_SIZE = 128  # of a head: sums of as many columns, scores, weights and queries fit a thread's 255 registers
 SECTION = 16 << 20  # bytes of caches that tiles of one time read: they stay in the second-level cache
 
@@ -56,6 +56,7 @@ class _Tiles(tile_attention.Prompt):
         self.tile_bytes = KEYS * self.size * 2
         self.memory = self.k.alloc(2 * SLOTS * self.tile_bytes)
         self.values_at = SLOTS * self.tile_bytes
+        self.filled, self.done = self.k.alloc(BARRIER), self.k.alloc(BARRIER)
 
     def build(self) -> Kernel:
         k = self.k
@@ -94,7 +95,7 @@ class _Tiles(tile_attention.Prompt):
         end = k.minimum(newest, self.capacity)
         begin = k.const(0, "i64")
         if self.window:
-            oldest = self.start + first // self.group_size + 1 if self.causal else newest
+            oldest = self.start + first // self.group_size + 1
             begin = k.maximum(oldest - self.window, 0) // KEYS * KEYS
         steps = (end - begin + (KEYS - 1)) // KEYS
         cache = head * self.capacity
@@ -102,9 +103,10 @@ class _Tiles(tile_attention.Prompt):
         k.barrier()  # the tile before may still be read
         self._copy_keys(warp, cache, begin, end, 0)
         k.commit_copies()
-        self._copy_keys(warp, cache, begin + KEYS, end, self.tile_bytes)
-        self._copy_values(warp, cache, begin, end, 0)
-        k.commit_copies()
+        for n in range(2):
+            self._copy_keys(warp, cache, begin + (n + 1) * KEYS, end, (n + 1) * self.tile_bytes)
+            self._copy_values(warp, cache, begin + n * KEYS, end, n * self.tile_bytes)
+            k.commit_copies()
 
         mine = k.minimum(first + warp * 16, last)
         halves, places = self._rows(head, mine, last)
@@ -114,31 +116,39 @@ class _Tiles(tile_attention.Prompt):
         scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(KEYS // COLUMNS)]
         weights = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(KEYS // 16)]
 
-        k.wait_copies(1)
+        k.wait_copies(2)
         k.barrier()
         self._score(query, scores, k.const(0, "i64"))
         k.wait_mma(scores, read=query)
         self._softmax(scores, begin, rows)
         self._pack(scores, weights)
+        k.wait_copies(1)
+        k.arrive(self.filled)
+        k.arrive(self.done)
         for step in k.loop(steps - 1):
-            k.wait_copies(0)
-            k.barrier()  # values of this step and keys of the next are there; all have done with what is replaced now
+            # Four warps may be half a step ahead of the others: they make weights of scores while those multiply.
             base = begin + step * KEYS
-            here, there = step % SLOTS * self.tile_bytes, (step + 1) % SLOTS * self.tile_bytes
-            self._copy_keys(warp, cache, base + 2 * KEYS, end, here)
-            self._copy_values(warp, cache, base + KEYS, end, there)
-            k.commit_copies()
-            self._score(query, scores, there)
+            here, next_, last_ = ((step + n) % SLOTS * self.tile_bytes for n in range(3))
+            k.await_all(self.filled)  # values of this step and keys of the next are there
+            self._score(query, scores, next_)
             taken = self._weigh(weights, sums, here)
             k.wait_mma(scores, 1)
             factor = self._softmax(scores, base + KEYS, rows)
+            k.await_all(self.done)  # with keys of this step and values of the one before
+            k.wait_copies(0)
+            k.arrive(self.filled)
+            self._copy_keys(warp, cache, base + 3 * KEYS, end, here)
+            self._copy_values(warp, cache, base + 2 * KEYS, end, last_)
+            k.commit_copies()
             k.wait_mma(sums, 0, [*taken, *query])
+            k.arrive(self.done)
             for v in sums:
                 v.set(v.get() * factor)
             self._pack(scores, weights)
-        k.wait_copies(0)
-        k.barrier()
+        k.await_all(self.filled)
         taken = self._weigh(weights, sums, (steps - 1) % SLOTS * self.tile_bytes)
+        k.await_all(self.done)
+        k.wait_copies(0)
         k.wait_mma(sums, 0, taken)
         self._store(sums, rows.total, places)
 
@@ -168,12 +178,18 @@ class _Tiles(tile_attention.Prompt):
         k = self.k
         lanes = k.iota("i32", 32) * 16
         source = (cache + base) * (self.size * 2)
-        for n in range(self.size // 16):
-            piece = warp + n * WARPS
-            left = end - base - piece * 512 // (self.size * 16) * 8
-            nbytes = k.convert(k.maximum(k.minimum(left * 2, 16), 0), "i32")
-            to = piece * 512 + self.values_at + at
-            k.copy_async(self.memory, to, lanes, self.values, source + piece * 512, lanes, nbytes)
+        to = warp * 512 + self.values_at + at
+        pieces = range(0, self.size // 16 * WARPS, WARPS)
+        for _ in k.when(base + KEYS <= end):
+            for n in pieces:
+                k.copy_async(self.memory, to + n * 512, lanes, self.values, source + warp * 512 + n * 512, lanes)
+        for _ in k.when(base + KEYS > end):
+            for n in pieces:
+                left = end - base - (warp + n) * 512 // (self.size * 16) * 8
+                nbytes = k.convert(k.maximum(k.minimum(left * 2, 16), 0), "i32")
+                k.copy_async(
+                    self.memory, to + n * 512, lanes, self.values, source + warp * 512 + n * 512, lanes, nbytes
+                )
 
     # --- products ---------------------------------------------------------------------------------------------------
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
@@ -212,9 +228,9 @@ class _Tiles(tile_attention.Prompt):
         rows.mask(scores, base)
         top = scores[0].get()
         for v in scores[1:]:
-            top = k.maximum(top, v.get())
+            top = k.maxnum(top, v.get())
         old = rows.best.get()
-        new = k.maximum(old, _over_row(k, _of_pairs(k, top, "max"), "max"))
+        new = k.maxnum(old, _over_row(k, _of_pairs(k, top, "max"), "max"))
         wide = k.shuffle(new, new, [n // 2 for n in range(FRAGMENT)])
         part: Instruction | None = None
         for v in scores:
@@ -264,13 +280,12 @@ class _Rows:
         k = self.k = tiles.k
         each, window = tiles.group_size, tiles.window
         tokens = tiles._of_rows([row // each for row in halves])
-        self.ends = k.splat(k.convert(end, "i32"), FRAGMENT)
-        self.whole, newest = end, end
+        own = tokens + (k.convert(tiles.start, "i32") + 1)
+        self.ends, self.whole = k.splat(k.convert(end, "i32"), FRAGMENT), end
         if tiles.causal:
-            self.ends = tokens + (k.convert(tiles.start, "i32") + 1)
-            self.whole, newest = (tiles.start + row // each + 1 for row in (first, last))
-        self.begins = self.ends - window if window else None
-        self.oldest = newest - window if window else None
+            self.ends, self.whole = own, tiles.start + first // each + 1
+        self.begins = own - window if window else None
+        self.oldest = tiles.start + last // each + 1 - window if window else None
         # Below half of LOWEST nothing is seen: the weight of what a mask hides is 0 even before a first key is seen.
         self.best = k.var(k.const(LOWEST / 2, "f32", 64))
         self.total = k.var(k.zeros("f32", 64))
@@ -295,12 +310,12 @@ class _Rows:
 def _of_pairs(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
     """The sums or maxima of a thread's two neighbours in each of its rows."""
     a, b = (k.shuffle(value, value, range(e, FRAGMENT, 2)) for e in range(2))
-    return k.maximum(a, b) if kind == "max" else a + b
+    return k.maxnum(a, b) if kind == "max" else a + b
 
 
 def _over_row(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
     """The sum or maximum over a quad of threads, which have a row's columns together; two rows in each."""
     for other in ([n ^ 2 for n in range(64)], [n ^ 6 for n in range(64)]):
         moved = k.shuffle(value, value, other)
-        value = k.maximum(value, moved) if kind == "max" else value + moved
+        value = k.maxnum(value, moved) if kind == "max" else value + moved
     return value
