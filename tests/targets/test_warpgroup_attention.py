@@ -63,9 +63,9 @@ def test_tokens_attend_over_steps_of_keys(case: tuple[Any, ...], dtype: Any, run
 @pytest.mark.parametrize("run", RUNNERS)
 def test_heads_take_turns_where_lengths_are_known(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tile for each block, the heads of a section of the caches together."""
-    from heliostat.kernels import warpgroup_attention
+    from heliostat.kernels import prompt_attention
 
-    monkeypatch.setattr(warpgroup_attention, "SECTION", 2 * 4 * 320 * 32)
+    monkeypatch.setattr(prompt_attention, "SECTION", 2 * 4 * 320 * 32)
     graph, arrays, exact = prompt(bf16, 300, 300, 4, 4, 32, 320, 0)
     (found,) = run(graph, arrays, {})
     np.testing.assert_allclose(found, exact, rtol=0, atol=1.5e-2 * float(np.abs(exact).max()))
