@@ -8,8 +8,9 @@ import pytest
 from heliostat.diagnostics import VerifyError
 from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.interp import interpret
-from heliostat.kernel.ir import ELEMENT_BYTES, Kernel
+from heliostat.kernel.ir import BARRIER, ELEMENT_BYTES, Kernel
 from heliostat.kernel.lockstep import LockstepError, run_lockstep
+from heliostat.kernel.text import parse_kernel, print_kernel
 from heliostat.kernel.verify import verify
 
 from .random_kernels import assert_same, copies
@@ -111,3 +112,108 @@ def test_a_team_stands_in_no_other_and_in_no_if() -> None:
                 k.store(y, s * 4, k.convert(s, "i32"))
         with pytest.raises(VerifyError, match="in no if and no other"):
             verify(k.finish())
+
+
+def handed_on(rounds: int) -> Kernel:
+    """Four warps copy a row to one of two slots, each a part, and all read it while the next one is copied."""
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    slots, filled, done = k.alloc(2 * 2048), k.alloc(BARRIER), k.alloc(BARRIER)
+    lanes = k.iota("i32", 32) * 16
+    for _ in k.parallel(1):
+        for w in k.team(4):
+            k.copy_async(slots, w * 512, lanes, x, w * 512, lanes)
+            k.commit_copies()
+            k.wait_copies(0)
+            k.arrive(filled)
+            k.arrive(done)
+            for n in k.loop(rounds):
+                k.await_all(filled)
+                total = k.zeros("f32", 32)
+                for part in range(4):
+                    total = total + k.load(slots, n % 2 * 2048 + part * 512, "f32", 32)
+                k.store(y, (n * 4 + w) * 128, total)
+                k.await_all(done)  # with the row before
+                k.copy_async(slots, (n + 1) % 2 * 2048 + w * 512, lanes, x, (n + 1) * 2048 + w * 512, lanes)
+                k.commit_copies()
+                k.wait_copies(0)
+                k.arrive(filled)
+                k.arrive(done)
+            k.await_all(filled)
+            k.await_all(done)
+    return k.finish()
+
+
+def test_warps_come_to_a_barrier_and_go_on() -> None:
+    values = np.random.default_rng(0).integers(-9, 9, 6 * 512).astype(np.float32)
+    kernel = handed_on(5)
+    verify(kernel)
+    assert print_kernel(parse_kernel(print_kernel(kernel))) == print_kernel(kernel)
+    found = np.zeros(5 * 4 * 32, np.float32)
+    run_lockstep(kernel, [values, found], blocks=1)
+    wanted = values.reshape(6, 4, 128)[:5, :, :32].sum(1)
+    np.testing.assert_array_equal(found.reshape(5, 4, 32), np.repeat(wanted[:, None], 4, 1))
+
+
+def test_a_barrier_is_left_before_it_is_come_to_again() -> None:
+    k = KernelBuilder("k")
+    y, barrier = k.buffer("y", "w"), k.alloc(BARRIER)
+    for _ in k.parallel(1):
+        for s in k.team(4):
+            k.arrive(barrier)
+            k.arrive(barrier)
+            k.store(y, s * 4, k.convert(s, "i32"))
+    with pytest.raises(LockstepError, match="again before it waited"):
+        run_lockstep(k.finish(), [np.zeros(4, np.int32)], blocks=1)
+
+
+def multiplied(kind: str, fresh: bool, wait: bool = True) -> Kernel:
+    """Four warps multiply 64 x 32 of A, from registers, by 16 x 32 of B in core matrices; C, one, is added to."""
+    k = KernelBuilder("k")
+    a, b, c = k.buffer("a"), k.buffer("b"), k.buffer("c", "w")
+    tile, lanes = k.alloc(1024), k.iota("i32", 32) * 16
+    for _ in k.parallel(1):
+        for w in k.team(4):
+            for n in range(2):
+                k.copy_async(tile, n * 512, lanes, b, n * 512, lanes)
+            k.commit_copies()
+            sums = [k.var(k.const(1.0, "f32", 128)) for _ in range(2)]
+            rows = [k.load(a, (w * 2 + n) * 512, "i16", 256) for n in range(2)]
+            k.wait_copies(0)
+            k.barrier()
+            k.warpgroup_mma(tile, rows, 0, sums, 2, None, (256, 128), kind, fresh)
+            if wait:
+                k.wait_mma(sums, 0, rows)
+            for n, v in enumerate(sums):
+                k.store(c, (w * 2 + n) * 512, v.get())
+            if not wait:
+                k.wait_mma(sums, 0, rows)
+    return k.finish()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("kind", ["bf16", "f16"])
+def test_four_warps_multiply_rows_in_registers(kind: str, fresh: bool) -> None:
+    kernel = multiplied(kind, fresh)
+    verify(kernel)
+    assert print_kernel(parse_kernel(print_kernel(kernel))) == print_kernel(kernel)
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-8, 8, shape).astype(np.float32) for shape in ((64, 32), (16, 32)))
+
+    def bits(x: np.ndarray) -> np.ndarray:
+        return x.astype(np.float16).view(np.uint16) if kind == "f16" else (x.view(np.uint32) >> 16).astype(np.uint16)
+
+    # thread (row, q) of a warp: rows r and r + 8, elements 2 q, 2 q + 1 and those 8 behind, of each 16
+    fragments = a.reshape(4, 2, 8, 2, 2, 4, 2).transpose(0, 3, 2, 5, 4, 1, 6)
+    cores = b.reshape(2, 8, 4, 8).transpose(2, 0, 1, 3)
+    found = np.zeros((4, 2, 8, 4, 2, 2), np.float32)  # warp, columns, row, q, half, pair
+    run_lockstep(kernel, [bits(np.ascontiguousarray(fragments)), bits(np.ascontiguousarray(cores)), found], blocks=1)
+    wanted = (a @ b.T + (0 if fresh else 1)).reshape(4, 2, 8, 2, 4, 2).transpose(0, 3, 2, 4, 1, 5)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_sums_that_nobody_waited_for_are_not_there() -> None:
+    found = np.zeros(1024, np.float32)
+    arrays = [np.ones(2048, np.uint16), np.ones(512, np.uint16), found]
+    run_lockstep(multiplied("bf16", True, wait=False), arrays, blocks=1)
+    assert np.isnan(found).all()

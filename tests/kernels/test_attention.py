@@ -81,6 +81,20 @@ def test_attention_with_cache_equals_reference(case: tuple, n: int, start: int, 
     assert np.isnan(values[:, end:]).all()
 
 
+@pytest.mark.parametrize(("window", "start"), [(20, 100), (40, 3)])
+def test_a_window_without_causality_ends_with_the_block(window: int, start: int) -> None:
+    """Every query sees the whole block, and no key that is `window` or more before it."""
+    q, at = parameter("q", tensor(f32, 30, 2, 32)), parameter("at", tensor(i32))
+    keys, values = (parameter(name, tensor(f32, 1, CAPACITY, 32), "state") for name in ("keys", "values"))
+    y = ops.attention(q, keys, values, at, scale=0.25, causal=False, window=window)
+    g = Graph("attend", [q, keys, values, at], [y])
+    rng = np.random.default_rng(window)
+    inputs = {name: rng.standard_normal((1, CAPACITY, 32)).astype(np.float32) for name in ("keys", "values")}
+    inputs |= {"q": rng.standard_normal((30, 2, 32)).astype(np.float32), "at": np.array(start, np.int32)}
+    (found,) = compile_graph(g, threads=2).run(inputs)
+    np.testing.assert_allclose(found, evaluate(g, inputs)[0], rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("tokens", [1, 3])
 @pytest.mark.parametrize("case", CASES, ids=str)
 @settings(max_examples=4, deadline=None)

@@ -344,6 +344,10 @@ class KernelBuilder:
         """2 ** value of f32 lanes, as fast as a GPU does it. On GPUs only."""
         return self.emit("exp2", value.type, (value,))
 
+    def maxnum(self, a: Instruction, b: Instruction) -> Instruction:
+        """The larger of f32 lanes in one instruction; where one is NaN, the other. On GPUs only."""
+        return self.emit("maxnum", a.type, (a, b))
+
     def copy_async(
         self,
         private: Instruction,
@@ -373,6 +377,16 @@ class KernelBuilder:
     def barrier(self) -> None:
         """In a team loop: all warps come here before one goes on, and see what the others wrote."""
         self.emit("barrier", None)
+
+    def arrive(self, barrier: Instruction) -> None:
+        """In a team loop: this warp comes to a barrier, private memory of BARRIER bytes, and goes on. It comes again
+        after it waited in `await_all` only.
+        """
+        self.emit("arrive", None, (barrier,))
+
+    def await_all(self, barrier: Instruction) -> None:
+        """Wait until all warps of the team came to a barrier as often as this one, and see what they wrote before."""
+        self.emit("await", None, (barrier,))
 
     def warpgroup_mma(
         self,
@@ -410,7 +424,7 @@ class KernelBuilder:
 
     def wait_mma(self, sums: Sequence[Variable], left: int = 0, read: Sequence[Instruction] = ()) -> None:
         """Wait until at most `left` of the newest `warpgroup_mma` are not done; `sums`: all that they add to, `read`:
-        values that they take as A.
+        values that they take as A. ptxas may move it up, but not past `await_all`.
         """
         self.emit("wait_mma", None, (*(v.instruction for v in sums), *read), left=left)
 

@@ -98,6 +98,7 @@ OPS: dict[str, tuple[int, str]] = {
     ),
     "permute_bytes": (2, "i32 lanes: byte n is that of digit n of hex attrs.selector, 0-3 of a, 4-7 of b; GPUs only"),
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
+    "maxnum": (2, "the larger of f32 lanes; where one is NaN, the other; GPUs only"),
     "copy_async": (
         -1,
         "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait; optional i32 "
@@ -106,6 +107,8 @@ OPS: dict[str, tuple[int, str]] = {
     "commit_copies": (0, "the copies since the last commit are a group"),
     "wait_copies": (0, "until at most attrs.left of this warp's newest groups are not done; its threads meet here"),
     "barrier": (0, "in a team loop: all warps of the team come here before one goes on, and see each other's writes"),
+    "arrive": (1, "this warp comes to the team's barrier that the alloc stands for, and goes on; in turn with await"),
+    "await": (1, "until all warps of the team arrived as often as this one, and it sees what they wrote before"),
     "warpgroup_mma": (
         -1,
         "vars += this warp's rows of a product of tiles, attrs.kind bf16 or f16; see builder; GPUs only",
@@ -129,8 +132,11 @@ OPS: dict[str, tuple[int, str]] = {
     "workers": (0, "i64: how many workers run the kernel"),
 }
 
-_TEAMWORK = frozenset({"copy_async", "commit_copies", "wait_copies", "barrier", "warpgroup_mma", "wait_mma"})
-LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "permute_bytes", "exp2"}
+_TEAMWORK = frozenset(
+    {"copy_async", "commit_copies", "wait_copies", "barrier", "arrive", "await", "warpgroup_mma", "wait_mma"}
+)
+BARRIER = 8  # bytes of private memory that `arrive` and `await` take
+LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "permute_bytes", "exp2", "maxnum"}
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
 GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY
 

@@ -38,20 +38,28 @@ def run_lockstep(kernel: Kernel, arrays: Sequence[Array], blocks: int = 2, warps
     with np.errstate(all="ignore"):
         for block in range(blocks):
             shared: dict[int, Array] = {}
-            running, together = [], []
-            for w in range(each):
-                worker = block if team else block * warps + w
-                warp = _Warp(memory, shared if team else {}, w, worker, workers)
-                running.append(warp.run(threads.body))
-                together.append(warp)
-            while running:  # each warp up to its next barrier; all must meet the same ones
-                reached = [next(r, None) for r in running]
-                if any(w.copies or any(w.groups) or w.products for w in together) and None in reached:
-                    raise LockstepError(f"kernel {kernel.name} ends while copies or products are under way")
-                if None in reached and set(reached) != {None}:
-                    raise LockstepError(f"kernel {kernel.name}: a warp ended while others wait at a barrier")
-                if None in reached:
-                    break
+            together = [
+                _Warp(memory, shared if team else {}, w, block if team else block * warps + w, workers)
+                for w in range(each)
+            ]
+            _run_together(kernel.name, threads.body, together)
+
+
+def _run_together(name: str, body: Block, warps: Sequence[_Warp]) -> None:
+    """Run the warps of a block, each as far as it goes before it waits for others."""
+    running = {n: w.run(body) for n, w in enumerate(warps)}
+    waits: dict[int, int | None] = {}
+    while running:
+        free = [n for n in running if n not in waits or all(w.came(waits[n]) >= warps[n].came(waits[n]) for w in warps)]
+        if not free:
+            raise LockstepError(f"kernel {name}: a warp ended while others wait at a barrier, or all wait")
+        for n in free:
+            try:
+                waits[n] = next(running[n])
+            except StopIteration:
+                del running[n]
+                if warps[n].copies or any(warps[n].groups) or warps[n].products:
+                    raise LockstepError(f"kernel {name} ends while copies or products are under way") from None
 
 
 @dataclass
@@ -71,17 +79,31 @@ class _Warp:
         self.values: dict[int, Array] = {}
         self.fixed = {"warp": (warp, "i32"), "worker": (worker, "i64"), "workers": (workers, "i64")}
         self.active = np.ones(WARP, np.bool_)
+        self.arrived: dict[int | None, int] = {}
+        self.awaited: dict[int, int] = {}
         self.copies: list[tuple[Array, Array, Array]] = []  # bytes on their way: where to, and what
         self.groups: list[list[tuple[Array, Array, Array]]] = []
         self.products: list[_Product] = []
         self.before: dict[int, Array] = {}  # sums of products under way, without them
 
-    def run(self, block: Block) -> Iterator[str]:
-        """Execute, stopping at every barrier of the block."""
+    def came(self, barrier: int | None) -> int:
+        """How often this warp came to a barrier: that of the block is None."""
+        return self.arrived.get(barrier, 0)
+
+    def run(self, block: Block) -> Iterator[int | None]:
+        """Execute, stopping where other warps must have come to a barrier."""
         for i in block:
             if i.op == "together":
                 if i.attrs.get("block"):
-                    yield "barrier"
+                    self.arrived[None] = self.came(None) + 1
+                    yield None
+            elif i.op == "arrive":
+                if self.came(id(i.args[0])) != self.awaited.get(id(i.args[0]), 0):
+                    raise LockstepError("a warp comes to a barrier again before it waited there")
+                self.arrived[id(i.args[0])] = self.came(id(i.args[0])) + 1
+            elif i.op == "await":
+                self.awaited[id(i.args[0])] = self.awaited.get(id(i.args[0]), 0) + 1
+                yield id(i.args[0])
             elif i.op == "commit_copies":
                 self.groups.append(self.copies)
                 self.copies = []
@@ -101,7 +123,7 @@ class _Warp:
             elif i.op != "index":
                 self.values[id(i)] = self._evaluate(i)
 
-    def _counted(self, i: Instruction) -> Iterator[str]:
+    def _counted(self, i: Instruction) -> Iterator[int | None]:
         bounds = [self._uniform(a) for a in i.args]
         if i.op == "parallel":
             (count,), (w, _), (n, _) = bounds, self.fixed["worker"], self.fixed["workers"]
@@ -113,7 +135,7 @@ class _Warp:
             self.values[id(index)] = np.full((WARP, 1), number, np.int64)
             yield from self.run(body)
 
-    def _if(self, i: Instruction) -> Iterator[str]:
+    def _if(self, i: Instruction) -> Iterator[int | None]:
         flags = self.get(i.args[0])[:, 0]
         if flags.all() or not flags.any():
             yield from self.run(i.blocks[0] if flags[0] else i.blocks[1])
@@ -267,6 +289,9 @@ class _Warp:
 
     def op_exp2(self, i: Instruction) -> Array:
         return np.exp2(self.get(i.args[0]))
+
+    def op_maxnum(self, i: Instruction) -> Array:
+        return np.fmax(*map(self.get, i.args))
 
     def op_pack_pair(self, i: Instruction) -> Array:
         bits = _bf16_bits if i.attrs["kind"] == "bf16" else _f16_bits

@@ -20,7 +20,7 @@ CONVERSIONS = frozenset({"sext", "zext", "trunc", "sitofp", "uitofp", "fptosi", 
 # All operands have the result's type, which is written once, at the end.
 _UNIFORM = frozenset(
     {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "and", "or", "xor", "shl", "lshr", "ashr", "sqrt",
-     "floor", "ceil", "rint", "fabs", "var"}
+     "floor", "ceil", "rint", "fabs", "var", "maxnum"}
 )  # fmt: skip
 _NULLARY = frozenset({"worker", "workers", "index"})
 
@@ -125,6 +125,8 @@ class _Printer:
             return f"scatter {operand(args[0])}[{operand(args[1])}], {self.typed(args[2])}, {self.typed(args[3])}"
         if op == "wait_copies":
             return f"wait_copies {i.attrs.get('left')}"
+        if op in ("arrive", "await"):
+            return f"{op} {operand(args[0])}"
         if op == "copy_async":
             to, source = (f"{operand(args[n])}[{operand(args[n + 1])}], {self.typed(args[n + 2])}" for n in (0, 3))
             return f"copy_async {to}, {source}" + (f" bytes {self.typed(args[6])}" if len(args) > 6 else "")
@@ -497,6 +499,8 @@ class _Parser:
         if op == "wait_copies":
             self.next()
             return Instruction("wait_copies", None, (), {"left": self.integer()})
+        if op in ("arrive", "await"):
+            return Instruction(self.next(), None, (self.typed(),))
         if op == "copy_async":
             self.next()
             private, to = self.place()

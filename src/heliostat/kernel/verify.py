@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ..diagnostics import VerifyError
 from .arithmetic import rounded
-from .ir import ELEMENT_BYTES, FLOATS, OPS, STATEMENTS, Block, Instruction, Kernel, Type
+from .ir import BARRIER, ELEMENT_BYTES, FLOATS, OPS, STATEMENTS, Block, Instruction, Kernel, Type
 from .text import print_instruction
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -38,7 +38,7 @@ def verify(kernel: Kernel) -> None:
 
 
 _OPERAND_A = Type("i16", 256)
-_OF_BUFFERS = ("load", "store", "prefetch", "gather", "scatter", "copy_async", "warpgroup_mma")
+_OF_BUFFERS = ("load", "store", "prefetch", "gather", "scatter", "copy_async", "warpgroup_mma", "arrive", "await")
 
 
 class _Verifier:
@@ -390,6 +390,10 @@ class _Verifier:
         _same(i.type, i.type.of("f32"), "the result")
         _same(i.args[0].type, i.type, "the operand")
 
+    def maxnum(self, i: Instruction) -> None:
+        self.exp2(i)
+        _same(i.args[1].type, i.type, "the second operand")
+
     def copy_async(self, i: Instruction) -> None:
         if len(i.args) not in (6, 7):
             _fail(f"copy_async takes six operands and maybe a count, has {len(i.args)}")
@@ -409,6 +413,11 @@ class _Verifier:
             _fail(f"{left} groups may be left, it must be 0 .. 15")
         if self.parallel_vars is None and not self.in_team:
             _fail(f"{i.op} stands outside of a parallel region and of a team loop")
+
+    def arrival(self, i: Instruction) -> None:
+        if i.args[0].op != "alloc" or i.args[0].attrs["nbytes"] != BARRIER:
+            _fail(f"a barrier is private memory of {BARRIER} bytes")
+        self.order(i)
 
     def warpgroup_mma(self, i: Instruction) -> None:
         if i.args[0].op != "alloc":
@@ -531,9 +540,10 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "reduce": _Verifier.reduce,
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
     "pack_pair": _Verifier.pack_pair, "permute_bytes": _Verifier.permute_bytes, "exp2": _Verifier.exp2,
+    "maxnum": _Verifier.maxnum,
     "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
     "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
-    "wait_mma": _Verifier.wait_mma,
+    "wait_mma": _Verifier.wait_mma, "arrive": _Verifier.arrival, "await": _Verifier.arrival,
     "gather": _Verifier.gather, "scatter": _Verifier.scatter,
     "mma": _Verifier.mma, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -191,7 +191,7 @@ class _Nest:
         ends = [start + n + 1 if self.causal else start + self.tokens for n in tokens]
         end = k.minimum(ends[-1], self.capacity)
         first = k.const(0, "i64")
-        begins = [k.maximum(e - self.window, 0) for e in ends] if self.window else None
+        begins = [k.maximum(start + n + 1 - self.window, 0) for n in tokens] if self.window else None
         if begins is not None:
             first = begins[0] // tile.keys * tile.keys
         best = [k.var(k.const(LOWEST, "f32")) for _ in rows]

@@ -1,33 +1,27 @@
 """Schedule of `attention` of many tokens on GPUs whose tensor cores serve four warps together (flash attention): eight
-warps take 128 rows of queries over all keys, 128 at a time, with a running softmax.
+warps take 128 rows of queries over all keys, 128 at a time.
 
-Rows are tokens times the heads of a group, as in `attention`. Caches in runs of 16 bytes are made of core matrices:
-of keys for the scores, of values for their sum, so that keys and values are copied to shared memory as they lie, ahead
-of their use. Queries, scores and weights never leave registers. While values are multiplied with the weights of one
-step, the scores of the next become weights.
+Caches in runs of 16 bytes are made of core matrices: of keys for the scores, of values for their sum, so that keys and
+values are copied to shared memory as they lie. While values are multiplied with the weights of one step, the scores of
+the next become weights; and four warps may be half a step ahead of the others, so that some multiply at any time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.builder import Variable
+from ..kernel.ir import BARRIER, Instruction, Kernel
 from ..targets.target import Target
 from . import tile_attention
-from .attention import LOWEST
 from .group import Accept, Group, Refuse
+from .prompt_attention import COLUMNS, ROWS, WARPS, Prompt, Rows
 from .tensor_linear import FRAGMENT
 
-WARPS = 8
-ROWS = 16 * WARPS  # of a tile
 KEYS = 128  # of a step
-PANEL = 32  # keys of a panel
 CORE = 128  # bytes of a core matrix
-COLUMNS = 8  # that one var of sums has
-SLOTS = 2  # of each ring: one that is read, one that copies go to
+SLOTS = 3  # steps in shared memory: one that is read, one that is there for warps that are ahead, one that copies go to
 MOST_SIZE = 128  # of a head: sums of as many columns, scores, weights and queries fit a thread's 255 registers
-SECTION = 16 << 20  # bytes of caches that tiles of one time read: they stay in the second-level cache
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -46,19 +40,13 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """
-    return _Tiles(group, name).build()
+    return _Tiles(group, name, KEYS, SLOTS, 0).build()
 
 
-class _Tiles(tile_attention.Prompt):
-    def __init__(self, group: Group, name: str) -> None:
-        super().__init__(group, name)
-        self.counted = isinstance(group.root.inputs[0].type.shape[0], int)
-        self.tile_bytes = KEYS * self.size * 2
-        self.memory = self.k.alloc(2 * SLOTS * self.tile_bytes)
-        self.values_at = SLOTS * self.tile_bytes
-
+class _Tiles(Prompt):
     def build(self) -> Kernel:
         k = self.k
+        self.filled, self.done = k.alloc(BARRIER), k.alloc(BARRIER)
         rows = self.tokens * self.group_size
         tiles = (rows + (ROWS - 1)) // ROWS
         for item in k.parallel(tiles * self.kv_heads):
@@ -68,114 +56,71 @@ class _Tiles(tile_attention.Prompt):
                 self._warp(warp, head, tile * ROWS, last)
         return k.finish()
 
-    def _order(self, item: Instruction, tiles: Instruction) -> tuple[Instruction, Instruction]:
-        """Head and tile of a piece of work. Late tokens see most keys. Where each block takes one piece, the tiles of
-        late tokens come first, of as many heads at a time as the second-level cache holds; where a block takes a run of
-        pieces, late and early ones take turns.
-        """
-        k = self.k
-        if not self.counted:
-            n = item % tiles
-            late = tiles - 1 - n // 2
-            return item // tiles, k.select(n % 2 == 0, late, n // 2)
-        wide = max(n for n in range(1, self.kv_heads + 1) if self.kv_heads % n == 0 and n * self._head_bytes <= SECTION)
-        each = tiles * wide
-        rest = item % each
-        return item // each * wide + rest % wide, tiles - 1 - rest // wide
+    def _key(self, lane: Instruction) -> Instruction:
+        return ((lane >> 2) & 3) * 2 + (lane & 1)
 
-    @property
-    def _head_bytes(self) -> int:
-        return 4 * self.capacity * self.size
+    def _block(self, n: int) -> int:
+        return n * COLUMNS
 
     def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
         """One warp's 16 rows of a tile; it copies an eighth of each step's keys and values."""
         k = self.k
-        newest = self.start + (last // self.group_size + 1 if self.causal else self.tokens)
-        end = k.minimum(newest, self.capacity)
-        begin = k.const(0, "i64")
-        if self.window:
-            oldest = self.start + first // self.group_size + 1 if self.causal else newest
-            begin = k.maximum(oldest - self.window, 0) // KEYS * KEYS
-        steps = (end - begin + (KEYS - 1)) // KEYS
-        cache = head * self.capacity
-
+        steps = self._steps(head, first, last)
         k.barrier()  # the tile before may still be read
-        self._copy_keys(warp, cache, begin, end, 0)
+        self._copy_keys(warp, steps, steps.begin, 0)
         k.commit_copies()
-        self._copy_keys(warp, cache, begin + KEYS, end, self.tile_bytes)
-        self._copy_values(warp, cache, begin, end, 0)
-        k.commit_copies()
+        for n in range(SLOTS - 1):
+            self._copy_keys(warp, steps, steps.begin + (n + 1) * KEYS, (n + 1) * self.key_tile)
+            self._copy_values(warp, steps, steps.begin + n * KEYS, n * self.value_tile)
+            k.commit_copies()
 
         mine = k.minimum(first + warp * 16, last)
         halves, places = self._rows(head, mine, last)
         query = self._queries(places)
-        rows = _Rows(self, mine, k.minimum(mine + 15, last), halves, end)
+        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
         scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(KEYS // COLUMNS)]
-        weights = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(KEYS // 16)]
+        words = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(KEYS // 16)]
 
-        k.wait_copies(1)
+        def pack() -> None:
+            for v, operand in zip(words, self._packed(scores), strict=True):
+                v.set(k.bitcast(operand, "i32"))
+
+        k.wait_copies(SLOTS - 1)
         k.barrier()
         self._score(query, scores, k.const(0, "i64"))
         k.wait_mma(scores, read=query)
-        self._softmax(scores, begin, rows)
-        self._pack(scores, weights)
-        for step in k.loop(steps - 1):
-            k.wait_copies(0)
-            k.barrier()  # values of this step and keys of the next are there; all have done with what is replaced now
-            base = begin + step * KEYS
-            here, there = step % SLOTS * self.tile_bytes, (step + 1) % SLOTS * self.tile_bytes
-            self._copy_keys(warp, cache, base + 2 * KEYS, end, here)
-            self._copy_values(warp, cache, base + KEYS, end, there)
-            k.commit_copies()
-            self._score(query, scores, there)
-            taken = self._weigh(weights, sums, here)
+        self._softmax(scores, steps.begin, rows)
+        pack()
+        k.wait_copies(1)
+        k.arrive(self.filled)
+        k.arrive(self.done)
+        for step in k.loop(steps.count - 1):
+            base = steps.begin + step * KEYS
+            here, following, free = ((step + n) % SLOTS for n in range(SLOTS))
+            k.await_all(self.filled)  # values of this step and keys of the next are there
+            self._score(query, scores, following * self.key_tile)
+            taken = self._weigh(words, sums, here)
             k.wait_mma(scores, 1)
             factor = self._softmax(scores, base + KEYS, rows)
+            k.await_all(self.done)  # with keys of this step and values of the one before
+            k.wait_copies(0)
+            k.arrive(self.filled)
+            self._copy_keys(warp, steps, base + SLOTS * KEYS, here * self.key_tile)
+            self._copy_values(warp, steps, base + (SLOTS - 1) * KEYS, free * self.value_tile)
+            k.commit_copies()
             k.wait_mma(sums, 0, [*taken, *query])
+            k.arrive(self.done)
             for v in sums:
                 v.set(v.get() * factor)
-            self._pack(scores, weights)
+            pack()
+        k.await_all(self.filled)
+        taken = self._weigh(words, sums, (steps.count - 1) % SLOTS)
+        k.await_all(self.done)
         k.wait_copies(0)
-        k.barrier()
-        taken = self._weigh(weights, sums, (steps - 1) % SLOTS * self.tile_bytes)
         k.wait_mma(sums, 0, taken)
-        self._store(sums, rows.total, places)
+        self._store(sums, rows, places)
 
-    # --- copies -----------------------------------------------------------------------------------------------------
-    def _copy_keys(
-        self, warp: Instruction, cache: Instruction, base: Instruction, end: Instruction, at: Instruction | int
-    ) -> None:
-        """Keys base .. base + KEYS of a head: runs of 8 elements of each key side by side. Two warps have a panel."""
-        k = self.k
-        lanes = k.iota("i32", 32) * 16
-        panel, odd = warp & 3, warp >> 2
-        first = base + panel * PANEL
-        source = (cache + first) * (self.size * 2) + odd * (PANEL * 16)
-        to = odd * (KEYS * 16) + panel * (PANEL * 16) + at
-        nbytes = k.convert(k.select(first < end, k.const(16, "i64"), k.const(0, "i64")), "i32")
-        for n in range(self.size // 16):
-            k.copy_async(
-                self.memory, to + n * (2 * KEYS * 16), lanes, self.keys, source + n * (2 * PANEL * 16), lanes, nbytes
-            )
-
-    def _copy_values(
-        self, warp: Instruction, cache: Instruction, base: Instruction, end: Instruction, at: Instruction | int
-    ) -> None:
-        """Values base .. base + KEYS of a head, as they lie: runs of 8 keys. What lies past the end may be NaN; it is
-        replaced by zeros, since a weight of zero would not hide it.
-        """
-        k = self.k
-        lanes = k.iota("i32", 32) * 16
-        source = (cache + base) * (self.size * 2)
-        for n in range(self.size // 16):
-            piece = warp + n * WARPS
-            left = end - base - piece * 512 // (self.size * 16) * 8
-            nbytes = k.convert(k.maximum(k.minimum(left * 2, 16), 0), "i32")
-            to = piece * 512 + self.values_at + at
-            k.copy_async(self.memory, to, lanes, self.values, source + piece * 512, lanes, nbytes)
-
-    # --- products ---------------------------------------------------------------------------------------------------
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
         """Operand a of every 16 elements of the head, scaled."""
         k = self.k
@@ -192,115 +137,13 @@ class _Tiles(tile_attention.Prompt):
 
     def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:
         """scores = q . key of this warp's rows and the keys at `at`."""
-        strides = (KEYS * 16, CORE)
+        strides = (self.key_row, CORE)
         self.k.warpgroup_mma(self.memory, query, at, scores, len(query), None, strides, self.kind, fresh=True)
 
-    def _weigh(self, weights: Sequence[Variable], sums: Sequence[Variable], at: Instruction) -> list[Instruction]:
-        """sums += weights times the values at `at`. Returns what must stay until that is done."""
+    def _weigh(self, words: Sequence[Variable], sums: Sequence[Variable], slot: Instruction) -> list[Instruction]:
+        """sums += weights times the values of a slot. Returns what must stay until that is done."""
         k = self.k
-        taken = [k.bitcast(v.get(), "i16") for v in weights]
-        strides = (self.size * 16, CORE)
-        k.warpgroup_mma(self.memory, taken, at + self.values_at, sums, len(taken), None, strides, self.value_kind)
+        taken = [k.bitcast(v.get(), "i16") for v in words]
+        at, strides = slot * self.value_tile + self.values_at, (self.value_row, CORE)
+        k.warpgroup_mma(self.memory, taken, at, sums, len(taken), None, strides, self.value_kind)
         return taken
-
-    # --- softmax ----------------------------------------------------------------------------------------------------
-    def _softmax(self, scores: Sequence[Variable], base: Instruction, rows: _Rows) -> Instruction:
-        """Scores become weights 2 ** (score - best), where best is a row's largest so far. Returns by what the sums so
-        far are to be multiplied, for a fragment of them.
-        """
-        k = self.k
-        rows.mask(scores, base)
-        top = scores[0].get()
-        for v in scores[1:]:
-            top = k.maximum(top, v.get())
-        old = rows.best.get()
-        new = k.maximum(old, _over_row(k, _of_pairs(k, top, "max"), "max"))
-        wide = k.shuffle(new, new, [n // 2 for n in range(FRAGMENT)])
-        part: Instruction | None = None
-        for v in scores:
-            weight = k.exp2(v.get() - wide)
-            v.set(weight)
-            part = weight if part is None else part + weight
-        assert part is not None
-        factor = k.exp2(old - new)
-        rows.total.set(k.fma(rows.total.get(), factor, _of_pairs(k, part, "add")))
-        rows.best.set(new)
-        return k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
-
-    def _pack(self, scores: Sequence[Variable], weights: Sequence[Variable]) -> None:
-        """Weights of 16 keys each as words of an operand a."""
-        k = self.k
-        for n, word in enumerate(weights):
-            words = []
-            for v in scores[2 * n : 2 * n + 2]:
-                parts = [k.shuffle(v.get(), v.get(), range(e, FRAGMENT, 4)) for e in range(4)]
-                words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], self.value_kind) for h in range(2)]
-            word.set(k.bitcast(self._operand_a(*words), "i32"))
-
-    def _store(self, sums: Sequence[Variable], total: Variable, places: Sequence[Instruction]) -> None:
-        k = self.k
-        everything = _over_row(k, total.get(), "add")
-        factor = k.const(1.0, "f32", 64) / everything
-        wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
-        for n, v in enumerate(sums):
-            value = v.get() * wide
-            for h in range(2):
-                pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
-                k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
-
-
-class _Rows:
-    """A warp's rows: which keys they see, and the state of their softmax, of two rows in each thread."""
-
-    def __init__(
-        self,
-        tiles: _Tiles,
-        first: Instruction,
-        last: Instruction,
-        halves: Sequence[Instruction],
-        end: Instruction,
-    ) -> None:
-        """Rows first .. last; `halves`: their numbers as threads have them; keys from `end` on are not there."""
-        k = self.k = tiles.k
-        each, window = tiles.group_size, tiles.window
-        tokens = tiles._of_rows([row // each for row in halves])
-        self.ends = k.splat(k.convert(end, "i32"), FRAGMENT)
-        self.whole, newest = end, end
-        if tiles.causal:
-            self.ends = tokens + (k.convert(tiles.start, "i32") + 1)
-            self.whole, newest = (tiles.start + row // each + 1 for row in (first, last))
-        self.begins = self.ends - window if window else None
-        self.oldest = newest - window if window else None
-        # Below half of LOWEST nothing is seen: the weight of what a mask hides is 0 even before a first key is seen.
-        self.best = k.var(k.const(LOWEST / 2, "f32", 64))
-        self.total = k.var(k.zeros("f32", 64))
-
-    def mask(self, scores: Sequence[Variable], base: Instruction) -> None:
-        """Scores of keys base .. base + KEYS that a row does not see become LOWEST."""
-        k = self.k
-        partly = self.whole < base + KEYS
-        if self.oldest is not None:
-            partly = partly | (base < self.oldest)
-        for _ in k.when(partly):
-            lane = k.iota("i32", FRAGMENT)
-            first = k.splat(k.convert(base, "i32"), FRAGMENT) + (((lane >> 2) & 3) * 2 + (lane & 1))
-            for n, v in enumerate(scores):
-                key = first + n * COLUMNS
-                seen = key < self.ends
-                if self.begins is not None:
-                    seen = seen & (key >= self.begins)
-                v.set(k.select(seen, v.get(), LOWEST))
-
-
-def _of_pairs(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
-    """The sums or maxima of a thread's two neighbours in each of its rows."""
-    a, b = (k.shuffle(value, value, range(e, FRAGMENT, 2)) for e in range(2))
-    return k.maximum(a, b) if kind == "max" else a + b
-
-
-def _over_row(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
-    """The sum or maximum over a quad of threads, which have a row's columns together; two rows in each."""
-    for other in ([n ^ 2 for n in range(64)], [n ^ 6 for n in range(64)]):
-        moved = k.shuffle(value, value, other)
-        value = k.maximum(value, moved) if kind == "max" else value + moved
-    return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
 from ..kernel.warp import WARP, for_threads, team_size
-from .llvm import _float_text, _Printer, _type, emit_assembly
+from .llvm import _float_text, _Printer, _suffix, _type, emit_assembly
 from .target import Target
 
 WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
@@ -67,6 +67,7 @@ class _ThreadPrinter(_Printer):
         self.half_arithmetic = True
         self.warps = warps(kernel)
         self.dynamic = 0 if dynamic_bytes(kernel) else None  # bytes of dynamic shared memory given out so far
+        self.phases: dict[int, str] = {}  # of barriers: which of two phases a warp is to wait for
         self.tiles = any(i.op == "warpgroup_mma" for i in kernel.walk())
 
     def run(self) -> str:
@@ -135,6 +136,27 @@ class _ThreadPrinter(_Printer):
             return
         self.declarations["declare void @llvm.nvvm.bar.warp.sync(i32)"] = None
         self.lines.append(f"call void @llvm.nvvm.bar.warp.sync({_ALL})")
+
+    def barrier_address(self, barrier: Instruction) -> str:
+        return self.emit(f"ptrtoint {_SHARED} {self.name(barrier)} to i32")
+
+    def op_arrive(self, i: Instruction) -> None:
+        """One arrival for a warp, when all its threads are here."""
+        if self.tiles:
+            self.lines.append('call void asm sideeffect "fence.proxy.async.shared::cta;", "~{memory}"()')
+        self.declarations["declare void @llvm.nvvm.bar.warp.sync(i32)"] = None
+        self.lines.append(f"call void @llvm.nvvm.bar.warp.sync({_ALL})")
+        text = "{ .reg .pred p; .reg .b64 s; setp.eq.s32 p, $1, 0; @p mbarrier.arrive.shared::cta.b64 s, [$0]; }"
+        at = self.barrier_address(i.args[0])
+        self.lines.append(f'call void asm sideeffect "{text}", "r,r,~{{memory}}"(i32 {at}, i32 %thread)')
+
+    def op_await(self, i: Instruction) -> None:
+        place = self.phases[id(i.args[0])]
+        phase = self.emit(f"load i32, ptr {place}")
+        text = "{ .reg .pred p; W: mbarrier.try_wait.parity.shared::cta.b64 p, [$0], $1; @p bra D; bra W; D: }"
+        at = self.barrier_address(i.args[0])
+        self.lines.append(f'call void asm sideeffect "{text}", "r,r,~{{memory}}"(i32 {at}, i32 {phase})')
+        self.lines.append(f"store i32 {self.emit(f'xor i32 {phase}, 1')}, ptr {place}")
 
     def op_from_thread(self, i: Instruction) -> None:
         self.exchange(i, "idx", self.typed(i.args[1]))
@@ -286,6 +308,11 @@ class _ThreadPrinter(_Printer):
         ]
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("f32"), parts)
 
+    def op_maxnum(self, i: Instruction) -> None:
+        assert i.type is not None
+        function = self.intrinsic(f"maxnum.{_suffix(i.type)}", i.type, (i.type, i.type))
+        self.define(i, f"call {_type(i.type)} {function}({', '.join(map(self.typed, i.args))})")
+
     def scalar(self, value: Instruction, n: int) -> str:
         """Element n of what a thread holds."""
         if value.lanes == 1:
@@ -423,6 +450,8 @@ class _ThreadPrinter(_Printer):
             self.dynamic += nbytes
             self.names[id(i)] = place
             self.spaces[id(i)] = _SHARED
+            if any(x.op == "arrive" and x.args[0] is i for x in self.kernel.walk()):
+                self.new_barrier(i)
             return
         name = f"@{self.kernel.name}_s{len(self.globals)}"
         copies = 1 if self.team else self.warps
@@ -434,6 +463,16 @@ class _ThreadPrinter(_Printer):
         ]
         self.names[id(i)] = place
         self.spaces[id(i)] = _SHARED
+
+    def new_barrier(self, i: Instruction) -> None:
+        """A barrier to which each warp of the team comes once a phase."""
+        text = f"{{ .reg .pred p; setp.eq.s32 p, $1, 0; @p mbarrier.init.shared::cta.b64 [$0], {self.warps}; }}"
+        self.lines.append(
+            f'call void asm sideeffect "{text}", "r,r,~{{memory}}"(i32 {self.barrier_address(i)}, i32 %tid)'
+        )
+        self.phases[id(i)] = self.fresh()
+        self.entry += [f"{self.phases[id(i)]} = alloca i32", f"store i32 0, ptr {self.phases[id(i)]}"]
+        self.op_together(Instruction("together", None, (), {"block": True}))
 
     def op_load(self, i: Instruction) -> None:
         assert i.type is not None

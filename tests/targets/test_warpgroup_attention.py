@@ -1,0 +1,82 @@
+"""Attention of many tokens on tensor cores: several steps of keys and tiles of rows, in lock-step and on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import Symbol, TensorType, bf16, dim, f16, f32, i32, tensor
+from heliostat.ops.evaluate import evaluate
+from heliostat.targets.target import cuda_target
+
+from .device import RUNNERS, Runner, lockstep_of_8
+
+N = dim(Symbol("n", 160, 1))
+
+
+def prompt(
+    dtype: Any, tokens: Any, n: int, heads: int, kv: int, size: int, capacity: int, start: int, **attrs: Any
+) -> tuple[Graph, dict[str, np.ndarray], np.ndarray]:
+    """Attention of n tokens at `start`, over a cache with NaN behind them; and what it is, in float64."""
+    rng = np.random.default_rng(n + start)
+    q, at = parameter("q", tensor(f32, tokens, heads, size)), parameter("at", tensor(i32))
+    keys, values = (parameter(name, TensorType(dtype, (kv, capacity, size)), "state") for name in ("keys", "values"))
+    graph = Graph("attend", [q, keys, values, at], [ops.attention(q, keys, values, at, scale=size**-0.5, **attrs)])
+    arrays = {"q": rng.standard_normal((n, heads, size)).astype(np.float32), "at": np.array(start, np.int32)}
+    for name in ("keys", "values"):
+        drawn = 2 * rng.standard_normal((kv, capacity, size)).astype(np.float32)
+        drawn = (drawn.view(np.uint32) & 0xFFFF0000).view(np.float32) if dtype == bf16 else drawn
+        arrays[name] = drawn if dtype == bf16 else drawn.astype(np.float16)
+    (exact,) = evaluate(graph, arrays, {"n": n})
+    for name in ("keys", "values"):
+        arrays[name][:, start + n :] = np.nan
+    return graph, arrays, exact
+
+
+CASES = [
+    # tokens, heads, of them with keys, size, capacity, start, attributes
+    (140, 1, 1, 64, 832, 690, {}),
+    (37, 6, 1, 32, 704, 500, {}),
+    (130, 2, 1, 64, 768, 600, {"window": 200}),
+    (20, 4, 2, 96, 576, 555, {"causal": False}),
+    (60, 1, 1, 32, 640, 300, {"causal": False, "window": 150}),
+    (129, 1, 1, 128, 448, 319, {}),
+    (5, 3, 3, 32, 128, 0, {}),
+]
+
+
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize(("case", "dtype"), [(c, (bf16, f16)[n % 2]) for n, c in enumerate(CASES)], ids=str)
+def test_tokens_attend_over_steps_of_keys(case: tuple[Any, ...], dtype: Any, run: Runner) -> None:
+    n, heads, kv, size, capacity, start, attrs = case
+    graph, arrays, exact = prompt(dtype, N, n, heads, kv, size, capacity, start, **attrs)
+    (found,) = run(graph, arrays, {"n": n})
+    bound = 2e-3 if dtype == f16 else 1.5e-2  # of queries and weights
+    np.testing.assert_allclose(found, exact, rtol=0, atol=bound * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_heads_take_turns_where_lengths_are_known(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tile for each block, the heads of a section of the caches together."""
+    from heliostat.kernels import prompt_attention
+
+    monkeypatch.setattr(prompt_attention, "SECTION", 2 * 4 * 320 * 32)
+    graph, arrays, exact = prompt(bf16, 300, 300, 4, 4, 32, 320, 0)
+    (found,) = run(graph, arrays, {})
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1.5e-2 * float(np.abs(exact).max()))
+
+
+def test_which_machines_and_heads_it_takes() -> None:
+    def schedules(size: int, capability: tuple[int, int]) -> str:
+        graph, _, _ = prompt(bf16, N, 2, 1, 1, size, 64, 0)
+        (kernel,) = compile_graph(graph, cuda_target(capability), Options()).program.kernels
+        return kernel.name
+
+    assert schedules(128, (9, 0)).startswith("warpgroup_attention")
+    assert schedules(256, (9, 0)).startswith("tile_attention")
+    assert schedules(128, (8, 0)).startswith("tile_attention")
