@@ -19,7 +19,8 @@ COMPARISONS = frozenset({"eq", "ne", "lt", "le", "ult"})
 CONVERSIONS = frozenset({"sext", "zext", "trunc", "sitofp", "uitofp", "fptosi", "fpcast", "bitcast"})
 # All operands have the result's type, which is written once, at the end.
 _UNIFORM = frozenset(
-    {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "and", "or", "xor", "shl", "lshr", "ashr", "sqrt",
+    {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "maximum", "minimum", "and", "or", "xor",
+     "shl", "lshr", "ashr", "sqrt",
      "floor", "ceil", "rint", "fabs", "var"}
 )  # fmt: skip
 _NULLARY = frozenset({"worker", "workers", "index"})
@@ -158,8 +159,8 @@ class _Printer:
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
         if op == "place_byte":
             return f"place_byte {attrs.get('byte')} {attrs.get('base')} {self.typed(args[0])}"
-        if op == "exp2":
-            return f"exp2 {self.typed(args[0])}"
+        if op in ("exp2", "rcp"):
+            return f"{op} {self.typed(args[0])}"
         if op == "pack_pair":
             return f"pack_pair {attrs.get('kind')} {self.typed(args[0])}, {self.typed(args[1])}"
         if op == "reduce":
@@ -647,9 +648,15 @@ class _Parser:
         word = self.typed()
         return Instruction("place_byte", word.type, (word,), {"byte": byte, "base": base})
 
-    def exp2(self) -> Instruction:
+    def approximate(self, op: str) -> Instruction:
         value = self.typed()
-        return Instruction("exp2", value.type, (value,))
+        return Instruction(op, value.type, (value,))
+
+    def exp2(self) -> Instruction:
+        return self.approximate("exp2")
+
+    def rcp(self) -> Instruction:
+        return self.approximate("rcp")
 
     def pack_pair(self) -> Instruction:
         kind = self.next()
@@ -703,6 +710,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "pack_pair": _Parser.pack_pair,
     "place_byte": _Parser.place_byte,
     "exp2": _Parser.exp2,
+    "rcp": _Parser.rcp,
     "gather": _Parser.gather,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,

@@ -264,7 +264,7 @@ class _Printer:
     op_mma = op_scatter = op_place_byte = op_exp2 = op_pack_pair = op_copy_async = op_commit_copies = op_wait_copies = (
         op_gather
     )
-    op_barrier = op_warpgroup_mma = op_wait_mma = op_gather
+    op_barrier = op_warpgroup_mma = op_wait_mma = op_rcp = op_maximum = op_minimum = op_gather
 
     def op_reduce(self, i: Instruction) -> None:
         """By halves, as the interpreter does it."""
