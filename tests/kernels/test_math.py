@@ -91,6 +91,17 @@ def test_distance_from_reference(
     assert distance.max() <= ULP, [a[distance.argmax()] for a in arrays]
 
 
+@pytest.mark.parametrize("elem", ELEMENTS)
+def test_gelu(elem: str) -> None:
+    """Of f32 relative to the result for negative x too, down to where it is as good as 0; a NaN and infinity stay."""
+    x = np.random.default_rng(5).uniform(-5.5 if elem == "f32" else -1, 12, 1 << 13).astype(ELEMENTS[elem])
+    want = [0.5 * v * math.erfc(-v * math.sqrt(0.5)) for v in x.astype(np.float64)]
+    np.testing.assert_allclose(apply(lambda m, v: m.gelu(v), x), want, rtol=1e-5 if elem == "f32" else 1e-14)
+    ends = np.array([-1e30, -200.0, -14.0, 0.0, 14.0, 1e30, np.inf, np.nan], ELEMENTS[elem])
+    found = apply(lambda m, v: m.gelu(v), ends)
+    np.testing.assert_allclose(found, np.where(np.isnan(ends), ends, np.maximum(ends, 0)), atol=1e-20)
+
+
 @pytest.mark.parametrize("name", ["sin", "cos"])
 def test_angles_of_long_contexts(name: str) -> None:
     x = np.random.default_rng(3).uniform(-131072, 131072, 1 << 16).astype(np.float32)

@@ -40,6 +40,9 @@ class NumpyMath:
     def erf(self, x: Array) -> Array:
         return np.vectorize(math.erf, otypes=[np.float64])(x)
 
+    def gelu(self, x: Array) -> Array:
+        return 0.5 * x * (1 + self.erf(x * math.sqrt(0.5)))
+
     def sigmoid(self, x: Array) -> Array:
         return _quiet(lambda v: 1 / (1 + np.exp(-v)), x)
 

@@ -203,6 +203,8 @@ _COMBINE: dict[str, Callable[[Array, Array], Array]] = {
     "add": lambda a, b: a + b,
     "min": lambda a, b: np.where(a < b, a, b),
     "max": lambda a, b: np.where(a > b, a, b),
+    "maximum": np.maximum,
+    "minimum": np.minimum,
 }
 
 

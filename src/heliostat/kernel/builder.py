@@ -224,6 +224,10 @@ class KernelBuilder:
     def fabs(self, a: Instruction) -> Instruction:
         return self.emit("fabs", a.type, (a,))
 
+    def rcp(self, value: Instruction) -> Instruction:
+        """1 / value of f32 lanes, as fast as a GPU does it. On GPUs only."""
+        return self.emit("rcp", value.type, (value,))
+
     # --- bits and conversion ----------------------------------------------------------------------------------
     def ashr(self, a: Instruction, b: Operand) -> Instruction:
         return self.binary("ashr", a, b)
@@ -307,6 +311,10 @@ class KernelBuilder:
 
     def reduce_min(self, a: Instruction) -> Instruction:
         return self._reduce(a, "min")
+
+    def reduce_by(self, kind: str, a: Instruction) -> Instruction:
+        """All lanes combined by `kind`, an op that `reduce` of the kernel IR knows."""
+        return self._reduce(a, kind)
 
     def dot4(self, acc: Instruction, unsigned: Instruction, signed: Instruction, maximum: int = 255) -> Instruction:
         """acc[i] + sum of unsigned[4i+j] * signed[4i+j] for j < 4. `maximum` bounds the unsigned bytes."""

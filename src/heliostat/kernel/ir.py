@@ -80,7 +80,10 @@ OPS: dict[str, tuple[int, str]] = {
     "splat": (1, "a scalar in every lane"),
     "extract": (1, "lane attrs.lane"),
     "shuffle": (2, "lanes attrs.lanes of the concatenation a, b"),
-    "reduce": (1, "one scalar: attrs.kind add, min or max of all lanes by halves, lane i with lane i + lanes / 2"),
+    "reduce": (
+        1,
+        "one scalar: attrs.kind (add, min, max, maximum, minimum) of all lanes by halves, i with i + lanes / 2",
+    ),
     "dot4": (3, "i32 lanes: acc + the sum of 4 products of unsigned bytes a (<= attrs.max) and signed bytes b"),
     "dot2": (3, "f32 lanes: acc + a[2i+1] * b[2i+1] + a[2i] * b[2i] of bf16 in i16 lanes; denormals may count as 0"),
     "table": (1, "i8 lanes: attrs.values[index], 16 entries, index 0..15"),
@@ -99,6 +102,9 @@ OPS: dict[str, tuple[int, str]] = {
     "permute_bytes": (2, "i32 lanes: byte n is that of digit n of hex attrs.selector, 0-3 of a, 4-7 of b; GPUs only"),
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
     "maxnum": (2, "the larger of f32 lanes; where one is NaN, the other; GPUs only"),
+    "rcp": (1, "1 / a of f32, to one unit in the last place, denormals as 0; GPUs only"),
+    "maximum": (2, "the larger of f32, NaN if either is; GPUs only"),
+    "minimum": (2, "the smaller of f32, NaN if either is; GPUs only"),
     "copy_async": (
         -1,
         "16 bytes a lane: to alloc[offset + i32 lanes] from buffer[offset + i32 lanes], done at a wait; optional i32 "
@@ -136,7 +142,7 @@ _TEAMWORK = frozenset(
     {"copy_async", "commit_copies", "wait_copies", "barrier", "arrive", "await", "warpgroup_mma", "wait_mma"}
 )
 BARRIER = 8  # bytes of private memory that `arrive` and `await` take
-LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "permute_bytes", "exp2", "maxnum"}
+LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum"}
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
 GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY
 

@@ -288,7 +288,10 @@ class _Warp:
         return np.ascontiguousarray(chosen).view(np.int32)[..., 0]
 
     def op_exp2(self, i: Instruction) -> Array:
-        return np.exp2(self.get(i.args[0]))
+        return _flushed(np.exp2(self.get(i.args[0])))
+
+    def op_rcp(self, i: Instruction) -> Array:
+        return _flushed(np.float32(1.0) / _flushed(self.get(i.args[0])))
 
     def op_maxnum(self, i: Instruction) -> Array:
         return np.fmax(*map(self.get, i.args))
@@ -431,6 +434,11 @@ def _rows_of_a(value: Array, kind: str) -> Array:
     return rows
 
 
+def _flushed(a: Array) -> Array:
+    """f32 values with denormals as 0."""
+    return np.where(np.abs(a) < np.float32(2.0**-126), np.copysign(np.float32(0), a), a)
+
+
 def _bf16_bits(a: Array) -> Array:
     bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))
@@ -443,6 +451,7 @@ def _f16_bits(a: Array) -> Array:
 
 _BINARY: dict[str, Callable[[Array, Array], Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "min": np.minimum, "max": np.maximum,
+    "minimum": np.minimum, "maximum": np.maximum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
 }  # fmt: skip

@@ -19,7 +19,8 @@ COMPARISONS = frozenset({"eq", "ne", "lt", "le", "ult"})
 CONVERSIONS = frozenset({"sext", "zext", "trunc", "sitofp", "uitofp", "fptosi", "fpcast", "bitcast"})
 # All operands have the result's type, which is written once, at the end.
 _UNIFORM = frozenset(
-    {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "and", "or", "xor", "shl", "lshr", "ashr", "sqrt",
+    {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "maximum", "minimum", "and", "or", "xor",
+     "shl", "lshr", "ashr", "sqrt",
      "floor", "ceil", "rint", "fabs", "var", "maxnum"}
 )  # fmt: skip
 _NULLARY = frozenset({"worker", "workers", "index"})
@@ -165,8 +166,8 @@ class _Printer:
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
         if op == "permute_bytes":
             return f"permute_bytes {attrs.get('selector')} {self.typed(args[0])}, {self.typed(args[1])}"
-        if op == "exp2":
-            return f"exp2 {self.typed(args[0])}"
+        if op in ("exp2", "rcp"):
+            return f"{op} {self.typed(args[0])}"
         if op == "pack_pair":
             return f"pack_pair {attrs.get('kind')} {self.typed(args[0])}, {self.typed(args[1])}"
         if op == "reduce":
@@ -664,9 +665,15 @@ class _Parser:
         self.expect(",")
         return Instruction("permute_bytes", a.type, (a, self.typed()), {"selector": selector})
 
-    def exp2(self) -> Instruction:
+    def approximate(self, op: str) -> Instruction:
         value = self.typed()
-        return Instruction("exp2", value.type, (value,))
+        return Instruction(op, value.type, (value,))
+
+    def exp2(self) -> Instruction:
+        return self.approximate("exp2")
+
+    def rcp(self) -> Instruction:
+        return self.approximate("rcp")
 
     def pack_pair(self) -> Instruction:
         kind = self.next()
@@ -720,6 +727,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "pack_pair": _Parser.pack_pair,
     "permute_bytes": _Parser.permute_bytes,
     "exp2": _Parser.exp2,
+    "rcp": _Parser.rcp,
     "gather": _Parser.gather,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,

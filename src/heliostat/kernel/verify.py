@@ -293,7 +293,8 @@ class _Verifier:
         _same(i.type, Type(source.elem), "the result")
         if source.lanes == 1 or source.lanes & (source.lanes - 1):
             _fail(f"reduce takes a vector whose lanes are a power of two, not {source.type}")
-        if kind not in ("add", "min", "max") or source.elem == "i1":
+        known = ("add", "min", "max", "maximum", "minimum") if source.elem == "f32" else ("add", "min", "max")
+        if kind not in known or source.elem == "i1":
             _fail(f"reduce does not know {kind} of {source.elem}")
 
     def shuffle(self, i: Instruction) -> None:
@@ -507,6 +508,7 @@ def _check_constant(c: Instruction) -> None:
 _ANY_NUMBER = _INTEGERS | FLOATS
 _ELEMENTS_OF: dict[str, frozenset[str]] = {
     **dict.fromkeys(("add", "sub", "mul", "div", "min", "max", "lt", "le"), _ANY_NUMBER),
+    **dict.fromkeys(("maximum", "minimum"), frozenset({"f32"})),
     **dict.fromkeys(("rem", "shl", "lshr", "ashr", "ult"), _INTEGERS),
     **dict.fromkeys(("and", "or", "xor"), _INTEGERS | {"i1"}),
     **dict.fromkeys(("fma", "neg", "sqrt", "floor", "ceil", "rint", "fabs"), FLOATS),
@@ -541,6 +543,7 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
     "pack_pair": _Verifier.pack_pair, "permute_bytes": _Verifier.permute_bytes, "exp2": _Verifier.exp2,
     "maxnum": _Verifier.maxnum,
+    "rcp": _Verifier.exp2, "maximum": _Verifier.uniform, "minimum": _Verifier.uniform,
     "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
     "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
     "wait_mma": _Verifier.wait_mma, "arrive": _Verifier.arrival, "await": _Verifier.arrival,

@@ -42,6 +42,13 @@ def reads_in_place(group: Group, old: Value, new: Value) -> bool:
     return all(v.type.shape == old.type.shape for v in group.outputs)
 
 
+def unrounded(value: Value) -> Value:
+    """What may be stored for a result on its own: a cast to f16 or bf16 rounds as the store does anyway."""
+    node = value.node
+    halves = node.op.name == "cast" and value.type.dtype.name in ("f16", "bf16")
+    return node.inputs[0] if halves and node.inputs[0].type.dtype.name in ("f32", "f16", "bf16") else value
+
+
 class PointEvaluator:
     """Values of a fused subgraph at an index, in `compute_elem` of their dtype. `operands` are read from memory.
 
@@ -77,8 +84,15 @@ class PointEvaluator:
         preset: Mapping[Value, Instruction] | None = None,
     ) -> list[Instruction]:
         """Several values at one index; what they share is computed once."""
-        walk = _Walk(self, {id(v): i for v, i in (preset or {}).items()}, mask)
-        return [self.k.splat(walk.run(_Request(v, list(index), lanes)), lanes) for v in values]
+        walk = self.walk({id(v): i for v, i in (preset or {}).items()}, mask)
+        return [walk.at(v, index, lanes) for v in values]
+
+    def walk(self, preset: Mapping[int, Instruction], mask: Instruction | None = None) -> Walk:
+        """An evaluation that goes on: what it has computed at an index is there for later values at it.
+
+        `preset`: by the ids of values; it may grow.
+        """
+        return Walk(self, preset, mask)
 
 
 class _Request:
@@ -97,7 +111,7 @@ class _Request:
 _Steps = Generator[_Request, Instruction, Instruction]
 
 
-class _Walk:
+class Walk:
     """One evaluation; remembers what it has computed at which index.
 
     Operands are asked for by `yield`, so that the depth of a graph is not the depth of Python's stack.
@@ -106,6 +120,10 @@ class _Walk:
     def __init__(self, owner: PointEvaluator, preset: Mapping[int, Instruction], mask: Instruction | None) -> None:
         self.owner, self.preset, self.mask, self.k = owner, preset, mask, owner.k
         self.seen: dict[tuple[object, ...], Instruction] = {}
+
+    def at(self, value: Value, index: Sequence[Operand], lanes: int) -> Instruction:
+        """As `PointEvaluator.at`."""
+        return self.k.splat(self.run(_Request(value, list(index), lanes)), lanes)
 
     def run(self, request: _Request) -> Instruction:
         if (known := self.known(request)) is not None:

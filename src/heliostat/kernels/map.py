@@ -222,7 +222,7 @@ class _ThreadNest(_Nest):
         whole = [v for v in (*group.inputs, *group.outputs) if v.type.shape and v.type.shape[-1] != 1]
         self.run = min(MOST_RUN, MOST_ALIGNED // max((v.type.dtype.nbytes for v in whole), default=4))
         read = sum(v.type.shape == shape for v in group.inputs)
-        self.batch = 4 if read <= 1 else 2 if read <= 3 else 1
+        self.batch = 2 if read <= 1 else 1  # loads in flight of a thread: with more, fewer threads fit
         self.lanes = WARP * _even_run(group, self.run)
 
     def elements(self) -> None:

@@ -8,7 +8,7 @@ within 3 units in the last place; below the smallest normal number they may lose
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -114,14 +114,16 @@ class Math:
 
     def maximum(self, a: Operand, b: Operand) -> Instruction:
         """The larger; NaN if either is."""
-        return self._extreme(a, b, self.k.maximum)
+        return self._extreme(a, b, "max")
 
     def minimum(self, a: Operand, b: Operand) -> Instruction:
         """The smaller; NaN if either is."""
-        return self._extreme(a, b, self.k.minimum)
+        return self._extreme(a, b, "min")
 
-    def _extreme(self, a: Operand, b: Operand, combine: Callable[[Operand, Operand], Instruction]) -> Instruction:
-        y = combine(a, b)
+    def _extreme(self, a: Operand, b: Operand, kind: str) -> Instruction:
+        if self.k.capability >= 80 and any(isinstance(x, Instruction) and x.elem == "f32" for x in (a, b)):
+            return self.k.binary(f"{kind}imum", a, b)
+        y = self.k.binary(kind, a, b)
         assert y.type is not None
         if not y.type.is_float:
             return y
@@ -188,7 +190,7 @@ class Math:
         latency of Horner's rule. The lowest terms, which decide the rounding, come last.
         """
         k = self.k
-        if len(coefficients) < 4:
+        if len(coefficients) < 4 or k.capability:  # on a GPU other threads hide the latency, and powers of x cost
             total = k.const(coefficients[-1], x.elem, x.lanes)
             for c in reversed(coefficients[:-1]):
                 total = k.fma(total, x, c)
@@ -209,6 +211,8 @@ class Math:
 
     def _clamp(self, x: Instruction, low: float, high: float) -> Instruction:
         """x within bounds; a NaN stays, because it is the second operand."""
+        if self.k.capability >= 80 and x.elem == "f32":
+            return self.maximum(self.minimum(x, high), low)
         return self.k.maximum(low, self.k.minimum(high, x))
 
     def _nearest(self, x: Instruction, factor: float) -> tuple[Instruction, Instruction]:
@@ -242,18 +246,47 @@ class Math:
     def exp(self, x: Instruction) -> Instruction:
         """e ** x: 2 ** n times the exponential of |r| <= ln 2 / 2."""
         double = x.elem == "f64"
-        n, r = self._exp_parts(self._clamp(x, -746.0, 710.0) if double else self._clamp(x, -105.0, 89.0))
+        inside = self._clamp(x, -746.0, 710.0) if double else self._clamp(x, -105.0, 89.0)
+        if self.k.capability and not double:
+            return self._exp2_of_product(inside, _LOG2_E)
+        n, r = self._exp_parts(inside)
         return self._scaled(self._series(r, _exp_series(double)), n)
 
     def _exp_inside(self, x: Instruction) -> Instruction:
-        """e ** x of an f32 with |x| < 87, in fewer steps."""
+        """e ** x of an f32 with |x| <= 88, in fewer steps."""
+        if self.k.capability:
+            k = self.k
+            n, whole = self._nearest(x, _LOG2_E[0])
+            r = k.fma(x, _LOG2_E[1], k.fma(x, _LOG2_E[0], -n))
+            return k.bitcast(k.bitcast(k.exp2(r), "i32") + (whole << 23), "f32")
         n, r = self._exp_parts(x)
         return self._series(r, _exp_series(False)) * self._power_of_two(n)
+
+    def _exp2_inside(self, x: Instruction) -> Instruction:
+        """2 ** x of an f32 with |x| < 126."""
+        if self.k.capability:
+            return self.k.exp2(x)
+        n, whole = self._nearest(x, 1.0)
+        return self._series((x - n) * math.log(2), _exp_series(False)) * self._power_of_two(whole)
+
+    def _exp2_of_product(self, x: Instruction, factor: tuple[float, float]) -> Instruction:
+        """2 ** (x * factor) of an f32 on a GPU, factor in two parts, |x * factor| < 160: denormals and all.
+
+        2 ** n twice, n half of the product rounded to a whole number, and the GPU's own 2 ** r for the rest, |r| <= 1.
+        """
+        k = self.k
+        moved = k.fma(x, factor[0] / 2, 1.5 * 2.0**23)
+        n = moved - 1.5 * 2.0**23
+        r = k.fma(x, factor[1] / 2, k.fma(x, factor[0] / 2, -n))
+        power = k.bitcast((k.bitcast(moved, "i32") << 23) + (127 << 23), "f32")
+        return k.exp2(r + r) * power * power
 
     def exp2(self, x: Instruction) -> Instruction:
         """2 ** x."""
         double = x.elem == "f64"
         inside = self._clamp(x, -1080.0, 1025.0) if double else self._clamp(x, -155.0, 129.0)
+        if self.k.capability and not double:
+            return self._exp2_of_product(inside, (1.0, 0.0))
         n, whole = self._nearest(inside, 1.0)
         return self._scaled(self._series((inside - n) * math.log(2), _exp_series(double)), whole)
 
@@ -345,14 +378,26 @@ class Math:
     def sigmoid(self, x: Instruction) -> Instruction:
         """1 / (1 + exp(-x)). What would be a denormal is 0, and none is met on the way: one costs a hundred cycles."""
         k, largest = self.k, 708.3 if x.elem == "f64" else 87.3
+        if k.capability and x.elem == "f32":  # of e ** 88 the reciprocal is a denormal, which counts as 0
+            return k.rcp(self._exp_inside(self._clamp(-x, -87.0, 88.0)) + 1.0)
         inside = k.select(x > largest, largest, k.select(x < -largest, -math.inf, x))
         return 1.0 / (self.exp(-inside) + 1.0)
 
     def tanh(self, x: Instruction) -> Instruction:
         """t / (t + 2) with t = expm1(2 |x|), and the sign of x."""
+        if self.k.capability and x.elem == "f32":
+            return self._tanh_by_exp(x)
         size = self.k.minimum(20.0 if x.elem == "f64" else 10.0, self.k.fabs(x))
         t = self.expm1(size * 2.0)
         return self._signed(t / (t + 2.0), x)
+
+    def _tanh_by_exp(self, x: Instruction) -> Instruction:
+        """A polynomial in x * x near 0; beyond it 1 - 2 / (e ** 2 |x| + 1), with the sign of x. On a GPU."""
+        k = self.k
+        size, z = k.fabs(x), x * x
+        near = k.fma(self._series(z, _TANH_NEAR_F32) * z, x, x)
+        far = k.fma(k.rcp(self._exp_inside(k.minimum(10.0, size) * 2.0) + 1.0), -2.0, 1.0)
+        return k.select(size < 0.56, near, self._signed(far, x))
 
     def erf(self, x: Instruction) -> Instruction:
         """A polynomial in x * x near 0; beyond it 1 - erfc(|x|), which is exp of a polynomial, in f64 times one."""
@@ -365,6 +410,14 @@ class Math:
         else:
             far = 1.0 - self._exp_inside(-(size * self._series(size, _ERFC_F32)))
         return k.select(size < (1.0 if double else 0.875), near, self._signed(far, x))
+
+    def gelu(self, x: Instruction) -> Instruction:
+        """x * P(N < x) of a normally distributed N. In f32 max(x, 0) - |x| * P(N > |x|), where nothing cancels."""
+        k = self.k
+        if x.elem == "f64":
+            return x * 0.5 * (self.erf(x * math.sqrt(0.5)) + 1.0)
+        size = k.minimum(11.5, k.fabs(x))
+        return k.fma(-size, self._exp2_inside(self._series(size, _NORMAL_TAIL_F32)), k.maximum(x, 0.0))
 
     # --- angles -----------------------------------------------------------------------------------------------------
     def atan(self, x: Instruction) -> Instruction:
@@ -452,6 +505,16 @@ _EXACT = {
     math.log(2): Fraction("0.693147180559945309417232121458176568075500134360255254120680"),
 }
 
+_LOG2_E = (1.4426950216293335, 1.92596298909109e-08)  # log2(e) as an f32 and what is left of it
+
+# The binary logarithm of P(N > x), fitted for 0 <= x <= 6 to 1e-6; beyond, to 11.5, it falls faster than it should.
+_NORMAL_TAIL_F32 = (
+    -0.9999996963155464, -1.1511172740502755, -0.45912980402969034, -0.052682871009530584, 0.007266853274383187,
+    -0.0002390201455725168, -0.00017283410584320453, 4.736506443756129e-05, -6.244917399461952e-06,
+    4.3943255672649044e-07, -1.3164751660194535e-08,
+)  # fmt: skip
+# (tanh(x) / x - 1) / x ** 2 in x * x, for |x| < 0.56.
+_TANH_NEAR_F32 = (-0.333329040302915, 0.1331966766753433, -0.052600415667386186, 0.016296347240108002)
 # erf(x) / x - 1 in x * x, for |x| < 0.875 (f32) and |x| < 1 (f64).
 _ERF_NEAR_F32 = (
     0.1283791581332127, -0.37612554506584434, 0.11282496599586316, -0.02679294777783731, 0.005034370663204096,

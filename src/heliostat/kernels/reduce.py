@@ -16,12 +16,12 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..quant.activation import ActivationFormat
 from ..targets.target import Target
-from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis, wrapped
-from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
-from .math import Math
+from . import column_reduce, held_rows
+from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
+from .group import Accept, Dims, Group, Refuse, TensorOperand
 from .quantize_block import quantize_block, tree
+from .reduction import REDUCTIONS, First, Reduction
 
-REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 ACCUMULATORS = 4
 TEAM = 32  # warps that share a long row on a GPU, where
 FEW_ROWS = 64  # rows are at most as many
@@ -94,8 +94,12 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     if len(group.nodes) == 1 and group.root.op.name in REDUCTIONS:
         trailing = _trailing(group)
         if trailing is None:
+            if (columns := column_reduce.tile_of(group, target)) is not None:
+                return column_reduce.build(group, target, name, columns)
             return _Strided(group, target, name).build()
         group = trailing
+    if (tile := held_rows.tile_of(group, target)) is not None:
+        return held_rows.build(group, target, name, tile)
     k = KernelBuilder(name)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
@@ -145,93 +149,6 @@ def _trailing(group: Group) -> Group | None:
     result = TensorType(node.results[0].type.element, tuple(shape[:lead]))
     made = Node(node.op, (x,), {**node.attrs, "axes": (lead,), "keepdim": False}, (result,))
     return Group((made,), (x,), made.results, made)
-
-
-class _Reduction:
-    """The arithmetic of one reduction: where it starts, how two parts combine, what is stored. argmax stands apart."""
-
-    def __init__(self, k: KernelBuilder, node: Node) -> None:
-        self.k, self.name, self.math = k, node.op.name, Math(k)
-        self.dtype = node.results[0].type.dtype
-        elem = compute_elem(self.dtype)
-        self.elem = "i32" if elem == "i1" else elem
-        self.start = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}[self.name]
-        if self.elem in ("i32", "i64") and self.name in ("max", "min"):
-            half = 1 << int(self.elem[1:]) - 1
-            self.start = -half if self.name == "max" else half - 1
-
-    def taken(self, value: Instruction) -> Instruction:
-        """An element as it is accumulated."""
-        return self.k.convert(value, self.elem, signed=value.elem != "i1")
-
-    def combine(self, a: Instruction, b: Instruction) -> Instruction:
-        if self.name in ("sum", "mean"):
-            return a + b
-        if self.name == "prod":
-            return a * b
-        return self.math.maximum(a, b) if self.name == "max" else self.math.minimum(a, b)
-
-    def across(self, a: Instruction) -> Instruction:
-        """The lanes of a vector combined, in a fixed tree."""
-        k = self.k
-        if self.name in ("sum", "mean"):
-            return k.reduce_add(a)
-        assert a.type is not None
-        if self.name in ("max", "min"):
-            extreme = k.reduce_max(a) if self.name == "max" else k.reduce_min(a)
-            if not a.type.is_float or a.lanes == 1:
-                return extreme
-            nan = k.select(k.binary("ne", a, a), 1, k.zeros("i32", a.lanes))  # any NaN is the result
-            return k.select(k.reduce_max(nan) > 0, math.nan, extreme)
-        while a.lanes > 1:
-            half = a.lanes // 2
-            a = self.combine(k.lanes_of(a, 0, half), k.lanes_of(a, half, half))
-        return a
-
-    def result(self, total: Instruction, count: Instruction) -> Instruction:
-        if self.name == "mean":
-            total = total / self.k.convert(count, self.elem)
-        if self.dtype.kind == "b":
-            return self.k.binary("ne", total, 0)
-        return wrapped(self.k, total, self.dtype)
-
-
-class _First:
-    """argmax: the largest value so far and its place. The first of equal ones; a NaN beats all numbers, as in NumPy."""
-
-    def __init__(self, k: KernelBuilder, value: Instruction, place: Instruction) -> None:
-        self.k = k
-        self.best, self.place = k.var(value), k.var(place)
-
-    def see(self, value: Instruction, place: Instruction, mask: Instruction | None = None) -> None:
-        """Later places than any before."""
-        best = self.best.get()
-        better = value > best
-        assert value.type is not None
-        if value.type.is_float:
-            better = better | (self.k.binary("ne", value, value) & self.k.binary("eq", best, best))
-        if mask is not None:
-            better = better & mask
-        self.best.set(self.k.select(better, value, best))
-        self.place.set(self.k.select(better, place, self.place.get()))
-
-    def across(self) -> Instruction:
-        """The place among all lanes."""
-        k = self.k
-        value, place = self.best.get(), self.place.get()
-        assert value.type is not None
-        while value.lanes > 1:
-            half = value.lanes // 2
-            a, b = (k.lanes_of(value, n, half) for n in (0, half))
-            p, q = (k.lanes_of(place, n, half) for n in (0, half))
-            better, equal = b > a, k.binary("eq", a, b)
-            if value.type.is_float:
-                a_nan, b_nan = k.binary("ne", a, a), k.binary("ne", b, b)
-                better = better | (b_nan & k.logical_not(a_nan))
-                equal = equal | (a_nan & b_nan)
-            better = better | (equal & (q < p))
-            value, place = k.select(better, b, a), k.select(better, q, p)
-        return place
 
 
 def _pieces(
@@ -357,7 +274,7 @@ class _Rows:
     def _reduce(self, node: Node, index: list[Instruction], known: dict[Value, Instruction]) -> Instruction:
         """The reduced value of a row: `ACCUMULATORS` vectors, what is left over into the first, then a tree."""
         k, lanes = self.k, self.lanes
-        how = _Reduction(k, node)
+        how = Reduction(k, node.op.name, node.results[0].type.dtype)
         identity = k.const(how.start, how.elem, lanes)
         acc = [k.var(identity) for _ in range(ACCUMULATORS)]
 
@@ -391,7 +308,7 @@ class _Rows:
         k, lanes = self.k, self.lanes
         source = node.inputs[0]
         first = self._ordered(self.evaluate.at(source, [*index, self.zero], 1))
-        best = _First(k, k.splat(first, lanes), k.zeros("i64", lanes))
+        best = First(k, k.splat(first, lanes), k.zeros("i64", lanes))
         places = k.iota("i64", lanes)
         for c, mask in _pieces(k, self.zero, self.columns, lanes):
             best.see(self._ordered(self.evaluate.at(source, [*index, c], lanes, mask)), places + c, mask)
@@ -549,11 +466,11 @@ class _Strided:
         count = self.dims(numel(tuple(self.type.shape[i] for i in self.axes)))
         if self.node.op.name == "argmax":
             first = self._load(k.const(0, "i64"), index, mask)
-            best = _First(k, first, k.zeros("i64", self.lanes))
+            best = First(k, first, k.zeros("i64", self.lanes))
             for j in k.loop(1, count):
                 best.see(self._load(j, index, mask), k.splat(j, self.lanes))
             return best.place.get()
-        how = _Reduction(k, self.node)
+        how = Reduction(k, self.node.op.name, self.node.results[0].type.dtype)
         total = k.var(k.const(how.start, how.elem, self.lanes))
         for j in k.loop(count):
             total.set(how.combine(total.get(), how.taken(self._load(j, index, mask))))

@@ -87,7 +87,7 @@ class Gelu(Unary, name="gelu", version=1, amp=Amp.KEEP_INPUT):
         return in_float64(lambda v: 0.5 * v * (1 + error_function(v * _ROOT_HALF)), x)
 
     def scalar(self, k: Any, x: Any) -> Any:
-        return x * 0.5 * (k.erf(x * _ROOT_HALF) + 1.0)
+        return k.gelu(x)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
         density = exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
@@ -105,7 +105,7 @@ class GeluTanh(Unary, name="gelu_tanh", version=1, amp=Amp.KEEP_INPUT):
         return in_float64(lambda v: 0.5 * v * (1 + np.tanh(_ROOT_2_OVER_PI * (v + 0.044715 * v**3))), x)
 
     def scalar(self, k: Any, x: Any) -> Any:
-        return x * 0.5 * (k.tanh((x + x * x * x * 0.044715) * _ROOT_2_OVER_PI) + 1.0)
+        return x * k.sigmoid((x + x * x * x * 0.044715) * (2 * _ROOT_2_OVER_PI))  # (1 + tanh u) / 2 is sigmoid(2 u)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
         square = x * x

@@ -14,7 +14,7 @@ from ..ir.types import Symbol, TensorType, bf16, dim, f16, f32, f64, i32, tensor
 from . import reduce
 from .compare import eq, where
 from .composite import Composite
-from .elementwise import abs, cast, exp, log, rsqrt, widened
+from .elementwise import abs, cast, exp, log, reciprocal, rsqrt, widened
 from .error import Bound, LargestUlp
 from .op import Amp, Array, Batching, public
 from .rules import floating, normalize_axis, plain, shown
@@ -93,7 +93,7 @@ class Softmax(RowComposite, name="softmax", version=1, amp=Amp.FLOAT32):
             return cast(x, floating(x.type.dtype))
         wide = widened(x)
         t = exp(wide - reduce.max(wide, -1, True))
-        return cast(t / reduce.sum(t, -1, True), floating(x.type.dtype))
+        return cast(t * reciprocal(reduce.sum(t, -1, True)), floating(x.type.dtype))
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:  # type: ignore[override]
         return (y * (g - reduce.sum(g * y, -1, True)),)

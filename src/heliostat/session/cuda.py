@@ -29,7 +29,7 @@ from .executable import check_symbols
 from .session import from_layout, prepare, shaped, to_layout
 
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work
-QUEUED = 16  # times as many blocks as run at once, where each is known to have work
+QUEUED = 64  # times as many blocks as run at once, where each is known to have work
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 
 

@@ -301,17 +301,25 @@ class _ThreadPrinter(_Printer):
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
 
     def op_exp2(self, i: Instruction) -> None:
+        self.approximate(i, "ex2")
+
+    def op_rcp(self, i: Instruction) -> None:
+        self.approximate(i, "rcp")
+
+    def approximate(self, i: Instruction, name: str) -> None:
         assert i.type is not None
         parts = [
-            self.emit(f'call float asm "ex2.approx.ftz.f32 $0, $1;", "=f,f"(float {self.scalar(i.args[0], n)})')
+            self.emit(f'call float asm "{name}.approx.ftz.f32 $0, $1;", "=f,f"(float {self.scalar(i.args[0], n)})')
             for n in range(i.type.lanes)
         ]
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("f32"), parts)
 
-    def op_maxnum(self, i: Instruction) -> None:
+    def op_maximum(self, i: Instruction) -> None:
         assert i.type is not None
-        function = self.intrinsic(f"maxnum.{_suffix(i.type)}", i.type, (i.type, i.type))
-        self.define(i, f"call {_type(i.type)} {function}({', '.join(map(self.typed, i.args))})")
+        call = self.intrinsic(f"{i.op}.{_suffix(i.type)}", i.type, (i.type,) * 2)
+        self.define(i, f"call {_type(i.type)} {call}({self.typed(i.args[0])}, {self.typed(i.args[1])})")
+
+    op_minimum = op_maxnum = op_maximum
 
     def scalar(self, value: Instruction, n: int) -> str:
         """Element n of what a thread holds."""

@@ -1,0 +1,121 @@
+"""A reduction over leading axes on a GPU: a team of warps shares what is reduced, threads hold neighbouring columns.
+
+Each warp reads every so many-th row of its vector of columns, several at once; the parts meet in shared memory.
+`reduce` takes what has no kept last axis, and argmax.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ir.types import TensorType, numel, upper_bound
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
+from ..kernel.warp import MOST_ALIGNED, WARP
+from ..targets.target import Target
+from .group import Dims, Group, TensorOperand, compute_elem
+from .quantize_block import tree
+from .reduction import REDUCTIONS, Reduction
+
+MOST_RUN = 8  # columns of a thread
+MOST_WARPS = 32  # of a team
+SHARED_BYTES = 32 << 10  # for the parts of a team
+BUSY_BLOCKS = 128  # fewer leave multiprocessors idle: shorter vectors then
+AT_ONCE = 8  # rows that a warp asks for before it adds the first
+
+
+@dataclass(frozen=True)
+class ColumnTile:
+    """`run`: columns of a thread. `team`: warps that share what is reduced."""
+
+    run: int
+    team: int
+
+
+def tile_of(group: Group, target: Target) -> ColumnTile | None:
+    """How a lone reduction is shared; None where it is not."""
+    node = group.root
+    source, result = node.inputs[0].type, node.results[0].type
+    axes = node.attrs["axes"]
+    last = source.shape[-1]
+    if not target.gpu or node.op.name not in REDUCTIONS - {"argmax"} or source.rank - 1 in axes or last == 1:
+        return None
+    count = upper_bound(numel(tuple(source.shape[a] for a in axes)))
+    team = 1
+    while team < MOST_WARPS and 2 * team <= count:
+        team *= 2
+    run = min(MOST_RUN, MOST_ALIGNED // source.dtype.nbytes)
+    vectors = upper_bound(numel(source.shape)) // max(1, count * WARP)
+    part = WARP * max(4, ELEMENT_BYTES[compute_elem(result.dtype)] if result.dtype.name != "bool" else 4) * team
+    while run > 1 and (
+        not isinstance(last, int) or last % (WARP * run) or vectors // run < BUSY_BLOCKS or part * run > SHARED_BYTES
+    ):
+        run //= 2
+    return ColumnTile(run, team)
+
+
+def build(group: Group, target: Target, name: str, tile: ColumnTile) -> Kernel:
+    """Reads the operand once, writes the result once."""
+    k = KernelBuilder(name, target.capability)
+    node = group.root
+    source, result = k.buffer("i0", "r"), k.buffer("o0", "w")
+    dims = Dims(k, group.symbols)
+    type, out = node.inputs[0].type, node.results[0].type
+    axes = tuple(node.attrs["axes"])
+    kept = [i for i in range(type.rank) if i not in axes]
+    x = TensorOperand(k, dims, source, type)
+    y = TensorOperand(k, dims, result, TensorType(out.element, (numel(tuple(type.shape[i] for i in kept)),)))
+    how = Reduction(k, node.op.name, out.dtype)
+    lanes, team = WARP * tile.run, tile.team
+    last = dims(type.shape[-1])
+    count = dims(numel(tuple(type.shape[a] for a in axes)))
+    even = isinstance(type.shape[-1], int) and type.shape[-1] % lanes == 0
+    nbytes = lanes * ELEMENT_BYTES[how.elem]
+    parts = k.alloc(team * nbytes) if team > 1 else None
+    vectors = (last + (lanes - 1)) // lanes
+    rows = dims(numel(tuple(type.shape[i] for i in kept[:-1])))
+
+    def load(index: list[Instruction], j: Instruction, mask: Instruction | None) -> Instruction:
+        """Reduced element j, counted over the reduced axes."""
+        full = list(index)
+        for n, a in enumerate(reversed(axes)):
+            size = dims(type.shape[a])
+            full[a] = j if n == len(axes) - 1 else j % size
+            j = j // size
+        return how.taken(x.load(full, lanes, mask))
+
+    def share(index: list[Instruction], member: Instruction, mask: Instruction | None) -> Instruction:
+        """What one warp has of the result."""
+        total = k.var(k.const(how.start, how.elem, lanes))
+        step = team * AT_ONCE
+        whole = count // step * step
+        for first in k.loop(member, whole, step):
+            values = [load(index, first + n * team, mask) for n in range(AT_ONCE)]
+            total.set(how.combine(total.get(), tree(values, how.combine)))
+        for j in k.loop(whole + member, count, team):
+            total.set(how.combine(total.get(), load(index, j, mask)))
+        return total.get()
+
+    for item in k.parallel(rows * vectors):
+        index: list[Instruction] = [k.const(0, "i64")] * type.rank
+        rest = item // vectors
+        flat = rest * last
+        for i in reversed(kept[:-1]):
+            size = dims(type.shape[i])
+            index[i] = rest % size
+            rest = rest // size
+        column = index[-1] = item % vectors * lanes
+        mask = None
+        if not even:
+            left = k.convert(k.minimum(last - column, lanes), "i32")
+            mask = k.iota("i32", lanes) < k.splat(left, lanes)
+        if parts is None:
+            y.store([flat + column], how.result(share(index, k.const(0, "i64"), mask), count), mask)
+            continue
+        for member in k.team(team):
+            k.store(parts, member * nbytes, share(index, member, mask))
+            k.barrier()
+            for _ in k.when(k.binary("eq", member, 0)):
+                every = [k.load(parts, n * nbytes, how.elem, lanes) for n in range(team)]
+                y.store([flat + column], how.result(tree(every, how.combine), count), mask)
+    return k.finish()
