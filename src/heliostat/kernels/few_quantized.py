@@ -109,11 +109,11 @@ def default_tile(plan: PanelPlan, rows: int, out: int, depth: int, products: int
     panels, columns = plan.panels(out), -(-rows // TOKENS)
     wide = 2 if panels % 2 == 0 and panels >= 4 * MULTIPROCESSORS and 2 * products * columns <= MOST_SUMS else 1
     room = ROOM.get(target.capability, LEAST_ROOM)
-    each = 128 if depth % 128 == 0 and columns <= 2 else 64
+    each = 128 if depth % 128 == 0 and columns == 1 else 64
     blocks = 2 if panels // wide * products >= 2 * MULTIPROCESSORS else 1
     stage = _Stage(plan, products * wide, columns, each).nbytes
     part = products * wide * columns * TOKENS * ROW
-    team = min(16 // blocks, depth // each)
+    team = min((16 if columns <= 2 else 8) // blocks, depth // each)
     while team > 1 and team * (2 * stage + part) > room // blocks:
         team -= 1
     stages = 2

@@ -17,9 +17,12 @@ MOST_PARTS = 512
 LEAST_PARTS = 16
 
 
-def parts_of(vocabulary: int) -> int:
-    """Parts of equal size that a vocabulary is looked at in: a power of two up to MOST_PARTS."""
-    return math.gcd(vocabulary, MOST_PARTS)
+def parts_of(vocabulary: int, count: int = 1) -> int:
+    """Parts of equal size that a vocabulary is looked at in: a power of two, up to MOST_PARTS for `count` rows together,
+    and where that is less, up to LEAST_PARTS a row.
+    """
+    most = max(LEAST_PARTS, 1 << ((MOST_PARTS // count).bit_length() - 1) if count <= MOST_PARTS else 0)
+    return math.gcd(vocabulary, most)
 
 
 def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
@@ -32,7 +35,7 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
     from ..ir.graph import parameter
     from ..ir.types import f32, tensor
 
-    parts = parts_of(vocabulary)
+    parts = parts_of(vocabulary, count)
     if parts < LEAST_PARTS:
         return None
     logits = parameter("logits", tensor(f32, count, vocabulary))
