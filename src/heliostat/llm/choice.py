@@ -18,8 +18,8 @@ LEAST_PARTS = 16
 
 
 def parts_of(vocabulary: int, count: int = 1) -> int:
-    """Parts of equal size that a vocabulary is looked at in: a power of two, up to MOST_PARTS for `count` rows together,
-    and where that is less, up to LEAST_PARTS a row.
+    """Parts of equal size that a vocabulary is looked at in: a power of two, up to MOST_PARTS for all of `count` rows,
+    or up to LEAST_PARTS for each.
     """
     most = max(LEAST_PARTS, 1 << ((MOST_PARTS // count).bit_length() - 1) if count <= MOST_PARTS else 0)
     return math.gcd(vocabulary, most)
