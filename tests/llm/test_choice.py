@@ -61,7 +61,7 @@ def test_rows_of_a_batch_are_told_apart() -> None:
 def test_vocabularies_that_do_not_divide_have_no_program() -> None:
     assert choice_graph(1001) is None
     assert parts_of(151936) == 128
-    assert [parts_of(128256, n) for n in (1, 3, 8, 32, 2000)] == [256, 256, 128, 32, 16]
+    assert [parts_of(128256, n) for n in (1, 3, 8, 32, 2000)] == [256, 128, 64, 16, 16]
 
 
 def test_what_is_greedy() -> None:
