@@ -50,13 +50,18 @@ def test_rows_of_a_batch_are_told_apart() -> None:
     (found,) = compile_graph(graph, threads=1).run({"logits": logits})
     single = compile_graph(alone, threads=1)
     wanted = [chosen(single.run({"logits": row[None]})[0], 512)[0] for row in logits]
-    assert chosen(found, 512, 3) == wanted
+    for got, one in zip(chosen(found, 512, 3), wanted, strict=True):
+        assert (got is None) == (one is None)
+        if got is not None and one is not None:
+            assert got.token == one.token
+            assert got.logprob == pytest.approx(one.logprob, abs=2e-5)
     assert [w is None for w in wanted] == [False, True, False]
 
 
 def test_vocabularies_that_do_not_divide_have_no_program() -> None:
     assert choice_graph(1001) is None
     assert parts_of(151936) == 128
+    assert [parts_of(128256, n) for n in (1, 3, 8, 32, 2000)] == [256, 128, 64, 16, 16]
 
 
 def test_what_is_greedy() -> None:

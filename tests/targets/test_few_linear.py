@@ -70,11 +70,11 @@ def kernels(g: Graph, target: Target) -> list[str]:
 
 
 def test_two_panels_and_wide_teams() -> None:
-    """A large matrix: a team has two panels of it, and no more private memory than its share."""
+    """A large matrix: a team has two panels of it, and two teams fit a multiprocessor."""
     compiled = compile_graph(graph(8, 28672, 4096), CUDA, Options()).program
     (kernel,) = (k for k in compiled.kernels if k.name.startswith("few"))
     sizes = [int(i.attrs["nbytes"]) for i in kernel.walk() if i.op == "alloc"]
-    assert sum(sizes) <= 64 << 10
+    assert sum(sizes) <= 112 << 10
     loops = [i for i in kernel.walk() if i.op == "parallel"]
     assert [int(i.args[0].value) for i in loops] == [28672 // 64]
 

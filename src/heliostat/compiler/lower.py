@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
-from ..kernels import dot, expanded, few_linear, few_quantized, tensor_linear, warpgroup_linear
+from ..kernels import dot, expanded, few_linear, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -173,7 +173,7 @@ def _many(x: TensorType, target: Target, element: BlockFormat) -> bool:
     rows = upper_bound(numel(x.shape[:-1]))
     if not target.gpu or x.element is not f32 or rows < few_linear.LEAST_ROWS:
         return False
-    if rows <= few_linear.MOST_ROWS and few_quantized.refusal(element, x.shape[-1], target) is None:
+    if rows <= few_linear.MOST_ROWS and few_linear.refusal(element, x.shape[-1], target) is None:
         return True
     return warpgroup_linear.refusal(bf16, element, x.shape[-1], target) is None
 

@@ -19,7 +19,6 @@ from ..kernels import (
     decode_attention,
     dequantize,
     few_linear,
-    few_quantized,
     gather,
     linear,
     map,
@@ -53,7 +52,6 @@ from .updates import in_order, versions_of, with_copies
 SCHEDULES: tuple[ModuleType, ...] = (
     stream_linear,
     few_linear,
-    few_quantized,
     warpgroup_linear,
     tensor_linear,
     linear,

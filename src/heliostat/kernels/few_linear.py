@@ -1,178 +1,292 @@
 """Schedule of `linear` for a few rows on a GPU's tensor cores, several sequences' tokens say: y[n, o] = sum_k x[n, k] *
-w[o, k] for 2 to 32 rows of bf16 with bf16 weights. Weights are read once, and their bytes are what it waits for.
+w[o, k] for 2 to 32 rows of bf16 with bf16 or quantized weights. Weights are read once, and their bytes are what it
+waits for.
 
-A team of warps takes one panel or two, and each warp a part of the depth. A thread loads runs of 16 bytes, eight
-neighbours of K, of weights and of x alike: the order of K inside an instruction is free as long as both operands have
-the same. The warps' sums are added in private memory, from where rows go through the epilogue.
+A team of warps takes a panel or a few, and each warp a part of the depth. Weights and x pass through a ring of stages
+in private memory, in the order in which threads read them from different banks.
 """
 
 from __future__ import annotations
 
-from ..ir.types import bf16, numel, upper_bound
+from dataclasses import dataclass
+
+from ..ir.types import DType, bf16, numel, upper_bound
 from ..kernel.ir import Instruction, Kernel
-from ..quant.panel import PanelPlan
+from ..quant.format import BlockFormat
+from ..quant.panel import CHUNK, PanelPlan, panel_plan
 from ..targets.target import Target
 from . import dot, linear
+from .few_products import HALF, LINE, TOKENS, UNIT, Products, Stage
 from .group import Accept, Group, Refuse
-from .linear_tile import LinearTile, team_of
-from .tensor_linear import FRAGMENT, OUTPUTS, TILE, zipped
+from .linear_tile import LinearTile
+from .stream_linear import MULTIPROCESSORS
+from .tensor_linear import FRAGMENT
 
-LEAST_ROWS = 2
-MOST_ROWS = 2 * TILE
-RUN = 8  # neighbours of K in a thread's 16 bytes
-STEP = 32  # of K that the runs of four threads cover: two instructions
-DEPTH = 2 * STEP  # of K in a turn of the loop: so many loads are under way before the first is needed
-BLOCKS = 4  # of 8 outputs in a panel
-PART_BYTES = BLOCKS * FRAGMENT * 4  # of a warp's sums, of 16 rows of a panel
-MOST_SUMS = 4  # tiles of rows by panels whose sums, with what is loaded for them, fit the registers of a thread
-PRIVATE_BYTES = 64 << 10  # of a team's sums: more would leave room for one block on a multiprocessor
-WARPS = 32 * 132  # that are wanted in flight
+LEAST_ROWS, MOST_ROWS = 2, 32
+DEPTH = 64  # elements of K, of which rows are whole stages
+RUN = 8  # neighbours of a plain row that lie together
+ROW = 4 * 32 + 16  # bytes of a row of sums: threads store to different banks
+MOST_SUMS = 8  # tiles of 8 rows by panels whose sums, with what is multiplied for them, fit the registers of a thread
+ROOM = {90: 224 << 10, 100: 224 << 10}  # bytes of private memory on a multiprocessor, by compute capability
+LEAST_ROOM = 96 << 10
+
+
+@dataclass(frozen=True)
+class FewTile:
+    """`team`: warps that share the depth. `panels`: of each product, side by side. `depth`: elements of K in a stage.
+    `stages`: of a warp's ring.
+    """
+
+    team: int = 8
+    panels: int = 1
+    depth: int = 64
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.team <= 32 or not 0 < self.panels <= 8:
+            raise ValueError(f"a team has 1 to 32 warps and 1 to 8 panels, got {self}")
+        if self.depth not in (64, 128, 256) or not 1 < self.stages <= 16:
+            raise ValueError(f"2 to 16 stages of 64, 128 or 256 elements are needed, got {self}")
+
+
+Tile = FewTile
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """What `linear` accepts, of 2 to 32 rows of bf16 with bf16 weights in panels of runs."""
+    """What `linear` accepts, of 2 to 32 rows of bf16 with bf16 or quantized weights."""
     verdict = linear.accepts(group, target)
     if isinstance(verdict, Refuse):
         return verdict
-    if target.capability < 80:
-        return Refuse(f"{target.name} has no tensor cores for bf16")
     x, w = group.root.inputs
+    if isinstance(w.type.element, DType) and w.type.layout.run != RUN:  # type: ignore[union-attr]
+        return Refuse(f"panels of other runs than {RUN}")
     rows = upper_bound(numel(x.type.shape[:-1]))
     if not LEAST_ROWS <= rows <= MOST_ROWS:
         return Refuse(f"{rows} rows: this is for {LEAST_ROWS} to {MOST_ROWS}")
-    if x.type.element != bf16 or w.type.element != bf16 or w.type.layout.run != RUN:  # type: ignore[union-attr]
-        return Refuse(f"{x.type.element} with {w.type.element} in {w.type.layout}: bf16 in runs of {RUN} is needed")
-    depth = w.type.shape[1]
+    if x.type.element != bf16:
+        return Refuse(f"tensor cores here take bf16, not {x.type.element}")
+    if len(linear.products(group)) * -(-rows // TOKENS) > MOST_SUMS:
+        return Refuse(f"{len(linear.products(group))} products of {rows} rows: too many sums")
+    reason = refusal(w.type.element, w.type.shape[1], target)
+    return Accept() if reason is None else Refuse(reason)
+
+
+def refusal(element: object, depth: object, target: Target) -> str | None:
+    """Why weights or a depth do not fit; None where they do."""
+    if target.capability < 80:
+        return f"{target.name} has no tensor cores for bf16"
+    if target.lanes != 32:
+        return f"panels of {target.lanes} rows"
     if not isinstance(depth, int) or depth % DEPTH:
-        return Refuse(f"rows of {depth} elements are no whole steps of {DEPTH}")
-    if target.lanes != BLOCKS * OUTPUTS:
-        return Refuse(f"panels of {target.lanes} rows")
-    return Accept()
+        return f"rows of {depth} elements are no whole stages"
+    if isinstance(element, DType):
+        return None if element == bf16 else f"{element} weights lose digits as bf16"
+    assert isinstance(element, BlockFormat)
+    if (reason := dot.refusal(element)) is not None:
+        return reason
+    normal = element.normal
+    assert normal is not None
+    plan = panel_plan(element, target.lanes)
+    if normal.sub % HALF:
+        return f"a scale for every {normal.sub} elements: an instruction multiplies {HALF}"
+    if normal.sub > CHUNK and any(p.storage == "u4" for p in plan.params):
+        return "nibbles of scales for more than a chunk"
+    if element.block not in (32, 64, 128, 256) or plan.chunk_offset % UNIT:
+        return f"blocks of {element.block} elements are no whole stages, or these no whole {UNIT} bytes"
+    return None
 
 
-def build(group: Group, target: Target, name: str) -> Kernel:
-    """x: (..., K) bf16, w: (O, K) bf16 in panels, outputs (..., O). Reads w once, and x once for each team."""
+def default_tile(plan: PanelPlan, rows: int, out: int, depth: int, products: int, target: Target) -> FewTile:
+    """Two panels side by side where there are enough of them, and as many warps as private memory has room for."""
+    panels, columns = plan.panels(out), -(-rows // TOKENS)
+    wide = 2 if panels % 2 == 0 and panels >= 4 * MULTIPROCESSORS and 2 * products * columns <= MOST_SUMS else 1
+    room = ROOM.get(target.capability, LEAST_ROOM)
+    long = columns == 1 and isinstance(plan.format, BlockFormat) and depth % (2 * DEPTH) == 0
+    each = 2 * DEPTH if long else DEPTH
+    blocks = 2 if panels // wide * products >= 2 * MULTIPROCESSORS else 1
+    stage = Stage(plan, products * wide, columns, each).nbytes
+    part = products * wide * columns * TOKENS * ROW
+    team = min((16 if columns <= 2 else 8) // blocks, depth // each)
+    while team > 1 and team * (2 * stage + part) > room // blocks:
+        team -= 1
+    team = -(-depth // each // -(-depth // each // team))  # no more than those with most steps make wait
+    return FewTile(team, wide, each)  # a third stage was slower
+
+
+def build(group: Group, target: Target, name: str, tile: FewTile | None = None) -> Kernel:
+    """x: (..., K) bf16, w: (O, K) bf16 or quantized in panels, outputs (..., O). Reads w once, x once for each team."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
-    rows, panels = numel(x.type.shape[:-1]), plan.panels(upper_bound(w.type.shape[0]))
-    tiles = -(-upper_bound(rows) // TILE)
-    sums = tiles * len(linear.products(group))  # of a panel, in a warp's registers
-    each = sums * PART_BYTES
-    units = upper_bound(w.type.shape[1]) // DEPTH
-    enough = panels // 2 * min(16, units) >= WARPS // 2
-    wide = 2 if panels % 2 == 0 and enough and 2 * sums <= MOST_SUMS else 1
-    team = team_of(panels // wide, units, WARPS)
-    while team > 1 and team * wide * each > PRIVATE_BYTES:
-        team //= 2
-    return _Few(
-        group, target, name, plan, LinearTile((tiles * TILE, 1), panels=wide, block=tiles * TILE, team=team)
-    ).build()
+    rows, (out, depth) = upper_bound(numel(x.type.shape[:-1])), (upper_bound(d) for d in w.type.shape)
+    tile = tile or default_tile(plan, rows, out, depth, len(linear.products(group)), target)
+    return _Few(group, target, name, plan, tile).build()
 
 
 class _Few(linear._Nest):
-    """A team for one panel, or two neighbours, of every product."""
+    """A team for a panel, or a few neighbours, of every product."""
 
-    def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: LinearTile) -> None:
-        self.tiles = range(tile.tokens[0] // TILE)
-        super().__init__(group, target, name, plan, tile, numel(group.root.inputs[0].type.shape[:-1]))
+    def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: FewTile) -> None:
+        rows = numel(group.root.inputs[0].type.shape[:-1])
+        self.columns = -(-upper_bound(rows) // TOKENS)
+        self.few = tile
+        self.matrices = tile.panels * len(linear.products(group))
+        self.stage = Stage(plan, self.matrices, self.columns, tile.depth)
+        self.part_bytes = self.matrices * self.columns * TOKENS * ROW  # of a warp's sums
+        nest = LinearTile((1,), panels=tile.panels, block=MOST_ROWS, team=tile.team)
+        super().__init__(group, target, name, plan, nest, rows)
+        self.memory = self.k.alloc(tile.team * tile.stages * self.stage.nbytes)
+        self.steps = self.depth // tile.depth
+        self.multiply = Products(self.k, plan, self.memory, self.stage).multiply
 
     def private(self) -> Instruction:
-        return self.k.alloc(self.tile.team * self.part_bytes(len(linear.products(self.group))))
-
-    def part_bytes(self, products: int) -> int:
-        """Of a warp's sums: of each product, panel and tile of rows in turn."""
-        return products * self.tile.panels * len(self.tiles) * PART_BYTES
+        return self.k.alloc(self.few.team * self.part_bytes)
 
     def build(self) -> Kernel:
-        k, wide, team = self.k, self.tile.panels, self.tile.team
+        k, wide, team = self.k, self.few.panels, self.few.team
         panels = self.plan.panels(self.out_features)
-        self._come_early(panels)
+        items = -(-panels // wide)
         count = self.dims(self.rows)
-        for item in k.parallel(panels // wide):
+        first, last = k.worker() * items // k.workers(), (k.worker() + 1) * items // k.workers()
+        for warp in k.team(team):
+            for _ in k.when(first < last):
+                for n in range(self.few.stages - 1):
+                    self._ask_for_weights(warp, first * wide, n)
+        k.ready()
+        for warp in k.team(team):
+            for _ in k.when(first < last):
+                self._ask_for_first_rows(warp, count)
+        for item in k.parallel(items):
             for warp in k.team(team):
-                self._part(item * wide, warp, count)
+                self._sums(warp, item * wide, count)
+                k.wait_copies(0)
+                for _ in k.when(item + 1 < last):
+                    for n in range(self.few.stages - 1):
+                        self._ask_for_weights(warp, (item + 1) * wide, n)
+                    self._ask_for_first_rows(warp, count)
             for warp in k.team(team):
                 for row in k.loop(warp, count, team):
                     for p in range(wide):
-                        self._store(item * wide + p, [(row, self._joined(p, row))])
+                        if panels % wide == 0:
+                            self._store(item * wide + p, [(row, self._joined(p, row))])
+                            continue
+                        for _ in k.when(item * wide + p < panels):
+                            self._store(item * wide + p, [(row, self._joined(p, row))])
         return k.finish()
 
-    def _part(self, panel: Instruction, warp: Instruction, count: Instruction) -> None:
-        """Sums over a warp's part of the depth, into its place in private memory."""
-        k, wide, team = self.k, self.tile.panels, self.tile.team
-        assert self.aside is not None
-        units = self.depth // DEPTH
-        first, last = warp * units // team * DEPTH, (warp * units + units) // team * DEPTH
-        thread = k.iota("i32", 32)
-        row, place = thread >> 2, thread & 3
-        most = k.splat(k.convert(count - 1, "i32"), 32)  # rows past the last read the last
-        x_rows = [
-            [k.minimum(row + (m * TILE + h * 8), most) * self.row_bytes + place * 16 for h in (0, 1)]
-            for m in self.tiles
-        ]
-        stride = self.plan.rows * RUN * 2  # bytes from a run to the next one of the same row
-        w_rows = [(row + i * OUTPUTS) * (RUN * 2) + place * stride for i in range(BLOCKS)]
-        weights = [self.buffers[product.inputs[1]] for product in self.products]
-        bases = [(panel + p) * self.plan.nbytes(self.plan.rows, self.depth) for p in range(wide)]
-        sums = [
-            [[[k.var(k.zeros("f32", FRAGMENT)) for _ in range(BLOCKS)] for _ in self.tiles] for _ in range(wide)]
-            for _ in weights
-        ]
-        for at in k.loop(first, last, DEPTH):
-            steps = [at + s for s in range(0, DEPTH, STEP)]
-            loaded = [
-                [[[k.gather(w, b + s // RUN * stride, r, "i32", 4) for r in w_rows] for b in bases] for w in weights]
-                for s in steps
-            ]
-            for s, of_step in zip(steps, loaded, strict=True):
-                operands = [self._rows(s, x_rows[m]) for m in self.tiles]
-                for n, of_product in enumerate(of_step):
-                    for p, of_panel in enumerate(of_product):
-                        for i, run in enumerate(of_panel):
-                            for half, b in enumerate(self._halves(run)):
-                                for m in self.tiles:
-                                    total = sums[n][p][m][i]
-                                    total.set(k.mma(total.get(), operands[m][half], b, "bf16"))
-        start = warp * self.part_bytes(len(weights))
-        for n in range(len(weights)):
-            for p in range(wide):
-                for m in self.tiles:
-                    for i in range(BLOCKS):
-                        k.store(self.aside, start + self._offset(n, p, m) + i * FRAGMENT * 4, sums[n][p][m][i].get())
+    # --- the ring ---------------------------------------------------------------------------------------------------
+    def _part(self, warp: Instruction) -> tuple[Instruction, Instruction]:
+        """The steps of a warp: the first, and the one behind the last."""
+        return warp * self.steps // self.few.team, (warp * self.steps + self.steps) // self.few.team
 
-    def _offset(self, product: int, p: int, m: int) -> int:
-        """Where a warp's part has the sums of a product, a panel and a tile of rows."""
-        return ((product * self.tile.panels + p) * len(self.tiles) + m) * PART_BYTES
+    def _place(self, warp: Instruction, stage: Instruction | int) -> Instruction:
+        return (warp * self.few.stages + stage) * self.stage.nbytes
 
-    def _rows(self, at: Instruction, rows: list[Instruction]) -> list[Instruction]:
-        """Operands a of a tile's two instructions: of each half tile's row a run, of which each takes two words."""
+    def _ask_for_weights(self, warp: Instruction, panel: Instruction, n: int) -> None:
+        """The n-th stage of a warp's part, if there is one."""
+        first, last = self._part(warp)
+        for _ in self.k.when(first + n < last):
+            self._weights(self._place(warp, n), panel, first + n)
+
+    def _ask_for_first_rows(self, warp: Instruction, count: Instruction) -> None:
+        """What belongs to the first stages of x, each with its weights a group."""
+        first, last = self._part(warp)
+        for n in range(self.few.stages - 1):
+            for _ in self.k.when(first + n < last):
+                self._rows_of_x(self._place(warp, n), first + n, count)
+            self.k.commit_copies()
+
+    def _weights(self, to: Instruction, panel: Instruction, step: Instruction) -> None:
+        """Codes and parameters of every matrix. A vector of codes, a line, has its 16-byte pieces in another order."""
+        k, plan, stage = self.k, self.plan, self.stage
+        most = plan.panels(self.out_features) - 1
+        for m in range(self.matrices):
+            product, p = self.products[m // self.few.panels], m % self.few.panels
+            source = self.buffers[product.inputs[1]]
+            base = k.minimum(panel + p, most) * plan.nbytes(plan.rows, self.depth)
+            block = base + (step // stage.split if stage.split > 1 else step * stage.blocks) * stage.block_bytes
+            codes = stage.codes // stage.blocks
+            skipped = plan.chunk_offset + (step % stage.split * codes if stage.split > 1 else 0)
+            for unit in self._units(stage.codes):
+                line, piece = unit >> 3, unit & 7
+                place = line * LINE + (piece ^ stage.turned(line)) * UNIT
+                k.copy_async(
+                    self.memory, to + m * stage.codes, place, source, block + skipped, self._spaced(unit, codes)
+                )
+            for unit in self._units(stage.params):
+                place = to + (stage.params_at + m * stage.params)
+                k.copy_async(self.memory, place, unit * UNIT, source, block, self._spaced(unit, plan.chunk_offset))
+
+    def _units(self, nbytes: int) -> list[Instruction]:
+        """Numbers of 16-byte pieces, 32 at a time; past the last one, once more that."""
         k = self.k
-        runs = [k.gather(self.buffers[self.x], at * 2, r, "i32", 4) for r in rows]
-        words = [[k.shuffle(run, run, range(w, 4 * 32, 4)) for w in range(4)] for run in runs]
-        found = []
-        for s in range(2):
-            low, high = (zipped(k, words[0][2 * s + j], words[1][2 * s + j], 1) for j in range(2))
-            found.append(k.bitcast(zipped(k, low, high, 2), "i16"))
+        found = [k.iota("i32", 32) + n for n in range(0, nbytes // UNIT, 32)]
+        if nbytes // UNIT % 32:
+            found[-1] = k.minimum(found[-1], nbytes // UNIT - 1)
         return found
 
-    def _halves(self, run: Instruction) -> list[Instruction]:
-        """Operands b of the two instructions: two words each of a thread's four."""
-        k = self.k
-        order = [[4 * t + 2 * s + e for t in range(32) for e in range(2)] for s in range(2)]
-        return [k.bitcast(k.shuffle(run, run, lanes), "i16") for lanes in order]
+    def _spaced(self, unit: Instruction, nbytes: int) -> Instruction:
+        """Where pieces come from that are `nbytes` of each of some blocks."""
+        if self.stage.blocks == 1:
+            return unit * UNIT
+        each = nbytes // UNIT
+        number = self.k.binary("div", unit, each)
+        return number * (self.stage.block_bytes - nbytes) + unit * UNIT
 
+    def _rows_of_x(self, to: Instruction, step: Instruction, count: Instruction) -> None:
+        """A line of each row, or a few, with its pieces in another order; rows past the last are the last."""
+        k, stage, x = self.k, self.stage, self.buffers[self.x]
+        lane = k.iota("i32", 32)
+        unit, row = lane & 7, lane >> 3
+        most = k.splat(k.convert(count - 1, "i32"), 32)
+        for line in range(stage.lines):
+            for n in range(0, stage.rows, 4):
+                source = k.minimum(row + n, most) * self.row_bytes + unit * UNIT
+                place = (row + n) * LINE + (unit ^ stage.turned_row(row)) * UNIT
+                at = to + (stage.x_at + line * (stage.rows * LINE))
+                k.copy_async(self.memory, at, place, x, step * (stage.depth * bf16.nbytes) + line * LINE, source)
+
+    # --- products ---------------------------------------------------------------------------------------------------
+    def _sums(self, warp: Instruction, panel: Instruction, count: Instruction) -> None:
+        """Sums over a warp's part of the depth, into its place in private memory."""
+        k, ahead = self.k, self.few.stages - 1
+        first, last = self._part(warp)
+        total = [
+            [[k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.columns)] for _ in range(2)]
+            for _ in range(self.matrices)
+        ]
+        for n in k.loop(last - first):
+            k.wait_copies(self.few.stages - 2)
+            coming = first + n + ahead
+            for _ in k.when(coming < last):
+                to = self._place(warp, (n + ahead) % self.few.stages)
+                self._weights(to, panel, coming)
+                self._rows_of_x(to, coming, count)
+            k.commit_copies()
+            self.multiply(total, self._place(warp, n % self.few.stages), first + n)
+        thread = k.iota("i32", 32)
+        lanes = (thread & 3) * (2 * ROW) + (thread >> 2) * UNIT
+        assert self.aside is not None
+        for m, (low, high) in enumerate(total):
+            for column in range(self.columns):
+                for token in range(2):  # four neighbouring rows of a panel
+                    own = [s + 4 * t + token for t in range(32) for s in (0, 2, FRAGMENT, FRAGMENT + 2)]
+                    at = warp * self.part_bytes + ((m * self.columns + column) * TOKENS + token) * ROW
+                    k.scatter(self.aside, at, lanes, k.shuffle(low[column].get(), high[column].get(), own))
+
+    # --- results ----------------------------------------------------------------------------------------------------
     def _joined(self, p: int, row: Instruction) -> list[Instruction]:
         """A row's sums of a panel, of every product: the warps' parts in order."""
-        k, each = self.k, self.part_bytes(len(self.products))
+        k, found = self.k, []
         assert self.aside is not None
-        lane = k.iota("i32", self.plan.rows)
-        column = lane & (OUTPUTS - 1)
-        lanes = (lane >> 3) * (FRAGMENT * 4) + (column >> 1) * 16 + (column & 1) * 4
-        low = row % TILE
-        inside = row // TILE * PART_BYTES + (low & 7) * 64 + (low >> 3) * 8
-        found = []
         for n in range(len(self.products)):
-            place = inside + self._offset(n, p, 0)
-            parts = [k.gather(self.aside, place + s * each, lanes, "f32") for s in range(self.tile.team)]
-            found.append(dot.sum_of(parts))
+            place = row * ROW + (n * self.few.panels + p) * self.columns * TOKENS * ROW
+            parts = [k.load(self.aside, place + s * self.part_bytes, "f32", 32) for s in range(self.few.team)]
+            found.append(_sum(parts))
         return found
+
+
+def _sum(parts: list[Instruction]) -> Instruction:
+    """By halves, of any number."""
+    while len(parts) > 1:
+        parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)] + parts[len(parts) // 2 * 2 :]
+    return parts[0]

@@ -17,9 +17,12 @@ MOST_PARTS = 512
 LEAST_PARTS = 16
 
 
-def parts_of(vocabulary: int) -> int:
-    """Parts of equal size that a vocabulary is looked at in: a power of two up to MOST_PARTS."""
-    return math.gcd(vocabulary, MOST_PARTS)
+def parts_of(vocabulary: int, count: int = 1) -> int:
+    """Parts of equal size that a vocabulary is looked at in: a power of two, up to MOST_PARTS for all of `count` rows
+    together, or up to LEAST_PARTS for each where that is more.
+    """
+    each = 1 << (MOST_PARTS // count).bit_length() - 1 if count <= MOST_PARTS else 1
+    return math.gcd(vocabulary, max(LEAST_PARTS, each))
 
 
 def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
@@ -32,13 +35,16 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
     from ..ir.graph import parameter
     from ..ir.types import f32, tensor
 
-    parts = parts_of(vocabulary)
+    parts = parts_of(vocabulary, count)
     if parts < LEAST_PARTS:
         return None
     logits = parameter("logits", tensor(f32, count, vocabulary))
-    rows = ops.reshape(logits, (count * parts, vocabulary // parts))
+    size = vocabulary // parts
+    rows = ops.reshape(logits, (count * parts, size))
     high = ops.max(rows, -1, keepdim=True)
-    place = ops.cast(ops.argmax(rows, -1), f32)  # below 2 ** 24, exact
+    numbers = ops.cast(ops.arange(size), f32)  # below 2 ** 24, exact
+    # Not argmax: on a GPU a team of warps shares a row of other reductions, 82 microseconds for 32 rows instead of 225.
+    place = ops.min(ops.where(ops.eq(rows, high), numbers, float(size)), -1)
     total = ops.sum(ops.exp(ops.sub(rows, high)), -1)
     found = ops.concat(*(ops.reshape(v, (1, count * parts)) for v in (high, place, total)), axis=0)
     return Graph("choice" if count == 1 else f"choice_{count}", [logits], [found])

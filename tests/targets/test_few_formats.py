@@ -12,8 +12,8 @@ from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
-from heliostat.kernels import few_quantized
-from heliostat.kernels.few_quantized import FewTile
+from heliostat.kernels import few_linear
+from heliostat.kernels.few_linear import FewTile
 from heliostat.quant import formats
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
@@ -33,7 +33,7 @@ def named(name: str) -> BlockFormat:
     return found
 
 
-FORMATS = [f for f in formats.all() if few_quantized.refusal(f, 256, CUDA) is None]
+FORMATS = [f for f in formats.all() if few_linear.refusal(f, 256, CUDA) is None]
 
 
 def graph(element: BlockFormat, rows: Any, out: int, depth: int) -> Graph:
@@ -103,8 +103,8 @@ def test_rings(name: str, tile: FewTile) -> None:
     x, w = parameter("x", tensor(f32, rows, depth)), parameter("w", tensor(element, out, depth), "weight")
     library = KernelLibrary()
     compile_graph(Graph("p", [x, w], [ops.matmul(x, ops.transpose(w))]), CUDA, Options(), library)
-    (group,) = (f.group for f in library.groups.values() if f.schedule is few_quantized)
-    kernel = few_quantized.build(group, CUDA, "ring", tile)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is few_linear)
+    kernel = few_linear.build(group, CUDA, "ring", tile)
     values, (raw, w_exact) = bits(rng, rows, depth), weights(element, out, depth, rng)
     y = np.full((rows, out), np.nan, np.float32)
     run_lockstep(kernel, [values, pack(raw, element, 32), y], blocks=2)
@@ -162,9 +162,9 @@ def test_private_memory_fits(name: str, capability: tuple[int, int]) -> None:
         for out, depth in ((4096, 14336), (28672, 4096), (96, 256)):
             library = KernelLibrary()
             compile_graph(graph(element, rows, out, depth), target, Options(), library)
-            (group,) = (f.group for f in library.groups.values() if f.schedule is few_quantized)
+            (group,) = (f.group for f in library.groups.values() if f.schedule is few_linear)
             most = MOST_SHARED_BYTES if capability == (9, 0) else 99 << 10
-            assert private_bytes(few_quantized.build(group, target, "k")) <= most
+            assert private_bytes(few_linear.build(group, target, "k")) <= most
 
 
 def test_tiles_that_make_no_sense() -> None:
