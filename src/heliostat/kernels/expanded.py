@@ -117,8 +117,9 @@ class ExpandedPlan:
     """Where an unpacked panel lies: for each block its codes, quads of `rows` rows of 4 bytes each; then `scales`
     vectors of f32 (one for the block or one for each sub-block), then `offsets` of them (none, or one for each).
 
-    Where `scale_pairs`, the one scale is followed by vectors of two integers a row, those of two sub-blocks, before
-    the offsets. Where `offset_pairs`, the one offset is followed by such vectors.
+    Where `scale_pairs`, the one scale is followed by vectors of two integers a row, those of two sub-blocks, and by a
+    mask of lower halves: a constant would let LLVM join halves by a permutation, which takes a slot of a product. Where
+    `offset_pairs`, the one offset is followed by such vectors.
     """
 
     rows: int
@@ -145,8 +146,12 @@ class ExpandedPlan:
         return self.scales_at + 4 * self.rows * self.scales
 
     @property
-    def offsets_at(self) -> int:
+    def mask_at(self) -> int:
         return self.scale_pairs_at + (4 * self.rows * self.pairs if self.scale_pairs else 0)
+
+    @property
+    def offsets_at(self) -> int:
+        return self.mask_at + (4 * self.rows if self.scale_pairs else 0)
 
     @property
     def offset_pairs_at(self) -> int:
@@ -215,6 +220,7 @@ def expand(
             k.store(memory, into + plan.scales_at, dot.factor_of(k, reader, factor, base, 0, 0))
         if plan.scale_pairs:
             _store_pairs(k, plan, reader, reader.normal.scale, base, memory, into + plan.scale_pairs_at)
+            k.store(memory, into + plan.mask_at, k.const(0xFFFF, "i32", plan.rows))
         if plan.offset_pairs:
             assert reader.normal.offset is not None
             factor = replace(reader.normal.offset, integer=None)
@@ -247,12 +253,12 @@ def _store_pairs(
         low, high = (reader.integer(factor, base, s * 2 + g, g) for g in (0, 1))
         assert low is not None
         assert high is not None
-        k.store(memory, into + s * (4 * plan.rows), _halves(k, low, high))
+        k.store(memory, into + s * (4 * plan.rows), _halves(k, low, high, k.const(0xFFFF, "i32", plan.rows)))
 
 
-def _halves(k: KernelBuilder, low: Instruction, high: Instruction) -> Instruction:
+def _halves(k: KernelBuilder, low: Instruction, high: Instruction, mask: Instruction) -> Instruction:
     """Words of two integers that fit 16 bits."""
-    return k.binary("or", k.binary("and", low, 0xFFFF), high << 16)
+    return k.binary("or", k.binary("and", low, mask), high << 16)
 
 
 def _fold(
@@ -340,17 +346,20 @@ def _scaled_pairs(
     """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
     lanes, sub = plan.rows, plan.sub
     total = [[k.var(k.zeros("i32", lanes)) for _ in bases] for _ in codes_at]
+    mask = k.load(memory, bases[0] + plan.mask_at, "i32", lanes)
+    each = activation.sum_bytes
     for s in k.loop(plan.pairs):
-        halves = []
-        for g in range(2):
-            starts = [_start(k, activation, x, at + (s * 8 + 4 * g), lanes) for at in sums_at]
-            at = [row + (s * (2 * sub) + g * sub) for row in codes_at]
-            quads = [base + (s * (2 * sub * lanes) + g * sub * lanes) for base in bases]
-            halves.append(_dots(k, plan, memory, quads, x, at, sub, starts))
+        starts = [[_start(k, activation, x, at + (s * (2 * each) + each * g), lanes) for at in sums_at] for g in (0, 1)]
+        halves = [[[start for _ in bases] for start in line] for line in starts]
+        at = [row + s * (2 * sub) for row in codes_at]
+        quads = [base + s * (2 * sub * lanes) for base in bases]
+        for q in range(sub // QUAD):  # both in turn: the sums of one alone are too few to hide what a product takes
+            for g in range(2):
+                _add_quad(k, plan, memory, quads, x, at, g * sub, q, halves[g])
         scales = [k.load(memory, base + (s * (4 * lanes) + plan.scale_pairs_at), "i32", lanes) for base in bases]
         for low, high, into in zip(*halves, total, strict=True):
             for a, b, scale, variable in zip(low, high, scales, into, strict=True):
-                words = k.bitcast(_halves(k, a, b), "i16")
+                words = k.bitcast(_halves(k, a, b, mask), "i16")
                 variable.set(k.dot2(variable.get(), words, k.bitcast(scale, "i16")))
     return [[v.get() for v in line] for line in total]
 
@@ -417,6 +426,26 @@ def _start(k: KernelBuilder, activation: ActivationFormat, x: Instruction, at: I
     return k.splat(k.load(x, at, "i32"), lanes)
 
 
+def _add_quad(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    at: int | Instruction,
+    q: int,
+    sums: list[list[Instruction]],
+) -> None:
+    """Add the products of quad q from element `at` on: an activation in a register serves all panels, a weight all
+    rows."""
+    codes = [k.load(memory, base + (at * plan.rows + 4 * plan.rows * q), "i8", 4 * plan.rows) for base in bases]
+    for m, row in enumerate(rows):
+        a = k.bitcast(k.splat(k.load(x, row + (at + QUAD * q), "i32"), plan.rows), "i8")
+        for p, code in enumerate(codes):
+            sums[m][p] = k.dot4(sums[m][p], code, a, plan.maximum)
+
+
 def _dots(
     k: KernelBuilder,
     plan: ExpandedPlan,
@@ -430,14 +459,8 @@ def _dots(
     """Integer sums of `count` elements from where `bases` and `rows` point; those of many elements by a loop."""
 
     def step(sums: list[list[Instruction]], at: int | Instruction, quads: int) -> None:
-        # Quad by quad, so that an activation in a register serves all panels and a weight all rows.
         for q in range(quads):
-            place = at * plan.rows + 4 * plan.rows * q
-            codes = [k.load(memory, base + place, "i8", 4 * plan.rows) for base in bases]
-            for m, row in enumerate(rows):
-                a = k.bitcast(k.splat(k.load(x, row + (at + QUAD * q), "i32"), plan.rows), "i8")
-                for p, code in enumerate(codes):
-                    sums[m][p] = k.dot4(sums[m][p], code, a, plan.maximum)
+            _add_quad(k, plan, memory, bases, x, rows, at, q, sums)
 
     sums = [[start for _ in bases] for start in starts]
     if count <= STRAIGHT * CHUNK:
