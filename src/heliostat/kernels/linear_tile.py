@@ -16,6 +16,7 @@ from .group import Group
 
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 MOST_ROWS = 192  # that pass over a panel before the next one
+FLOAT_ROWS = 512  # the same of floats, which stream through the caches: what is cold costs a panel more than rows do
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     registers = target.vector_registers
     format = weight.format
     if isinstance(format, DType):
-        heights: tuple[int, ...] = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
-        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
+        heights: tuple[int, ...] = (12, 4, 1) if registers >= 32 else (6, 2, 1)
+        block = FLOAT_ROWS if registers >= 32 else 96
+        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1, block=block)
     normal = format.normal
     assert normal is not None
     if expanded.takes(format, target, upper_bound(rows)):
