@@ -54,9 +54,13 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     registers = target.vector_registers
     format = weight.format
     if isinstance(format, DType):
-        heights: tuple[int, ...] = (12, 4, 1) if registers >= 32 else (6, 2, 1)
-        block = FLOAT_ROWS if registers >= 32 else 96
-        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1, block=block)
+        if upper_bound(rows) == 1:
+            return LinearTile((1,), 2 if registers >= 32 else 1)
+        if registers < 32:
+            return LinearTile((6, 2, 1))
+        # twelve rows a power of two apart fill a set of the first-level cache; pairs of bf16 are put in order by panel
+        shape = (12, 2) if format.name == "bf16" else (6, 4)
+        return LinearTile(_heights(shape[0]), shape[1], block=FLOAT_ROWS)
     normal = format.normal
     assert normal is not None
     if expanded.takes(format, target, upper_bound(rows)):
