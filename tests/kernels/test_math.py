@@ -91,6 +91,22 @@ def test_distance_from_reference(
     assert distance.max() <= ULP, [a[distance.argmax()] for a in arrays]
 
 
+@pytest.mark.parametrize("elem", ELEMENTS)
+def test_normal_distribution_function(elem: str) -> None:
+    r = np.random.default_rng(5)
+    x = np.concatenate(
+        [r.uniform(-7, 7, 1 << 15), r.uniform(-1, 1, 1 << 13), [0.0, -0.0, 5.65, -5.65, -1e30, 1e30, np.inf]]
+    )
+    x = x.astype(ELEMENTS[elem])
+    got = apply(lambda m, v: m.ndtr(v), x)
+    want = np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2)(x.astype(np.float64))
+    assert np.abs(got - want).max() <= (1.2e-7 if elem == "f32" else 4e-16)
+    if elem == "f32":  # the tail is relative until it is left off
+        inside = (x < -1) & (x > -5)
+        np.testing.assert_allclose(got[inside], want[inside], rtol=1e-5)
+    assert np.isnan(apply(lambda m, v: v * m.ndtr(v), np.array([np.nan, -np.inf], ELEMENTS[elem]))).all()
+
+
 @pytest.mark.parametrize("name", ["sin", "cos"])
 def test_angles_of_long_contexts(name: str) -> None:
     x = np.random.default_rng(3).uniform(-131072, 131072, 1 << 16).astype(np.float32)

@@ -40,6 +40,9 @@ class NumpyMath:
     def erf(self, x: Array) -> Array:
         return np.vectorize(math.erf, otypes=[np.float64])(x)
 
+    def ndtr(self, x: Array) -> Array:
+        return np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2, otypes=[np.float64])(x)
+
     def sigmoid(self, x: Array) -> Array:
         return _quiet(lambda v: 1 / (1 + np.exp(-v)), x)
 

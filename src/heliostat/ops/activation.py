@@ -87,7 +87,7 @@ class Gelu(Unary, name="gelu", version=1, amp=Amp.KEEP_INPUT):
         return in_float64(lambda v: 0.5 * v * (1 + error_function(v * _ROOT_HALF)), x)
 
     def scalar(self, k: Any, x: Any) -> Any:
-        return x * 0.5 * (k.erf(x * _ROOT_HALF) + 1.0)
+        return x * k.ndtr(x)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
         density = exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
