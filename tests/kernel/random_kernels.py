@@ -373,7 +373,7 @@ class _Maker:
         return self.emit("dot4", t, self.value(t, depth), a, self.value(wide, depth), max=maximum)
 
     def make_dot2(self, t: Type, depth: int) -> Instruction | None:
-        if t.elem != "f32" or t.lanes == 1:
+        if t.elem not in ("f32", "i32") or t.lanes == 1:
             return None
         wide = Type("i16", 2 * t.lanes)
         return self.emit("dot2", t, self.value(t, depth), self.value(wide, depth), self.value(wide, depth))

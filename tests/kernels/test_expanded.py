@@ -68,7 +68,37 @@ def test_every_weight_is_itself(element: BlockFormat) -> None:
 
 
 @here
-@pytest.mark.parametrize("name", ["Q3_K", "Q6_K", "Q2_K", "MXFP4"])
+@pytest.mark.parametrize("name", ["Q6_K", "Q4_K", "Q5_K", "Q2_K"])
+def test_largest_products(name: str) -> None:
+    """Codes and activations at the ends of their ranges, all of one sign: sums of products fill their two bytes."""
+    element, depth, rows = formats.get(name), 512, 2 * ROWS
+    activation = expanded.partner(element, 1, HOST, MANY)
+    a = parameter("x", tensor(activation, dim(Symbol("n", MANY, 1)), depth))
+    panels = parameter("p", ops.repack(parameter("w", tensor(element, rows, depth)), Panel(HOST.lanes)).type, "weight")
+    y = ops.linear(a, panels)
+    group = Group((y.node,), (a, panels), (y,), y.node)
+    raw = any_bytes(element, rows, depth).reshape(rows, 2, -1)
+    floats = np.zeros(element.nbytes, bool)
+    for scalar in element.scalars:
+        if scalar.dtype.is_float:
+            floats[scalar.parts[0].at : scalar.parts[0].at + scalar.count * scalar.dtype.bits // 8] = True
+    for row, byte in enumerate([0, 255, 0x7F, 0x80]):
+        raw[row][:, ~floats] = byte
+    rng = np.random.default_rng(0)
+    ends = np.concatenate([np.ones((1, depth)), -np.ones((1, depth)), rng.choice([-1, 1], (18, depth))])
+    smooth = ends * rng.uniform(0.4, 1, ends.shape)
+    codes = activation.encode(np.concatenate([ends, smooth]).astype(np.float32))
+    exact_w = np.asarray(dequantize(raw.reshape(rows, -1), element)).reshape(rows, depth).astype(np.float64)
+    exact = activation.decode(codes, depth).astype(np.float64) @ exact_w.T
+    y = np.full(exact.shape, 99, np.float32)
+    run_kernel(
+        linear.build(group, HOST, "k"), [codes, pack(raw.reshape(rows, -1), name, HOST.lanes), y, np.array([len(y)])]
+    )
+    np.testing.assert_allclose(y, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+
+
+@here
+@pytest.mark.parametrize("name", ["Q3_K", "Q6_K", "Q2_K", "MXFP4", "Q4_K"])
 def test_tiles_and_workers_change_nothing(name: str) -> None:
     element = formats.get(name)
     group, (x, packed, _) = units(element, 512)
@@ -91,7 +121,7 @@ def test_two_planes(name: str) -> None:
 
 
 @pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY), reason="needs AVX-512 VNNI")
-@pytest.mark.parametrize("name", ["Q3_K", "Q2_K"])
+@pytest.mark.parametrize("name", ["Q3_K", "Q2_K", "Q6_K", "Q5_K"])
 def test_interpreted(name: str) -> None:
     check(HOST, formats.get(name), (18, 768, 5), True, LEFTOVERS, True)
 
@@ -110,6 +140,19 @@ def test_which_codes_take_their_scales_in() -> None:
     assert expanded.fold(declared(wide)) is None  # from -127 to 254
     fitting = "format t3v { block 256; d: f16; s: u6[16]; q: u2[256]; value = d * s * (q - 1); }"
     assert expanded.fold(declared(fitting)) == expanded.Folded(zero=63, maximum=189)
+
+
+def test_which_integers_are_multiplied_in_pairs() -> None:
+    assert expanded.bound(formats.Q6_K) == 1023  # 32 * 1023 is 32736
+    assert expanded.bound(formats.Q4_K) == 2184  # 15 * 2184 is 32760
+    assert expanded.bound(formats.Q5_K) is None  # 31 * 1057: activations would be half as fine
+    assert expanded.bound(formats.Q3_K) is None  # codes take their scales in
+    assert expanded.bound(formats.Q4_0) is None  # no integers
+    assert {f.name for f in formats.all() if expanded.has_offset_pairs(f)} == {"Q2_K", "Q4_K", "Q5_K"}
+    assert expanded.partner(formats.Q6_K, 1, X86_VNNI, MANY).most == 1023
+    assert expanded.partner(formats.Q6_K, 2, X86_VNNI, MANY).most == 0
+    odd = "format t6o { block 96; d: f16; s: i8[3]; q: u4[96]; value = d * s * (q - 8); }"
+    assert expanded.bound(declared(odd)) is None
 
 
 def test_where_panels_are_unpacked_once() -> None:

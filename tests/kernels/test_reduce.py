@@ -28,6 +28,10 @@ FORMATS = [
         (256, 32, "f32", 1),
     )
     for planes in (1, 2)
+] + [
+    activation_format(256, 16, "i32", -32, 1, 1023),
+    activation_format(256, 32, "i16", 1, 1, 2184),
+    activation_format(256, 16, "i16", 1, 2),
 ]
 
 
@@ -134,7 +138,7 @@ def test_quantized_rows(format: ActivationFormat, columns: int, target: Target) 
     np.testing.assert_allclose(got[1], ops.get("rms_norm").reference(a.astype(np.float64), weight, eps=1e-6), rtol=2e-6)
 
 
-@pytest.mark.parametrize("format", FORMATS[:4], ids=str)
+@pytest.mark.parametrize("format", FORMATS[:4] + FORMATS[-3:], ids=str)
 def test_quantized_rows_by_the_interpreter(format: ActivationFormat) -> None:
     x, w, a, weight = _rows(512)
     norm = decomposed("rms_norm", x, w, eps=1e-6)
@@ -147,6 +151,7 @@ def _rows(columns: int) -> tuple[Value, Value, Any, Any]:
     a = (r.standard_normal((2, 3, columns)) * r.choice([1e-3, 1, 30], (2, 3, 1))).astype(np.float32)
     a[0, 0, :32] = 0  # a block of zeros has scale 0
     a[1, 1] = 0
+    a[1, 2] = np.sign(a[1, 2])  # sums of a sub-block as large as they can be
     x, w = parameter("x", tensor(f32, 2, 3, columns)), parameter("w", tensor(f32, columns))
     return x, w, a, r.standard_normal(columns).astype(np.float32)
 
@@ -154,7 +159,7 @@ def _rows(columns: int) -> tuple[Value, Value, Any, Any]:
 def _same_codes(got: Any, format: ActivationFormat, rows: Any) -> None:
     """Every byte but the padding at the end of a plane."""
     size = rows.shape[-1]
-    used = format.sums_at(size) + 4 * (size // format.sub)
+    used = format.sums_at(size) + format.sum_bytes * (size // format.sub)
     want = format.encode(rows.reshape(-1, size))
     for p in range(format.planes):
         part = slice(p * format.plane_bytes(size), p * format.plane_bytes(size) + used)

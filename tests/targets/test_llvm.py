@@ -103,6 +103,24 @@ def pairs(lanes: int) -> tuple[Kernel, list[Array]]:
     return k.finish(), [acc, *(v.astype(np.uint16).view(np.int16) for v in values), np.zeros(8 * lanes, np.float32)]
 
 
+def integer_pairs(lanes: int) -> tuple[Kernel, list[Array]]:
+    """dot2 over integers of two bytes, with the ends of their range and sums beyond 32 bits."""
+    rng = np.random.default_rng(lanes)
+    k = KernelBuilder(f"dot2_i32_{lanes}")
+    c, a, b, y = k.buffer("c"), k.buffer("a"), k.buffer("b"), k.buffer("y", "w")
+    for i in k.parallel(8):
+        at = i * (4 * lanes)
+        x, z = k.load(a, at, "i16", 2 * lanes), k.load(b, at, "i16", 2 * lanes)
+        k.store(y, at, k.dot2(k.load(c, at, "i32", lanes), x, z))
+    ends = np.array([-(2**15), -(2**15), 2**15 - 1, -1, 0, 1], np.int16)
+    drawn = [
+        np.where(rng.random(16 * lanes) < 0.3, rng.choice(ends, 16 * lanes), rng.integers(-(2**15), 2**15, 16 * lanes))
+        for _ in range(2)
+    ]
+    acc = rng.choice(np.array([0, 2**31 - 1, -(2**31), 12345], np.int32), 8 * lanes)
+    return k.finish(), [acc, *(d.astype(np.int16) for d in drawn), np.zeros(8 * lanes, np.int32)]
+
+
 def tables(lanes: int) -> tuple[Kernel, list[Array]]:
     rng = np.random.default_rng(lanes)
     k = KernelBuilder(f"table_{lanes}")
@@ -117,6 +135,7 @@ def tables(lanes: int) -> tuple[Kernel, list[Array]]:
 def test_dot_products_and_tables(target: Target) -> None:
     check(target, [dots(lanes, m) for lanes in (2, 4, 8, 16, 32) for m in (1, 15, 127, 128, 255)])
     check(target, [pairs(lanes) for lanes in (2, 4, 8, 16, 32)])
+    check(target, [integer_pairs(lanes) for lanes in (2, 4, 8, 16, 32)])
     check(target, [tables(lanes) for lanes in (1, 2, 4, 8, 16, 32, 64, 128)])
 
 
@@ -140,6 +159,12 @@ def test_dot2_uses_the_machine_instruction() -> None:
     assert "vdpbf16ps" in emit_assembly(print_llvm([pairs(16)[0]], with_pairs), with_pairs)
     if host_target().features >= with_pairs.features:
         check(with_pairs, [pairs(lanes) for lanes in (8, 16, 32)])
+
+
+def test_dot2_of_integers_uses_the_machine_instruction() -> None:
+    assert "vpdpwssd" in emit_assembly(print_llvm([integer_pairs(16)[0]], X86_VNNI), X86_VNNI)
+    if host_target().features >= X86_VNNI.features:
+        check(X86_VNNI, [integer_pairs(lanes) for lanes in (8, 16, 32)])
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------

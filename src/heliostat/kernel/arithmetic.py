@@ -193,7 +193,12 @@ def dot4(acc: Array, a: Array, b: Array) -> Array:
 
 
 def dot2(acc: Array, a: Array, b: Array) -> Array:
-    """bf16 pairs in i16 lanes. Machines may round and flush denormals as they like between the two additions."""
+    """Pairs of integers into i32, or of bf16 in i16 lanes into f32, where machines may round and flush denormals as
+    they like between the two additions.
+    """
+    if acc.dtype == np.int32:
+        wide = a.astype(_I64) * b.astype(_I64)
+        return (acc + wide.reshape(-1, 2).sum(1)).astype(np.int32)
     x, y = ((v.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(-1, 2) for v in (a, b))
     with np.errstate(all="ignore"):
         return (acc + x[:, 1] * y[:, 1]) + x[:, 0] * y[:, 0]

@@ -321,7 +321,7 @@ class KernelBuilder:
         return self.emit("dot4", acc.type, (acc, unsigned, signed), max=maximum)
 
     def dot2(self, acc: Instruction, a: Instruction, b: Instruction) -> Instruction:
-        """acc[i] + a[2i+1] * b[2i+1] + a[2i] * b[2i] in f32, of bf16 values held in i16 lanes."""
+        """acc[i] + a[2i+1] * b[2i+1] + a[2i] * b[2i] of i16 lanes: integers where acc is i32, bf16 where it is f32."""
         return self.emit("dot2", acc.type, (acc, a, b))
 
     def gather(self, buffer: Instruction, offset: Operand, lanes: Instruction, elem: str, run: int = 1) -> Instruction:

@@ -85,7 +85,11 @@ OPS: dict[str, tuple[int, str]] = {
         "one scalar: attrs.kind (add, min, max, maximum, minimum) of all lanes by halves, i with i + lanes / 2",
     ),
     "dot4": (3, "i32 lanes: acc + the sum of 4 products of unsigned bytes a (<= attrs.max) and signed bytes b"),
-    "dot2": (3, "f32 lanes: acc + a[2i+1] * b[2i+1] + a[2i] * b[2i] of bf16 in i16 lanes; denormals may count as 0"),
+    "dot2": (
+        3,
+        "acc + a[2i+1] * b[2i+1] + a[2i] * b[2i]: i32 lanes of signed i16, modulo 2 ** 32; "
+        "f32 lanes of bf16 in i16 lanes, where denormals may count as 0",
+    ),
     "table": (1, "i8 lanes: attrs.values[index], 16 entries, index 0..15"),
     "load": (-1, "attrs elem, lanes at byte offset; optional i1 mask (zero where false)"),
     "store": (-1, "value at byte offset; optional i1 mask"),

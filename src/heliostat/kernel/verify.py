@@ -326,8 +326,8 @@ class _Verifier:
     def dot2(self, i: Instruction) -> None:
         assert i.type is not None
         acc, a, b = (x.type for x in i.args)
-        if i.elem != "f32":
-            _fail(f"dot2 adds into f32, not {i.elem}")
+        if i.elem not in ("f32", "i32"):
+            _fail(f"dot2 adds into f32 or i32, not {i.elem}")
         if i.lanes == 1:
             _fail("dot2 adds into a vector")
         _same(acc, i.type, "the accumulator")

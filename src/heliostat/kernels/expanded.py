@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from ..ir.types import DType, Element
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction
-from ..quant.activation import ActivationFormat, activation_format
+from ..quant.activation import MOST_I16, ActivationFormat, activation_format
+from ..quant.algebra import Factor
 from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD
 from ..targets.target import Target
@@ -20,6 +21,8 @@ from . import dot
 
 FEWEST = 16  # rows from which unpacking once is worth writing and reading the result
 PIECE = 512  # elements of K that are unpacked at a time: two panels of them stay in the first-level cache
+WORD = 32767  # largest integer of two bytes
+USUAL = 60  # absolute codes of a sub-block that are rarely larger on average: 127 is the largest of the whole block
 STRAIGHT = 2  # chunks of a sub-block up to which they are written out
 
 
@@ -38,13 +41,51 @@ def fold(format: BlockFormat) -> Folded | None:
         return None
     if any(format.scalar(name).count > 1 for name in normal.scale.floats):
         return None
-    name, bias = normal.scale.integer
-    scalar = format.scalar(name)
-    low = -(1 << (scalar.width - 1)) if scalar.signed else 0
-    ends = (low + bias, low + (1 << scalar.width) - 1 + bias)
-    products = [level * end for level in normal.levels for end in ends]
+    products = [level * end for level in normal.levels for end in _ends(format, normal.scale.integer)]
     zero = max(0, -min(products))
     return Folded(zero, max(products) + zero) if max(products) + zero <= 255 else None
+
+
+def _ends(format: BlockFormat, integer: tuple[str, int]) -> tuple[int, int]:
+    """The least and the largest value of an integer field plus its bias."""
+    name, bias = integer
+    scalar = format.scalar(name)
+    low = -(1 << (scalar.width - 1)) if scalar.signed else 0
+    return low + bias, low + (1 << scalar.width) - 1 + bias
+
+
+def bound(format: BlockFormat) -> int | None:
+    """What absolute activations of a sub-block may sum up to, so that their products with codes fit 16 bits: integer
+    scales then multiply two sub-blocks in one instruction. None where scales are no integers, lie in the codes
+    already, or activations would have to be coarser than they usually are.
+    """
+    normal = format.normal
+    if normal is None or normal.scale.integer is None or fold(format) is not None:
+        return None
+    if any(format.scalar(name).count > 1 for name in normal.scale.floats) or not _pairs(format, normal.scale):
+        return None
+    most = WORD // max(abs(level) for level in normal.levels)
+    return most if most >= USUAL * normal.sub else None
+
+
+def has_offset_pairs(format: BlockFormat) -> bool:
+    """Whether a format's offsets are integers times one float of the block, so that they are multiplied with the sums
+    of two sub-blocks in one instruction."""
+    offset = None if format.normal is None else format.normal.offset
+    if offset is None or offset.integer is None or any(format.scalar(name).count > 1 for name in offset.floats):
+        return False
+    assert format.normal is not None
+    return _pairs(format, offset) and format.normal.sub <= MOST_I16
+
+
+def _pairs(format: BlockFormat, factor: Factor) -> bool:
+    """Whether a factor has an integer for every sub-block, of which there is an even number, and a block's sum of them
+    times two bytes each fits four."""
+    assert format.normal is not None
+    assert factor.integer is not None
+    subs = format.block // format.normal.sub
+    most = max(abs(end) for end in _ends(format, factor.integer))
+    return format.scalar(factor.integer[0]).count == subs and subs % 2 == 0 and subs * most * WORD < 1 << 31
 
 
 def takes(format: BlockFormat | DType, target: Target, rows: int) -> bool:
@@ -60,16 +101,25 @@ def partner(format: BlockFormat, planes: int, target: Target, rows: int) -> Acti
     """The activations of a product of up to `rows` rows with weights of a format."""
     normal = format.normal
     assert normal is not None
-    folded = fold(format) if takes(format, target, rows) else None
-    if folded is None or normal.offset is not None:
+    if not takes(format, target, rows):
         return dot.partner(format, planes)
-    return activation_format(format.block, format.block, "i32", -folded.zero, planes)
+    folded = fold(format)
+    if folded is not None and normal.offset is None:
+        return activation_format(format.block, format.block, "i32", -folded.zero, planes)
+    usual = dot.partner(format, planes)
+    sums = "i16" if has_offset_pairs(format) else usual.sums
+    most = bound(format) if planes == 1 else None  # what a second plane holds is as large as it can be
+    return activation_format(usual.scale_block, usual.sub, sums, usual.factor, planes, most or 0)
 
 
 @dataclass(frozen=True)
 class ExpandedPlan:
     """Where an unpacked panel lies: for each block its codes, quads of `rows` rows of 4 bytes each; then `scales`
     vectors of f32 (one for the block or one for each sub-block), then `offsets` of them (none, or one for each).
+
+    Where `scale_pairs`, the one scale is followed by vectors of two integers a row, those of two sub-blocks, and by a
+    mask of lower halves: a constant would let LLVM join halves by a permutation, which takes a slot of a product. Where
+    `offset_pairs`, the one offset is followed by such vectors.
     """
 
     rows: int
@@ -79,18 +129,37 @@ class ExpandedPlan:
     offsets: int
     maximum: int
     folded: Folded | None
+    scale_pairs: bool = False
+    offset_pairs: bool = False
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of sub-blocks in a block."""
+        return self.block // self.sub // 2
 
     @property
     def scales_at(self) -> int:
         return self.block * self.rows
 
     @property
-    def offsets_at(self) -> int:
+    def scale_pairs_at(self) -> int:
         return self.scales_at + 4 * self.rows * self.scales
 
     @property
-    def block_bytes(self) -> int:
+    def mask_at(self) -> int:
+        return self.scale_pairs_at + (4 * self.rows * self.pairs if self.scale_pairs else 0)
+
+    @property
+    def offsets_at(self) -> int:
+        return self.mask_at + (4 * self.rows if self.scale_pairs else 0)
+
+    @property
+    def offset_pairs_at(self) -> int:
         return self.offsets_at + 4 * self.rows * self.offsets
+
+    @property
+    def block_bytes(self) -> int:
+        return self.offset_pairs_at + (4 * self.rows * self.pairs if self.offset_pairs else 0)
 
     @property
     def piece(self) -> int:
@@ -109,12 +178,13 @@ def expanded_plan(
     normal, folded = format.normal, fold(format)
     assert normal is not None
     subs = format.block // normal.sub
-    offsets = 0 if normal.offset is None else subs
-    one = folded is not None or (
-        normal.scale.integer is None and all(format.scalar(n).count == 1 for n in normal.scale.floats) and bool(offsets)
-    )
+    offset_pairs, scale_pairs = activation.sums == "i16", activation.most > 0
+    offsets = 0 if normal.offset is None else 1 if offset_pairs else subs
+    plain = normal.scale.integer is None and all(format.scalar(n).count == 1 for n in normal.scale.floats)
+    one = folded is not None or scale_pairs or (plain and bool(offsets))
     maximum = folded.maximum if folded is not None else dot.code_table(format).maximum
-    return ExpandedPlan(lanes, format.block, normal.sub, 1 if one else subs, offsets, maximum, folded)
+    scales = 1 if one else subs
+    return ExpandedPlan(lanes, format.block, normal.sub, scales, offsets, maximum, folded, scale_pairs, offset_pairs)
 
 
 def expand(
@@ -144,18 +214,51 @@ def expand(
                         quad = _fold(k, plan.folded, reader, base, s * (step // sub) + g, g % 2, quad)
                     k.store(memory, into + (chunk * (CHUNK // QUAD) + q) * width, quad)
         if plan.scales == 1:
-            factor = reader.normal.scale if plan.folded is None else replace(reader.normal.scale, integer=None)
+            factor = reader.normal.scale
+            if plan.folded is not None or plan.scale_pairs:
+                factor = replace(factor, integer=None)
             k.store(memory, into + plan.scales_at, dot.factor_of(k, reader, factor, base, 0, 0))
-        for s in k.loop(plan.block // (pair * sub)) if plan.scales > 1 or plan.offsets else ():
+        if plan.scale_pairs:
+            _store_pairs(k, plan, reader, reader.normal.scale, base, memory, into + plan.scale_pairs_at)
+            k.store(memory, into + plan.mask_at, k.const(0xFFFF, "i32", plan.rows))
+        if plan.offset_pairs:
+            assert reader.normal.offset is not None
+            factor = replace(reader.normal.offset, integer=None)
+            k.store(memory, into + plan.offsets_at, dot.factor_of(k, reader, factor, base, 0, 0))
+            _store_pairs(k, plan, reader, reader.normal.offset, base, memory, into + plan.offset_pairs_at)
+        each = plan.offsets and not plan.offset_pairs
+        for s in k.loop(plan.block // (pair * sub)) if plan.scales > 1 or each else ():
             for g in range(pair):
                 j = s * pair + g
                 if plan.scales > 1:
                     scale = dot.scale_of(k, reader, base, j, g)
                     k.store(memory, into + (j * width + plan.scales_at), scale)
-                if plan.offsets:
+                if each:
                     offset = dot.offset_of(k, reader, base, j, g)
                     assert offset is not None
                     k.store(memory, into + (j * width + plan.offsets_at), offset)
+
+
+def _store_pairs(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    reader: dot.PanelReader,
+    factor: Factor,
+    base: Instruction,
+    memory: Instruction,
+    into: Instruction,
+) -> None:
+    """The integers of a factor, those of two neighbouring sub-blocks in the halves of a word."""
+    for s in k.loop(plan.pairs):
+        low, high = (reader.integer(factor, base, s * 2 + g, g) for g in (0, 1))
+        assert low is not None
+        assert high is not None
+        k.store(memory, into + s * (4 * plan.rows), _halves(k, low, high, k.const(0xFFFF, "i32", plan.rows)))
+
+
+def _halves(k: KernelBuilder, low: Instruction, high: Instruction, mask: Instruction) -> Instruction:
+    """Words of two integers that fit 16 bits."""
+    return k.binary("or", k.binary("and", low, mask), high << 16)
 
 
 def _fold(
@@ -202,26 +305,90 @@ def expanded_tile(
     total = [[k.var(value) for value in line] for line in sums]
     for b in k.loop(blocks):
         bases = [b * plan.block_bytes + p for p in panels]
-        sums_at = [row + ((first + b) * (4 * block // activation.sub) + activation.sums_at(depth)) for row in rows]
+        step = activation.sum_bytes * (block // activation.sub)
+        sums_at = [row + ((first + b) * step + activation.sums_at(depth)) for row in rows]
         codes_at = [row + (first + b) * block for row in rows]
         if plan.scales == 1:
-            starts = [_start(k, activation, x, at, lanes) for at in sums_at]
-            dots = _dots(k, plan, memory, bases, x, codes_at, block, starts)
+            if plan.scale_pairs:
+                dots = _scaled_pairs(k, plan, memory, bases, x, activation, codes_at, sums_at)
+            else:
+                starts = [_start(k, activation, x, at, lanes) for at in sums_at]
+                dots = _dots(k, plan, memory, bases, x, codes_at, block, starts)
             scales = [k.load(memory, base + plan.scales_at, "f32", lanes) for base in bases]
             whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
         else:
             whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at)
+        if plan.offset_pairs:
+            _add_offset_pairs(k, plan, memory, bases, x, sums_at, whole)
         for m in tokens:
             scale = k.splat(k.load(x, rows[m] + ((first + b) * 4 + activation.scales_at(depth)), "f32"), lanes)
             for p in wide:
                 total[m][p].set(k.fma(whole[m][p], scale, total[m][p].get()))
-        for j in k.loop(plan.offsets) if plan.offsets else ():
+        for j in k.loop(plan.offsets) if plan.offsets and not plan.offset_pairs else ():
             offsets = [k.load(memory, base + (j * (4 * lanes) + plan.offsets_at), "f32", lanes) for base in bases]
             for m in tokens:
                 weighed = k.splat(k.load(x, sums_at[m] + j * 4, "f32"), lanes)
                 for p in wide:
                     total[m][p].set(k.fma(offsets[p], weighed, total[m][p].get()))
     return [[v.get() for v in line] for line in total]
+
+
+def _scaled_pairs(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    activation: ActivationFormat,
+    codes_at: Sequence[Instruction],
+    sums_at: Sequence[Instruction],
+) -> list[list[Instruction]]:
+    """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
+    lanes, sub = plan.rows, plan.sub
+    total = [[k.var(k.zeros("i32", lanes)) for _ in bases] for _ in codes_at]
+    mask = k.load(memory, bases[0] + plan.mask_at, "i32", lanes)
+    each = activation.sum_bytes
+    for s in k.loop(plan.pairs):
+        starts = [[_start(k, activation, x, at + (s * (2 * each) + each * g), lanes) for at in sums_at] for g in (0, 1)]
+        halves = [[[start for _ in bases] for start in line] for line in starts]
+        at = [row + s * (2 * sub) for row in codes_at]
+        quads = [base + s * (2 * sub * lanes) for base in bases]
+        for q in range(sub // QUAD):  # both in turn: the sums of one alone are too few to hide what a product takes
+            for g in range(2):
+                _add_quad(k, plan, memory, quads, x, at, g * sub, q, halves[g])
+        scales = [k.load(memory, base + (s * (4 * lanes) + plan.scale_pairs_at), "i32", lanes) for base in bases]
+        for low, high, into in zip(*halves, total, strict=True):
+            for a, b, scale, variable in zip(low, high, scales, into, strict=True):
+                words = k.bitcast(_halves(k, a, b, mask), "i16")
+                variable.set(k.dot2(variable.get(), words, k.bitcast(scale, "i16")))
+    return [[v.get() for v in line] for line in total]
+
+
+def _add_offset_pairs(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    sums_at: Sequence[Instruction],
+    whole: list[list[Instruction]],
+) -> None:
+    """Add a block's offsets to `whole`: integers times sums of activations, all times one float."""
+    lanes = plan.rows
+    total = [[k.zeros("i32", lanes) for _ in bases] for _ in sums_at]
+    for s in range(plan.pairs):
+        pairs = [
+            k.bitcast(k.load(memory, base + (s * 4 * lanes + plan.offset_pairs_at), "i32", lanes), "i16")
+            for base in bases
+        ]
+        for line, at in zip(total, sums_at, strict=True):
+            words = k.bitcast(k.splat(k.load(x, at + 4 * s, "i32"), lanes), "i16")
+            for p, pair in enumerate(pairs):
+                line[p] = k.dot2(line[p], pair, words)
+    factors = [k.load(memory, base + plan.offsets_at, "f32", lanes) for base in bases]
+    for sums, values in zip(total, whole, strict=True):
+        for p, factor in enumerate(factors):
+            values[p] = k.fma(k.convert(sums[p], "f32"), factor, values[p])
 
 
 def _sub_blocks(
@@ -259,6 +426,26 @@ def _start(k: KernelBuilder, activation: ActivationFormat, x: Instruction, at: I
     return k.splat(k.load(x, at, "i32"), lanes)
 
 
+def _add_quad(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    rows: Sequence[Instruction],
+    at: int | Instruction,
+    q: int,
+    sums: list[list[Instruction]],
+) -> None:
+    """Add the products of quad q from element `at` on: an activation in a register serves all panels, a weight all
+    rows."""
+    codes = [k.load(memory, base + (at * plan.rows + 4 * plan.rows * q), "i8", 4 * plan.rows) for base in bases]
+    for m, row in enumerate(rows):
+        a = k.bitcast(k.splat(k.load(x, row + (at + QUAD * q), "i32"), plan.rows), "i8")
+        for p, code in enumerate(codes):
+            sums[m][p] = k.dot4(sums[m][p], code, a, plan.maximum)
+
+
 def _dots(
     k: KernelBuilder,
     plan: ExpandedPlan,
@@ -272,14 +459,8 @@ def _dots(
     """Integer sums of `count` elements from where `bases` and `rows` point; those of many elements by a loop."""
 
     def step(sums: list[list[Instruction]], at: int | Instruction, quads: int) -> None:
-        # Quad by quad, so that an activation in a register serves all panels and a weight all rows.
         for q in range(quads):
-            place = at * plan.rows + 4 * plan.rows * q
-            codes = [k.load(memory, base + place, "i8", 4 * plan.rows) for base in bases]
-            for m, row in enumerate(rows):
-                a = k.bitcast(k.splat(k.load(x, row + (at + QUAD * q), "i32"), plan.rows), "i8")
-                for p, code in enumerate(codes):
-                    sums[m][p] = k.dot4(sums[m][p], code, a, plan.maximum)
+            _add_quad(k, plan, memory, bases, x, rows, at, q, sums)
 
     sums = [[start for _ in bases] for start in starts]
     if count <= STRAIGHT * CHUNK:

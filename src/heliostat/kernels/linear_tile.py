@@ -16,6 +16,7 @@ from .group import Group
 
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 MOST_ROWS = 192  # that pass over a panel before the next one
+FLOAT_ROWS = 512  # the same of floats, which stream through the caches: what is cold costs a panel more than rows do
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,19 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     registers = target.vector_registers
     format = weight.format
     if isinstance(format, DType):
-        heights: tuple[int, ...] = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
-        return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
+        if upper_bound(rows) == 1:
+            return LinearTile((1,), 2 if registers >= 32 else 1)
+        if registers < 32:
+            return LinearTile((6, 2, 1))
+        # twelve rows a power of two apart fill a set of the first-level cache; pairs of bf16 are put in order by panel
+        shape = (12, 2) if format.name == "bf16" else (6, 4)
+        return LinearTile(_heights(shape[0]), shape[1], block=FLOAT_ROWS)
     normal = format.normal
     assert normal is not None
     if expanded.takes(format, target, upper_bound(rows)):
         height = 6 // planes  # sums, the sums of a block, two panels' weights and an activation: 27 to 29 registers
+        if planes == 1 and expanded.bound(format) is not None:  # the sums of another sub-block
+            height = 4
         return LinearTile(_heights(height), 2, block=MOST_ROWS)  # more rows share what is unpacked, at any depth
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
     plain = len(weight.planes) == 1 and normal.offset is None

@@ -24,6 +24,8 @@ def quantize_block(
     """
     lanes = values[0].lanes
     largest = k.reduce_max(tree([k.fabs(v) for v in values], k.maximum))
+    if format.most:
+        largest = k.maximum(largest, _largest_sum(k, format, values) * format.limit)
     scale = largest * (1 / 127)
     inverse = k.splat(k.select(largest > 0.0, 127.0 / largest, 0.0), lanes)
     scaled = [v * inverse for v in values]
@@ -32,6 +34,19 @@ def quantize_block(
     if format.planes == 2:
         rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
         _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+
+
+def _largest_sum(k: KernelBuilder, format: ActivationFormat, values: Sequence[Instruction]) -> Instruction:
+    """The largest sum of absolute values of `format.sub` neighbours, each added by halves."""
+    lanes, sub = values[0].lanes, format.sub
+    sums: list[Instruction] = []
+    for n in range(len(values) * lanes // sub):
+        part = [k.fabs(v) for v in values[n * sub // lanes : max((n + 1) * sub // lanes, n * sub // lanes + 1)]]
+        while len(part) > 1:
+            half = len(part) // 2
+            part = [a + b for a, b in zip(part[:half], part[half:], strict=True)]
+        sums.append(k.reduce_add(_narrowed(k, part[0], n % max(1, lanes // sub), sub)))
+    return tree(sums, k.maximum)
 
 
 def _plane(
@@ -55,8 +70,11 @@ def _plane(
     for n in range(len(codes) // each * narrow):
         group = codes[n // narrow * each : (n // narrow + 1) * each]
         total = k.reduce_add(_narrowed(k, tree(group, lambda a, b: a + b), n % narrow, format.sub))
-        slot = base + (at // format.sub + n) * 4 + format.sums_at(size)
-        k.store(buffer, slot, scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor)
+        slot = base + (at // format.sub + n) * format.sum_bytes + format.sums_at(size)
+        if format.sums == "i16":
+            k.store(buffer, slot, k.convert(total, "i16"))
+        else:
+            k.store(buffer, slot, scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor)
 
 
 def _narrowed(k: KernelBuilder, codes: Instruction, n: int, sub: int) -> Instruction:
@@ -64,7 +82,7 @@ def _narrowed(k: KernelBuilder, codes: Instruction, n: int, sub: int) -> Instruc
     if codes.lanes <= sub:
         return codes
     lane = k.iota("i32", codes.lanes)
-    return k.select((lane >= n * sub) & (lane < (n + 1) * sub), codes, 0)
+    return k.select((lane >= n * sub) & (lane < (n + 1) * sub), codes, k.zeros(codes.elem, codes.lanes))
 
 
 def tree(parts: Sequence[Instruction], combine: Callable[[Instruction, Instruction], Instruction]) -> Instruction:

@@ -13,7 +13,7 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import DType, Element, Layout, Symbol, TensorType, bf16, dim, f16, f32, register_element_family, tensor
-from ..quant.activation import ActivationFormat, activation_format
+from ..quant.activation import MOST_I16, ActivationFormat, activation_format
 from ..quant.codec import dequantize as decode
 from ..quant.format import BlockFormat
 from ..quant.formats import Q4_0, Q4_K, Q6_K, Q8_0
@@ -29,10 +29,13 @@ N = Symbol("n", 8)
 
 def _activation(name: str) -> ActivationFormat | None:
     """The int8 activation format of a name, which says all about it: `a8_256_16_i32x-32`, `a16_...` of two planes."""
-    match = re.fullmatch(r"a(8|16)_(\d{1,6})_(\d{1,6})_(i32|f32)x(-?\d{1,6})", name)
+    match = re.fullmatch(r"a(8|16)_(\d{1,6})_(\d{1,6})_(i32|i16|f32)x(-?\d{1,6})(?:_to(\d{1,6}))?", name)
     if match is None or int(match[2]) < 1 or int(match[3]) < 1 or int(match[2]) % int(match[3]):
         return None
-    return activation_format(int(match[2]), int(match[3]), match[4], int(match[5]), int(match[1]) // 8)
+    block, sub, most = int(match[2]), int(match[3]), int(match[6] or 0)
+    if (match[4] == "i16" and sub > MOST_I16) or (match[6] is not None and most <= sub):
+        return None
+    return activation_format(block, sub, match[4], int(match[5]), int(match[1]) // 8, most)
 
 
 register_element_family(_activation)
@@ -50,6 +53,7 @@ class Quantize(Op, name="quantize", version=1, amp=Amp.KEEP_INPUT):
         sample((tensor(f32, 2, 256), Uniform(-9, 9)), format=activation_format(256, 16, "i32", -32)),
         sample(tensor(f32, 3, 64), format=activation_format(32, 32, "f32")),
         sample(tensor(f32, 3, 64), format=activation_format(32, 16, "i32", -8, 2)),
+        sample(tensor(f32, 2, 256), format=activation_format(256, 16, "i16", most=1023)),
     )
     error = LargestUlp(f32=4)
     batching = Batching.REFUSED

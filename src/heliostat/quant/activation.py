@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..ir.types import Element
 
 ROW_ALIGNMENT = 64
+MOST_I16 = 258  # codes of a sum that fits two bytes: 258 * 127 is 32766
 FINE = 254  # steps of a second plane within one step of the first: its codes reach from -127 to 127
 
 
@@ -24,7 +25,9 @@ class ActivationFormat(Element):
     `sub`: neighbours per sum. `sums`: "i32" stores `factor` times the sum of the codes: with the weight's zero point
     negated
     as factor it is the first value of the integer accumulator. "f32" stores scale * sum, for weights with an offset of
-    their own. An all-zero block has scale 0 and codes 0.
+    their own; "i16" stores the sums as they are, in two bytes each. An all-zero block has scale 0 and codes 0.
+    `most`: the absolute codes of `sub` neighbours sum up to no more in the first plane, 0 for any sum: products of them
+    then fit 16 bits. Where they would sum up to more, the block's scale is so much larger.
     `planes` 2 appends a second row of the same form that holds what the first one rounded away, in steps of 1 / 254 of
     its scale: 15 bits in all, for twice the products.
     """
@@ -34,6 +37,7 @@ class ActivationFormat(Element):
     sums: str = "i32"
     factor: int = 1
     planes: int = 1
+    most: int = 0
 
     @property
     def block(self) -> int:
@@ -42,7 +46,17 @@ class ActivationFormat(Element):
     @property
     def nbytes(self) -> int:
         """Bytes of one block without the row's padding; `row_bytes` gives what a row takes."""
-        return self.planes * (self.scale_block + 4 + 4 * (self.scale_block // self.sub))
+        return self.planes * (self.scale_block + 4 + self.sum_bytes * (self.scale_block // self.sub))
+
+    @property
+    def sum_bytes(self) -> int:
+        """Bytes of one sum."""
+        return 2 if self.sums == "i16" else 4
+
+    @property
+    def limit(self) -> float:
+        """What a sum of absolute values counts beside the largest value: 127 over `most`, less what rounding adds."""
+        return 127 / (self.most - self.sub // 2 - 1)
 
     def scales_at(self, k: int) -> int:
         """Byte offset of a plane's scales, for rows of k elements."""
@@ -54,7 +68,7 @@ class ActivationFormat(Element):
 
     def plane_bytes(self, k: int) -> int:
         """Bytes from one plane of a row to the next."""
-        used = self.sums_at(k) + 4 * (k // self.sub)
+        used = self.sums_at(k) + self.sum_bytes * (k // self.sub)
         return -(-used // ROW_ALIGNMENT) * ROW_ALIGNMENT
 
     def row_bytes(self, k: int) -> int:
@@ -67,6 +81,11 @@ class ActivationFormat(Element):
         n, k = x.shape
         blocks = x.reshape(n, k // self.scale_block, self.scale_block)
         largest = np.abs(blocks).max(-1)
+        if self.most:
+            parts = np.abs(blocks).reshape(n, k // self.scale_block, self.scale_block // self.sub, self.sub)
+            while parts.shape[-1] > 1:  # by halves, as kernels add
+                parts = parts[..., : parts.shape[-1] // 2] + parts[..., parts.shape[-1] // 2 :]
+            largest = np.maximum(largest, parts.max((-1, -2)) * np.float32(self.limit))
         scale = largest * np.float32(1 / 127)
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0)).astype(np.float32)
@@ -90,8 +109,8 @@ class ActivationFormat(Element):
             per_sub = np.repeat(scale, self.scale_block // self.sub, axis=1)
             stored = (per_sub * sums.astype(np.float32)).astype(np.float32).view(np.uint8)
         else:
-            stored = (sums * np.int32(self.factor)).view(np.uint8)
-        out[:, self.sums_at(k) : self.sums_at(k) + 4 * (k // self.sub)] = stored.reshape(n, -1)
+            stored = (sums * np.int32(self.factor)).astype(np.int16 if self.sums == "i16" else np.int32).view(np.uint8)
+        out[:, self.sums_at(k) : self.sums_at(k) + self.sum_bytes * (k // self.sub)] = stored.reshape(n, -1)
         return out
 
     def decode(self, rows: npt.NDArray[np.uint8], k: int) -> npt.NDArray[np.float32]:
@@ -105,9 +124,12 @@ class ActivationFormat(Element):
         return total
 
 
-def activation_format(scale_block: int, sub: int, sums: str, factor: int = 1, planes: int = 1) -> ActivationFormat:
-    """The activation format of those properties, named by them: `a8_256_16_i32x-32`, with two planes `a16_...`."""
-    factor = 1 if sums == "f32" else factor
-    return ActivationFormat(
-        f"a{8 * planes}_{scale_block}_{sub}_{sums}x{factor}", scale_block, sub, sums, factor, planes
-    )
+def activation_format(
+    scale_block: int, sub: int, sums: str, factor: int = 1, planes: int = 1, most: int = 0
+) -> ActivationFormat:
+    """The activation format of those properties, named by them: `a8_256_16_i32x-32`, with two planes `a16_...`, with a
+    bound of sums `..._to1023`.
+    """
+    factor = factor if sums == "i32" else 1
+    name = f"a{8 * planes}_{scale_block}_{sub}_{sums}x{factor}{f'_to{most}' if most else ''}"
+    return ActivationFormat(name, scale_block, sub, sums, factor, planes, most)

@@ -426,6 +426,14 @@ class _Printer:
     def op_dot2(self, i: Instruction) -> str:
         result, wide = self.type(self.type_of(i)), self.type(self.type_of(i.args[1]))
         lanes = i.lanes
+        if i.elem == "i32":
+            name = self.helper(
+                f"dot2_{result}",
+                f"static inline {result} dot2_{result}({result} acc, {wide} a, {wide} b) {{\n"
+                f"  for (int i = 0; i < {lanes}; i++)\n    for (int j = 2 * i; j < 2 * i + 2; j++)\n"
+                f"      acc[i] += (i32)(int16_t)a[j] * (i32)(int16_t)b[j];\n  return acc;\n}}\n",
+            )
+            return f"{name}({', '.join(self.operand(a) for a in i.args)})"
         name = self.helper(
             f"dot2_{result}",
             f"static inline {result} dot2_{result}({result} acc, {wide} a, {wide} b) {{\n"

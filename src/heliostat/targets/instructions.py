@@ -14,7 +14,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class MachineInstruction:
-    """One row. `lanes`: result lanes of one instruction (0: any number). `accepts` looks at the op's attributes.
+    """One row. `lanes`: result lanes of one instruction (0: any number). `accepts` looks at the op's attributes and the
+    result's `elem`.
 
     In `lines`, {0} {1} {2} are operands, {d} the result, {t0} {t1} ... temporaries and {n} the lanes (times 2, 4: {n2}
     {n4}).
@@ -108,6 +109,48 @@ def _dpbf16ps(lanes: int, requires: set[str]) -> MachineInstruction:
             f"{{d}} = call {acc} {function}({acc} {{0}}, {pairs} {{t0}}, {pairs} {{t1}})",
         ),
         (f"declare {acc} {function}({acc}, {pairs}, {pairs})",),
+        _floats,
+    )  # fmt: skip
+
+
+def _vpdpwssd(lanes: int, requires: set[str]) -> MachineInstruction:
+    acc, words, function = f"<{lanes} x i32>", f"<{2 * lanes} x i16>", f"@llvm.x86.avx512.vpdpwssd.{32 * lanes}"
+    return MachineInstruction(
+        "vpdpwssd", "dot2", "x86-64", frozenset(requires), lanes,
+        (f"{{d}} = call {acc} {function}({acc} {{0}}, {words} {{1}}, {words} {{2}})",),
+        (f"declare {acc} {function}({acc}, {words}, {words})",),
+        _integers,
+    )  # fmt: skip
+
+
+def _integers(attrs: dict[str, Any]) -> bool:
+    return bool(attrs["elem"] == "i32")
+
+
+def _floats(attrs: dict[str, Any]) -> bool:
+    return bool(attrs["elem"] == "f32")
+
+
+def _generic_integer_dot2() -> MachineInstruction:
+    """The upper and the lower halves of words, sign-extended."""
+    return MachineInstruction(
+        "multiply and add", "dot2", "", frozenset(), 0,
+        (
+            "{t0} = bitcast <{n2} x i16> {1} to <{n} x i32>",
+            "{t1} = bitcast <{n2} x i16> {2} to <{n} x i32>",
+            "{t2} = ashr <{n} x i32> {t0}, splat (i32 16)",
+            "{t3} = ashr <{n} x i32> {t1}, splat (i32 16)",
+            "{t4} = shl <{n} x i32> {t0}, splat (i32 16)",
+            "{t5} = shl <{n} x i32> {t1}, splat (i32 16)",
+            "{t6} = ashr <{n} x i32> {t4}, splat (i32 16)",
+            "{t7} = ashr <{n} x i32> {t5}, splat (i32 16)",
+            "{t8} = mul <{n} x i32> {t2}, {t3}",
+            "{t9} = add <{n} x i32> {0}, {t8}",
+            "{t10} = mul <{n} x i32> {t6}, {t7}",
+            "{d} = add <{n} x i32> {t9}, {t10}",
+        ),
+        (),
+        _integers,
     )  # fmt: skip
 
 
@@ -131,6 +174,8 @@ def _generic_dot2() -> MachineInstruction:
             "{t12} = fmul <{n} x float> {t8}, {t9}",
             "{d} = fadd <{n} x float> {t11}, {t12}",
         ),
+        (),
+        _floats,
     )  # fmt: skip
 
 
@@ -170,6 +215,9 @@ INSTRUCTIONS: tuple[MachineInstruction, ...] = (
         (f"declare <4 x i32> {_SDOT}(<4 x i32>, <16 x i8>, <16 x i8>)",),
     ),
     _generic_dot4(),
+    _vpdpwssd(16, {"avx512vnni"}),
+    _vpdpwssd(8, {"avx512vnni", "avx512vl"}),
+    _generic_integer_dot2(),
     _dpbf16ps(16, {"avx512bf16", "avx512f"}),
     _dpbf16ps(8, {"avx512bf16", "avx512vl"}),
     _generic_dot2(),

@@ -302,7 +302,8 @@ class _Printer:
         `widths[n]` is how many lanes operand n has for each lane of the result.
         """
         assert i.type is not None
-        row = choose(i.op, i.attrs, i.type.lanes, self.target.architecture, self.target.features)
+        attrs = {**i.attrs, "elem": i.type.elem}
+        row = choose(i.op, attrs, i.type.lanes, self.target.architecture, self.target.features)
         if row is None:
             self.table_by_selects(i)
             return

@@ -412,9 +412,15 @@ class _ThreadPrinter(_Printer):
         if i.lanes > 1:
             super().op_dot2(i)
             return
-        fma = self.intrinsic("fma.f32", Type("f32"), (Type("f32"),) * 3)
         a, b = (self.emit(f"bitcast {self.typed(x)} to i32") for x in i.args[1:])
         total = self.name(i.args[0])
+        if i.elem == "i32":
+            for up in (0, 16):
+                x, y = (self.emit(f"ashr i32 {self.emit(f'shl i32 {v}, {up}')}, 16") for v in (a, b))
+                total = self.emit(f"add i32 {total}, {self.emit(f'mul i32 {x}, {y}')}")
+            self.names[id(i)] = total
+            return
+        fma = self.intrinsic("fma.f32", Type("f32"), (Type("f32"),) * 3)
         for cut in ("and i32 {}, -65536", "shl i32 {}, 16"):
             x, y = (self.emit(f"bitcast i32 {self.emit(cut.format(v))} to float") for v in (a, b))
             total = self.emit(f"call float {fma}(float {x}, float {y}, float {total})")
