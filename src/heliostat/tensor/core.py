@@ -337,8 +337,11 @@ class Tensor:
         if not self._leaf:
             return new(Tensor, ops.detach(self.value))
         base = self if self._base is None else self._base
-        with grad_mode(False):
+        token = _grad_enabled.set(False)
+        try:
             made = view_of(self, lambda v: ops.detach(v) if base._rg else v, lambda b, v: v, False)
+        finally:
+            _grad_enabled.reset(token)
         assert made._view is not None
         made._view.detached = True
         return made
