@@ -503,10 +503,13 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     while n:  # users before operands: who is not held by then has lost all of its users
         n -= 1
         v = done[n]
-        if id(v) in kept or not v.node.inputs:
+        if not v.node.inputs or id(v) in kept:
             continue
         m = v.meta
-        if m is not None and not m.spent and not m.is_end:
+        if m is None:
+            v.node = _LEAF
+            continue
+        if not m.spent and not m.is_end:
             held = m.kept or m.function is not None
             if held or (m.uses and sys.getrefcount(v) > _UNHELD + sum([u[0] is v for u in m.uses])):
                 keep([v])
