@@ -167,8 +167,10 @@ class Op:
                 return made[0]
             if len(self._seen) >= REMEMBERED:
                 self._seen.clear()
-            kinds = [v.type for v in inputs]
-            self._seen[tuple(map(id, kinds))] = (made[0].type,), kinds
+            kinds, value = [v.type for v in inputs], made[0]
+            # an operand's own object where it is equal: a chain of ops then knows its types by the same ids
+            value.type = next((t for t in kinds if t == value.type), value.type)
+            self._seen[tuple(map(id, kinds))] = (value.type,), kinds
             return made[0]
         return Node(self, inputs, _NO_ATTRS, found[0]).results[0]
 

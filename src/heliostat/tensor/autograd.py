@@ -18,12 +18,13 @@ from ..ir.graph import Node, Value, constant
 from ..ir.types import DType, TensorType, f32
 from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
-from . import lazy
+from . import lazy, recorded
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
 from .core import RemovableHandle, Tensor, grad_mode, is_grad_enabled, new
 from .devices import beside, placed
 from .function import Function, FunctionCtx, once_differentiable
 from .pairs import ComplexTensor, over, widened
+from .rewound import Behind
 
 __all__ = [
     "Function", "FunctionCtx", "GradcheckError", "RemovableHandle", "backward", "checkpoint", "checkpoint_sequential",
@@ -148,7 +149,8 @@ def _differentiated(
                 _add(total, p, _zeros(p) if pg is None else pg)
     if keep:
         for v in order:
-            lazy.meta(v).kept = True
+            if v.node.inputs:
+                lazy.meta(v).kept = True
     else:
         _spend(order, needing, parents)
     return order
@@ -272,11 +274,15 @@ def _seed(y: Tensor, g: Tensor | None) -> Value:
     return g.value
 
 
-def _pairs(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> list[Pair]:
+def _check_tracked(outputs: Sequence[Tensor]) -> None:
     for y in outputs:
         if not y.requires_grad:
             what = f"an output of shape {shown(y.shape)} does not require grad and has no gradient"
             raise GradientError(what, help="set requires_grad of a leaf that it is made of, and leave no_grad()")
+
+
+def _pairs(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> list[Pair]:
+    _check_tracked(outputs)
     return [(y.value, _seed(y, g)) for y, g in zip(outputs, seeds, strict=True)]
 
 
@@ -304,7 +310,10 @@ def backward(
     chosen = None if inputs is None else [t.value for t in _many(inputs)]
     with grad_mode(create_graph):
         keep = create_graph if retain_graph is None else retain_graph
-        order, total = differentiate(_pairs(outputs, seeds), chosen, keep)
+        if chosen is None and not keep and recorded.allowed():
+            order, total = _rewound(outputs, seeds)
+        else:
+            order, total = differentiate(_pairs(outputs, seeds), chosen, keep)
         named = None if chosen is None else {id(v) for v in chosen}
         for v in order:
             m = v.meta
@@ -313,6 +322,24 @@ def backward(
             if t is None or g is None or (named is not None and id(v) not in named):
                 continue
             _gather(t, g, create_graph)
+
+
+def _rewound(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple[Sequence[Value], dict[int, Value]]:
+    """`differentiate` for all leaves, as one node where such a graph is known."""
+    _check_tracked(outputs)
+    parents: dict[int, Sequence[Value]] = {}
+    values = [y.value for y in outputs]
+    first = [None if g is None else g.value for g in seeds]
+    if len(first) != len(values):
+        return differentiate(_pairs(outputs, seeds), None, False)
+    behind = Behind(values, first, parents, _order(values, parents))
+    if behind.key is None:
+        return differentiate(_pairs(outputs, seeds), None, False)
+    total = behind.again()
+    if total is None:
+        _, total = differentiate(_pairs(outputs, seeds), None, False)
+        total = behind.remember(total)
+    return behind.order, total
 
 
 def _gather(t: Tensor, g: Value, create_graph: bool) -> None:

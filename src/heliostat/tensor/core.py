@@ -188,12 +188,13 @@ class Tensor:
         """Write a result into this tensor: the end of every in-place method."""
         source = other if isinstance(other, Tensor) else as_tensor(other)
         mine = self._v.type
-        if source._v.type.element != mine.element:
+        same = source._v.type is mine
+        if not same and source._v.type.element != mine.element:
             if not can_cast(source.dtype, self.dtype):
                 what = f"a result of {source.dtype} cannot be written into a tensor of {self.dtype}"
                 raise DTypeError(what, help="give the result a tensor of its own, or convert it by to()")
             source = convert(source, self.dtype)
-        if source._v.type.shape != mine.shape:
+        if not same and source._v.type.shape != mine.shape:
             what = f"a result of shape {shown(source.shape)} cannot be written in place into {shown(self.shape)}"
             raise ShapeError(what, help="a tensor keeps its shape in place: give the result one of its own")
         self._check_in_place()
@@ -337,8 +338,11 @@ class Tensor:
         if not self._leaf:
             return new(Tensor, ops.detach(self.value))
         base = self if self._base is None else self._base
-        with grad_mode(False):
+        token = _grad_enabled.set(False)
+        try:
             made = view_of(self, lambda v: ops.detach(v) if base._rg else v, lambda b, v: v, False)
+        finally:
+            _grad_enabled.reset(token)
         assert made._view is not None
         made._view.detached = True
         return made

@@ -272,7 +272,7 @@ class Programs:
 programs = Programs()
 
 
-_FIRST = operator.itemgetter(0)
+_SERIAL = operator.attrgetter("node.serial")
 
 
 def _has_data(v: Value) -> bool:
@@ -299,89 +299,89 @@ class Inlined:
         return [new[id(v)] for v in self.graph.outputs]
 
 
+def _unknown(node: Node) -> HeliostatError:
+    """Why the value of a node without operands cannot be computed."""
+    if node is not _LEAF:
+        what = "the value of one element of a batch is read inside of vmap, or after it"
+        return UnsupportedError(what, help="choose with where() instead of if, and return what is wanted")
+    what = "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
+    return GradientError(what, help="return it from the step, or compile with keep_grads=True")
+
+
 class Closed:
     """The open part of a graph: its key, the leaves it reads, and its results without repetition."""
 
     def __init__(self, roots: Sequence[Value], fixed: Callable[[Value], bool] | None = None) -> None:
         """`fixed`: which values count as leaves; those with data where it is left out."""
         self.fixed = fixed or _has_data
-        self.order = self._walk(roots)
-        self.number: dict[int, int] = {}
+        self.number: dict[Value, int] = {}
         self.leaves: list[Value] = []
+        order, fixed_here = self._walk(roots)
+        self.order = order
         rows: list[Any] = []  # flat: an op, its attributes, its operands; hashing one tuple is fastest
-        number = self.number
+        number, add = self.number, rows.append
         constants: set[int] = set()
-        fixed_here = self.fixed_ids
         count = 0
         several: dict[int, int] = {}  # nodes of several results, of which those are rows of their own
-        for v in self.order:
+        for v in order:
             node = v.node
-            if id(v) in fixed_here:
-                number[id(v)] = count
+            if v in fixed_here:
+                number[v] = count
                 count += 1
                 self.leaves.append(v)
                 type = v.type
-                rows += ("leaf", type.element.name, type.shape)
+                add("leaf")
+                add(type.element.name)
+                add(type.shape)
                 continue
             op = node.op
             if op is DETACH or op is TO_DEVICE:
-                number[id(v)] = number[id(node.inputs[0])]
+                number[v] = number[node.inputs[0]]
                 continue
-            if op is PARAMETER and node is not _LEAF:
-                what = "the value of one element of a batch is read inside of vmap, or after it"
-                raise UnsupportedError(what, help="choose with where() instead of if, and return what is wanted")
-            if node is _LEAF:
-                what = (
-                    "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
-                )
-                raise GradientError(what, help="return it from the step, or compile with keep_grads=True")
-            number[id(v)] = count
+            if op is PARAMETER:
+                raise _unknown(node)
+            number[v] = count
             if op is CONSTANT:
-                value = node.attrs["value"]
                 constants.add(count)
-                rows += ("constant", v.type.element.name, v.type.shape, value.tobytes())
+                rows += ("constant", v.type.element.name, v.type.shape, node.attrs["value"].tobytes())
             elif id(node) in several:
                 rows += ("result", several[id(node)], v.index)
             else:
-                rows.append(op if isinstance(op, Inlined) else op.name)
-                rows.append(tuple(node.attrs.items()) if node.attrs else ())
+                add(op if isinstance(op, Inlined) else op.name)
+                add(tuple(node.attrs.items()) if node.attrs else ())
                 for i in node.inputs:
-                    rows.append(number[id(i)])
+                    add(number[i])
                 if len(node.results) > 1:
                     several[id(node)] = count
                     rows += ("first", v.index)
             count += 1
         self.results: list[Value] = []
         self.constants: list[Value] = []  # wanted, and known already
-        seen: set[int] = {number[id(v)] for v in self.leaves}
+        seen = {number[v] for v in self.leaves}
         for v in roots:
-            n = number[id(v)]
+            n = number[v]
             if n not in seen:
                 seen.add(n)
                 (self.constants if n in constants else self.results).append(v)
-        self.key = (tuple(rows), tuple(number[id(v)] for v in self.results))
+        self.key = (tuple(rows), tuple([number[v] for v in self.results]))
 
-    def _walk(self, roots: Sequence[Value]) -> list[Value]:
-        """Everything down to the leaves, operands before users: who is used was made before."""
+    def _walk(self, roots: Sequence[Value]) -> tuple[list[Value], dict[Value, None]]:
+        """Everything down to the leaves, operands before users (who is used was made before), and the leaves."""
         fixed = self.fixed
         by_data = fixed is _has_data
-        order: list[tuple[int, Value]] = []
-        seen: set[int] = set()
-        self.fixed_ids: set[int] = set()
+        found: dict[Value, None] = {}
+        leaves: dict[Value, None] = {}
         stack = list(reversed(roots))
-        pop, push, add, place = stack.pop, stack.extend, seen.add, order.append
+        pop, push = stack.pop, stack.extend
         while stack:
             v = pop()
-            if id(v) not in seen:
-                add(id(v))
-                node = v.node
-                place((node.serial, v))
+            if v not in found:
+                found[v] = None
                 if ((m := v.meta) is not None and m.buffer is not None) if by_data else fixed(v):
-                    self.fixed_ids.add(id(v))
-                elif node.inputs:
-                    push(node.inputs)
-        order.sort(key=_FIRST)
-        return [v for _, v in order]
+                    leaves[v] = None
+                elif inputs := v.node.inputs:
+                    push(inputs)
+        return sorted(found, key=_SERIAL), leaves
 
     def graph(self, name: str = "lazy") -> Graph:
         """A graph over parameters for the leaves."""
@@ -503,10 +503,13 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     while n:  # users before operands: who is not held by then has lost all of its users
         n -= 1
         v = done[n]
-        if id(v) in kept or not v.node.inputs:
+        if not v.node.inputs or id(v) in kept:
             continue
         m = v.meta
-        if m is not None and not m.spent and not m.is_end:
+        if m is None:
+            v.node = _LEAF
+            continue
+        if not m.spent and not m.is_end:
             held = m.kept or m.function is not None
             if held or (m.uses and sys.getrefcount(v) > _UNHELD + sum([u[0] is v for u in m.uses])):
                 keep([v])
@@ -589,14 +592,17 @@ def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
     closed = Closed(wanted)
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
-    found: dict[int, Any] = {closed.number[id(v)]: v.meta.buffer for v in closed.leaves}
-    found.update((closed.number[id(v)], _constant(v)) for v in closed.constants)
+    number = closed.number
+    given = [v.meta.buffer for v in closed.leaves]
+    found: dict[int, Any] = {number[v]: b for v, b in zip(closed.leaves, given, strict=True)}
+    for v in closed.constants:
+        found[number[v]] = _constant(v)
     if closed.results:
-        runner = programs.get(closed.key, closed.graph, device)
-        made = runner.run([v.meta.buffer for v in closed.leaves])
-        found.update((closed.number[id(v)], b) for v, b in zip(closed.results, made, strict=True))
+        made = programs.get(closed.key, closed.graph, device).run(given)
+        for v, buffer in zip(closed.results, made, strict=True):
+            found[number[v]] = buffer
     for v in wanted:
-        buffer = found[closed.number[id(v)]]
+        buffer = found[number[v]]
         if device != "cpu" and isinstance(buffer, Buffer):  # a constant, or data of the host that nothing was done with
             buffer = gpu_engine(device).upload(buffer.array(np.uint8))
         meta(v).buffer = buffer

@@ -12,6 +12,7 @@ from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
 from ..ir.types import DType, bool_, f32, f64
+from . import quick
 from .core import Tensor, as_tensor, common, convert, number_tensor, with_number, wrap
 from .dtypes import get_default_dtype, result_dtype
 from .register import FUNCTIONS, METHODS, function, method
@@ -27,6 +28,11 @@ def floats(x: Tensor) -> Tensor:
 def _unary(name: str, build: Callable[[Value], Value], *others: str, whole: str = "float") -> None:
     """Publish a function of one tensor. `whole`: what integers become: "float", "same" (the function leaves them), or
     "keep" (the function takes them)."""
+    op = ops.REGISTRY.get(getattr(build, "__name__", ""))
+    if op is not None and getattr(ops, op.name, None) is build:
+        build = op.call
+    else:
+        op = None
 
     def f(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         x = as_tensor(input)
@@ -39,7 +45,7 @@ def _unary(name: str, build: Callable[[Value], Value], *others: str, whole: str 
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"`{name}` of every element, as torch.{name}. Shape of input."
-    function(*others, in_place=True)(f)
+    function(*others, in_place=True, op=op)(f)
 
 
 def given(y: Tensor, out: Tensor | None) -> Tensor:
@@ -108,12 +114,6 @@ def _sinc(v: Value) -> Value:
     return ops.where(zero, 1.0, ops.div(ops.sin(x), ops.where(zero, 1.0, x)))
 
 
-def _direct(build: Callable[[Value], Value]) -> Callable[[Value], Value]:
-    """The record's own method where `build` is the public function of an op."""
-    op = ops.REGISTRY.get(getattr(build, "__name__", ""))
-    return op.call if op is not None and getattr(ops, op.name, None) is build else build
-
-
 for _name, _build, _others, _whole in (
     ("exp", ops.exp, (), "float"), ("exp2", lambda v: ops.exp(ops.mul(v, math.log(2))), (), "float"),
     ("expm1", ops.expm1, (), "float"), ("log", ops.log, (), "float"), ("log1p", ops.log1p, (), "float"),
@@ -131,7 +131,7 @@ for _name, _build, _others, _whole in (
     ("relu", ops.relu, (), "keep"), ("deg2rad", lambda v: ops.mul(v, math.pi / 180), (), "float"),
     ("rad2deg", lambda v: ops.mul(v, 180 / math.pi), (), "float"), ("silu", ops.silu, (), "float"),
 ):  # fmt: skip
-    _unary(_name, _direct(_build), *_others, whole=_whole)
+    _unary(_name, _build, *_others, whole=_whole)
 
 
 @function(in_place=True)
@@ -703,11 +703,15 @@ def _checked(f: Any, back: str) -> Any:
     return run
 
 
-def _arithmetic(op: Any, f: Any, back: str, swapped: bool = False) -> Any:
+def _arithmetic(name: str, f: Any, back: str, swapped: bool = False) -> Any:
     """`_checked` of an op that needs no more than a common dtype."""
     other = _checked(_swap(f) if swapped else f, back)
+    op, build = ops.REGISTRY[name].call, quick.binary(ops.REGISTRY[name])
 
     def run(self: Tensor, o: Any) -> Any:
+        made = build(self, o, swapped)
+        if made is not None:
+            return made
         dtype = self._v.type.element
         if (dtype is f32 or dtype is f64) and (isinstance(o, Tensor) or type(o) is float or type(o) is int):
             return binary(op, o, self) if swapped else binary(op, self, o)
@@ -726,7 +730,7 @@ for _name, _f in (
     METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._in_place(f, o))(_f)
 for _name, _f in (("eq", eq), ("ne", ne), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
     METHODS[f"__{_name}__"] = _checked(_f, f"__{_name}__")
-for _name, _op, _f in (("add", _ADD, add), ("sub", _SUB, sub), ("mul", _MUL, mul), ("truediv", _DIV, div)):
+for _name, _op, _f in (("add", "add", add), ("sub", "sub", sub), ("mul", "mul", mul), ("truediv", "div", div)):
     METHODS[f"__{_name}__"] = _arithmetic(_op, _f, f"__r{_name}__")
     METHODS[f"__r{_name}__"] = _arithmetic(_op, _f, f"__{_name}__", swapped=True)
 METHODS["__neg__"] = FUNCTIONS["neg"]

@@ -35,12 +35,12 @@ class Recorded(lazy.Inlined):
         """Raises ValueError where an output is an input or known already."""
         given = {id(v): n for n, v in enumerate(inputs)}
         closed = lazy.Closed(outputs, lambda v: id(v) in given or lazy.buffer_of(v) is not None)
-        found = {closed.number[id(v)]: n for n, v in enumerate(closed.results)}
-        if any(closed.number[id(v)] not in found for v in outputs):
+        found = {closed.number[v]: n for n, v in enumerate(closed.results)}
+        if any(closed.number[v] not in found for v in outputs):
             raise ValueError("an output of a recorded function is none of what it computes")
         # what is read: the number of an argument, or a value with its data, such as a number in the source
         self.read: list[int | Value] = [given.get(id(v), v) for v in closed.leaves]
-        self.which = [found[closed.number[id(v)]] for v in outputs]
+        self.which = [found[closed.number[v]] for v in outputs]
         self.types = tuple(v.type for v in closed.results)
         self.graph = closed.graph("recorded")
         self.deterministic = all(getattr(v.node.op, "deterministic", True) for v in closed.order)

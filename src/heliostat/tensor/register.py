@@ -6,7 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..ops import Op
 from ..ops.amp import NAMED
+from . import quick
 from .autocast import ruled, switched
 from .pairs import ComplexTensor, refuse
 
@@ -50,11 +52,11 @@ def _watching(name: str, f: Any) -> Any:
     return run
 
 
-def function(*names: str, method: bool = True, in_place: bool = False) -> Callable[[F], F]:
+def function(*names: str, method: bool = True, in_place: bool = False, op: Op | None = None) -> Callable[[F], F]:
     """Publish a function under its own name and `names`, and as methods of the same names.
 
     `in_place`: methods with an underscore too, which write the result into the tensor. Functions that `ops.amp` names
-    follow its rules, but not in place."""
+    follow its rules, but not in place. `op`: all that the function is, for a tensor of floats alone."""
 
     def add(f: F) -> F:
         written = f
@@ -64,6 +66,8 @@ def function(*names: str, method: bool = True, in_place: bool = False) -> Callab
         plain = f
         for name in (*names, first):
             f = plain if first in MAKERS else _watching(name, plain)
+            if op is not None:
+                f = quick.first(op, f, plain is not written)
             FUNCTIONS[name] = f
             if method:
                 METHODS[name] = f

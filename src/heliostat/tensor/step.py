@@ -136,8 +136,8 @@ class Plan:
         determinism.check(closed.order)
         self.closed, self.updates = closed, list(updates)
         self.key = (
-            closed.key[0], tuple(kinds), tuple(number[id(v)] for v in roots),
-            tuple((place[id(p)], number[id(v)]) for p, v in updates),
+            closed.key[0], tuple(kinds), tuple(number[v] for v in roots),
+            tuple((place[id(p)], number[v]) for p, v in updates),
         )  # fmt: skip
 
     def graph(self) -> Graph:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ... import ops
 from ...diagnostics import ShapeError, UnsupportedError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.core import wrap
 from ...tensor.index import check_known
 from .activation import gelu
 
@@ -20,8 +22,19 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"mat1 and mat2 shapes cannot be multiplied",
             help=f"the last axis of the input must be {weight.shape[-1]}",
         )
+    if _plain(input, weight, bias):  # the same values without a tensor for each
+        v = ops.matmul(input.value, ops.transpose(weight.value))
+        return wrap(v, input, weight) if bias is None else wrap(ops.add(v, bias.value), input, weight, bias)
     y = input @ (weight.transpose(0, 1) if weight.ndim == 2 else weight)
     return y if bias is None else y + bias
+
+
+def _plain(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a product has rows, columns and one dtype of floats."""
+    dtype = weight.dtype
+    if not dtype.is_float or input.dtype is not dtype or (bias is not None and bias.dtype is not dtype):
+        return False
+    return weight.ndim == 2 and 0 not in input.shape and 0 not in weight.shape
 
 
 @ruled
