@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from ..diagnostics import HeliostatError
 from ..tensor import Tensor, no_grad
 from ..tensor.copies import to_what
-from ..tensor.devices import default_name, placed
+from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of
 from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
@@ -144,8 +144,8 @@ class Module:
             raise TypeError(
                 f"cannot assign '{_kind(tensor)}' object to buffer '{name}' (heliostat.Tensor or None required)"
             )
-        if tensor is not None and tensor._v.device is None:
-            tensor._v = placed(tensor._v, default_name())
+        if tensor is not None and tensor._home is None:
+            tensor._place(default_name())
         self._buffers[name] = tensor
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 

@@ -392,11 +392,7 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
             dtype = a.dtype
         elif a is not None and not isinstance(a, bool):
             if isinstance(a, str | Device):
-                if Device(a).type != "cpu":
-                    raise UnsupportedError(
-                        f"complex tensors lie on the cpu alone, not on {Device(a)}",
-                        help="move real and imag one by one",
-                    )
+                self._place(Device(a).name)
             else:
                 dtype = a
     found = self.dtype if dtype is None else dtype_of(dtype)
