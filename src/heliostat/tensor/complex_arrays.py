@@ -21,7 +21,7 @@ from .devices import Device
 from .dtypes import REAL_OF, dtype_of, result_dtype
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .pointwise import given
-from .register import COMPLEX, METHODS, has_complex
+from .register import ALIASES, COMPLEX, METHODS, has_complex
 from .shape import sizes_of
 
 
@@ -437,6 +437,9 @@ def _operator(name: str, swapped: bool) -> Any:
 def attach_complex() -> None:
     """Put on `ComplexTensor` what each method means there; those that are not in `COMPLEX` refuse by name."""
     cls: Any = ComplexTensor
+    for name, first in ALIASES.items():
+        if first in COMPLEX:
+            COMPLEX.setdefault(name, COMPLEX[first])
     names = {"truediv": "true_divide", "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and",
              "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
              "rshift": "bitwise_right_shift"}  # fmt: skip

@@ -193,6 +193,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     if isinstance(index, bool) or (isinstance(index, Tensor) and index.dtype == bool_ and not index.ndim):
         return unsqueeze(self, 0)[: int(bool(index))].clone()
     if isinstance(index, Tensor) and index.dtype == bool_ and index.ndim == self.ndim and self.ndim:
+        _check_mask(self, index, 0)
         return masked_select(self, index)
     x, tensors = _basic(self, _parts(self, index))
     if all(t is None for t in tensors):

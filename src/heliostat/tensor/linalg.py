@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,12 +162,11 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     else:
         ax, bx = ([normal_dim(d, t.ndim) for d in ds] for t, ds in zip((a, b), dims, strict=True))
     ra, rb = [i for i in range(a.ndim) if i not in ax], [i for i in range(b.ndim) if i not in bx]
-    size = 1
-    for i in ax:
-        size *= a.shape[i]
-    left = a.permute(*ra, *ax).reshape(-1, size) if a.ndim else a.reshape(1, 1)
-    right = b.permute(*bx, *rb).reshape(size, -1) if b.ndim else b.reshape(1, 1)
-    return (left @ right).reshape([a.shape[i] for i in ra] + [b.shape[i] for i in rb])
+    size = math.prod(a.shape[i] for i in ax)
+    rows, columns = [a.shape[i] for i in ra], [b.shape[i] for i in rb]
+    left = a.permute(*ra, *ax).reshape(math.prod(rows), size) if a.ndim else a.reshape(1, 1)
+    right = b.permute(*bx, *rb).reshape(size, math.prod(columns)) if b.ndim else b.reshape(1, 1)
+    return (left @ right).reshape(rows + columns)
 
 
 @function(method=False)

@@ -64,7 +64,8 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Product over one axis, or of all elements."""
     x = input if dtype is None else convert(input, dtype_of(dtype))
-    return reduced(ops.prod, x, dim, keepdim, "prod")
+    y = reduced(ops.prod, x, dim, keepdim, "prod")
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 def _nonempty(x: Tensor, dim: Dims, name: str) -> None:
@@ -289,14 +290,16 @@ def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sums along an axis; integers in int64."""
     x = input if dtype is None else convert(input, dtype_of(dtype))
-    return _along(x, dim, lambda v: ops.scan(v, "sum"), "cumsum")
+    y = _along(x, dim, lambda v: ops.scan(v, "sum"), "cumsum")
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 @function(in_place=True)
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running products along an axis; integers in int64."""
     x = input if dtype is None else convert(input, dtype_of(dtype))
-    return _along(x, dim, lambda v: ops.scan(v, "prod"), "cumprod")
+    y = _along(x, dim, lambda v: ops.scan(v, "prod"), "cumprod")
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 def _running(input: Tensor, dim: int, kind: str) -> ValuesIndices:
