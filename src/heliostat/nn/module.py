@@ -296,7 +296,7 @@ class Module:
         """Forget gradients, or set them to 0."""
         for p in self.parameters():
             if p.grad is not None:
-                p.grad = None if set_to_none else p.grad.detach() * 0
+                p.grad = None if set_to_none else p.grad.new_zeros(*p.grad.shape)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Put fn(tensor) in the place of every parameter's and buffer's data."""

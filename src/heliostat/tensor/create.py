@@ -241,7 +241,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool 
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of each element along a row."""
     n = x.shape[0] if N is None else N
-    columns = [x**i if i else x * 0 + 1 for i in range(n)]
+    columns = [x**i if i else ones_like(x) for i in range(n)]
     return FUNCTIONS["stack"](columns if increasing else columns[::-1], -1)
 
 

@@ -307,18 +307,22 @@ def fmin(input: Tensor, other: Tensor) -> Tensor:
 
 @function("clip", in_place=True)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """input, but not below min and not above max. The gradient at a bound is 1."""
+    """input, but not below min and not above max; NaN where a bound is. The gradient at a bound is 1."""
     if min is None and max is None:
         raise ValueError("clamp needs min or max")
     operands = [input, *(b for b in (min, max) if b is not None)]
-    found, _ = common(*operands)
+    found, dtype = common(*operands)
     y = found[0].value
     at = 1
-    if min is not None:
-        y = ops.where(ops.lt(y, found[at].value), found[at].value, y)
+    for given_, beyond in ((min, ops.lt), (max, ops.gt)):
+        if given_ is None:
+            continue
+        bound = found[at].value
+        outside = beyond(y, bound)
+        if dtype.is_float and (isinstance(given_, Tensor) or given_ != given_):
+            outside = ops.logical_or(outside, ops.ne(bound, bound))
+        y = ops.where(outside, bound, y)
         at += 1
-    if max is not None:
-        y = ops.where(ops.gt(y, found[at].value), found[at].value, y)
     return wrap(y, *found)
 
 

@@ -252,6 +252,8 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """log of the sum of exp over axes, without overflow."""
     x = floats(input)
+    if 0 in (x.shape[d] for d in normal_dims(dim, x.ndim, "logsumexp") if x.ndim):
+        return sum(x, dim, keepdim).log()  # of nothing: -inf
     top = amax(x.detach(), dim, True)
     top = top.masked_fill(top.isinf(), 0.0)
     y = sum((x - top).exp(), dim, True).log() + top
@@ -348,17 +350,20 @@ def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Area under y along an axis by trapezoids, at places x or dx apart."""
     at = normal_dim(dim, y.ndim)
-    n = y.shape[at]
-    middle = (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2
+    middle = _middles(y, at)
     return sum(middle * (dx if x is None else diff(x)), at)
+
+
+def _middles(y: Tensor, at: int) -> Tensor:
+    n = y.shape[at]
+    return (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2 if n else y
 
 
 @function(method=False)
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Running area under y along an axis by trapezoids."""
     at = normal_dim(dim, y.ndim)
-    n = y.shape[at]
-    middle = (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2
+    middle = _middles(y, at)
     return cumsum(middle * (dx if x is None else diff(x)), at)
 
 
