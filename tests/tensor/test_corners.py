@@ -95,6 +95,13 @@ def test_gradients_through_written_diagonals() -> None:
     check(f, floats(4, 4), floats(4, seed=1), grad=True)
 
 
+def test_differences_between_others() -> None:
+    def f(m: Any, x: Any, a: Any, b: Any) -> Any:
+        return [m.diff(x, prepend=a), x.diff(2, 1, a, b), x.diff(append=b.float()), m.diff(x, 1, 0, append=x[:1])]
+
+    check(f, floats(3, 4), floats(3, 1, seed=1), floats(3, 2, seed=2), grad=True)
+
+
 def test_einsum_by_numbers() -> None:
     def f(m: Any, a: Any, b: Any) -> Any:
         return [

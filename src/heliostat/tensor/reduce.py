@@ -337,9 +337,13 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 
 
 @function()
-def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
-    """Differences of neighbours along an axis, n times."""
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """Differences of neighbours along an axis, n times, of input between prepend and append."""
     at = normal_dim(dim, input.ndim)
+    if prepend is not None or append is not None:
+        input = FUNCTIONS["cat"]([t for t in (prepend, input, append) if t is not None], at)
     for _ in range(n):
         size = input.shape[at]
         input = input.narrow(at, 1, size - 1) - input.narrow(at, 0, size - 1)
