@@ -235,9 +235,9 @@ def test_floor_division_at_zeros_and_infinities() -> None:
         (0.0, -2.0, -0.0), (-0.0, 2.0, -0.0), (1.0, 0.0, inf), (1.0, -0.0, -inf), (inf, inf, np.nan), (5.0, -2.0, -3.0),
     ]  # fmt: skip
     a, b, wanted = (xp.asarray(list(c), dtype=xp.float64) for c in zip(*cases, strict=True))
-    found = xp.floor_divide(a, b)
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
-    np.testing.assert_array_equal(np.signbit(found)[:-2], np.signbit(wanted)[:-2])
+    for found in (xp.floor_divide(a, b), a // b):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+        np.testing.assert_array_equal(np.signbit(found)[:-2], np.signbit(wanted)[:-2])
     rests = [
         (0.0, -2.0, -0.0),
         (-0.0, 2.0, 0.0),
@@ -247,9 +247,9 @@ def test_floor_division_at_zeros_and_infinities() -> None:
         (inf, 1.0, np.nan),
     ]
     a, b, wanted = (xp.asarray(list(c), dtype=xp.float64) for c in zip(*rests, strict=True))
-    found = xp.remainder(a, b)
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
-    np.testing.assert_array_equal(np.signbit(found)[:-1], np.signbit(wanted)[:-1])
+    for found in (xp.remainder(a, b), a % b):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+        np.testing.assert_array_equal(np.signbit(found)[:-1], np.signbit(wanted)[:-1])
     x = xp.asarray([-0.0, 0.5, -3.0], dtype=xp.float64)
     assert np.signbit(xp.asinh(x))[0]
     assert np.isnan(xp.acosh(x)).all()
@@ -268,5 +268,11 @@ def test_extensions() -> None:
     np.testing.assert_allclose(np.asarray(xp.fft.irfft(z, n=2)), np.asarray(x), atol=1e-12)
     np.testing.assert_allclose(np.asarray(xp.imag(z)), 0, atol=1e-12)
     assert xp.vecdot(xp.asarray([1j]), xp.asarray([2j])) == 2
+    bytes_ = xp.asarray([200, 100], dtype=xp.uint8)
+    assert xp.vecdot(bytes_, bytes_).dtype == xp.sum(bytes_, dtype=xp.uint8).dtype == xp.uint8
+    assert xp.sum(bytes_, dtype=xp.uint8) == 44
+    assert xp.cumulative_sum(bytes_, dtype=xp.uint8).dtype == xp.prod(bytes_, dtype=xp.uint8).dtype == xp.uint8
+    empty = xp.zeros((0, 0))
+    assert xp.tensordot(empty, empty, axes=1).shape == (0, 0)
     for name in (*xp.linalg.__all__, *xp.fft.__all__):
         assert (getattr(getattr(xp.linalg, name, getattr(xp.fft, name, None)), "__doc__", None) or "").strip()

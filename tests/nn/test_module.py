@@ -240,6 +240,17 @@ def test_backward_hooks() -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
 
 
+def test_state_dicts_without_a_count_of_batches() -> None:
+    """As they were saved before 0.4.1, and as tools write them."""
+    for m in (hs, torch):
+        norm, held = m.nn.BatchNorm1d(2), m.nn.BatchNorm1d(2).state_dict()
+        norm(m.ones(3, 2))
+        del held["num_batches_tracked"]
+        assert norm.load_state_dict(dict(held)).missing_keys == []
+        assert norm.num_batches_tracked.item() == 1
+        assert norm.running_mean.tolist() == [0, 0]
+
+
 def test_state_dict_hooks() -> None:
     module = nn.Linear(2, 2)
     module.register_state_dict_post_hook(lambda m, state, prefix, _: state.update({prefix + "extra": 1}))

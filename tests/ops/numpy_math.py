@@ -74,7 +74,8 @@ class NumpyMath:
         return np.log1p(x)
 
     def floor_divide(self, a: Array, b: Array) -> Array:
-        return _quiet(np.floor_divide, a, b)
+        y, q = _quiet(np.floor_divide, a, b), _quiet(np.true_divide, a, b)
+        return np.where(np.isinf(a) | np.isinf(b) | (b == 0), np.floor(q), y).astype(y.dtype)
 
     def remainder(self, a: Array, b: Array) -> Array:
         return _quiet(np.mod, a, b)
@@ -93,6 +94,9 @@ class NumpyMath:
 
     def sign(self, x: Array) -> Array:
         return _quiet(np.sign, x)
+
+    def signbit(self, x: Array) -> Array:
+        return np.signbit(x)
 
     def maximum(self, a: Array, b: Array) -> Array:
         return np.maximum(a, b)

@@ -58,6 +58,47 @@ def test_ends(name: str) -> None:
         check(lambda m, z: getattr(m, name)(z), large)
 
 
+ENDS = [0.0, -0.0, 0.7, -2.0, np.inf, -np.inf, np.nan]
+NUMPY = {f"a{n}": f"arc{n}" for n in ("cos", "cosh", "sin", "sinh", "tan", "tanh")}
+UNSPECIFIED = {  # signs that the C standard leaves open, and what NumPy's expm1 does not have
+    "exp": lambda z: z.real == -np.inf, "exp2": lambda z: z.real == -np.inf,
+    "expm1": lambda z: ~np.isfinite(z) | (z == 0),
+    "sinh": lambda z: np.isinf(z.real) & np.isinf(z.imag), "sin": lambda z: np.isinf(z.real) & np.isinf(z.imag),
+    "tanh": lambda z: np.isinf(z.real), "tan": lambda z: np.isinf(z.imag),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("name", [
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "exp2", "expm1", "log", "log10", "log1p",
+    "log2", "sin", "sinh", "sqrt", "tan", "tanh",
+])  # fmt: skip
+def test_infinities_and_nan_as_in_annex_g(name: str, dtype: Any) -> None:
+    z = np.array([complex(a, b) for a, b in itertools.product(ENDS, ENDS)], dtype)
+    with np.errstate(all="ignore"):
+        expected = getattr(np, NUMPY.get(name, name))(z)
+    found = getattr(hs, name)(hs.tensor(z)).numpy()
+    loose = np.isnan(z) | UNSPECIFIED.get(name, lambda z: z != z)(z)
+    if name == "expm1":
+        keep = np.isfinite(z)
+        one = hs.exp(hs.tensor(z)).numpy()
+        np.testing.assert_allclose(found.real[~keep], (one.real - 1)[~keep], 1e-6)
+        np.testing.assert_array_equal(found.imag[~keep], one.imag[~keep])
+        z, expected, found, loose = z[keep], expected[keep], found[keep], loose[keep]
+    for part in ("real", "imag"):
+        a, b = getattr(found, part), getattr(expected, part)
+        np.testing.assert_allclose(np.where(loose, abs(a), a), np.where(loose, abs(b), b), 1e-5, 1e-6, err_msg=part)
+        still = ~loose & (b == 0)
+        np.testing.assert_array_equal(np.signbit(a[still]), np.signbit(b[still]), part)
+
+
+@pytest.mark.parametrize("name", ["atan", "atanh", "asin", "asinh", "sinh", "tanh", "expm1", "log1p", "sgn"])
+def test_gradients_on_the_axes(name: str) -> None:
+    """What is put right at infinities and at zeros leaves derivatives alone."""
+    z = np.array([complex(a, b) for a, b in itertools.product([0.0, -0.0, 0.3, -0.4], [0.0, -0.0, 0.2, -0.6])])
+    check(lambda m, z: getattr(m, name)(z), z[abs(z) > 0] if name == "sgn" else z, grad=True)
+
+
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
 def test_arithmetic(name: str) -> None:
     def f(m: Any, a: Any, b: Any) -> Any:
@@ -73,6 +114,16 @@ def test_arithmetic(name: str) -> None:
     big = np.array([1e200 + 1e200j, 3e-200 - 1e-200j])
     if name == "div":
         check(f, big, big[::-1].copy() * 0 + big)
+
+
+def test_further_names() -> None:
+    names = {"absolute": 1, "negative": 1, "subtract": 2, "multiply": 2, "divide": 2, "not_equal": 2}
+    z, w = numbers(3), numbers(3, seed=1)
+    for name, count in names.items():
+        check(lambda m, *zs, n=name: [getattr(m, n)(*zs), getattr(zs[0], n)(*zs[1:])], *(z, w)[:count])
+    check(lambda m, z, w: [m.concat([z, w]), m.concatenate([z, w]), z.clone().multiply_(w)], z, w)
+    with pytest.raises(UnsupportedError, match="sign"):
+        hs.sign(ours(z))
 
 
 def test_operators() -> None:

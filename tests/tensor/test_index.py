@@ -213,3 +213,12 @@ def test_errors() -> None:
         with pytest.raises(IndexOutOfRangeError):
             f()
     assert x.sum().item() == 0
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    x = hs.ones(2, 3)
+    for mask in (hs.ones(1, 3, dtype=hs.bool), hs.ones(2, 1, dtype=hs.bool), hs.ones(3, dtype=hs.bool)):
+        with pytest.raises(IndexError, match="mask"):
+            x[mask]
+        with pytest.raises(IndexError, match="mask"):
+            x[mask] = 1

@@ -127,6 +127,58 @@ def test_comparison_of_nan() -> None:
     check(lambda m, x: [getattr(m, n)(x) for n in names], integers(4))
 
 
+def signed(array: Any) -> Any:
+    """Values, and the signs of zeros and NaN."""
+    return np.asarray(array), np.signbit(array)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_signs_of_zeros_and_nan(dtype: Any) -> None:
+    x = np.array([0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, -np.nan], dtype)
+    assert np.signbit(x).tolist() == [False, True] * 4
+    found = hs.signbit(hs.tensor(x))
+    assert found.dtype == hs.bool
+    assert found.tolist() == np.signbit(x).tolist()
+    assert hs.signbit(hs.tensor(x, dtype=hs.bfloat16)).tolist() == np.signbit(x).tolist()
+    y = hs.copysign(hs.tensor(x)[:, None], hs.tensor(x)).numpy()
+    np.testing.assert_array_equal(signed(y), signed(np.copysign(x[:, None], x)))
+    assert hs.signbit(hs.tensor([-3, 0, 2])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_remainders_are_exact(dtype: Any) -> None:
+    """Of large quotients too, where a / b has no digits behind the point left; with the sign of zeros."""
+    rng = np.random.default_rng(5)
+    scale = 10.0 ** rng.uniform(-3, 16, 400)
+    a, b = (rng.uniform(-1, 1, 400) * scale).astype(dtype), rng.uniform(0.3, 9, 400).astype(dtype)
+    b[::2] *= -1
+    a[:8], b[:8] = [0, -0.0, 0, -0.0, 6, -6, 6, -6], [3, 3, -3, -3, 3, 3, -3, -3]
+    for name in ("remainder", "fmod"):
+        found = getattr(hs, name)(hs.tensor(a), hs.tensor(b)).numpy()
+        expected = np.mod(a, b) if name == "remainder" else np.fmod(a, b)
+        np.testing.assert_array_equal(signed(found), signed(expected), name)
+    check(lambda m, a, b: [m.remainder(a, b), m.fmod(a, b)], a, b)
+
+
+def test_floor_division_at_infinities() -> None:
+    a = np.array([np.inf, -np.inf, 3.0, -3.0, 0.0, -0.0, 0.5, -0.5, 1.0, -1.0])
+    b = np.array([2.0, -2.0, np.inf, -np.inf, 0.0])[:, None]
+    with np.errstate(all="ignore"):
+        q = a / b
+        expected = np.where(np.isinf(a) | np.isinf(b) | (b == 0), np.floor(q), np.floor_divide(a, b))
+    found = (hs.tensor(a) // hs.tensor(b)).numpy()
+    np.testing.assert_array_equal(found, expected)
+    there = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(found)[there], np.signbit(expected)[there])
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "cumsum", "cumprod"])
+def test_sums_have_the_dtype_that_is_named(name: str) -> None:
+    x = integers(5, 3, low=-9, high=9)
+    for dtype in ("int8", "int32", "float16", "float64"):
+        check(lambda m, x, d=dtype: getattr(m, name)(x, 0, dtype=getattr(m, d)), x)
+
+
 @pytest.mark.parametrize("bounds", [(-0.7, 0.7), (None, 0.3), (-0.3, None), (0.6, -0.6)], ids=str)
 def test_clamp(bounds: Any) -> None:
     check(lambda m, x: m.clamp(x, *bounds), floats(6, 7), grad=True)

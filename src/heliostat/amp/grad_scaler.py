@@ -15,7 +15,7 @@ from ..ir.types import f16, f32, i32
 from ..tensor import FUNCTIONS, Tensor, lazy, no_grad
 from ..tensor.autocast import is_autocast_available
 from ..tensor.core import convert, live_scalar, number_tensor
-from ..tensor.devices import name_of, placed
+from ..tensor.devices import name_of
 
 where = FUNCTIONS["where"]
 
@@ -60,7 +60,7 @@ class GradScaler:
         self._growth_tracker = number_tensor(0, i32)
         if self._enabled and (name := name_of(device)) != "cpu":
             for t in (self._scale, self._growth_tracker):
-                t._v = placed(t._v, name)
+                t._place(name)
         self._stages: dict[int, _Stage] = {}
 
     def is_enabled(self) -> bool:

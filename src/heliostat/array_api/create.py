@@ -11,7 +11,7 @@ import numpy as np
 from ..ir.types import DType
 from ..tensor import FUNCTIONS, Tensor
 from ..tensor.core import as_tensor, convert, from_array
-from ..tensor.devices import default_name, placed
+from ..tensor.devices import default_name
 
 
 def here(function: Any) -> Any:
@@ -20,13 +20,9 @@ def here(function: Any) -> Any:
     @functools.wraps(function)
     def run(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
         made: Tensor = function(*args, device=device, **kwargs)
-        if hasattr(made, "_pair"):  # complex arrays lie on the cpu
-            return made if device is None else made.to(device)
-        if device is not None and made._v.device is not None:
-            return made.to(device)
-        if made._v.device is None:
-            made._v = placed(made._v, default_name(device))
-        return made
+        if made._home is None:
+            return made._place(default_name(device))
+        return made if device is None else made.to(device)
 
     return run
 

@@ -76,35 +76,10 @@ def sign(x: Tensor, /) -> Tensor:
     return FUNCTIONS["where"](x != x, x, made + 0.0) if x.dtype.is_float else made
 
 
-def floor_divide(x1: Any, x2: Any, /) -> Tensor:
-    """x1 / x2 rounded down, with the standard's results at zeros and infinities, where PyTorch has NaN."""
-    a, b = promoted(x1, x2)
-    exact: Tensor = FUNCTIONS["floor_divide"](a, b)
-    if not exact.dtype.is_float:
-        return exact
-    inf, zero = FUNCTIONS["isinf"], (a == 0) | (b == 0)
-    plain = (a / b).floor()
-    made: Tensor = FUNCTIONS["where"](inf(a) | inf(b) | zero, plain, exact)
-    return made
-
-
-def remainder(x1: Any, x2: Any, /) -> Tensor:
-    """What is left by `floor_divide`, with the sign of x2; so has 0, and x1 is left by infinities of its sign."""
-    a, b = promoted(x1, x2)
-    rest: Tensor = FUNCTIONS["remainder"](a, b)
-    if not rest.dtype.is_float:
-        return rest
-    where = FUNCTIONS["where"]
-    whole = FUNCTIONS["isinf"](b) & FUNCTIONS["isfinite"](a)
-    rest = where(whole, where((a == 0) | ((a < 0) == (b < 0)), a, b), rest)
-    made: Tensor = where(rest == 0, FUNCTIONS["copysign"](rest, b), rest)
-    return made
-
-
 def imag(x: Tensor, /) -> Tensor:
     """Imaginary parts of complex numbers."""
     made: Tensor = FUNCTIONS["imag"](x)
     return made
 
 
-TABLE.update(clip=clip, floor_divide=floor_divide, imag=imag, remainder=remainder, sign=sign, where=where)
+TABLE.update(clip=clip, imag=imag, sign=sign, where=where)

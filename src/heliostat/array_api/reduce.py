@@ -31,16 +31,19 @@ def _summed(x: Tensor, dtype: DType | None) -> DType:
     return dtype or (x.dtype if x.dtype.kind in "fc" else i64)
 
 
+def _kept(x: Tensor, dtype: DType | None) -> Tensor:
+    return x if dtype is None else convert(x, dtype)
+
+
 def sum(x: Tensor, /, *, axis: Axes = None, dtype: DType | None = None, keepdims: Any = False) -> Tensor:
     """Sums over axes, all where None. Integers are summed in int64."""
-    x, axes = convert(x, _summed(x, dtype)), _axes(x, axis)
-    made: Tensor = F["sum"](x, axes, keepdims) if axes else x.clone()
-    return made
+    wide, axes = convert(x, _summed(x, dtype)), _axes(x, axis)
+    return wide.clone() if not axes else _kept(F["sum"](wide, axes, keepdims), dtype)
 
 
 def prod(x: Tensor, /, *, axis: Axes = None, dtype: DType | None = None, keepdims: Any = False) -> Tensor:
     """Products over axes, all where None. Integers are multiplied in int64."""
-    return _over("prod", convert(x, _summed(x, dtype)), axis, keepdims)
+    return _kept(_over("prod", convert(x, _summed(x, dtype)), axis, keepdims), dtype)
 
 
 def max(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
@@ -103,7 +106,7 @@ def _scan(name: str, x: Tensor, axis: int | None, dtype: DType | None, include_i
         if x.ndim != 1:
             raise ValueError(f"{name} needs an axis for an array of {x.ndim} axes")
         axis = 0
-    y: Tensor = F[name](convert(x, _summed(x, dtype)), axis)
+    y = _kept(F[name](convert(x, _summed(x, dtype)), axis), dtype)
     if not include_initial:
         return y
     shape = list(y.shape)

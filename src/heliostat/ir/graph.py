@@ -283,8 +283,9 @@ def round_bf16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Values rounded to bf16, nearest even, held in float32."""
     bits = np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    values = np.where(np.isnan(bits.view(np.float32)), np.float32(np.nan), rounded.view(np.float32))
-    return values.reshape(np.shape(array))
+    quiet = (bits & np.uint32(0x80000000)) | np.uint32(0x7FC00000)  # a NaN keeps its sign
+    values = np.where(np.isnan(bits.view(np.float32)), quiet, rounded)
+    return values.view(np.float32).reshape(np.shape(array))
 
 
 # NumPy has no bf16: bf16 constants are held in f32.

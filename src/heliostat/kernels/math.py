@@ -137,6 +137,11 @@ class Math:
         k = self.k
         return k.select(x > 0, 1, k.select(x < 0, -1, x))
 
+    def signbit(self, x: Instruction) -> Instruction:
+        """Whether the sign is set, of zeros and NaN too."""
+        assert x.type is not None
+        return (self.k.bitcast(x, "i64" if x.elem == "f64" else "i32") if x.type.is_float else x) < 0
+
     def _signed(self, size: Instruction, x: Instruction) -> Instruction:
         """`size` >= 0 with the sign of x, which may be a negative zero."""
         k, bits = self.k, 64 if x.elem == "f64" else 32
@@ -150,7 +155,11 @@ class Math:
         k = self.k
         assert a.type is not None
         if a.type.is_float:
-            return k.select(b == 0.0, a / b, k.rint((a - self.remainder(a, b)) / b))
+            q = a / b
+            whole = k.rint((a - self.remainder(a, b)) / b)
+            whole = k.select(whole == 0.0, q * 0.0, whole)  # the sign of a zero is that of the quotient
+            endless = (k.fabs(a) == math.inf) | (k.fabs(b) == math.inf)
+            return k.select(endless | (b == 0.0), k.floor(q), whole)
         zero = k.const(0, a.elem, a.lanes)
         safe = k.select((b == 0) | (b == -1), 1, b)
         q = a / safe
@@ -164,12 +173,15 @@ class Math:
         assert a.type is not None
         if not a.type.is_float:
             return k.select(b == 0, k.const(0, a.elem, a.lanes), a - self.floor_divide(a, b) * b)
-        rest = k.fma(-k.floor(a / b), b, a)
+        rest = a
+        for _ in range(2 if a.elem == "f64" else 3):  # each takes as many bits of the quotient as a float has, exactly
+            rest = k.fma(-k.rint(rest / b), b, rest)
         wrong = ((rest < 0.0) & (b > 0.0)) | ((rest > 0.0) & (b < 0.0))
         rest = k.select(wrong, rest + b, rest)
         infinite = (k.fabs(b) == math.inf) & (k.fabs(a) < math.inf)
         same = ((a >= 0.0) & (b > 0.0)) | ((a <= 0.0) & (b < 0.0))
-        return k.select(infinite, k.select(same, a, b), rest)
+        rest = k.select(infinite, k.select(same, a, b), rest)
+        return k.select(rest == 0.0, self._signed(k.const(0.0, a.elem, a.lanes), b), rest)
 
     def shift_left(self, a: Instruction, b: Instruction) -> Instruction:
         k = self.k

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from ..diagnostics import HeliostatError
 from ..tensor import Tensor, no_grad
 from ..tensor.copies import to_what
-from ..tensor.devices import default_name, placed
+from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of
 from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
@@ -144,8 +144,8 @@ class Module:
             raise TypeError(
                 f"cannot assign '{_kind(tensor)}' object to buffer '{name}' (heliostat.Tensor or None required)"
             )
-        if tensor is not None and tensor._v.device is None:
-            tensor._v = placed(tensor._v, default_name())
+        if tensor is not None and tensor._home is None:
+            tensor._place(default_name())
         self._buffers[name] = tensor
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
@@ -296,7 +296,7 @@ class Module:
         """Forget gradients, or set them to 0."""
         for p in self.parameters():
             if p.grad is not None:
-                p.grad = None if set_to_none else p.grad.detach() * 0
+                p.grad = None if set_to_none else p.grad.new_zeros(*p.grad.shape)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Put fn(tensor) in the place of every parameter's and buffer's data."""

@@ -79,6 +79,12 @@ class _Norm(_Affine):
         )
 
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.num_batches_tracked is not None:  # state dicts of PyTorch before 0.4.1 have no count
+            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
 class _BatchNorm(_Norm):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)

@@ -7,7 +7,7 @@ from typing import Any
 from ..diagnostics import UnsupportedError
 from ..tensor import Tensor
 from ..tensor.core import as_tensor, new
-from ..tensor.devices import default_name, placed
+from ..tensor.devices import default_name
 
 
 class Parameter(Tensor):
@@ -17,8 +17,8 @@ class Parameter(Tensor):
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         source = as_tensor(data if data is not None else [])
         made: Parameter = new(cls, source.detach().value)
-        if made._v.device is None:
-            made._v = placed(made._v, default_name())
+        if made._home is None:
+            made._place(default_name())
         if requires_grad:
             made.requires_grad_(True)
         return made
@@ -35,8 +35,8 @@ class Buffer(Tensor):
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
         source = as_tensor(data if data is not None else [])
         made: Buffer = new(cls, source.detach().value)
-        if made._v.device is None:
-            made._v = placed(made._v, default_name())
+        if made._home is None:
+            made._place(default_name())
         made.persistent = persistent
         return made
 

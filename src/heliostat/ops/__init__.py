@@ -2,7 +2,7 @@
 
 from .activation import gelu, gelu_tanh, relu, sigmoid, silu, swiglu
 from .attention import attention, cache_update, rope, rope_table
-from .compare import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, ne, where
+from .compare import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, ne, signbit, where
 from .convolution import conv2d
 from .elementwise import (
     abs,
@@ -80,7 +80,7 @@ __all__ = [
     "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
     "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod",
     "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm",
-    "rope", "rope_table", "round", "rsqrt", "scan", "shift_left", "shift_right", "sigmoid", "sign", "silu", "sin",
-    "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh",
+    "rope", "rope_table", "round", "rsqrt", "scan", "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu",
+    "sin", "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh",
     "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where",
 ]  # fmt: skip

@@ -89,6 +89,21 @@ class Ge(Comparison, name="ge", version=1, amp=Amp.KEEP_INPUT):
         return a >= b
 
 
+class Signbit(Unary, name="signbit", version=1, amp=Amp.KEEP_INPUT):
+    """Whether the sign of x is set, of zeros and NaN too. Not of bools."""
+
+    boolean = True
+    samples = Uniform(-2, 2) | SpecialFloats()
+    error = EXACT
+    gradient = _FLAG
+
+    def reference(self, x: Array) -> Array:
+        return np.asarray(np.signbit(x) if np.issubdtype(np.asarray(x).dtype, np.floating) else np.less(x, 0))
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return k.signbit(x)
+
+
 class Logic(Elementwise):
     """Of bools only."""
 
@@ -181,6 +196,7 @@ lt = public(Lt, Binary.call)
 le = public(Le, Binary.call)
 gt = public(Gt, Binary.call)
 ge = public(Ge, Binary.call)
+signbit = public(Signbit, Unary.call)
 logical_and = public(And, Binary.call)
 logical_or = public(Or, Binary.call)
 logical_not = public(Not, Unary.call)

@@ -51,7 +51,7 @@ class LBFGS(Optimizer):
 
     def _slope(self) -> Tensor:
         """The gradient of all parameters as one vector, computed."""
-        rows = [held(p) * 0 if p.grad is None else held(p.grad) for p in self._params]
+        rows = [p.new_zeros(*p.shape) if p.grad is None else held(p.grad) for p in self._params]
         return _computed(cat([r.reshape(-1) for r in rows], 0))
 
     def _move(self, size: Any, direction: Tensor) -> None:

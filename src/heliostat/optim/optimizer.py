@@ -14,13 +14,11 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any
 
-from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.types import bf16, f16, f32, f64
 from ..tensor import FUNCTIONS, lazy, recorded
 from ..tensor.autograd import enable_grad
 from ..tensor.core import RemovableHandle, Tensor, convert, grad_mode, new, number_tensor
-from ..tensor.devices import placed
 from .walked import Group, Numbers, Row, State, Walked
 
 WALKED = 32
@@ -438,16 +436,13 @@ class RuleOptimizer(Optimizer):
 
 
 def _count_on(device: str, count: float) -> Tensor:
-    made = number_tensor(count, f32)
-    made._v = placed(made._v, device)
-    return made
+    return number_tensor(count, f32)._place(device)
 
 
 # --- what rules are made of -------------------------------------------------------------------------------------------
 def held(x: Tensor) -> Tensor:
     """The values of x as they are now, through which no gradient flows."""
-    made: Tensor = new(Tensor, ops.detach(x.value) if x.requires_grad else x.value)
-    return made
+    return x._copied()
 
 
 def like(p: Tensor, value: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..tensor.core import Tensor
-from ..tensor.devices import Device, placed
+from ..tensor.devices import Device
 from ..tensor.structure import mapped
 from . import container, torch_file
 from .bytes import as_bytes, from_bytes
@@ -44,12 +44,7 @@ def load(f: Place, map_location: Any = None, *, weights_only: bool = True) -> An
     if map_location is None or Device(map_location).type == "cpu":
         return found
     device = Device(map_location).name
-
-    def move(t: Tensor) -> Tensor:
-        t._v = placed(t._v, device)
-        return t
-
-    return mapped(found, move)
+    return mapped(found, lambda t: t._place(device))
 
 
 def _loaded(f: Place) -> Any:

@@ -163,6 +163,8 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     """Elements of axes in the opposite order."""
     for d in sizes_of(dims):
         at = normal_dim(d, input.ndim, "flip")
+        if not input.ndim:
+            return input.clone()
         n = input.shape[at]
         ids = wrap(ops.sub(n - 1, ops.arange(n)))
         input = FUNCTIONS["index_select"](input, at, ids) if n else input
@@ -190,6 +192,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         [shifts] if isinstance(shifts, int) else shifts, [dims] if isinstance(dims, int) else dims, strict=True
     ):
         at = normal_dim(d, input.ndim, "roll")
+        if not input.ndim:
+            return input.clone()
         n = input.shape[at]
         k = s % n if n else 0
         if k:
@@ -252,7 +256,7 @@ def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
 @function()
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The matrix with a vector on its diagonal, or the diagonal of a matrix."""
-    return diag_embed(input, diagonal) if input.ndim == 1 else FUNCTIONS["diagonal"](input, diagonal)
+    return diag_embed(input, diagonal) if input.ndim == 1 else FUNCTIONS["diagonal"](input, diagonal).clone()
 
 
 @function()

@@ -385,7 +385,7 @@ def grad(
             if g is None:
                 if not (allow_unused or materialize_grads):
                     raise GradientError("an input is not used for the outputs", help="allow_unused=True gives None")
-                result.append(t.detach() * 0 if materialize_grads else None)
+                result.append(t.new_zeros(*t.shape) if materialize_grads else None)
             else:
                 g = _beside(g, t)
                 result.append(new(Tensor, g if create_graph else ops.detach(g), create_graph))

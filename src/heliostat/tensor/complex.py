@@ -176,6 +176,23 @@ def _one(name: str, build: Callable[[Tensor, Tensor], Parts], *others: str) -> N
     of_complex(name, *others)(f)
 
 
+def _at(y: Tensor, *choices: tuple[Tensor, Any]) -> Tensor:
+    """y, but where a condition holds the value beside it, the first of several; no gradient flows to those."""
+    for condition, value in reversed(choices):
+        y = F["where"](condition, value.detach() if isinstance(value, Tensor) else value, y)
+    return y
+
+
+def _open(x: Tensor) -> Tensor:
+    """Whether x is infinite or NaN."""
+    return F["logical_not"](F["isfinite"](x))
+
+
+def _boxed(a: Tensor, b: Tensor) -> Parts:
+    """The direction of a number with an infinite part: infinities are 1, what is finite 0, with their signs."""
+    return tuple(F["copysign"](F["isinf"](x).to(x.dtype), x) for x in (a, b))
+
+
 def _log(a: Tensor, b: Tensor) -> Parts:
     return F["hypot"](a, b).log(), F["atan2"](b, a)
 
@@ -193,17 +210,45 @@ def _sqrt(a: Tensor, b: Tensor) -> Parts:
     zero = t == 0
     rest = F["where"](zero, 0.0, b.abs() / (2 * F["where"](zero, 1.0, t)))
     left = a < 0
-    return F["where"](left, rest, t), F["copysign"](F["where"](left, t, rest), b)
+    x, y = F["where"](left, rest, t), F["copysign"](F["where"](left, t, rest), b)
+    up, across, unknown = F["isinf"](b), F["isinf"](a), F["isnan"](b)
+    x = _at(x, (up, math.inf), (across & left, F["where"](unknown, math.nan, 0.0).to(x.dtype)), (across, math.inf))
+    beside = F["where"](unknown, math.nan, F["copysign"](F["where"](left, math.inf, 0.0).to(x.dtype), b))
+    return x, _at(y, (up, b), (across & left & unknown, math.inf), (across, beside.to(x.dtype)))
 
 
 def _reciprocal(a: Tensor, b: Tensor) -> Parts:
     return parts(_quotient(joined(F["ones_like"](a), F["zeros_like"](a)), joined(a, b)))
 
 
+def _turned(size: Tensor, a: Tensor, b: Tensor) -> Parts:
+    """`size`, which is a power with the exponent a, times cos(b) + i sin(b)."""
+    round_, none = _open(b), (b == 0) & _open(size)
+    small, large = round_ & (a == -math.inf), round_ & (a == math.inf)
+    x, y = size * b.cos(), size * b.sin()
+    return _at(x, (small, 0.0), (large, math.inf)), _at(y, (small, 0.0), (none, b))
+
+
+def _sinh(a: Tensor, b: Tensor) -> Parts:
+    size, round_ = a.cosh(), _open(b)
+    x, y = a.sinh() * b.cos(), size * b.sin()
+    return _at(x, (round_ & ((a == 0) | F["isinf"](a)), a)), _at(y, ((b == 0) & _open(size), b))
+
+
+def _cosh(a: Tensor, b: Tensor) -> Parts:
+    size = a.sinh()
+    x, y = a.cosh() * b.cos(), size * b.sin()
+    y = _at(y, ((b == 0) & _open(size), a.sign() * b), ((a == 0) & _open(b), 0.0))
+    return _at(x, (_open(b) & F["isinf"](a), math.inf)), y
+
+
 def _tanh(a: Tensor, b: Tensor) -> Parts:
-    h, t = a.tanh(), b.tan()
+    h, t, e = a.tanh(), b.tan(), (-2 * a.abs()).exp()
     size = 1 + h * h * t * t
-    return h * (1 + t * t) / size, t * (1 - h * h) / size
+    x, y = h * (1 + t * t) / size, t * (4 * e / ((1 + e) * (1 + e))) / size  # 1 - h * h would lose its digits
+    round_ = _open(b)
+    x = _at(x, (F["isinf"](a) | (round_ & (a == 0)), h))
+    return x, _at(y, (F["isinf"](a), F["where"](round_, 0.0, b * 0.0)), (F["isnan"](a) & (b == 0), b))
 
 
 def _tan(a: Tensor, b: Tensor) -> Parts:
@@ -212,22 +257,24 @@ def _tan(a: Tensor, b: Tensor) -> Parts:
 
 
 def _log1p(a: Tensor, b: Tensor) -> Parts:
-    near = a.abs() < 0.5
-    small = F["where"](near, a, 0.0)
-    return F["where"](near, 0.5 * (small * (2 + small) + b * b).log1p(), F["hypot"](1 + a, b).log()), F["atan2"](
-        b, 1 + a
-    )
+    near = (a.abs() < 0.5) & (b.abs() < 1)
+    p, q = F["where"](near, a, 0.0), F["where"](near, b, 0.0)
+    x = F["where"](near, 0.5 * (p * (2 + p) + q * q).log1p(), F["hypot"](1 + a, b).log())
+    return x, F["atan2"](b, 1 + a)
 
 
 def _expm1(a: Tensor, b: Tensor) -> Parts:
-    half = (b * 0.5).sin()
-    return a.expm1() * b.cos() - 2 * half * half, a.exp() * b.sin()
+    half, round_ = (b * 0.5).sin(), _open(b)
+    x = a.expm1() * b.cos() - 2 * half * half + 0.0  # 0 at -0, as the standard has it
+    x = _at(x, (round_ & (a == -math.inf), -1.0), (round_ & (a == math.inf), math.inf))
+    return x, _turned(a.exp(), a, b)[1]
 
 
 def _sgn(a: Tensor, b: Tensor) -> Parts:
     size = F["hypot"](a, b)
-    size = F["where"](size == 0, 1.0, size)
-    return a / size, b / size
+    none = size == 0
+    size = F["where"](none, 1.0, size)
+    return F["where"](none, 0.0, a / size), F["where"](none, 0.0, b / size)
 
 
 def _sigmoid(a: Tensor, b: Tensor) -> Parts:
@@ -235,35 +282,60 @@ def _sigmoid(a: Tensor, b: Tensor) -> Parts:
     return 0.5 + 0.5 * x, 0.5 * y
 
 
+def _sin(a: Tensor, b: Tensor) -> Parts:
+    y, x = _sinh(-b, a)
+    return x, -y
+
+
 def _roots(a: Tensor, b: Tensor, sign: float) -> tuple[Parts, Parts]:
     """Square roots of 1 - z and 1 + z; of z - 1 and z + 1 for a `sign` of -1."""
     return _sqrt(sign * (1 - a), -sign * b), _sqrt(1 + a, b)
 
 
+def _far(size: Tensor, angle: Tensor, a: Tensor, b: Tensor, at_infinity: Tensor) -> Parts:
+    """Size and angle of an inverse function, without its sign: at infinities the size is infinite."""
+    endless, unknown = F["isinf"](a) | F["isinf"](b), F["isnan"](a) | F["isnan"](b)
+    angle = _at(angle, (unknown, math.nan), (endless, at_infinity))
+    return _at(size, (endless, math.inf), (unknown, math.nan)), angle
+
+
+def _asinh(a: Tensor, b: Tensor) -> Parts:
+    """Source: W. Kahan, Branch cuts for complex elementary functions (1987), as the three below; at infinities and NaN
+    the C standard, annex G."""
+    (p, q), (r, s) = _roots(-b, a, 1)
+    u, v = _boxed(a, b)
+    x, y = _far(F["asinh"](p * s - q * r), F["atan2"](b, p * r - q * s), a, b, F["atan2"](v, u.abs()))
+    return _at(x, (F["isinf"](x), F["copysign"](x, a))), _at(y, (F["isnan"](a) & (b == 0), b))
+
+
 def _asin(a: Tensor, b: Tensor) -> Parts:
-    """Source: W. Kahan, Branch cuts for complex elementary functions (1987), as the three below."""
-    (p, q), (r, s) = _roots(a, b, 1)
-    return F["atan2"](a, p * r - q * s), F["asinh"](p * s - q * r)
+    y, x = _asinh(-b, a)
+    return x, -y
 
 
 def _acos(a: Tensor, b: Tensor) -> Parts:
     (p, q), (r, s) = _roots(a, b, 1)
-    return 2 * F["atan2"](p, r), F["asinh"](r * q - s * p)
+    u, v = _boxed(a, b)
+    size, angle = _far(F["asinh"](r * q - s * p), 2 * F["atan2"](p, r), a, b, F["atan2"](v.abs(), u))
+    size = _at(size, (F["isinf"](size), F["copysign"](size, -b)))
+    return _at(angle, (F["isnan"](b) & (a == 0), math.pi / 2)), size
 
 
 def _acosh(a: Tensor, b: Tensor) -> Parts:
     (p, q), (r, s) = _roots(a, b, -1)
-    return F["asinh"](p * r + q * s), 2 * F["atan2"](q, r)
-
-
-def _asinh(a: Tensor, b: Tensor) -> Parts:
-    y, x = _asin(-b, a)
-    return x, -y
+    u, v = _boxed(a, b)
+    x, y = _far(F["asinh"](p * r + q * s), 2 * F["atan2"](q, r), a, b, F["atan2"](v, u))
+    return x, _at(y, (F["isnan"](b) & (a == 0), math.pi / 2))
 
 
 def _atanh(a: Tensor, b: Tensor) -> Parts:
-    (p, q), (r, s) = _log1p(a, b), _log1p(-a, -b)
-    return 0.5 * (p - r), 0.5 * (q - s)
+    side = F["where"](F["signbit"](a), -1.0, 1.0).to(a.dtype)  # so that the sign of a zero is kept
+    (p, q), (r, s) = _log1p(a * side, b), _log1p(-a * side, -b)
+    endless = F["isinf"](a) | F["isinf"](b)
+    up = endless & F["logical_not"](F["isnan"](b))
+    x = _at(0.5 * (p - r) * side, (endless | ((a == 0) & F["isnan"](b)), side * 0.0))
+    quarter = F["copysign"](F["full_like"](b, math.pi / 2), b)
+    return x, _at(0.5 * (q - s), (up, quarter), (_open(a) | _open(b), math.nan))
 
 
 def _atan(a: Tensor, b: Tensor) -> Parts:
@@ -277,8 +349,8 @@ _one("atan", _atan, "arctan")
 _one("asinh", _asinh, "arcsinh")
 _one("acosh", _acosh, "arccosh")
 _one("atanh", _atanh, "arctanh")
-_one("exp", lambda a, b: (a.exp() * b.cos(), a.exp() * b.sin()))
-_one("exp2", lambda a, b: ((a.exp2()) * (b * math.log(2)).cos(), a.exp2() * (b * math.log(2)).sin()))
+_one("exp", lambda a, b: _turned(a.exp(), a, b))
+_one("exp2", lambda a, b: _turned(a.exp2(), a, b * math.log(2)))
 _one("expm1", _expm1)
 _one("log", _log)
 _one("log2", _log_base(2))
@@ -288,10 +360,10 @@ _one("sqrt", _sqrt)
 _one("rsqrt", lambda a, b: _reciprocal(*_sqrt(a, b)))
 _one("reciprocal", _reciprocal)
 _one("square", lambda a, b: (a * a - b * b, 2 * a * b))
-_one("sin", lambda a, b: (a.sin() * b.cosh(), a.cos() * b.sinh()))
-_one("cos", lambda a, b: (a.cos() * b.cosh(), -a.sin() * b.sinh()))
-_one("sinh", lambda a, b: (a.sinh() * b.cos(), a.cosh() * b.sin()))
-_one("cosh", lambda a, b: (a.cosh() * b.cos(), a.sinh() * b.sin()))
+_one("sin", _sin)
+_one("cos", lambda a, b: _cosh(-b, a))
+_one("sinh", _sinh)
+_one("cosh", _cosh)
 _one("tan", _tan)
 _one("tanh", _tanh)
 _one("sigmoid", _sigmoid)

@@ -21,7 +21,7 @@ from .devices import Device
 from .dtypes import REAL_OF, dtype_of, result_dtype
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .pointwise import given
-from .register import COMPLEX, METHODS, has_complex
+from .register import ALIASES, COMPLEX, METHODS, has_complex
 from .shape import sizes_of
 
 
@@ -392,11 +392,7 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
             dtype = a.dtype
         elif a is not None and not isinstance(a, bool):
             if isinstance(a, str | Device):
-                if Device(a).type != "cpu":
-                    raise UnsupportedError(
-                        f"complex tensors lie on the cpu alone, not on {Device(a)}",
-                        help="move real and imag one by one",
-                    )
+                self._place(Device(a).name)
             else:
                 dtype = a
     found = self.dtype if dtype is None else dtype_of(dtype)
@@ -441,6 +437,9 @@ def _operator(name: str, swapped: bool) -> Any:
 def attach_complex() -> None:
     """Put on `ComplexTensor` what each method means there; those that are not in `COMPLEX` refuse by name."""
     cls: Any = ComplexTensor
+    for name, first in ALIASES.items():
+        if first in COMPLEX:
+            COMPLEX.setdefault(name, COMPLEX[first])
     names = {"truediv": "true_divide", "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and",
              "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
              "rshift": "bitwise_right_shift"}  # fmt: skip

@@ -125,7 +125,7 @@ class Tensor:
 
     def __new__(cls, data: Any = None, **kwargs: Any) -> Tensor:
         """A copy of data, as `heliostat.tensor` makes it."""
-        made = new(cls, placed(from_data(data if data is not None else [], None).value, default_name()))
+        made: Tensor = new(cls, from_data(data if data is not None else [], None).value)._place(default_name())
         if kwargs.pop("requires_grad", False):
             made.requires_grad_(True)
         if kwargs:
@@ -252,6 +252,22 @@ class Tensor:
     def device(self) -> Device:
         """Where it lies."""
         return device_of(self._v)
+
+    @property
+    def _home(self) -> str | None:
+        """The name of the device that this tensor lies on; None for one that goes where it is used."""
+        return self._v.device
+
+    def _place(self, device: str) -> Tensor:
+        """Lie on a device from here on, before others have seen this tensor: it is returned, and no gradient flows
+        from one place to the other. Raises DeviceUnavailableError for a GPU that is not there."""
+        self._v = placed(self._v, device)
+        return self
+
+    def _copied(self) -> Tensor:
+        """Another tensor of the same values, through which no gradient flows."""
+        made: Tensor = new(Tensor, ops.detach(self.value) if self.requires_grad else self.value)
+        return made
 
     @property
     def ndim(self) -> int:
@@ -709,13 +725,8 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
 
 def from_data(data: Any, dtype: DType | None) -> Tensor:
     """A tensor that copies an array, nested lists of numbers and tensors, or another tensor. Without gradients."""
-    if hasattr(data, "_pair"):
-        from .pairs import over
-
-        held: Tensor = over(from_data(data._pair, None))
-        return held if dtype is None else convert(held, dtype)
     if isinstance(data, Tensor):
-        made: Tensor = new(Tensor, ops.detach(data.value) if data._rg else data.value)
+        made = data._copied()
         return made if dtype is None else convert(made, dtype)
     array = _to_array(data, dtype is not None)
     if dtype is not None and dtype.kind in "iu" and isinstance(data, int | list | tuple) and array.dtype.kind in "iu":
@@ -759,9 +770,7 @@ def from_array(array: Array, dtype: DType | None = None, device: str | None = No
     """A tensor that copies an array, in its dtype or another. Without a device it has no place of its own: it goes
     where it is used."""
     made = _from_array(array, dtype)
-    if device is not None and not hasattr(made, "_pair"):  # complex tensors lie on the cpu
-        made._v = placed(made._v, device)
-    return made
+    return made if device is None else made._place(device)
 
 
 def _from_array(array: Array, dtype: DType | None = None) -> Tensor:

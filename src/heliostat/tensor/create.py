@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import DType, i64
 from . import lazy
 from .core import Tensor, as_tensor, from_array, from_data
-from .devices import default_name, name_of, placed
+from .devices import default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .register import FUNCTIONS, METHODS, function
 from .shape import sizes_of
@@ -50,13 +50,8 @@ def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any], like: Tensor 
     """A new tensor with what all makers take: requires_grad, device (that of `like` where none is named), and flags
     without meaning here."""
     device = rest.pop("device", None)
-    name_ = name_of(device) if device is not None else None if like is None else like.device.name
-    if hasattr(x, "_pair"):
-        if name_ not in (None, "cpu"):
-            what = f"complex tensors lie on the cpu alone, not on {name_}"
-            raise UnsupportedError(what, help="keep real and imaginary parts as tensors of their own there")
-    elif name_ is not None:
-        x._v = placed(x._v, name_)
+    if device is not None or like is not None:
+        x._place(like.device.name if device is None and like is not None else name_of(device))
     for name in ("pin_memory", "layout", "memory_format"):
         rest.pop(name, None)
     if rest:
@@ -182,7 +177,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_gra
 
 
 def _beside(self: Tensor, named: dict[str, Any]) -> dict[str, Any]:
-    return {"dtype": self.dtype, **named, "device": named.get("device") or getattr(self, "_pair", self)._v.device}
+    return {"dtype": self.dtype, **named, "device": named.get("device") or self._home}
 
 
 METHODS["new_full"] = lambda self, size, fill_value, **kw: full(size, fill_value, **_beside(self, kw))
@@ -246,7 +241,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool 
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of each element along a row."""
     n = x.shape[0] if N is None else N
-    columns = [x**i if i else x * 0 + 1 for i in range(n)]
+    columns = [x**i if i else ones_like(x) for i in range(n)]
     return FUNCTIONS["stack"](columns if increasing else columns[::-1], -1)
 
 

@@ -193,6 +193,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     if isinstance(index, bool) or (isinstance(index, Tensor) and index.dtype == bool_ and not index.ndim):
         return unsqueeze(self, 0)[: int(bool(index))].clone()
     if isinstance(index, Tensor) and index.dtype == bool_ and index.ndim == self.ndim and self.ndim:
+        _check_mask(self, index, 0)
         return masked_select(self, index)
     x, tensors = _basic(self, _parts(self, index))
     if all(t is None for t in tensors):
@@ -353,7 +354,9 @@ def scatter_reduce(
     one = convert(as_tensor(1), input.dtype)
     base = input
     if not include_self:
-        hit = _scattered(input.detach() * 0, dim, index, expand(one, tuple(index.shape)), False, "scatter_reduce")
+        hit = _scattered(
+            FUNCTIONS["zeros_like"](input), dim, index, expand(one, tuple(index.shape)), False, "scatter_reduce"
+        )
         start = {"sum": 0, "mean": 0, "prod": 1, "amax": None, "amin": None}[reduce]
         if start is not None:
             base = FUNCTIONS["where"](hit != 0, start, input)
@@ -362,9 +365,9 @@ def scatter_reduce(
         if reduce == "sum":
             return total
         ones = expand(one, tuple(index.shape))
-        count = _scattered(input.detach() * 0 + int(include_self), dim, index, ones, True, "scatter_reduce").clamp(
-            min=1
-        )
+        count = _scattered(
+            FUNCTIONS["full_like"](input, int(include_self)), dim, index, ones, True, "scatter_reduce"
+        ).clamp(min=1)
         return total / count if input.dtype.is_float else total // count
     if not input.ndim:
         one = scatter_reduce(
@@ -378,6 +381,9 @@ def scatter_reduce(
 
 
 def _rowwise(input: Tensor, dim: int, index: Tensor, source: Tensor, accumulate: bool) -> Tensor:
+    if not input.ndim:
+        normal_dim(dim, 0)
+        return _rowwise(input.reshape(1), 0, index, source.reshape(-1), accumulate).reshape(())
     tensors: list[Tensor | None] = [None] * input.ndim
     tensors[normal_dim(dim, input.ndim)] = as_tensor(index).reshape(-1)
     return _written(input, tensors, convert(source, input.dtype), accumulate)
@@ -480,7 +486,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if as_tuple:
         return tuple(from_array(p) for p in found)
     places = np.stack(found, 1) if input.ndim else np.zeros((len(found[0]), 0), np.int64)
-    return from_array(places.reshape(-1, input.ndim))
+    return from_array(places)
 
 
 @function()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any
 
 from .. import ops
@@ -161,12 +163,11 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     else:
         ax, bx = ([normal_dim(d, t.ndim) for d in ds] for t, ds in zip((a, b), dims, strict=True))
     ra, rb = [i for i in range(a.ndim) if i not in ax], [i for i in range(b.ndim) if i not in bx]
-    size = 1
-    for i in ax:
-        size *= a.shape[i]
-    left = a.permute(*ra, *ax).reshape(-1, size) if a.ndim else a.reshape(1, 1)
-    right = b.permute(*bx, *rb).reshape(size, -1) if b.ndim else b.reshape(1, 1)
-    return (left @ right).reshape([a.shape[i] for i in ra] + [b.shape[i] for i in rb])
+    size = math.prod(a.shape[i] for i in ax)
+    rows, columns = [a.shape[i] for i in ra], [b.shape[i] for i in rb]
+    left = a.permute(*ra, *ax).reshape(math.prod(rows), size) if a.ndim else a.reshape(1, 1)
+    right = b.permute(*bx, *rb).reshape(size, math.prod(columns)) if b.ndim else b.reshape(1, 1)
+    return (left @ right).reshape(rows + columns)
 
 
 @function(method=False)
@@ -194,9 +195,12 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 
 # --- einsum -----------------------------------------------------------------------------------------------------------
 @function(method=False)
-def einsum(equation: str, *operands: Any) -> Tensor:
+def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sums of products by letters: "bij,bjk->bik". Operands are put together from the left, each pair by a product of
-    matrices; "..." stands for axes that broadcast."""
+    matrices; "..." stands for axes that broadcast. Operands each with a list of the numbers of its axes may be given
+    instead, and a list for the result at last."""
+    if not isinstance(equation, str):
+        equation, operands = _by_numbers((equation, *operands))
     xs: list[Tensor] = (
         list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else list(operands)
     )
@@ -231,6 +235,19 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     return y.permute([current.index(c) for c in result]) if current != result else y
 
 
+def _by_numbers(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Letters for numbers of axes, 0 .. 51."""
+
+    def spelled(axes: Any) -> str:
+        if any(a is not Ellipsis and not 0 <= a < len(ascii_letters) for a in axes):
+            raise ShapeError(f"einsum: axes are numbered from 0 to {len(ascii_letters) - 1}, found {list(axes)}")
+        return "".join("..." if a is Ellipsis else ascii_letters[a] for a in axes)
+
+    pairs, rest = arguments[: len(arguments) // 2 * 2], arguments[len(arguments) // 2 * 2 :]
+    terms = ",".join(spelled(axes) for axes in pairs[1::2])
+    return terms + "".join("->" + spelled(axes) for axes in rest), pairs[::2]
+
+
 def _diagonals(term: str, x: Tensor) -> tuple[str, Tensor]:
     """Letters that a term has twice stand for diagonals."""
     while len(set(term)) != len(term):
@@ -257,7 +274,7 @@ def _pair(a: str, x: Tensor, b: str, y: Tensor, needed: set[str]) -> tuple[str, 
         n = y.shape[b.index(c)]
         if c in size and size[c] != n and 1 not in (size[c], n):
             raise ShapeError(f"einsum: {c!r} has sizes {size[c]} and {n}")
-        size[c] = max(size.get(c, 1), n)
+        size[c] = n if size.get(c, 1) == 1 else size[c]
     x = x.permute([a.index(c) for c in (*batch, *la, *inner)]).expand([size[c] for c in (*batch, *la, *inner)])
     y = y.permute([b.index(c) for c in (*batch, *inner, *lb)]).expand([size[c] for c in (*batch, *inner, *lb)])
 

@@ -72,6 +72,18 @@ class ComplexTensor(Tensor):
         return self._pair.device
 
     @property
+    def _home(self) -> str | None:
+        return "cpu"
+
+    def _place(self, device: str) -> Tensor:
+        """This tensor, of the cpu. Raises UnsupportedError for other devices."""
+        _on_cpu(device)
+        return self
+
+    def _copied(self) -> Tensor:
+        return over(self._pair._copied())
+
+    @property
     def ndim(self) -> int:
         """The number of axes."""
         return self._pair.ndim - 1
@@ -244,15 +256,19 @@ class ComplexTensor(Tensor):
         backward([self], [gradient], retain_graph, create_graph, inputs)
 
 
+def _on_cpu(device: str | None) -> None:
+    if device not in (None, "cpu"):
+        what = f"complex tensors lie on the cpu alone, not on {device}"
+        raise UnsupportedError(what, help="keep real and imaginary parts as tensors of their own there")
+
+
 def over(pair: Tensor) -> Any:
     """A complex tensor over parts (..., 2) of float32 or float64. Raises DTypeError, and ShapeError for other axes."""
     if pair.dtype not in COMPLEX_OF:
         raise DTypeError(f"complex numbers are of float32 or float64, found {pair.dtype}", help="convert it by to()")
     if not pair.ndim or pair.shape[-1] != 2:
         raise ShapeError(f"complex numbers need a last axis of 2, found {shown(pair.shape)}")
-    if pair.value.device not in (None, "cpu"):
-        what = f"complex tensors lie on the cpu alone, not on {pair.device}"
-        raise UnsupportedError(what, help="keep real and imaginary parts as tensors of their own there")
+    _on_cpu(pair.value.device)
     made = object.__new__(ComplexTensor)
     made._pair = pair
     return made

@@ -234,7 +234,7 @@ def fmod(input: Numeric, other: Numeric) -> Tensor:
     """input - trunc(input / other) * other, which has the sign of input."""
     (x, y), _ = common(input, other)
     a, b = x.value, y.value
-    below = ops.lt(a, 0)
+    below = ops.signbit(a)
     rest = ops.remainder(ops.where(below, ops.neg(a), a), ops.abs(b))
     return wrap(ops.where(below, ops.neg(rest), rest), x, y)
 
@@ -307,18 +307,22 @@ def fmin(input: Tensor, other: Tensor) -> Tensor:
 
 @function("clip", in_place=True)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """input, but not below min and not above max. The gradient at a bound is 1."""
+    """input, but not below min and not above max; NaN where a bound is. The gradient at a bound is 1."""
     if min is None and max is None:
         raise ValueError("clamp needs min or max")
     operands = [input, *(b for b in (min, max) if b is not None)]
-    found, _ = common(*operands)
+    found, dtype = common(*operands)
     y = found[0].value
     at = 1
-    if min is not None:
-        y = ops.where(ops.lt(y, found[at].value), found[at].value, y)
+    for given_, beyond in ((min, ops.lt), (max, ops.gt)):
+        if given_ is None:
+            continue
+        bound = found[at].value
+        outside = beyond(y, bound)
+        if dtype.is_float and (isinstance(given_, Tensor) or given_ != given_):
+            outside = ops.logical_or(outside, ops.ne(bound, bound))
+        y = ops.where(outside, bound, y)
         at += 1
-    if max is not None:
-        y = ops.where(ops.gt(y, found[at].value), found[at].value, y)
     return wrap(y, *found)
 
 
@@ -345,7 +349,7 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     scale = ops.where(nowhere, 1.0, size)
     # inf / inf is NaN
     a, b = (ops.where(ops.eq(ops.abs(v), math.inf), ops.sign(v), ops.div(v, scale)) for v in (a, b))
-    below, left = _negative(a), _negative(b)
+    below, left = ops.signbit(a), ops.signbit(b)
     a = ops.where(nowhere, ops.detach(a), a)
     beside = ops.where(left, ops.neg(b), b)
     radius = ops.sqrt(ops.where(nowhere, 1.0, ops.add(ops.mul(a, a), ops.mul(b, b))))
@@ -353,12 +357,6 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     base = ops.mul(ops.atan(ops.div(a, ops.add(radius, beside))), 2.0)
     turned = ops.sub(math.pi, ops.mul(ops.cast(below, b.type.dtype), 2 * math.pi))
     return wrap(ops.where(left, ops.sub(turned, base), base), y, x)
-
-
-def _negative(v: Value) -> Value:
-    """Whether the sign is set, of a zero too; False for NaN."""
-    zero = ops.eq(v, 0.0)
-    return ops.lt(ops.where(zero, ops.reciprocal(ops.where(zero, v, 1.0)), v), 0.0)
 
 
 @function(in_place=True)
@@ -378,18 +376,13 @@ def copysign(input: Tensor, other: Numeric) -> Tensor:
     (x, y), _ = common(input, other)
     x, y = floats(x), floats(y)
     size = ops.abs(x.value)
-    negative = signbit(y).value
-    return wrap(ops.where(negative, ops.neg(size), size), x, y)
+    return wrap(ops.where(ops.signbit(y.value), ops.neg(size), size), x, y)
 
 
 @function()
 def signbit(input: Tensor) -> Tensor:
-    """Whether an element is negative, or a negative zero."""
-    if not input.dtype.is_float:
-        return lt(input, 0)
-    v = input.value
-    zero = ops.eq(v, 0.0)
-    return wrap(ops.lt(ops.where(zero, ops.reciprocal(v), v), 0.0), input)
+    """Whether the sign of an element is set, of zeros and NaN too."""
+    return lt(input, 0) if input.dtype == bool_ else wrap(ops.signbit(input.value), input)
 
 
 @function()

@@ -304,7 +304,9 @@ _filler(
     "uniform_", lambda x, g, low=0.0, high=1.0, **k: _rand_as(x, g) * (k.get("to", high) - k.get("from", low)) + low
 )
 _filler("normal_", lambda x, g, mean=0.0, std=1.0: _randn_as(x, g) * std + mean)
-_filler("bernoulli_", lambda x, g, p=0.5: bernoulli(x.detach() * 0 if x.dtype.is_float else x, p, generator=g))
+_filler(
+    "bernoulli_", lambda x, g, p=0.5: bernoulli(FUNCTIONS["zeros_like"](x) if x.dtype.is_float else x, p, generator=g)
+)
 _filler("exponential_", lambda x, g, lambd=1.0: -(1 - _rand_as(x, g)).log() / lambd)
 _filler("cauchy_", lambda x, g, median=0.0, sigma=1.0: ((_rand_as(x, g) - 0.5) * math.pi).tan() * sigma + median)
 _filler("log_normal_", lambda x, g, mean=1.0, std=2.0: (_randn_as(x, g) * std + mean).exp())

@@ -64,7 +64,8 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Product over one axis, or of all elements."""
     x = input if dtype is None else convert(input, dtype_of(dtype))
-    return reduced(ops.prod, x, dim, keepdim, "prod")
+    y = reduced(ops.prod, x, dim, keepdim, "prod")
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 def _nonempty(x: Tensor, dim: Dims, name: str) -> None:
@@ -251,6 +252,8 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """log of the sum of exp over axes, without overflow."""
     x = floats(input)
+    if 0 in (x.shape[d] for d in normal_dims(dim, x.ndim, "logsumexp") if x.ndim):
+        return sum(x, dim, keepdim).log()  # of nothing: -inf
     top = amax(x.detach(), dim, True)
     top = top.masked_fill(top.isinf(), 0.0)
     y = sum((x - top).exp(), dim, True).log() + top
@@ -289,14 +292,16 @@ def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sums along an axis; integers in int64."""
     x = input if dtype is None else convert(input, dtype_of(dtype))
-    return _along(x, dim, lambda v: ops.scan(v, "sum"), "cumsum")
+    y = _along(x, dim, lambda v: ops.scan(v, "sum"), "cumsum")
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 @function(in_place=True)
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running products along an axis; integers in int64."""
     x = input if dtype is None else convert(input, dtype_of(dtype))
-    return _along(x, dim, lambda v: ops.scan(v, "prod"), "cumprod")
+    y = _along(x, dim, lambda v: ops.scan(v, "prod"), "cumprod")
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 def _running(input: Tensor, dim: int, kind: str) -> ValuesIndices:
@@ -332,9 +337,13 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 
 
 @function()
-def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
-    """Differences of neighbours along an axis, n times."""
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """Differences of neighbours along an axis, n times, of input between prepend and append."""
     at = normal_dim(dim, input.ndim)
+    if prepend is not None or append is not None:
+        input = FUNCTIONS["cat"]([t for t in (prepend, input, append) if t is not None], at)
     for _ in range(n):
         size = input.shape[at]
         input = input.narrow(at, 1, size - 1) - input.narrow(at, 0, size - 1)
@@ -345,17 +354,20 @@ def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Area under y along an axis by trapezoids, at places x or dx apart."""
     at = normal_dim(dim, y.ndim)
-    n = y.shape[at]
-    middle = (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2
+    middle = _middles(y, at)
     return sum(middle * (dx if x is None else diff(x)), at)
+
+
+def _middles(y: Tensor, at: int) -> Tensor:
+    n = y.shape[at]
+    return (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2 if n else y
 
 
 @function(method=False)
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Running area under y along an axis by trapezoids."""
     at = normal_dim(dim, y.ndim)
-    n = y.shape[at]
-    middle = (y.narrow(at, 0, n - 1) + y.narrow(at, 1, n - 1)) / 2
+    middle = _middles(y, at)
     return cumsum(middle * (dx if x is None else diff(x)), at)
 
 

@@ -16,6 +16,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FUNCTIONS: dict[str, Any] = {}
 METHODS: dict[str, Any] = {}
+ALIASES: dict[str, str] = {}
+"""Further names of functions, with the name that comes first."""
+
 COMPLEX: dict[str, Any] = {}
 """What functions do with complex tensors and numbers, by name; those that are not here are refused."""
 
@@ -64,6 +67,7 @@ def function(*names: str, method: bool = True, in_place: bool = False, op: Op | 
             written, f = switched(None)(f), ruled(f)
         first = f.__name__.rstrip("_")
         plain = f
+        ALIASES.update((name, first) for name in names)
         for name in (*names, first):
             f = plain if first in MAKERS else _watching(name, plain)
             if op is not None:

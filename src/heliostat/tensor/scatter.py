@@ -32,7 +32,7 @@ class Scattered(Function):
         whole[tuple(slice(0, s) for s in index.shape)] = gs
         if not ctx.include_self:
             ones = FUNCTIONS["ones_like"](part.detach())
-            gx = gx * (FUNCTIONS["scatter_add"](x.detach() * 0, ctx.axis, index, ones) == 0)
+            gx = gx * (FUNCTIONS["scatter_add"](FUNCTIONS["zeros_like"](x), ctx.axis, index, ones) == 0)
         return gx, whole, None, None, None, None
 
 

@@ -308,16 +308,25 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 @function()
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """Elements (i, i + offset) of two axes, along a new last axis."""
+    """Elements (i, i + offset) of two axes, along a new last axis: a view."""
     a, b = normal_dim(dim1, input.ndim), normal_dim(dim2, input.ndim)
     rest = [i for i in range(input.ndim) if i not in (a, b)]
     moved = permute(input, [*rest, a, b])
     n, m = input.shape[a], input.shape[b]
     r, c = max(-offset, 0), max(offset, 0)
     count = max(min(n - r, m - c), 0)
-    flat = moved.reshape(*(input.shape[i] for i in rest), n * m)
-    ids = wrap(ops.add(ops.mul(ops.arange(count), m + 1), r * m + c))
-    return FUNCTIONS["index_select"](flat, -1, ids)
+    if not count:
+        return moved.reshape(*(input.shape[i] for i in rest), n * m).narrow(-1, 0, 0)
+    whole, at = tuple(moved.shape), len(rest)
+    row = (*whole[:at], n * m)
+    first, step = r * m + c, m + 1
+    last = first + (count - 1) * step + 1
+    return view_of(
+        moved,
+        lambda v: _part(_short(v, row), at, first, last, step),
+        lambda b, v: ops.reshape(_put_slice(ops.reshape(b, row), v, at, first, last, step), whole),
+        True,
+    )
 
 
 @function()
@@ -414,6 +423,8 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
 def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """All pieces of `size` elements of an axis that begin every `step`, along a new last axis."""
     at = normal_dim(dimension, self.ndim)
+    if not self.ndim:
+        return unfold(self.reshape(1), 0, size, step).reshape(size)
     count = (self.shape[at] - size) // step + 1
     if count < 1:
         raise ShapeError(f"unfold: pieces of {size} do not fit an axis of {self.shape[at]}")

@@ -69,14 +69,22 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The k-th smallest element of an axis, counted from 1."""
     at = normal_dim(dim, input.ndim)
-    if not 1 <= k <= input.shape[at]:
-        raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {input.shape[at]}")
+    size = input.shape[at] if input.ndim else 1
+    if not 1 <= k <= size:
+        raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {size}")
+    if not input.ndim:
+        return ValuesIndices(input.clone(), as_tensor(0))
     places = order(input, at, False).narrow(at, k - 1, 1)
     values = FUNCTIONS["gather"](input, at, places)
     return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
 
 
 def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> Any:
+    if dim is not None and not input.ndim:
+        normal_dim(dim, 0, "median")
+        return ValuesIndices(input.clone(), as_tensor(0))
+    if dim is None and not input.numel() and input.dtype.is_float:
+        return as_tensor(np.nan, input.dtype)
     x = input.reshape(-1) if dim is None else input
     at = 0 if dim is None else normal_dim(dim, x.ndim)
     axis = at - x.ndim
@@ -114,6 +122,8 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent element of an axis, the smallest of several, and where it stands last."""
     at = normal_dim(dim, input.ndim)
+    if not input.ndim:
+        return ValuesIndices(input.clone(), as_tensor(0))
     axis = at - input.ndim
 
     def place(data: Array) -> Array:
@@ -121,8 +131,9 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
         flat = a.reshape(-1, a.shape[-1])
         found = np.empty(len(flat), np.int64)
         for i, row in enumerate(flat):
-            values, counts = np.unique(row, return_counts=True)
-            found[i] = np.flatnonzero(row == values[counts.argmax()])[-1]
+            values, counts = np.unique(row, return_counts=True, equal_nan=False)
+            most = values[counts.argmax()]
+            found[i] = np.flatnonzero((row == most) | ((row != row) & (most != most)))[-1]
         return np.moveaxis(found.reshape(*a.shape[:-1], 1), -1, axis)
 
     index = on_host(place, input)
@@ -184,9 +195,9 @@ def unique(
     return_counts: bool = False,
     dim: int | None = None,
 ) -> Any:
-    """Different elements in order; with the number of each among them, and how often it occurs."""
+    """Different elements in order, each NaN for itself; with the number of each among them, and how often it occurs."""
     a = np.asarray(input.detach().array())
-    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim)
+    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
     inverse = np.asarray(inverse).reshape(a.shape if dim is None else (-1,))
     parts = [from_array(values, input.dtype)]
     parts += [from_array(inverse)] if return_inverse else []
@@ -237,6 +248,8 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements lie in each of so many equal bins from min to max (of all where both are 0)."""
     a = np.asarray(input.detach().array())
+    if not a.size:
+        return from_array(np.zeros(bins), input.dtype)
     low, high = (min, max) if (min, max) != (0, 0) else (float(a.min()), float(a.max()))
     if low == high:
         low, high = low - 1, high + 1

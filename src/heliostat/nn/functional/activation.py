@@ -42,7 +42,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 @writable
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x above the threshold, else value."""
-    return where(input > threshold, input, value)
+    return where(input <= threshold, value, input)
 
 
 @writable
@@ -247,7 +247,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     if not hard:
         return soft
     at = soft.detach().argmax(dim, True)
-    one_hot = (soft.detach() * 0).scatter(dim, at, 1.0)
+    one_hot = FUNCTIONS["zeros_like"](soft).scatter(dim, at, 1.0)
     return one_hot - soft.detach() + soft
 
 
