@@ -12,6 +12,7 @@ from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.compiler.split_depth import parts
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
+from heliostat.session.cuda import phases_of
 from heliostat.targets.target import CUDA, cuda_target
 
 from .device import RUNNERS, Runner
@@ -145,3 +146,14 @@ def test_long_sums_are_cut(turned: bool, run: Runner) -> None:
 )
 def test_parts(rows: int, depth: int, columns: int, count: int) -> None:
     assert parts(rows, depth, columns) == count
+
+
+def test_others_have_a_launch_of_their_own() -> None:
+    """Blocks of a launch take the registers and the shared memory of its largest kernel."""
+    a, b, x = (parameter(n, tensor(bf16, 64, 64)) for n in "abx")
+    graph = Graph("apart", [a, b, x], [ops.matmul(a, b), ops.exp(x)])
+    program = compile_graph(graph, CUDA, Options()).program
+    assert not any(launch.barrier for launch in program.launches[:-1])
+    phases, members = phases_of(program, 132)
+    assert [[k.name.split("_")[0] for k in p.kernels] for p in phases] == [["warpgroup"], ["map"]]
+    assert sorted(n for numbers in members for n in numbers) == [0, 1]

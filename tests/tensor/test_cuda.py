@@ -269,7 +269,8 @@ def test_training_equals_the_cpus(device: str, compiled: bool) -> None:
     found = []
     for place in (device, "cpu"):
         net = copy.deepcopy(first).to(place)
-        optimizer = optim.AdamW(net.parameters(), lr=0.01)
+        # The gradient of a key's bias is 0 but for rounding, which Adam would make as large as any other.
+        optimizer = optim.AdamW(net.parameters(), lr=0.01, eps=1e-4)
         optimizer.make_state()
 
         def step(x: hs.Tensor, y: hs.Tensor, net: Any = net, optimizer: Any = optimizer) -> hs.Tensor:

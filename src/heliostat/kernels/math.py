@@ -158,7 +158,7 @@ class Math:
             q = a / b
             whole = k.rint((a - self.remainder(a, b)) / b)
             whole = k.select(whole == 0.0, q * 0.0, whole)  # the sign of a zero is that of the quotient
-            endless = (k.fabs(a) == math.inf) | (k.fabs(b) == math.inf)
+            endless = (k.fabs(a) == math.inf) | (k.fabs(b) == math.inf) | (k.fabs(q) == math.inf)
             return k.select(endless | (b == 0.0), k.floor(q), whole)
         zero = k.const(0, a.elem, a.lanes)
         safe = k.select((b == 0) | (b == -1), 1, b)

@@ -93,17 +93,24 @@ def _text(phase: Phase) -> str:
 
 
 def phases_of(program: Program, multiprocessors: int) -> tuple[list[Phase], list[list[int]]]:
-    """The launches between two barriers as one each, and the numbers of the program's launches in them."""
+    """The launches between two barriers as one each, and the numbers of the program's launches in them.
+
+    Two where products of four warps together stand beside others: threads of a launch all have as many registers, and
+    its blocks as much shared memory, as the kernel that needs most, so that few of the others would fit at once.
+    """
     phases: list[Phase] = []
     members: list[list[int]] = []
     now: list[int] = []
     for n, launch in enumerate(program.launches):
         now.append(n)
         if launch.barrier or n == len(program.launches) - 1:
-            kernels = tuple(program.kernels[program.launches[m].kernel] for m in now)
-            blocks = tuple(launch_blocks(k, multiprocessors) for k in kernels)
-            phases.append(Phase("", kernels, blocks))
-            members.append(now)
+            kernels = {m: program.kernels[program.launches[m].kernel] for m in now}
+            together = {m for m, k in kernels.items() if any(i.op == "warpgroup_mma" for i in k.walk())}
+            for mine in ([m for m in now if m in together], [m for m in now if m not in together]):
+                if mine:
+                    some = tuple(kernels[m] for m in mine)
+                    phases.append(Phase("", some, tuple(launch_blocks(k, multiprocessors) for k in some)))
+                    members.append(mine)
             now = []
     return phases, members
 
