@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..ir.graph import Value
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
@@ -62,7 +62,7 @@ class _Nest:
         (self.sh, self.sw), (self.ph, self.pw) = attrs["stride"], attrs["padding"]
         (self.dh, self.dw), self.groups = attrs["dilation"], int(attrs["groups"])
         self.out, self.inner, self.kh, self.kw = (int(d) for d in self.w.type.shape)  # type: ignore[arg-type]
-        lanes = target.vector_bytes // (8 if self.elem == "f64" else 4)
+        lanes = target.lanes_of(ELEMENT_BYTES[self.elem])
         self.lanes = lanes if self.sw <= 2 else 1
         self.images = self.dims(self.x.type.shape[0])
         self.height, self.width = (self.dims(d) for d in self.x.type.shape[2:])

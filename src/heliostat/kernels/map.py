@@ -71,7 +71,7 @@ def _flat(group: Group) -> bool:
 def _lanes(group: Group, target: Target) -> int:
     """Elements of a vector, by the widest dtype of the group."""
     values = (*group.inputs, *(r for n in group.nodes for r in n.results))
-    return target.vector_bytes // max(4, *(v.type.dtype.nbytes for v in values))
+    return target.lanes_of(max(v.type.dtype.nbytes for v in values))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ..ir.graph import Value
 from ..ir.types import Dim, DType, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
@@ -117,7 +117,7 @@ class _Nest:
         self.root = group.root.results[0]
         self.a, self.b = (self.operands[v] for v in group.root.inputs)
         self.elem = compute_elem(self.root.type.dtype)
-        self.lanes = target.vector_bytes // (8 if self.elem in ("f64", "i64") else 4)
+        self.lanes = target.lanes_of(ELEMENT_BYTES[self.elem])
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])

@@ -70,7 +70,7 @@ class PackedNest:
         self.a, self.b = (self.operands[v] for v in group.root.inputs)
         self.elem = compute_elem(self.root.type.dtype)
         self.nbytes = 8 if self.elem in ("f64", "i64") else 4
-        self.lanes = target.vector_bytes // self.nbytes
+        self.lanes = target.lanes_of(self.nbytes)
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         _, depth, _ = sizes(group.root)

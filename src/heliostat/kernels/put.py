@@ -41,7 +41,7 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     pieces = 16 if not isinstance(depth, int) or depth >= WIDE else 4
     each = (size + (pieces - 1)) // pieces
     columns = dims(depth)
-    lanes = max(1, target.vector_bytes // max(4, base.type.dtype.nbytes))
+    lanes = target.lanes_of(base.type.dtype.nbytes)
     whole = columns // lanes * lanes
     for piece in k.parallel(k.const(pieces, "i64")):
         lo = k.minimum(piece * each, size)

@@ -184,8 +184,9 @@ class _Rows:
         whole = [*self.reductions, *self.quantized]
         self.shape = whole[0].inputs[0].type.shape if whole else group.root.results[0].type.shape
         plain = [r.type for n in group.nodes for r in n.results if isinstance(r.type.element, DType)]
-        wide = max(4, *(t.dtype.nbytes for t in (*plain, *(v.type for v in operands if v in group.inputs))))
-        self.lanes = target.vector_bytes // wide
+        read = [v.type for v in operands if v in group.inputs]
+        wide = max((t.dtype.nbytes for t in (*plain, *read)), default=4)
+        self.lanes = target.lanes_of(wide)
         self.columns = self.dims(self.shape[-1])
         self.zero = k.const(0, "i64")
         self.team = self._team_of_rows() if team is None else team
@@ -430,9 +431,9 @@ class _Strided:
         self.x = TensorOperand(k, self.dims, source, self.type)
         self.axes: tuple[int, ...] = tuple(node.attrs["axes"])
         self.kept = [i for i in range(self.type.rank) if i not in self.axes]
-        wide = max(4, self.type.dtype.nbytes, self.result.dtype.nbytes)
+        wide = max(self.type.dtype.nbytes, self.result.dtype.nbytes)
         along = bool(self.kept) and self.kept[-1] == self.type.rank - 1 and self.type.shape[-1] != 1
-        self.lanes = target.vector_bytes // wide if along else 1
+        self.lanes = target.lanes_of(wide) if along else 1
 
     def build(self) -> Kernel:
         k, shape = self.k, self.type.shape

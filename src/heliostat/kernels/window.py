@@ -40,7 +40,7 @@ class _Nest:
         self.dilation: tuple[int, ...] = node.attrs["dilation"]
         self.rank = len(self.kernel)
         self.fill = node.attrs.get("fill", 0.0)
-        wide = target.vector_bytes // max(4, self.x.type.dtype.nbytes)
+        wide = target.lanes_of(self.x.type.dtype.nbytes)
         self.lanes = wide if self.stride[-1] == 1 else 1
         self.padded = any(self.padding)
 

@@ -24,6 +24,10 @@ class Target:
         """f32 or i32 lanes of one vector."""
         return self.vector_bytes // 4
 
+    def lanes_of(self, nbytes: int) -> int:
+        """Lanes of a vector whose widest elements have so many bytes: a thread of a GPU has one, however wide."""
+        return self.lanes if self.gpu else self.vector_bytes // max(4, nbytes)
+
     @property
     def gpu(self) -> bool:
         """Whether a worker is a warp, or a block of warps, and not a core."""
