@@ -47,6 +47,8 @@ CASES = [
     (60, 1, 1, 32, 640, 300, {"causal": False, "window": 150}),
     (129, 1, 1, 128, 448, 319, {}),
     (5, 3, 3, 32, 128, 0, {}),
+    (20, 2, 1, 256, 192, 150, {}),
+    (9, 1, 1, 160, 128, 80, {}),
 ]
 
 
@@ -78,5 +80,6 @@ def test_which_machines_and_heads_it_takes() -> None:
         return kernel.name
 
     assert schedules(128, (9, 0)).startswith("warpgroup_attention")
-    assert schedules(256, (9, 0)).startswith("tile_attention")
+    assert schedules(256, (9, 0)).startswith("warpgroup_attention")
+    assert schedules(288, (9, 0)).startswith("tile_attention")
     assert schedules(128, (8, 0)).startswith("tile_attention")

@@ -7,6 +7,7 @@ buffer's end and against the alignment that the kernel claims.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from .ir import Block, Instruction, Kernel
 from .warp import WARP, for_threads, team_size
 
 Array = npt.NDArray[Any]
+_GOES_ON = -1  # what a warp yields where others may run before it does
 POISON = 0xA5  # what private memory holds before it is written
 
 
@@ -46,20 +48,25 @@ def run_lockstep(kernel: Kernel, arrays: Sequence[Array], blocks: int = 2, warps
 
 
 def _run_together(name: str, body: Block, warps: Sequence[_Warp]) -> None:
-    """Run the warps of a block, each as far as it goes before it waits for others."""
+    """Run the warps of a block in an order of chance, each up to where it comes to a barrier or waits there."""
     running = {n: w.run(body) for n, w in enumerate(warps)}
     waits: dict[int, int | None] = {}
+    chance = random.Random(0)
     while running:
         free = [n for n in running if n not in waits or all(w.came(waits[n]) >= warps[n].came(waits[n]) for w in warps)]
         if not free:
             raise LockstepError(f"kernel {name}: a warp ended while others wait at a barrier, or all wait")
-        for n in free:
-            try:
-                waits[n] = next(running[n])
-            except StopIteration:
-                del running[n]
-                if warps[n].copies or any(warps[n].groups) or warps[n].products:
-                    raise LockstepError(f"kernel {name} ends while copies or products are under way") from None
+        n = chance.choice(free)
+        waits.pop(n, None)
+        try:
+            step = next(running[n])
+        except StopIteration:
+            del running[n]
+            if warps[n].copies or any(warps[n].groups) or warps[n].products:
+                raise LockstepError(f"kernel {name} ends while copies or products are under way") from None
+        else:
+            if step != _GOES_ON:
+                waits[n] = step
 
 
 @dataclass
@@ -101,6 +108,7 @@ class _Warp:
                 if self.came(id(i.args[0])) != self.awaited.get(id(i.args[0]), 0):
                     raise LockstepError("a warp comes to a barrier again before it waited there")
                 self.arrived[id(i.args[0])] = self.came(id(i.args[0])) + 1
+                yield _GOES_ON
             elif i.op == "await":
                 self.awaited[id(i.args[0])] = self.awaited.get(id(i.args[0]), 0) + 1
                 yield id(i.args[0])

@@ -424,8 +424,8 @@ class _Verifier:
         if i.args[0].op != "alloc":
             _fail(f"tiles lie in private memory, not in {i.args[0].op}")
         shape = i.attrs.get("shape")
-        if not isinstance(shape, tuple) or len(shape) not in (3, 5) or not 0 < shape[0] <= 8:
-            _fail("the shape is 1 to 8 steps, two strides of A if it lies in memory, and two of B")
+        if not isinstance(shape, tuple) or len(shape) not in (3, 5) or not 0 < shape[0] <= 16:
+            _fail("the shape is 1 to 16 steps, two strides of A if it lies in memory, and two of B")
         if any(s % 16 or not 0 < s < 1 << 18 for s in shape[1:]):
             _fail("a stride is a multiple of 16 bytes below 256 KiB")
         if i.attrs.get("kind") not in ("bf16", "f16"):

@@ -18,10 +18,9 @@ from .group import Accept, Group, Refuse
 from .prompt_attention import COLUMNS, ROWS, WARPS, Prompt, Rows
 from .tensor_linear import FRAGMENT
 
-KEYS = 128  # of a step
 CORE = 128  # bytes of a core matrix
 SLOTS = 3  # steps in shared memory: one that is read, one that is there for warps that are ahead, one that copies go to
-MOST_SIZE = 128  # of a head: sums of as many columns, scores, weights and queries fit a thread's 255 registers
+MOST_SIZE = 256  # of a head: sums of as many columns fit one product
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -32,7 +31,12 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if target.capability != 90:
         return Refuse(f"{target.name} has no products by four warps together")
     size = int(group.root.inputs[0].type.shape[2])  # type: ignore[arg-type]
-    return Accept() if size <= MOST_SIZE else Refuse(f"heads of {size} elements: sums of {MOST_SIZE} fit registers")
+    return Accept() if size <= MOST_SIZE else Refuse(f"heads of {size} elements: a product makes {MOST_SIZE}")
+
+
+def keys_of(size: int) -> int:
+    """Keys of a step: sums, scores, weights and queries are in a thread's 255 registers together."""
+    return 128 if size <= 128 else 32
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
@@ -40,7 +44,8 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """
-    return _Tiles(group, name, KEYS, SLOTS, 0).build()
+    size = int(group.root.inputs[0].type.shape[2])  # type: ignore[arg-type]
+    return _Tiles(group, name, keys_of(size), SLOTS, 0).build()
 
 
 class _Tiles(Prompt):
@@ -70,8 +75,8 @@ class _Tiles(Prompt):
         self._copy_keys(warp, steps, steps.begin, 0)
         k.commit_copies()
         for n in range(SLOTS - 1):
-            self._copy_keys(warp, steps, steps.begin + (n + 1) * KEYS, (n + 1) * self.key_tile)
-            self._copy_values(warp, steps, steps.begin + n * KEYS, n * self.value_tile)
+            self._copy_keys(warp, steps, steps.begin + (n + 1) * self.step, (n + 1) * self.key_tile)
+            self._copy_values(warp, steps, steps.begin + n * self.step, n * self.value_tile)
             k.commit_copies()
 
         mine = k.minimum(first + warp * 16, last)
@@ -79,8 +84,8 @@ class _Tiles(Prompt):
         query = self._queries(places)
         rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
-        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(KEYS // COLUMNS)]
-        words = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(KEYS // 16)]
+        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
+        words = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(self.step // 16)]
 
         def pack() -> None:
             for v, operand in zip(words, self._packed(scores), strict=True):
@@ -96,18 +101,18 @@ class _Tiles(Prompt):
         k.arrive(self.filled)
         k.arrive(self.done)
         for step in k.loop(steps.count - 1):
-            base = steps.begin + step * KEYS
+            base = steps.begin + step * self.step
             here, following, free = ((step + n) % SLOTS for n in range(SLOTS))
             k.await_all(self.filled)  # values of this step and keys of the next are there
             self._score(query, scores, following * self.key_tile)
             taken = self._weigh(words, sums, here)
             k.wait_mma(scores, 1)
-            factor = self._softmax(scores, base + KEYS, rows)
+            factor = self._softmax(scores, base + self.step, rows)
             k.await_all(self.done)  # with keys of this step and values of the one before
             k.wait_copies(0)
             k.arrive(self.filled)
-            self._copy_keys(warp, steps, base + SLOTS * KEYS, here * self.key_tile)
-            self._copy_values(warp, steps, base + (SLOTS - 1) * KEYS, free * self.value_tile)
+            self._copy_keys(warp, steps, base + SLOTS * self.step, here * self.key_tile)
+            self._copy_values(warp, steps, base + (SLOTS - 1) * self.step, free * self.value_tile)
             k.commit_copies()
             k.wait_mma(sums, 0, [*taken, *query])
             k.arrive(self.done)
