@@ -42,6 +42,7 @@ from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .plan import Built, Planner
+from .split import split_reductions
 from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
 
@@ -148,6 +149,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
         ("decompose", decompose),
+        ("split", partial(split_reductions, target=target)),
         ("share_last", share),
     ]
 

@@ -258,7 +258,7 @@ class Math:
             k = self.k
             n, whole = self._nearest(x, _LOG2_E[0])
             r = k.fma(x, _LOG2_E[1], k.fma(x, _LOG2_E[0], -n))
-            return k.bitcast(k.bitcast(k.exp2(r), "i32") + (whole << 23), "f32")
+            return k.exp2(r) * self._power_of_two(whole)
         n, r = self._exp_parts(x)
         return self._series(r, _exp_series(False)) * self._power_of_two(n)
 
