@@ -419,6 +419,13 @@ class Math:
         size = k.minimum(11.5, k.fabs(x))
         return k.fma(-size, self._exp2_inside(self._series(size, _NORMAL_TAIL_F32)), k.maximum(x, 0.0))
 
+    def gelu_tanh(self, x: Instruction) -> Instruction:
+        """x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * sigmoid(2 u)."""
+        u = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
+        if self.k.capability and x.elem == "f32":
+            return x * self.sigmoid(u + u)
+        return x * 0.5 * (self.tanh(u) + 1.0)
+
     # --- angles -----------------------------------------------------------------------------------------------------
     def atan(self, x: Instruction) -> Instruction:
         """Of 1 / |x| beyond 1 and of (t - 1) / (t + 1) beyond tan(pi / 8), then the Taylor series up to tan(pi / 8)."""
