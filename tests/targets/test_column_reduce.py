@@ -58,7 +58,7 @@ def test_other_reductions(name: str, run: Runner) -> None:
 @pytest.mark.parametrize("run", RUNNERS)
 def test_wide_vectors_and_unknown_numbers(run: Runner) -> None:
     """16 bytes a thread where there are enough of them, and rows or columns that are known when it runs."""
-    check(run, bf16, "sum", (3, 40, 128 * 256), (1,))
+    check(run, bf16, "sum", (2, 5, 64 * 256), (1,))
     n = dim(Symbol("n", 600, 1))
     for size in (1, 31, 533):
         check(run, f32, "sum", (n, 64), (0,), n=size)
@@ -71,7 +71,7 @@ def test_tiles() -> None:
         y = ops.sum(x, 0)
         return tile_of(Group((y.node,), (x,), (y,), y.node), CUDA)
 
-    assert tile(f32, 32768, 4096) == ColumnTile(1, 32)
+    assert tile(f32, 32768, 4096) == ColumnTile(2, 32)
     assert tile(f32, 8, 1 << 16) == ColumnTile(4, 8)
     assert tile(u8, 8, 1 << 18) == ColumnTile(8, 8)
     assert tile(u8, 100, 1 << 18) == ColumnTile(4, 32)  # the parts of a team fill its memory

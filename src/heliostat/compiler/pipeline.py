@@ -45,6 +45,7 @@ from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .masks import masks_for_each
 from .plan import Built, Planner
+from .split import split_reductions
 from .split_depth import split_depth
 from .tuning import TuningTable
 from .updates import in_order, versions_of, with_copies
@@ -155,6 +156,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
         ("decompose", decompose),
+        ("split", partial(split_reductions, target=target)),
         ("share_last", share),
         ("masks", masks_for_each),
     ]

@@ -367,7 +367,7 @@ class _Warp:
     def op_fma(self, i: Instruction) -> Array:
         a, b, c = (np.ascontiguousarray(self.get(x)).reshape(-1) for x in i.args)
         result: Array = getattr(arithmetic, f"fma{i.elem[1:]}_lanes")(a, b, c)
-        return result.reshape(WARP, -1)
+        return (np.where(np.isnan(result), _NAN, result) if i.elem == "f32" else result).reshape(WARP, -1)
 
     def _plain(self, i: Instruction, a: Array, *rest: Array) -> Array:
         op, t, source = i.op, i.type, i.args[0].type
@@ -442,9 +442,13 @@ def _rows_of_a(value: Array, kind: str) -> Array:
     return rows
 
 
+_NAN = np.uint32(0x7FFFFFFF).view(np.float32)  # the one that a GPU gives: arithmetic on its bits tells it from others
+
+
 def _flushed(a: Array) -> Array:
     """f32 values with denormals as 0."""
-    return np.where(np.abs(a) < np.float32(2.0**-126), np.copysign(np.float32(0), a), a)
+    kept = np.where(np.abs(a) < np.float32(2.0**-126), np.copysign(np.float32(0), a), a)
+    return np.where(np.isnan(a), _NAN, kept)
 
 
 def _bf16_bits(a: Array) -> Array:

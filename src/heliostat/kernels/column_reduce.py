@@ -20,8 +20,8 @@ from .reduction import REDUCTIONS, Reduction
 MOST_RUN = 8  # columns of a thread
 MOST_WARPS = 32  # of a team
 SHARED_BYTES = 32 << 10  # for the parts of a team
-BUSY_BLOCKS = 128  # fewer leave multiprocessors idle: shorter vectors then
-AT_ONCE = 8  # rows that a warp asks for before it adds the first
+BUSY_BLOCKS = 64  # of fewer, multiprocessors without one cost more than wide loads win
+AT_ONCE = 32  # elements that a thread asks for before it adds the first, of 8 rows at most
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class ColumnTile:
 
 
 def tile_of(group: Group, target: Target) -> ColumnTile | None:
-    """How a lone reduction is shared; None where it is not."""
-    node = group.root
-    source, result = node.inputs[0].type, node.results[0].type
+    """How a reduction on its own, or of f16 or bf16 cast to f32, is shared; None where it is not."""
+    node = group.nodes[-1]
+    if not target.gpu or len(group.inputs) != 1 or (len(group.nodes) > 1 and not _of_cast(group)):
+        return None
+    source, result = group.inputs[0].type, node.results[0].type
     axes = node.attrs["axes"]
-    last = source.shape[-1]
-    if not target.gpu or node.op.name not in REDUCTIONS - {"argmax"} or source.rank - 1 in axes or last == 1:
+    last = source.shape[-1] if source.rank else 1
+    if node.op.name not in REDUCTIONS - {"argmax"} or source.rank - 1 in axes or last == 1:
         return None
     count = upper_bound(numel(tuple(source.shape[a] for a in axes)))
     team = 1
@@ -54,13 +56,21 @@ def tile_of(group: Group, target: Target) -> ColumnTile | None:
     return ColumnTile(run, team)
 
 
+def _of_cast(group: Group) -> bool:
+    first, node = group.nodes[0], group.nodes[-1]
+    if len(group.nodes) != 2 or first.op.name != "cast" or node.op.name not in REDUCTIONS:
+        return False
+    x, y = first.inputs[0], first.results[0]
+    return x.type.dtype.name in ("f16", "bf16") and y.type.dtype.name == "f32" and group.outputs == node.results
+
+
 def build(group: Group, target: Target, name: str, tile: ColumnTile) -> Kernel:
     """Reads the operand once, writes the result once."""
     k = KernelBuilder(name, target.capability)
-    node = group.root
+    node = group.nodes[-1]
     source, result = k.buffer("i0", "r"), k.buffer("o0", "w")
     dims = Dims(k, group.symbols)
-    type, out = node.inputs[0].type, node.results[0].type
+    type, out = group.inputs[0].type, node.results[0].type
     axes = tuple(node.attrs["axes"])
     kept = [i for i in range(type.rank) if i not in axes]
     x = TensorOperand(k, dims, source, type)
@@ -87,10 +97,11 @@ def build(group: Group, target: Target, name: str, tile: ColumnTile) -> Kernel:
     def share(index: list[Instruction], member: Instruction, mask: Instruction | None) -> Instruction:
         """What one warp has of the result."""
         total = k.var(k.const(how.start, how.elem, lanes))
-        step = team * AT_ONCE
+        at_once = min(8, AT_ONCE // tile.run)
+        step = team * at_once
         whole = count // step * step
         for first in k.loop(member, whole, step):
-            values = [load(index, first + n * team, mask) for n in range(AT_ONCE)]
+            values = [load(index, first + n * team, mask) for n in range(at_once)]
             total.set(how.combine(total.get(), tree(values, how.combine)))
         for j in k.loop(whole + member, count, team):
             total.set(how.combine(total.get(), load(index, j, mask)))
@@ -116,6 +127,8 @@ def build(group: Group, target: Target, name: str, tile: ColumnTile) -> Kernel:
             k.store(parts, member * nbytes, share(index, member, mask))
             k.barrier()
             for _ in k.when(k.binary("eq", member, 0)):
-                every = [k.load(parts, n * nbytes, how.elem, lanes) for n in range(team)]
-                y.store([flat + column], how.result(tree(every, how.combine), count), mask)
+                total = k.load(parts, 0, how.elem, lanes)
+                for n in range(1, team):
+                    total = how.combine(total, k.load(parts, n * nbytes, how.elem, lanes))
+                y.store([flat + column], how.result(total, count), mask)
     return k.finish()

@@ -270,7 +270,7 @@ class Math:
             k = self.k
             n, whole = self._nearest(x, _LOG2_E[0])
             r = k.fma(x, _LOG2_E[1], k.fma(x, _LOG2_E[0], -n))
-            return k.bitcast(k.bitcast(k.exp2(r), "i32") + (whole << 23), "f32")
+            return k.exp2(r) * self._power_of_two(whole)
         n, r = self._exp_parts(x)
         return self._series(r, _exp_series(False)) * self._power_of_two(n)
 
@@ -430,6 +430,13 @@ class Math:
             return x * 0.5 * (self.erf(x * math.sqrt(0.5)) + 1.0)
         size = k.minimum(11.5, k.fabs(x))
         return k.fma(-size, self._exp2_inside(self._series(size, _NORMAL_TAIL_F32)), k.maximum(x, 0.0))
+
+    def gelu_tanh(self, x: Instruction) -> Instruction:
+        """x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * sigmoid(2 u)."""
+        u = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
+        if self.k.capability and x.elem == "f32":
+            return x * self.sigmoid(u + u)
+        return x * 0.5 * (self.tanh(u) + 1.0)
 
     # --- angles -----------------------------------------------------------------------------------------------------
     def atan(self, x: Instruction) -> Instruction:

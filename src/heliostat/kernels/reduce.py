@@ -41,6 +41,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     for v in group.inputs:
         if not isinstance(v.type.element, DType) or v.type.layout is not None:
             return Refuse("operands must be plain and row-major")
+    if reductions and len(group.nodes) > 1 and column_reduce.tile_of(group, target) is not None:
+        return Accept()
     if len(group.nodes) == 1 and reductions:
         return Accept() if reductions[0].inputs[0].type.rank else Refuse("a scalar has no axis to reduce")
     row = tuple((reductions or quantized)[0].inputs[0].type.shape)
@@ -91,11 +93,11 @@ def _refusal(node: Node, row: tuple[Dim, ...], group: Group, target: Target) -> 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     """Per row: one pass for each reduction and one for the results; rows in parallel."""
+    if (columns := column_reduce.tile_of(group, target)) is not None:
+        return column_reduce.build(group, target, name, columns)
     if len(group.nodes) == 1 and group.root.op.name in REDUCTIONS:
         trailing = _trailing(group)
         if trailing is None:
-            if (columns := column_reduce.tile_of(group, target)) is not None:
-                return column_reduce.build(group, target, name, columns)
             return _Strided(group, target, name).build()
         group = trailing
     if (tile := held_rows.tile_of(group, target)) is not None:

@@ -105,7 +105,7 @@ class GeluTanh(Unary, name="gelu_tanh", version=1, amp=Amp.KEEP_INPUT):
         return in_float64(lambda v: 0.5 * v * (1 + np.tanh(_ROOT_2_OVER_PI * (v + 0.044715 * v**3))), x)
 
     def scalar(self, k: Any, x: Any) -> Any:
-        return x * k.sigmoid((x + x * x * x * 0.044715) * (2 * _ROOT_2_OVER_PI))  # (1 + tanh u) / 2 is sigmoid(2 u)
+        return k.gelu_tanh(x)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
         square = x * x
