@@ -217,3 +217,32 @@ def test_sums_that_nobody_waited_for_are_not_there() -> None:
     arrays = [np.ones(2048, np.uint16), np.ones(512, np.uint16), found]
     run_lockstep(multiplied("bf16", True, wait=False), arrays, blocks=1)
     assert np.isnan(found).all()
+
+
+def permuting(selector: int) -> Kernel:
+    k = KernelBuilder("k")
+    a, b, y = k.buffer("a"), k.buffer("b"), k.buffer("y", "w")
+    for i in k.parallel(2):
+        first, second = (k.load(buffer, i * 256, "i32", 64) for buffer in (a, b))
+        k.store(y, i * 256, k.permute_bytes(first, second, selector))
+    return k.finish()
+
+
+@pytest.mark.parametrize("selector", [0x3210, 0x7654, 0x0000, 0x4140, 0x7362])
+def test_bytes_are_permuted(selector: int) -> None:
+    """Byte n of a word is the one that digit n names, of both operands; as text it is the same kernel."""
+    rng = np.random.default_rng(selector)
+    a, b = (rng.integers(0, 256, (128, 4), np.uint8) for _ in range(2))
+    kernel = permuting(selector)
+    verify(kernel)
+    assert print_kernel(parse_kernel(print_kernel(kernel))) == print_kernel(kernel)
+    found = np.zeros((128, 4), np.uint8)
+    run_lockstep(kernel, [a, b, found])
+    wanted = np.concatenate([a, b], 1)[:, [selector >> 4 * n & 7 for n in range(4)]]
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("selector", [0x8000, 0x10000, -1])
+def test_selectors_that_name_no_byte(selector: int) -> None:
+    with pytest.raises(VerifyError, match="digits from 0 to 7"):
+        verify(permuting(selector))

@@ -145,7 +145,7 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                 if refusal(element, lanes) is not None:
                     return (REGISTRY["linear"].build(_floats(x), repack(dequantize(w), Panel(lanes))),)
                 if activations == "int8" and _many(x.type, target, element):
-                    # dequantized on their way to tensor cores, which is closer to exact than int8 activations
+                    # codes or values in bf16 on tensor cores, which is closer to exact than int8 activations
                     return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
                 # int8 codes stand for f32 values; a result of another dtype is rounded to it afterwards
                 if activations == "int8" and dot.refusal(element) is None:

@@ -180,11 +180,10 @@ class PanelReader:
         return self.k.load(self.buffer, offset, elem, lanes)
 
     def read(self, p: PanelParam, base: Instruction, j: int | Instruction) -> Instruction:
-        rows = self.rows
         width = {"f16": 2, "bf16": 2, "f32": 4, "u16": 2, "i16": 2}.get(p.storage, 1)
         elem = {"f16": "f16", "f32": "f32"}.get(p.storage, {1: "i8", 2: "i16"}[width] if width < 4 else "i32")
         index = j if p.storage != "u4" else (j // 2 if isinstance(j, int) else j >> 1)
-        return self.load(base + (index * (rows * width) + p.offset), elem, rows)
+        return self.load(base + (index * (self.plan.rows * width) + p.offset), elem, self.rows)
 
     def decode(self, p: PanelParam, raw: Instruction, parity: int) -> Instruction:
         k = self.k
@@ -554,9 +553,10 @@ def pair_tile(
 
 
 def sum_of(parts: list[Instruction]) -> Instruction:
-    """By halves."""
+    """By halves; of an odd number the last waits for the next turn."""
     while len(parts) > 1:
-        parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        pairs = len(parts) // 2
+        parts = [parts[2 * n] + parts[2 * n + 1] for n in range(pairs)] + parts[2 * pairs :]
     return parts[0]
 
 

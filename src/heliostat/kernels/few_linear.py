@@ -281,12 +281,5 @@ class _Few(linear._Nest):
         for n in range(len(self.products)):
             place = row * ROW + (n * self.few.panels + p) * self.columns * TOKENS * ROW
             parts = [k.load(self.aside, place + s * self.part_bytes, "f32", 32) for s in range(self.few.team)]
-            found.append(_sum(parts))
+            found.append(dot.sum_of(parts))
         return found
-
-
-def _sum(parts: list[Instruction]) -> Instruction:
-    """By halves, of any number."""
-    while len(parts) > 1:
-        parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)] + parts[len(parts) // 2 * 2 :]
-    return parts[0]

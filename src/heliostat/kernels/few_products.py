@@ -2,7 +2,7 @@
 
 Weights are on the side of an instruction that has 16 rows. Codes are small integers, which bf16 holds exactly: they are
 multiplied as they are, and the f32 sum over a sub-block is scaled behind. What is to be subtracted from every code is
-one product more of a constant matrix with x, shared by all that a warp multiplies x with.
+one product more of a constant matrix with x, shared by all that a warp multiplies x with; an infinite x gives NaN.
 
 A thread has rows 4 r to 4 r + 3 of a panel, r = t / 4: those of tile i are 4 r + 2 i and the next.
 """
@@ -15,9 +15,9 @@ import numpy as np
 
 from ..ir.types import DType, bf16
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction
+from ..kernel.ir import ELEMENT_BYTES, Instruction
 from ..quant.algebra import Factor
-from ..quant.panel import CHUNK, QUAD, PanelParam, PanelPlan
+from ..quant.panel import CHUNK, QUAD, PanelPlan
 from . import dot
 from .tensor_linear import FRAGMENT, zipped
 
@@ -67,12 +67,9 @@ class _Rows(dot.PanelReader):
         super().__init__(k, plan, buffer)
         self.rows, self.flush, self.adds = FRAGMENT, True, True
 
-    def read(self, p: PanelParam, base: Instruction, j: int | Instruction) -> Instruction:
-        width = {"f16": 2, "bf16": 2, "f32": 4, "u16": 2, "i16": 2}.get(p.storage, 1)
-        elem = {"f16": "f16", "f32": "f32"}.get(p.storage, {1: "i8", 2: "i16"}[width] if width < 4 else "i32")
-        index = j if p.storage != "u4" else (j // 2 if isinstance(j, int) else j >> 1)
-        mine = (self.k.iota("i32", 32) >> 2) * (QUAD * width)
-        return self.k.gather(self.buffer, base + (index * (self.plan.rows * width) + p.offset), mine, elem, QUAD)
+    def load(self, offset: Instruction, elem: str, lanes: int) -> Instruction:
+        mine = (self.k.iota("i32", 32) >> 2) * (QUAD * ELEMENT_BYTES[elem])
+        return self.k.gather(self.buffer, offset, mine, elem, lanes // 32)
 
     def shifted(self, name: str, base: Instruction, j: Instruction, parity: int) -> Instruction | None:
         """An integer field of up to seven bits plus `BASE`, in f32: its byte in the mantissa. None for other fields."""
