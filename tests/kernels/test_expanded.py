@@ -12,7 +12,7 @@ import pytest
 from heliostat import ops
 from heliostat.ir.graph import parameter
 from heliostat.ir.types import Symbol, dim, tensor
-from heliostat.kernels import dot, expanded, linear
+from heliostat.kernels import dot, expanded, integer_scales, linear
 from heliostat.kernels.group import Accept, Group, Refuse
 from heliostat.kernels.linear_tile import LinearTile
 from heliostat.lang.check import check as check_source
@@ -132,27 +132,29 @@ def declared(text: str) -> BlockFormat:
 
 
 def test_which_codes_take_their_scales_in() -> None:
-    assert expanded.fold(formats.Q3_K) == expanded.Folded(zero=124, maximum=252)  # -4 * -32 is 128, -4 * 31 is -124
-    assert expanded.fold(formats.Q2_K) == expanded.Folded(zero=0, maximum=45)
-    assert expanded.fold(formats.Q6_K) is None  # 63 * 127
-    assert expanded.fold(formats.Q4_0) is None  # no integers
+    assert integer_scales.fold(formats.Q3_K) == integer_scales.Folded(
+        zero=124, maximum=252
+    )  # -4 * -32 is 128, -4 * 31 is -124
+    assert integer_scales.fold(formats.Q2_K) == integer_scales.Folded(zero=0, maximum=45)
+    assert integer_scales.fold(formats.Q6_K) is None  # 63 * 127
+    assert integer_scales.fold(formats.Q4_0) is None  # no integers
     wide = "format t3w { block 256; d: f16; s: u7[16]; q: u2[256]; value = d * s * (q - 1); }"
-    assert expanded.fold(declared(wide)) is None  # from -127 to 254
+    assert integer_scales.fold(declared(wide)) is None  # from -127 to 254
     fitting = "format t3v { block 256; d: f16; s: u6[16]; q: u2[256]; value = d * s * (q - 1); }"
-    assert expanded.fold(declared(fitting)) == expanded.Folded(zero=63, maximum=189)
+    assert integer_scales.fold(declared(fitting)) == integer_scales.Folded(zero=63, maximum=189)
 
 
 def test_which_integers_are_multiplied_in_pairs() -> None:
-    assert expanded.bound(formats.Q6_K) == 1023  # 32 * 1023 is 32736
-    assert expanded.bound(formats.Q4_K) == 2184  # 15 * 2184 is 32760
-    assert expanded.bound(formats.Q5_K) is None  # 31 * 1057: activations would be half as fine
-    assert expanded.bound(formats.Q3_K) is None  # codes take their scales in
-    assert expanded.bound(formats.Q4_0) is None  # no integers
-    assert {f.name for f in formats.all() if expanded.has_offset_pairs(f)} == {"Q2_K", "Q4_K", "Q5_K"}
+    assert integer_scales.bound(formats.Q6_K) == 1023  # 32 * 1023 is 32736
+    assert integer_scales.bound(formats.Q4_K) == 2184  # 15 * 2184 is 32760
+    assert integer_scales.bound(formats.Q5_K) is None  # 31 * 1057: activations would be half as fine
+    assert integer_scales.bound(formats.Q3_K) is None  # codes take their scales in
+    assert integer_scales.bound(formats.Q4_0) is None  # no integers
+    assert {f.name for f in formats.all() if integer_scales.has_offset_pairs(f)} == {"Q2_K", "Q4_K", "Q5_K"}
     assert expanded.partner(formats.Q6_K, 1, X86_VNNI, MANY).most == 1023
     assert expanded.partner(formats.Q6_K, 2, X86_VNNI, MANY).most == 0
     odd = "format t6o { block 96; d: f16; s: i8[3]; q: u4[96]; value = d * s * (q - 8); }"
-    assert expanded.bound(declared(odd)) is None
+    assert integer_scales.bound(declared(odd)) is None
 
 
 def test_where_panels_are_unpacked_once() -> None:

@@ -18,6 +18,7 @@ from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.diagnostics import CompileError
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, Symbol, TensorType, bf16, dim, f16, f32, i32, tensor
+from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernels import dot
 from heliostat.kernels.cache_layout import KeyPanels, ValuePanels
 from heliostat.ops import Op
@@ -295,3 +296,14 @@ def test_the_byte_of_a_float_is_not_converted() -> None:
             register = line.rsplit(",", 1)[1].strip(" ;")
             made = [t for t in lines[:n] if re.search(rf"\s{register}, ", t)]
             assert "add.rn.f32" not in made[-1], made[-1]
+
+
+def test_pairs_of_integers() -> None:
+    """dot2 into i32: both halves of a word with their signs."""
+    k = KernelBuilder("pairs")
+    c, a, b, y = k.buffer("c"), k.buffer("a"), k.buffer("b"), k.buffer("y", "w")
+    for i in k.parallel(2):
+        x, z = k.load(a, i * 128, "i16", 64), k.load(b, i * 128, "i16", 64)
+        k.store(y, i * 128, k.dot2(k.load(c, i * 128, "i32", 32), x, z))
+    text = emit_ptx([single(k.finish())], CUDA)
+    assert len(re.findall(r"cvt\.s32\.s16|shr\.s32|mul\.wide\.s16|mad\.wide\.s16", text)) >= 2, text

@@ -13,6 +13,7 @@ from ..quant.panel import Panel, PanelPlan
 from ..targets.target import Target
 from . import expanded
 from .group import Group
+from .integer_scales import bound
 
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 MOST_ROWS = 192  # that pass over a panel before the next one
@@ -65,7 +66,7 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     assert normal is not None
     if expanded.takes(format, target, upper_bound(rows)):
         height = 6 // planes  # sums, the sums of a block, two panels' weights and an activation: 27 to 29 registers
-        if planes == 1 and expanded.bound(format) is not None:  # the sums of another sub-block
+        if planes == 1 and bound(format) is not None:  # the sums of another sub-block
             height = 4
         return LinearTile(_heights(height), 2, block=MOST_ROWS)  # more rows share what is unpacked, at any depth
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
