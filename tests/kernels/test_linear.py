@@ -14,7 +14,7 @@ from heliostat.ir.graph import parameter
 from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor, upper_bound
 from heliostat.kernels import dot, expanded, linear
 from heliostat.kernels.group import Accept, Group, Refuse
-from heliostat.kernels.linear_tile import LinearTile
+from heliostat.kernels.linear_tile import LinearTile, default_tile, row_bytes
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
@@ -147,6 +147,18 @@ def test_two_products_and_their_epilogue_are_one_kernel(target: Target, name: st
         kernel = linear.build(both, target, "k", tile)
         run_kernel(kernel, [arrays[0], arrays[1], flipped, out, np.array([n], np.int64)], 3, False, target)
         np.testing.assert_allclose(out, wanted, rtol=0, atol=1e-4 * float(np.abs(wanted).max()) * depth**0.5)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: f"{t.vector_bytes} bytes")
+def test_rows_that_share_a_set_of_the_cache_have_lower_tiles(target: Target) -> None:
+    heights = {}
+    for depth in (1024, 1056):
+        group, _, _ = case(f32, 33, depth, 29, False, target)
+        plan = group.root.inputs[1].type.layout.plan(f32)
+        heights[depth] = default_tile(plan, target, 29, depth, 1, row_bytes(group)).tokens[0]
+        check(target, f32, (33, depth, 29), False, None, False)
+    assert heights[1024] <= 8
+    assert heights[1024] <= heights[1056]
 
 
 def test_products_side_by_side_share_activations() -> None:

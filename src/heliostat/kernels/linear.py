@@ -21,7 +21,7 @@ from ..targets.target import Target
 from . import dot, expanded
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
-from .linear_tile import LinearTile, default_tile, row_class, team_of
+from .linear_tile import LinearTile, default_tile, row_bytes, row_class, team_of
 from .linear_tile import candidates as candidates
 from .linear_tile import tuning_key as tuning_key
 from .unpacked_rows import UnpackedRows
@@ -80,7 +80,7 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     rows = numel(x.type.shape[:-1])
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
     depth = upper_bound(w.type.shape[1])
-    tile = tile or default_tile(plan, target, rows, depth, planes)
+    tile = tile or default_tile(plan, target, rows, depth, planes, row_bytes(group))
     if target.gpu and upper_bound(rows) == 1 and tile.team == 1:
         step, wanted = plan.format.block, GPU_WARPS
         if isinstance(plan.format, DType):  # what is read in large pieces waits for memory alone

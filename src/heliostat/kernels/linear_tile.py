@@ -16,6 +16,7 @@ from .group import Group
 
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 MOST_ROWS = 192  # that pass over a panel before the next one
+PAGE = 4096  # rows of activations that lie so far apart share a set of the first-level cache, which has 8 or 12 ways
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,21 @@ class LinearTile:
             raise ValueError(f"1 to 8 panels and a block of at least one tile are needed, got {self}")
 
 
-def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, planes: int = 1) -> LinearTile:
+def default_tile(
+    weight: PanelPlan, target: Target, rows: Dim, depth: int, planes: int = 1, row_bytes: int = 0
+) -> LinearTile:
     """A good tile without tuning: as many accumulators as registers allow.
 
     An integer tile needs two accumulators a token (three where sub-block scales are integers) and a few registers for
-    weights; a float tile needs one a token and panel.
+    weights; a float tile needs one a token and panel. `row_bytes`: from one row of float activations to the next; 0 is
+    not known.
     """
     registers = target.vector_registers
     format = weight.format
     if isinstance(format, DType):
         heights: tuple[int, ...] = (registers // 2 - 2, 4, 1) if registers >= 32 else (6, 2, 1)
+        if row_bytes and row_bytes % PAGE == 0 and registers >= 32 and not target.gpu:
+            heights = (8, 4, 1)  # more rows than ways would push each other out
         return LinearTile(heights if upper_bound(rows) > 1 else (1,), 2 if registers >= 32 else 1)
     normal = format.normal
     assert normal is not None
@@ -101,19 +107,37 @@ def candidates(group: Group, target: Target) -> list[LinearTile]:
     plan = w.type.layout.plan(w.type.element)
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
     single = row_class(group) == "1"
-    usual = default_tile(plan, target, 1 if single else 512, upper_bound(w.type.shape[1]), planes)
+    depth = upper_bound(w.type.shape[1])
+    usual = default_tile(plan, target, 1 if single else 512, depth, planes, row_bytes(group))
     if single:
         others = [replace(usual, single_panels=p, prefetch=a) for p in (1, 2) for a in (0, 2048, 4096, 8192)]
     else:
-        shapes = ((12, 1), (10, 1), (8, 1), (6, 1), (6, 2), (5, 2), (4, 2), (3, 2), (4, 3), (3, 3))
+        shapes: tuple[tuple[int, int], ...] = (
+            (12, 1),
+            (10, 1),
+            (8, 1),
+            (6, 1),
+            (6, 2),
+            (5, 2),
+            (4, 2),
+            (3, 2),
+            (4, 3),
+            (3, 3),
+        )
         if isinstance(plan.format, DType):
-            shapes = ((14, 2), (13, 2), (12, 2), (10, 2), (9, 3), (8, 3), (6, 4), (6, 2), (4, 2), (6, 1))
+            shapes = ((14, 2), (13, 2), (12, 2), (10, 2), (8, 2), (9, 3), (8, 3), (6, 4), (6, 2), (4, 2), (6, 1))
         others = [
             replace(usual, tokens=_heights(m), panels=p, block=max(1, usual.block // m) * m)
             for m, p in shapes
             if m * p * planes <= target.vector_registers
         ]
     return list(dict.fromkeys([usual, *others]))
+
+
+def row_bytes(group: Group) -> int:
+    """Bytes from one row of float activations to the next; 0 for quantized ones."""
+    element, shape = group.root.inputs[0].type.element, group.root.inputs[0].type.shape
+    return upper_bound(shape[-1]) * element.nbytes if isinstance(element, DType) else 0
 
 
 def row_class(group: Group) -> str:
