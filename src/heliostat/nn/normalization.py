@@ -78,7 +78,6 @@ class _Norm(_Affine):
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self.num_batches_tracked is not None:  # state dicts of PyTorch before 0.4.1 have no count
             state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
