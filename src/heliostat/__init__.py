@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 __version__ = "0.1.0"
-ROOMS = ("amp", "array_api", "fft", "func", "linalg", "nn", "optim", "profiler", "tensor", "utils")  # need no import
+# Rooms that need no import.
+ROOMS = (
+    "amp", "array_api", "fft", "func", "linalg", "nn", "optim", "profiler", "signal", "special", "tensor", "utils",
+)  # fmt: skip
 
 
 def _public() -> dict[str, Any]:
