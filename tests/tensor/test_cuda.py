@@ -269,7 +269,7 @@ def test_training_equals_the_cpus(device: str, compiled: bool) -> None:
     found = []
     for place in (device, "cpu"):
         net = copy.deepcopy(first).to(place)
-        # Biases of keys and before a batch norm have no gradient but rounding, of which an eps of 1e-8 would make steps.
+        # Biases of keys and before a batch norm have no gradient but rounding, of which a small eps would make steps.
         optimizer = optim.AdamW(net.parameters(), lr=0.01, eps=1e-4)
         optimizer.make_state()
 
