@@ -161,6 +161,23 @@ def test_a_graph_that_keeps_nothing_can_be_gone_through_again() -> None:
     assert x.grad.tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("read", [True, False])
+def test_a_graph_that_is_kept_keeps_its_masks(read: bool) -> None:
+    """A mask has no gradient, and the result that was made of it is computed long before the last backward."""
+    x = hs.tensor([0.5, -1.0, 3.0], requires_grad=True)
+    a, b = hs.exp(x * 2), hs.sin(x * 3)
+    y = hs.where(a - b > 1.0, a * b, b)
+    if read:
+        y.tolist()
+    del a, b
+    size = np.exp(2 * x.detach().numpy()), np.sin(3 * x.detach().numpy())
+    slopes = 2 * size[0], 3 * np.cos(3 * x.detach().numpy())
+    wanted = np.where(size[0] - size[1] > 1.0, slopes[0] * size[1] + size[0] * slopes[1], slopes[1])
+    for n in range(4):
+        (g,) = hs.autograd.grad(y, x, hs.ones(3), retain_graph=n < 3)
+        np.testing.assert_allclose(g.numpy(), wanted, rtol=1e-5)
+
+
 def test_backward_starts_at_one_element() -> None:
     x = hs.ones(2, requires_grad=True)
     with pytest.raises(GradientError, match="one element"):

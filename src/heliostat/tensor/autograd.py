@@ -148,9 +148,7 @@ def _differentiated(
             if id(p) in reaches and _differentiable(p):
                 _add(total, p, _zeros(p) if pg is None else pg)
     if keep:
-        for v in order:
-            if v.node.inputs:
-                lazy.meta(v).kept = True
+        lazy.keep_graph(order)
     else:
         _spend(order, needing, parents)
     return order
@@ -212,9 +210,8 @@ def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int]
 def _spend(order: Sequence[Value], needing: set[int], parents: dict[int, Sequence[Value]]) -> None:
     """Mark what cannot be gone through again: values whose gradients needed others, and what was made of such."""
     spent: set[int] = set()
+    lazy.let_go(order)
     for v in order:
-        if v.meta is not None:
-            v.meta.kept = False
         if id(v) in needing or any(id(p) in spent for p in parents[id(v)]):
             spent.add(id(v))
             lazy.meta(v).spent = True

@@ -517,6 +517,24 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
         cut(v)
 
 
+def keep_graph(order: Sequence[Value]) -> None:
+    """Mark values that a backward went through, so that they are not cut off: another one will follow. Gradients may
+    read operands that none flows to, a mask say."""
+    for v in order:
+        for p in (v, *v.node.inputs):
+            if p.node.inputs:
+                meta(p).kept = True
+
+
+def let_go(order: Sequence[Value]) -> None:
+    """Undo `keep_graph`."""
+    for v in order:
+        if v.meta is not None and v.meta.kept:
+            for p in (v, *v.node.inputs):
+                if p.meta is not None:
+                    p.meta.kept = False
+
+
 _UNHELD = 4
 """References to a value that nobody holds: from the list, its node, a variable and the count itself."""
 

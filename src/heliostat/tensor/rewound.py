@@ -100,9 +100,7 @@ class Behind:
         if found is None:
             return None
         order = self.order
-        for v in order:
-            if v.meta is not None:
-                v.meta.kept = False
+        lazy.let_go(order)
         for n in found.spent:
             lazy.meta(order[n]).spent = True
         made = found.recorded(self.given)
