@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from heliostat.compiler.pipeline import compile_graph
+from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.ir.graph import Graph, constant, parameter
+from heliostat.ir.types import f32, tensor
 from heliostat.kernel.program import Program
 from heliostat.lang.check import check
 from heliostat.lang.source import Source
 from heliostat.llm import LanguageModel, demo_path, load
-from heliostat.targets.target import NAMED
+from heliostat.targets.target import NAMED, Target
 
 from .races import find_lost, find_races
 
@@ -64,3 +67,15 @@ def test_examples_do_not_race(path: Path) -> None:
         for program in (compiled.program, *compiled.loads.values()):
             assert find_races(program) == []
             assert find_lost(program) == []
+
+
+@pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)
+def test_results_that_are_names_of_constants_are_written(target: Target) -> None:
+    x, one = parameter("x", tensor(f32, 3)), constant(1.0, tensor(f32))
+    outputs = [ops.reshape(one, (1, 1)), ops.exp(x), one]
+    program = compile_graph(Graph("g", [x], outputs), target, Options()).program
+    written: set[int] = set()
+    for launch in program.launches:
+        buffers = zip(launch.buffers, program.kernels[launch.kernel].parameters, strict=True)
+        written.update(number for number, p in buffers if p.mode != "r")
+    assert written >= set(program.outputs)

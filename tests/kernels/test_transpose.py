@@ -42,4 +42,12 @@ def test_what_is_left_to_map() -> None:
     cube = parameter("c", tensor(f32, 64, 64, 64))
     for value in (ops.transpose(small), ops.transpose(wide), ops.transpose(cube, (1, 0, 2)), ops.transpose(big) + 1):
         assert not isinstance(schedule.accepts(group_of([value]), target), Accept)
-    assert not isinstance(schedule.accepts(group_of([ops.transpose(big)]), NAMED["cuda"]), Accept)
+
+
+def test_what_gpus_turn() -> None:
+    target = NAMED["cuda"]
+    cube, narrow = parameter("c", tensor(f64, 32, 40, 64)), parameter("n", tensor(f32, 8, 4096))
+    for value in (ops.transpose(cube), ops.transpose(cube, (2, 0, 1)), ops.transpose(cube, (1, 2, 0))):
+        assert isinstance(schedule.accepts(group_of([value]), target), Accept)
+    for value in (ops.transpose(cube, (1, 0, 2)), ops.transpose(narrow), ops.transpose(cube) + 1):
+        assert not isinstance(schedule.accepts(group_of([value]), target), Accept)

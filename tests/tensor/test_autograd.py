@@ -161,6 +161,35 @@ def test_a_graph_that_keeps_nothing_can_be_gone_through_again() -> None:
     assert x.grad.tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_function_reads_the_gradient_of_a_sum(count: int) -> None:
+    """Of one element it is another name of a constant."""
+    seen = []
+
+    class Twice(hs.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: hs.Tensor) -> hs.Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, g: hs.Tensor) -> hs.Tensor:
+            seen.append(g.tolist())
+            return g * 2
+
+    x = hs.ones(count, requires_grad=True)
+    Twice.apply(x).sum().backward()
+    assert seen == [[1.0] * count]
+    assert x.grad.tolist() == [2.0] * count
+
+
+@pytest.mark.parametrize("name", ["asinh", "atanh", "sinh", "tan", "erf", "expm1", "log1p", "asin", "atan"])
+def test_slopes_at_zero(name: str) -> None:
+    x = hs.tensor([0.0, -0.0], dtype=hs.float64, requires_grad=True)
+    getattr(hs, name)(x).sum().backward()
+    slope = 2 / np.sqrt(np.pi) if name == "erf" else 1.0
+    np.testing.assert_allclose(x.grad.numpy(), [slope, slope], rtol=1e-12)
+
+
 @pytest.mark.parametrize("read", [True, False])
 def test_a_graph_that_is_kept_keeps_its_masks(read: bool) -> None:
     """A mask has no gradient, and the result that was made of it is computed long before the last backward."""

@@ -84,8 +84,9 @@ def in_order(
 
 
 def with_copies(graph: Graph, versions: Sequence[Versions]) -> tuple[Graph, list[Versions], list[Value]]:
-    """The graph with copies to the states that are not updated in place, and of results that a state's buffer does
-    not hold until the end; the versions with them; the copies.
+    """The graph with copies to the states that are not updated in place, of results that a state's buffer does not hold
+    until the end, and of results that are names of constants, which no launch would write; the versions with them; the
+    copies.
     """
     known = {id(v.values[0]): v for v in versions}
     copies: list[Value] = []
@@ -103,7 +104,7 @@ def with_copies(graph: Graph, versions: Sequence[Versions]) -> tuple[Graph, list
             made.append(Versions((old, new)))
         updates.append((old, new))
     stale = {id(v) for version in made for v in version.values[:-1]}
-    outputs = [copy(v) if id(source_of(v)) in stale else v for v in graph.outputs]
+    outputs = [copy(v) if id(source_of(v)) in stale or source_of(v).is_constant else v for v in graph.outputs]
     return (Graph(graph.name, graph.parameters, outputs, updates) if copies else graph), made, copies
 
 

@@ -35,12 +35,17 @@ class ColumnTile:
 def tile_of(group: Group, target: Target) -> ColumnTile | None:
     """How a reduction on its own, or of f16 or bf16 cast to f32, is shared; None where it is not."""
     node = group.nodes[-1]
-    if not target.gpu or len(group.inputs) != 1 or (len(group.nodes) > 1 and not _of_cast(group)):
+    if (
+        not target.gpu
+        or node.op.name not in REDUCTIONS - {"argmax"}
+        or len(group.inputs) != 1
+        or (len(group.nodes) > 1 and not _of_cast(group))
+    ):
         return None
     source, result = group.inputs[0].type, node.results[0].type
     axes = node.attrs["axes"]
     last = source.shape[-1] if source.rank else 1
-    if node.op.name not in REDUCTIONS - {"argmax"} or source.rank - 1 in axes or last == 1:
+    if source.rank - 1 in axes or last == 1:
         return None
     count = upper_bound(numel(tuple(source.shape[a] for a in axes)))
     team = 1
@@ -58,7 +63,7 @@ def tile_of(group: Group, target: Target) -> ColumnTile | None:
 
 def _of_cast(group: Group) -> bool:
     first, node = group.nodes[0], group.nodes[-1]
-    if len(group.nodes) != 2 or first.op.name != "cast" or node.op.name not in REDUCTIONS:
+    if len(group.nodes) != 2 or first.op.name != "cast":
         return False
     x, y = first.inputs[0], first.results[0]
     return x.type.dtype.name in ("f16", "bf16") and y.type.dtype.name == "f32" and group.outputs == node.results

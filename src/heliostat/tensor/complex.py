@@ -207,10 +207,8 @@ def _log_base(base: float) -> Callable[[Tensor, Tensor], Parts]:
 
 def _sqrt(a: Tensor, b: Tensor) -> Parts:
     t = ((F["hypot"](a, b) + a.abs()) * 0.5).sqrt()
-    zero = t == 0
-    rest = F["where"](zero, 0.0, b.abs() / (2 * F["where"](zero, 1.0, t)))
-    left = a < 0
-    x, y = F["where"](left, rest, t), F["copysign"](F["where"](left, t, rest), b)
+    rest, left = b / (2 * F["where"](t == 0, 1.0, t)), a < 0
+    x, y = F["where"](left, rest.abs(), t), F["where"](left, F["copysign"](t, b), rest)
     up, across, unknown = F["isinf"](b), F["isinf"](a), F["isnan"](b)
     x = _at(x, (up, math.inf), (across & left, F["where"](unknown, math.nan, 0.0).to(x.dtype)), (across, math.inf))
     beside = F["where"](unknown, math.nan, F["copysign"](F["where"](left, math.inf, 0.0).to(x.dtype), b))

@@ -83,8 +83,9 @@ def _asinh(v: Value) -> Value:
     size = ops.abs(v)
     square = ops.mul(size, size)
     inner = ops.add(size, ops.div(square, ops.add(ops.sqrt(ops.add(square, 1.0)), 1.0)))
-    large = ops.add(ops.log(size), math.log(2.0))
-    made = ops.where(ops.gt(size, 1e10), large, ops.log1p(inner))
+    far = ops.gt(size, 1e10)
+    large = ops.add(ops.log(ops.where(far, size, 1.0)), math.log(2.0))
+    made = ops.where(far, large, ops.log1p(inner))
     return ops.where(ops.eq(v, 0.0), v, _with_sign(made, v))
 
 
