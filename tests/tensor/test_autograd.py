@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from typing import Any
 
@@ -188,6 +189,14 @@ def test_slopes_at_zero(name: str) -> None:
     getattr(hs, name)(x).sum().backward()
     slope = 2 / np.sqrt(np.pi) if name == "erf" else 1.0
     np.testing.assert_allclose(x.grad.numpy(), [slope, slope], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["asin", "acos", "atanh", "acosh"])
+def test_slopes_at_the_ends(name: str) -> None:
+    """Infinite, as PyTorch's are."""
+    x = hs.tensor([1.0] if name == "acosh" else [1.0, -1.0], dtype=hs.float64, requires_grad=True)
+    getattr(hs, name)(x).sum().backward()
+    assert x.grad.tolist() == [-math.inf if name == "acos" else math.inf] * len(x)
 
 
 @pytest.mark.parametrize("read", [True, False])

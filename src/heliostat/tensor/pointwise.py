@@ -60,12 +60,14 @@ def _log_base(base: float) -> Callable[[Value], Value]:
 
 
 def asin_value(v: Value) -> Value:
-    return ops.mul(ops.atan(ops.div(v, ops.add(ops.sqrt(ops.mul(ops.sub(1.0, v), ops.add(v, 1.0))), 1.0))), 2.0)
+    root = ops.mul(ops.sqrt(ops.sub(1.0, v)), ops.sqrt(ops.add(v, 1.0)))  # one of the product has no slope at the ends
+    return ops.mul(ops.atan(ops.div(v, ops.add(root, 1.0))), 2.0)
 
 
 def acos_value(v: Value) -> Value:
-    inner = ops.div(ops.sqrt(ops.sub(1.0, v)), ops.sqrt(ops.add(v, 1.0)))
-    return ops.mul(ops.atan(inner), 2.0)
+    size = _with_sign(v, v)
+    inner = ops.mul(ops.atan(ops.div(ops.sqrt(ops.sub(1.0, size)), ops.sqrt(ops.add(size, 1.0)))), 2.0)
+    return ops.where(ops.lt(v, 0.0), ops.sub(math.pi, inner), inner)
 
 
 def _sinh(v: Value) -> Value:
@@ -96,13 +98,12 @@ def _with_sign(size: Value, v: Value) -> Value:
 def _acosh(v: Value) -> Value:
     far = ops.gt(v, 1e10)  # its square may be infinite
     t = ops.sub(ops.where(far, 2.0, v), 1.0)
-    inner = ops.where(ops.lt(t, 0.0), t, ops.add(ops.mul(t, 2.0), ops.mul(t, t)))  # the root of t < 0 is NaN
-    near = ops.log1p(ops.add(t, ops.sqrt(inner)))
+    near = ops.log1p(ops.add(t, ops.mul(ops.sqrt(t), ops.sqrt(ops.add(t, 2.0)))))
     return ops.where(far, ops.add(ops.log(ops.where(far, v, 1.0)), math.log(2.0)), near)
 
 
 def _atanh(v: Value) -> Value:
-    return ops.mul(ops.log1p(ops.div(ops.mul(v, 2.0), ops.sub(1.0, v))), 0.5)
+    return ops.mul(ops.sub(ops.log1p(v), ops.log1p(ops.neg(v))), 0.5)
 
 
 def _frac(v: Value) -> Value:
