@@ -6,7 +6,7 @@ Kernel parameters always stand in this order: the group's inputs, its outputs, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir.graph import Node, Value, node_symbols
@@ -89,11 +89,33 @@ class Dims:
             total = total + term
         return total
 
+    def index(self, shape: Sequence[Dim], number: Instruction) -> list[Instruction]:
+        """The index of element `number` of a row-major shape."""
+        index: list[Instruction] = []
+        for d in reversed(shape[1:]):
+            size = self(d)
+            index.insert(0, number % size)
+            number = number // size
+        return [number, *index] if shape else []
+
     def product(self, shape: Sequence[Dim]) -> Instruction:
         total: Dim = 1
         for d in shape:
             total = total * d
         return self(total)
+
+
+def vectors(
+    k: KernelBuilder, lo: Instruction, hi: Instruction, lanes: int
+) -> Iterator[tuple[Instruction, Instruction | None]]:
+    """Start and mask of each vector in lo .. hi; only the last one is masked, and none if they come out even."""
+    whole = (hi - lo) // lanes * lanes + lo
+    for c in k.loop(lo, whole, lanes):
+        yield c, None
+    if lanes > 1 and not (whole.op == "const" and hi.op == "const" and whole.value == hi.value):
+        for _ in k.when(whole < hi):
+            left = k.convert(hi - whole, "i32")
+            yield whole, k.iota("i32", lanes) < k.splat(left, lanes)
 
 
 # Plain dtypes as stored -> (element that is loaded, element that is computed with)

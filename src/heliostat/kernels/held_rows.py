@@ -167,7 +167,7 @@ class _HeldRows:
     def _read(self, number: Instruction, member: Instruction) -> _Row:
         """This member's vectors of a row: member m of T has vectors m, m + T ..., and the last may end outside."""
         k, tile = self.k, self.tile
-        index = self._index(number)
+        index = self.dims.index(self.shape[:-1], number)
         known: dict[int, Instruction] = {}
         pieces: list[_Piece] = []
         for n in range(tile.rounds):
@@ -244,12 +244,3 @@ class _HeldRows:
 
     def _narrow(self, v: Value) -> bool:
         return v.type.shape[-1:] == (1,)
-
-    def _index(self, row: Instruction) -> list[Instruction]:
-        index: list[Instruction] = []
-        axes = self.shape[:-1]
-        for n, d in enumerate(reversed(axes)):
-            size = self.dims(d)
-            index.insert(0, row if n == len(axes) - 1 else row % size)
-            row = row // size
-        return index

@@ -351,13 +351,7 @@ class _Nest:
 
     def _index(self, value: Value, n: Instruction, column: Instruction) -> list[Instruction]:
         """The index of flattened row n: leading axes by division where there is more than one."""
-        leading = value.type.shape[:-1]
-        index: list[Instruction] = [column]
-        for d in reversed(leading[1:]):
-            size = self.dims(d)
-            index.insert(0, n % size)
-            n = n // size
-        return [n, *index] if leading else index
+        return [*self.dims.index(value.type.shape[:-1], n), column]
 
 
 def _sum_planes(rows: Sequence[Sequence[Instruction]]) -> list[Instruction]:

@@ -17,7 +17,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import MOST_ALIGNED, WARP
 from ..targets.target import Target
 from .elementwise import VIEWS, PointEvaluator, is_pointwise, keeps_last_axis, reads_in_place
-from .group import Accept, Dims, Group, Refuse, TensorOperand
+from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 
 CHUNK = 4096  # elements of one parallel piece: below that a second worker does not pay
 MOST_RUN = 8  # elements of a vector in one thread of a GPU
@@ -141,32 +141,16 @@ class _Nest:
         each = max(1, CHUNK // max(last, 1)) if isinstance(last, int) else 1
         for part in k.parallel((rows + (each - 1)) // each):
             if each == 1:
-                yield self._index(part, shape)
+                yield self.dims.index(shape[:-1], part)
                 continue
             first = part * each
             for row in k.loop(first, k.minimum(first + each, rows)):
-                yield self._index(row, shape)
-
-    def _index(self, row: Instruction, shape: Sequence[Dim]) -> list[Instruction]:
-        index: list[Instruction] = []
-        axes = shape[:-1]
-        for n, d in enumerate(reversed(axes)):
-            size = self.dims(d)
-            index.insert(0, row if n == len(axes) - 1 else row % size)
-            row = row // size
-        return index
+                yield self.dims.index(shape[:-1], row)
 
     def _pieces(self, index: list[Instruction], lo: Instruction, hi: Instruction, lanes: int) -> Iterator[_Piece]:
         """Vectors over lo .. hi of the last axis; the last one is masked where they do not come out even."""
-        k = self.k
-        whole = (hi - lo) // lanes * lanes + lo
-        for c in k.loop(lo, whole, lanes):
-            yield _Piece([*index, c], lanes, None)
-        if lanes == 1 or (whole.op == "const" and hi.op == "const" and whole.value == hi.value):
-            return
-        for _ in k.when(whole < hi):
-            left = k.convert(hi - whole, "i32")
-            yield _Piece([*index, whole], lanes, k.iota("i32", lanes) < k.splat(left, lanes))
+        for c, mask in vectors(self.k, lo, hi, lanes):
+            yield _Piece([*index, c], lanes, mask)
 
     def _store(
         self,
@@ -263,7 +247,7 @@ class _ThreadNest(_Nest):
             return
         parts = (columns + (span - 1)) // span
         for item in k.parallel(rows * parts):
-            index = self._index(item // parts, shape)
+            index = self.dims.index(shape[:-1], item // parts)
             lo = item % parts * span
             if isinstance(last, int) and last % span == 0:
                 yield [_Piece([*index, lo + n * lanes], lanes, None) for n in range(self.batch)]
@@ -282,7 +266,7 @@ class _ThreadNest(_Nest):
         starts = range(0, last, lanes)
 
         def row(number: Instruction) -> list[_Piece]:
-            index = self._index(number, shape)
+            index = self.dims.index(shape[:-1], number)
             return [_Piece([*index, k.const(c, "i64")], lanes, None) for c in starts]
 
         for part in k.parallel((rows + (each - 1)) // each):

@@ -14,7 +14,7 @@ from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
-from .matmul_packed import PackedNest, PackedTile, batch_index, sizes
+from .matmul_packed import PackedNest, PackedTile, sizes
 from .matmul_packed import default_tile as packed_tile
 
 
@@ -133,7 +133,7 @@ class _Nest:
         for item in k.parallel(batches * stripes * bands):
             band, rest = item % bands, item // bands
             stripe, batch = rest % stripes, rest // stripes
-            index = batch_index(self.dims, self.batch, batch)
+            index = self.dims.index(self.batch, batch)
             first, column = band * tile.rows, stripe * width
             whole = (first + tile.rows <= self.rows) & (column + width <= self.columns)
             for _ in k.when(whole):

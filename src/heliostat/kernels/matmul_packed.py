@@ -105,7 +105,7 @@ class PackedNest:
             first, rest = item % bands * band, item // bands
             column, batch = rest % stripes * stripe, rest // stripes
             for _ in k.when((first < self.rows) & (column < self.columns)):
-                index = batch_index(self.dims, self.batch, batch)
+                index = self.dims.index(self.batch, batch)
                 rows = k.minimum(self.rows - first, band)
                 columns = k.minimum(self.columns - column, stripe)
                 self._block(index, first, rows, column, columns)
@@ -277,16 +277,6 @@ class PackedNest:
 
     def _as(self, value: Instruction) -> Instruction:
         return self.k.convert(value, self.elem)
-
-
-def batch_index(dims: Dims, shape: Sequence[Dim], batch: Instruction) -> list[Instruction]:
-    """The index of matrix number `batch` among those of a shape."""
-    index: list[Instruction] = []
-    for d in reversed(shape):
-        size = dims(d)
-        index.insert(0, batch % size)
-        batch = batch // size
-    return index
 
 
 def _whole(count: int, lanes: int) -> int:

@@ -18,7 +18,7 @@ from ..quant.activation import ActivationFormat
 from ..targets.target import Target
 from . import column_reduce, held_rows
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
-from .group import Accept, Dims, Group, Refuse, TensorOperand
+from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 from .quantize_block import quantize_block, tree
 from .reduction import REDUCTIONS, First, Reduction
 
@@ -153,19 +153,6 @@ def _trailing(group: Group) -> Group | None:
     return Group((made,), (x,), made.results, made)
 
 
-def _pieces(
-    k: KernelBuilder, lo: Instruction, hi: Instruction, lanes: int
-) -> Iterator[tuple[Instruction, Instruction | None]]:
-    """Start and mask of each vector in lo .. hi; only the last one is masked, and none if they come out even."""
-    whole = (hi - lo) // lanes * lanes + lo
-    for c in k.loop(lo, whole, lanes):
-        yield c, None
-    if lanes > 1 and not (whole.op == "const" and hi.op == "const" and whole.value == hi.value):
-        for _ in k.when(whole < hi):
-            left = k.convert(hi - whole, "i32")
-            yield whole, k.iota("i32", lanes) < k.splat(left, lanes)
-
-
 class _Rows:
     """Rows of a group, written to `outs`: a kernel of their own, or what another kernel begins with."""
 
@@ -207,7 +194,7 @@ class _Rows:
 
     def row(self, row: Instruction, lo: Instruction, hi: Instruction) -> None:
         """The reductions of a row, and all results, of which quantized ones may be a piece."""
-        index = self._index(row)
+        index = self.dims.index(self.shape[:-1], row)
         known: dict[Value, Instruction] = {}
         for node in self.reductions:
             place = self._argmax if node.op.name == "argmax" else self._reduce
@@ -264,15 +251,6 @@ class _Rows:
         """Elements of the widest block among the quantized results."""
         return math.lcm(*(n.attrs["format"].block for n in self.quantized))
 
-    def _index(self, row: Instruction) -> list[Instruction]:
-        index: list[Instruction] = []
-        axes = self.shape[:-1]
-        for n, d in enumerate(reversed(axes)):
-            size = self.dims(d)
-            index.insert(0, row if n == len(axes) - 1 else row % size)
-            row = row // size
-        return index
-
     # --- reductions ---------------------------------------------------------------------------------------------
     def _reduce(self, node: Node, index: list[Instruction], known: dict[Value, Instruction]) -> Instruction:
         """The reduced value of a row: `ACCUMULATORS` vectors, what is left over into the first, then a tree."""
@@ -291,7 +269,7 @@ class _Rows:
             for c in k.loop(lo, whole, wide):
                 for n, a in enumerate(acc):
                     add(a, c + n * lanes)
-            for c, mask in _pieces(k, whole, hi, lanes):
+            for c, mask in vectors(k, whole, hi, lanes):
                 add(acc[0], c, mask)
 
         if self.team:
@@ -313,7 +291,7 @@ class _Rows:
         first = self._ordered(self.evaluate.at(source, [*index, self.zero], 1))
         best = First(k, k.splat(first, lanes), k.zeros("i64", lanes))
         places = k.iota("i64", lanes)
-        for c, mask in _pieces(k, self.zero, self.columns, lanes):
+        for c, mask in vectors(k, self.zero, self.columns, lanes):
             best.see(self._ordered(self.evaluate.at(source, [*index, c], lanes, mask)), places + c, mask)
         return best.across()
 
@@ -361,7 +339,7 @@ class _Rows:
                     for operand, value in zip(operands, made, strict=True):
                         operand.store([*index, c], value)
             lo = whole
-        for c, mask in _pieces(k, lo, hi, self.lanes):
+        for c, mask in vectors(k, lo, hi, self.lanes):
             made = self.evaluate.all_at(full, [*index, c], self.lanes, mask, known)
             for operand, value in zip(operands, made, strict=True):
                 operand.store([*index, c], value, mask)

@@ -17,7 +17,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
-from .matmul_packed import batch_index, sizes
+from .matmul_packed import sizes
 from .tensor_linear import FRAGMENT, OUTPUTS
 from .warpgroup_linear import PADDED, WARPS, places_of_row
 
@@ -125,7 +125,7 @@ class _Tiles:
         steps = (depth + (DEPTH - 1)) // DEPTH
         for item in k.parallel(batches * across * down):
             row, rest = item % down * ROWS, item // down
-            column, batch = rest % across * self.wide, batch_index(self.dims, self.batch, rest // across)
+            column, batch = rest % across * self.wide, self.dims.index(self.batch, rest // across)
             for warp in k.team(WARPS):
                 self._warp(warp, batch, row, column, steps)
         return k.finish()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
@@ -44,13 +42,6 @@ class _Nest:
         self.lanes = wide if self.stride[-1] == 1 else 1
         self.padded = any(self.padding)
 
-    def _split(self, item: Instruction, sizes: Sequence[Instruction]) -> list[Instruction]:
-        index: list[Instruction] = []
-        for size in reversed(sizes):
-            index.insert(0, item % size)
-            item = item // size
-        return index
-
     def _inside(self, at: Instruction, size: Instruction) -> Instruction:
         """0 <= at < size."""
         return self.k.ult(at, size)
@@ -80,14 +71,10 @@ class _Nest:
 
     def unfold(self) -> Kernel:
         k, dims, r = self.k, self.dims, self.rank
-        shape = [dims(d) for d in self.y.type.shape]
+        lead, last = self.y.type.shape[:-1], dims(self.y.type.shape[-1])
         sizes = [dims(d) for d in self.x.type.shape[2:]]
-        lead, last = shape[:-1], shape[-1]
-        count = k.const(1, "i64")
-        for s in lead:
-            count = count * s
-        for item in k.parallel(count):
-            index = self._split(item, lead)
+        for item in k.parallel(dims.product(lead)):
+            index = dims.index(lead, item)
             places, counts = index[2 : 2 + r], index[2 + r :]
             ok = k.const(True, "i1")
             source = list(index[:2])
@@ -118,16 +105,12 @@ class _Nest:
 
     def fold(self) -> Kernel:
         k, dims = self.k, self.dims
-        shape = [dims(d) for d in self.y.type.shape]
-        lead, last = shape[:-1], shape[-1]
+        lead, last = self.y.type.shape[:-1], dims(self.y.type.shape[-1])
         counts = [dims(d) for d in self.x.type.shape[2 + self.rank :]]
         elem = compute_elem(self.y.type.dtype)
         elem = "i32" if elem == "i1" else elem
-        count = k.const(1, "i64")
-        for s in lead:
-            count = count * s
-        for item in k.parallel(count):
-            index = self._split(item, lead)
+        for item in k.parallel(dims.product(lead)):
+            index = dims.index(lead, item)
             for c in k.loop(0, last, self.lanes):
                 total = k.var(k.zeros(elem, self.lanes))
                 self._gather([*index, c], 0, [], [], k.const(True, "i1"), counts, total, last - c)
