@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import Instruction, Operand
+from ..kernel.ir import Instruction, Kernel, Operand
 from .attention import LOWEST
 from .group import Dims, Group, TensorOperand
 from .tensor_linear import FRAGMENT, zipped
@@ -74,6 +74,26 @@ class Prompt:
     def _block(self, n: int) -> int:
         raise NotImplementedError
 
+    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+        """Operand a of every 16 elements of the head, scaled; of rows at two places."""
+        raise NotImplementedError
+
+    def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
+        """One warp's 16 rows of a tile, rows `first` to `last`; it copies an eighth of each step's keys and values."""
+        raise NotImplementedError
+
+    def build(self) -> Kernel:
+        """A team of warps for every tile of rows of every head of keys."""
+        k = self.k
+        rows = self.tokens * self.group_size
+        tiles = (rows + (ROWS - 1)) // ROWS
+        for item in k.parallel(tiles * self.kv_heads):
+            head, tile = self._order(item, tiles)
+            last = k.minimum(tile * ROWS + ROWS, rows) - 1
+            for warp in k.team(WARPS):
+                self._warp(warp, head, tile * ROWS, last)
+        return k.finish()
+
     # --- the work ---------------------------------------------------------------------------------------------------
     def _order(self, item: Instruction, tiles: Instruction) -> tuple[Instruction, Instruction]:
         """Head and tile of a piece of work. Late tokens see most keys. Where each block takes one piece, the tiles of
@@ -102,6 +122,19 @@ class Prompt:
             oldest = self.start + first // self.group_size + 1
             begin = k.maximum(oldest - self.window, 0) // self.step * self.step
         return Steps(head * self.capacity, begin, end, (end - begin + (self.step - 1)) // self.step)
+
+    def _own(
+        self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction, steps: Steps
+    ) -> tuple[list[Instruction], list[Instruction], Rows, list[Variable], list[Variable]]:
+        """A warp's part of a tile: queries as operands, the places of its rows, and their masks, sums and scores."""
+        k = self.k
+        mine = k.minimum(first + warp * 16, last)
+        halves, places = self._rows(head, mine, last)
+        query = self._queries(places)
+        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
+        sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
+        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
+        return query, places, rows, sums, scores
 
     def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
         """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""

@@ -18,7 +18,7 @@ from ..targets.target import Target
 from . import attention
 from .cache import sequences
 from .group import Accept, Group, Refuse
-from .prompt_attention import COLUMNS, PANEL, ROWS, RUN, WARPS, Prompt, Rows, tile_bytes
+from .prompt_attention import COLUMNS, PANEL, RUN, Prompt, tile_bytes
 from .tensor_linear import FRAGMENT
 
 GAP = 2 * RUN  # bytes between rows of runs
@@ -61,17 +61,6 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
 
 class _Tiles(Prompt):
-    def build(self) -> Kernel:
-        k = self.k
-        rows = self.tokens * self.group_size
-        tiles = (rows + (ROWS - 1)) // ROWS
-        for item in k.parallel(tiles * self.kv_heads):
-            head, tile = self._order(item, tiles)
-            last = k.minimum(tile * ROWS + ROWS, rows) - 1
-            for warp in k.team(WARPS):
-                self._warp(warp, head, tile * ROWS, last)
-        return k.finish()
-
     def _key(self, lane: Instruction) -> Instruction:
         return ((lane >> 2) & 3) * 8 + (lane & 1)
 
@@ -79,19 +68,13 @@ class _Tiles(Prompt):
         return n // 4 * PANEL + n % 4 * 2
 
     def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
-        """One warp's 16 rows of a tile; it copies an eighth of each step's keys and values."""
         k = self.k
         steps = self._steps(head, first, last)
         k.barrier()  # the tile before may still be read
         self._copy_keys(warp, steps, steps.begin, 0)
         self._copy_values(warp, steps, steps.begin, 0)
         k.commit_copies()
-        mine = k.minimum(first + warp * 16, last)
-        halves, places = self._rows(head, mine, last)
-        query = self._queries(places)
-        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
-        sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
-        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
+        query, places, rows, sums, scores = self._own(warp, head, first, last, steps)
         for step in k.loop(steps.count):
             k.wait_copies(0)
             k.barrier()  # this step is there, and all have done with the one before
@@ -106,7 +89,7 @@ class _Tiles(Prompt):
         self._store(sums, rows, places)
 
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
-        """Operand a of every 16 elements of the head, scaled: a thread's runs of 8 elements, in 32 elements each."""
+        """A thread has runs of 8 elements, in 32 elements each."""
         k = self.k
         operands: list[Instruction] = []
         for d in range(0, self.size, 32):

@@ -15,7 +15,7 @@ from ..kernel.ir import BARRIER, Instruction, Kernel
 from ..targets.target import Target
 from . import tile_attention
 from .group import Accept, Group, Refuse
-from .prompt_attention import COLUMNS, ROWS, WARPS, Prompt, Rows
+from .prompt_attention import COLUMNS, Prompt
 from .tensor_linear import FRAGMENT
 
 CORE = 128  # bytes of a core matrix
@@ -50,16 +50,8 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
 class _Tiles(Prompt):
     def build(self) -> Kernel:
-        k = self.k
-        self.filled, self.done = k.alloc(BARRIER), k.alloc(BARRIER)
-        rows = self.tokens * self.group_size
-        tiles = (rows + (ROWS - 1)) // ROWS
-        for item in k.parallel(tiles * self.kv_heads):
-            head, tile = self._order(item, tiles)
-            last = k.minimum(tile * ROWS + ROWS, rows) - 1
-            for warp in k.team(WARPS):
-                self._warp(warp, head, tile * ROWS, last)
-        return k.finish()
+        self.filled, self.done = self.k.alloc(BARRIER), self.k.alloc(BARRIER)
+        return super().build()
 
     def _key(self, lane: Instruction) -> Instruction:
         return ((lane >> 2) & 3) * 2 + (lane & 1)
@@ -68,7 +60,6 @@ class _Tiles(Prompt):
         return n * COLUMNS
 
     def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
-        """One warp's 16 rows of a tile; it copies an eighth of each step's keys and values."""
         k = self.k
         steps = self._steps(head, first, last)
         k.barrier()  # the tile before may still be read
@@ -79,12 +70,7 @@ class _Tiles(Prompt):
             self._copy_values(warp, steps, steps.begin + n * self.step, n * self.value_tile)
             k.commit_copies()
 
-        mine = k.minimum(first + warp * 16, last)
-        halves, places = self._rows(head, mine, last)
-        query = self._queries(places)
-        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
-        sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
-        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
+        query, places, rows, sums, scores = self._own(warp, head, first, last, steps)
         words = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(self.step // 16)]
 
         def pack() -> None:
@@ -127,7 +113,6 @@ class _Tiles(Prompt):
         self._store(sums, rows, places)
 
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
-        """Operand a of every 16 elements of the head, scaled."""
         k = self.k
         operands = []
         for d in range(0, self.size, 16):
