@@ -220,6 +220,16 @@ class PanelReader:
         value = self.param(name, base, 0 if p.count == 1 else self._index(p, j), parity)
         return value + bias if bias else value
 
+    def scaled(
+        self, value: Instruction | None, factor: Factor, base: Instruction, j: int | Instruction, parity: int
+    ) -> Instruction | None:
+        """A factor's floats, or some of them, times its integer, in f32; None for 1."""
+        integer = self.integer(factor, base, j, parity)
+        if integer is None:
+            return value
+        as_float = self.to_float(integer)
+        return as_float if value is None else value * as_float
+
     def to_float(self, value: Instruction) -> Instruction:
         """i32 values of a factor, between -2 ** 22 and 2 ** 22, as f32."""
         if self.adds:
@@ -449,22 +459,15 @@ def offset_of(
 def weight_of(reader: PanelReader, base: Instruction, j: int | Instruction, parity: int) -> Instruction | None:
     """What the sum of sub-block j is multiplied with before a block's sums are added up, in f32; None for 1."""
     scale = reader.normal.scale
-    integer = reader.integer(scale, base, j, parity)
-    weight = reader.floats(scale, base, j, parity) if reader.varies(scale) else None
-    if integer is None:
-        return weight
-    as_float = reader.to_float(integer)
-    return as_float if weight is None else weight * as_float
+    floats = reader.floats(scale, base, j, parity) if reader.varies(scale) else None
+    return reader.scaled(floats, scale, base, j, parity)
 
 
 def factor_of(
     k: KernelBuilder, reader: PanelReader, factor: Factor, base: Instruction, j: int | Instruction, parity: int
 ) -> Instruction:
     """A factor of sub-block j with its integer, in f32 for every row."""
-    value, times = reader.floats(factor, base, j, parity), reader.integer(factor, base, j, parity)
-    if times is not None:
-        as_float = reader.to_float(times)
-        value = as_float if value is None else value * as_float
+    value = reader.scaled(reader.floats(factor, base, j, parity), factor, base, j, parity)
     return value if value is not None else k.const(1.0, "f32", reader.rows)
 
 

@@ -302,11 +302,8 @@ class Products:
             shifted = reader.shifted(name, base, j, parity)
             if shifted is not None:  # what is too much goes away in the same rounding
                 return k.fma(shifted, value, value * float(bias - BASE))
-        integer = reader.integer(factor, base, j, parity)
-        if integer is None:
-            return value if value is not None else k.const(1.0, "f32", FRAGMENT)
-        as_float = reader.to_float(integer)
-        return as_float if value is None else value * as_float
+        whole = reader.scaled(value, factor, base, j, parity)
+        return whole if whole is not None else k.const(1.0, "f32", FRAGMENT)
 
 
 def _words(*numbers: int) -> list[int]:
