@@ -174,12 +174,10 @@ class CudaRunner:
         """The outputs' buffers. `inputs`: in the order of the graph's parameters; those of the host are sent.
 
         Raises DeviceMemoryError, KernelFaultError."""
-        owner, plans, constants = self.owner, self.program.buffers, self.launches.constants
+        owner, plans = self.owner, self.program.buffers
         with owner.lock:
             found = _sent(inputs, owner)
-            made: dict[int, DeviceBuffer] = {}
-            for n in self.made:
-                made[n] = constants[n] if n in constants else owner.place.allocate(plans[n].nbytes)
+            made = {n: owner.place.allocate(plans[n].nbytes) for n in self.made}
             address = self.launches.address
             for n, buffer in zip(self.program.inputs, found, strict=True):
                 address[n] = buffer.address
