@@ -208,8 +208,7 @@ class Fuser:
                    if v.node.op.name in ALIASES}  # fmt: skip
         if number in renamed or (product and any(self._epilogue_refusal(n, number) for n in consumer.nodes)):
             return
-        inside = {id(n) for n in (*host.nodes, *consumer.nodes)}
-        nodes = [n for n in self.order if id(n) in inside]
+        nodes = self._together(host, consumer)
         if product:
             nodes = [host.root, *(n for n in nodes if n is not host.root)]
         root = host.root if host.root.op.name in _ANCHORS else nodes[-1]
@@ -234,6 +233,11 @@ class Fuser:
         host.needs.discard(later)
         consumer.needs = set()
 
+    def _together(self, *groups: _Open) -> list[Node]:
+        """The nodes of some groups in their order."""
+        inside = {id(n) for o in groups for n in o.nodes}
+        return [n for n in self.order if id(n) in inside]
+
     def _take_masks(self) -> None:
         """Join what makes a mask to its one reader where that is no elementwise group, rows with a softmax say."""
         for number, host in enumerate(self.open):
@@ -247,8 +251,7 @@ class Fuser:
             consumer = self.open[later]
             if consumer.root.op.name in EPILOGUE_ROOTS:
                 continue
-            inside = {id(n) for n in (*host.nodes, *consumer.nodes)}
-            nodes = [n for n in self.order if id(n) in inside]
+            nodes = self._together(host, consumer)
             verdict = self._select(self._group(nodes, consumer.root))
             if isinstance(verdict, str):
                 host.notes.append(f"{_label(host.root)} is not joined to {_label(consumer.root)}: {verdict}")
