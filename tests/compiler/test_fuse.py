@@ -35,6 +35,16 @@ def test_masks_are_made_where_they_are_read(target: Target) -> None:
     assert not any(b.type.element is bool_ for b in compiled.program.buffers)
 
 
+@pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)
+def test_constants_of_one_element_are_written_into_elementwise_nodes_alone(target: Target) -> None:
+    """The number of the row that is taken, and a product's operand, are read from buffers."""
+    x, row, two = parameter("x", tensor(f32, 3, 1)), constant([0], tensor(i64, 1)), constant(2.0, tensor(f32))
+    weight = constant([[3.0]], tensor(f32, 1, 1))
+    for y, count in ((ops.take(x, row), 2), (ops.matmul(x, weight), 2), (ops.mul(x, two), 1)):
+        (launch,) = compile_graph(Graph("one", [x], [y]), target, Options()).program.launches
+        assert len(launch.buffers) == count + 1
+
+
 def _weights(x: Value) -> Value:
     e = ops.exp(x - ops.max(x, -1, keepdim=True))
     return e / ops.sum(e, -1, keepdim=True)

@@ -365,7 +365,7 @@ class Fuser:
         outputs: list[Value] = []
         for node in nodes:
             for value in node.inputs:
-                if id(value.node) not in inside and not _scalar_constant(value):
+                if id(value.node) not in inside and not _immediate(node, value):
                     inputs.setdefault(id(value), value)
             for value in node.results if id(node) not in hidden else ():
                 users = self.users.get(id(value), ())
@@ -394,7 +394,7 @@ _ANCHORS = EPILOGUE_ROOTS | {
 def lone_group(value: Value) -> Group:
     """The node of a value as a group of its own."""
     node = value.node
-    return Group((node,), tuple(v for v in node.inputs if not _scalar_constant(v)), (value,), node)
+    return Group((node,), tuple(v for v in node.inputs if not _immediate(node, v)), (value,), node)
 
 
 def source_of(value: Value) -> Value:
@@ -404,9 +404,9 @@ def source_of(value: Value) -> Value:
     return value
 
 
-def _scalar_constant(value: Value) -> bool:
-    """Constants of one element become immediate operands of the kernel, not buffers."""
-    return value.node.op.name == "constant" and all(d == 1 for d in value.type.shape)
+def _immediate(node: Node, value: Value) -> bool:
+    """Whether an input is written into the kernel: a constant of one element, where no anchor reads its buffer."""
+    return value.node.op.name == "constant" and all(d == 1 for d in value.type.shape) and node.op.name not in _ANCHORS
 
 
 def _users(graph: Graph) -> dict[int, list[Node]]:
