@@ -59,13 +59,13 @@ def check(model: LanguageModel, ids: list[list[int]], weights: dict[str, Any], l
     batch = model.batches[len(ids)]
     for row, known in enumerate(ids):
         model.fill(batch, row, known[:-1] or known)
-    batch.step([i[-1] for i in ids], [max(0, len(i) - 1) for i in ids])
-    logits = np.array(batch.logits(), np.float64)
+    found = batch.steps.greedy([(i[-1], max(0, len(i) - 1)) for i in ids])
+    logits = np.array(batch.steps.logits(), np.float64)
     for row, known in enumerate(ids):
         expected = forward(weights, known)[-1]
         cosine = (logits[row] * expected).sum() / np.sqrt((logits[row] ** 2).sum() * (expected**2).sum())
         assert cosine >= least
-    for row, sample in enumerate(batch.greedy()):
+    for row, sample in enumerate(found):
         assert sample is None or sample.token == int(np.argmax(logits[row]))
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from heliostat.llm.choice import choice_graph, chosen, is_greedy, parts_of
+from heliostat.llm.choice import STATES, choice_graph, chosen, is_greedy, parts_of
 from heliostat.llm.sample import Sampler
 from heliostat.session import compile_graph
+
+
+def at(*positions: int) -> dict[str, np.ndarray[Any, Any]]:
+    """States of rows at these positions."""
+    return {name: np.array(positions, np.int32) for name in STATES}
 
 
 @pytest.mark.parametrize("vocabulary", [512, 2048 + 256, 151936, 128256])
@@ -23,10 +30,11 @@ def test_it_is_what_the_sampler_takes(vocabulary: int) -> None:
     masked[rng.permutation(vocabulary)[: vocabulary // 2]] = -1e30
     rows.append(masked)
     for row in rows:
-        (found,) = session.run({"logits": row[None]})
-        (got,), wanted = chosen(found, vocabulary), Sampler().sample(row)
+        found, tokens, positions, start = session.run({"logits": row[None], **at(7)})
+        (got,), wanted = chosen(found), Sampler().sample(row)
         assert got is not None
-        assert got.token == wanted.token
+        assert got.token == wanted.token == tokens[0]
+        assert (positions[0], start[0]) == (8, 8)
         assert got.logprob == pytest.approx(wanted.logprob, abs=2e-5)
 
 
@@ -36,8 +44,8 @@ def test_logits_that_are_not_finite_are_left_to_the_sampler(bad: float) -> None:
     assert graph is not None
     row = np.zeros(512, np.float32)
     row[77] = bad
-    (found,) = compile_graph(graph, threads=1).run({"logits": row[None]})
-    assert chosen(found, 512) == [None]
+    found, *_ = compile_graph(graph, threads=1).run({"logits": row[None], **at(0)})
+    assert chosen(found) == [None]
 
 
 def test_rows_of_a_batch_are_told_apart() -> None:
@@ -47,10 +55,10 @@ def test_rows_of_a_batch_are_told_apart() -> None:
     assert alone is not None
     logits = np.random.default_rng(0).standard_normal((3, 512)).astype(np.float32)
     logits[1, 5] = np.nan
-    (found,) = compile_graph(graph, threads=1).run({"logits": logits})
+    found, *_ = compile_graph(graph, threads=1).run({"logits": logits, **at(3, 1, 2)})
     single = compile_graph(alone, threads=1)
-    wanted = [chosen(single.run({"logits": row[None]})[0], 512)[0] for row in logits]
-    for got, one in zip(chosen(found, 512, 3), wanted, strict=True):
+    wanted = [chosen(single.run({"logits": row[None], **at(0)})[0])[0] for row in logits]
+    for got, one in zip(chosen(found), wanted, strict=True):
         assert (got is None) == (one is None)
         if got is not None and one is not None:
             assert got.token == one.token

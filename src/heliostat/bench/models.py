@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,10 @@ def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: 
         if depth:
             model.restart(tokens[:depth])
         started = time.perf_counter()
-        token = tokens[0]
-        for i in range(generate):
-            if on_gpu:
-                token = model.follow(token, depth + i)
-            else:
+        if on_gpu:
+            deque(model.follow(tokens[0], depth, generate), maxlen=0)
+        else:
+            for i in range(generate):
                 model.extend(tokens[i], depth + i)
         generations.append(generate / (time.perf_counter() - started))
     report = model.report
@@ -76,9 +76,8 @@ def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> f
     last = [tokens[-1]] * rows
     started = time.perf_counter()
     for i in range(generate):
-        batch.step(last, [depth + i] * rows)
-        found = batch.greedy()
-        last = [int(np.argmax(batch.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
+        found = batch.steps.greedy([(token, depth + i) for token in last], i + 1 < generate)
+        last = [int(np.argmax(batch.steps.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
     return rows * generate / (time.perf_counter() - started)
 
 

@@ -11,15 +11,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..kernel.program import Compiled
 from ..session.place import Place
 from .answer import Answer, Piece
-from .choice import chosen as chosen_of
 from .choice import is_greedy
 from .sample import Sample, Sampler
+from .stepper import Stepper
 
 if TYPE_CHECKING:
     from .model import LanguageModel
@@ -32,49 +29,24 @@ class Batch:
         self,
         place: Place,
         rows: int,
-        vocabulary: int,
         decode: Compiled,
         choice: Compiled | None,
         given: Mapping[str, Any],
     ) -> None:
         """`given`: weights and frequencies by name. Raises DeviceMemoryError where the caches do not fit."""
-        self.place, self.rows, self.vocabulary = place, rows, vocabulary
-        self._inputs = place.inputs({"start": rows, "tokens": rows, "positions": rows})
-        self._decode = place.executable(decode.program, {**given, **self._inputs.buffers})
-        logits = self._decode.buffers[decode.program.outputs[0]]
-        self._choice = None if choice is None else place.executable(choice.program, {"logits": logits})
-        self._caches = {p.name: b for p, b in _states(self._decode)}
-        self._logits: npt.NDArray[np.float32] | None = None
+        self.place, self.rows = place, rows
+        inputs = place.inputs({"start": rows, "tokens": rows, "positions": rows})
+        run = place.executable(decode.program, {**given, **inputs.buffers})
+        self.steps = Stepper(place, rows, inputs, run, None if choice is None else choice.program)
+        self._caches = {p.name: b for p, b in _states(run)}
 
     def fill(self, row: int, source: Any) -> None:
         """Copy the caches of a single sequence, those of an executable, to a row's part."""
+        self.steps.forget()
         for plan, buffer in _states(source):
             whole = self._caches[plan.name]
             part = plan.nbytes
             self.place.copy(whole.slice(row * part, part), buffer.slice(0, part))
-
-    def step(self, tokens: Sequence[int], positions: Sequence[int]) -> None:
-        """Run one token of every row, at its position; rows without a sequence may have any within the context."""
-        arrays = self._inputs.arrays
-        arrays["tokens"][:] = tokens
-        arrays["positions"][:] = positions
-        arrays["start"][:] = positions
-        self._inputs.send()
-        self._decode.run()
-        self._logits = None
-
-    def logits(self) -> npt.NDArray[np.float32]:
-        """Of the last step, (rows, V), valid until the next."""
-        if self._logits is None:
-            self._logits = self._decode.output(0, {})
-        return self._logits
-
-    def greedy(self) -> list[Sample | None]:
-        """The likeliest token of every row, found where the logits are; None where a sampler has to look at them."""
-        if self._choice is None:
-            return [None] * self.rows
-        self._choice.run()
-        return chosen_of(self._choice.output(0, {}), self.vocabulary, self.rows)
 
 
 def _states(executable: Any) -> list[tuple[Any, Any]]:
@@ -120,14 +92,17 @@ def generate_batch(
         if not any(rows):
             return
         started = time.perf_counter()
-        last = [(r.history[-1], len(r.history) - 1) if r is not None else (0, 0) for r in rows]
-        batch.step([token for token, _ in last], [position for _, position in last])
-        greedy = any(r is not None and is_greedy(r.sampler) for r in rows)
-        found = batch.greedy() if greedy else [None] * batch.rows
+        last = [(r.history[-1], len(r.history) - 1) if r is not None else None for r in rows]
+        there = [r is None or is_greedy(r.sampler) for r in rows]
+        found: list[Sample | None] = [None] * batch.rows
+        if any(r is not None and is_greedy(r.sampler) for r in rows):
+            found = batch.steps.greedy(last, all(there) and all(r is None or r.answer.left > 1 for r in rows))
+        else:
+            batch.steps.run(last)
         for place, one in enumerate(rows):
             if one is not None:
-                likeliest = found[place] if is_greedy(one.sampler) else None
-                chosen = likeliest or one.sampler.sample(batch.logits()[place], one.history)
+                likeliest = found[place] if there[place] else None
+                chosen = likeliest or one.sampler.sample(batch.steps.logits()[place], one.history)
                 timing.generated_tokens += 1
                 pieces = list(_take(one, chosen))
                 rows[place] = None if one.answer.done else one

@@ -1,5 +1,5 @@
-"""Greedy choice where the logits are: a program finds the largest logit and the sum for its probability in parts of the
-vocabulary, and a few hundred numbers go to the host instead of all logits.
+"""Greedy choice where the logits are: a program finds the largest logit and its probability, in parts of the vocabulary
+first. Two numbers go to the host instead of all logits, and the token to where the next step reads it.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..ir.graph import Graph
@@ -15,6 +14,7 @@ from .sample import Sample, Sampler
 
 MOST_PARTS = 512
 LEAST_PARTS = 16
+STATES = ("tokens", "positions", "start")
 
 
 def parts_of(vocabulary: int, count: int = 1) -> int:
@@ -26,19 +26,21 @@ def parts_of(vocabulary: int, count: int = 1) -> int:
 
 
 def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
-    """logits (count, V) f32 to (3, count * parts) f32: of each part of a row the largest, its place there, and the sum
-    of exp(x - largest).
+    """logits (count, V) f32 to (2, count) f32: of each row the place of the largest, below 2 ** 24, and its logprob.
 
+    States `tokens`, `positions` and `start`, (count,) i32, become those of the step that follows: the next token of a
+    sequence need not pass the host. A row that is not finite has a logprob that is no finite number, and any token.
     None for a vocabulary that does not divide into enough parts.
     """
     from .. import ops  # not needed where programs are found on disk
     from ..ir.graph import parameter
-    from ..ir.types import f32, tensor
+    from ..ir.types import f32, i32, tensor
 
     parts = parts_of(vocabulary, count)
     if parts < LEAST_PARTS:
         return None
     logits = parameter("logits", tensor(f32, count, vocabulary))
+    tokens, positions, start = (parameter(n, tensor(i32, count), kind="state") for n in STATES)
     size = vocabulary // parts
     rows = ops.reshape(logits, (count * parts, size))
     high = ops.max(rows, -1, keepdim=True)
@@ -46,8 +48,15 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
     # Not argmax: on a GPU a team of warps shares a row of other reductions, 82 microseconds for 32 rows instead of 225.
     place = ops.min(ops.where(ops.eq(rows, high), numbers, float(size)), -1)
     total = ops.sum(ops.exp(ops.sub(rows, high)), -1)
-    found = ops.concat(*(ops.reshape(v, (1, count * parts)) for v in (high, place, total)), axis=0)
-    return Graph("choice" if count == 1 else f"choice_{count}", [logits], [found])
+
+    high, place, total = (ops.reshape(v, (count, parts)) for v in (high, place, total))
+    best = ops.max(high, -1, keepdim=True)
+    places = ops.add(place, ops.cast(ops.mul(ops.arange(parts), size), f32))
+    token = ops.min(ops.where(ops.eq(high, best), places, float(vocabulary)), -1)
+    norm = ops.sum(ops.mul(total, ops.exp(ops.sub(high, best))), -1)
+    found = ops.concat(*(ops.reshape(v, (1, count)) for v in (token, ops.neg(ops.log(norm)))), axis=0)
+    updates = [(tokens, ops.cast(token, i32)), *((v, ops.add(v, 1)) for v in (positions, start))]
+    return Graph("choice" if count == 1 else f"choice_{count}", [logits, tokens, positions, start], [found], updates)
 
 
 def is_greedy(sampler: Sampler) -> bool:
@@ -55,16 +64,7 @@ def is_greedy(sampler: Sampler) -> bool:
     return sampler.temperature == 0.0 and (sampler.repetition_penalty == 1.0 or sampler.repetition_window == 0)
 
 
-def chosen(found: npt.NDArray[Any], vocabulary: int, rows: int = 1) -> list[Sample | None]:
-    """For each of `rows` the token that its parts' results name, of equals the lowest, and its logprob; None where
-    logits are not all finite: then a sampler says what is wrong.
-    """
-    high, place, total = found.reshape(3, rows, -1)
-    parts, best = high.argmax(1), high.max(1, keepdims=True)
-    with np.errstate(all="ignore"):
-        norms = np.log((total * np.exp(high - best)).sum(1, dtype=np.float64))  # not finite where `best` is not
-    size = vocabulary // high.shape[1]
-    return [
-        Sample(part * size + int(place[n, part]), -norm) if math.isfinite(norm) else None
-        for n, (part, norm) in enumerate(zip(parts.tolist(), norms.tolist(), strict=True))
-    ]
+def chosen(found: npt.NDArray[Any]) -> list[Sample | None]:
+    """The token of each row and its logprob; None for rows that are not finite, for a sampler to say what is wrong."""
+    rows = zip(*found.tolist(), strict=True)
+    return [Sample(int(token), logprob) if math.isfinite(logprob) else None for token, logprob in rows]

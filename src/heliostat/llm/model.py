@@ -23,11 +23,11 @@ from ..session.stored import load_programs, save_programs
 from .answer import Answer, Piece
 from .batch import Batch, generate_batch
 from .checkpoint import Checkpoint
-from .choice import chosen as chosen_of
 from .choice import is_greedy
 from .config import DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
 from .sample import Sample, Sampler
+from .stepper import Stepper
 from .steps import StepOptions, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
@@ -263,14 +263,13 @@ class LanguageModel:
             if plan.kind == "state":
                 given[plan.name] = buffer
         self._prefill = self.place.executable(self.prefill.program, given)
-        logits = self._decode.buffers[self.decode.program.outputs[0]]
         choice = self.programs.get("choice")
-        self._choices = [] if choice is None else [self.place.executable(choice.program, {"logits": logits})]
-        fixed, vocabulary = {**self.weights, "frequencies": given["frequencies"]}, self.config.vocabulary
+        self._steps = Stepper(self.place, 1, self._inputs, self._decode, None if choice is None else choice.program)
+        fixed = {**self.weights, "frequencies": given["frequencies"]}
         self.batches: dict[int, Batch] = {}
         for n in self.options.batches:
             several = self.programs[f"decode_{n}"], self.programs.get(f"choice_{n}")
-            self.batches[n] = Batch(self.place, n, vocabulary, *several, fixed)
+            self.batches[n] = Batch(self.place, n, *several, fixed)
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
@@ -304,34 +303,9 @@ class LanguageModel:
         logits: npt.NDArray[np.float32] = self._prefill.output(0, symbols)
         return logits
 
-    def _step(self, token: int, position: int) -> npt.NDArray[np.float32]:
-        """Run one generated token; logits (V,), valid until the next run."""
-        self._run_step(token, position)
-        return self._step_logits()
-
-    def _step_logits(self) -> npt.NDArray[np.float32]:
-        row: npt.NDArray[np.float32] = self._decode.output(0, {})[0]
-        return row
-
-    def _run_step(self, token: int, position: int) -> None:
-        self._tokens[0] = token
-        self._positions[0] = position
-        self._start[0] = position
-        self._inputs.send()
-        self._decode.run()
-
-    def _choose(self, sampler: Sampler, history: Sequence[int], greedy: bool) -> Sample:
-        """A token from the logits of the decode program; `greedy`: found where they are."""
-        if greedy:
-            program = self._choices[0]
-            program.run()
-            (found,) = chosen_of(program.output(0, {}), self.config.vocabulary)
-            if found is not None:
-                return found
-        return sampler.sample(self._step_logits(), history)
-
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
+        self._steps.forget()
         shared = 0
         for a, b in zip(self._cached, ids[:-1], strict=False):
             if a != b:
@@ -365,24 +339,45 @@ class LanguageModel:
         with self._lock:
             self._epoch += 1
             self._cached = [*self._cached[:position], token]
-            return self._step(token, position)
+            self._steps.run([(token, position)])
+            return self._steps.logits()[0]
 
     @property
     def chooses_there(self) -> bool:
         """Whether the greedy token can be found where the logits are, so that `follow` reads no logits."""
-        return bool(self._choices)
+        return self._steps.chooses
 
-    def follow(self, token: int, position: int) -> int:
-        """Run one token at the cache's end, `position`; the greedy next one. Raises SamplingError for NaN logits."""
+    def follow(self, token: int, position: int, count: int) -> Iterator[int]:
+        """Run `count` tokens from the cache's end, `position`, on: `token`, then the greedy ones; each greedy next one.
+
+        Nothing else may be run with the model meanwhile. Raises SamplingError for NaN logits.
+        """
+        sampler = Sampler(0.0)
         with self._lock:
             self._epoch += 1
-            self._cached = [*self._cached[:position], token]
-            self._run_step(token, position)
-            return self._choose(Sampler(0.0), self._cached, self.chooses_there).token
+            self._cached = self._cached[:position]
+            for n in range(count):
+                self._cached.append(token)
+                token = self._next(token, position + n, sampler, self._cached, True, n + 1 < count).token
+                yield token
+
+    def _next(
+        self, token: int, position: int, sampler: Sampler, history: Sequence[int], greedy: bool, more: bool
+    ) -> Sample:
+        """Run one token; the next one. `greedy`: found where the logits are. `more`: another step will follow."""
+        last = [(token, position)]
+        if greedy:
+            (found,) = self._steps.greedy(last, more and position + 1 < self.context)
+            if found is not None:
+                return found
+        else:
+            self._steps.run(last)
+        return sampler.sample(self._steps.logits()[0], history)
 
     def profile_decode(self) -> list[LaunchTime]:
         """Times of the launches of one more decode step at the cache's last position."""
         with self._lock:
+            self._steps.forget()
             return self._decode.profile()
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -437,7 +432,7 @@ class LanguageModel:
             return
         history = list(ids)
         answer = Answer(self.tokenizer, limit, stop, ignore_eos)
-        greedy = bool(self._choices) and is_greedy(sampler)
+        greedy = self._steps.chooses and is_greedy(sampler)
         timing = self.timing = Timing(prompt_tokens=len(ids))
         started = time.perf_counter()
         with self._lock:
@@ -460,9 +455,8 @@ class LanguageModel:
                     epoch = self._epoch
                     chosen = sampler.sample(logits, history)
                 else:
-                    self._run_step(token, len(history) - 1)
+                    chosen = self._next(token, len(history) - 1, sampler, history, greedy, answer.left > 1)
                     self._cached.append(token)
-                    chosen = self._choose(sampler, history, greedy)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1
 

@@ -234,11 +234,17 @@ def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int],
     if not isinstance(type.element, DType) or type.layout is not None:
         return buffer.array(np.uint8, stream=stream)[: type_nbytes(type)]
     shape = tuple(evaluate(d, symbols) for d in type.shape)
-    kind = np.uint16 if type.element.name == "bf16" else storage_dtype(type.element)
+    kind = plain_dtype(type)
     count = int(np.prod(shape, dtype=np.int64))
     if not count:
         return np.zeros(shape, kind)
     return buffer.slice(0, count * type.element.nbytes).array(kind, shape, stream=stream)
+
+
+def plain_dtype(type: TensorType) -> np.dtype[Any]:
+    """What NumPy holds the elements of a plain type as: bf16 as uint16."""
+    assert isinstance(type.element, DType)
+    return np.dtype(np.uint16 if type.element.name == "bf16" else storage_dtype(type.element))
 
 
 class CudaSession:

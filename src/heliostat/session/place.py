@@ -20,6 +20,7 @@ from .host import host_target
 
 if TYPE_CHECKING:
     from .cuda import CudaExecutable
+    from .rounds import CudaRounds
 
 
 class Inputs:
@@ -56,6 +57,10 @@ class Place(Protocol):
     def copy(self, target: Any, source: Any) -> None:
         """Copy the bytes of a buffer to another of that size, behind what was given to run before."""
 
+    def rounds(self, executables: Sequence[Any]) -> CudaRounds | None:
+        """Programs that run one behind the other, again and again; None where the host runs them itself."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -89,6 +94,9 @@ class CpuPlace:
 
     def copy(self, target: Buffer, source: Buffer) -> None:
         target.array(np.uint8)[:] = source.array(np.uint8)
+
+    def rounds(self, executables: Sequence[Executable]) -> None:
+        return None
 
     def close(self) -> None:
         self.pool.close()
@@ -139,6 +147,11 @@ class CudaPlace:
 
     def copy(self, target: Any, source: Any) -> None:
         target.copy_from(source, self.device.stream)
+
+    def rounds(self, executables: Sequence[CudaExecutable]) -> CudaRounds:
+        from .rounds import CudaRounds
+
+        return CudaRounds(executables)
 
     def close(self) -> None:
         self.device.stream.synchronize()

@@ -233,7 +233,7 @@ class FakeBindings:
             self.check(source, nbytes, self.live if kinds[0] == "D" else self.pinned)
             ctypes.memmove(to, source, nbytes)
 
-        self.streams[stream].queue.append(run)
+        self.enqueue(stream, Node(Kernel(lambda grid, block, arguments: run()), (1,), (1,), []))
 
     def cuMemcpyHtoDAsync(self, to: int, source: int, nbytes: int, stream: int) -> None:
         self.copy(to, source, nbytes, stream, "HD")

@@ -1,0 +1,159 @@
+"""Steps that are given before the one before them is done, beside steps that the host waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy_forward
+import pytest
+from numpy_forward import write_model
+
+from heliostat.llm import load
+from heliostat.llm.stepper import Last, Stepper
+from heliostat.session.place import Inputs
+from targets.fake_gpu import fake_gpu
+
+VOCABULARY, ROOM = 50, 12
+
+
+def following(token: int, position: int) -> int:
+    return (token * 31 + position * 7 + 5) % VOCABULARY
+
+
+class Device:
+    """Runs what it is given only when a result is waited for. Logits are 1 at `following`, 0 elsewhere."""
+
+    def __init__(self, rows: int) -> None:
+        arrays = {name: np.zeros(rows, np.int32) for name in ("tokens", "positions", "start")}
+        self.inputs = Inputs(arrays, dict.fromkeys(arrays), self.send)
+        self.program = SimpleNamespace(outputs=(0,))
+        self.buffers = [None]
+        self.tokens = self.positions = np.zeros(rows, np.int32)
+        self.sent = 0
+        self.work: list[Any] = []
+        self.results: deque[int] = deque()
+        self.found: dict[int, Any] = {}
+        self.refused = False
+
+    def send(self) -> None:
+        self.sent += 1
+        tokens, positions = (self.inputs.arrays[n].copy() for n in ("tokens", "positions"))
+        self.work.append(lambda: self.set(tokens, positions))
+
+    def set(self, tokens: Any, positions: Any) -> None:
+        self.tokens, self.positions = tokens, positions
+
+    def step(self) -> None:
+        assert self.positions.max() < ROOM
+        self.logits = np.zeros((len(self.tokens), VOCABULARY), np.float32)
+        for row, (token, position) in enumerate(zip(self.tokens, self.positions, strict=True)):
+            self.logits[row, following(int(token), int(position))] = 1
+
+    def round(self, number: int) -> None:
+        self.step()
+        self.set(self.logits.argmax(1), self.positions + 1)
+        logprob = np.full(len(self.tokens), np.nan if self.refused else -1.0)
+        self.found[number] = np.array([self.tokens, logprob])
+
+    def finish(self) -> None:
+        while self.work:
+            self.work.pop(0)()
+
+    # what a place, an executable and rounds are asked for
+    def executable(self, program: Any, given: Any) -> None: ...
+
+    def rounds(self, executables: Any) -> Device:
+        return self
+
+    def run(self) -> None:
+        self.work.append(self.step)
+
+    def output(self, n: int, symbols: Any) -> Any:
+        self.finish()
+        return self.logits
+
+    def give(self) -> None:
+        number = len(self.work) + len(self.found) * 1000
+        self.results.append(number)
+        assert len(self.results) <= 2
+        self.work.append(lambda: self.round(number))
+
+    def take(self) -> Any:
+        self.finish()
+        return self.found[self.results.popleft()]
+
+    def forget(self) -> None:
+        self.results.clear()
+
+
+def stepper(rows: int) -> tuple[Device, Stepper]:
+    device = Device(rows)
+    return device, Stepper(device, rows, device.inputs, device, SimpleNamespace())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_begin_and_end_in_any_order(seed: int) -> None:
+    """Random sequences on three rows, up to the last place there is; nothing runs beyond it."""
+    rng = np.random.default_rng(seed)
+    _, steps = stepper(3)
+    rows: list[Last | None] = [None] * 3
+    for _ in range(60):
+        for n, row in enumerate(rows):
+            if row is None and rng.random() < 0.3:
+                rows[n] = int(rng.integers(VOCABULARY)), int(rng.integers(ROOM - 1))
+        if not any(rows):
+            continue
+        if rng.random() < 0.1:
+            steps.run(rows)
+            found = [int(t) for t in steps.logits().argmax(1)]
+        else:
+            samples = steps.greedy(rows, all(r is None or r[1] + 1 < ROOM for r in rows) and bool(rng.random() < 0.9))
+            found = [s.token for s in samples if s is not None]
+        logits = steps.logits() if rng.random() < 0.1 else None
+        for n, row in enumerate(rows):
+            if row is not None:
+                assert found[n] == following(*row)
+                assert logits is None or int(logits[n].argmax()) == found[n]
+                ends = row[1] + 1 >= ROOM or rng.random() < 0.2
+                rows[n] = None if ends else (found[n], row[1] + 1)
+
+
+def test_one_that_goes_on_sends_once() -> None:
+    device, steps = stepper(1)
+    token = 3
+    for position in range(8):
+        (sample,) = steps.greedy([(token, position)], ahead=position < 7)
+        assert sample is not None
+        assert sample.token == following(token, position)
+        token = sample.token
+    assert device.sent == 1
+
+
+def test_a_row_that_is_not_finite_is_left_to_a_sampler() -> None:
+    device, steps = stepper(1)
+    device.refused = True
+    assert steps.greedy([(3, 0)], ahead=True) == [None]
+    assert int(steps.logits()[0].argmax()) == following(3, 0)
+
+
+def test_tokens_on_a_simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The greedy tokens are those that the host finds in logits, also of two in turn and at the context's end."""
+    for name, size in {"HIDDEN": 64, "LAYERS": 1, "HEADS": 2, "KV": 1, "FEED": 64}.items():
+        monkeypatch.setattr(numpy_forward, name, size)
+    write_model(tmp_path / "m.gguf", "llama", "BF16")
+    with fake_gpu():
+        model = load(tmp_path / "m.gguf", device="cuda", context=5)
+        wanted = []
+        for ids in ([3, 1], [9]):
+            found = [int(np.argmax(model.restart(ids)))]
+            while len(ids) + len(found) <= 5:
+                found.append(int(np.argmax(model.extend(found[-1], len(ids) + len(found) - 1))))
+            wanted.append(found)
+        first, second = model.generate([3, 1]), model.generate([9])
+        assert [next(first).token for _ in range(2)] == wanted[0][:2]
+        assert [p.token for p in second] == wanted[1]
+        assert [p.token for p in first] == wanted[0][2:]
