@@ -35,7 +35,7 @@ class LanguageModelRun:
         """Take the steps that are left and write the model. Returns the path of the GGUF file."""
         self.run.train(report)
         path = Path(self.options.out) / "model.gguf"
-        tensors = {name: np.asarray(p.detach().numpy()) for name, p in self.run.trained.items()}
+        tensors = {name: np.asarray(p.detach().cpu().numpy()) for name, p in self.run.trained.items()}
         write_model(path, self.config, self.tokenizer, tensors, self.options.type, path.parent.name)
         return path
 
