@@ -94,6 +94,8 @@ class LanguageModelOptions(RunOptions):
     max_bytes: int = option(0, "bytes of text to read at most; 0 reads all", 0)
     tokenizer: str = option("bpe", "pieces of text that tokens stand for", choices=("bpe", "byte"))
     vocabulary: int = option(2048, "tokens of a bpe tokenizer", 257)
+    pre_tokenizer: str = option("gpt-2", "rule by which bpe cuts words, as GGUF names it", choices=("gpt-2", "qwen2"))
+    chat: bool = option(False, "tokens and template of ChatML, for conversations")
     architecture: str = option("llama", "of the decoder, as GGUF names it", choices=tuple(ARCHITECTURES))
     hidden: int = option(192, "width of the model", 2)
     layers: int = option(4, "blocks", 1)
@@ -108,6 +110,8 @@ class LanguageModelOptions(RunOptions):
         super().check()
         if self.hidden % self.heads or self.hidden // self.heads % 2:
             raise OptionError(f"hidden ({self.hidden}) must be an even multiple of heads ({self.heads})")
+        if self.tokenizer == "byte" and self.pre_tokenizer != LanguageModelOptions.pre_tokenizer:
+            raise OptionError(f"pre_tokenizer is {self.pre_tokenizer!r}, and a byte tokenizer cuts no words")
         if self.heads % self.kv_heads:
             raise OptionError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
 
