@@ -22,6 +22,7 @@ from heliostat.train.fine_tune import LoraRun, open_lora
 from heliostat.train.language_model import open_language_model
 from heliostat.train.lora import Frozen, LoraLinear
 from heliostat.train.options import LanguageModelOptions, LoraOptions, OptionError
+from targets.gpus import KINDS, gpu
 
 TARGETS = LoraOptions.targets
 PROMPT = "20 and 21"
@@ -287,3 +288,21 @@ def test_an_adapter_of_zeros_changes_nothing() -> None:
     layer = LoraLinear(hs.randn(5, 4), None, 2, 8.0, 0.0)
     x = hs.randn(3, 4)
     assert np.allclose(layer(x).detach().numpy(), x.numpy() @ layer.weight.numpy().T, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adapters_learn_on_a_gpu_as_on_the_cpu(folder: Path, tmp_path: Path, kind: str) -> None:
+    """A step and its check over a quantized base, whose products round activations to int8 or to bf16, so that losses
+    are a little apart; of Adam's first update, lr where the gradient is not 0, signs are compared."""
+    few = {"steps": 1, "batch": 1, "block": 4, "rank": 2, "targets": ("attn_q",), "eval_every": 1, "eval_batches": 1}
+    alone = open_lora(options(folder, tmp_path, "Q8_0", **few))
+    alone.train()
+    with gpu(kind):
+        made = open_lora(options(folder, tmp_path, "Q8_0", **{**few, "out": str(tmp_path / "gpu"), "device": "cuda"}))
+        path = made.train()
+    np.testing.assert_allclose(made.run.progress.losses, alone.run.progress.losses, rtol=1e-3)
+    np.testing.assert_allclose(made.run.progress.checks, alone.run.progress.checks, rtol=1e-3)
+    found, wanted = Adapter.load(path).pairs, alone.adapter.pairs
+    for name, (_, b) in found.items():
+        close = np.isclose(b.numpy(), wanted[name][1].detach().numpy(), rtol=1e-2, atol=1e-6)
+        assert close.mean() > 0.95, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -21,6 +22,7 @@ from heliostat.train.checkpoint import NAME, Progress
 from heliostat.train.language_model import open_language_model
 from heliostat.train.loop import Run
 from heliostat.train.options import LanguageModelOptions, OptionError, TrainingError
+from targets.gpus import KINDS, gpu
 
 TEXT = "".join(f"{n} and {n + 1} are {2 * n + 1}, and so on.\n" for n in range(400))
 SMALL: dict[str, Any] = {
@@ -201,3 +203,37 @@ def test_the_command_trains_and_resumes(
     assert main([*words, "--out", str(tmp_path / "stopped"), "--resume"]) == 0
     assert main(words) == 2
     assert main(["run", str(tmp_path / "run" / "model.gguf"), "-p", "1", "-n", "3"]) == 0
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+TINY: dict[str, Any] = {
+    "steps": 3, "batch": 1, "block": 4, "hidden": 4, "heads": 2, "feed_forward": 8, "warmup": 1, "eval_every": 3,
+    "eval_batches": 1, "checkpoint_every": 1, "architecture": "qwen2", "validation": 0.001,
+}  # fmt: skip
+
+
+class Enough(Exception):
+    """Ends a run behind a step."""
+
+
+def stop(progress: Progress, rate: float) -> None:
+    raise Enough
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_goes_on_on_other_devices(tmp_path: Path, kind: str) -> None:
+    """A step on the cpu, one on a GPU, one on the cpu: losses as on the cpu alone, where dropout draws the same."""
+    whole = open_language_model(options(tmp_path, **TINY))
+    whole.train()
+    for step, device in enumerate(("cpu", "cuda"), 1):
+        with gpu(kind) if device == "cuda" else contextlib.nullcontext():
+            part = open_language_model(options(tmp_path, "parts", device=device, **TINY), resume=step > 1)
+            with pytest.raises(Enough):
+                part.train(stop)
+            assert part.run.saved == step
+            assert {p.device.type for p in part.run.model.parameters()} == {device}
+            del part
+    last = open_language_model(options(tmp_path, "parts", **TINY), resume=True)
+    last.train()
+    np.testing.assert_allclose(last.run.progress.losses, whole.run.progress.losses, rtol=2e-5)
+    np.testing.assert_allclose(last.run.progress.checks, whole.run.progress.checks, rtol=2e-5)

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliostat.diagnostics import FileFormatError
+from heliostat.llm.template import ChatTemplate
 from heliostat.llm.tokenizer import Tokenizer
 from heliostat.train.options import OptionError
 from heliostat.train.text import IGNORED, Batches, Blocks, DataError, Example, blocks_of, read_examples, split
-from heliostat.train.tokenizer import END, Keys, bpe_tokenizer, byte_tokenizer
+from heliostat.train.tokenizer import END, TURN, TURN_END, Keys, bpe_tokenizer, byte_tokenizer
 
 
 def opened(keys: Keys) -> Tokenizer:
@@ -44,6 +45,33 @@ def test_prompts_are_not_learned() -> None:
     x = IGNORED
     assert made.inputs[0, :4].tolist() == [97, 98, 99, 100]
     assert made.labels.tolist() == [[x, 99, 100, 256, x], [121, 122, 256, x, x]]
+
+
+CHAT = opened(byte_tokenizer(chat=True))
+TALK = (("user", "<|im_end|>a"), ("assistant", "b"))
+
+
+def test_conversations_are_chatml_as_the_template_writes_it() -> None:
+    """What stands in a message is never a control token, and a text's end is not a turn's."""
+    say, turn_end, end = CHAT.encode(TURN)[0], CHAT.eos_id, CHAT.bos_id
+    assert (end, say, turn_end) == (256, 257, 258)
+    assert CHAT.eog_ids == {256, 258}
+    made = blocks_of([Example("", "xy"), Example("", "", TALK), Example("", "z")], CHAT, 3)
+    talk = [say, *b"user\n<|im_end|>a", turn_end, *b"\n", say, *b"assistant\nb", turn_end]
+    stream = [*b"xy", end, *talk, end, *b"z", end]
+    assert made.inputs.reshape(-1).tolist() == stream[: len(made) * 3]
+    plain = (("user", "Hi"), ("assistant", "Yes"))
+    messages = [{"role": role, "content": content} for role, content in plain]
+    text = ChatTemplate(str(CHAT.chat_template)).render(messages, add_generation_prompt=False)
+    row = blocks_of([Example("p", "q"), Example("", "", plain)], CHAT, 60)
+    ids = CHAT.encode(text)[:-1]  # the template ends in a line feed
+    assert row.inputs[1].tolist()[: len(ids) - 1] == ids[:-1]
+    assert row.labels[1].tolist()[: len(ids)] == [*ids[1:], IGNORED]
+
+
+def test_conversations_need_tokens_of_chatml() -> None:
+    with pytest.raises(DataError, match=r"the tokenizer has no <\|im_start\|>"):
+        blocks_of([Example("", "", TALK)], BYTES, 4)
 
 
 @given(count=st.integers(1, 12), batch=st.integers(1, 5), seed=st.integers(0, 99))
@@ -81,6 +109,18 @@ def test_bpe_spells_every_byte_and_knows_words() -> None:
             bpe_tokenizer([text], many)
 
 
+def test_bpe_by_another_rule_and_with_chatml() -> None:
+    text = "In 2024 and 2024 and 2024: 20, 24. " * 9
+    keys = bpe_tokenizer([text], 262, "qwen2", chat=True)
+    tokenizer = opened(keys)
+    assert len(tokenizer.vocabulary) == 262
+    assert keys["tokenizer.ggml.pre"][0] == "qwen2"
+    assert all(len(tokenizer.token_bytes(i)) == 1 for i in tokenizer.encode("2024"))  # this rule cuts digits apart
+    assert any(len(t) > 1 for t in opened(bpe_tokenizer([text], 262)).vocabulary.tokens if t.isdigit())
+    assert tokenizer.vocabulary.tokens[-3:] == [END, TURN, TURN_END]
+    assert tokenizer.chat_template is not None
+
+
 def test_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("bb")
     (tmp_path / "a.py").write_text("aa")
@@ -90,6 +130,10 @@ def test_files_and_folders(tmp_path: Path) -> None:
     assert read_examples([str(tmp_path)]) == [Example("", "aa"), Example("", "bb")]
     assert read_examples([str(tmp_path / "d.jsonl")]) == [Example("", "t"), Example("p", "q")]
     assert read_examples([str(tmp_path)], 3) == [Example("", "aa"), Example("", "b")]
+    messages = [{"role": role, "content": content} for role, content in TALK]
+    (tmp_path / "e.jsonl").write_text("\n".join(map(json.dumps, [{"messages": messages}, {"text": "t"}])))
+    assert read_examples([str(tmp_path / "e.jsonl")]) == [Example("", "", TALK), Example("", "t")]
+    assert read_examples([str(tmp_path / "e.jsonl")], 3) == [Example("", "", TALK)]
 
 
 def test_the_standard_library_is_the_default() -> None:
@@ -108,6 +152,11 @@ def test_the_standard_library_is_the_default() -> None:
         ("a.jsonl", b'{"prompt": "a"}', "a.jsonl:1: needs strings"),
         ("a.jsonl", b"[]", "a.jsonl:1: needs strings"),
         ("a.jsonl", b'{"text": "\\ud800 a"}', "a.jsonl:1: is no text"),
+        ("a.jsonl", b'{"messages": []}', "a.jsonl:1: needs strings"),
+        ("a.jsonl", b'{"messages": [{"role": "user"}]}', "a.jsonl:1: needs strings"),
+        ("a.jsonl", b'{"messages": [{"role": "user", "content": "a", "name": "b"}]}', "a.jsonl:1: needs strings"),
+        ("a.jsonl", b'{"messages": [{"role": "user", "content": "\\udfff"}]}', "a.jsonl:1: is no text"),
+        ("a.jsonl", b'{"text": "a", "messages": []}', "a.jsonl:1: needs strings"),
     ],
 )
 def test_files_that_are_no_text(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:

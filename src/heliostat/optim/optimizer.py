@@ -268,10 +268,13 @@ def _supported(name: str, group: Group) -> None:
 
 
 def _taken(p: Tensor, value: Any, key: str = "") -> Any:
-    """A loaded value as state of p: a tensor of its own, of p's dtype but for counts of steps."""
+    """A loaded value as state of p: a tensor of its own, of p's dtype and on its device but for counts of steps."""
     if isinstance(value, Tensor):
         own: Tensor = new(Tensor, value.detach().value)
-        return own if key == "step" or not p.dtype.is_float else convert(own, p.dtype)
+        if key == "step":
+            return own
+        own = own.to(p.device)
+        return convert(own, p.dtype) if p.dtype.is_float else own
     if isinstance(value, dict):
         return {k: _taken(p, v, k) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -54,7 +54,7 @@ class Adapter:
         writer.add("adapter.lora.alpha", self.alpha, ValueType.FLOAT32)
         for name, pair in self.pairs.items():
             for x, t in zip("ab", pair, strict=True):
-                values = np.asarray(t.detach().numpy(), np.float32)
+                values = np.asarray(t.detach().cpu().numpy(), np.float32)
                 writer.add_tensor(f"{name}.lora_{x}", values, "F32", values.shape)
         writer.write()
 

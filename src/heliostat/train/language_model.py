@@ -35,7 +35,7 @@ class LanguageModelRun:
         """Take the steps that are left and write the model. Returns the path of the GGUF file."""
         self.run.train(report)
         path = Path(self.options.out) / "model.gguf"
-        tensors = {name: np.asarray(p.detach().numpy()) for name, p in self.run.trained.items()}
+        tensors = {name: np.asarray(p.detach().cpu().numpy()) for name, p in self.run.trained.items()}
         write_model(path, self.config, self.tokenizer, tensors, self.options.type, path.parent.name)
         return path
 
@@ -56,8 +56,11 @@ def open_language_model(options: LanguageModelOptions, resume: bool = False) -> 
 
     Raises FileFormatError for data and checkpoints that cannot be read, DataError for too little text, OptionError."""
     examples = read_examples(options.data, options.max_bytes)
-    texts = [text for e in examples for text in e if text]
-    keys = byte_tokenizer() if options.tokenizer == "byte" else bpe_tokenizer(texts, options.vocabulary)
+    texts = [text for e in examples for text in e.texts]
+    if options.tokenizer == "byte":
+        keys = byte_tokenizer(options.chat)
+    else:
+        keys = bpe_tokenizer(texts, options.vocabulary, options.pre_tokenizer, options.chat)
     tokenizer = Tokenizer.from_gguf({key: value for key, (value, _) in keys.items()})
     blocks, held = split(blocks_of(examples, tokenizer, options.block), options.validation)
     config = config_of(options, len(tokenizer.vocabulary))
@@ -69,6 +72,8 @@ def open_language_model(options: LanguageModelOptions, resume: bool = False) -> 
     else:
         run.begin()
     sizes = np.bincount(blocks.inputs.reshape(-1), minlength=config.vocabulary)
-    spelled = sum(int(n) * len(tokenizer.token_bytes(t)) for t, n in enumerate(sizes) if n and t != tokenizer.eos_id)
+    spelled = sum(
+        int(n) * len(tokenizer.token_bytes(t)) for t, n in enumerate(sizes) if n and not tokenizer.is_control(t)
+    )
     parameters = sum(p.numel() for p in run.trained.values())
     return LanguageModelRun(options, run, config, keys, parameters, spelled / max(1, blocks.inputs.size))

@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
+from ..amp import autocast
 from ..diagnostics import FileFormatError
+from ..ir.types import bf16
 from ..nn.utils import clip_grad_norm_
 from ..tensor import Tensor, default_generator, no_grad
 from ..tensor.compile import compile
 from ..tensor.core import from_array
+from ..tensor.devices import Device
 from .checkpoint import NAME, Progress, read_checkpoint, write_checkpoint
 from .curve import write_curve
 from .decoder import loss_of
@@ -42,6 +45,8 @@ class Run:
     ) -> None:
         """`held`: rows for checks, none if empty. `identity`: what else must be the same when the run is resumed."""
         self.model, self.options, self.held = model, options, held
+        self.device = Device(options.device)
+        model.to(self.device)
         self.batches = Batches(blocks, options.batch, options.seed)
         self.folder = Path(options.out)
         named = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name not in RESUMABLE}
@@ -61,7 +66,7 @@ class Run:
 
     # --- one step -------------------------------------------------------------------------------------------------
     def _step(self, ids: Tensor, labels: Tensor) -> Tensor:
-        loss = loss_of(self.model, ids, labels)
+        loss = self._loss(ids, labels)
         self.optimizer.zero_grad()
         loss.backward()
         if self.options.clip:
@@ -71,7 +76,14 @@ class Run:
 
     def _check(self, ids: Tensor, labels: Tensor) -> Tensor:
         with no_grad():
+            return self._loss(ids, labels)
+
+    def _loss(self, ids: Tensor, labels: Tensor) -> Tensor:
+        with autocast(self.device.type, bf16, enabled=self.options.autocast != "none"):
             return loss_of(self.model, ids, labels)
+
+    def _sent(self, array: Any) -> Tensor:
+        return from_array(array).to(self.device)
 
     def learning_rate(self, step: int) -> float:
         """Of a step counted from 0: a line up to `lr` in `warmup` steps, then half a cosine down to `min_lr`."""
@@ -93,7 +105,7 @@ class Run:
                 rate = self.learning_rate(p.step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
-                ids, labels = (from_array(a) for a in self.batches.at(p.step))
+                ids, labels = (self._sent(a) for a in self.batches.at(p.step))
                 self.model.train()
                 loss = float(self.step(ids, labels))
                 if not math.isfinite(loss):
@@ -123,8 +135,8 @@ class Run:
         losses = []
         for n in range(min(self.options.eval_batches, len(self.held) // size)):
             rows = slice(n * size, (n + 1) * size)
-            labels = from_array(self.held.labels[rows].astype(np.int64))
-            losses.append(float(self.check(from_array(self.held.inputs[rows]), labels)))
+            ids, labels = self._sent(self.held.inputs[rows]), self._sent(self.held.labels[rows].astype(np.int64))
+            losses.append(float(self.check(ids, labels)))
         return sum(losses) / len(losses)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------

@@ -112,5 +112,5 @@ class Frozen:
 
 def delta(lora_a: Tensor, lora_b: Tensor, scale: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """What an adapter adds to its matrix, (out, in), summed in f64."""
-    a, b = (np.asarray(t.detach().numpy(), np.float64) for t in (lora_a, lora_b))
+    a, b = (np.asarray(t.detach().cpu().numpy(), np.float64) for t in (lora_a, lora_b))
     return np.asarray(b @ a * scale, np.float32)

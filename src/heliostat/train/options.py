@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from ..diagnostics import FileFormatError, HeliostatError
 from ..lang.types import did_you_mean
 from ..llm.config import ARCHITECTURES
+from ..session.devices import device_name
 
 Options = TypeVar("Options", bound="RunOptions")
 
@@ -53,9 +54,12 @@ class RunOptions:
     eval_every: int = option(100, "steps between checks", 1)
     eval_batches: int = option(8, "batches of a check", 1)
     checkpoint_every: int = option(100, "steps between checkpoints", 1)
+    device: str = option("cpu", "where the steps run: cpu, cuda or cuda:N")
+    autocast: str = option("none", "type of products in a step, under autocast", choices=("none", "bfloat16"))
 
     def check(self) -> None:
-        """Raise OptionError for values outside of their range, or that do not fit together."""
+        """Raise OptionError for values outside of their range, or that do not fit together; UnsupportedError for a
+        device that there is not."""
         for f in dataclasses.fields(self):
             value, low, choices = getattr(self, f.name), f.metadata["low"], f.metadata["choices"]
             for text in value if isinstance(value, tuple) else (value,):
@@ -67,6 +71,7 @@ class RunOptions:
                 raise OptionError(f"{f.name} must be finite, got {value}")
             if choices and value not in choices:
                 raise OptionError(f"{f.name} must be one of {', '.join(choices)}, got {value!r}")
+        device_name(self.device)
         for name in ("dropout", "validation", "beta2"):
             if not getattr(self, name) < 1:
                 raise OptionError(f"{name} must be below 1, got {getattr(self, name)}")
@@ -74,8 +79,9 @@ class RunOptions:
             raise OptionError(f"min_lr is {self.min_lr}, above lr, {self.lr}", help="give both, or a smaller min_lr")
 
 
-RESUMABLE = ("out", "checkpoint_every", "data", "model")
-"""Options that may differ when a run goes on: they change no step. Of data and model it is the contents that count."""
+RESUMABLE = ("out", "checkpoint_every", "data", "model", "device")
+"""Options that may differ when a run goes on: they change no step, or its rounding only (device). Of data and model it
+is the contents that count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,8 @@ class LanguageModelOptions(RunOptions):
     max_bytes: int = option(0, "bytes of text to read at most; 0 reads all", 0)
     tokenizer: str = option("bpe", "pieces of text that tokens stand for", choices=("bpe", "byte"))
     vocabulary: int = option(2048, "tokens of a bpe tokenizer", 257)
+    pre_tokenizer: str = option("gpt-2", "rule by which bpe cuts words, as GGUF names it", choices=("gpt-2", "qwen2"))
+    chat: bool = option(False, "tokens and template of ChatML, for conversations")
     architecture: str = option("llama", "of the decoder, as GGUF names it", choices=tuple(ARCHITECTURES))
     hidden: int = option(192, "width of the model", 2)
     layers: int = option(4, "blocks", 1)
@@ -102,6 +110,8 @@ class LanguageModelOptions(RunOptions):
         super().check()
         if self.hidden % self.heads or self.hidden // self.heads % 2:
             raise OptionError(f"hidden ({self.hidden}) must be an even multiple of heads ({self.heads})")
+        if self.tokenizer == "byte" and self.pre_tokenizer != LanguageModelOptions.pre_tokenizer:
+            raise OptionError(f"pre_tokenizer is {self.pre_tokenizer!r}, and a byte tokenizer cuts no words")
         if self.heads % self.kv_heads:
             raise OptionError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
 

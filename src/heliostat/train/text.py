@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ..diagnostics import FileFormatError, HeliostatError
 from ..llm.tokenizer import Tokenizer
 from .options import OptionError
+from .tokenizer import END, TURN, TURN_END
 
 Ids = npt.NDArray[np.int32]
 IGNORED = -100
@@ -34,15 +35,23 @@ class DataError(HeliostatError, ValueError):
 
 
 class Example(NamedTuple):
-    """One text. `prompt` is given to the model, only `completion` is learned; a plain text is all completion."""
+    """One text. `prompt` is given to the model, only `completion` is learned; a plain text is all completion. Of a
+    conversation, `messages` as pairs of role and content, all is learned, and the others are empty."""
 
     prompt: str
     completion: str
+    messages: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All text in it."""
+        return tuple(t for t in (self.prompt, self.completion, *(c for _, c in self.messages)) if t)
 
 
 def read_examples(data: Sequence[str], max_bytes: int = 0) -> list[Example]:
     """Texts of files and folders, of Python's standard library where none is named; `.jsonl` files hold an object in
-    each line, with "text", or with "prompt" and "completion". Reading ends behind `max_bytes` (0: never).
+    each line, with "text", with "prompt" and "completion", or with "messages", a list of objects with "role" and
+    "content". Reading ends behind `max_bytes` (0: never); a conversation is never cut.
 
     Raises FileFormatError for what is missing or no text, DataError if there is nothing."""
     made: list[Example] = []
@@ -50,6 +59,11 @@ def read_examples(data: Sequence[str], max_bytes: int = 0) -> list[Example]:
     for path in _files(data):
         for example in _records(path) if path.suffix == ".jsonl" else [Example("", _text(path))]:
             room = max(0, left)
+            if example.messages:
+                left -= sum(len(text.encode()) for text in example.texts)
+                if room:
+                    made.append(example)
+                continue
             prompt, completion = example.prompt[:room], example.completion[:room]
             left -= len(prompt.encode()) + len(completion.encode())
             if completion:
@@ -98,16 +112,34 @@ def _records(path: Path) -> Iterator[Example]:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise FileFormatError(f"{path}:{number}: is not JSON: {str(error)[:80]}") from None
-        keys: set[str] = {"text"} if isinstance(record, dict) and "text" in record else {"prompt", "completion"}
-        if (
-            not isinstance(record, dict)
-            or record.keys() != keys
-            or not all(isinstance(v, str) for v in record.values())
-        ):
-            raise FileFormatError(f'{path}:{number}: needs strings "text", or "prompt" and "completion"')
-        if any("\ud800" <= c <= "\udfff" for v in record.values() for c in v):
+        example = _example(record)
+        if example is None:
+            raise FileFormatError(
+                f'{path}:{number}: needs strings "text", or "prompt" and "completion", or a list "messages" of objects '
+                'with strings "role" and "content"'
+            )
+        if any("\ud800" <= c <= "\udfff" for text in (*example.texts, *(r for r, _ in example.messages)) for c in text):
             raise FileFormatError(f"{path}:{number}: is no text: half of a pair of surrogates stands alone")
-        yield Example(record.get("prompt", ""), record["text"] if "text" in record else record["completion"])
+        yield example
+
+
+def _example(record: Any) -> Example | None:
+    """A line's object as an example; None for anything else."""
+    match record:
+        case {"text": str(text), **rest} if not rest:
+            return Example("", text)
+        case {"prompt": str(prompt), "completion": str(completion), **rest} if not rest:
+            return Example(prompt, completion)
+        case {"messages": list(messages), **rest} if messages and not rest:
+            turns = []
+            for message in messages:
+                match message:
+                    case {"role": str(role), "content": str(content), **more} if not more:
+                        turns.append((role, content))
+                    case _:
+                        return None
+            return Example("", "", tuple(turns))
+    return None
 
 
 @dataclass(frozen=True)
@@ -127,32 +159,56 @@ class Blocks:
 
 
 def blocks_of(examples: Sequence[Example], tokenizer: Tokenizer, block: int) -> Blocks:
-    """Examples as rows. Texts follow one another, the end token behind each, and are cut into rows; where one has a
-    prompt, each begins a row of its own, and longer ones lose their end. Names of control tokens are those tokens in
-    examples with prompts, which may be chats, and ordinary text in others.
+    """Examples as rows. Texts and conversations follow one another, the end of text behind each, and are cut into rows;
+    where one has a prompt, each begins a row of its own, and longer ones lose their end. Names of control tokens are
+    those tokens in examples with prompts, which may be chats, and ordinary text in others.
 
-    Raises DataError if there is less text than one row."""
+    Raises DataError if there is less text than one row, or a conversation and no tokens of ChatML."""
     begins = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
     ends = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
 
-    def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, parse_special=False)
+    def encode(e: Example) -> list[int]:
+        return _turns(e, tokenizer) if e.messages else tokenizer.encode(e.completion, parse_special=False)
 
     if any(e.prompt for e in examples):
         rows = [
-            _padded(begins + tokenizer.encode(e.prompt), tokenizer.encode(e.completion) + ends, block) for e in examples
-        ]
+            _padded(begins, encode(e), block) if e.messages else
+            _padded(begins + tokenizer.encode(e.prompt), tokenizer.encode(e.completion) + ends, block)
+            for e in examples
+        ]  # fmt: skip
         kept = [row for row in rows if (row[1] != IGNORED).any()]
         if not kept:
             raise DataError(f"no completion begins within {block} tokens", help="ask for a larger block")
         return Blocks(np.stack([r[0] for r in kept]), np.stack([r[1] for r in kept]))
-    stream = np.concatenate([np.array(begins + encode(e.completion) + ends, np.int32) for e in examples])
+    end = _control(tokenizer, END)
+    ends = ends if end is None else [end]
+    stream = np.concatenate([np.array(begins + encode(e) + ends, np.int32) for e in examples])
     count = (len(stream) - 1) // block
     if count < 1:
         raise DataError(f"the data are {len(stream)} tokens, a block of {block} needs {block + 1}",
                         help="give more text or ask for a smaller block")  # fmt: skip
     stream = stream[: count * block + 1]
     return Blocks(stream[:-1].reshape(count, block), stream[1:].reshape(count, block))
+
+
+def _control(tokenizer: Tokenizer, name: str) -> int | None:
+    token: int | None = tokenizer.vocabulary.ids.get(name)
+    return token if token is not None and tokenizer.is_control(token) else None
+
+
+def _turns(example: Example, tokenizer: Tokenizer) -> list[int]:
+    """A conversation as ChatML writes it; names of control tokens inside of messages are ordinary text."""
+    begin, end = (_control(tokenizer, name) for name in (TURN, TURN_END))
+    if begin is None or end is None:
+        raise DataError(
+            f"the data hold conversations, and the tokenizer has no {TURN} and {TURN_END}",
+            help='train with `chat`, or give "prompt" and "completion" as the model\'s own template writes them',
+        )
+    made: list[int] = []
+    for role, content in example.messages:
+        made += tokenizer.encode("\n", parse_special=False) if made else []
+        made += [begin, *tokenizer.encode(f"{role}\n{content}", parse_special=False), end]
+    return made
 
 
 def _padded(prompt: Sequence[int], completion: Sequence[int], block: int) -> tuple[Ids, Ids]:
