@@ -21,7 +21,7 @@ ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
-EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d"})
+EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d", "window_matmul"})
 
 MOST_OPERANDS = 24
 """Buffers of a group that is put together of two; more would not fit into the registers of addresses anyway."""
@@ -388,6 +388,7 @@ class Fuser:
 
 _ANCHORS = EPILOGUE_ROOTS | {
     "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
+    "window_gradient",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from ..kernels import (
     linear,
     map,
     matmul,
+    pixel_sums,
     put,
     reduce,
     repack,
@@ -36,10 +37,12 @@ from ..kernels import (
     warpgroup_linear,
     warpgroup_matmul,
     window,
+    window_matmul,
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
+from .channels_last import channels_last
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
@@ -57,6 +60,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     tensor_linear,
     linear,
     warpgroup_matmul,
+    window_matmul,
     matmul,
     convolution,
     decode_attention,
@@ -72,6 +76,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     repack,
     dequantize,
     transpose,
+    pixel_sums,
     map,
     reduce,
 )
@@ -148,6 +153,7 @@ def overwriting(kernel: Kernel, numbers: Sequence[int]) -> Kernel:
 def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph], Graph]]]:
     """The graph passes in order, by name."""
     return [
+        ("channels_last", partial(channels_last, target=target)),
         ("share", share),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),

@@ -46,11 +46,11 @@ def _parts(node: Node, x: Value) -> Sequence[Value] | None:
     if axes == tuple(range(lead, len(shape))):  # rows
         nbytes = x.type.dtype.nbytes
         wanted = -(-count * nbytes // PART_BYTES)
-        parts = _divisor(count, wanted) if kept <= FEW_ROWS and wanted > 1 else 1
+        parts = divisor(count, wanted) if kept <= FEW_ROWS and wanted > 1 else 1
         cut, inner, outer = (kept, parts, count // parts), 2, 1
     elif axes == tuple(range(len(axes))):  # columns
         wanted = min(count // LEAST_ROWS, BLOCKS // -(-kept // COLUMNS))
-        parts = _divisor(count, wanted) if wanted > 1 else 1
+        parts = divisor(count, wanted) if wanted > 1 else 1
         cut, inner, outer = (parts, count // parts, kept), 1, 0
     else:
         return None
@@ -67,6 +67,6 @@ def _parts(node: Node, x: Value) -> Sequence[Value] | None:
     return (reshape(cast(whole, result.dtype), result.shape),)
 
 
-def _divisor(count: int, wanted: int) -> int:
+def divisor(count: int, wanted: int) -> int:
     """The least divisor of `count` from `wanted` to four times as much; 1 where there is none."""
     return next((parts for parts in range(wanted, min(4 * wanted, count)) if count % parts == 0), 1)

@@ -50,7 +50,7 @@ def split_depth(graph: Graph, target: Target) -> Graph:
     return rewrite(graph, replace)
 
 
-def parts(rows: int, depth: int, columns: int) -> int:
+def parts(rows: int, depth: int, columns: int, most: int = MOST) -> int:
     """How many parts the depth is cut into: tiles come in rounds of as many as there are multiprocessors."""
     tiles = -(-rows // ROWS) * -(-columns // COLUMNS)
 
@@ -60,6 +60,6 @@ def parts(rows: int, depth: int, columns: int) -> int:
         return rounds * (depth / count / DEPTH * STAGE + TILE) + added
 
     counts = [1]
-    while counts[-1] < MOST and depth % (2 * counts[-1]) == 0 and depth // (2 * counts[-1]) >= LEAST:
+    while counts[-1] < most and depth % (2 * counts[-1]) == 0 and depth // (2 * counts[-1]) >= LEAST:
         counts.append(2 * counts[-1])
     return min(counts, key=seconds)

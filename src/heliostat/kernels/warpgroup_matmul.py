@@ -62,11 +62,11 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     """a: (..., M, K), or (..., K, M) if `transpose_a`; b: (..., K, N), out: (..., M, N). Reads a N / 256 times and b
     M / 128 times.
     """
-    return _Tiles(group, target, name).build()
+    return Tiles(group, target, name).build()
 
 
 @dataclass(frozen=True)
-class _Lines:
+class Lines:
     """How lines of an operand's tile lie in memory: `turned` if a line is neighbours of the tile's rows, not of K.
 
     `across`, `along`: lengths of an axis of matrices, that of the tile's rows and that of K.
@@ -83,7 +83,9 @@ class _Lines:
         return (self.along, self.across) if self.turned else (self.across, self.along)
 
 
-class _Tiles:
+class Tiles:
+    """A team of eight warps computes a tile of the result."""
+
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name)
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
@@ -95,16 +97,30 @@ class _Tiles:
         self.root = group.root.results[0]
         self.epilogue = PointEvaluator(k, self.dims, operands)
         self.batch = self.root.type.shape[:-2]
-        self.shape = rows, depth, columns = sizes(group.root)
-        a, b = (operands[v] for v in group.root.inputs)
-        self.a = _Lines(a, bool(group.root.attrs["transpose_a"]), rows, depth)
-        self.b = _Lines(b, True, columns, depth)
-        self.kind = a.type.dtype.name
+        self.shape: tuple[Dim, Dim, Dim]
+        self._read(group.root, [operands[v] for v in group.root.inputs])
+        self.kind = self.a.operand.type.dtype.name
         self.wide = self._width()
         self.stage = (ROWS + self.wide) * LINE * 2
         sums = WARPS * (self.wide // OUTPUTS) * PADDED
         self.memory = k.alloc(max(STAGES * self.stage, sums))
         self.lanes = target.lanes
+
+    def _read(self, root: Node, operands: list[TensorOperand]) -> None:
+        """Sizes and operands of the product: `shape`, `a` and `b`."""
+        self.shape = rows, depth, columns = sizes(root)
+        a, b = operands
+        self.a = Lines(a, bool(root.attrs["transpose_a"]), rows, depth)
+        self.b = Lines(b, True, columns, depth)
+
+    def _begin(self, warp: Instruction, batch: list[Instruction], row: Instruction) -> None:
+        """What a warp knows of a tile before the first stage: where the operands' matrices begin."""
+        zero = self.k.const(0, "i64")
+        self.starts = [lines.operand.offset([*batch, zero, zero]) for lines in (self.a, self.b)]
+
+    def _copy_a(self, warp: Instruction, row: Instruction, step: Instruction, at: Instruction) -> None:
+        """This warp's part of a stage of the left operand."""
+        self._lines(self.a, self.starts[0], warp, row, step, at, ROWS)
 
     def _width(self) -> int:
         """Columns of a tile: no more than there are, and fewer where tiles are few."""
@@ -136,12 +152,11 @@ class _Tiles:
         """One warp's part of a tile: it copies some lines of each stage, and has 16 rows of the sums."""
         k = self.k
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.wide // OUTPUTS)]
-        zero = k.const(0, "i64")
-        starts = [lines.operand.offset([*batch, zero, zero]) for lines in (self.a, self.b)]
+        self._begin(warp, batch, row)
 
         def copy(step: Instruction, at: Instruction) -> None:
-            self._lines(self.a, starts[0], warp, row, step, at, ROWS)
-            self._lines(self.b, starts[1], warp, column, step, at + ROWS * LINE * 2, self.wide)
+            self._copy_a(warp, row, step, at)
+            self._lines(self.b, self.starts[1], warp, column, step, at + ROWS * LINE * 2, self.wide)
             k.commit_copies()
 
         k.barrier()  # the tile before may still be read
@@ -161,7 +176,7 @@ class _Tiles:
 
     def _lines(
         self,
-        lines: _Lines,
+        lines: Lines,
         start: Instruction,
         warp: Instruction,
         first: Instruction,

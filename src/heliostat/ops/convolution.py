@@ -11,10 +11,11 @@ from ..diagnostics import ShapeError
 from ..ir.graph import Value, constant
 from ..ir.types import Dim, Symbol, TensorType, dim, f16, f32, f64, i32, tensor
 from . import reduce
+from .composite import Composite
 from .error import LargestUlp
 from .index import take
 from .matmul import matmul
-from .op import Amp, Array, Batching, Forward, Op, public
+from .op import REGISTRY, Amp, Array, Batching, Forward, Op, public
 from .rules import float_only, plain
 from .samples import sample
 from .shape import repeated, reshape, transpose
@@ -115,27 +116,11 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
     def gradient(
         self, g: Value, x: Value, w: Value, y: Value, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
     ) -> Sequence[Value]:
-        """Products with the windows of x give w its gradient. That of x is a convolution with w turned round where each
-        element has its window, else the windows' own gradients, added up."""
-        count, channels, height, width = x.type.shape
-        out, inner, kh, kw = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
-        rows, columns = (int(d) for d in y.type.shape[2:])  # type: ignore[arg-type]
-        places, taps, each = rows * columns, inner * kh * kw, out // groups
-        windows = unfold(x, (kh, kw), stride, padding, dilation)
-        wide = reshape(windows, (count, groups, taps, places))
-        part = reshape(g, (count, groups, each, places))
-        if each <= taps:  # the smaller operand is transposed
-            of_w = transpose(reduce.sum(matmul(wide, transpose(part, (0, 1, 3, 2))), (0,)), (0, 2, 1))
-        else:
-            of_w = reduce.sum(matmul(part, transpose(wide, (0, 1, 3, 2))), (0,))
-        around = [d * (k - 1) - p for d, k, p in zip(dilation, (kh, kw), padding, strict=True)]
-        if stride == (1, 1) and min(around) >= 0:
-            of_x = conv2d(g, _turned(w, groups), 1, (around[0], around[1]), dilation, groups)
-            return of_x, reshape(of_w, (out, inner, kh, kw))
-        taps_first = transpose(reshape(w, (groups, each, taps)), (0, 2, 1))
-        of_windows = reshape(matmul(taps_first, part), (count, channels, kh, kw, rows, columns))
-        size = (int(height), int(width))  # type: ignore[arg-type]
-        return fold(of_windows, size, (kh, kw), stride, padding, dilation), reshape(of_w, (out, inner, kh, kw))
+        """By `conv2d_input_gradient` and `conv2d_weight_gradient`, which targets take as they can."""
+        at: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        height, width, kh, kw = (int(d) for d in (*x.type.shape[2:], *w.type.shape[2:]))  # type: ignore[arg-type]
+        of_x = REGISTRY["conv2d_input_gradient"].build(g, w, size=(height, width), **at)
+        return of_x, REGISTRY["conv2d_weight_gradient"].build(x, g, kernel=(kh, kw), **at)
 
     def batch(
         self,
@@ -162,6 +147,154 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
         return transpose(apart, (1, 0, 2, 3, 4))
 
 
+class Conv2dInputGradient(Composite, name="conv2d_input_gradient", version=1, amp=Amp.LOWER):
+    """The gradient of `conv2d` by its input of `size`: g (N, O, H', W') and w (O, C / groups, KH, KW) to (N, C, *size).
+
+    A convolution with w turned round where each element has its window, else the windows' own gradients, added up.
+    Raises ShapeError where g is no result of that convolution."""
+
+    samples = (
+        sample(tensor(f32, 2, 4, 7, 9), tensor(f32, 4, 3, 3, 3), size=(7, 9), padding=(1, 1)),
+        sample(tensor(f64, 1, 6, 4, 4), tensor(f64, 6, 2, 3, 2), size=(8, 8), stride=(2, 2), padding=(1, 0), groups=2),
+        sample(tensor(f32, 1, 3, 7, 6), tensor(f32, 3, 2, 2, 3), size=(9, 20), stride=(1, 3), dilation=(2, 2)),
+        sample(tensor(f16, 1, 2, 5, 6), tensor(f16, 2, 2, 1, 1), size=(5, 6)),
+    )
+    error = LargestUlp(f64=32, f32=32, f16=8, bf16=8)
+    forward = Forward.MULTILINEAR
+
+    def infer(
+        self,
+        g: TensorType,
+        w: TensorType,
+        *,
+        size: Pair,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> TensorType:
+        channels = int(w.shape[1]) * groups  # type: ignore[arg-type]
+        x = TensorType(g.element, (g.shape[0], channels, *size))
+        _same(g, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return x
+
+    def call(
+        self,
+        g: Value,
+        w: Value,
+        size: Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+    ) -> Value:
+        at = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation), "groups": int(groups)}
+        return self.build(g, w, size=_pair(size), **at)
+
+    def reference(self, g: Array, w: Array, *, size: Pair, groups: int, **at: Any) -> Array:
+        (ph, pw), (sh, sw), (dh, dw) = at["padding"], at["stride"], at["dilation"]
+        count, _, rows, columns = g.shape
+        out, inner, kh, kw = w.shape
+        whole = np.zeros((count, inner * groups, size[0] + 2 * ph, size[1] + 2 * pw), np.result_type(g, w))
+        each = out // groups
+        for n, y, x in np.ndindex(groups, kh, kw):
+            mine = np.einsum("nohw,oi->nihw", g[:, n * each : (n + 1) * each], w[n * each : (n + 1) * each, :, y, x])
+            down = slice(y * dh, y * dh + (rows - 1) * sh + 1, sh)
+            across = slice(x * dw, x * dw + (columns - 1) * sw + 1, sw)
+            whole[:, n * inner : (n + 1) * inner, down, across] += mine
+        return np.asarray(whole[:, :, ph : ph + size[0], pw : pw + size[1]])
+
+    def decompose(
+        self, g: Value, w: Value, *, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    ) -> Value:
+        out, inner, kh, kw = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
+        around = [d * (k - 1) - p for d, k, p in zip(dilation, (kh, kw), padding, strict=True)]
+        if stride == (1, 1) and min(around) >= 0:
+            return conv2d(g, _turned(w, groups), 1, (around[0], around[1]), dilation, groups)
+        count, _, *grid = g.type.shape
+        rows, columns = (int(d) for d in grid)  # type: ignore[arg-type]
+        taps, each = inner * kh * kw, out // groups
+        taps_first = transpose(reshape(w, (groups, each, taps)), (0, 2, 1))
+        part = reshape(g, (count, groups, each, rows * columns))
+        of_windows = reshape(matmul(taps_first, part), (count, inner * groups, kh, kw, rows, columns))
+        return fold(of_windows, size, (kh, kw), stride, padding, dilation)
+
+
+class Conv2dWeightGradient(Composite, name="conv2d_weight_gradient", version=1, amp=Amp.LOWER):
+    """The gradient of `conv2d` by its weight: x (N, C, H, W) and g (N, O, H', W') to (O, C / groups, *kernel).
+
+    Products of the windows of x with g. Raises ShapeError where g is no result of that convolution."""
+
+    samples = (
+        sample(tensor(f32, 2, 3, 7, 9), tensor(f32, 2, 4, 7, 9), kernel=(3, 3), padding=(1, 1)),
+        sample(
+            tensor(f64, 1, 4, 8, 8), tensor(f64, 1, 6, 4, 4), kernel=(3, 2), stride=(2, 2), padding=(1, 0), groups=2
+        ),
+        sample(tensor(f32, 1, 2, 9, 20), tensor(f32, 1, 3, 7, 6), kernel=(2, 3), stride=(1, 3), dilation=(2, 2)),
+        sample(tensor(f16, 1, 2, 5, 6), tensor(f16, 1, 2, 5, 6), kernel=(1, 1)),
+    )
+    error = LargestUlp(f64=32, f32=32, f16=8, bf16=8)
+    forward = Forward.MULTILINEAR
+
+    def infer(
+        self,
+        x: TensorType,
+        g: TensorType,
+        *,
+        kernel: Pair,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> TensorType:
+        w = TensorType(x.element, (g.shape[1], int(x.shape[1]) // groups, *kernel))  # type: ignore[arg-type]
+        _same(g, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return w
+
+    def call(
+        self,
+        x: Value,
+        g: Value,
+        kernel: Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+    ) -> Value:
+        at = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation), "groups": int(groups)}
+        return self.build(x, g, kernel=_pair(kernel), **at)
+
+    def reference(self, x: Array, g: Array, *, kernel: Pair, groups: int, **at: Any) -> Array:
+        (ph, pw), (sh, sw), (dh, dw) = at["padding"], at["stride"], at["dilation"]
+        padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+        reach = (dh * (kernel[0] - 1) + 1, dw * (kernel[1] - 1) + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, reach, (2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
+        parts = zip(np.split(windows, groups, 1), np.split(g, groups, 1), strict=True)
+        return np.concatenate([np.einsum("nihwkl,nohw->oikl", a, b) for a, b in parts])
+
+    def decompose(
+        self, x: Value, g: Value, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    ) -> Value:
+        count, out, *grid = g.type.shape
+        rows, columns, out = (int(d) for d in (*grid, out))  # type: ignore[arg-type]
+        inner, each = int(x.type.shape[1]) // groups, out // groups  # type: ignore[arg-type]
+        taps, places = inner * kernel[0] * kernel[1], rows * columns
+        wide = reshape(unfold(x, kernel, stride, padding, dilation), (count, groups, taps, places))
+        part = reshape(g, (count, groups, each, places))
+        if each <= taps:  # the smaller operand is transposed
+            of_w = transpose(reduce.sum(matmul(wide, transpose(part, (0, 1, 3, 2))), (0,)), (0, 2, 1))
+        else:
+            of_w = reduce.sum(matmul(part, transpose(wide, (0, 1, 3, 2))), (0,))
+        return reshape(of_w, (out, inner, *kernel))
+
+
+def _same(g: TensorType, x: TensorType, w: TensorType, **at: Any) -> None:
+    """Raise ShapeError where g is not of the type of conv2d(x, w)."""
+    y = REGISTRY["conv2d"].infer(x, w, **at)
+    if y != g:
+        raise ShapeError(f"a gradient of conv2d of {x} by {w} has its type {y}, found {g}")
+
+
 def _turned(w: Value, groups: int) -> Value:
     """w with its taps in the opposite order and its channels, in and out, swapped. (O, C / g, KH, KW) to
     (C, O / g, KH, KW)."""
@@ -181,3 +314,5 @@ def _pair(value: int | Pair) -> Pair:
 
 
 conv2d = public(Conv2d, Conv2d.call)
+conv2d_input_gradient = public(Conv2dInputGradient, Conv2dInputGradient.call)
+conv2d_weight_gradient = public(Conv2dWeightGradient, Conv2dWeightGradient.call)

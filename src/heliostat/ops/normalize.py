@@ -222,8 +222,75 @@ class LayerNorm(RowComposite, name="layer_norm", version=1, amp=Amp.FLOAT32):
         return cast(y, floating(x.type.dtype))
 
 
+class BatchNorm(Composite, name="batch_norm", version=1, amp=Amp.FLOAT32):
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and var of each channel over all else. x: (N, C, ...) float,
+    weight, bias: (C,) of its dtype. Shape and dtype of x. Source: arXiv 1502.03167."""
+
+    samples = (
+        sample((tensor(f32, 3, 4), Uniform(-5, 5)), tensor(f32, 4), tensor(f32, 4), eps=1e-5),
+        sample((tensor(f64, 2, 3, 4, 5), Uniform(-5, 5)), tensor(f64, 3), tensor(f64, 3), eps=1e-3),
+        sample((tensor(f32, 2, 3, 7), Uniform(-5, 5)), tensor(f32, 3), tensor(f32, 3), eps=1e-5),
+        sample((tensor(f16, 4, 2, 3, 3), Uniform(-5, 5)), tensor(f16, 2), tensor(f16, 2), eps=1e-5),
+    )
+    error = LargestUlp(f64=32, f32=32, f16=4, bf16=4)
+
+    def infer(self, x: TensorType, weight: TensorType, bias: TensorType, *, eps: float = 1e-5) -> TensorType:
+        if x.rank < 2 or not plain(x, self.name).is_float:
+            raise ShapeError(f"batch_norm needs floats (N, C, ...), found {x}")
+        for w in (weight, bias):
+            if w.shape != (x.shape[1],) or w.element != x.element:
+                raise ShapeError(f"batch_norm: weight and bias are {x.dtype} of shape ({x.shape[1]},), found {w}")
+        return x
+
+    def call(self, x: Value, weight: Value, bias: Value, eps: float = 1e-5) -> Value:
+        return self.build(x, weight, bias, eps=float(eps))
+
+    def reference(self, x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
+        axes, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+        t = x - np.asarray(x, np.float64).mean(axes, keepdims=True)
+        scale = np.sqrt((t * t).mean(axes, keepdims=True) + eps)
+        return np.asarray(t / scale * weight.reshape(shape) + bias.reshape(shape))
+
+    def decompose(self, x: Value, weight: Value, bias: Value, *, eps: float) -> Value:
+        t, scale, shape = self._centred(x, eps)
+        y = t * scale * reshape(widened(weight), shape) + reshape(widened(bias), shape)
+        return cast(y, x.type.dtype)
+
+    def gradient(  # type: ignore[override]
+        self, g: Value, x: Value, weight: Value, bias: Value, y: Value, *, eps: float
+    ) -> Sequence[Value]:
+        """Two sums over all pixels, of g and of g times what was normalized, are all that any of the three needs."""
+        t, scale, shape = self._centred(x, eps)
+        axes = (0, *range(2, x.type.rank))
+        g = widened(g)
+        normal = t * scale
+        of_bias, of_weight = reduce.sum(g, axes, True), reduce.sum(g * normal, axes, True)
+        if x.type.static:
+            share = 1 / math.prod(int(x.type.shape[a]) for a in axes)
+            rest = g - of_bias * share - normal * (of_weight * share)
+        else:
+            rest = g - reduce.mean(g, axes, True) - normal * reduce.mean(g * normal, axes, True)
+        of_x = rest * (scale * reshape(widened(weight), shape))
+        flat = weight.type.shape
+        return (
+            cast(of_x, x.type.dtype),
+            cast(reshape(of_weight, flat), x.type.dtype),
+            cast(reshape(of_bias, flat), x.type.dtype),
+        )
+
+    @staticmethod
+    def _centred(x: Value, eps: float) -> tuple[Value, Value, tuple[Any, ...]]:
+        """x less its mean, one over its deviation, and the shape that channels have beside it."""
+        wide = widened(x)
+        axes = (0, *range(2, x.type.rank))
+        t = wide - reduce.mean(wide, axes, True)
+        shape = (1, x.type.shape[1], *[1] * (x.type.rank - 2))
+        return t, rsqrt(reduce.mean(t * t, axes, True) + eps), shape
+
+
 softmax = public(Softmax, Softmax.call)
 log_softmax = public(LogSoftmax, LogSoftmax.call)
 logsumexp = public(LogSumExp, LogSumExp.call)
 rms_norm = public(RmsNorm, RmsNorm.call)
 layer_norm = public(LayerNorm, LayerNorm.call)
+batch_norm = public(BatchNorm, BatchNorm.call)

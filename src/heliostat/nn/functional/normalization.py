@@ -88,7 +88,12 @@ def batch_norm(
     mean, var = _moments(input, [i for i in range(input.ndim) if i != 1])
     _update(running_mean, mean.reshape(-1), momentum)
     _update(running_var, var.reshape(-1) * (count / (count - 1)), momentum)
-    return _affine(_scaled(input, mean, var, eps), weight, bias, shape)
+    if not input.dtype.is_float:
+        return _affine(_scaled(input, mean, var, eps), weight, bias, shape)
+    given = [FUNCTIONS["full"]((channels,), fill) if t is None else t for t, fill in ((weight, 1.0), (bias, 0.0))]
+    like = [convert(t.reshape(-1), input.dtype) for t in given]
+    scale, shift = like
+    return wrap(ops.batch_norm(input.value, scale.value, shift.value, eps), input, scale, shift)
 
 
 @_in_float32

@@ -1,0 +1,223 @@
+"""Convolutions on GPUs whose tensor cores serve four warps together: images in between lie with channels last, as
+matrices with a row for each pixel.
+
+A product on tensor cores adds over channels, which are neighbours then, and what stands between convolutions
+(normalizations, activations, sums) does not care. So each value of the graph that is made of a convolution has a twin
+in that layout; whoever needs the value as it was gets a transpose of the twin, and unused ones fall away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir.graph import CONSTANT, Graph, Node, Value, constant
+from ..ir.rewrite import rewrite
+from ..ir.types import TensorType, bf16, f16, f32, numel
+from ..kernels import window_matmul
+from ..kernels.stream_linear import MULTIPROCESSORS
+from ..kernels.warpgroup_matmul import CHUNK
+from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, slice, sum, transpose
+from ..targets.target import Target
+from .split import divisor
+from .split_depth import parts
+
+GRADIENTS = frozenset({"conv2d_input_gradient", "conv2d_weight_gradient"})
+CLAIMED = frozenset({"window_matmul", "window_gradient", "pixel_sums"})
+SUMS = 2 * MULTIPROCESSORS  # parts of a sum over pixels that are wanted
+LEAST_SUMMED = 64  # pixels of a part
+PARTS = 256  # of the sum of a weight's gradient, at most
+
+
+def channels_last(graph: Graph, target: Target) -> Graph:
+    """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
+    what it has no kernel for as other ops."""
+    fast = target.capability == 90
+    graph = expand(graph, {"batch_norm"} if fast else GRADIENTS | {"batch_norm"})
+    if fast and any(n.op.name == "conv2d" or n.op.name in GRADIENTS for n in graph.nodes()):
+        graph = _Pass(target).run(graph)
+
+    def unfit(node: Node) -> bool:
+        if node.op.name == "pixel_sums":
+            return not target.gpu
+        return node.op.name in GRADIENTS or window_matmul.fits(node, target) is not None
+
+    return expand(graph, GRADIENTS | CLAIMED, unfit)
+
+
+def expand(graph: Graph, names: frozenset[str] | set[str], when: Callable[[Node], bool] = lambda n: True) -> Graph:
+    """Ops of some names as what defines them."""
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name not in names or not when(node):
+            return None
+        return (node.op.decompose(*inputs, **node.attrs),)  # type: ignore[attr-defined]
+
+    return rewrite(graph, replace)
+
+
+class _Pass:
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.twins: dict[int, Value] = {}  # by values of (N, C, H, W)
+        self.spread: dict[int, Value] = {}  # the same of what is spread over pixels: used beside a twin only
+        self.kept: list[Value] = []  # whose ids are keys
+
+    def run(self, graph: Graph) -> Graph:
+        return rewrite(graph, self._replace)
+
+    def _replace(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        name, type = node.op.name, node.results[0].type
+        if name == "conv2d" or name in GRADIENTS:
+            made = self._convolution(node, inputs)
+        elif name in ("sum", "mean"):
+            made = self._sum(node, inputs[0])
+        elif name == "broadcast_to" and type.rank == 4 and type.static:
+            made = node.op.build(inputs[0], **node.attrs)  # type: ignore[attr-defined]
+            if (narrow := _of_channels(inputs[0], type)) is not None:
+                self.kept.append(made)
+                self.spread[id(made)] = broadcast_to(narrow, _pixels(type))
+        elif getattr(node.op, "elementwise", False) and type.rank == 4 and type.static:
+            made = self._elementwise(node, inputs, type)
+        else:
+            return None
+        return None if made is None else (made,)
+
+    # --- twins ------------------------------------------------------------------------------------------------------
+    def _twin(self, v: Value) -> Value:
+        """(N * H * W, C) of (N, C, H, W)."""
+        found = self.twins.get(id(v))
+        if found is None:
+            found = self.spread.get(id(v))
+        return reshape(transpose(v, (0, 2, 3, 1)), _pixels(v.type)) if found is None else found
+
+    def _plain(self, rows: Value, type: TensorType) -> Value:
+        """The value of a twin, with channels where they were."""
+        count, channels, height, width = type.shape
+        made = transpose(reshape(rows, (count, height, width, channels)), (0, 3, 1, 2))
+        self.kept.append(made)
+        self.twins[id(made)] = rows
+        return made
+
+    # --- convolutions -----------------------------------------------------------------------------------------------
+    def _convolution(self, node: Node, inputs: tuple[Value, ...]) -> Value | None:
+        a, b = inputs
+        result = node.results[0].type
+        element = result.element
+        if node.attrs["groups"] != 1 or element not in (bf16, f16) or not (a.type.static and b.type.static):
+            return None
+        if node.op.name == "conv2d":
+            rows = self._forward(a, b, result, node.attrs)
+        elif node.op.name == "conv2d_input_gradient":
+            rows = self._of_input(a, b, result, node.attrs)
+        else:
+            return self._of_weight(a, b, result, node.attrs)
+        return None if rows is None else self._plain(rows, result)
+
+    def _forward(self, x: Value, w: Value, result: TensorType, attrs: Any) -> Value | None:
+        taps = _padded(transpose(w, (2, 3, 1, 0)), 2)  # (KH, KW, C, O)
+        matrix = reshape(taps, (math.prod(taps.type.shape[:3]), taps.type.shape[3]))
+        at = _at(attrs, _space(x.type), _space(result), _space(w.type))
+        return self._product(self._padded_twin(x), matrix, at, False)
+
+    def _of_input(self, g: Value, w: Value, result: TensorType, attrs: Any) -> Value | None:
+        out, channels, *kernel = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
+        matrix = reshape(transpose(w, (2, 3, 0, 1)), (math.prod(kernel) * out, channels))
+        at = _at(attrs, _space(g.type), _space(result), _space(w.type))
+        return self._product(self._twin(g), matrix, at, True)
+
+    def _product(self, x: Value, w: Value, at: dict[str, Any], transposed: bool) -> Value | None:
+        made = REGISTRY["window_matmul"].build(x, w, **at, transposed=transposed)
+        if window_matmul.fits(made.node, self.target) is not None:
+            return None
+        return matmul(x, w) if _points(at) else made
+
+    def _of_weight(self, x: Value, g: Value, result: TensorType, attrs: Any) -> Value | None:
+        at = _at(attrs, _space(x.type), _space(g.type), _space(result))
+        rows, of = self._padded_twin(x), self._twin(g)
+        depth, out = (int(d) for d in of.type.shape)  # type: ignore[arg-type]
+        wide = int(rows.type.shape[1])  # type: ignore[arg-type]
+        taps = math.prod(at["kernel"]) * wide
+        count = parts(taps, depth, out, PARTS)
+        made = REGISTRY["window_gradient"].build(rows, of, **at, parts=count)
+        if window_matmul.fits(made.node, self.target) is not None:
+            return None
+        total = reshape(sum(made, 0), (*at["kernel"], wide, out))
+        if wide != result.shape[1]:
+            total = slice(total, 2, 0, result.shape[1])
+        return cast(transpose(total, (3, 2, 0, 1)), result.dtype)
+
+    def _padded_twin(self, x: Value) -> Value:
+        """The twin with zeros behind its channels, up to whole chunks."""
+        return self._twin(x if int(x.type.shape[1]) % CHUNK == 0 else _padded(x, 1))  # type: ignore[arg-type]
+
+    # --- what stands between ----------------------------------------------------------------------------------------
+    def _elementwise(self, node: Node, inputs: tuple[Value, ...], type: TensorType) -> Value | None:
+        if not any(id(v) in self.twins for v in inputs):
+            return None
+        rows = [self._operand(v, type) for v in inputs]
+        return self._plain(node.op.build(*rows, **node.attrs), type)  # type: ignore[attr-defined]
+
+    def _operand(self, v: Value, whole: TensorType) -> Value:
+        """An operand of an elementwise op over pixels, by broadcasting."""
+        if v.type.shape == whole.shape:
+            return self._twin(v)
+        narrow = _of_channels(v, whole)
+        if narrow is not None:
+            return narrow
+        return self._twin(broadcast_to(v, whole.shape))
+
+    def _sum(self, node: Node, x: Value) -> Value | None:
+        rows, type = self.twins.get(id(x)), node.results[0].type
+        if rows is None or node.attrs["axes"] != (0, 2, 3) or rows.type.element not in (f32, bf16, f16):
+            return None
+        pixels, channels = (int(d) for d in rows.type.shape)  # type: ignore[arg-type]
+        count = divisor(pixels, min(SUMS, max(1, pixels // LEAST_SUMMED)))
+        some = REGISTRY["pixel_sums"].build(rows, parts=count)
+        total = sum(reshape(some, (count, channels)), 0)
+        if node.op.name == "mean":
+            total = total * (1 / pixels)
+        return reshape(cast(total, type.dtype), type.shape)
+
+
+def _of_channels(v: Value, whole: TensorType) -> Value | None:
+    """What is one value, or one for each channel of (N, C, H, W), beside (N * H * W, C); None for anything else."""
+    if numel(v.type.shape) == 1:
+        if v.node.op is CONSTANT and v.type.rank > 2:
+            return constant(np.asarray(v.node.attrs["value"]).reshape(()), TensorType(v.type.element, ()))
+        return v if v.type.rank <= 2 else reshape(v, ())
+    if v.type.rank in (3, 4) and v.type.shape[-3:] == (whole.shape[1], 1, 1) and v.type.shape[:-3] in ((), (1,)):
+        return reshape(v, (whole.shape[1],))
+    return None
+
+
+def _points(at: dict[str, Any]) -> bool:
+    """Whether a window is one pixel, its own."""
+    return bool(at["kernel"] == at["stride"] == (1, 1) and at["padding"] == (0, 0))
+
+
+def _at(attrs: Any, size: tuple[int, int], grid: tuple[int, int], kernel: tuple[int, int]) -> dict[str, Any]:
+    at = {name: attrs[name] for name in ("stride", "padding", "dilation")}
+    return {**at, "size": size, "grid": grid, "kernel": kernel}
+
+
+def _space(type: TensorType) -> tuple[int, int]:
+    return int(type.shape[2]), int(type.shape[3])  # type: ignore[arg-type]
+
+
+def _pixels(type: TensorType) -> tuple[int, int]:
+    count, channels, height, width = (int(d) for d in type.shape)  # type: ignore[arg-type]
+    return count * height * width, channels
+
+
+def _padded(x: Value, axis: int) -> Value:
+    """x with zeros behind an axis, up to whole chunks."""
+    missing = -int(x.type.shape[axis]) % CHUNK  # type: ignore[arg-type]
+    if not missing:
+        return x
+    zero = constant(0, TensorType(x.type.dtype, ()))
+    shape = tuple(missing if n == axis else d for n, d in enumerate(x.type.shape))
+    return concat(x, broadcast_to(zero, shape), axis=axis)

@@ -1,0 +1,75 @@
+"""Convolutional networks over matrices of pixels: what a step computes there is what it computes as written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph, lower
+from heliostat.ir.graph import Graph, Value, parameter
+from heliostat.ir.types import bf16, f32, tensor
+from heliostat.ops.evaluate import evaluate
+from heliostat.targets.target import CUDA
+from targets.device import RUNNERS, Runner
+from targets.test_warpgroup_matmul import exact
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def block(x: Value, w: Value, scale: Value, bias: Value, stride: int, padding: int) -> Value:
+    """conv2d as autocast runs it, then a normalization in float32 and relu."""
+    y = ops.conv2d(ops.cast(x, bf16), ops.cast(w, bf16), stride, padding)
+    return ops.cast(ops.batch_norm(ops.cast(y, f32), scale, bias, 1e-5), bf16)
+
+
+def network(count: int, size: int, channels: int) -> tuple[Graph, list[Value]]:
+    """A stem of 3 channels, a residual block whose first convolution has stride 2, and the gradients of its weights."""
+    x = parameter("x", tensor(f32, count, 3, size, size))
+    shapes = [(channels, 3, 3, 3), (2 * channels, channels, 3, 3), (2 * channels, 2 * channels, 1, 1),
+              (2 * channels, channels, 1, 1)]  # fmt: skip
+    ws = [parameter(f"w{n}", tensor(f32, *s)) for n, s in enumerate(shapes)]
+    ss = [parameter(f"s{n}", tensor(f32, s[0])) for n, s in enumerate(shapes)]
+    bs = [parameter(f"b{n}", tensor(f32, s[0])) for n, s in enumerate(shapes)]
+    stem = ops.relu(block(x, ws[0], ss[0], bs[0], 1, 1))
+    inner = ops.relu(block(stem, ws[1], ss[1], bs[1], 2, 1))
+    aside = block(stem, ws[3], ss[3], bs[3], 2, 0)
+    out = ops.relu(block(inner, ws[2], ss[2], bs[2], 1, 0) + aside)
+    g = parameter("g", tensor(bf16, *out.type.shape))  # type: ignore[arg-type]
+    found = ops.gradients([out], [g], [*ws, *ss, *bs])
+    assert all(v is not None for v in found)
+    return Graph("net", [x, *ws, *ss, *bs, g], [out, *found]), [out, *found]  # type: ignore[list-item]
+
+
+def drawn(graph: Graph, seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    held: Arrays = {}
+    for p in graph.parameters:
+        a = rng.standard_normal([int(d) for d in p.type.shape]).astype(np.float32)  # type: ignore[arg-type]
+        held[p.name] = (a.view(np.uint32) >> 16).astype(np.uint16) if p.type.element is bf16 else a
+    return held
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_a_step_with_channels_last(run: Runner) -> None:
+    graph, values = network(2, 8, 16)
+    held = drawn(graph, 5)
+    found = run(graph, held, {})
+    given = {n: exact(a) if a.dtype == np.uint16 else a.astype(np.float64) for n, a in held.items()}
+    wanted = evaluate(graph, given)
+    for value, a, b in zip(values, found, wanted, strict=True):
+        a = exact(a) if value.type.element is bf16 else np.asarray(a, np.float64)
+        error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
+        assert error < 0.02, (value, error)
+
+
+def test_images_stay_as_they_are_between_convolutions() -> None:
+    """No transpose but those of weights, of the input and of the result."""
+    graph, _ = network(2, 32, 64)
+    lowered = lower(graph, CUDA, Options())
+    turned = [n for n in lowered.nodes() if n.op.name == "transpose" and n.inputs[0].type.shape[0] == 2]
+    assert len(turned) == 3, turned
+    kernels = [k.name for k in compile_graph(graph, CUDA, Options()).program.kernels]
+    assert not any("convolution" in k or "unfold" in k or "fold" in k for k in kernels)
