@@ -19,6 +19,9 @@ from ..kernels import (
     decode_attention,
     dequantize,
     few_linear,
+    flash_attention,
+    flash_key,
+    flash_query,
     gather,
     linear,
     map,
@@ -40,6 +43,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
+from .attention import expand_attention
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
@@ -63,6 +67,9 @@ SCHEDULES: tuple[ModuleType, ...] = (
     warpgroup_attention,
     tile_attention,
     attention,
+    flash_attention,
+    flash_key,
+    flash_query,
     gather,
     put,
     scan,
@@ -149,6 +156,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     """The graph passes in order, by name."""
     return [
         ("share", share),
+        ("attention", partial(expand_attention, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
