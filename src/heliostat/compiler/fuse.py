@@ -13,7 +13,7 @@ from types import ModuleType
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import bool_, upper_bound
-from ..kernels import decode_attention, transpose
+from ..kernels import decode_attention, flash_operands, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 
@@ -100,6 +100,8 @@ class Fuser:
         """
         if node.op.name == "linear":
             return self._beside(node)
+        if node.op.name in flash_operands.OPERANDS:
+            return self._with_scores(node)
         if (node.op.name in _ANCHORS and node.op.name != "cache_update") or transpose.turns(node, self.target):
             return []
         needs = self._needs(node)
@@ -126,6 +128,20 @@ class Fuser:
                 if number not in needs and host.op.name == "linear" and host.inputs[0] is node.inputs[0]:
                     return [number]
         return []
+
+    def _with_scores(self, node: Node) -> list[int]:
+        """Groups that make the scores that this node needs too, of the same queries and keys."""
+        needs = self._needs(node)
+        mine = {id(v) for v in node.inputs}
+        return [
+            n
+            for n, o in enumerate(self.open)
+            if o.root.op.name in flash_operands.OPERANDS
+            and o.nodes
+            and n not in needs
+            and len(mine & {id(v) for v in o.root.inputs}) > 1
+            and not any(n in self.open[other].needs for other in needs)
+        ]
 
     def _try(self, node: Node, number: int) -> ModuleType | str:
         host = self.open[number]
@@ -386,7 +402,7 @@ class Fuser:
         return self._group([*host.before, *host.nodes], host.root, host.before)
 
 
-_ANCHORS = EPILOGUE_ROOTS | {
+_ANCHORS = EPILOGUE_ROOTS | flash_operands.OPERANDS.keys() | {
     "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
     "window_gradient",
 }  # fmt: skip

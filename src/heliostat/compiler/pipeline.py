@@ -19,6 +19,9 @@ from ..kernels import (
     decode_attention,
     dequantize,
     few_linear,
+    flash_attention,
+    flash_key,
+    flash_query,
     gather,
     linear,
     map,
@@ -42,6 +45,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
+from .attention import expand_attention
 from .channels_last import channels_last
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
@@ -67,6 +71,9 @@ SCHEDULES: tuple[ModuleType, ...] = (
     warpgroup_attention,
     tile_attention,
     attention,
+    flash_attention,
+    flash_key,
+    flash_query,
     gather,
     put,
     scan,
@@ -155,6 +162,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     return [
         ("channels_last", partial(channels_last, target=target)),
         ("share", share),
+        ("attention", partial(expand_attention, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),

@@ -35,11 +35,167 @@ class Steps:
     count: Instruction
 
 
-class Prompt:
+class Attending:
+    """Tiles of rows that attend over keys, wherever these come from: the order of the work, masks and softmax.
+
+    `step`: keys of a step, whose scores a warp has in `step` / 8 vars. Element e (0 or 1) of thread q of a quad has
+    key `_key(q, e)` + `_block(n)` of var n of the scores. `exponent`: what scores are multiplied by to be exponents of
+    two. `start`: the position of the first row's token.
+    """
+
+    k: KernelBuilder
+    q: Instruction
+    start: Instruction
+    tokens: Instruction
+    row: Instruction
+    place: Instruction
+    memory: Instruction
+    counted: bool
+    causal: bool
+    window: int
+    step: int
+    size: int
+    capacity: int
+    kv_heads: int
+    group_size: int
+    kind: str
+    value_kind: str
+    exponent: float = 1.0
+
+    def _key(self, lane: Instruction) -> Instruction:
+        raise NotImplementedError
+
+    def _block(self, n: int) -> int:
+        raise NotImplementedError
+
+    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+        """Operand a of every 16 elements of the head, scaled; of rows at two places."""
+        raise NotImplementedError
+
+    def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
+        """One warp's 16 rows of a tile, rows `first` to `last`; it copies an eighth of each step's keys and values."""
+        raise NotImplementedError
+
+    def build(self) -> Kernel:
+        """A team of warps for every tile of rows of every head of keys."""
+        k = self.k
+        rows = self.tokens * self.group_size
+        tiles = (rows + (ROWS - 1)) // ROWS
+        for item in k.parallel(tiles * self.kv_heads):
+            head, tile = self._order(item, tiles)
+            last = k.minimum(tile * ROWS + ROWS, rows) - 1
+            for warp in k.team(WARPS):
+                self._warp(warp, head, tile * ROWS, last)
+        return k.finish()
+
+    def _place(self, head: Instruction, row: Instruction) -> Instruction:
+        """Byte offsets of rows of a head's group."""
+        raise NotImplementedError
+
+    def _copy_keys(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
+        raise NotImplementedError
+
+    def _copy_values(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
+        raise NotImplementedError
+
+    def _steps(self, head: Instruction, first: Instruction, last: Instruction) -> Steps:
+        raise NotImplementedError
+
+    def _store(self, sums: Sequence[Variable], rows: Rows, places: Sequence[Instruction]) -> None:
+        raise NotImplementedError
+
+    # --- the work ---------------------------------------------------------------------------------------------------
+    def _order(self, item: Instruction, tiles: Instruction) -> tuple[Instruction, Instruction]:
+        """Head and tile of a piece of work. Late tokens see most keys. Where each block takes one piece, the tiles of
+        late tokens come first, of as many heads at a time as the second-level cache holds; where a block takes a run of
+        pieces, late and early ones take turns.
+        """
+        k = self.k
+        if not self.counted:
+            n = item % tiles
+            return item // tiles, k.select(n % 2 == 0, tiles - 1 - n // 2, n // 2)
+        head_bytes = 4 * self.capacity * self.size
+        wide = max(
+            n for n in range(1, self.kv_heads + 1) if self.kv_heads % n == 0 and (n == 1 or n * head_bytes <= SECTION)
+        )
+        each = tiles * wide
+        rest = item % each
+        return item // each * wide + rest % wide, tiles - 1 - rest // wide
+
+    def _own(
+        self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction, steps: Steps
+    ) -> tuple[list[Instruction], list[Instruction], Rows, list[Variable], list[Variable]]:
+        """A warp's part of a tile: queries as operands, the places of its rows, and their masks, sums and scores."""
+        k = self.k
+        mine = k.minimum(first + warp * 16, last)
+        halves, places = self._rows(head, mine, last)
+        query = self._queries(places)
+        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
+        sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
+        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
+        return query, places, rows, sums, scores
+
+    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
+        """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""
+        k = self.k
+        halves = [
+            k.minimum(k.splat(k.convert(first, "i32"), 32) + (self.row + 8 * h), k.splat(k.convert(last, "i32"), 32))
+            for h in range(2)
+        ]
+        return halves, [self._place(head, row) for row in halves]
+
+    def _operand_a(self, *words: Instruction) -> Instruction:
+        k = self.k
+        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
+        return k.bitcast(together, "i16")
+
+    def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
+        """A value for each of 16 rows, as a fragment wants it."""
+        k, (low, high) = self.k, halves
+        return zipped(k, zipped(k, low, low, 1), zipped(k, high, high, 1), 2)
+
+    # --- softmax ----------------------------------------------------------------------------------------------------
+    def _softmax(self, scores: Sequence[Variable], base: Instruction, rows: Rows) -> Instruction:
+        """Scores become weights 2 ** (score - best), where best is a row's largest so far. Returns by what the sums so
+        far are to be multiplied, for a fragment of them.
+        """
+        k = self.k
+        rows.mask(scores, base)
+        top = scores[0].get()
+        for v in scores[1:]:
+            top = k.maxnum(top, v.get())
+        old = rows.best.get()
+        new = k.maxnum(old, over_row(k, _of_pairs(k, top, "max"), "max"))
+        wide = k.shuffle(new, new, [n // 2 for n in range(FRAGMENT)])
+        part: Instruction | None = None
+        lowered = wide if self.exponent == 1 else k.negate(wide * self.exponent)
+        for v in scores:
+            weight = k.exp2(v.get() - wide if self.exponent == 1 else k.fma(v.get(), self.exponent, lowered))
+            v.set(weight)
+            part = weight if part is None else part + weight
+        assert part is not None
+        factor = k.exp2(old - new if self.exponent == 1 else (old - new) * self.exponent)
+        rows.total.set(k.fma(rows.total.get(), factor, _of_pairs(k, part, "add")))
+        rows.best.set(new)
+        return k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
+
+    def _packed(self, scores: Sequence[Variable]) -> list[Instruction]:
+        """Weights of 16 keys each as an operand a."""
+        k = self.k
+        operands = []
+        for n in range(0, len(scores), 2):
+            words = []
+            for v in scores[n : n + 2]:
+                parts = [k.shuffle(v.get(), v.get(), range(e, FRAGMENT, 4)) for e in range(4)]
+                words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], self.value_kind) for h in range(2)]
+            operands.append(self._operand_a(*words))
+        return operands
+
+
+class Prompt(Attending):
     """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32; writes out: (N, Hq, D) f32.
 
-    `step`: keys of a step, whose scores a warp has in `step` / 8 vars. `gap`: bytes between rows of runs in shared
-    memory. Element e (0 or 1) of thread q of a quad has key `_key(q, e)` + `_block(n)` of var n of the scores.
+    `gap`: bytes between rows of runs in shared memory.
     """
 
     def __init__(self, group: Group, name: str, step: int, slots: int, gap: int) -> None:
@@ -68,50 +224,6 @@ class Prompt:
         self.values_at = slots * self.key_tile
         self.memory = k.alloc(self.values_at + slots * self.value_tile)
 
-    def _key(self, lane: Instruction) -> Instruction:
-        raise NotImplementedError
-
-    def _block(self, n: int) -> int:
-        raise NotImplementedError
-
-    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
-        """Operand a of every 16 elements of the head, scaled; of rows at two places."""
-        raise NotImplementedError
-
-    def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
-        """One warp's 16 rows of a tile, rows `first` to `last`; it copies an eighth of each step's keys and values."""
-        raise NotImplementedError
-
-    def build(self) -> Kernel:
-        """A team of warps for every tile of rows of every head of keys."""
-        k = self.k
-        rows = self.tokens * self.group_size
-        tiles = (rows + (ROWS - 1)) // ROWS
-        for item in k.parallel(tiles * self.kv_heads):
-            head, tile = self._order(item, tiles)
-            last = k.minimum(tile * ROWS + ROWS, rows) - 1
-            for warp in k.team(WARPS):
-                self._warp(warp, head, tile * ROWS, last)
-        return k.finish()
-
-    # --- the work ---------------------------------------------------------------------------------------------------
-    def _order(self, item: Instruction, tiles: Instruction) -> tuple[Instruction, Instruction]:
-        """Head and tile of a piece of work. Late tokens see most keys. Where each block takes one piece, the tiles of
-        late tokens come first, of as many heads at a time as the second-level cache holds; where a block takes a run of
-        pieces, late and early ones take turns.
-        """
-        k = self.k
-        if not self.counted:
-            n = item % tiles
-            return item // tiles, k.select(n % 2 == 0, tiles - 1 - n // 2, n // 2)
-        head_bytes = 4 * self.capacity * self.size
-        wide = max(
-            n for n in range(1, self.kv_heads + 1) if self.kv_heads % n == 0 and (n == 1 or n * head_bytes <= SECTION)
-        )
-        each = tiles * wide
-        rest = item % each
-        return item // each * wide + rest % wide, tiles - 1 - rest // wide
-
     def _steps(self, head: Instruction, first: Instruction, last: Instruction) -> Steps:
         """What rows first .. last see."""
         k = self.k
@@ -123,44 +235,12 @@ class Prompt:
             begin = k.maximum(oldest - self.window, 0) // self.step * self.step
         return Steps(head * self.capacity, begin, end, (end - begin + (self.step - 1)) // self.step)
 
-    def _own(
-        self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction, steps: Steps
-    ) -> tuple[list[Instruction], list[Instruction], Rows, list[Variable], list[Variable]]:
-        """A warp's part of a tile: queries as operands, the places of its rows, and their masks, sums and scores."""
-        k = self.k
-        mine = k.minimum(first + warp * 16, last)
-        halves, places = self._rows(head, mine, last)
-        query = self._queries(places)
-        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
-        sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
-        scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
-        return query, places, rows, sums, scores
-
-    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
-        """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""
-        k = self.k
-        halves = [
-            k.minimum(k.splat(k.convert(first, "i32"), 32) + (self.row + 8 * h), k.splat(k.convert(last, "i32"), 32))
-            for h in range(2)
-        ]
-        return halves, [self._place(head, row) for row in halves]
-
     def _place(self, head: Instruction, row: Instruction) -> Instruction:
         """Byte offsets of rows in q and in the result: row r is token r / group of head `head` * group + r % group."""
         k, each = self.k, self.group_size
         token, member = row // each, row % each
         number = token * self.heads + (k.splat(k.convert(head * each, "i32"), 32) + member)
         return number * (self.size * 4)
-
-    def _operand_a(self, *words: Instruction) -> Instruction:
-        k = self.k
-        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
-        return k.bitcast(together, "i16")
-
-    def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
-        """A value for each of 16 rows, as a fragment wants it."""
-        k, (low, high) = self.k, halves
-        return zipped(k, zipped(k, low, low, 1), zipped(k, high, high, 1), 2)
 
     # --- copies -----------------------------------------------------------------------------------------------------
     def _copy_keys(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
@@ -209,45 +289,9 @@ class Prompt:
         """Runs once; under a condition where some of the numbers below `most` are not below `count`."""
         return [None] if most <= count else self.k.when(number < count)  # type: ignore[return-value]
 
-    # --- softmax ----------------------------------------------------------------------------------------------------
-    def _softmax(self, scores: Sequence[Variable], base: Instruction, rows: Rows) -> Instruction:
-        """Scores become weights 2 ** (score - best), where best is a row's largest so far. Returns by what the sums so
-        far are to be multiplied, for a fragment of them.
-        """
-        k = self.k
-        rows.mask(scores, base)
-        top = scores[0].get()
-        for v in scores[1:]:
-            top = k.maxnum(top, v.get())
-        old = rows.best.get()
-        new = k.maxnum(old, _over_row(k, _of_pairs(k, top, "max"), "max"))
-        wide = k.shuffle(new, new, [n // 2 for n in range(FRAGMENT)])
-        part: Instruction | None = None
-        for v in scores:
-            weight = k.exp2(v.get() - wide)
-            v.set(weight)
-            part = weight if part is None else part + weight
-        assert part is not None
-        factor = k.exp2(old - new)
-        rows.total.set(k.fma(rows.total.get(), factor, _of_pairs(k, part, "add")))
-        rows.best.set(new)
-        return k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
-
-    def _packed(self, scores: Sequence[Variable]) -> list[Instruction]:
-        """Weights of 16 keys each as an operand a."""
-        k = self.k
-        operands = []
-        for n in range(0, len(scores), 2):
-            words = []
-            for v in scores[n : n + 2]:
-                parts = [k.shuffle(v.get(), v.get(), range(e, FRAGMENT, 4)) for e in range(4)]
-                words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], self.value_kind) for h in range(2)]
-            operands.append(self._operand_a(*words))
-        return operands
-
     def _store(self, sums: Sequence[Variable], rows: Rows, places: Sequence[Instruction]) -> None:
         k = self.k
-        factor = k.const(1.0, "f32", 64) / _over_row(k, rows.total.get(), "add")
+        factor = k.const(1.0, "f32", 64) / over_row(k, rows.total.get(), "add")
         wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
         for n, v in enumerate(sums):
             value = v.get() * wide
@@ -260,7 +304,7 @@ class Rows:
     """A warp's rows: which keys they see, and the state of their softmax, of two rows in each thread."""
 
     def __init__(
-        self, prompt: Prompt, first: Instruction, last: Instruction, halves: Sequence[Instruction], end: Instruction
+        self, prompt: Attending, first: Instruction, last: Instruction, halves: Sequence[Instruction], end: Instruction
     ) -> None:
         """Rows first .. last; `halves`: their numbers as threads have them; keys from `end` on are not there."""
         k = self.k = prompt.k
@@ -270,7 +314,8 @@ class Rows:
         own = tokens + (k.convert(prompt.start, "i32") + 1)
         self.ends, self.whole = k.splat(k.convert(end, "i32"), FRAGMENT), end
         if prompt.causal:
-            self.ends, self.whole = own, prompt.start + first // each + 1
+            whole = prompt.start + first // each + 1
+            self.ends, self.whole = k.minimum(own, self.ends), k.minimum(whole, end)
         self.begins = own - window if window else None
         self.oldest = prompt.start + last // each + 1 - window if window else None
         # Below half of LOWEST nothing is seen: the weight of what a mask hides is 0 even before a first key is seen.
@@ -304,7 +349,7 @@ def _of_pairs(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
     return k.maxnum(a, b) if kind == "max" else a + b
 
 
-def _over_row(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
+def over_row(k: KernelBuilder, value: Instruction, kind: str) -> Instruction:
     """The sum or maximum over a quad of threads, which have a row's columns together; two rows in each."""
     for other in ([n ^ 2 for n in range(64)], [n ^ 6 for n in range(64)]):
         moved = k.shuffle(value, value, other)

@@ -15,7 +15,7 @@ from ..kernel.ir import BARRIER, Instruction, Kernel
 from ..targets.target import Target
 from . import tile_attention
 from .group import Accept, Group, Refuse
-from .prompt_attention import COLUMNS, Prompt
+from .prompt_attention import COLUMNS, Attending, Prompt
 from .tensor_linear import FRAGMENT
 
 CORE = 128  # bytes of a core matrix
@@ -48,7 +48,12 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     return _Tiles(group, name, keys_of(size), SLOTS, 0).build()
 
 
-class _Tiles(Prompt):
+class Pipelined(Attending):
+    """The order of products, softmax and copies of a warp's rows. `key_tile`, `value_tile`: bytes of a step."""
+
+    key_tile: int
+    value_tile: int
+
     def build(self) -> Kernel:
         self.filled, self.done = self.k.alloc(BARRIER), self.k.alloc(BARRIER)
         return super().build()
@@ -112,6 +117,16 @@ class _Tiles(Prompt):
         k.wait_mma(sums, 0, taken)
         self._store(sums, rows, places)
 
+    def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:
+        """scores = q . key of this warp's rows and the keys at `at`."""
+        raise NotImplementedError
+
+    def _weigh(self, words: Sequence[Variable], sums: Sequence[Variable], slot: Instruction) -> list[Instruction]:
+        """sums += weights times the values of a slot. Returns what must stay until that is done."""
+        raise NotImplementedError
+
+
+class _Tiles(Pipelined, Prompt):
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
         k = self.k
         operands = []

@@ -1,0 +1,116 @@
+"""Schedule of `scaled_dot_product_attention`, with the logsumexp of its scores, on GPUs whose tensor cores serve four
+warps together: eight warps take 128 rows of queries over all keys, 128 at a time, as in `warpgroup_attention`.
+
+Queries are operands in registers; keys and values lie in shared memory as they lie in memory, so that nothing is
+turned or packed first. Heads that share keys are rows of one tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction, Kernel, Operand
+from ..targets.target import Target
+from .flash_operands import LINE, Operands, group_refusal
+from .group import Accept, Group, Refuse
+from .math import Math
+from .prompt_attention import COLUMNS, Rows, Steps, over_row
+from .tensor_linear import FRAGMENT
+from .warpgroup_attention import SLOTS, Pipelined
+
+NAMES = ("scaled_dot_product_attention", "attention_logsumexp")
+STEP = 128  # keys
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    """Heads of 16 to 128 elements of bf16 or f16, of known lengths; both ops of the same operands, or one."""
+    reason = group_refusal(group, target, NAMES)
+    return Accept() if reason is None else Refuse(reason)
+
+
+def build(group: Group, target: Target, name: str) -> Kernel:
+    """q: (B, L, H, E), k, v: (B, S, Hkv, E), out: (B, L, H, E), lse: (B, H, L) f32.
+
+    4 E operations for each pair of a query and a key; keys and values are read L / 128 times, from the cache.
+    """
+    return _Tiles(group, name).build()
+
+
+class _Tiles(Pipelined):
+    def __init__(self, group: Group, name: str) -> None:
+        k = self.k = KernelBuilder(name)
+        o = self.o = Operands(k, group)
+        self.q, self.row, self.place = o.x["q"], o.row, o.place
+        self.start, self.tokens, self.counted = k.const(0, "i64"), k.const(o.rows, "i64"), True
+        self.kv_heads, self.group_size = o.batch * o.groups, o.each
+        self.size, self.capacity, self.step = o.size, o.keys, STEP
+        self.kind = self.value_kind = o.kind
+        self.causal, self.window, self.exponent = o.causal, 0, o.exponent
+        self.key_tile = self.value_tile = STEP * o.blocks * LINE * 2
+        self.memory = k.alloc(2 * SLOTS * self.key_tile)
+
+    def _key(self, lane: Instruction) -> Instruction:
+        return ((lane >> 2) & 3) * 2 + (lane & 1)
+
+    def _block(self, n: int) -> int:
+        return n * COLUMNS
+
+    def _steps(self, head: Instruction, first: Instruction, last: Instruction) -> Steps:
+        k = self.k
+        end = k.const(self.capacity, "i64")
+        if self.causal:
+            end = k.minimum(last // self.group_size + 1, end)
+        return Steps(head, k.const(0, "i64"), end, (end + (STEP - 1)) // STEP)
+
+    def _place(self, head: Instruction, row: Instruction) -> Instruction:
+        return self._number(head, row)[0] * (self.size * 2)
+
+    def _number(self, head: Instruction, row: Instruction) -> tuple[Instruction, Instruction]:
+        """A row's number in (B, L, H), and in (B, H, L)."""
+        k, o = self.k, self.o
+        token, member = row // o.each, row % o.each
+        batch, first = (k.splat(k.convert(i, "i32"), 32) for i in (head // o.groups, head % o.groups * o.each))
+        return (batch * o.rows + token) * o.heads + first + member, (batch * o.heads + first + member) * o.rows + token
+
+    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+        return self.o.operands_a(self.q, 0, places)
+
+    def _copy_keys(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
+        self._copy(self.o.x["k"], warp, steps, base, at)
+
+    def _copy_values(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
+        self._copy(self.o.x["v"], warp, steps, base, at + SLOTS * self.key_tile)
+
+    def _copy(self, source: Instruction, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
+        """Past the last step: that one once more, to where nothing is read."""
+        o = self.o
+        start = o.start(steps.cache // o.groups, steps.cache % o.groups, o.keys, o.groups)
+        base = self.k.minimum(base, (steps.count - 1) * STEP)
+        o.copy(self.memory, at, source, start, warp, base, STEP, o.keys, o.groups)
+
+    def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:
+        self.o.score(self.memory, query, at, scores, STEP)
+
+    def _weigh(self, words: Sequence[Variable], sums: Sequence[Variable], slot: Instruction) -> list[Instruction]:
+        k = self.k
+        taken = [k.bitcast(v.get(), "i16") for v in words]
+        self.o.mix(self.memory, taken, slot * self.value_tile + SLOTS * self.key_tile, sums, STEP)
+        return taken
+
+    def _store(self, sums: Sequence[Variable], rows: Rows, places: Sequence[Instruction]) -> None:
+        k, out = self.k, self.o.out
+        total = over_row(k, rows.total.get(), "add")
+        if NAMES[0] in out:
+            factor = k.const(1.0, "f32", 64) / total
+            wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
+            self.o.store(out[NAMES[0]], 0, places, sums, wide)
+        if NAMES[1] in out:
+            made = k.fma(rows.best.get(), self.o.scale, Math(k).log(total))
+            for h, place in enumerate(self.sums_at):
+                k.scatter(out[NAMES[1]], 0, place * 4, k.shuffle(made, made, [2 * t + h for t in range(32)]))
+
+    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
+        halves, places = super()._rows(head, first, last)
+        self.sums_at = [self._number(head, row)[1] for row in halves]
+        return halves, places

@@ -1,0 +1,210 @@
+"""What the schedules of attention of training share: which ops and shapes they take, rows in registers, and tiles of
+tokens in shared memory.
+
+A tile is of blocks of 64 elements of the head: a token's part of one is a line of 128 bytes, swizzled, that products
+read with neighbours of a token together or turned, with those of an element. Tokens past the last, and elements past
+a head's end, are zeros.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Sequence
+
+from ..ir.graph import Node
+from ..ir.types import bf16, f16, upper_bound
+from ..kernel.builder import KernelBuilder, Variable
+from ..kernel.ir import Instruction, Operand
+from ..targets.target import Target
+from .group import Group
+from .tensor_linear import FRAGMENT, zipped
+
+LINE = 64  # elements of a line
+CHUNK = 8  # elements that are copied at once
+COLUMNS = 8  # of the head, or of scores, that one var of sums has
+WARPS = 8  # of a team: four take 64 rows of a tile
+SWIZZLED = (16, 1024)  # strides of lines as rows; see `KernelBuilder.warpgroup_mma`
+LEAST, MOST = 16, 128  # elements of a head
+
+OPERANDS = {
+    "scaled_dot_product_attention": "qkv",
+    "attention_logsumexp": "qk",
+    "attention_query_gradient": "gqkvld",
+    "attention_key_gradient": "gqkvld",
+    "attention_value_gradient": "gqkl",
+}
+"""By the names of ops, a letter for each operand: l is the logsumexp, d is delta."""
+
+
+def refusal(node: Node, target: Target) -> str | None:
+    """Why an op of OPERANDS is not for these schedules; None where it is."""
+    if target.capability != 90:
+        return f"{target.name} has no products by four warps together"
+    types = dict(zip(OPERANDS[node.op.name], (v.type for v in node.inputs), strict=True))
+    q = types["q"]
+    if q.dtype not in (bf16, f16):
+        return f"tensor cores here take bf16 or f16, not {q}"
+    size = q.shape[3]
+    if not isinstance(size, int) or size % CHUNK or not LEAST <= size <= MOST:
+        return f"heads of {size} elements: a multiple of {CHUNK} from {LEAST} to {MOST}"
+    for letter, t in types.items():
+        if letter in "gqkv" and t.shape[3] != size:
+            return "heads of values have another size than those of keys"
+        if not t.static:
+            return f"lengths that are not known: {t}"
+        if math.prod(map(upper_bound, t.shape)) * t.dtype.nbytes >= 1 << 31:
+            return f"2 GiB and more: {t}"
+    return None
+
+
+def group_refusal(group: Group, target: Target, names: Sequence[str]) -> str | None:
+    """Why a group is not of some ops by `names`, each once, over the same operands; None where it is."""
+    if group.root.op.name not in names:
+        return f"root is {group.root.op.name}"
+    if len({n.op.name for n in group.nodes}) < len(group.nodes) or any(n.op.name not in names for n in group.nodes):
+        return "something else is computed with it"
+    operands: dict[str, int] = {}
+    for node in group.nodes:
+        if (reason := refusal(node, target)) is not None:
+            return reason
+        for letter, value in zip(OPERANDS[node.op.name], node.inputs, strict=True):
+            if operands.setdefault(letter, id(value)) != id(value):
+                return f"{node.op.name} has operands of its own"
+        if dict(node.attrs) != dict(group.root.attrs):
+            return f"{node.op.name} has another scale or mask"
+    return None
+
+
+class Operands:
+    """The buffers and sizes of a group: `x` by letter, with k for a v and l for a d that nothing reads; `out` by op."""
+
+    def __init__(self, k: KernelBuilder, group: Group) -> None:
+        self.k = k
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        self.out = {v.node.op.name: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
+        values = {x: v for n in group.nodes for x, v in zip(OPERANDS[n.op.name], n.inputs, strict=True)}
+        self.x = {letter: buffers[v] for letter, v in values.items()}
+        self.x.setdefault("v", self.x["k"])
+        if "l" in self.x:
+            self.x.setdefault("d", self.x["l"])
+        q, keys = values["q"].type, values["k"].type
+        self.kind = q.dtype.name
+        self.batch, self.rows, self.heads, self.size = map(int, q.shape)  # type: ignore[arg-type]
+        self.keys, self.groups = int(keys.shape[1]), int(keys.shape[2])  # type: ignore[arg-type]
+        self.each = self.heads // self.groups  # heads of queries that share one of keys
+        self.scale, self.causal = float(group.root.attrs["scale"]), bool(group.root.attrs["causal"])
+        self.exponent = self.scale * math.log2(math.e)
+        self.blocks = -(-self.size // LINE)
+        thread = k.iota("i32", 32)
+        self.row, self.place = thread >> 2, thread & 3  # a thread's row of 8, and its place in the row's quad
+
+    def start(self, batch: Instruction, head: Operand, tokens: int, heads: int) -> Instruction:
+        """Byte offset of a head's first token in a tensor (B, tokens, heads, E)."""
+        return (batch * (tokens * heads) + head) * (self.size * 2)
+
+    def copy(
+        self, memory: Instruction, at: Operand, source: Instruction, start: Instruction, warp: Instruction,
+        first: Instruction, count: int, tokens: int, heads: int, again: bool = False,
+    ) -> None:  # fmt: skip
+        """A warp's part of a tile of `count` tokens from `first` on, to byte offset `at`: eight threads take a line.
+        `again`: tokens past the last are that one again."""
+        k, lane = self.k, self.k.iota("i32", 32)
+        run, line = lane & 7, lane >> 3
+        mine = k.splat(k.convert(warp * (count // WARPS), "i32"), 32) + line
+        begin = k.splat(k.convert(first, "i32"), 32)
+        filled = self.size % LINE == 0  # of each line
+        inside = tokens % count == 0
+        for block in range(self.blocks):
+            element = run * CHUNK + block * LINE
+            for n in range(0, count // WARPS, 4):
+                token = mine + n
+                to = token * (2 * LINE) + (run ^ (token & 7)) * 16
+                number, known = begin + token, []
+                if again and not inside:
+                    number = k.minimum(number, tokens - 1)
+                elif not inside:
+                    known.append(number < tokens)
+                if not filled:
+                    known.append(element < self.size)
+                there = k.select(functools.reduce(operator.and_, known), k.const(16, "i32", 32), 0) if known else None
+                place = number * (heads * self.size * 2) + element * 2
+                k.copy_async(memory, at + block * (count * 2 * LINE), to, source, start, place, there)
+
+    def operands_a(self, source: Instruction, start: Operand, places: Sequence[Instruction]) -> list[Instruction]:
+        """Rows in registers, as operand a for every 16 elements: of a thread's two rows at byte offsets `places`."""
+        k = self.k
+        made = []
+        for d in range(0, self.size, 16):
+            words = [
+                k.gather(source, start + (d + 8 * n) * 2, place + self.place * 4, "i32")
+                if d + 8 * n < self.size
+                else k.zeros("i32", 32)
+                for n in range(2)
+                for place in places
+            ]
+            together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
+            made.append(k.bitcast(together, "i16"))
+        return made
+
+    def score(
+        self, memory: Instruction, a: Sequence[Instruction] | Instruction, at: Instruction, sums: Sequence[Variable],
+        count: int, rows: int = 0,
+    ) -> int:  # fmt: skip
+        """sums = A B^T over a head's elements: B is a tile of `count` tokens at `at`; A is a tile of `rows` tokens at
+        `a`, or operands. Returns how many products that is."""
+        strides = None if isinstance(a, Sequence) else SWIZZLED
+        for block in range(self.blocks):
+            steps = -(-min(self.size - block * LINE, LINE) // 16)
+            left = a[4 * block : 4 * block + steps] if isinstance(a, Sequence) else a + block * (rows * 2 * LINE)
+            b = at + block * (count * 2 * LINE)
+            self.k.warpgroup_mma(memory, left, b, sums, steps, strides, SWIZZLED, self.kind, fresh=block == 0)
+        return self.blocks
+
+    def mix(
+        self, memory: Instruction, weights: Sequence[Instruction], at: Instruction, sums: Sequence[Variable], count: int
+    ) -> None:
+        """sums += weights times a tile of `count` tokens at `at`."""
+        strides = (count * 2 * LINE, 1024)
+        self.k.warpgroup_mma(memory, weights, at, sums, count // 16, None, strides, self.kind, turned=(False, True))
+
+    def sums(self, count: int) -> list[Variable]:
+        """Vars of a warp's 16 rows and `count` columns."""
+        return [self.k.var(self.k.zeros("f32", FRAGMENT)) for _ in range(count // COLUMNS)]
+
+    def store(
+        self, out: Instruction, start: Operand, places: Sequence[Instruction], sums: Sequence[Variable],
+        factor: Operand,
+    ) -> None:  # fmt: skip
+        """Sums times a factor to a thread's two rows at byte offsets `places`, a pair of elements at once."""
+        k = self.k
+        for n, v in enumerate(sums):
+            value = v.get() * factor
+            for h in range(2):
+                low, high = (k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32)]) for e in range(2))
+                pair, to = k.pack_pair(low, high, self.kind), places[h] + self.place * 4
+                k.scatter(out, start + n * (COLUMNS * 2), to, pair)
+
+
+def packed(k: KernelBuilder, sums: Sequence[Instruction], kind: str) -> list[Instruction]:
+    """Values of 16 columns each as an operand a."""
+    operands = []
+    for n in range(0, len(sums), 2):
+        words = []
+        for v in sums[n : n + 2]:
+            parts = [k.shuffle(v, v, range(e, FRAGMENT, 4)) for e in range(4)]
+            words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], kind) for h in range(2)]
+        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
+        operands.append(k.bitcast(together, "i16"))
+    return operands
+
+
+def in_sections(
+    k: KernelBuilder, item: Instruction, tiles: int, heads: int, nbytes: int, section: int
+) -> tuple[Instruction, Instruction]:
+    """Head and tile of a piece of work, where pieces are taken in order: the tiles of as many heads together as
+    `section` bytes hold, each of `nbytes`."""
+    wide = max(n for n in range(1, heads + 1) if heads % n == 0 and (n == 1 or n * nbytes <= section))
+    rest = item % (tiles * wide)
+    return item // (tiles * wide) * wide + rest % wide, rest // wide
