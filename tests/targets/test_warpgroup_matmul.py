@@ -12,7 +12,7 @@ from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.compiler.split_depth import parts
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
-from heliostat.session.cuda import phases_of
+from heliostat.session.phases import phases_of
 from heliostat.targets.target import CUDA, cuda_target
 
 from .device import RUNNERS, Runner
