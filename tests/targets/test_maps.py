@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, bool_, dim, f16, f32, f64, i64, tensor, u8
 from heliostat.ops.evaluate import evaluate
+from heliostat.targets.target import CUDA
 
 from .device import RUNNERS, Runner
 
@@ -108,3 +110,19 @@ def test_rounding_of_pairs(run: Runner) -> None:
     rounded = ((u + 0x7FFF + ((u >> 16) & 1)) & 0xFFFF0000).view(np.float32)
     expected = np.where(np.isnan(values), values, rounded)
     np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), expected)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("shape", [(), (7,), (1000,), (3, 40), (5, 2050)], ids=str)
+def test_states_where_they_lie(shape: tuple[int, ...], run: Runner) -> None:
+    """A step of momentum: both states are overwritten by the kernel that reads them last, and nothing is copied."""
+    w, m = (parameter(n, tensor(f32, *shape), "state") for n in "wm")
+    g = parameter("g", tensor(f32, *shape))
+    moment = m * 2.0 + g
+    graph = Graph("step", [w, m, g], [w - g], [(w, w - moment), (m, moment)])
+    given = {n: drawn(f32, *shape, seed=s) for s, n in enumerate("wmg")}
+    assert not any("cast" in k.name for k in compile_graph(graph, CUDA, Options()).program.kernels)
+    before, after, kept = run(graph, given, {})
+    np.testing.assert_array_equal(kept, given["m"] * 2 + given["g"])
+    np.testing.assert_array_equal(after, given["w"] - kept)
+    np.testing.assert_array_equal(before, given["w"] - given["g"])

@@ -12,7 +12,7 @@ from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.compiler.split_depth import parts
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
-from heliostat.session.cuda import phases_of
+from heliostat.session.phases import phases_of
 from heliostat.targets.target import CUDA, cuda_target
 
 from .device import RUNNERS, Runner
@@ -146,6 +146,20 @@ def test_long_sums_are_cut(turned: bool, run: Runner) -> None:
 )
 def test_parts(rows: int, depth: int, columns: int, count: int) -> None:
     assert parts(rows, depth, columns) == count
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_states_where_they_lie(run: Runner) -> None:
+    """The update of a weight behind its gradient writes where it read, and nothing is copied."""
+    rng = np.random.default_rng(3)
+    a, b = parameter("a", tensor(bf16, 64, 136)), parameter("b", tensor(bf16, 64, 328))
+    w = parameter("w", tensor(f32, 136, 328), "state")
+    graph = Graph("update", [a, b, w], [], [(w, w - ops.cast(product(a, b, True), f32) * 0.5)])
+    assert len(compile_graph(graph, CUDA, Options()).program.launches) == 1
+    given = {"a": drawn(rng, bf16, 64, 136), "b": drawn(rng, bf16, 64, 328)}
+    before = rng.standard_normal((136, 328)).astype(np.float32)
+    (after,) = run(graph, given | {"w": before}, {})
+    np.testing.assert_allclose(before - after, exact(given["a"]).T @ exact(given["b"]) * 0.5, rtol=1e-2, atol=1e-2)
 
 
 def test_others_have_a_launch_of_their_own() -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import bool_, upper_bound
-from ..kernels import decode_attention, flash_operands, transpose
+from ..kernels import decode_attention, flash_operands, reduce, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 
@@ -65,8 +65,9 @@ class Fuser:
         for node in self.order:
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
-        self._merge()
+        self._merge(self._is_map)
         self._take_masks()
+        self._merge(self._is_rows)
         if self.target.gpu:
             self._absorb()
             self._absorb_token()
@@ -194,14 +195,15 @@ class Fuser:
         return "; ".join(near or reasons)
 
     # --- joining groups -----------------------------------------------------------------------------------------
-    def _merge(self) -> None:
-        """Join an elementwise group to one that it reads, where nothing stands between them: a node that could have
-        gone to either of two groups went to one, and the other still passes its values through memory."""
+    def _merge(self, chosen: Callable[[_Open], bool]) -> None:
+        """Join an elementwise group to one that it reads, and rows to rows, where nothing stands between them: a node
+        that could have gone to either of two groups went to one, and the other still passes its values through memory.
+        """
         again = True
         while again:
             again = False
             for later, consumer in enumerate(self.open):
-                if not consumer.nodes or not self._is_map(consumer):
+                if not consumer.nodes or not chosen(consumer):
                     continue
                 found = {g for n in consumer.nodes for v in n.inputs if (g := self._direct(v)) is not None} - {later}
                 for number in sorted(found):
@@ -215,8 +217,8 @@ class Fuser:
 
     def _merge_into(self, number: int, later: int) -> None:
         host, consumer = self.open[number], self.open[later]
-        product = host.root.op.name in EPILOGUE_ROOTS
-        if not host.nodes or not (product or self._is_map(host)):
+        product, rows = host.root.op.name in EPILOGUE_ROOTS, self._is_rows(consumer)
+        if not host.nodes or not (self._is_rows(host) if rows else product or self._is_map(host)):
             return
         if number not in consumer.needs or any(number in self.open[o].needs for o in consumer.needs - {number}):
             return
@@ -232,6 +234,8 @@ class Fuser:
         if not product and len(group.inputs) + len(group.outputs) > MOST_OPERANDS:
             return
         verdict = self._select(group)
+        if rows and verdict is reduce and not reduce.reads_once(group, self.target):
+            verdict = "rows would be read again for each reduction"
         if isinstance(verdict, str):
             host.notes.append(f"{_label(consumer.root)} and what is joined to it stay apart: {verdict}")
             return
@@ -345,6 +349,10 @@ class Fuser:
     @staticmethod
     def _is_map(o: _Open) -> bool:
         return o.schedule.__name__.endswith(".map") and o.root.op.name not in _ANCHORS and o.root.op.name != "concat"
+
+    def _is_rows(self, o: _Open) -> bool:
+        """Rows with reductions that a GPU would read once."""
+        return self.target.gpu and o.schedule is reduce and any(n.op.name in REDUCTIONS for n in o.nodes)
 
     # --- bookkeeping --------------------------------------------------------------------------------------------
     def _direct(self, value: Value) -> int | None:

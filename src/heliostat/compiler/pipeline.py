@@ -239,7 +239,7 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
         group, schedule = groups[n].group, groups[n].schedule
         named = [v for v in group.inputs if source_of(v) is old]
         may = getattr(schedule, "may_overwrite", None)
-        return may is not None and not target.gpu and all(may(group, v, new) for v in named)
+        return may is not None and all(may(group, v, new) for v in named)
 
     reads, writes = [f.group.inputs for f in groups], [f.group.outputs for f in groups]
     _, refused = in_order(reads, writes, versions, over)

@@ -16,7 +16,7 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..quant.activation import ActivationFormat
 from ..targets.target import Target
-from . import column_reduce, held_rows
+from . import column_reduce, held_rows, long_rows
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 from .quantize_block import quantize_block, tree
@@ -102,12 +102,19 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         group = trailing
     if (tile := held_rows.tile_of(group, target)) is not None:
         return held_rows.build(group, target, name, tile)
+    if (copied := long_rows.tile_of(group, target)) is not None:
+        return long_rows.build(group, target, name, copied)
     k = KernelBuilder(name)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
     dims = Dims(k, group.symbols)
     operands = {v: TensorOperand(k, dims, b, v.type) for v, b in buffers.items()}
     return _Rows(group, target, k, dims, operands, outs).build()
+
+
+def reads_once(group: Group, target: Target) -> bool:
+    """Whether the rows of a group are read once, however many reductions it has."""
+    return held_rows.tile_of(group, target) is not None or long_rows.tile_of(group, target) is not None
 
 
 def refusal_as_prologue(group: Group, target: Target) -> str | None:

@@ -17,6 +17,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
+from .matmul import may_overwrite as may_overwrite
 from .matmul_packed import sizes
 from .tensor_linear import FRAGMENT, OUTPUTS
 from .warpgroup_linear import PADDED, WARPS, places_of_row

@@ -81,29 +81,15 @@ from .window import fold, unfold
 
 __all__ = [
     "REGISTRY", "Amp", "Batching", "Forward", "NotDifferentiable", "Op", "abs", "add", "arange", "argmax", "atan",
-<<<<<<< HEAD
-    "attention", "batch_norm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to",
+    "attention", "attention_key_gradient", "attention_logsumexp", "attention_query_gradient",
+    "attention_value_gradient", "batch_norm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to",
     "cache_update", "cast", "ceil", "concat", "conv2d", "conv2d_input_gradient", "conv2d_weight_gradient", "cos",
     "dequantize", "detach", "div", "embedding", "eq", "erf", "exp", "expm1", "flatten", "floor", "floor_divide", "fold",
     "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm", "le", "linear", "log",
     "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum",
     "mean", "min", "minimum", "mul", "ne", "neg", "pixel_sums", "pow", "prod", "promote", "put", "quantize",
     "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm", "rope", "rope_table", "round",
-    "rsqrt", "scan", "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax",
-    "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc",
-    "unfold", "unsqueeze", "where", "window_gradient", "window_matmul",
-=======
-    "attention", "attention_key_gradient", "attention_logsumexp", "attention_query_gradient",
-    "attention_value_gradient",
-    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "cache_update", "cast", "ceil",
-    "concat", "conv2d", "cos", "dequantize", "detach", "div", "embedding", "eq", "erf", "exp", "expm1", "flatten",
-    "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row",
-    "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod",
-    "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm",
-    "rope", "rope_table", "round", "rsqrt",
-    "scaled_dot_product_attention", "scan", "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu",
+    "rsqrt", "scaled_dot_product_attention", "scan", "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu",
     "sin", "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh",
-    "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where",
->>>>>>> 99c0aab3266188e7e1f95554ee36961858e744ed
+    "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where", "window_gradient", "window_matmul",
 ]  # fmt: skip

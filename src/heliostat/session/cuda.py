@@ -13,24 +13,19 @@ from ..compiler.plan import type_nbytes
 from ..diagnostics import ShapeError
 from ..ir.graph import Graph, storage_dtype
 from ..ir.types import DType, TensorType, evaluate
-from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
-from ..kernel.warp import team_size
 from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, capture, device
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
-from ..targets.nvptx import MOST_SHARED_BYTES, Phase, dynamic_bytes, emit_ptx, overlaps, private_bytes, warps
+from ..targets.nvptx import Phase, emit_ptx, overlaps
 from ..targets.target import Target, cuda_target
 from . import stages
 from .executable import check_symbols
+from .phases import phases_of
 from .session import from_layout, prepare, shaped, to_layout
-
-ROUNDS = 3  # of blocks of a team, where it is not known how many have work
-QUEUED = 64  # times as many blocks as run at once, where each is known to have work
-WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 
 
 class CudaDevice:
@@ -90,29 +85,6 @@ class CudaCode:
 
 def _text(phase: Phase) -> str:
     return f"{phase.name} {phase.blocks}\n" + "\n".join(print_kernel(k) for k in phase.kernels)
-
-
-def phases_of(program: Program, multiprocessors: int) -> tuple[list[Phase], list[list[int]]]:
-    """The launches between two barriers as one each, and the numbers of the program's launches in them.
-
-    Two where products of four warps together stand beside others: threads of a launch all have as many registers, and
-    its blocks as much shared memory, as the kernel that needs most, so that few of the others would fit at once.
-    """
-    phases: list[Phase] = []
-    members: list[list[int]] = []
-    now: list[int] = []
-    for n, launch in enumerate(program.launches):
-        now.append(n)
-        if launch.barrier or n == len(program.launches) - 1:
-            kernels = {m: program.kernels[program.launches[m].kernel] for m in now}
-            together = {m for m, k in kernels.items() if any(i.op == "warpgroup_mma" for i in k.walk())}
-            for mine in ([m for m in now if m in together], [m for m in now if m not in together]):
-                if mine:
-                    some = tuple(kernels[m] for m in mine)
-                    phases.append(Phase("", some, tuple(launch_blocks(k, multiprocessors) for k in some)))
-                    members.append(mine)
-            now = []
-    return phases, members
 
 
 class CudaExecutable:
@@ -206,27 +178,6 @@ class CudaExecutable:
             stream.synchronize()
             best = [min(b, marks[n + 1].elapsed_ms(marks[n]) / 1e3) for n, b in enumerate(best)]
         return [LaunchTime(n, 1, s * 1e9, s * 1e9, s * 1e9) for n, s in zip(self.names, best, strict=True)]
-
-
-def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
-    """Blocks of a launch: a warp, or a team, for each iteration of the largest parallel region, as far as the device
-    holds them; several times as many where all are known to have work, since the device hands them out evenly.
-    """
-    most = multiprocessors * WARPS_PER_SM
-    found, known = 1, True
-    for i in kernel.walk():
-        if i.op == "parallel":
-            count: Instruction = i.args[0]
-            known &= count.op == "const"
-            found = max(found, int(count.value) if count.op == "const" else most)
-    team = team_size(kernel)
-    each = 1 if team else warps(kernel)
-    if team and not known:  # blocks without work take time too; a few rounds even out what iterations take
-        held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + 1024) // (private_bytes(kernel) + 1024))
-        found = min(found, multiprocessors * max(1, held) * (1 if dynamic_bytes(kernel) else ROUNDS))
-    elif known and not dynamic_bytes(kernel):
-        most *= QUEUED
-    return -(-min(most, found) // each)
 
 
 def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int], stream: Stream) -> npt.NDArray[Any]:

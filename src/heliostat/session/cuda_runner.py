@@ -25,8 +25,9 @@ from ..runtime.cuda import DeviceBuffer, Event, Launch, capture
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.trace import LaunchTime
 from ..targets.nvptx import overlaps
-from .cuda import CudaCode, CudaDevice, phases_of
+from .cuda import CudaCode, CudaDevice
 from .executable import check_symbols
+from .phases import phases_of
 from .runner import engine
 
 SLOT = 64  # bytes between small values that are sent together

@@ -1,0 +1,111 @@
+"""Which launches of a program become one on a GPU: blocks of a launch all have as many threads, as many registers and
+as much shared memory as the kernel that needs most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..kernel.ir import Instruction, Kernel
+from ..kernel.program import Program
+from ..kernel.warp import team_size
+from ..targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, Phase, dynamic_bytes, private_bytes, warps
+
+ROUNDS = 3  # of blocks of a team, where it is not known how many have work
+QUEUED = 64  # times as many blocks as run at once, where each is known to have work
+WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
+BLOCK_BYTES = 1024  # of shared memory that goes with each block
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What a kernel needs of a block, or some kernels of a launch. `together`: products by four warps together.
+    `dynamic`, `fixed`: bytes of shared memory, of which those of kernels add up, by name."""
+
+    warps: int
+    together: bool
+    dynamic: int
+    fixed: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, kernel: Kernel) -> _Needs:
+        dynamic, count = dynamic_bytes(kernel), warps(kernel)
+        private = 0 if dynamic else private_bytes(kernel) * (1 if team_size(kernel) else count)
+        together = any(i.op == "warpgroup_mma" for i in kernel.walk())
+        return cls(count, together, dynamic, ((kernel.name, private),) if private else ())
+
+    def __or__(self, other: _Needs) -> _Needs:
+        fixed = tuple(dict.fromkeys((*self.fixed, *other.fixed)))
+        return _Needs(max(self.warps, other.warps), self.together, max(self.dynamic, other.dynamic), fixed)
+
+    @property
+    def fixed_bytes(self) -> int:
+        return sum(nbytes for _, nbytes in self.fixed)
+
+    @property
+    def held(self) -> int:
+        """Blocks that a multiprocessor holds at once."""
+        shared = self.dynamic + self.fixed_bytes + BLOCK_BYTES
+        return max(1, min(WARPS_PER_SM // self.warps, (MOST_SHARED_BYTES + BLOCK_BYTES) // shared))
+
+
+def phases_of(program: Program, multiprocessors: int) -> tuple[list[Phase], list[list[int]]]:
+    """The launches between two barriers as few, and the numbers of the program's launches in each."""
+    phases: list[Phase] = []
+    members: list[list[int]] = []
+    needs = [_Needs.of(k) for k in program.kernels]
+    blocks = [launch_blocks(k, multiprocessors) for k in program.kernels]
+    now: list[int] = []
+    for n, launch in enumerate(program.launches):
+        now.append(program.launches[n].kernel)
+        if not launch.barrier and n < len(program.launches) - 1:
+            continue
+        for numbers in _grouped([(needs[k], blocks[k]) for k in now], multiprocessors):
+            kernels = tuple(program.kernels[now[m]] for m in numbers)
+            phases.append(Phase("", kernels, tuple(blocks[now[m]] for m in numbers)))
+            members.append([n + 1 - len(now) + m for m in numbers])
+        now = []
+    return phases, members
+
+
+def _grouped(kernels: Sequence[tuple[_Needs, int]], multiprocessors: int) -> list[list[int]]:
+    """Kernels that do not need each other, by needs and blocks, as launches. One joins another's launch where all of
+    them have as many warps at work as alone, or all that they have; products by four warps together, which need most
+    of everything, are by themselves."""
+    launches: list[tuple[_Needs, list[int]]] = []
+
+    def fit(both: _Needs, numbers: Sequence[int]) -> bool:
+        held = ((kernels[n][0].held, kernels[n][1]) for n in numbers)
+        return all(both.held >= own or both.held * multiprocessors >= blocks for own, blocks in held)
+
+    for n in sorted(range(len(kernels)), key=lambda n: -kernels[n][0].warps):
+        own = kernels[n][0]
+        for at, (needs, numbers) in enumerate(launches):
+            both = needs | own
+            if needs.together is own.together and both.fixed_bytes <= SHARED_BYTES and fit(both, [*numbers, n]):
+                launches[at] = both, sorted([*numbers, n])
+                break
+        else:
+            launches.append((own, [n]))
+    return [numbers for _, numbers in launches]
+
+
+def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
+    """Blocks of a launch: a warp, or a team, for each iteration of the largest parallel region, as far as the device
+    holds them; several times as many where all are known to have work, since the device hands them out evenly.
+    """
+    most = multiprocessors * WARPS_PER_SM
+    found, known = 1, True
+    for i in kernel.walk():
+        if i.op == "parallel":
+            count: Instruction = i.args[0]
+            known &= count.op == "const"
+            found = max(found, int(count.value) if count.op == "const" else most)
+    team = team_size(kernel)
+    each = 1 if team else warps(kernel)
+    if team and not known:  # blocks without work take time too; a few rounds even out what iterations take
+        held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + BLOCK_BYTES) // (private_bytes(kernel) + BLOCK_BYTES))
+        found = min(found, multiprocessors * max(1, held) * (1 if dynamic_bytes(kernel) else ROUNDS))
+    elif known and not dynamic_bytes(kernel):
+        most *= QUEUED
+    return -(-min(most, found) // each)
