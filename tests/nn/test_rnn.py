@@ -9,6 +9,7 @@ import pytest
 
 import heliostat as hs
 from heliostat import nn
+from heliostat.diagnostics import GradientError
 from heliostat.nn.utils import rnn
 
 from .sweep import backward, close, compare_modules, copy_state, ours, theirs, torch, values
@@ -93,3 +94,34 @@ def test_dropout_between_layers_and_wrong_arguments() -> None:
         nn.LSTM(3, 4, proj_size=4)
     with pytest.raises(ValueError, match="inconsistent input_size"):
         nn.GRUCell(3, 4)(hs.zeros(2, 5))
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU"])
+def test_steps_without_tensors_equal_the_whole_way(name: str) -> None:
+    """Results, gradients and gradients of gradients, beside those of anomaly mode, which makes tensors of values."""
+    module = getattr(nn, name)(2, 2).double()
+    x = ours(values((2, 1, 2)).astype(np.float64), True)
+
+    def found() -> list[Any]:
+        y, _ = module(x)
+        first = hs.autograd.grad((y * y).sum(), [x, module.weight_hh_l0], create_graph=True)
+        second = hs.autograd.grad((first[0] * first[0]).sum(), [x])
+        return [t.detach().numpy() for t in (y, *first, *second)]
+
+    short = found()
+    with hs.autograd.detect_anomaly(check_nan=False):
+        whole = found()
+    for a, b in zip(short, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_many_steps_and_a_state_that_changes_before_backward() -> None:
+    """What a gradient needs is noted once, by however many ways it comes: each of 60 steps would double it."""
+    module = nn.LSTM(2, 3)
+    x, h, c = hs.randn(60, 1, 2).requires_grad_(), hs.zeros(1, 1, 3), hs.ones(1, 1, 3)
+    y, last = module(x, (h, c))
+    (g,) = hs.autograd.grad(y.sum() + last[1].sum(), [x], retain_graph=True)
+    assert g.shape == (60, 1, 2)
+    c.mul_(2.0)
+    with pytest.raises(GradientError, match="changed in place"):
+        hs.autograd.grad(y.sum(), [module.weight_hh_l0])

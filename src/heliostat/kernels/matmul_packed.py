@@ -88,22 +88,28 @@ class PackedNest:
             space = tile.depth * self.depth_bytes
         self.copy_a = k.alloc(space)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
-        self.sums = k.alloc(tile.band * self.stripe * self.nbytes)
+        self.sums_row = self.width if self.single else self.stripe  # elements
+        self.sums = k.alloc((tile.rows if self.single else tile.band) * self.sums_row * self.nbytes)
 
     def build(self) -> KernelBuilder:
-        """The finished builder. Bands are made equal, and as many as the workers can share evenly."""
+        """The finished builder. Bands are made equal. Where items are few and the workers cannot share them evenly, by
+        their number or because the last stripe is narrow, each worker has bands of its own with all their stripes."""
         k, tile = self.k, self.tile
         stripes = _ceil(self.columns, self.stripe)
         stripe = _ceil(_ceil(self.columns, k.maximum(stripes, 1)), self.width) * self.width
         batches = self.dims(numel(self.batch))
         bands = _ceil(self.rows, tile.band)
         items, workers = batches * stripes * bands, k.workers()
-        uneven = (items < workers * 8) & k.binary("ne", items % workers, 0)
+        narrow = k.binary("ne", stripes * stripe, _ceil(self.columns, self.width) * self.width)
+        uneven = (items < workers * 8) & (k.binary("ne", items % workers, 0) | narrow)
         bands = k.select(uneven, _ceil(bands, workers) * workers, bands)
         band = _ceil(_ceil(self.rows, k.maximum(bands, 1)), tile.rows) * tile.rows
+        inner = k.select(uneven, stripes, bands)  # of an item's number, what runs fastest
         for item in k.parallel(batches * stripes * bands):
-            first, rest = item % bands * band, item // bands
-            column, batch = rest % stripes * stripe, rest // stripes
+            slow, fast = item // inner, item % inner
+            batch = item // (stripes * bands)
+            row = k.select(uneven, slow % bands, fast)
+            first, column = row * band, k.select(uneven, fast, slow % stripes) * stripe
             for _ in k.when((first < self.rows) & (column < self.columns)):
                 index = self.dims.index(self.batch, batch)
                 rows = k.minimum(self.rows - first, band)
@@ -131,12 +137,15 @@ class PackedNest:
             else:
                 self._copy_a(batch, first, tiles * tile.rows, start, depth)
             self._copy_b(batch, column, columns, start, depth)
+            last = start + depth >= self.depth
             for strip in k.loop(strips):
-                for row in k.loop(tiles):
-                    for _ in k.when(start + depth >= self.depth):
-                        self._ask_for_results([*batch, first + row * tile.rows, column + strip * self.width])
-                    self._tile(row * tile.rows, strip, depth)
-        self._finish(batch, first, rows, column, columns)
+                for number in k.loop(tiles):
+                    row, to = number * tile.rows, strip * self.width
+                    corner = [*batch, first + row, column + to]
+                    self._tile(row, strip, depth, corner, last)
+                    for _ in k.when(last):
+                        high, wide = k.minimum(rows - row, tile.rows), k.minimum(columns - to, self.width)
+                        self._finish(corner, self._sum_at(row, to), high, wide)
 
     def _copy_a(
         self,
@@ -215,54 +224,64 @@ class PackedNest:
             k.store(self.copy_b, to + s * lanes * self.nbytes, self._as(value))
 
     def _ask_for_results(self, corner: Sequence[Instruction]) -> None:
-        """The lines that the epilogue writes where a tile's sums belong, while the last sums are made."""
-        k, tile, (*batch, row, column) = self.k, self.tile, corner
+        """The lines of one row of a tile that the epilogue writes."""
+        k, (*index, column) = self.k, corner
         for out in self.results:
             step = LINE // out.type.dtype.nbytes
-            for m in range(tile.rows):
-                for c in range(0, self.width, step):
-                    k.prefetch(out.buffer, out.offset([*batch, row + m, column + c]))
+            for c in range(0, self.width, step):
+                k.prefetch(out.buffer, out.offset([*index, column + c]))
 
-    def _tile(self, row: Instruction, strip: Instruction, depth: Instruction) -> None:
-        k, lanes, size, tile = self.k, self.lanes, self.nbytes, self.tile
-        at = [
-            [((row + m) * self.stripe + strip * self.width + s * lanes) * size for s in range(tile.vectors)]
-            for m in range(tile.rows)
-        ]
+    def _tile(
+        self,
+        row: Instruction,
+        strip: Instruction,
+        depth: Instruction,
+        corner: Sequence[Instruction],
+        last: Instruction,
+    ) -> None:
+        """Sums of one tile over a block of the depth. In the last block the results' lines are asked for a row at a
+        time: more at once would hold up the loads of the operands."""
+        k, lanes, size, tile, (*batch, top, left) = self.k, self.lanes, self.nbytes, self.tile, corner
+        place = self._sum_at(row, strip * self.width)
+        at = [[place + (m * self.sums_row + s * lanes) * size for s in range(tile.vectors)] for m in range(tile.rows)]
         begin = k.zeros(self.elem, lanes)
         acc = [[k.var(begin if self.single else k.load(self.sums, a, self.elem, lanes)) for a in line] for line in at]
         floats = self.elem in ("f32", "f64")
         from_a, from_b = row * self.row_bytes, strip * (tile.depth * self.width * size)
-        for e in k.loop(depth):
-            vectors = [
-                k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)
-                for s in range(tile.vectors)
-            ]
-            for m, line in enumerate(acc):
-                x = k.splat(k.load(self.copy_a, from_a + (e * self.depth_bytes + m * self.row_bytes), self.elem), lanes)
-                for vector, var in zip(vectors, line, strict=True):
-                    var.set(k.fma(x, vector, var.get()) if floats else x * vector + var.get())
+        for part in k.loop(tile.rows):
+            for _ in k.when(last):
+                self._ask_for_results([*batch, top + part, left])
+            for e in k.loop(part * depth // tile.rows, (part + 1) * depth // tile.rows):
+                vectors = [
+                    k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)
+                    for s in range(tile.vectors)
+                ]
+                for m, line in enumerate(acc):
+                    at_a = from_a + (e * self.depth_bytes + m * self.row_bytes)
+                    x = k.splat(k.load(self.copy_a, at_a, self.elem), lanes)
+                    for vector, var in zip(vectors, line, strict=True):
+                        var.set(k.fma(x, vector, var.get()) if floats else x * vector + var.get())
         for places, line in zip(at, acc, strict=True):
             for place, var in zip(places, line, strict=True):
                 k.store(self.sums, place, var.get())
 
+    def _sum_at(self, row: Instruction, column: Instruction) -> Instruction:
+        """Where the sum of a block's row and column lies; a tile's place serves all where none waits for more."""
+        return self.k.const(0, "i64") if self.single else (row * self.stripe + column) * self.nbytes
+
     def _finish(
-        self,
-        batch: Sequence[Instruction],
-        first: Instruction,
-        rows: Instruction,
-        column: Instruction,
-        columns: Instruction,
+        self, corner: Sequence[Instruction], sums: Instruction, rows: Instruction, columns: Instruction
     ) -> None:
-        """Epilogue and stores of a block."""
-        k, lanes = self.k, self.lanes
+        """Epilogue and stores of a tile, whose sums are still in the first-level cache."""
+        k, lanes, (*batch, row, column) = self.k, self.lanes, corner
         whole = columns // lanes * lanes
         mask = self._first_lanes(columns - whole)
         for m in k.loop(rows):
+            at = sums + m * (self.sums_row * self.nbytes)
             for c in k.loop(0, whole, lanes):
-                self._store([*batch, first + m, column + c], (m * self.stripe + c) * self.nbytes, None)
+                self._store([*batch, row + m, column + c], at + c * self.nbytes, None)
             for _ in k.when(whole < columns):
-                self._store([*batch, first + m, column + whole], (m * self.stripe + whole) * self.nbytes, mask)
+                self._store([*batch, row + m, column + whole], at + whole * self.nbytes, mask)
 
     def _store(self, index: Sequence[Instruction], at: Instruction, mask: Instruction | None) -> None:
         k = self.k

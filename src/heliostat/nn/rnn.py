@@ -25,6 +25,7 @@ def _gates(mode: str) -> int:
     return {"LSTM": 4, "GRU": 3}.get(mode, 1)
 
 
+@functools.cache
 def _step(mode: str) -> Any:
     if mode in ("RNN_TANH", "RNN_RELU"):
         return functools.partial(rnn_step, relu=mode == "RNN_RELU")

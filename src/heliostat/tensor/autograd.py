@@ -140,7 +140,9 @@ def _differentiated(
         known = m.uses if m is not None and m.uses else uses.get(id(v), ())
         for p in inputs:
             if p.meta is None or not p.meta.uses:
-                uses[id(p)] = (*uses.get(id(p), ()), *known)
+                other = uses.get(id(p), ())
+                if other is not known:  # the same ones come by many ways
+                    uses[id(p)] = tuple({id(u): u for u in (*other, *known)}.values()) if other else known
         if needed:
             needing.add(id(v))
             _check_versions(v, needed, known)

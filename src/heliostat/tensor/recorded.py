@@ -19,10 +19,14 @@ from .core import Tensor, is_grad_enabled, new
 _PLACE = {"name": "", "kind": "input"}
 
 
+def unwatched() -> bool:
+    """Whether nobody looks at the tensors inside of a call, as captures, transforms and anomaly mode do."""
+    return not lazy.capturing() and not lazy._levels.get() and lazy.anomaly.active is None
+
+
 def allowed() -> bool:
-    """Whether a call may be one node here: gradients, captures, transforms and anomaly mode look at what is in it."""
-    inside = lazy.capturing() or lazy._levels.get() or lazy.anomaly.active is not None
-    return not inside and not is_grad_enabled() and current() is None
+    """Whether a call may be one node here: gradients would look at what is in it too."""
+    return unwatched() and not is_grad_enabled() and current() is None
 
 
 class Recorded(lazy.Inlined):
@@ -60,6 +64,52 @@ class Recorded(lazy.Inlined):
         """The outputs for arguments of the types that it was recorded for."""
         made = Node(self, [arguments[r] if type(r) is int else r for r in self.read], {}, self.types).results  # type: ignore[misc]
         return [made[n] for n in self.which]
+
+
+class Unrolled:
+    """A recorded function whose nodes are built at each call, without the function being run: steps of a loop, which
+    gradients go through one by one. What depends on `fixed` arguments alone, given by their numbers, is built once."""
+
+    def __init__(self, recorded: Recorded, fixed: Mapping[int, Value]) -> None:
+        graph = recorded.graph
+        self.values: list[Any] = []  # of the latest call, and the fixed ones
+        self.given: list[tuple[int, int]] = []  # place, number of the argument
+        self.nodes: list[tuple[Any, list[int], Mapping[str, Any], list[TensorType], int]] = []
+        place: dict[int, int] = {}
+        known: set[int] = set()
+        for p, r in zip(graph.parameters, recorded.read, strict=True):
+            at = place[id(p)] = len(self.values)
+            if type(r) is int and r not in fixed:
+                self.given.append((at, r))
+                self.values.append(None)
+            else:
+                known.add(at)
+                self.values.append(fixed[r] if type(r) is int else r)
+        for node in graph.nodes():
+            if node.op is PARAMETER:
+                continue
+            inputs, first = [place[id(i)] for i in node.inputs], len(self.values)
+            results = list(range(first, first + len(node.results)))
+            place |= {id(v): n for v, n in zip(node.results, results, strict=True)}
+            types = [v.type for v in node.results]
+            if known.issuperset(inputs):
+                known.update(results)
+                made = Node(node.op, [self.values[i] for i in inputs], node.attrs, types) if inputs else node
+                self.values += made.results
+            else:
+                self.nodes.append((node.op, inputs, node.attrs, types, first))
+                self.values += [None] * len(results)
+        self.which = [place[id(graph.outputs[n])] for n in recorded.which]
+
+    def __call__(self, arguments: Sequence[Value | None]) -> list[Value]:
+        """The outputs for arguments of the types that it was recorded for; None stands for a fixed one."""
+        values = self.values
+        for at, n in self.given:
+            values[at] = arguments[n]
+        for op, inputs, attrs, types, first in self.nodes:
+            for n, v in enumerate(Node(op, [values[i] for i in inputs], attrs, types).results, first):
+                values[n] = v
+        return [values[n] for n in self.which]
 
 
 def record(function: Callable[[list[Tensor]], Sequence[Tensor]], types: Sequence[TensorType]) -> Recorded | None:

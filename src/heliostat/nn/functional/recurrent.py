@@ -5,11 +5,16 @@ The products of a layer's inputs are one product for all steps; only what depend
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+from ... import ops
+from ...ir.types import TensorType
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.autocast import ruled
+from ...tensor.autocast import current, ruled
+from ...tensor.core import grad_mode, wrap
+from ...tensor.recorded import Recorded, Unrolled, record, unwatched
 from .linear import linear
 
 States = tuple[Tensor, ...]
@@ -52,8 +57,15 @@ def run_layer(
     which sequences have a step, (B, 1) each, or None for all. (T, B, H) and the last state."""
     w_ih, w_hh, b_ih, b_hh, proj = weights
     assert w_ih is not None
+    assert w_hh is not None
+    if step is not gru_step and b_ih is not None and b_hh is not None:
+        b_ih, b_hh = b_ih + b_hh, None  # added once for all steps
     gates = linear(x, w_ih, b_ih)
     steps = range(x.shape[0])
+    if masks is None and len(steps) > 1 and unwatched() and current() is None:
+        found = _unrolled(step, gates, state, (w_hh, b_hh, proj), backwards)
+        if found is not None:
+            return found
     outputs: list[Tensor] = []
     for t in reversed(steps) if backwards else steps:
         new = step(gates[t], state, w_hh, b_hh, proj)
@@ -62,6 +74,46 @@ def run_layer(
         state = new
         outputs.append(state[0])
     return FUNCTIONS["stack"](outputs[::-1] if backwards else outputs), state
+
+
+def _unrolled(
+    step: Any, gates: Tensor, state: States, weights: Sequence[Tensor | None], backwards: bool
+) -> tuple[Tensor, States] | None:
+    """The steps of a layer over its gates, (T, B, F), as nodes without a tensor for each; None where a step reads
+    values, or does not give states of the types that it takes."""
+    count, rows = gates.shape[0], gates.value
+    short = tuple(gates.shape[1:])
+    there = [w for w in weights if w is not None]
+    first = ops.reshape(ops.slice(rows, 0, 0, 1), short)
+    values = [s.value for s in state]
+    types = tuple(v.type for v in (first, *values, *(w.value for w in there)))
+    recorded = _recorded(step, types, len(values), tuple(w is not None for w in weights))
+    if recorded is None or [recorded.types[n] for n in recorded.which] != [v.type for v in values]:
+        return None
+    after = 1 + len(values)
+    body = Unrolled(recorded, {after + n: w.value for n, w in enumerate(there)})
+    outputs = []
+    for t in reversed(range(count)) if backwards else range(count):
+        row = ops.reshape(ops.slice(rows, 0, t, t + 1), short) if t else first
+        values = body([row, *values])
+        outputs.append(ops.reshape(values[0], (1, *values[0].type.shape)))
+    y = ops.concat(*(outputs[::-1] if backwards else outputs), axis=0)
+    sources = (gates, *state, *there)
+    return wrap(y, *sources), tuple(wrap(v, *sources) for v in values)
+
+
+@functools.lru_cache(maxsize=64)
+def _recorded(step: Any, types: tuple[TensorType, ...], states: int, there: tuple[bool, ...]) -> Recorded | None:
+    """A step for a row of gates, states, and the weights that are there."""
+
+    def walk(given: list[Tensor]) -> Sequence[Tensor]:
+        rest = iter(given[1 + states :])
+        weights = [next(rest) if w else None for w in there]
+        made: States = step(given[0], tuple(given[1 : 1 + states]), *weights)
+        return made
+
+    with grad_mode(False):
+        return record(walk, types)
 
 
 @ruled
