@@ -7,12 +7,13 @@ import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import tensor
+from heliostat.ir.types import DType, bf16, f32, tensor
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import Panel, pack
 from heliostat.session import compile_graph, host_target
+from targets.device import RUNNERS, Runner
 
 BLOCKS = [f for f in formats.all() if f.normal is not None and f.block % 32 == 0 and f.name not in ("Q8_1", "Q8_K")]
 
@@ -42,3 +43,16 @@ def test_dequantize_equals_codec(format: BlockFormat) -> None:
     w = parameter("w", tensor(format, 9, 3 * format.block))
     got = compile_graph(Graph("values", [w], [ops.dequantize(w)]), threads=2).run({"w": data})[0]
     np.testing.assert_allclose(got.reshape(-1), np.asarray(dequantize(data, format)).reshape(-1), rtol=3e-7, atol=1e-30)
+
+
+@pytest.mark.parametrize("run_graph", RUNNERS)
+@pytest.mark.parametrize(("element", "rows", "lanes", "runs"), [(bf16, 64, 32, 5), (bf16, 32, 32, 8), (f32, 96, 32, 6)])
+def test_panels_of_runs_on_a_gpu(run_graph: Runner, element: DType, rows: int, lanes: int, runs: int) -> None:
+    """16 bytes of a row together, then those of the next row of the panel."""
+    run = 16 // element.nbytes
+    values = np.random.default_rng(rows).standard_normal((rows, runs * run)).astype(np.float32)
+    data = values if element is f32 else (values.view(np.uint32) >> 16).astype(np.uint16)
+    w = parameter("w", tensor(element, rows, runs * run))
+    (got,) = run_graph(Graph("pack", [w], [ops.repack(w, Panel(lanes, run))]), {"w": data}, {})
+    expected = data.reshape(rows // lanes, lanes, runs, run).transpose(0, 2, 1, 3).reshape(-1)
+    np.testing.assert_array_equal(got.view(np.uint8).reshape(-1), expected.view(np.uint8))

@@ -15,6 +15,8 @@ from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse
 from .transpose import transposed
 
+WIDEST = 16  # bytes that a thread of a GPU loads at once
+
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     if group.root.op.name != "repack":
@@ -38,6 +40,10 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     rows, depth = int(w.shape[0]), int(w.shape[1])  # type: ignore[arg-type]
     plan = layout.plan(w.element)
     panel_bytes = plan.nbytes(plan.rows, depth)
+    dense = w.element if isinstance(w.element, DType) else None
+    if target.gpu and dense is not None and rows % plan.rows == 0 and plan.run * dense.nbytes == WIDEST:
+        _runs(k, plan, dense, source, out, rows, depth)
+        return k.finish()
     if target.gpu and rows % plan.rows == 0:  # a worker for every row: a GPU has many
         for row in k.parallel(rows):
             _row(k, plan, w.element, source, out, row, row % plan.rows, row // plan.rows * panel_bytes, depth)
@@ -60,6 +66,24 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
             row = panel * plan.rows + r
             _row(k, plan, w.element, source, out, row, r, base, depth)
     return k.finish()
+
+
+def _runs(
+    k: KernelBuilder, plan: PanelPlan, dtype: DType, source: Instruction, out: Instruction, rows: int, depth: int
+) -> None:
+    """Panels of runs of 16 bytes on a GPU: a lane for each row, so that a panel is written as one stream. A worker takes
+    the runs of some 64 bytes of each row, what a GPU reads of memory at once."""
+    stored, _ = COMPUTE[dtype.name]
+    panel_bytes, block_bytes = plan.nbytes(plan.rows, depth), plan.rows * WIDEST
+    count = depth // plan.run
+    together = next(n for n in (4, 2, 1) if count % n == 0)
+    places = k.iota("i32", plan.rows) * (depth * dtype.nbytes)
+    for part in k.parallel(rows // plan.rows * (count // together)):
+        panel, first = part // (count // together), part % (count // together) * together
+        start = panel * (plan.rows * depth * dtype.nbytes) + first * WIDEST
+        read = [k.gather(source, start + n * WIDEST, places, stored, plan.run) for n in range(together)]
+        for n, values in enumerate(read):
+            k.store(out, panel * panel_bytes + (first + n) * block_bytes, values)
 
 
 def _squares(plan: PanelPlan, element: object, target: Target) -> bool:

@@ -1,7 +1,7 @@
 """Which kernels ran, for how long, over how many bytes, how near to the machine's limit: `with hs.profiler() as p:`.
 
 Names as in `torch.profiler`. Times are of execution: every kernel is timed in native code where it runs, in compiled
-steps too.
+steps too, and every launch on a GPU by events of the device.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .events import OpEvent, ProfileSummary, Summaries
+from .events import OpEvent
 from .profile import Profiler, ProfilerActivity, profile, record_function, supported_activities
 from .schedule import ProfilerAction, schedule, tensorboard_trace_handler
+from .summaries import ProfileSummary, Summaries
 
 
 class _Room(ModuleType):

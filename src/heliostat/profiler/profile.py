@@ -12,24 +12,28 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ..bench.limits import measure_limits
+from ..bench.cuda_limits import CudaLimits, measure_cuda_limits
+from ..bench.limits import Limits, measure_limits
 from ..diagnostics import ScopeError, UnsupportedError
 from ..session import engine
+from ..session.devices import gpu_engine
 from ..session.recorder import Recorder
-from ..tensor import lazy
-from .events import OpEvent, ProfileSummary, Summaries, op_events
+from ..tensor import cuda, lazy
+from .events import OpEvent, op_events
 from .schedule import ProfilerAction
+from .summaries import ProfileSummary, Summaries
 
 
 class ProfilerActivity(enum.Enum):
     """What can be recorded."""
 
     CPU = "cpu"
+    CUDA = "cuda"
 
 
 def supported_activities() -> set[ProfilerActivity]:
-    """What can be recorded on this machine."""
-    return set(ProfilerActivity)
+    """What can be recorded on this machine: GPUs where there are some."""
+    return {ProfilerActivity.CPU, ProfilerActivity.CUDA} if cuda.is_available() else {ProfilerActivity.CPU}
 
 
 Range = tuple[str, int, int, int]  # name, begin and end in ns, thread
@@ -68,7 +72,9 @@ class record_function:
 class Profiler:
     """Every kernel that runs between begin and end: time of execution, bytes, arithmetic, share of the limit.
 
-    activities: of `supported_activities()`. schedule: which of the steps between calls of `step` are recorded.
+    activities: of `supported_activities()`, all where none are named. While it is open the host waits for each program
+    of a GPU, so that times of a loop around are not those without. schedule: which of the steps between calls of `step`
+    are recorded.
     on_trace_ready: called with the profiler at the end of each recording. record_shapes: `key_averages` and the trace
     tell shapes apart. What is open is computed before the first and after the last moment. One at a time: another one
     is a ScopeError. Raises UnsupportedError for `with_stack` and `profile_memory`: see `memory_stats`."""
@@ -86,10 +92,12 @@ class Profiler:
     ) -> None:
         for a in activities or ():
             if a not in supported_activities():
-                raise UnsupportedError(f"{a} cannot be recorded", help="activities: ProfilerActivity.CPU")
+                known = " and ".join(sorted(map(str, supported_activities())))
+                raise UnsupportedError(f"{a} cannot be recorded", help=f"activities: {known}")
         for name, on in (("with_stack", with_stack), ("profile_memory", profile_memory)):
             if on:
                 raise UnsupportedError(f"a profile {name}=True does not exist", help="hs.memory_stats() has memory")
+        self.activities = set(activities or ProfilerActivity)
         self.schedule, self.on_trace_ready = schedule, on_trace_ready
         self.record_shapes, self.with_flops = record_shapes, with_flops
         self.step_num = 0
@@ -97,7 +105,7 @@ class Profiler:
         self._ranges: list[Range] = []
         self._marks: list[tuple[int, int]] = []  # of steps: number and begin
         self._events: list[OpEvent] | None = None
-        self._running = False
+        self._running = self._recording = False
 
     # --- begin and end --------------------------------------------------------------------------------------------
     def __enter__(self) -> Profiler:
@@ -128,8 +136,8 @@ class Profiler:
         try:
             lazy.flush()
         finally:
-            recorded = engine().recorder is not None
-            engine().recorder = None
+            recorded = self._recording
+            self._record(False)
             self._running = False
             _open.remove(self)
         if recorded and self.schedule is None and self.on_trace_ready is not None:
@@ -141,7 +149,7 @@ class Profiler:
             raise ScopeError("step() of a profiler that does not run", help="start() it first")
         lazy.flush()
         if self._action() is ProfilerAction.RECORD_AND_SAVE:
-            engine().recorder = None
+            self._record(False)
             if self.on_trace_ready is not None:
                 self.on_trace_ready(self)
         self.step_num += 1
@@ -151,12 +159,18 @@ class Profiler:
         records = action in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
         owner = engine()
         with owner.lock:
-            if records and owner.recorder is None and self.schedule is not None:
+            if records and not self._recording and self.schedule is not None:
                 self.clear()  # a recording begins
-            owner.recorder = self._recorder if records else None
+            self._record(records)
         if records:
             self._events = None
             self._marks.append((self.step_num, time.perf_counter_ns()))
+
+    def _record(self, on: bool) -> None:
+        """Let programs see the recorder, or no longer."""
+        owner, self._recording = engine(), on
+        owner.recorder = self._recorder if on and ProfilerActivity.CPU in self.activities else None
+        owner.gpu_recorder = self._recorder if on and ProfilerActivity.CUDA in self.activities else None
 
     def clear(self) -> None:
         """Forget what was recorded."""
@@ -174,17 +188,18 @@ class Profiler:
         return self._events
 
     def key_averages(self, group_by_input_shape: bool = False) -> Summaries:
-        """Sums by kernel; with `group_by_input_shape` those of other shapes apart. Measures the machine's limits at
-        first, which takes about a second."""
+        """Sums by kernel and device; with `group_by_input_shape` those of other shapes apart. Measures the limits of
+        each device at first, which takes about a second."""
         found: dict[Any, ProfileSummary] = {}
         for e in self.events():
             shapes = e.input_shapes if group_by_input_shape else ()
-            s = found.setdefault((e.name, shapes), ProfileSummary(e.name, e.ops, shapes))
+            s = found.setdefault((e.device, e.name, shapes), ProfileSummary(e.name, e.ops, shapes, device=e.device))
             s.count += 1
             s.total_time_us += e.time_us
             s.total_bytes += e.nbytes
             s.total_flops += e.flops
-        return Summaries(list(found.values()), measure_limits(engine().pool.threads))
+        devices = sorted({s.device for s in found.values()}) or ["cpu"]
+        return Summaries(list(found.values()), {name: _limits(name) for name in devices})
 
     def table(self, sort_by: str | None = None, row_limit: int = 100) -> str:
         """`key_averages().table()`."""
@@ -207,27 +222,35 @@ class Profiler:
         Path(path).write_text("".join(f"{key} {max(round(us), 1)}\n" for key, us in sums.items()), "utf-8")
 
     def export_chrome_trace(self, path: str) -> None:
-        """Write a trace for chrome://tracing and Perfetto: a row for each worker thread, for ranges and for steps."""
+        """Write a trace for chrome://tracing and Perfetto: a row for each worker thread, for each GPU, for ranges and
+        for steps."""
         pid = os.getpid()
         rows: list[dict[str, Any]] = []
         for e in self.events():
             args: dict[str, Any] = {"ops": " ".join(e.ops), "bytes": e.nbytes, "flops": e.flops, "program": e.program}
+            args["device"] = e.device
             if self.record_shapes:
                 args |= {"Input Dims": e.input_shapes, "shape": e.shape, "dtype": e.dtype}
             for worker, (begin, ns) in enumerate(e.shares):
-                rows.append(_complete(e.name, "kernel", begin, ns, pid, worker, args))
+                row: int | str = worker if e.device == "cpu" else e.device
+                rows.append(_complete(e.name, "kernel", begin, ns, pid, row, args))
         ranges = "ranges"
         rows += [_complete(name, "user_annotation", b, e - b, pid, ranges, {}) for name, b, e, _ in self._ranges]
         rows += [
             {"ph": "i", "s": "p", "name": f"ProfilerStep#{n}", "ts": begin / 1e3, "pid": pid, "tid": ranges}
             for n, begin in self._marks
         ]
-        workers = {r["tid"] for r in rows if r["tid"] != ranges}
+        workers = {r["tid"] for r in rows if isinstance(r["tid"], int)}
         rows += [
             {"ph": "M", "name": "thread_name", "pid": pid, "tid": w, "args": {"name": f"worker {w}"}}
             for w in sorted(workers)
         ]
         Path(path).write_text(json.dumps({"traceEvents": rows, "displayTimeUnit": "ms"}), "utf-8")
+
+
+@functools.lru_cache(maxsize=16)
+def _limits(device: str) -> Limits | CudaLimits:
+    return measure_limits(engine().pool.threads) if device == "cpu" else measure_cuda_limits(gpu_engine(device).place)
 
 
 def _complete(

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from ..compiler.driver import explain
 from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
-from ..diagnostics import UnsupportedError
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
@@ -26,8 +25,10 @@ from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.trace import LaunchTime
 from ..targets.nvptx import overlaps
 from .cuda import CudaCode, CudaDevice
+from .cuda_trace import GpuTrace
 from .executable import check_symbols
 from .phases import phases_of
+from .recorder import Recorder
 from .runner import engine
 
 SLOT = 64  # bytes between small values that are sent together
@@ -110,6 +111,8 @@ class _Launches:
         place = owner.place
         phases, members = phases_of(program, place.gpu.sm_count)
         functions = owner.code.load(phases, program.name)
+        self.members = members
+        self.trace: GpuTrace | None = None
         self.names = [" + ".join(k.name for k in phase.kernels) for phase in phases]
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
@@ -144,22 +147,32 @@ class _Launches:
         self.offsets = np.array([program.buffers[n].offset for n in scratch], np.int64)
 
     def bind(self) -> npt.NDArray[np.int64]:
-        """The arguments of all launches, with scratch memory as it lies now. Raises UnsupportedError while a profiler
-        is open."""
-        if engine().recorder is not None:
-            raise UnsupportedError(
-                f"a profiler is open, and it does not see programs on {self.owner.name}",
-                help="close it, and take the time between two events, hs.cuda.Event(enable_timing=True)",
-            )
+        """The arguments of all launches, with scratch memory as it lies now."""
         if len(self.scratch):
             self.address[self.scratch] = self.offsets + self.owner.scratch(max(self.program.arena_nbytes, 64))
         return self.address[self.which]
 
     def launch(self, arguments: npt.NDArray[np.int64]) -> None:
+        """Give all launches to the device, which the host does not wait for."""
         stream = self.owner.place.stream
         for (words, part), launch in zip(self.parts, self.launches, strict=True):
             words[:] = arguments[part]
             launch(stream)
+
+    def record(self, arguments: npt.NDArray[np.int64], recorder: Recorder) -> None:
+        """Run all launches, wait for them, and let a profiler know how long each took."""
+        if not self.launches:
+            return
+        if self.trace is None:
+            self.trace = GpuTrace(self.program.name, self.launches)
+
+        def fill(words: Sequence[npt.NDArray[np.int64]]) -> None:
+            for to, (_, part) in zip(words, self.parts, strict=True):
+                to[:] = arguments[part]
+
+        marks = self.trace.run(self.owner.place.stream, fill)
+        sizes = {name: int(self.slots[n]) for name, n in self.number.items()}
+        recorder.add(self.owner.name, self.program, self.members, marks, sizes)
 
 
 class CudaRunner:
@@ -184,7 +197,12 @@ class CudaRunner:
                 address[n] = buffer.address
             for n, buffer in made.items():
                 address[n] = buffer.address
-            self.launches.launch(self.launches.bind())
+            arguments = self.launches.bind()
+            recorder = engine().gpu_recorder
+            if recorder is None:
+                self.launches.launch(arguments)
+            else:
+                self.launches.record(arguments, recorder)
         given = dict(zip(self.program.inputs, found, strict=True))
         return [made[n] if n in made else given[n] for n in self.program.outputs]
 
@@ -256,6 +274,9 @@ class CudaStep:
             host, there = self.numbers
             there.copy_from_host(host.array(np.uint8), stream)
         arguments = self.launches.bind()
+        if (recorder := engine().gpu_recorder) is not None:
+            self.launches.record(arguments, recorder)
+            return
         if len(self.launches.launches) < 2:
             self.launches.launch(arguments)
             return

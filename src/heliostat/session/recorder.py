@@ -1,13 +1,14 @@
 """What a profiler records while it is open: each run of a program with the time stamps of its launches.
 
-The stamps are those of `runtime.trace`, taken in native code around every kernel. What they mean is read later.
+The stamps are those of `runtime.trace`, taken in native code around every kernel, and on GPUs those of `cuda_trace`.
+What they mean is read later.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,11 +30,25 @@ class Run:
     caller: int
 
 
+@dataclass(frozen=True)
+class GpuRun:
+    """One run on a GPU. members: of each launch the numbers of the program's launches that it joins. marks: times
+    before the first launch and behind each, in ns of `time.perf_counter_ns`; the last one is when the host saw it.
+    symbols: sizes of symbolic dimensions. caller: the Python thread."""
+
+    device: str
+    program: Program
+    members: Sequence[Sequence[int]]
+    marks: npt.NDArray[np.float64]
+    symbols: Mapping[str, int]
+    caller: int
+
+
 @dataclass
 class Recorder:
     """Runs in order, and the relation of ticks to `time.perf_counter_ns`."""
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Run | GpuRun] = field(default_factory=list)
     _traces: dict[int, tuple[Program, Trace]] = field(default_factory=dict)
     _begin: tuple[int, int] = field(default_factory=lambda: (time.perf_counter_ns(), native().ticks()))
 
@@ -47,6 +62,17 @@ class Recorder:
         trace = found[1]
         trace.run(table)
         self.runs.append(Run(program, trace.stamps.copy(), dict(symbols or {}), threading.get_ident()))
+
+    def add(
+        self,
+        device: str,
+        program: Program,
+        members: Sequence[Sequence[int]],
+        marks: npt.NDArray[np.float64],
+        symbols: Mapping[str, int],
+    ) -> None:
+        """Keep a run on a GPU."""
+        self.runs.append(GpuRun(device, program, members, marks, dict(symbols), threading.get_ident()))
 
     def nanoseconds(self, ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Stamps as times of `time.perf_counter_ns`."""

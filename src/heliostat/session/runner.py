@@ -48,6 +48,7 @@ class Engine:
         self.arena = Buffer.allocate(64)
         self.compiled = 0
         self.recorder: Recorder | None = None  # of the profiler that is open
+        self.gpu_recorder: Recorder | None = None  # the same for programs on GPUs
         self._own: dict[int, Mapping[str, int]] = {}
 
     def compile(self, graph: Graph) -> Runner:

@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,8 +33,12 @@ from .options import RESUMABLE, OptionError, RunOptions, TrainingError
 from .text import Batches, Blocks
 
 SMALLER = "try a smaller lr"
+READ_TOGETHER = 10
+"""Steps on a GPU whose losses are read together: a reader waits for the device, which then waits for the host."""
+
 Report = Callable[[Progress, float], None]
-"""Called after every step with the progress and the tokens per second since the call before."""
+"""Called when losses were read, on the cpu after every step, with the progress and the tokens per second since the call
+before."""
 
 
 class Run:
@@ -99,6 +103,8 @@ class Run:
         Raises TrainingError if the loss is no number: the checkpoint before stays."""
         o, p = self.options, self.progress
         self.folder.mkdir(parents=True, exist_ok=True)
+        together = 1 if self.device.type == "cpu" else READ_TOGETHER
+        waiting: list[Tensor] = []
         before = time.perf_counter()
         with _stopping() as stopped:
             while p.step < o.steps:
@@ -107,26 +113,38 @@ class Run:
                     group["lr"] = rate
                 ids, labels = (self._sent(a) for a in self.batches.at(p.step))
                 self.model.train()
-                loss = float(self.step(ids, labels))
-                if not math.isfinite(loss):
-                    raise TrainingError(f"the loss of step {p.step + 1} is {loss}", help=SMALLER)
+                waiting.append(self.step(ids, labels))
                 p.step += 1
-                p.losses.append(loss)
-                if len(self.held) and (p.step % o.eval_every == 0 or p.step == o.steps):
+                interrupted, last = stopped(), p.step == o.steps
+                checks = len(self.held) > 0 and (p.step % o.eval_every == 0 or last)
+                saves = interrupted or p.step % o.checkpoint_every == 0 or last
+                if not (checks or saves or len(waiting) >= together):
+                    continue
+                self._read(waiting)
+                if checks:
                     checked = self.validation_loss()
                     if not math.isfinite(checked):
                         raise TrainingError(f"the validation loss after step {p.step} is {checked}", help=SMALLER)
                     p.checks.append((p.step, checked))
-                interrupted = stopped()
-                if interrupted or p.step % o.checkpoint_every == 0 or p.step == o.steps:
+                if saves:
                     self.save()
                 if report is not None:
                     now = time.perf_counter()
-                    report(p, o.batch * o.block / max(now - before, 1e-9))
+                    report(p, len(waiting) * o.batch * o.block / max(now - before, 1e-9))
                     before = now
-                if interrupted and p.step < o.steps:
+                waiting.clear()
+                if interrupted and not last:
                     raise KeyboardInterrupt
         return p
+
+    def _read(self, losses: Sequence[Tensor]) -> None:
+        """Note the losses of the last steps. Raises TrainingError for the first that is no number."""
+        p = self.progress
+        for n, loss in enumerate(losses, p.step - len(losses) + 1):
+            value = float(loss)
+            if not math.isfinite(value):
+                raise TrainingError(f"the loss of step {n} is {value}", help=SMALLER)
+            p.losses.append(value)
 
     def validation_loss(self) -> float:
         """The mean loss of the first `eval_batches` batches of the rows held back, without dropout."""

@@ -107,6 +107,8 @@ class FakeBindings:
         self.kernels: dict[str, Kernel] = {}
         self.streams: dict[int, FakeStream] = {}
         self.events: dict[int, tuple[FakeStream, int] | None] = {}
+        self.marked: dict[int, int] = {}  # events that a graph recorded: how many of its kernels had run
+        self.kernels_ran = 0
         self.functions: dict[int, Kernel] = {}
         self.graphs: dict[int, list[Node]] = {}
         self.executables: dict[int, list[Node]] = {}
@@ -288,6 +290,18 @@ class FakeBindings:
     def cuEventRecord(self, event: int, stream: int) -> None:
         self.events[event] = (self.streams[stream], len(self.streams[stream].queue))
 
+        self.marked.pop(event, None)
+
+    def cuEventRecordWithFlags(self, event: int, stream: int, flags: int) -> None:
+        """A node of the graph that is captured; each kernel of a graph takes a millisecond."""
+        assert flags == 1
+        assert self.streams[stream].capturing is not None
+
+        def run(grid: Any, block: Any, arguments: Any) -> None:
+            self.marked[event] = self.kernels_ran
+
+        self.enqueue(stream, Node(Kernel(run), (), (), []))
+
     def cuEventQuery(self, event: int) -> None:
         point = self.events[event]
         if point and point[0].ran < point[1]:
@@ -299,6 +313,8 @@ class FakeBindings:
             point[0].run(point[1])
 
     def cuEventElapsedTime(self, start: int, end: int) -> float:
+        if start in self.marked and end in self.marked:
+            return float(self.marked[end] - self.marked[start])
         first, last = self.events[start], self.events[end]
         if first is None or last is None:
             raise Failure(1)
@@ -470,6 +486,7 @@ class FakeBindings:
             for j in nodes[i].before:
                 visit(j)
             nodes[i].kernel.run(nodes[i].grid, nodes[i].block, nodes[i].arguments)
+            self.kernels_ran += bool(nodes[i].grid)
 
         self.streams[stream].queue.append(run)
 

@@ -15,6 +15,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the legacy default st
 _TRAIL = 1024  # launches that are remembered between two synchronizations
 _keys = count(1)
 _DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING
+_EXTERNAL = 1  # CU_EVENT_RECORD_EXTERNAL: a node of the graph, not an edge of its capture
 
 
 class Stream:
@@ -99,9 +100,14 @@ class Event:
         self._release.atexit = False
 
     def record(self, stream: Stream) -> None:
-        """Move the event to the end of the work given to `stream`. Raises DeviceError on streams of other devices."""
+        """Move the event to the end of the work given to `stream`; while the stream is captured, each run of the graph
+        records it. Raises DeviceError on streams of other devices."""
         if stream.device is not self.device:
             raise DeviceError(f"an event of {self.device} cannot be recorded on a stream of {stream.device}")
+        if stream.captured is not None:
+            self.device.call("cuEventRecordWithFlags", self.handle, stream.handle, _EXTERNAL)
+            stream.keep(self)
+            return
         self.device.call("cuEventRecord", self.handle, stream.handle)
 
     def done(self) -> bool:
