@@ -26,7 +26,10 @@ from .split import divisor
 from .split_depth import parts
 
 GRADIENTS = frozenset({"conv2d_input_gradient", "conv2d_weight_gradient"})
-CLAIMED = frozenset({"window_matmul", "window_gradient", "pixel_sums"})
+POOLS = frozenset({"max_pool2d", "max_pool2d_gradient"})
+OF_PIXELS = frozenset({"pixel_sums", "pixel_max", "pixel_argmax", "pixel_max_gradient"})
+CLAIMED = frozenset({"window_matmul", "window_gradient"}) | OF_PIXELS
+MOST_PLACES = 127  # of a window, that int8 counts
 SUMS = 2 * MULTIPROCESSORS  # parts of a sum over pixels that are wanted
 LEAST_SUMMED = 64  # pixels of a part
 PARTS = 256  # of the sum of a weight's gradient, at most
@@ -36,16 +39,16 @@ def channels_last(graph: Graph, target: Target) -> Graph:
     """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
     what it has no kernel for as other ops."""
     fast = target.capability == 90
-    graph = expand(graph, {"batch_norm"} if fast else GRADIENTS | {"batch_norm"})
+    graph = expand(graph, {"batch_norm"} if fast else GRADIENTS | POOLS | {"batch_norm"})
     if fast and any(n.op.name == "conv2d" or n.op.name in GRADIENTS for n in graph.nodes()):
         graph = _Pass(target).run(graph)
 
     def unfit(node: Node) -> bool:
-        if node.op.name == "pixel_sums":
+        if node.op.name in OF_PIXELS:
             return not target.gpu
-        return node.op.name in GRADIENTS or window_matmul.fits(node, target) is not None
+        return node.op.name in GRADIENTS | POOLS or window_matmul.fits(node, target) is not None
 
-    return expand(graph, GRADIENTS | CLAIMED, unfit)
+    return expand(graph, GRADIENTS | POOLS | CLAIMED, unfit)
 
 
 def expand(graph: Graph, names: frozenset[str] | set[str], when: Callable[[Node], bool] = lambda n: True) -> Graph:
@@ -73,6 +76,8 @@ class _Pass:
         name, type = node.op.name, node.results[0].type
         if name == "conv2d" or name in GRADIENTS:
             made = self._convolution(node, inputs)
+        elif name in POOLS:
+            made = self._pool(node, inputs)
         elif name in ("sum", "mean"):
             made = self._sum(node, inputs[0])
         elif name == "broadcast_to" and type.rank == 4 and type.static:
@@ -169,6 +174,18 @@ class _Pass:
         if narrow is not None:
             return narrow
         return self._twin(broadcast_to(v, whole.shape))
+
+    def _pool(self, node: Node, inputs: tuple[Value, ...]) -> Value | None:
+        x, kernel = inputs[-1], node.attrs["kernel"]
+        rows, type = self.twins.get(id(x)), node.results[0].type
+        if rows is None or kernel[0] * kernel[1] > MOST_PLACES:
+            return None
+        narrow = type if node.op.name == "max_pool2d" else inputs[0].type
+        at = _at(node.attrs, _space(x.type), _space(narrow), kernel)
+        if node.op.name == "max_pool2d":
+            return self._plain(REGISTRY["pixel_max"].build(rows, **at), type)
+        places = REGISTRY["pixel_argmax"].build(rows, **at)
+        return self._plain(REGISTRY["pixel_max_gradient"].build(self._twin(inputs[0]), places, **at), type)
 
     def _sum(self, node: Node, x: Value) -> Value | None:
         rows, type = self.twins.get(id(x)), node.results[0].type

@@ -13,7 +13,7 @@ from types import ModuleType
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import bool_, upper_bound
-from ..kernels import decode_attention, transpose
+from ..kernels import decode_attention, pixel_sums, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 
@@ -185,7 +185,7 @@ class Fuser:
         while again:
             again = False
             for later, consumer in enumerate(self.open):
-                if not consumer.nodes or not self._is_map(consumer):
+                if not consumer.nodes or not (self._is_map(consumer) or consumer.schedule is pixel_sums):
                     continue
                 found = {g for n in consumer.nodes for v in n.inputs if (g := self._direct(v)) is not None} - {later}
                 for number in sorted(found):
@@ -249,9 +249,11 @@ class Fuser:
             if readers or later < 0 or any(number in self.open[o].needs for o in self.open[later].needs - {number}):
                 continue
             consumer = self.open[later]
-            if consumer.root.op.name in EPILOGUE_ROOTS:
-                continue
             nodes = self._together(host, consumer)
+            if consumer.root.op.name in EPILOGUE_ROOTS:
+                if not self.target.gpu:
+                    continue
+                nodes = [consumer.root, *(n for n in nodes if n is not consumer.root)]
             verdict = self._select(self._group(nodes, consumer.root))
             if isinstance(verdict, str):
                 host.notes.append(f"{_label(host.root)} is not joined to {_label(consumer.root)}: {verdict}")
@@ -388,7 +390,7 @@ class Fuser:
 
 _ANCHORS = EPILOGUE_ROOTS | {
     "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
-    "window_gradient",
+    "window_gradient", "pixel_max", "pixel_argmax", "pixel_max_gradient",
 }  # fmt: skip
 
 

@@ -240,6 +240,10 @@ def _max_pool(
     around, gaps = many(padding, axes, "padding"), many(dilation, axes, "dilation")
     size = tuple(x.shape[2:])
     counts = _counts(name, size, kernel, steps, around, gaps, ceil_mode)
+    whole = axes == 2 and counts == _counts(name, size, kernel, steps, around, gaps, False)
+    if whole and not return_indices and x.requires_grad:
+        pairs = [(p[0], p[1]) for p in (kernel, steps, around, gaps)]
+        return unbatched(wrap(ops.max_pool2d(x.value, *pairs), x), single)
     seen = _windows(x.detach(), kernel, steps, around, gaps, counts, lowest(x.dtype))
     if not return_indices and not x.requires_grad:
         return unbatched(seen.amax(2).reshape(*x.shape[:2], *counts), single)
