@@ -390,7 +390,7 @@ class Fuser:
 
 _ANCHORS = EPILOGUE_ROOTS | {
     "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
-    "window_gradient", "pixel_max", "pixel_argmax", "pixel_max_gradient",
+    "window_gradient", "pixel_rows", "pixel_max", "pixel_argmax", "pixel_max_gradient",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import copy, rewrite
-from ..ops import REGISTRY, reshape, slice
+from ..ops import REGISTRY, slice, sum
 
 PRODUCTS = frozenset({"matmul", "window_matmul"})
 MOST_READ = 3  # matrices that a kernel reads before one of them is worth storing
@@ -175,6 +175,7 @@ def _merged(graph: Graph) -> Graph:
 def _joined(graph: Graph, group_of: dict[int, list[Node]]) -> Graph:
     """The graph with the sums of each group in one node. Nodes are made when all that a group needs is there."""
     new: dict[int, Value] = {}
+    users = graph.users()
     waiting = graph.nodes()
     while waiting:
         later = []
@@ -190,9 +191,13 @@ def _joined(graph: Graph, group_of: dict[int, list[Node]]) -> Graph:
             else:
                 operands = list({id(v): new[id(v)] for n in group for v in n.inputs}.values())
                 whole = REGISTRY["pixel_sums"].build(*operands, parts=node.attrs["parts"])
+                total = sum(whole, 1)
                 for n in group:
                     at = operands.index(new[id(n.inputs[0])])
-                    new[id(n.results[0])] = reshape(slice(whole, 0, at, at + 1), n.results[0].type.shape)
+                    new[id(n.results[0])] = slice(whole, 0, at, at + 1)
+                    for u in users[id(n.results[0])]:
+                        if u.op.name == "sum" and u.attrs["axes"] == (1,) and not u.attrs["keepdim"]:
+                            new[id(u.results[0])] = slice(total, 0, at, at + 1)
         if len(later) == len(waiting):
             return graph
         waiting = later

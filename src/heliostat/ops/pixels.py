@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import ShapeError
-from ..ir.graph import Value
+from ..ir.graph import Value, constant
 from ..ir.types import DType, TensorType, bf16, f16, f32, f64, tensor
 from . import reduce
 from .composite import Claimed
 from .elementwise import cast
-from .error import LargestUlp
+from .error import EXACT, LargestUlp
 from .matmul import matmul
 from .op import Amp, Array, Forward, public
 from .rules import float_only, plain
 from .samples import sample
-from .shape import concat, reshape, transpose
+from .shape import broadcast_to, concat, reshape, transpose
 from .window import fold, unfold, window_count
 
 Pair = tuple[int, int]
@@ -264,6 +264,40 @@ class PixelSums(Claimed, name="pixel_sums", version=1, amp=Amp.FLOAT32):
         return made[0] if len(made) == 1 else concat(*made, axis=0)
 
 
+class PixelRows(Claimed, name="pixel_rows", version=1, amp=Amp.KEEP_INPUT):
+    """Images (N, C, H, W) as rows of pixels (N * H * W, channels), zeros in channels from C on. Raises ShapeError."""
+
+    samples = (
+        sample(tensor(f32, 2, 3, 5, 7), channels=4),
+        sample(tensor(bf16, 2, 3, 9, 8), channels=8),
+        sample(tensor(f16, 1, 8, 3, 11), channels=8),
+    )
+    error = EXACT
+    forward = Forward.LINEAR
+
+    def infer(self, x: TensorType, *, channels: int) -> TensorType:
+        plain(x, self.name)
+        if x.rank != 4 or not x.static or channels < int(x.shape[1]):  # type: ignore[arg-type]
+            raise ShapeError(f"pixel_rows needs (N, C, H, W) of known size with at most {channels} channels, found {x}")
+        return TensorType(x.element, (x.shape[0] * x.shape[2] * x.shape[3], channels))
+
+    def call(self, x: Value, channels: int) -> Value:
+        return self.build(x, channels=channels)
+
+    def reference(self, x: Array, *, channels: int) -> Array:
+        rows = np.moveaxis(x, 1, 3).reshape(-1, x.shape[1])
+        return np.pad(rows, ((0, 0), (0, channels - x.shape[1])))
+
+    def decompose(self, x: Value, *, channels: int) -> Value:
+        count, held, height, width = (int(d) for d in x.type.shape)  # type: ignore[arg-type]
+        rows = reshape(transpose(x, (0, 2, 3, 1)), (count * height * width, held))
+        if channels == held:
+            return rows
+        zero = constant(0, TensorType(x.type.dtype, ()))
+        return concat(rows, broadcast_to(zero, (count * height * width, channels - held)), axis=1)
+
+
 window_matmul = public(WindowMatmul, WindowMatmul.call)
 window_gradient = public(WindowGradient, WindowGradient.call)
 pixel_sums = public(PixelSums, PixelSums.call)
+pixel_rows = public(PixelRows, PixelRows.call)

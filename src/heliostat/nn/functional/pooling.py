@@ -167,6 +167,9 @@ def _adaptive_avg(axes: int, input: Tensor, output_size: Any) -> Tensor:
     for i, (n, count) in enumerate(zip(size, _wanted(output_size, size), strict=True)):
         if n == count:
             continue
+        if count == 1:
+            x = x.mean(2 + i, True)
+            continue
         if n % count == 0:
             x = x.unflatten(2 + i, (count, n // count)).mean(3 + i)
             continue
