@@ -26,17 +26,19 @@ def block(x: Value, w: Value, scale: Value, bias: Value, stride: int, padding: i
 
 
 def network(count: int, size: int, channels: int) -> tuple[Graph, list[Value]]:
-    """A stem of 3 channels, a residual block whose first convolution has stride 2, and the gradients of its weights."""
+    """A stem of 3 channels with a maximum behind, a residual block whose first convolution has stride 2, means over
+    its images, and the gradients of all weights."""
     x = parameter("x", tensor(f32, count, 3, size, size))
-    shapes = [(channels, 3, 3, 3), (2 * channels, channels, 3, 3), (2 * channels, 2 * channels, 1, 1),
-              (2 * channels, channels, 1, 1)]  # fmt: skip
+    wide = 2 * channels
+    shapes = [(channels, 3, 3, 3), (wide, channels, 3, 3), (wide, wide, 1, 1), (wide, channels, 1, 1)]
     ws = [parameter(f"w{n}", tensor(f32, *s)) for n, s in enumerate(shapes)]
     ss = [parameter(f"s{n}", tensor(f32, s[0])) for n, s in enumerate(shapes)]
     bs = [parameter(f"b{n}", tensor(f32, s[0])) for n, s in enumerate(shapes)]
-    stem = ops.relu(block(x, ws[0], ss[0], bs[0], 1, 1))
+    stem = ops.max_pool2d(ops.relu(block(x, ws[0], ss[0], bs[0], 1, 1)), (3, 3), (2, 2), (1, 1), (1, 1))
     inner = ops.relu(block(stem, ws[1], ss[1], bs[1], 2, 1))
     aside = block(stem, ws[3], ss[3], bs[3], 2, 0)
     out = ops.relu(block(inner, ws[2], ss[2], bs[2], 1, 0) + aside)
+    out = ops.mean(ops.mean(out, 3, True), 2, True)  # as adaptive_avg_pool2d has it
     g = parameter("g", tensor(bf16, *out.type.shape))  # type: ignore[arg-type]
     found = ops.gradients([out], [g], [*ws, *ss, *bs])
     assert all(v is not None for v in found)
@@ -54,7 +56,7 @@ def drawn(graph: Graph, seed: int) -> Arrays:
 
 @pytest.mark.parametrize("run", RUNNERS)
 def test_a_step_with_channels_last(run: Runner) -> None:
-    graph, values = network(2, 8, 16)
+    graph, values = network(1, 8, 16)
     held = drawn(graph, 5)
     found = run(graph, held, {})
     given = {n: exact(a) if a.dtype == np.uint16 else a.astype(np.float64) for n, a in held.items()}
@@ -62,14 +64,27 @@ def test_a_step_with_channels_last(run: Runner) -> None:
     for value, a, b in zip(values, found, wanted, strict=True):
         a = exact(a) if value.type.element is bf16 else np.asarray(a, np.float64)
         error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
-        assert error < 0.02, (value, error)
+        assert error < 0.06, (value, error)  # sums of few pixels, rounded to bf16 eight times on the way
 
 
 def test_images_stay_as_they_are_between_convolutions() -> None:
-    """No transpose but those of weights, of the input and of the result."""
+    """No transpose but those of weights; the input is packed, and means need none."""
     graph, _ = network(2, 32, 64)
     lowered = lower(graph, CUDA, Options())
     turned = [n for n in lowered.nodes() if n.op.name == "transpose" and n.inputs[0].type.shape[0] == 2]
-    assert len(turned) == 3, turned
+    assert not turned
     kernels = [k.name for k in compile_graph(graph, CUDA, Options()).program.kernels]
     assert not any("convolution" in k or "unfold" in k or "fold" in k for k in kernels)
+
+
+def test_sums_and_what_is_stored_are_made_of_what_lies_in_memory() -> None:
+    """A normalization's two sums for its gradients are one kernel; nothing wider than bf16 is stored for each pixel."""
+    graph, _ = network(3, 32, 64)
+    program = compile_graph(graph, CUDA, Options()).program
+    sums = [r["ops"].count("pixel_sums") for r in program.report if "pixel_sums" in r["ops"]]
+    assert len(sums) == 10  # mean, variance and gradients of four: in two places two normalizations share a kernel
+    assert set(sums) == {1}
+    pixels = {3 * 32 * 32, 3 * 16 * 16, 3 * 8 * 8}
+    wide = [b for b in program.buffers if b.type.rank == 2 and b.type.shape[0] in pixels]
+    assert len(wide) > 10
+    assert all(b.type.dtype.nbytes <= 2 for b in wide), wide

@@ -17,7 +17,7 @@ import numpy as np
 from ..ir.graph import CONSTANT, Graph, Node, Value, constant
 from ..ir.rewrite import rewrite
 from ..ir.types import TensorType, bf16, f16, f32, numel
-from ..kernels import window_matmul
+from ..kernels import pixel_rows, window_matmul
 from ..kernels.stream_linear import MULTIPROCESSORS
 from ..kernels.warpgroup_matmul import CHUNK
 from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, slice, sum, transpose
@@ -26,7 +26,10 @@ from .split import divisor
 from .split_depth import parts
 
 GRADIENTS = frozenset({"conv2d_input_gradient", "conv2d_weight_gradient"})
-CLAIMED = frozenset({"window_matmul", "window_gradient", "pixel_sums"})
+POOLS = frozenset({"max_pool2d", "max_pool2d_gradient"})
+OF_PIXELS = frozenset({"pixel_sums", "pixel_max", "pixel_argmax", "pixel_max_gradient"})
+CLAIMED = frozenset({"window_matmul", "window_gradient", "pixel_rows"}) | OF_PIXELS
+MOST_PLACES = 127  # of a window, that int8 counts
 SUMS = 2 * MULTIPROCESSORS  # parts of a sum over pixels that are wanted
 LEAST_SUMMED = 64  # pixels of a part
 PARTS = 256  # of the sum of a weight's gradient, at most
@@ -36,16 +39,18 @@ def channels_last(graph: Graph, target: Target) -> Graph:
     """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
     what it has no kernel for as other ops."""
     fast = target.capability == 90
-    graph = expand(graph, {"batch_norm"} if fast else GRADIENTS | {"batch_norm"})
+    graph = expand(graph, {"batch_norm"} if fast else GRADIENTS | POOLS | {"batch_norm"})
     if fast and any(n.op.name == "conv2d" or n.op.name in GRADIENTS for n in graph.nodes()):
         graph = _Pass(target).run(graph)
 
     def unfit(node: Node) -> bool:
-        if node.op.name == "pixel_sums":
+        if node.op.name in OF_PIXELS:
             return not target.gpu
-        return node.op.name in GRADIENTS or window_matmul.fits(node, target) is not None
+        if node.op.name == "pixel_rows":
+            return pixel_rows.fits(node, target) is not None
+        return node.op.name in GRADIENTS | POOLS or window_matmul.fits(node, target) is not None
 
-    return expand(graph, GRADIENTS | CLAIMED, unfit)
+    return expand(graph, GRADIENTS | POOLS | CLAIMED, unfit)
 
 
 def expand(graph: Graph, names: frozenset[str] | set[str], when: Callable[[Node], bool] = lambda n: True) -> Graph:
@@ -73,6 +78,8 @@ class _Pass:
         name, type = node.op.name, node.results[0].type
         if name == "conv2d" or name in GRADIENTS:
             made = self._convolution(node, inputs)
+        elif name in POOLS:
+            made = self._pool(node, inputs)
         elif name in ("sum", "mean"):
             made = self._sum(node, inputs[0])
         elif name == "broadcast_to" and type.rank == 4 and type.static:
@@ -80,6 +87,8 @@ class _Pass:
             if (narrow := _of_channels(inputs[0], type)) is not None:
                 self.kept.append(made)
                 self.spread[id(made)] = broadcast_to(narrow, _pixels(type))
+            elif (spread := self._spread_images(inputs[0], type)) is not None:
+                made = self._plain(spread, type)
         elif getattr(node.op, "elementwise", False) and type.rank == 4 and type.static:
             made = self._elementwise(node, inputs, type)
         else:
@@ -92,12 +101,18 @@ class _Pass:
         found = self.twins.get(id(v))
         if found is None:
             found = self.spread.get(id(v))
-        return reshape(transpose(v, (0, 2, 3, 1)), _pixels(v.type)) if found is None else found
+        if found is not None:
+            return found
+        if v.type.shape[2:] == (1, 1):
+            return reshape(v, v.type.shape[:2])
+        return reshape(transpose(v, (0, 2, 3, 1)), _pixels(v.type))
 
     def _plain(self, rows: Value, type: TensorType) -> Value:
         """The value of a twin, with channels where they were."""
         count, channels, height, width = type.shape
-        made = transpose(reshape(rows, (count, height, width, channels)), (0, 3, 1, 2))
+        lying = reshape(rows, (count, height, width, channels))
+        points = height == width == 1
+        made = reshape(rows, type.shape) if points else transpose(lying, (0, 3, 1, 2))
         self.kept.append(made)
         self.twins[id(made)] = rows
         return made
@@ -118,14 +133,23 @@ class _Pass:
         return None if rows is None else self._plain(rows, result)
 
     def _forward(self, x: Value, w: Value, result: TensorType, attrs: Any) -> Value | None:
-        taps = _padded(transpose(w, (2, 3, 1, 0)), 2)  # (KH, KW, C, O)
-        matrix = reshape(taps, (math.prod(taps.type.shape[:3]), taps.type.shape[3]))
+        taps = _padded(self._taps(w), 1)
+        matrix = reshape(taps, (math.prod(taps.type.shape[:2]), taps.type.shape[2]))
         at = _at(attrs, _space(x.type), _space(result), _space(w.type))
         return self._product(self._padded_twin(x), matrix, at, False)
 
+    @staticmethod
+    def _taps(w: Value) -> Value:
+        """(KH * KW, C, O) of (O, C, KH, KW), in steps that move the last axis of a matrix, or none."""
+        out, channels, *kernel = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
+        count = math.prod(kernel)
+        turned = reshape(transpose(reshape(w, (out, channels * count)), (1, 0)), (channels, count, out))
+        return reshape(turned, (1, channels, out)) if count == 1 else transpose(turned, (1, 0, 2))
+
     def _of_input(self, g: Value, w: Value, result: TensorType, attrs: Any) -> Value | None:
         out, channels, *kernel = (int(d) for d in w.type.shape)  # type: ignore[arg-type]
-        matrix = reshape(transpose(w, (2, 3, 0, 1)), (math.prod(kernel) * out, channels))
+        taps = reshape(w, (1, out, channels)) if kernel == [1, 1] else transpose(self._taps(w), (0, 2, 1))
+        matrix = reshape(taps, (math.prod(kernel) * out, channels))
         at = _at(attrs, _space(g.type), _space(result), _space(w.type))
         return self._product(self._twin(g), matrix, at, True)
 
@@ -145,14 +169,23 @@ class _Pass:
         made = REGISTRY["window_gradient"].build(rows, of, **at, parts=count)
         if window_matmul.fits(made.node, self.target) is not None:
             return None
-        total = reshape(sum(made, 0), (*at["kernel"], wide, out))
-        if wide != result.shape[1]:
-            total = slice(total, 2, 0, result.shape[1])
-        return cast(transpose(total, (3, 2, 0, 1)), result.dtype)
+        places, channels = math.prod(at["kernel"]), int(result.shape[1])  # type: ignore[arg-type]
+        total = reshape(sum(made, 0), (places, wide, out))
+        if wide != channels:
+            total = slice(total, 1, 0, channels)
+        if places > 1:
+            total = transpose(total, (1, 0, 2))
+        turned = transpose(reshape(total, (channels * places, out)), (1, 0))
+        return cast(reshape(turned, result.shape), result.dtype)
 
     def _padded_twin(self, x: Value) -> Value:
         """The twin with zeros behind its channels, up to whole chunks."""
-        return self._twin(x if int(x.type.shape[1]) % CHUNK == 0 else _padded(x, 1))  # type: ignore[arg-type]
+        channels = int(x.type.shape[1])  # type: ignore[arg-type]
+        if channels % CHUNK == 0:
+            return self._twin(x)
+        if id(x) in self.twins:
+            return _padded(self.twins[id(x)], 1)
+        return REGISTRY["pixel_rows"].build(x, channels=channels + -channels % CHUNK)
 
     # --- what stands between ----------------------------------------------------------------------------------------
     def _elementwise(self, node: Node, inputs: tuple[Value, ...], type: TensorType) -> Value | None:
@@ -170,17 +203,51 @@ class _Pass:
             return narrow
         return self._twin(broadcast_to(v, whole.shape))
 
-    def _sum(self, node: Node, x: Value) -> Value | None:
+    def _pool(self, node: Node, inputs: tuple[Value, ...]) -> Value | None:
+        x, kernel = inputs[-1], node.attrs["kernel"]
         rows, type = self.twins.get(id(x)), node.results[0].type
-        if rows is None or node.attrs["axes"] != (0, 2, 3) or rows.type.element not in (f32, bf16, f16):
+        if rows is None or kernel[0] * kernel[1] > MOST_PLACES:
             return None
-        pixels, channels = (int(d) for d in rows.type.shape)  # type: ignore[arg-type]
+        narrow = type if node.op.name == "max_pool2d" else inputs[0].type
+        at = _at(node.attrs, _space(x.type), _space(narrow), kernel)
+        if node.op.name == "max_pool2d":
+            return self._plain(REGISTRY["pixel_max"].build(rows, **at), type)
+        places = REGISTRY["pixel_argmax"].build(rows, **at)
+        return self._plain(REGISTRY["pixel_max_gradient"].build(self._twin(inputs[0]), places, **at), type)
+
+    def _sum(self, node: Node, x: Value) -> Value | None:
+        rows, type, axes = self.twins.get(id(x)), node.results[0].type, node.attrs["axes"]
+        if rows is None or rows.type.element not in (f32, bf16, f16):
+            return None
+        if axes in ((2,), (3,), (2, 3)) and node.attrs["keepdim"]:
+            return self._of_images(node, rows, x.type)
+        if axes != (0, 2, 3):
+            return None
+        pixels = int(rows.type.shape[0])  # type: ignore[arg-type]
         count = divisor(pixels, min(SUMS, max(1, pixels // LEAST_SUMMED)))
-        some = REGISTRY["pixel_sums"].build(rows, parts=count)
-        total = sum(reshape(some, (count, channels)), 0)
+        total = sum(REGISTRY["pixel_sums"].build(rows, parts=count), 1)
         if node.op.name == "mean":
             total = total * (1 / pixels)
         return reshape(cast(total, type.dtype), type.shape)
+
+    def _of_images(self, node: Node, rows: Value, whole: TensorType) -> Value:
+        """A reduction over lines or columns of each image."""
+        count, channels, height, width = whole.shape
+        result = node.results[0].type
+        axes = tuple(a - 1 for a in node.attrs["axes"])
+        made: Value = node.op.build(  # type: ignore[attr-defined]
+            reshape(rows, (count, height, width, channels)), **{**node.attrs, "axes": axes}
+        )
+        return self._plain(reshape(made, _pixels(result)), result)
+
+    def _spread_images(self, v: Value, type: TensorType) -> Value | None:
+        """The twin of what has one value for lines, columns or images of each channel, spread over pixels."""
+        shape, (count, channels, height, width) = v.type.shape, type.shape
+        narrow = len(shape) == 4 and shape[:2] == (count, channels) and count != 1 and channels != 1
+        if not narrow or shape[2] not in (1, height) or shape[3] not in (1, width):
+            return None
+        lying = reshape(self._twin(v), (count, shape[2], shape[3], channels))
+        return reshape(broadcast_to(lying, (count, height, width, channels)), _pixels(type))
 
 
 def _of_channels(v: Value, whole: TensorType) -> Value | None:

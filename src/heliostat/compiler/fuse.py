@@ -13,7 +13,7 @@ from types import ModuleType
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import bool_, upper_bound
-from ..kernels import decode_attention, flash_operands, reduce, transpose
+from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 
@@ -65,7 +65,7 @@ class Fuser:
         for node in self.order:
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
-        self._merge(self._is_map)
+        self._merge(lambda o: self._is_map(o) or o.schedule is pixel_sums)
         self._take_masks()
         self._merge(self._is_rows)
         if self.target.gpu:
@@ -269,9 +269,11 @@ class Fuser:
             if readers or later < 0 or any(number in self.open[o].needs for o in self.open[later].needs - {number}):
                 continue
             consumer = self.open[later]
-            if consumer.root.op.name in EPILOGUE_ROOTS:
-                continue
             nodes = self._together(host, consumer)
+            if consumer.root.op.name in EPILOGUE_ROOTS:
+                if not self.target.gpu:
+                    continue
+                nodes = [consumer.root, *(n for n in nodes if n is not consumer.root)]
             verdict = self._select(self._group(nodes, consumer.root))
             if isinstance(verdict, str):
                 host.notes.append(f"{_label(host.root)} is not joined to {_label(consumer.root)}: {verdict}")
@@ -412,7 +414,7 @@ class Fuser:
 
 _ANCHORS = EPILOGUE_ROOTS | flash_operands.OPERANDS.keys() | {
     "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
-    "window_gradient",
+    "window_gradient", "pixel_rows", "pixel_max", "pixel_argmax", "pixel_max_gradient",
 }  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from ..kernels import (
     linear,
     map,
     matmul,
+    pixel_pool,
+    pixel_rows,
     pixel_sums,
     put,
     reduce,
@@ -51,6 +53,7 @@ from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .masks import masks_for_each
+from .pixel_groups import pixel_groups
 from .plan import Built, Planner
 from .split import split_reductions
 from .split_depth import split_depth
@@ -83,6 +86,8 @@ SCHEDULES: tuple[ModuleType, ...] = (
     repack,
     dequantize,
     transpose,
+    pixel_pool,
+    pixel_rows,
     pixel_sums,
     map,
     reduce,
@@ -173,6 +178,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("split", partial(split_reductions, target=target)),
         ("share_last", share),
         ("masks", masks_for_each),
+        ("pixel_groups", pixel_groups),
     ]
 
 

@@ -57,7 +57,8 @@ from .integer import (
 from .matmul import linear, matmul
 from .normalize import batch_norm, layer_norm, log_softmax, logsumexp, rms_norm, softmax
 from .op import REGISTRY, Amp, Batching, Forward, NotDifferentiable, Op, get
-from .pixels import pixel_sums, window_gradient, window_matmul
+from .pixels import pixel_rows, pixel_sums, window_gradient, window_matmul
+from .pool import max_pool2d, max_pool2d_gradient, pixel_argmax, pixel_max, pixel_max_gradient
 from .quantize import dequantize, quantize, repack
 from .reduce import argmax, max, mean, min, prod, sum
 from .rules import promote
@@ -86,8 +87,9 @@ __all__ = [
     "cache_update", "cast", "ceil", "concat", "conv2d", "conv2d_input_gradient", "conv2d_weight_gradient", "cos",
     "dequantize", "detach", "div", "embedding", "eq", "erf", "exp", "expm1", "flatten", "floor", "floor_divide", "fold",
     "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm", "le", "linear", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum",
-    "mean", "min", "minimum", "mul", "ne", "neg", "pixel_sums", "pow", "prod", "promote", "put", "quantize",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max",
+    "max_pool2d", "max_pool2d_gradient", "maximum", "mean", "min", "minimum", "mul", "ne", "neg", "pixel_argmax",
+    "pixel_max", "pixel_max_gradient", "pixel_rows", "pixel_sums", "pow", "prod", "promote", "put", "quantize",
     "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm", "rope", "rope_table", "round",
     "rsqrt", "scaled_dot_product_attention", "scan", "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu",
     "sin", "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh",

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import ShapeError
-from ..ir.graph import Value
+from ..ir.graph import Value, constant
 from ..ir.types import DType, TensorType, bf16, f16, f32, f64, tensor
 from . import reduce
 from .composite import Claimed
 from .elementwise import cast
-from .error import LargestUlp
+from .error import EXACT, LargestUlp
 from .matmul import matmul
 from .op import Amp, Array, Forward, public
 from .rules import float_only, plain
 from .samples import sample
-from .shape import concat, reshape, transpose
+from .shape import broadcast_to, concat, reshape, transpose
 from .window import fold, unfold, window_count
 
 Pair = tuple[int, int]
@@ -30,7 +30,8 @@ _STEPS: dict[str, Any] = {"size": (8, 7), "grid": (4, 3), "kernel": (3, 2), "str
                           "dilation": (1, 1)}  # fmt: skip
 
 
-def _count(op: str, rows: object, pixels: Pair) -> int:
+def whole_images(op: str, rows: object, pixels: Pair) -> int:
+    """How many images rows are. Raises ShapeError."""
     if not isinstance(rows, int) or rows % (pixels[0] * pixels[1]):
         raise ShapeError(f"{op}: {rows} rows are no images of {pixels[0]} x {pixels[1]} pixels")
     return rows // (pixels[0] * pixels[1])
@@ -62,11 +63,11 @@ def seen(
             yield inside.reshape(-1), np.where(inside, at[0] * size[1] + at[1], 0).reshape(-1)
 
 
-def _windows(x: Array, count: int, at: dict[str, Any], transposed: bool) -> Array:
-    """(count * grid, taps, C): what the pixels of a grid see of images, zeros outside."""
-    images = x.reshape(count, -1, x.shape[1])
+def windows_of(x: Array, at: dict[str, Any], fill: float = 0.0, transposed: bool = False) -> Array:
+    """(count * grid, taps, C): what the pixels of a grid see of images, `fill` outside."""
+    whole = x.reshape(-1, at["size"][0] * at["size"][1], x.shape[1])
     taps = [
-        np.where(inside[:, None], images[:, place], 0)
+        np.where(inside[:, None], whole[:, place], fill)
         for inside, place in seen(
             at["kernel"], at["size"], at["grid"], at["stride"], at["padding"], at["dilation"], transposed
         )
@@ -111,7 +112,7 @@ class WindowMatmul(Claimed, name="window_matmul", version=1, amp=Amp.LOWER):
                 f"window_matmul needs x (pixels, C) and w (KH * KW * C, O) of one dtype, found {x} and {w}"
             )
         _grid(self.name, *((size, grid) if transposed else (grid, size)), kernel, stride, padding, dilation)
-        count = _count(self.name, x.shape[0], size)
+        count = whole_images(self.name, x.shape[0], size)
         return TensorType(x.element, (count * grid[0] * grid[1], w.shape[1]))
 
     def call(
@@ -130,14 +131,13 @@ class WindowMatmul(Claimed, name="window_matmul", version=1, amp=Amp.LOWER):
         return self.build(x, w, size=size, grid=grid, **at, transposed=transposed)
 
     def reference(self, x: Array, w: Array, *, transposed: bool = False, **at: Any) -> Array:
-        count = len(x) // (at["size"][0] * at["size"][1])
-        windows = _windows(x, count, at, transposed)
+        windows = windows_of(x, at, transposed=transposed)
         return windows.reshape(len(windows), -1) @ w
 
     def decompose(self, x: Value, w: Value, *, transposed: bool = False, **at: Any) -> Value:
         (height, width), (rows, columns), (kh, kw) = at["size"], at["grid"], at["kernel"]
         channels, out = int(x.type.shape[1]), int(w.type.shape[1])  # type: ignore[arg-type]
-        count = _count(self.name, x.type.shape[0], at["size"])
+        count = whole_images(self.name, x.type.shape[0], at["size"])
         how = ((kh, kw), at["stride"], at["padding"], at["dilation"])
         if not transposed:
             return matmul(_wide(x, at), w)
@@ -178,7 +178,8 @@ class WindowGradient(Claimed, name="window_gradient", version=1, amp=Amp.LOWER):
         if x.rank != 2 or g.rank != 2 or x.element != g.element:
             raise ShapeError(f"window_gradient needs x and g (pixels, channels) of one dtype, found {x} and {g}")
         _grid(self.name, grid, size, kernel, stride, padding, dilation)
-        if _count(self.name, x.shape[0], size) != _count(self.name, g.shape[0], grid) or int(g.shape[0]) % parts:  # type: ignore[arg-type]
+        counts = whole_images(self.name, x.shape[0], size), whole_images(self.name, g.shape[0], grid)
+        if counts[0] != counts[1] or counts[1] * grid[0] * grid[1] % parts:
             raise ShapeError(f"window_gradient: {x} and {g} are not of as many images, or no {parts} equal parts")
         taps = kernel[0] * kernel[1] * int(x.shape[1])  # type: ignore[arg-type]
         return TensorType(f64 if x.element is f64 else f32, (parts, taps, g.shape[1]))
@@ -199,7 +200,7 @@ class WindowGradient(Claimed, name="window_gradient", version=1, amp=Amp.LOWER):
         return self.build(x, g, size=size, grid=grid, **at, parts=parts)
 
     def reference(self, x: Array, g: Array, *, parts: int = 1, **at: Any) -> Array:
-        windows = _windows(x, len(x) // (at["size"][0] * at["size"][1]), at, False)
+        windows = windows_of(x, at)
         left, right = windows.reshape(parts, -1, windows.shape[1] * windows.shape[2]), g.reshape(parts, -1, g.shape[1])
         return np.asarray(left.swapaxes(1, 2) @ right)
 
@@ -211,12 +212,17 @@ class WindowGradient(Claimed, name="window_gradient", version=1, amp=Amp.LOWER):
         return matmul(cast(transpose(left, (0, 2, 1)), result), cast(right, result))
 
 
+def images(x: Value, size: Pair) -> Value:
+    """(N, C, H, W) of rows of pixels."""
+    count, channels = whole_images("images", x.type.shape[0], size), x.type.shape[1]
+    return transpose(reshape(x, (count, *size, channels)), (0, 3, 1, 2))
+
+
 def _wide(x: Value, at: dict[str, Any]) -> Value:
     """(N * H' * W', KH * KW * C): all windows, written out."""
     channels = int(x.type.shape[1])  # type: ignore[arg-type]
-    count = _count("windows", x.type.shape[0], at["size"])
-    images = transpose(reshape(x, (count, *at["size"], channels)), (0, 3, 1, 2))
-    windows = unfold(images, at["kernel"], at["stride"], at["padding"], at["dilation"])
+    count = whole_images("windows", x.type.shape[0], at["size"])
+    windows = unfold(images(x, at["size"]), at["kernel"], at["stride"], at["padding"], at["dilation"])
     taps = at["kernel"][0] * at["kernel"][1] * channels
     return reshape(transpose(windows, (0, 4, 5, 2, 3, 1)), (count * at["grid"][0] * at["grid"][1], taps))
 
@@ -258,6 +264,40 @@ class PixelSums(Claimed, name="pixel_sums", version=1, amp=Amp.FLOAT32):
         return made[0] if len(made) == 1 else concat(*made, axis=0)
 
 
+class PixelRows(Claimed, name="pixel_rows", version=1, amp=Amp.KEEP_INPUT):
+    """Images (N, C, H, W) as rows of pixels (N * H * W, channels), zeros in channels from C on. Raises ShapeError."""
+
+    samples = (
+        sample(tensor(f32, 2, 3, 5, 7), channels=4),
+        sample(tensor(bf16, 2, 3, 9, 8), channels=8),
+        sample(tensor(f16, 1, 8, 3, 11), channels=8),
+    )
+    error = EXACT
+    forward = Forward.LINEAR
+
+    def infer(self, x: TensorType, *, channels: int) -> TensorType:
+        plain(x, self.name)
+        if x.rank != 4 or not x.static or channels < int(x.shape[1]):  # type: ignore[arg-type]
+            raise ShapeError(f"pixel_rows needs (N, C, H, W) of known size with at most {channels} channels, found {x}")
+        return TensorType(x.element, (x.shape[0] * x.shape[2] * x.shape[3], channels))
+
+    def call(self, x: Value, channels: int) -> Value:
+        return self.build(x, channels=channels)
+
+    def reference(self, x: Array, *, channels: int) -> Array:
+        rows = np.moveaxis(x, 1, 3).reshape(-1, x.shape[1])
+        return np.pad(rows, ((0, 0), (0, channels - x.shape[1])))
+
+    def decompose(self, x: Value, *, channels: int) -> Value:
+        count, held, height, width = (int(d) for d in x.type.shape)  # type: ignore[arg-type]
+        rows = reshape(transpose(x, (0, 2, 3, 1)), (count * height * width, held))
+        if channels == held:
+            return rows
+        zero = constant(0, TensorType(x.type.dtype, ()))
+        return concat(rows, broadcast_to(zero, (count * height * width, channels - held)), axis=1)
+
+
 window_matmul = public(WindowMatmul, WindowMatmul.call)
 window_gradient = public(WindowGradient, WindowGradient.call)
 pixel_sums = public(PixelSums, PixelSums.call)
+pixel_rows = public(PixelRows, PixelRows.call)

@@ -167,6 +167,9 @@ def _adaptive_avg(axes: int, input: Tensor, output_size: Any) -> Tensor:
     for i, (n, count) in enumerate(zip(size, _wanted(output_size, size), strict=True)):
         if n == count:
             continue
+        if count == 1:
+            x = x.mean(2 + i, True)
+            continue
         if n % count == 0:
             x = x.unflatten(2 + i, (count, n // count)).mean(3 + i)
             continue
@@ -240,6 +243,10 @@ def _max_pool(
     around, gaps = many(padding, axes, "padding"), many(dilation, axes, "dilation")
     size = tuple(x.shape[2:])
     counts = _counts(name, size, kernel, steps, around, gaps, ceil_mode)
+    whole = axes == 2 and counts == _counts(name, size, kernel, steps, around, gaps, False)
+    if whole and not return_indices and x.requires_grad:
+        pairs = [(p[0], p[1]) for p in (kernel, steps, around, gaps)]
+        return unbatched(wrap(ops.max_pool2d(x.value, *pairs), x), single)
     seen = _windows(x.detach(), kernel, steps, around, gaps, counts, lowest(x.dtype))
     if not return_indices and not x.requires_grad:
         return unbatched(seen.amax(2).reshape(*x.shape[:2], *counts), single)
