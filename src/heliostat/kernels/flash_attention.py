@@ -30,7 +30,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (B, L, H, E), k, v: (B, S, Hkv, E), out: (B, L, H, E), lse: (B, H, L) f32.
+    """q: (B, L, H, E), k, v: (B, S, Hkv, E), out: (B, L, H, E), lse: (B, L, H) f32.
 
     4 E operations for each pair of a query and a key; keys and values are read L / 128 times, from the cache.
     """
@@ -64,14 +64,9 @@ class _Tiles(Pipelined):
         return Steps(head, k.const(0, "i64"), end, (end + (STEP - 1)) // STEP)
 
     def _place(self, head: Instruction, row: Instruction) -> Instruction:
-        return self._number(head, row)[0] * (self.size * 2)
-
-    def _number(self, head: Instruction, row: Instruction) -> tuple[Instruction, Instruction]:
-        """A row's number in (B, L, H), and in (B, H, L)."""
         k, o = self.k, self.o
-        token, member = row // o.each, row % o.each
         batch, first = (k.splat(k.convert(i, "i32"), 32) for i in (head // o.groups, head % o.groups * o.each))
-        return (batch * o.rows + token) * o.heads + first + member, (batch * o.heads + first + member) * o.rows + token
+        return ((batch * o.rows + row // o.each) * o.heads + first + row % o.each) * (self.size * 2)
 
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
         return self.o.operands_a(self.q, 0, places)
@@ -107,10 +102,6 @@ class _Tiles(Pipelined):
             self.o.store(out[NAMES[0]], 0, places, sums, wide)
         if NAMES[1] in out:
             made = k.fma(rows.best.get(), self.o.scale, Math(k).log(total))
-            for h, place in enumerate(self.sums_at):
-                k.scatter(out[NAMES[1]], 0, place * 4, k.shuffle(made, made, [2 * t + h for t in range(32)]))
-
-    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
-        halves, places = super()._rows(head, first, last)
-        self.sums_at = [self._number(head, row)[1] for row in halves]
-        return halves, places
+            for h, place in enumerate(places):
+                half = k.shuffle(made, made, [2 * t + h for t in range(32)])
+                k.scatter(out[NAMES[1]], 0, place // (self.size * 2) * 4, half)

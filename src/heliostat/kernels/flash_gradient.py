@@ -63,7 +63,7 @@ class _Tiles:
 
 
 class QueryTiles(_Tiles):
-    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, H, L); dq: (B, L, H, E).
+    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, L, H); dq: (B, L, H, E).
 
     6 E operations for each pair of a query and a key.
     """
@@ -102,8 +102,10 @@ class QueryTiles(_Tiles):
         rows = o.start(batch, head, o.rows, o.heads)
         places = [half * (o.heads * o.size * 2) for half in halves]
         query, seed = o.operands_a(o.x["q"], rows, places), o.operands_a(o.x["g"], rows, places)
-        sums_at = (batch * o.heads + head) * (o.rows * 4)
-        lse, delta = (self._of_rows([k.gather(o.x[x], sums_at, half * 4, "f32") for half in halves]) for x in "ld")
+        at = o.sums_start(batch, head)
+        lse, delta = (
+            self._of_rows([k.gather(o.x[x], at, half * (o.heads * 4), "f32") for half in halves]) for x in "ld"
+        )
         lse = lse * math.log2(math.e)
         # key - row of the first var, counted down from what is not seen
         lane = k.iota("i32", FRAGMENT)
@@ -137,7 +139,7 @@ class QueryTiles(_Tiles):
 
 
 class KeyTiles(_Tiles):
-    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, H, L); dk, dv: (B, S, Hkv, E).
+    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, L, H); dk, dv: (B, S, Hkv, E).
 
     8 E operations for each pair of a query and a key. The queries of all heads that share the keys pass by.
     """
@@ -234,7 +236,7 @@ class KeyTiles(_Tiles):
         k, o = self.k, self.o
         head, base = self._step(step, group, skipped, each)
         number = k.splat(k.convert(base + warp % (self.step // 32) * 32, "i32"), 32) + k.iota("i32", 32)
-        place, start = k.minimum(number, o.rows - 1) * 4, (batch * o.heads + head) * (o.rows * 4)
+        place, start = k.minimum(number, o.rows - 1) * (o.heads * 4), o.sums_start(batch, head)
         return [k.select(number < o.rows, k.gather(o.x[x], start, place, "f32"), 0.0) for x in "ld"]
 
     def _keep_sums(self, step: Instruction, warp: Instruction, values: Sequence[Instruction]) -> None:

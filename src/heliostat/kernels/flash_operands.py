@@ -54,6 +54,8 @@ def refusal(node: Node, target: Target) -> str | None:
             return "heads of values have another size than those of keys"
         if not t.static:
             return f"lengths that are not known: {t}"
+        if 0 in t.shape:
+            return f"nothing to do: {t}"
         if math.prod(map(upper_bound, t.shape)) * t.dtype.nbytes >= 1 << 31:
             return f"2 GiB and more: {t}"
     return None
@@ -103,6 +105,10 @@ class Operands:
     def start(self, batch: Instruction, head: Operand, tokens: int, heads: int) -> Instruction:
         """Byte offset of a head's first token in a tensor (B, tokens, heads, E)."""
         return (batch * (tokens * heads) + head) * (self.size * 2)
+
+    def sums_start(self, batch: Instruction, head: Instruction) -> Instruction:
+        """Byte offset of a head's first row in f32 (B, L, H)."""
+        return (batch * (self.rows * self.heads) + head) * 4
 
     def copy(
         self, memory: Instruction, at: Operand, source: Instruction, start: Instruction, warp: Instruction,

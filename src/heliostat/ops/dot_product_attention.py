@@ -38,7 +38,7 @@ def _samples(operands: str) -> tuple[Sample, ...]:
     ):  # fmt: skip
         shapes = {"q": (b, rows, h, 4), "g": (b, rows, h, 4), "k": (b, keys, kv, 4), "v": (b, keys, kv, 4)}
         types = [
-            tensor(dtype, *shapes[x]) if x in shapes else tensor(f64 if dtype is f64 else f32, b, h, rows)
+            tensor(dtype, *shapes[x]) if x in shapes else tensor(f64 if dtype is f64 else f32, b, rows, h)
             for x in operands
         ]
         found.append(sample(*types, scale=0.5, causal=causal))
@@ -72,8 +72,8 @@ class _Attention(Claimed):
         for letter, t in types.items():
             float_only(t, self.name)
             if letter in "ld":
-                if t.shape != (q.shape[0], heads, q.shape[1]):
-                    raise ShapeError(f"{self.name}: sums of rows must be (B, H, L), found {t}")
+                if t.shape != q.shape[:3]:
+                    raise ShapeError(f"{self.name}: sums of rows must be (B, L, H), found {t}")
             elif t.dtype is not q.dtype:
                 raise DTypeError(f"{self.name} needs operands of one dtype, found {q} and {t}")
         if not scale > 0:
@@ -131,8 +131,13 @@ def _scores(q: Value, k: Value, scale: float, causal: bool) -> Value:
     return where(seen, scores, constant(-np.inf, TensorType(scores.type.dtype, ())))
 
 
+def _of_rows(sums: Value) -> Value:
+    """Sums of rows, (B, L, H), beside scores: (B, H, L, 1)."""
+    return unsqueeze(transpose(sums, (0, 2, 1)), 3)
+
+
 def _weights(q: Value, k: Value, lse: Value, scale: float, causal: bool) -> Value:
-    return exp(sub(_scores(q, k, scale, causal), unsqueeze(lse, 3)))
+    return exp(sub(_scores(q, k, scale, causal), _of_rows(lse)))
 
 
 def _score_gradient(operands: Sequence[Value], scale: float, causal: bool) -> Value:
@@ -144,16 +149,13 @@ def _score_gradient(operands: Sequence[Value], scale: float, causal: bool) -> Va
     weighed = _summed(_grouped(g, groups), transpose(v, (0, 2, 3, 1)))
     weighed = reshape(weighed, (b, heads, rows, keys))
     weights = _weights(q, k, lse, scale, causal)
-    made = mul(mul(weights, sub(weighed, unsqueeze(delta, 3))), scale)
+    made = mul(mul(weights, sub(weighed, _of_rows(delta))), scale)
     return reshape(cast(made, q.type.dtype), (b, groups, _rows(q, k), keys))
 
 
 def _exact(operands: Sequence[Array], letters: str, scale: float, causal: bool) -> dict[str, Array]:
     """Heads first, keys and values of each query head, scores and weights `p`, in float64."""
-    x = {
-        n: a if n in "ld" else np.swapaxes(np.asarray(a, np.float64), 1, 2)
-        for n, a in zip(letters, operands, strict=True)
-    }
+    x = {n: np.swapaxes(np.asarray(a, np.float64), 1, 2) for n, a in zip(letters, operands, strict=True)}
     each = x["q"].shape[1] // x["k"].shape[1]
     for n in x.keys() & {"k", "v"}:
         x[n] = np.repeat(x[n], each, axis=1)
@@ -200,7 +202,7 @@ class ScaledDotProductAttention(_Attention, name="scaled_dot_product_attention",
     def gradient(self, g: Value, q: Value, k: Value, v: Value, y: Value, **attrs: Any) -> Sequence[Value | None]:  # type: ignore[override]
         lse = attention_logsumexp(q, k, **attrs)
         wide = _sums(q.type.dtype)
-        delta = transpose(sum(mul(cast(g, wide), cast(y, wide)), axes=-1), (0, 2, 1))
+        delta = sum(mul(cast(g, wide), cast(y, wide)), axes=-1)
         return (
             attention_query_gradient(g, q, k, v, lse, delta, **attrs),
             attention_key_gradient(g, q, k, v, lse, delta, **attrs),
@@ -209,7 +211,7 @@ class ScaledDotProductAttention(_Attention, name="scaled_dot_product_attention",
 
 
 class AttentionLogsumexp(_Attention, name="attention_logsumexp", version=1):
-    """log(sum(exp(q k^T * scale))) over the keys that a query sees: (B, H, L), f32, or f64 of f64. Operands and
+    """log(sum(exp(q k^T * scale))) over the keys that a query sees: (B, L, H), f32, or f64 of f64. Operands and
     `causal` as in `scaled_dot_product_attention`."""
 
     operands = "qk"
@@ -217,20 +219,20 @@ class AttentionLogsumexp(_Attention, name="attention_logsumexp", version=1):
 
     def infer(self, q: TensorType, k: TensorType, *, scale: float, causal: bool = False) -> TensorType:
         self.checked(q, k, scale=scale)
-        return TensorType(_sums(q.dtype), (q.shape[0], q.shape[2], q.shape[1]))
+        return TensorType(_sums(q.dtype), q.shape[:3])
 
     def reference(self, q: Array, k: Array, *, scale: float, causal: bool = False) -> Array:
         s = _exact((q, k), "qk", scale, causal)["s"]
         top = s.max(-1)
-        return np.asarray(top + np.log(np.exp(s - top[..., None]).sum(-1)))
+        return np.swapaxes(top + np.log(np.exp(s - top[..., None]).sum(-1)), 1, 2)
 
     def decompose(self, q: Value, k: Value, *, scale: float, causal: bool = False) -> Value:
-        return logsumexp(_scores(q, k, scale, causal))
+        return transpose(logsumexp(_scores(q, k, scale, causal)), (0, 2, 1))
 
 
 class AttentionQueryGradient(_Attention, name="attention_query_gradient", version=1):
     """dQ, (B, L, H, E). g: (B, L, H, Ev), q, k, v as in `scaled_dot_product_attention`, of one dtype; lse, delta:
-    (B, H, L), logsumexp of the scores and sum of g times the result."""
+    (B, L, H), logsumexp of the scores and sum of g times the result."""
 
     operands = "gqkvld"
     samples = _samples("gqkvld")
