@@ -20,8 +20,7 @@ from ..kernels import (
     dequantize,
     few_linear,
     flash_attention,
-    flash_key,
-    flash_query,
+    flash_gradient,
     gather,
     linear,
     map,
@@ -43,7 +42,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
-from .attention import expand_attention
+from .attention import expand_attention, heads_of_attention
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
@@ -68,8 +67,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     tile_attention,
     attention,
     flash_attention,
-    flash_key,
-    flash_query,
+    flash_gradient,
     gather,
     put,
     scan,
@@ -160,6 +158,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
+        ("heads", heads_of_attention),
         ("split_depth", partial(split_depth, target=target)),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
