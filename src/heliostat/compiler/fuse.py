@@ -140,7 +140,7 @@ class Fuser:
             if o.root.op.name in flash_operands.OPERANDS
             and o.nodes
             and n not in needs
-            and len(mine & {id(v) for v in o.root.inputs}) > 1
+            and mine & {id(v) for v in o.root.inputs}
             and not any(n in self.open[other].needs for other in needs)
         ]
 

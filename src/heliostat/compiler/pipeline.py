@@ -20,8 +20,7 @@ from ..kernels import (
     dequantize,
     few_linear,
     flash_attention,
-    flash_key,
-    flash_query,
+    flash_gradient,
     gather,
     linear,
     map,
@@ -47,7 +46,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
-from .attention import expand_attention
+from .attention import expand_attention, heads_of_attention
 from .channels_last import channels_last
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
@@ -75,8 +74,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     tile_attention,
     attention,
     flash_attention,
-    flash_key,
-    flash_query,
+    flash_gradient,
     gather,
     put,
     scan,
@@ -171,6 +169,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
+        ("heads", heads_of_attention),
         ("split_depth", partial(split_depth, target=target)),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
-from .flash_operands import LINE, Operands, group_refusal
+from .flash_operands import LINE, Heads, Operands, group_refusal
 from .group import Accept, Group, Refuse
 from .math import Math
 from .prompt_attention import COLUMNS, Rows, Steps, over_row
@@ -30,7 +30,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (B, L, H, E), k, v: (B, S, Hkv, E), out: (B, L, H, E), lse: (B, H, L) f32.
+    """q: (B, L, H, E), k, v: (B, S, Hkv, E), out: (B, L, H, E), lse: (B, L, H) f32.
 
     4 E operations for each pair of a query and a key; keys and values are read L / 128 times, from the cache.
     """
@@ -41,7 +41,7 @@ class _Tiles(Pipelined):
     def __init__(self, group: Group, name: str) -> None:
         k = self.k = KernelBuilder(name)
         o = self.o = Operands(k, group)
-        self.q, self.row, self.place = o.x["q"], o.row, o.place
+        self.q, self.row, self.place = o.x["q"].buffer, o.row, o.place
         self.start, self.tokens, self.counted = k.const(0, "i64"), k.const(o.rows, "i64"), True
         self.kv_heads, self.group_size = o.batch * o.groups, o.each
         self.size, self.capacity, self.step = o.size, o.keys, STEP
@@ -64,17 +64,15 @@ class _Tiles(Pipelined):
         return Steps(head, k.const(0, "i64"), end, (end + (STEP - 1)) // STEP)
 
     def _place(self, head: Instruction, row: Instruction) -> Instruction:
-        return self._number(head, row)[0] * (self.size * 2)
-
-    def _number(self, head: Instruction, row: Instruction) -> tuple[Instruction, Instruction]:
-        """A row's number in (B, L, H), and in (B, H, L)."""
+        """Numbers of rows in (B, L, H)."""
         k, o = self.k, self.o
-        token, member = row // o.each, row % o.each
         batch, first = (k.splat(k.convert(i, "i32"), 32) for i in (head // o.groups, head % o.groups * o.each))
-        return (batch * o.rows + token) * o.heads + first + member, (batch * o.heads + first + member) * o.rows + token
+        return (batch * o.rows + row // o.each) * o.heads + first + row % o.each
 
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
-        return self.o.operands_a(self.q, 0, places)
+        q, heads = self.o.x["q"], self.o.heads
+        numbers = [n if q.total == heads else n // heads * q.total + n % heads for n in places]
+        return self.o.operands_a(q, q.first * self.size * 2, [n * (self.size * 2) for n in numbers])
 
     def _copy_keys(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
         self._copy(self.o.x["k"], warp, steps, base, at)
@@ -82,12 +80,12 @@ class _Tiles(Pipelined):
     def _copy_values(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
         self._copy(self.o.x["v"], warp, steps, base, at + SLOTS * self.key_tile)
 
-    def _copy(self, source: Instruction, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
+    def _copy(self, source: Heads, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
         """Past the last step: that one once more, to where nothing is read."""
-        o = self.o
-        start = o.start(steps.cache // o.groups, steps.cache % o.groups, o.keys, o.groups)
+        groups = self.o.groups
         base = self.k.minimum(base, (steps.count - 1) * STEP)
-        o.copy(self.memory, at, source, start, warp, base, STEP, o.keys, o.groups)
+        start = source.start(steps.cache // groups, steps.cache % groups)
+        self.o.copy(self.memory, at, source, start, warp, base, STEP)
 
     def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:
         self.o.score(self.memory, query, at, scores, STEP)
@@ -104,13 +102,9 @@ class _Tiles(Pipelined):
         if NAMES[0] in out:
             factor = k.const(1.0, "f32", 64) / total
             wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
-            self.o.store(out[NAMES[0]], 0, places, sums, wide)
+            self.o.store(out[NAMES[0]], 0, [n * (self.size * 2) for n in places], sums, wide)
         if NAMES[1] in out:
             made = k.fma(rows.best.get(), self.o.scale, Math(k).log(total))
-            for h, place in enumerate(self.sums_at):
-                k.scatter(out[NAMES[1]], 0, place * 4, k.shuffle(made, made, [2 * t + h for t in range(32)]))
-
-    def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
-        halves, places = super()._rows(head, first, last)
-        self.sums_at = [self._number(head, row)[1] for row in halves]
-        return halves, places
+            for h, place in enumerate(places):
+                half = k.shuffle(made, made, [2 * t + h for t in range(32)])
+                k.scatter(out[NAMES[1]].buffer, 0, place * 4, half)

@@ -1,9 +1,9 @@
-"""Schedules of the gradients of `scaled_dot_product_attention` on GPUs whose tensor cores serve four warps together.
+"""Schedule of the gradients of `scaled_dot_product_attention` on GPUs whose tensor cores serve four warps together.
 Scores are made again from queries, keys and their logsumexp, a block at a time, and never leave registers.
 
-One kernel has a tile of keys and goes over queries: dK and dV, from the transposed scores, whose rows are keys. Another
-has a tile of queries and goes over keys: dQ. That is seven products for the five that there are to do, and no sums of
-several blocks meet in memory. `flash_operands` says how tiles lie.
+A team has a tile of keys and goes over queries: dK and dV, from the transposed scores, whose rows are keys. Then it has
+a tile of queries and goes over keys: dQ. That is seven products for the five that there are to do, and no sums of
+several teams meet in memory. Under a causal mask both tiles together are the same work for all teams.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
-from .flash_operands import LINE, WARPS, Operands, in_sections, packed
-from .group import Group
+from ..targets.target import Target
+from .flash_operands import LINE, WARPS, Operands, group_refusal, in_sections, packed
+from .group import Accept, Group, Refuse
 from .prompt_attention import SECTION
 from .tensor_linear import FRAGMENT
 
@@ -24,20 +25,60 @@ HIDDEN = -3.0e38  # a score whose weight is 0
 QUERY, KEY, VALUE = "attention_query_gradient", "attention_key_gradient", "attention_value_gradient"
 
 
-class _Tiles:
-    """What both kernels share: a tile's 128 lines stay, and lines of two other operands pass in steps of `step`."""
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    """What `flash_operands.refusal` allows: one to three gradients of the same operands, also joined to one."""
+    reason = group_refusal(group, target, (QUERY, KEY, VALUE))
+    return Accept() if reason is None else Refuse(reason)
 
-    def __init__(self, group: Group, name: str, step: int, kept: int, more: int) -> None:
-        """`kept`: tiles that lie in shared memory all the time; `more`: further bytes of a step."""
-        k = self.k = KernelBuilder(name)
-        o = self.o = Operands(k, group)
+
+def build(group: Group, target: Target, name: str) -> Kernel:
+    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, L, H) f32; dq: (B, L, H, E), dk, dv: (B, S, Hkv, E).
+
+    14 E operations for each pair of a query and a key.
+    """
+    k = KernelBuilder(name)
+    o = Operands(k, group)
+    tiles: list[_Tiles] = []
+    if KEY in o.out or VALUE in o.out:
+        tiles.append(_KeyTiles(k, o))
+    if QUERY in o.out:
+        tiles.append(_QueryTiles(k, o))
+    memory = k.alloc(max(t.nbytes for t in tiles))
+    for t in tiles:
+        t.build(memory)
+    return k.finish()
+
+
+class _Tiles:
+    """What both parts share: a tile's 128 lines stay, and lines of two other operands pass in steps of `step`.
+
+    `kept`: tiles that lie in shared memory all the time; `more`: further bytes of a step.
+    """
+
+    memory: Instruction
+
+    def __init__(self, k: KernelBuilder, o: Operands, step: int, kept: int, more: int) -> None:
+        self.k, self.o = k, o
         self.step, line = step, o.blocks * LINE * 2
         self.tile, self.half = TILE * line, step * line
         self.ring, self.slot = kept * self.tile, 2 * self.half + more
-        self.memory = k.alloc(self.ring + SLOTS * self.slot)
+
+    @property
+    def nbytes(self) -> int:
+        """Of shared memory."""
+        return self.ring + SLOTS * self.slot
+
+    def build(self, memory: Instruction) -> None:
+        raise NotImplementedError
 
     def slot_of(self, step: Instruction) -> Instruction:
         return step % SLOTS * self.slot + self.ring
+
+    def own(self, warp: Instruction) -> Instruction:
+        """Where the lines of a warp and its three neighbours begin in a tile that stays. They are read from there again
+        and again: ptxas 13 gives registers of an operand that stays to another one, where their products do not meet.
+        """
+        return (warp >> 2) * (64 * LINE * 2)
 
     def weights(self, scores: Sequence[Variable], lse: Sequence[Instruction]) -> list[Instruction]:
         """exp(score * scale - lse), of scores and sums of rows in units of powers of two."""
@@ -62,23 +103,19 @@ class _Tiles:
         return k.minimum(k.splat(k.convert(first, "i32"), FRAGMENT) + (lane >> 4) + ((lane >> 1) & 1) * 8, count - 1)
 
 
-class QueryTiles(_Tiles):
-    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, H, L); dq: (B, L, H, E).
+class _QueryTiles(_Tiles):
+    """dQ: 6 E operations for each pair."""
 
-    6 E operations for each pair of a query and a key.
-    """
+    def __init__(self, k: KernelBuilder, o: Operands) -> None:
+        super().__init__(k, o, 64, 2, 0)
 
-    def __init__(self, group: Group, name: str) -> None:
-        super().__init__(group, name, 64, 0, 0)
-
-    def build(self) -> Kernel:
-        k, o = self.k, self.o
+    def build(self, memory: Instruction) -> None:
+        k, o, self.memory = self.k, self.o, memory
         tiles = -(-o.rows // TILE)
         for item in k.parallel(tiles * o.batch * o.heads):
             head, n = in_sections(k, item, tiles, o.batch * o.heads, 8 * o.keys * o.size, SECTION)
             for warp in k.team(WARPS):
-                self._warp(warp, head // o.heads, head % o.heads, (tiles - 1 - n) * TILE)
-        return k.finish()
+                self._warp(warp, head // o.heads, head % o.heads, n * TILE)
 
     def _warp(self, warp: Instruction, batch: Instruction, head: Instruction, first: Instruction) -> None:
         k, o = self.k, self.o
@@ -86,24 +123,27 @@ class QueryTiles(_Tiles):
         if o.causal:
             end = k.minimum(first + TILE, end)
         count = (end + (self.step - 1)) // self.step
-        start = o.start(batch, head // o.each, o.keys, o.groups)
+        starts = [o.x[x].start(batch, head // o.each) for x in "kv"]
 
         def copy(step: Instruction) -> None:
             base, at = k.minimum(step, count - 1) * self.step, self.slot_of(step)
-            o.copy(self.memory, at, o.x["k"], start, warp, base, self.step, o.keys, o.groups)
-            o.copy(self.memory, at + self.half, o.x["v"], start, warp, base, self.step, o.keys, o.groups)
+            for n, x in enumerate("kv"):
+                o.copy(self.memory, at + n * self.half, o.x[x], starts[n], warp, base, self.step)
             k.commit_copies()
 
         k.barrier()  # the tile before may still be read
+        for n, x in enumerate("qg"):
+            o.copy(self.memory, n * self.tile, o.x[x], o.x[x].start(batch, head), warp, first, TILE, again=True)
         for n in range(SLOTS - 1):
             copy(k.const(n, "i64"))
         mine = first + warp * 16
         halves = self.halves(mine, o.rows)
-        rows = o.start(batch, head, o.rows, o.heads)
-        places = [half * (o.heads * o.size * 2) for half in halves]
-        query, seed = o.operands_a(o.x["q"], rows, places), o.operands_a(o.x["g"], rows, places)
-        sums_at = (batch * o.heads + head) * (o.rows * 4)
-        lse, delta = (self._of_rows([k.gather(o.x[x], sums_at, half * 4, "f32") for half in halves]) for x in "ld")
+        lse, delta = (
+            self._of_rows(
+                [k.gather(o.x[x].buffer, o.x[x].start(batch, head), half * o.x[x].stride, "f32") for half in halves]
+            )
+            for x in "ld"
+        )
         lse = lse * math.log2(math.e)
         # key - row of the first var, counted down from what is not seen
         lane = k.iota("i32", FRAGMENT)
@@ -111,24 +151,26 @@ class QueryTiles(_Tiles):
         row = self.rows(mine, o.rows)
         last = k.minimum(row, o.keys - 1) if o.causal else k.const(o.keys - 1, "i32", FRAGMENT)
         whole = k.minimum(k.minimum(mine, o.rows - 1) + 1, o.keys) if o.causal else k.const(o.keys, "i64")
+        own = self.own(warp)
         sums, scores, weighed = o.sums(o.size), o.sums(self.step), o.sums(self.step)
         for step in k.loop(count):
             k.wait_copies(SLOTS - 2)
             k.barrier()  # this step is there, and all have done with the one before
             copy(step + (SLOTS - 1))
             at, base = self.slot_of(step), step * self.step
-            o.score(self.memory, query, at, scores, self.step)
-            left = o.score(self.memory, seed, at + self.half, weighed, self.step)
-            k.wait_mma(scores, left, query)
+            o.score(self.memory, own, at, scores, self.step, TILE)
+            left = o.score(self.memory, own + self.tile, at + self.half, weighed, self.step, TILE)
+            k.wait_mma(scores, left)
             self.mask(scores, whole < base + self.step, last - k.splat(k.convert(base, "i32"), FRAGMENT) - column, -8)
             weights = self.weights(scores, [lse] * len(scores))
-            k.wait_mma(weighed, 0, seed)
+            k.wait_mma(weighed)
             parts = [w * (v.get() - delta) for w, v in zip(weights, weighed, strict=True)]
             operands = packed(k, parts, o.kind)
             o.mix(self.memory, operands, at, sums, self.step)
             k.wait_mma(sums, 0, operands)
         k.wait_copies(0)
-        o.store(o.out[QUERY], rows, places, sums, o.scale)
+        out = o.out[QUERY]
+        o.store(out, out.start(batch, head), [half * out.stride for half in halves], sums, o.scale)
 
     def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
         """A value for each of a thread's two rows, as its sums are."""
@@ -136,26 +178,21 @@ class QueryTiles(_Tiles):
         return k.shuffle(low, high, [n // 4 + 32 * (n >> 1 & 1) for n in range(FRAGMENT)])
 
 
-class KeyTiles(_Tiles):
-    """g, q: (B, L, H, E), k, v: (B, S, Hkv, E), lse, delta: (B, H, L); dk, dv: (B, S, Hkv, E).
+class _KeyTiles(_Tiles):
+    """dK and dV: 8 E operations for each pair. The queries of all heads that share the keys pass by."""
 
-    8 E operations for each pair of a query and a key. The queries of all heads that share the keys pass by.
-    """
+    def __init__(self, k: KernelBuilder, o: Operands) -> None:
+        # sums of both, scores and weights are in a thread's 255 registers together
+        super().__init__(k, o, 64 if o.blocks == 1 else 32, 2, 1024)
+        self.steps = -(-o.rows // self.step)
 
-    def __init__(self, group: Group, name: str) -> None:
-        blocks = -(-int(group.root.inputs[1].type.shape[3]) // LINE)  # type: ignore[arg-type]
-        step = 64 if blocks == 1 else 32  # sums of both, scores and weights are in a thread's 255 registers together
-        super().__init__(group, name, step, 2, 1024)
-        self.steps = -(-self.o.rows // step)
-
-    def build(self) -> Kernel:
-        k, o = self.k, self.o
+    def build(self, memory: Instruction) -> None:
+        k, o, self.memory = self.k, self.o, memory
         tiles = -(-o.keys // TILE)
         for item in k.parallel(tiles * o.batch * o.groups):
             head, n = in_sections(k, item, tiles, o.batch * o.groups, 8 * o.each * o.rows * o.size, SECTION)
             for warp in k.team(WARPS):
                 self._warp(warp, head // o.groups, head % o.groups, n * TILE)
-        return k.finish()
 
     def _warp(self, warp: Instruction, batch: Instruction, group: Instruction, first: Instruction) -> None:
         k, o = self.k, self.o
@@ -165,15 +202,14 @@ class KeyTiles(_Tiles):
 
         def copy(step: Instruction) -> None:
             head, base = self._step(step, group, skipped, each)
-            start, at = o.start(batch, head, o.rows, o.heads), self.slot_of(step)
-            o.copy(self.memory, at, o.x["q"], start, warp, base, self.step, o.rows, o.heads)
-            o.copy(self.memory, at + self.half, o.x["g"], start, warp, base, self.step, o.rows, o.heads)
+            at = self.slot_of(step)
+            for n, x in enumerate("qg"):
+                o.copy(self.memory, at + n * self.half, o.x[x], o.x[x].start(batch, head), warp, base, self.step)
             k.commit_copies()
 
         k.barrier()  # the tile before may still be read
-        start = o.start(batch, group, o.keys, o.groups)
         for n, x in enumerate("kv"):
-            o.copy(self.memory, n * self.tile, o.x[x], start, warp, first, TILE, o.keys, o.groups, again=True)
+            o.copy(self.memory, n * self.tile, o.x[x], o.x[x].start(batch, group), warp, first, TILE, again=True)
         for n in range(SLOTS - 1):
             step = k.const(n, "i64")
             self._keep_sums(step, warp, self._sums_of(step, warp, batch, group, skipped, each))
@@ -182,7 +218,7 @@ class KeyTiles(_Tiles):
         lane = k.iota("i32", FRAGMENT)
         column = ((lane >> 2) & 3) * 2 + (lane & 1)
         row = self.rows(mine, o.keys)
-        own = (warp >> 2) * (64 * LINE * 2)  # of the lines of these four warps
+        own = self.own(warp)
         dk, dv = o.sums(o.size), o.sums(o.size)
         scores, weighed = o.sums(self.step), o.sums(self.step)
         for step in k.loop(count):
@@ -208,11 +244,11 @@ class KeyTiles(_Tiles):
             self._keep_sums(step + (SLOTS - 1), warp, coming)
             k.wait_mma([*dv, *dk], 0, [*operands, *others])
         k.wait_copies(0)
-        places = [half * (o.groups * o.size * 2) for half in self.halves(mine, o.keys)]
-        if KEY in o.out:
-            o.store(o.out[KEY], start, places, dk, o.scale)
-        if VALUE in o.out:
-            o.store(o.out[VALUE], start, places, dv, 1.0)
+        for name, sums, factor in ((KEY, dk, o.scale), (VALUE, dv, 1.0)):
+            if name in o.out:
+                out = o.out[name]
+                places = [half * out.stride for half in self.halves(mine, o.keys)]
+                o.store(out, out.start(batch, group), places, sums, factor)
 
     def _step(
         self, step: Instruction, group: Instruction, skipped: Instruction, each: Instruction
@@ -234,8 +270,11 @@ class KeyTiles(_Tiles):
         k, o = self.k, self.o
         head, base = self._step(step, group, skipped, each)
         number = k.splat(k.convert(base + warp % (self.step // 32) * 32, "i32"), 32) + k.iota("i32", 32)
-        place, start = k.minimum(number, o.rows - 1) * 4, (batch * o.heads + head) * (o.rows * 4)
-        return [k.select(number < o.rows, k.gather(o.x[x], start, place, "f32"), 0.0) for x in "ld"]
+        number, there = k.minimum(number, o.rows - 1), number < o.rows
+        return [
+            k.select(there, k.gather(x.buffer, x.start(batch, head), number * x.stride, "f32"), 0.0)
+            for x in (o.x["l"], o.x["d"])
+        ]
 
     def _keep_sums(self, step: Instruction, warp: Instruction, values: Sequence[Instruction]) -> None:
         """What `_sums_of` read goes behind the lines of its slot; several warps write the same."""

@@ -12,8 +12,9 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ..ir.graph import Node
+from ..ir.graph import Node, Value
 from ..ir.types import bf16, f16, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Operand
@@ -54,68 +55,118 @@ def refusal(node: Node, target: Target) -> str | None:
             return "heads of values have another size than those of keys"
         if not t.static:
             return f"lengths that are not known: {t}"
+        if 0 in t.shape:
+            return f"nothing to do: {t}"
         if math.prod(map(upper_bound, t.shape)) * t.dtype.nbytes >= 1 << 31:
             return f"2 GiB and more: {t}"
     return None
 
 
 def group_refusal(group: Group, target: Target, names: Sequence[str]) -> str | None:
-    """Why a group is not of some ops by `names`, each once, over the same operands; None where it is."""
+    """Why a group is not of some ops by `names`, each once, over the same operands; None where it is. A concat of all
+    results along their heads may follow."""
     if group.root.op.name not in names:
         return f"root is {group.root.op.name}"
-    if len({n.op.name for n in group.nodes}) < len(group.nodes) or any(n.op.name not in names for n in group.nodes):
-        return "something else is computed with it"
-    operands: dict[str, int] = {}
-    for node in group.nodes:
+    nodes = [n for n in group.nodes if n.op.name in names]
+    last = group.nodes[-1]
+    if len(nodes) < len(group.nodes):
+        joined = sorted(id(v.node) for v in last.inputs) == sorted(map(id, nodes)) and last.op.name == "concat"
+        if not joined or last.attrs["axis"] != 2 or group.outputs != last.results:
+            return f"{last.op.name} is computed with it"
+    if len({n.op.name for n in nodes}) < len(nodes):
+        return "twice the same is computed"
+    operands: dict[str, tuple[int, int, int]] = {}
+    for node in nodes:
         if (reason := refusal(node, target)) is not None:
             return reason
         for letter, value in zip(OPERANDS[node.op.name], node.inputs, strict=True):
-            if operands.setdefault(letter, id(value)) != id(value):
+            mine = (id(value), *part(node, letter, value))
+            if operands.setdefault(letter, mine) != mine:
                 return f"{node.op.name} has operands of its own"
-        if dict(node.attrs) != dict(group.root.attrs):
+        if any(node.attrs[name] != group.root.attrs[name] for name in ("scale", "causal")):
             return f"{node.op.name} has another scale or mask"
     return None
 
 
+def part(node: Node, letter: str, value: Value) -> tuple[int, int]:
+    """The first head of an operand that takes part, and how many do."""
+    heads = node.attrs["heads"]
+    if heads and letter in "qkv":
+        n = "qkv".index(letter)
+        return heads[2 * n], heads[2 * n + 1]
+    return 0, int(value.type.shape[2])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads `first` and following of a tensor (B, tokens, total, E) of halves, or of sums with E = 1, in f32."""
+
+    buffer: Instruction
+    tokens: int
+    total: int
+    size: int
+    first: int = 0
+    nbytes: int = 2
+
+    @property
+    def stride(self) -> int:
+        """Bytes from a token to the next."""
+        return self.total * self.size * self.nbytes
+
+    def start(self, batch: Operand, head: Operand) -> Instruction:
+        """Byte offset of a head's first token."""
+        made = (batch * (self.tokens * self.total) + head + self.first) * (self.size * self.nbytes)
+        assert isinstance(made, Instruction)
+        return made
+
+
 class Operands:
-    """The buffers and sizes of a group: `x` by letter, with k for a v and l for a d that nothing reads; `out` by op."""
+    """Buffers and sizes of a group: operands `x` by letter, with k for a v and l for a d that nothing reads; results
+    `out` by op, of those that are wanted."""
 
     def __init__(self, k: KernelBuilder, group: Group) -> None:
         self.k = k
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
-        self.out = {v.node.op.name: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
-        values = {x: v for n in group.nodes for x, v in zip(OPERANDS[n.op.name], n.inputs, strict=True)}
-        self.x = {letter: buffers[v] for letter, v in values.items()}
+        written = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
+        self.x: dict[str, Heads] = {}
+        counts: dict[str, int] = {}
+        for node in group.nodes:
+            for letter, v in zip(OPERANDS.get(node.op.name, ""), node.inputs, strict=False):
+                first, counts[letter] = part(node, letter, v)
+                self.x[letter] = _heads(buffers[v], v, first)
         self.x.setdefault("v", self.x["k"])
         if "l" in self.x:
             self.x.setdefault("d", self.x["l"])
-        q, keys = values["q"].type, values["k"].type
-        self.kind = q.dtype.name
-        self.batch, self.rows, self.heads, self.size = map(int, q.shape)  # type: ignore[arg-type]
-        self.keys, self.groups = int(keys.shape[1]), int(keys.shape[2])  # type: ignore[arg-type]
+        self.out: dict[str, Heads] = {}
+        for value, buffer in written.items():
+            node, first = value.node, 0
+            for v in node.inputs if node.op.name == "concat" else (value,):
+                self.out[v.node.op.name] = _heads(buffer, value, first)
+                first += int(v.type.shape[2])  # type: ignore[arg-type]
+        attrs, q = group.root.attrs, self.x["q"]
+        of_q = group.root.inputs[OPERANDS[group.root.op.name].index("q")].type
+        self.kind, self.batch = of_q.dtype.name, int(of_q.shape[0])  # type: ignore[arg-type]
+        self.rows, self.size, self.keys = q.tokens, q.size, self.x["k"].tokens
+        self.heads, self.groups = counts["q"], counts["k"]
         self.each = self.heads // self.groups  # heads of queries that share one of keys
-        self.scale, self.causal = float(group.root.attrs["scale"]), bool(group.root.attrs["causal"])
+        self.scale, self.causal = float(attrs["scale"]), bool(attrs["causal"])
         self.exponent = self.scale * math.log2(math.e)
         self.blocks = -(-self.size // LINE)
         thread = k.iota("i32", 32)
         self.row, self.place = thread >> 2, thread & 3  # a thread's row of 8, and its place in the row's quad
 
-    def start(self, batch: Instruction, head: Operand, tokens: int, heads: int) -> Instruction:
-        """Byte offset of a head's first token in a tensor (B, tokens, heads, E)."""
-        return (batch * (tokens * heads) + head) * (self.size * 2)
-
     def copy(
-        self, memory: Instruction, at: Operand, source: Instruction, start: Instruction, warp: Instruction,
-        first: Instruction, count: int, tokens: int, heads: int, again: bool = False,
+        self, memory: Instruction, at: Operand, source: Heads, start: Instruction, warp: Instruction,
+        first: Instruction, count: int, again: bool = False,
     ) -> None:  # fmt: skip
         """A warp's part of a tile of `count` tokens from `first` on, to byte offset `at`: eight threads take a line.
-        `again`: tokens past the last are that one again."""
+        `start`: of the head. `again`: tokens past the last are that one again."""
         k, lane = self.k, self.k.iota("i32", 32)
         run, line = lane & 7, lane >> 3
         mine = k.splat(k.convert(warp * (count // WARPS), "i32"), 32) + line
         begin = k.splat(k.convert(first, "i32"), 32)
         filled = self.size % LINE == 0  # of each line
-        inside = tokens % count == 0
+        inside = source.tokens % count == 0
         for block in range(self.blocks):
             element = run * CHUNK + block * LINE
             for n in range(0, count // WARPS, 4):
@@ -123,22 +174,22 @@ class Operands:
                 to = token * (2 * LINE) + (run ^ (token & 7)) * 16
                 number, known = begin + token, []
                 if again and not inside:
-                    number = k.minimum(number, tokens - 1)
+                    number = k.minimum(number, source.tokens - 1)
                 elif not inside:
-                    known.append(number < tokens)
+                    known.append(number < source.tokens)
                 if not filled:
                     known.append(element < self.size)
                 there = k.select(functools.reduce(operator.and_, known), k.const(16, "i32", 32), 0) if known else None
-                place = number * (heads * self.size * 2) + element * 2
-                k.copy_async(memory, at + block * (count * 2 * LINE), to, source, start, place, there)
+                place = number * source.stride + element * 2
+                k.copy_async(memory, at + block * (count * 2 * LINE), to, source.buffer, start, place, there)
 
-    def operands_a(self, source: Instruction, start: Operand, places: Sequence[Instruction]) -> list[Instruction]:
+    def operands_a(self, source: Heads, start: Operand, places: Sequence[Instruction]) -> list[Instruction]:
         """Rows in registers, as operand a for every 16 elements: of a thread's two rows at byte offsets `places`."""
         k = self.k
         made = []
         for d in range(0, self.size, 16):
             words = [
-                k.gather(source, start + (d + 8 * n) * 2, place + self.place * 4, "i32")
+                k.gather(source.buffer, start + (d + 8 * n) * 2, place + self.place * 4, "i32")
                 if d + 8 * n < self.size
                 else k.zeros("i32", 32)
                 for n in range(2)
@@ -174,7 +225,7 @@ class Operands:
         return [self.k.var(self.k.zeros("f32", FRAGMENT)) for _ in range(count // COLUMNS)]
 
     def store(
-        self, out: Instruction, start: Operand, places: Sequence[Instruction], sums: Sequence[Variable],
+        self, out: Heads, start: Operand, places: Sequence[Instruction], sums: Sequence[Variable],
         factor: Operand,
     ) -> None:  # fmt: skip
         """Sums times a factor to a thread's two rows at byte offsets `places`, a pair of elements at once."""
@@ -184,7 +235,12 @@ class Operands:
             for h in range(2):
                 low, high = (k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32)]) for e in range(2))
                 pair, to = k.pack_pair(low, high, self.kind), places[h] + self.place * 4
-                k.scatter(out, start + n * (COLUMNS * 2), to, pair)
+                k.scatter(out.buffer, start + n * (COLUMNS * 2), to, pair)
+
+
+def _heads(buffer: Instruction, value: Value, first: int) -> Heads:
+    _, tokens, total, *size = map(int, value.type.shape)  # type: ignore[arg-type]
+    return Heads(buffer, tokens, total, size[0] if size else 1, first, value.type.dtype.nbytes)
 
 
 def packed(k: KernelBuilder, sums: Sequence[Instruction], kind: str) -> list[Instruction]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ... import ops
 from ...diagnostics import ShapeError, UnsupportedError
-from ...ir.types import bool_
+from ...ir.types import bf16, bool_, f16
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.core import wrap
 from .dropout import dropout
 from .linear import linear
 
@@ -30,6 +32,27 @@ def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return scores
     return where(mask, scores, float("-inf")) if mask.dtype == bool_ else scores + mask
+
+
+def _kept_whole(query: Tensor, key: Tensor, value: Tensor, factor: float, enable_gqa: bool) -> bool:
+    """Whether attention is one op: of halves on a GPU, that makes weights by block. Elsewhere weights that were made
+    are kept for the gradient."""
+    if query.device.type != "cuda" or query.dtype not in (bf16, f16) or query.ndim < 3 or not factor > 0:
+        return False
+    alike = [(x.dtype, x.ndim, x.shape[:-3]) == (query.dtype, query.ndim, query.shape[:-3]) for x in (key, value)]
+    if not all(alike) or 0 in (*query.shape, *key.shape, *value.shape) or key.shape[-3] != value.shape[-3]:
+        return False
+    return enable_gqa or key.shape[-3] in (1, query.shape[-3])
+
+
+def _whole(query: Tensor, key: Tensor, value: Tensor, is_causal: bool, factor: float) -> Tensor:
+    """The op, which takes (B, L, H, E)."""
+    given = [x if x.ndim == 4 else x.reshape(-1, *x.shape[-3:]) for x in (query, key, value)]
+    rows = [x.transpose(1, 2) for x in given]
+    made = wrap(ops.scaled_dot_product_attention(*(x.value for x in rows), scale=factor, causal=is_causal), *rows)
+    shape = (*query.shape[:-1], value.shape[-1])
+    made = made.transpose(1, 2)
+    return made if made.shape == shape else made.reshape(*shape)
 
 
 @ruled
@@ -58,8 +81,11 @@ def scaled_dot_product_attention(
         heads = query.shape[-3]
         if heads % key.shape[-3] or heads % value.shape[-3]:
             raise ShapeError(f"{heads} heads of queries are no multiple of {key.shape[-3]} heads of keys")
-        key, value = repeat_kv(key, heads // key.shape[-3]), repeat_kv(value, heads // value.shape[-3])
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if attn_mask is None and not dropout_p and _kept_whole(query, key, value, factor, enable_gqa):
+        return _whole(query, key, value, is_causal, factor)
+    if enable_gqa:
+        key, value = (repeat_kv(x, query.shape[-3] // x.shape[-3]) for x in (key, value))
     scores = (query * factor) @ key.transpose(-2, -1)
     mask = causal(query.shape[-2], key.shape[-2]) if is_causal else attn_mask
     if mask is None:
