@@ -23,6 +23,9 @@ REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
 EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d"})
 
+SLOW = frozenset({"erf", "exp", "gelu", "log", "pow", "sigmoid", "silu", "sin", "cos", "tanh"})
+MOST_SLOW = 2  # of these behind a product of a GPU, where few warps compute and tensor cores wait for them
+
 MOST_OPERANDS = 24
 """Buffers of a group that is put together of two; more would not fit into the registers of addresses anyway."""
 
@@ -209,6 +212,9 @@ class Fuser:
         renamed = {self.group_of.get(id(source_of(v).node)) for n in consumer.nodes for v in n.inputs
                    if v.node.op.name in ALIASES}  # fmt: skip
         if number in renamed or (product and any(self._epilogue_refusal(n, number) for n in consumer.nodes)):
+            return
+        if product and self.target.gpu and sum(n.op.name in SLOW for n in consumer.nodes) > MOST_SLOW:
+            host.notes.append(f"{_label(consumer.root)} stays apart: tensor cores would wait for its arithmetic")
             return
         nodes = self._together(host, consumer)
         if product:
