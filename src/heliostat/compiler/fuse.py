@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
-from ..ir.types import bool_, upper_bound
+from ..ir.types import DType, bool_, upper_bound
 from ..kernels import decode_attention, reduce, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
@@ -153,10 +153,15 @@ class Fuser:
             for user in self.users.get(id(value), ()):
                 if user.op.name in REDUCTIONS:
                     return f"its result feeds {user.op.name}, which wants whole rows"
+                if self.target.gpu and _widens(node) and self._feeds_reductions(user):
+                    return f"its result feeds {user.op.name} of whole rows, which reads fewer bytes before the cast"
         for other in self._needs(node) - {number}:
             if other not in self.open[number].needs and self.open[other].root.op.name in EPILOGUE_ROOTS:
                 return "two products side by side need no barrier between them; a kernel after both takes it"
         return None
+
+    def _feeds_reductions(self, node: Node) -> bool:
+        return any(u.op.name in REDUCTIONS for v in node.results for u in self.users.get(id(v), ()))
 
     def _alone(self, node: Node, refused: list[str]) -> None:
         group = self._group([node], node)
@@ -421,6 +426,14 @@ def source_of(value: Value) -> Value:
 def _immediate(node: Node, value: Value) -> bool:
     """Whether an input is written into the kernel: a constant of one element, where no anchor reads its buffer."""
     return value.node.op.name == "constant" and all(d == 1 for d in value.type.shape) and node.op.name not in _ANCHORS
+
+
+def _widens(node: Node) -> bool:
+    """Whether a node's result has more bytes than what it is made of."""
+    if node.op.name != "cast":
+        return False
+    old, new = node.inputs[0].type.element, node.results[0].type.element
+    return isinstance(old, DType) and isinstance(new, DType) and new.nbytes > old.nbytes
 
 
 def _users(graph: Graph) -> dict[int, list[Node]]:
