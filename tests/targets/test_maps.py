@@ -126,3 +126,17 @@ def test_states_where_they_lie(shape: tuple[int, ...], run: Runner) -> None:
     np.testing.assert_array_equal(kept, given["m"] * 2 + given["g"])
     np.testing.assert_array_equal(after, given["w"] - kept)
     np.testing.assert_array_equal(before, given["w"] - given["g"])
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(("shape", "dtype"), [((4, 3, 40), f32), ((8, 5, 2050), bf16), ((2, 700), f16)], ids=str)
+def test_sums_of_a_few(shape: tuple[int, ...], dtype: DType, run: Runner) -> None:
+    """Parts along a leading axis are added where the sum is used, without a launch of their own."""
+    x, y = parameter("x", tensor(dtype, *shape)), parameter("y", tensor(f32, *shape[1:]))
+    results = [ops.cast(ops.sum(x, 0), f32) * 2.0 + y]
+    whole = np.random.default_rng(1).integers(0, 16, shape).astype(np.float32)  # sums that bf16 holds
+    given = (whole.view(np.uint32) >> 16).astype(np.uint16) if dtype == bf16 else whole
+    given = whole.astype(np.float16) if dtype == f16 else given
+    program = compile_graph(Graph("few", [x, y], results), CUDA, Options()).program
+    assert [k.name.split("_")[0] for k in program.kernels] == ["map"]
+    check(run, results, {"x": given, "y": drawn(f32, *shape[1:])})

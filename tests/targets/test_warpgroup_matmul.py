@@ -162,6 +162,22 @@ def test_states_where_they_lie(run: Runner) -> None:
     np.testing.assert_allclose(before - after, exact(given["a"]).T @ exact(given["b"]) * 0.5, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(("rows", "columns"), [(48, 320), (40, 264), (130, 64)])
+def test_bias_that_is_cast(rows: int, columns: int, run: Runner) -> None:
+    """A bias of another dtype is read in the product's kernel; the last tile may be half empty."""
+    rng = np.random.default_rng(columns)
+    x, w = parameter("x", tensor(bf16, rows, 64)), parameter("w", tensor(bf16, columns, 64))
+    b, y = parameter("b", tensor(f32, columns)), parameter("y", tensor(bf16, rows, columns))
+    graph = Graph("linear", [x, w, b, y], [(ops.linear(x, w) + ops.cast(b, bf16)) * y])
+    assert [n.split("_")[0] for n in schedules(graph)] == ["repack", "warpgroup"]
+    given = {"x": drawn(rng, bf16, rows, 64), "w": drawn(rng, bf16, columns, 64), "y": drawn(rng, bf16, rows, columns)}
+    bias = rng.standard_normal(columns).astype(np.float32)
+    (found,) = run(graph, given | {"b": bias}, {})
+    wanted = (exact(given["x"]) @ exact(given["w"]).T + bias) * exact(given["y"])
+    np.testing.assert_allclose(exact(found), wanted, rtol=1e-2, atol=0.05)
+
+
 def test_others_have_a_launch_of_their_own() -> None:
     """Blocks of a launch take the registers and the shared memory of its largest kernel."""
     a, b, x = (parameter(n, tensor(bf16, 64, 64)) for n in "abx")

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
-from ..ir.types import bool_, upper_bound
+from ..ir.types import DType, bool_, upper_bound
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
@@ -22,6 +22,9 @@ LEAVES = frozenset({"parameter", "constant"})
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
 EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d", "window_matmul"})
+
+SLOW = frozenset({"erf", "exp", "gelu", "log", "pow", "sigmoid", "silu", "sin", "cos", "tanh"})
+MOST_SLOW = 2  # of these behind a product of a GPU, where few warps compute and tensor cores wait for them
 
 MOST_OPERANDS = 24
 """Buffers of a group that is put together of two; more would not fit into the registers of addresses anyway."""
@@ -166,10 +169,15 @@ class Fuser:
             for user in self.users.get(id(value), ()):
                 if user.op.name in REDUCTIONS:
                     return f"its result feeds {user.op.name}, which wants whole rows"
+                if self.target.gpu and _widens(node) and self._feeds_reductions(user):
+                    return f"its result feeds {user.op.name} of whole rows, which reads fewer bytes before the cast"
         for other in self._needs(node) - {number}:
             if other not in self.open[number].needs and self.open[other].root.op.name in EPILOGUE_ROOTS:
                 return "two products side by side need no barrier between them; a kernel after both takes it"
         return None
+
+    def _feeds_reductions(self, node: Node) -> bool:
+        return any(u.op.name in REDUCTIONS for v in node.results for u in self.users.get(id(v), ()))
 
     def _alone(self, node: Node, refused: list[str]) -> None:
         group = self._group([node], node)
@@ -225,6 +233,9 @@ class Fuser:
         renamed = {self.group_of.get(id(source_of(v).node)) for n in consumer.nodes for v in n.inputs
                    if v.node.op.name in ALIASES}  # fmt: skip
         if number in renamed or (product and any(self._epilogue_refusal(n, number) for n in consumer.nodes)):
+            return
+        if product and self.target.gpu and sum(n.op.name in SLOW for n in consumer.nodes) > MOST_SLOW:
+            host.notes.append(f"{_label(consumer.root)} stays apart: tensor cores would wait for its arithmetic")
             return
         nodes = self._together(host, consumer)
         if product:
@@ -434,6 +445,14 @@ def source_of(value: Value) -> Value:
 def _immediate(node: Node, value: Value) -> bool:
     """Whether an input is written into the kernel: a constant of one element, where no anchor reads its buffer."""
     return value.node.op.name == "constant" and all(d == 1 for d in value.type.shape) and node.op.name not in _ANCHORS
+
+
+def _widens(node: Node) -> bool:
+    """Whether a node's result has more bytes than what it is made of."""
+    if node.op.name != "cast":
+        return False
+    old, new = node.inputs[0].type.element, node.results[0].type.element
+    return isinstance(old, DType) and isinstance(new, DType) and new.nbytes > old.nbytes
 
 
 def _users(graph: Graph) -> dict[int, list[Node]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
-from ..ir.types import f32
+from ..ir.types import bf16, f16, f32
 from ..ops import REGISTRY, cast, reshape
 from ..targets.target import Target
 
@@ -58,6 +58,9 @@ def _parts(node: Node, x: Value) -> Sequence[Value] | None:
         return None
     result = node.results[0].type
     name = "sum" if node.op.name == "mean" else node.op.name
+    source = x.node.inputs[0] if x.node.op.name == "cast" else x
+    if source.type.element in (f16, bf16) and x.type.element is f32:
+        x = source  # f32 is made of it where parts are added
     x = reshape(x, cut)
     halves = x.type.dtype.name in ("f16", "bf16")
     some = REGISTRY[name].build(cast(x, f32) if halves else x, axes=(inner,), keepdim=False)

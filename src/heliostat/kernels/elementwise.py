@@ -15,6 +15,19 @@ from .math import Math
 VIEWS = frozenset({"broadcast_to", "slice", "transpose"})
 
 
+MOST_ADDED = 8  # along a leading axis, one after the other
+
+
+def adds_few(node: Node) -> bool:
+    """Whether a node is a sum over a short leading axis of floats, parts of a product say, which `PointEvaluator` can
+    take element by element too."""
+    if node.op.name != "sum" or tuple(node.attrs["axes"]) != (0,) or node.attrs.get("keepdim", False):
+        return False
+    x = node.inputs[0].type
+    few = x.rank > 1 and isinstance(x.shape[0], int) and 0 < x.shape[0] <= MOST_ADDED
+    return few and isinstance(x.element, DType) and x.element.is_float
+
+
 def is_pointwise(node: Node) -> bool:
     """Whether `PointEvaluator` can look through the node."""
     return node.op.name in VIEWS or node.op.name == "arange" or bool(getattr(node.op, "elementwise", False))
@@ -159,6 +172,13 @@ class Walk:
             return self.count(index, lanes)
         if node.op.name in VIEWS:
             return (yield _Request(node.inputs[0], self.view(node, index), lanes))
+        if node.op.name == "sum":
+            total: Instruction | None = None
+            for n in range(int(node.inputs[0].type.shape[0])):  # type: ignore[arg-type]
+                part = yield _Request(node.inputs[0], [n, *index], lanes)
+                total = part if total is None else total + part
+            assert total is not None
+            return total
         arguments: list[Instruction] = []
         for x in node.inputs:
             rank = x.type.rank

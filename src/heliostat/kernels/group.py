@@ -65,9 +65,15 @@ def epilogue_refusal(group: Group, products: Sequence[Node] = ()) -> str | None:
     for node in group.nodes[1:]:
         if not getattr(node.op, "elementwise", False) and not any(node is p for p in products):
             return f"{node.op.name} is not elementwise"
-        if node.results[0].type.shape != root.results[0].type.shape:
+        if node.results[0].type.shape != root.results[0].type.shape and not _is_cast_row(node, group):
             return f"{node.op.name} has another shape than the product"
     return None
+
+
+def _is_cast_row(node: Node, group: Group) -> bool:
+    """Whether a node is a cast of one row, a bias say, that only others of the group read."""
+    row, inside = group.root.results[0].type.shape[-1:], not any(v in group.outputs for v in node.results)
+    return node.op.name == "cast" and inside and tuple(node.results[0].type.shape) == tuple(row)
 
 
 class Dims:

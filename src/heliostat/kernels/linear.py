@@ -93,7 +93,7 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
 class _Nest:
     def __init__(self, group: Group, target: Target, name: str, plan: PanelPlan, tile: LinearTile, rows: Dim) -> None:
         self.group, self.target, self.plan, self.tile, self.rows = group, target, plan, tile, rows
-        k = self.k = KernelBuilder(name)
+        k = self.k = KernelBuilder(name, target.capability)
         self.buffers: dict[Value, Instruction] = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.results = [(v, k.buffer(f"o{n}", "w")) for n, v in enumerate(group.outputs)]
         self.dims = Dims(k, group.symbols)

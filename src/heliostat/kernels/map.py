@@ -16,7 +16,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import MOST_ALIGNED, WARP
 from ..targets.target import Target
-from .elementwise import VIEWS, PointEvaluator, is_pointwise, keeps_last_axis, reads_in_place
+from .elementwise import VIEWS, PointEvaluator, adds_few, is_pointwise, keeps_last_axis, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 
 CHUNK = 4096  # elements of one parallel piece: below that a second worker does not pay
@@ -24,7 +24,8 @@ MOST_RUN = 8  # elements of a vector in one thread of a GPU
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """Elementwise nodes and views with results of one shape; or these before one concat, which is the only result."""
+    """Elementwise nodes and views with results of one shape; or these before one concat, which is the only result. On
+    GPUs sums of a few along a leading axis too."""
     for v in (*group.inputs, *group.outputs):
         if not isinstance(v.type.element, DType) or v.type.layout is not None:
             return Refuse("operands must be plain and row-major")
@@ -32,7 +33,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         if node.op.name == "concat":
             if node is not group.root or tuple(group.outputs) != node.results:
                 return Refuse("concat must come last and be the only result")
-        elif not is_pointwise(node):
+        elif not is_pointwise(node) and not (target.gpu and adds_few(node)):
             return Refuse(f"{node.op.name} is not elementwise")
     shape = group.outputs[0].type.shape
     if any(v.type.shape != shape for v in group.outputs):

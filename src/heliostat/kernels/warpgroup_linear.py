@@ -15,11 +15,13 @@ from functools import partial
 from ..ir.types import DType, bf16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import WARP
 from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD, PanelPlan, panel_plan
 from ..targets.target import Target
 from . import dot, linear
 from .dot import PanelReader
+from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Group, Refuse
 from .linear_tile import LinearTile
 from .tensor_linear import FRAGMENT, OUTPUTS, zipped
@@ -32,7 +34,6 @@ CORE = 128  # bytes of a core matrix
 STAGES = 4
 FEW = 67  # tiles: with fewer, narrower ones keep more of a GPU's 132 multiprocessors busy
 A_BYTES = ROWS * DEPTH * 2
-PADDED = 4 * FRAGMENT + 64  # bytes from one fragment of sums to the next: threads meet in fewer banks
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -371,38 +372,39 @@ class _Tiles(linear._Nest):
             for i, v in enumerate(sums):
                 k.store(self.aside, mine + (n * wide * each + i) * PADDED, v.get())
         begin = first + warp * 16
-        whole = panels % wide == 0 and self.out_features % rows == 0
-        for r in k.loop(begin, k.minimum(begin + 16, last)):
-            place, lanes = places_of_row(k, r - begin, rows)
-            start = mine + place
-            held = [
-                [k.gather(self.aside, start + (n * wide + q) * each * PADDED, lanes, "f32") for n in range(len(total))]
-                for q in range(wide)
-            ]
-            if whole:
-                self._row(panel, r, held)
-                continue
-            for q in range(wide):
-                for _ in k.when(panel + q < panels):
-                    self._store(panel + q, [(r, held[q])])
+        end = k.minimum(begin + 16, last)
+        run = run_of(self.group, wide * rows)
+        even = isinstance(self.rows, int) and self.rows % 16 == 0
+        at_once = rows_at_once(self.group, wide * rows * len(total)) if even else 1
+        made = partial(self._row, panel, begin, mine, run)
+        filled = self.out_features % rows == 0
+        if filled and panels % wide == 0:
+            store_rows(k, begin, end, at_once, made)
+            return
+        for _ in k.when(panel + wide <= panels) if filled else ():
+            store_rows(k, begin, end, at_once, made)
+        for _ in k.otherwise() if filled else (None,):
+            for r in k.loop(begin, end):
+                for q in range(wide):
+                    numbers = [(n * wide + q) * rows for n in range(len(total))]
+                    held = [sums_of_row(k, self.aside, mine, r - begin, number, 1) for number in numbers]
+                    for _ in k.when(panel + q < panels):
+                        self._store(panel + q, [(r, held)])
 
-    def _row(self, panel: Instruction, row: Instruction, held: list[list[Instruction]]) -> None:
-        """All panels of a row: what the epilogue reads of them is read before the first is stored."""
+    def _row(
+        self, panel: Instruction, begin: Instruction, mine: Instruction, run: int, row: Instruction
+    ) -> list[Callable[[], None]]:
+        """All panels of a row."""
+        k, rows = self.k, self.plan.rows
+        assert self.aside is not None
         results = [n.results[0] for n in self.products]
-        stores = []
-        for q, sums in enumerate(held):
-            index = self._index(results[0], row, (panel + q) * self.plan.rows)
-            preset = dict(zip(results, sums, strict=True))
-            for value, buffer in self.results:
-                out = self.epilogue.at(value, index, self.plan.rows, mask=None, preset=preset)
-                stores.append((self.operand_of(value, buffer), index, out))
-        for operand, index, out in stores:
-            operand.store(index, out, None)
-
-
-def places_of_row(k: KernelBuilder, row: Instruction, lanes: int) -> tuple[Instruction, Instruction]:
-    """Where sums of one of a warp's 16 rows lie, if those of 8 outputs are PADDED apart: an offset, and offsets (lanes)
-    behind it."""
-    lane = k.iota("i32", lanes)
-    column = lane & (OUTPUTS - 1)
-    return (row & 7) * 64 + (row >> 3) * 8, (lane >> 3) * PADDED + (column >> 1) * 16 + (column & 1) * 4
+        stores: list[Callable[[], None]] = []
+        wide = self.tile.panels * rows
+        for q in range(0, wide, WARP * run):
+            index = self._index(results[0], row, panel * rows + q)
+            held = [sums_of_row(k, self.aside, mine, row - begin, n * wide + q, run) for n in range(len(results))]
+            preset = dict(zip(results, held, strict=True))
+            values = self.epilogue.all_at([v for v, _ in self.results], index, WARP * run, None, preset)
+            for (v, buffer), value in zip(self.results, values, strict=True):
+                stores.append(partial(self.operand_of(v, buffer).store, index, value, None))
+        return stores

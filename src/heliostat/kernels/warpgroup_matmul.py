@@ -8,19 +8,23 @@ filled with zeros. Sums then go through the same memory to rows, where the epilo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..ir.graph import Node
 from ..ir.types import Dim, bf16, f16, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import WARP
 from ..targets.target import Target
 from .elementwise import PointEvaluator
+from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 from .matmul import may_overwrite as may_overwrite
 from .matmul_packed import sizes
 from .tensor_linear import FRAGMENT, OUTPUTS
-from .warpgroup_linear import PADDED, WARPS, places_of_row
+from .warpgroup_linear import WARPS
 
 ROWS = 128  # of a tile: 64 for each four warps
 DEPTH = 64  # of a stage
@@ -88,7 +92,8 @@ class Tiles:
     """A team of eight warps computes a tile of the result."""
 
     def __init__(self, group: Group, target: Target, name: str) -> None:
-        k = self.k = KernelBuilder(name)
+        k = self.k = KernelBuilder(name, target.capability)
+        self.group = group
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         outs = [(v, k.buffer(f"o{n}", "w")) for n, v in enumerate(group.outputs)]
         self.dims = Dims(k, group.symbols)
@@ -105,7 +110,6 @@ class Tiles:
         self.stage = (ROWS + self.wide) * LINE * 2
         sums = WARPS * (self.wide // OUTPUTS) * PADDED
         self.memory = k.alloc(max(STAGES * self.stage, sums))
-        self.lanes = target.lanes
 
     def _read(self, root: Node, operands: list[TensorOperand]) -> None:
         """Sizes and operands of the product: `shape`, `a` and `b`."""
@@ -217,25 +221,35 @@ class Tiles:
         self, warp: Instruction, sums: list[Variable], batch: list[Instruction], row: Instruction, column: Instruction
     ) -> None:
         """Sums to this warp's part of the memory, and from there row by row through the epilogue."""
-        k, lanes = self.k, self.lanes
+        k = self.k
         mine = warp * (len(sums) * PADDED)
         for i, v in enumerate(sums):
             k.store(self.memory, mine + i * PADDED, v.get())
         rows, _, columns = self.shape
-        begin, even = row + warp * 16, isinstance(columns, int) and columns % self.wide == 0
-        for r in k.loop(begin, k.minimum(begin + 16, self.dims(rows))):
-            start, places = places_of_row(k, r - begin, lanes)
-            held = [
-                k.gather(self.memory, mine + start + q * (lanes // OUTPUTS * PADDED), places, "f32")
-                for q in range(self.wide // lanes)
-            ]
-            done = []
-            for q, values in enumerate(held):  # what the epilogue reads of a row is read before any of it is stored
-                index, mask = [*batch, r, column + q * lanes], None
-                if not even:
+        begin = row + warp * 16
+        end = k.minimum(begin + 16, self.dims(rows))
+        whole = isinstance(rows, int) and rows % 16 == 0
+        at_once = rows_at_once(self.group, self.wide) if whole else 1
+
+        def made(run: int, masked: bool, r: Instruction) -> list[Callable[[], None]]:
+            stores: list[Callable[[], None]] = []
+            lanes = WARP * run
+            for q in range(0, self.wide, lanes):
+                index, mask = [*batch, r, column + q], None
+                if masked:
                     left = k.convert(self.dims(columns) - index[-1], "i32")
                     mask = k.iota("i32", lanes) < k.splat(left, lanes)
-                done.append((index, mask, self.epilogue.all_at(self.outputs, index, lanes, mask, {self.root: values})))
-            for index, mask, values_of in done:
-                for operand, value in zip(self.results, values_of, strict=True):
-                    operand.store(index, value, mask)
+                held = sums_of_row(k, self.memory, mine, r - begin, q, run)
+                values = self.epilogue.all_at(self.outputs, index, lanes, mask, {self.root: held})
+                for operand, value in zip(self.results, values, strict=True):
+                    stores.append(partial(operand.store, index, value, mask))
+            return stores
+
+        run = run_of(self.group, self.wide)
+        if isinstance(columns, int) and columns % self.wide == 0:
+            store_rows(k, begin, end, at_once, partial(made, run, False))
+            return
+        for _ in k.when(column + self.wide <= self.dims(columns)):
+            store_rows(k, begin, end, at_once, partial(made, run, False))
+        for _ in k.otherwise():
+            store_rows(k, begin, end, 1, partial(made, 1, True))

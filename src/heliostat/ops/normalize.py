@@ -197,6 +197,13 @@ class RmsNorm(RowComposite, name="rms_norm", version=1, amp=Amp.FLOAT32):
         y = wide * rsqrt(reduce.mean(wide * wide, -1, True) + eps) * weight
         return cast(y, floating(x.type.dtype))
 
+    def gradient(self, g: Value, x: Value, weight: Value, y: Value, *, eps: float) -> Sequence[Value]:  # type: ignore[override]
+        wide, given = widened(x), widened(g)
+        scale = rsqrt(reduce.mean(wide * wide, -1, True) + eps)
+        n, of_n = wide * scale, given * weight
+        back = (of_n - n * reduce.mean(of_n * n, -1, True)) * scale
+        return cast(back, x.type.dtype), _over_rows(given * n, weight)
+
 
 class LayerNorm(RowComposite, name="layer_norm", version=1, amp=Amp.FLOAT32):
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axis, var over all D. x: (..., D), weight, bias: (D,).
@@ -220,6 +227,23 @@ class LayerNorm(RowComposite, name="layer_norm", version=1, amp=Amp.FLOAT32):
         t = wide - reduce.mean(wide, -1, True)
         y = t * rsqrt(reduce.mean(t * t, -1, True) + eps) * weight + bias
         return cast(y, floating(x.type.dtype))
+
+    def gradient(  # type: ignore[override]
+        self, g: Value, x: Value, weight: Value, bias: Value, y: Value, *, eps: float
+    ) -> Sequence[Value]:
+        wide = widened(x)
+        t = wide - reduce.mean(wide, -1, True)
+        scale = rsqrt(reduce.mean(t * t, -1, True) + eps)
+        n, given = t * scale, widened(g)
+        of_n = given * weight
+        back = (of_n - reduce.mean(of_n, -1, True) - n * reduce.mean(of_n * n, -1, True)) * scale
+        return cast(back, x.type.dtype), _over_rows(given * n, weight), _over_rows(given, bias)
+
+
+def _over_rows(v: Value, like: Value) -> Value:
+    """v summed over all axes but the last."""
+    leading = tuple(range(v.type.rank - 1))
+    return cast(reduce.sum(v, leading) if leading else v, like.type.dtype)
 
 
 class BatchNorm(Composite, name="batch_norm", version=1, amp=Amp.FLOAT32):
