@@ -4,7 +4,7 @@ from .activation import gelu, gelu_tanh, relu, sigmoid, silu, swiglu
 from .attention import attention, cache_update, rope, rope_table
 from .compare import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, ne, signbit, where
 from .convolution import conv2d, conv2d_input_gradient, conv2d_weight_gradient
-from .dot_product_attention import (
+from .scaled_dot_product_attention import (
     attention_key_gradient,
     attention_logsumexp,
     attention_query_gradient,
