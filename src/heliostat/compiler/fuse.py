@@ -387,7 +387,8 @@ class Fuser:
 
 
 _ANCHORS = EPILOGUE_ROOTS | {
-    "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
+    "attention", "dot_product_attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put",
+    "scan", "unfold", "fold",
 }  # fmt: skip
 
 

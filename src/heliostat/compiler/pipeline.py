@@ -27,6 +27,7 @@ from ..kernels import (
     reduce,
     repack,
     rope,
+    row_attention,
     scan,
     stream_linear,
     tensor_linear,
@@ -40,6 +41,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
+from .attend import attend
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
@@ -63,6 +65,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     warpgroup_attention,
     tile_attention,
     attention,
+    row_attention,
     gather,
     put,
     scan,
@@ -149,13 +152,14 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     """The graph passes in order, by name."""
     return [
         ("share", share),
+        ("attend", partial(attend, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
         ("split_depth", partial(split_depth, target=target)),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
-        ("decompose", decompose),
+        ("decompose", partial(decompose, target=target)),
         ("split", partial(split_reductions, target=target)),
         ("share_last", share),
         ("masks", masks_for_each),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ... import ops
 from ...diagnostics import ShapeError, UnsupportedError
-from ...ir.types import bool_
+from ...ir.types import bool_, f32, f64
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.core import wrap
 from .dropout import dropout
 from .linear import linear
 
@@ -60,6 +62,9 @@ def scaled_dot_product_attention(
             raise ShapeError(f"{heads} heads of queries are no multiple of {key.shape[-3]} heads of keys")
         key, value = repeat_kv(key, heads // key.shape[-3]), repeat_kv(value, heads // value.shape[-3])
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if attn_mask is None and dropout_p == 0 and _one_op(query, key, value):
+        y = ops.dot_product_attention(query.value, key.value, value.value, factor, is_causal)
+        return wrap(y, query, key, value)
     scores = (query * factor) @ key.transpose(-2, -1)
     mask = causal(query.shape[-2], key.shape[-2]) if is_causal else attn_mask
     if mask is None:
@@ -71,6 +76,12 @@ def scaled_dot_product_attention(
         blind = (scores.detach() == float("-inf")).all(-1, True)
         weights = where(blind, 0.0, where(blind, 0.0, scores).softmax(-1))
     return dropout(weights, dropout_p, dropout_p > 0) @ value
+
+
+def _one_op(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether attention without a mask is the op of that name, which a schedule may take whole."""
+    alike = query.dtype == key.dtype == value.dtype and query.dtype in (f32, f64)
+    return alike and query.ndim > 1 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and key.shape[-2] > 0
 
 
 def flex_attention(
