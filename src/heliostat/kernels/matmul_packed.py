@@ -1,12 +1,13 @@
 """Large products in blocks that fit the caches: operands are copied into private memory, tiles run over the copies.
 
-A worker takes a band of rows by a stripe of columns at a time. For each piece of the depth it copies the stripe of b
-into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass) and the band of a with
-its rows a little apart (equal distances of a power of two would fall on the same few lines of the cache). Of a
-transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way. Sums stay in
-private memory until the depth is done; then the epilogue runs, to lines that were asked for in time. Nothing is shared
-between workers, so there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de
-Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
+A worker takes a block of some bands of rows by a stripe of columns at a time. For each piece of the depth it copies the
+stripe of b once, into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass), and,
+band by band, pieces of rows of a, a little apart (equal distances of a power of two would fall on the same few lines of
+the cache). Of a transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way.
+Sums stay in private memory until the depth is done, in the order in which tiles come by, so that a band of them arrives
+ahead of its use; then the epilogue runs, to lines that were asked for in time. Nothing is shared between workers, so
+there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de Geijn, Anatomy of
+High-Performance Matrix Multiplication, 2008.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..targets.target import Target
 from .elementwise import PointEvaluator
-from .group import Dims, Group, TensorOperand, compute_elem
+from .group import Dims, Group, TensorOperand, compute_elem, vectors
 
 LINE = 64  # bytes
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
@@ -34,19 +35,23 @@ def sizes(root: Node) -> tuple[Dim, Dim, Dim]:
 
 @dataclass(frozen=True)
 class PackedTile:
-    """`rows` by `vectors` accumulators in registers; `band` rows, `stripe` vectors of columns, `depth` in a block."""
+    """`rows` by `vectors` accumulators in registers. A block is `bands` bands of `band` rows by `stripe` vectors of
+    columns, `depth` at a time."""
 
     rows: int = 6
     vectors: int = 4
     band: int = 258
-    stripe: int = 16
+    stripe: int = 32
     depth: int = 128
+    bands: int = 4
 
     def __post_init__(self) -> None:
         if not (0 < self.rows <= 16 and 0 < self.vectors <= 4 and self.band % self.rows == 0 and self.band > 0):
             raise ValueError(f"1 to 16 rows, 1 to 4 vectors and bands of whole tiles are needed, got {self}")
         if self.stripe % self.vectors or not 0 < self.stripe <= 64 or not 0 < self.depth <= 1024 or self.band > 512:
             raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
+        if not 0 < self.bands <= 8:
+            raise ValueError(f"1 to 8 bands of rows are a block, got {self}")
 
 
 def default_tile(target: Target) -> PackedTile:
@@ -88,25 +93,27 @@ class PackedNest:
             space = tile.depth * self.depth_bytes
         self.copy_a = k.alloc(space)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
-        self.sums = k.alloc(tile.band * self.stripe * self.nbytes)
+        # rows whose sums are kept: a strip of them lies together, so that tiles follow each other in memory
+        self.most_rows = min(tile.band * tile.bands, _whole(upper_bound(self.root.type.shape[-2]), tile.rows))
+        self.sums = k.alloc(self.most_rows * self.stripe * self.nbytes)
 
     def build(self) -> KernelBuilder:
-        """The finished builder. Bands are made equal, and as many as the workers can share evenly."""
+        """The finished builder. Blocks are made of equal height, and as many as the workers can share evenly."""
         k, tile = self.k, self.tile
         stripes = _ceil(self.columns, self.stripe)
         stripe = _ceil(_ceil(self.columns, k.maximum(stripes, 1)), self.width) * self.width
         batches = self.dims(numel(self.batch))
-        bands = _ceil(self.rows, tile.band)
-        items, workers = batches * stripes * bands, k.workers()
+        blocks = _ceil(self.rows, tile.band * tile.bands)
+        items, workers = batches * stripes * blocks, k.workers()
         uneven = (items < workers * 8) & k.binary("ne", items % workers, 0)
-        bands = k.select(uneven, _ceil(bands, workers) * workers, bands)
-        band = _ceil(_ceil(self.rows, k.maximum(bands, 1)), tile.rows) * tile.rows
-        for item in k.parallel(batches * stripes * bands):
-            first, rest = item % bands * band, item // bands
+        blocks = k.select(uneven, _ceil(blocks, workers) * workers, blocks)
+        height = _ceil(_ceil(self.rows, k.maximum(blocks, 1)), tile.rows) * tile.rows
+        for item in k.parallel(batches * stripes * blocks):
+            first, rest = item % blocks * height, item // blocks
             column, batch = rest % stripes * stripe, rest // stripes
             for _ in k.when((first < self.rows) & (column < self.columns)):
                 index = self.dims.index(self.batch, batch)
-                rows = k.minimum(self.rows - first, band)
+                rows = k.minimum(self.rows - first, height)
                 columns = k.minimum(self.columns - column, stripe)
                 self._block(index, first, rows, column, columns)
         return k
@@ -119,24 +126,30 @@ class PackedNest:
         column: Instruction,
         columns: Instruction,
     ) -> None:
-        k, tile, lanes, size = self.k, self.tile, self.lanes, self.nbytes
-        tiles, strips = _ceil(rows, tile.rows), _ceil(columns, self.width)
-        if not self.single:
-            for at in k.loop(0, tiles * (tile.rows * self.stripe), lanes):
-                k.store(self.sums, at * size, k.zeros(self.elem, lanes))
+        k, tile = self.k, self.tile
+        strips, bands = _ceil(columns, self.width), _ceil(rows, tile.band)
+        band = _ceil(_ceil(rows, bands), tile.rows) * tile.rows
         for start in k.loop(0, self.depth, tile.depth):
             depth = k.minimum(self.depth - start, tile.depth)
-            if self.turned:
-                self._copy_turned(batch, first, tiles * tile.rows, start, depth)
-            else:
-                self._copy_a(batch, first, tiles * tile.rows, start, depth)
+            last = start + depth >= self.depth
             self._copy_b(batch, column, columns, start, depth)
-            for strip in k.loop(strips):
-                for row in k.loop(tiles):
-                    for _ in k.when(start + depth >= self.depth):
-                        self._ask_for_results([*batch, first + row * tile.rows, column + strip * self.width])
-                    self._tile(row * tile.rows, strip, depth)
-        self._finish(batch, first, rows, column, columns)
+            for number in k.loop(bands):
+                at = number * band
+                height = k.minimum(rows - at, band)
+                tiles = _ceil(height, tile.rows)
+                if self.turned:
+                    self._copy_turned(batch, first + at, tiles * tile.rows, start, depth)
+                else:
+                    self._copy_a(batch, first + at, tiles * tile.rows, start, depth)
+                for strip in k.loop(strips):
+                    place = strip * self.most_rows + at
+                    for row in k.loop(tiles):
+                        for _ in k.when(last):
+                            self._ask_for_results([*batch, first + at + row * tile.rows, column + strip * self.width])
+                        self._tile(row * tile.rows, strip, place, depth, start > 0)
+                    for _ in k.when(last):
+                        width = k.minimum(columns - strip * self.width, self.width)
+                        self._finish([*batch, first + at, column + strip * self.width], place, height, width)
 
     def _copy_a(
         self,
@@ -223,46 +236,45 @@ class PackedNest:
                 for c in range(0, self.width, step):
                     k.prefetch(out.buffer, out.offset([*batch, row + m, column + c]))
 
-    def _tile(self, row: Instruction, strip: Instruction, depth: Instruction) -> None:
+    def _tile(
+        self, row: Instruction, strip: Instruction, place: Instruction, depth: Instruction, more: Instruction
+    ) -> None:
+        """Row `row` of a band and those behind it times a strip, added to their sums if there are some (`more`)."""
         k, lanes, size, tile = self.k, self.lanes, self.nbytes, self.tile
         at = [
-            [((row + m) * self.stripe + strip * self.width + s * lanes) * size for s in range(tile.vectors)]
-            for m in range(tile.rows)
+            [((place + row + m) * self.width + s * lanes) * size for s in range(tile.vectors)] for m in range(tile.rows)
         ]
-        begin = k.zeros(self.elem, lanes)
-        acc = [[k.var(begin if self.single else k.load(self.sums, a, self.elem, lanes)) for a in line] for line in at]
+        begun = None if self.single else k.splat(more, lanes)
+        acc = [
+            [
+                k.var(k.zeros(self.elem, lanes) if self.single else k.load(self.sums, a, self.elem, lanes, begun))
+                for a in line
+            ]
+            for line in at
+        ]
         floats = self.elem in ("f32", "f64")
         from_a, from_b = row * self.row_bytes, strip * (tile.depth * self.width * size)
         for e in k.loop(depth):
-            vectors = [
+            row_of_b = [
                 k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)
                 for s in range(tile.vectors)
             ]
             for m, line in enumerate(acc):
                 x = k.splat(k.load(self.copy_a, from_a + (e * self.depth_bytes + m * self.row_bytes), self.elem), lanes)
-                for vector, var in zip(vectors, line, strict=True):
+                for vector, var in zip(row_of_b, line, strict=True):
                     var.set(k.fma(x, vector, var.get()) if floats else x * vector + var.get())
         for places, line in zip(at, acc, strict=True):
-            for place, var in zip(places, line, strict=True):
-                k.store(self.sums, place, var.get())
+            for sums, var in zip(places, line, strict=True):
+                k.store(self.sums, sums, var.get())
 
     def _finish(
-        self,
-        batch: Sequence[Instruction],
-        first: Instruction,
-        rows: Instruction,
-        column: Instruction,
-        columns: Instruction,
+        self, corner: Sequence[Instruction], place: Instruction, rows: Instruction, columns: Instruction
     ) -> None:
-        """Epilogue and stores of a block."""
-        k, lanes = self.k, self.lanes
-        whole = columns // lanes * lanes
-        mask = self._first_lanes(columns - whole)
+        """Epilogue and stores of a strip of a band."""
+        k, lanes, (*batch, first, column) = self.k, self.lanes, corner
         for m in k.loop(rows):
-            for c in k.loop(0, whole, lanes):
-                self._store([*batch, first + m, column + c], (m * self.stripe + c) * self.nbytes, None)
-            for _ in k.when(whole < columns):
-                self._store([*batch, first + m, column + whole], (m * self.stripe + whole) * self.nbytes, mask)
+            for c, mask in vectors(k, k.const(0, "i64"), columns, lanes):
+                self._store([*batch, first + m, column + c], ((place + m) * self.width + c) * self.nbytes, mask)
 
     def _store(self, index: Sequence[Instruction], at: Instruction, mask: Instruction | None) -> None:
         k = self.k
