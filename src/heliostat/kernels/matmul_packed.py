@@ -79,9 +79,13 @@ class PackedNest:
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         _, depth, _ = sizes(group.root)
-        self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
-        self.depth = self.dims(depth)
         self.turned = bool(group.root.attrs["transpose_a"])
+        # Rows of all batches that meet one b are rows of one product: b is then copied for all of them.
+        self.lead: tuple[Dim, ...] = (self.root.type.shape[-2],)
+        if self.batch and self.b.type.rank == 2 and not self.turned and self.a.type.shape[:-2] == self.batch:
+            self.batch, self.lead = (), (*self.batch, *self.lead)
+        self.rows, self.columns = self.dims.product(self.lead), self.dims(self.root.type.shape[-1])
+        self.depth = self.dims(depth)
         self.single = upper_bound(depth) <= tile.depth  # sums begin and end in registers
         self.width = tile.vectors * self.lanes
         self.stripe = tile.stripe * self.lanes
@@ -94,7 +98,7 @@ class PackedNest:
         self.copy_a = k.alloc(space)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
         # rows whose sums are kept: a strip of them lies together, so that tiles follow each other in memory
-        self.most_rows = min(tile.band * tile.bands, _whole(upper_bound(self.root.type.shape[-2]), tile.rows))
+        self.most_rows = min(tile.band * tile.bands, _whole(upper_bound(numel(self.lead)), tile.rows))
         self.sums = k.alloc(self.most_rows * self.stripe * self.nbytes)
 
     def build(self) -> KernelBuilder:
@@ -164,12 +168,12 @@ class PackedNest:
         whole = depth // lanes * lanes
         mask = self._first_lanes(depth - whole)
         for m in k.loop(rows):
-            n = k.minimum(first + m, self.rows - 1)
+            row = self._row(batch, k.minimum(first + m, self.rows - 1))
             to = m * self.row_bytes
             for e in k.loop(0, whole, lanes):
-                k.store(self.copy_a, to + e * self.nbytes, self._as(self.a.load([*batch, n, start + e], lanes)))
+                k.store(self.copy_a, to + e * self.nbytes, self._as(self.a.load([*row, start + e], lanes)))
             for _ in k.when(whole < depth):
-                last = self._as(self.a.load([*batch, n, start + whole], lanes, mask))
+                last = self._as(self.a.load([*row, start + whole], lanes, mask))
                 k.store(self.copy_a, to + whole * self.nbytes, last)
 
     def _copy_turned(
@@ -230,11 +234,11 @@ class PackedNest:
     def _ask_for_results(self, corner: Sequence[Instruction]) -> None:
         """The lines that the epilogue writes where a tile's sums belong, while the last sums are made."""
         k, tile, (*batch, row, column) = self.k, self.tile, corner
+        rows = [self._row(batch, row + m) for m in range(tile.rows)]
         for out in self.results:
-            step = LINE // out.type.dtype.nbytes
-            for m in range(tile.rows):
-                for c in range(0, self.width, step):
-                    k.prefetch(out.buffer, out.offset([*batch, row + m, column + c]))
+            for place in rows:
+                for c in range(0, self.width, LINE // out.type.dtype.nbytes):
+                    k.prefetch(out.buffer, out.offset([*place, column + c]))
 
     def _tile(
         self, row: Instruction, strip: Instruction, place: Instruction, depth: Instruction, more: Instruction
@@ -273,8 +277,9 @@ class PackedNest:
         """Epilogue and stores of a strip of a band."""
         k, lanes, (*batch, first, column) = self.k, self.lanes, corner
         for m in k.loop(rows):
+            row = self._row(batch, first + m)
             for c, mask in vectors(k, k.const(0, "i64"), columns, lanes):
-                self._store([*batch, first + m, column + c], ((place + m) * self.width + c) * self.nbytes, mask)
+                self._store([*row, column + c], ((place + m) * self.width + c) * self.nbytes, mask)
 
     def _store(self, index: Sequence[Instruction], at: Instruction, mask: Instruction | None) -> None:
         k = self.k
@@ -282,6 +287,10 @@ class PackedNest:
         done = self.epilogue.all_at(self.outputs, index, self.lanes, mask, preset)
         for operand, out in zip(self.results, done, strict=True):
             operand.store(index, out, mask)
+
+    def _row(self, batch: Sequence[Instruction], row: Instruction) -> list[Instruction]:
+        """The index of a row but for its last axis."""
+        return [*batch, *self.dims.index(self.lead, row)]
 
     def _first_lanes(self, count: Instruction) -> Instruction:
         k = self.k
