@@ -51,7 +51,7 @@ def test_torch_computes_the_same(op: str) -> None:
 
 def test_all_cases_have_work() -> None:
     found = cases()
-    assert len(found) == 113
+    assert len(found) == 114
     assert {c.op for c in found} == set(WORK)
     assert len({c.label for c in found}) == len(found)
 

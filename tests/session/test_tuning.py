@@ -13,7 +13,7 @@ from heliostat.compiler.pipeline import SCHEDULES, KernelLibrary, Options, compi
 from heliostat.compiler.tuning import TuningTable, make_tile, tunable
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
-from heliostat.kernels import attention, linear, matmul
+from heliostat.kernels import attention, linear, matmul, row_attention
 from heliostat.kernels.linear_tile import LinearTile
 from heliostat.quant.formats import Q4_0, Q4_K
 from heliostat.quant.quantize import encode
@@ -139,7 +139,7 @@ def test_the_table_of_the_package_is_whole() -> None:
     """Every tile of it is one that its schedule knows."""
     table = json.loads(shipped_text())
     assert table["version"] == tuning_file.VERSION
-    kinds = {"linear": linear.Tile, "attention": attention.Tile, "matmul": matmul.Tile}
+    kinds = {"linear": linear.Tile, "attention": attention.Tile, "matmul": matmul.Tile, "row": row_attention.Tile}
     for machine, entries in table["machines"].items():
         assert machine.split()[-1].isdigit(), machine  # a CPU and the width of its vectors
         for key, tile in entries.items():
@@ -147,5 +147,5 @@ def test_the_table_of_the_package_is_whole() -> None:
 
 
 def test_schedules_that_can_be_tuned() -> None:
-    assert all(tunable(s) for s in (linear, matmul, attention))
-    assert sum(tunable(s) is not None for s in SCHEDULES) == 3
+    assert all(tunable(s) for s in (linear, matmul, attention, row_attention))
+    assert sum(tunable(s) is not None for s in SCHEDULES) == 4

@@ -424,8 +424,8 @@ class Fuser:
 
 
 _ANCHORS = EPILOGUE_ROOTS | flash_operands.OPERANDS.keys() | {
-    "attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
-    "window_gradient", "pixel_rows", "pixel_max", "pixel_argmax", "pixel_max_gradient",
+    "attention", "dot_product_attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put",
+    "scan", "unfold", "fold", "window_gradient", "pixel_rows", "pixel_max", "pixel_argmax", "pixel_max_gradient",
 }  # fmt: skip
 
 

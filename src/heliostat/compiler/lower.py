@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
-from ..kernels import dot, expanded, few_linear, tensor_linear, warpgroup_linear
+from ..kernels import dot, expanded, few_linear, row_attention, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -228,16 +228,21 @@ def _fits_key_panels(type: TensorType, lanes: int) -> bool:
     )
 
 
-def decompose(graph: Graph) -> Graph:
-    """Composites become the ops that define them, until none is left. What a schedule claims is not a composite."""
+def decompose(graph: Graph, target: Target) -> Graph:
+    """Composites become the ops that define them, until none is left but those that a schedule takes whole."""
+
+    def whole(node: Node) -> bool:
+        if getattr(node.op, "kind", "") != "composite":
+            return True
+        return node.op.name == "dot_product_attention" and row_attention.refusal(node, target) is None
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if getattr(node.op, "kind", "") != "composite":
+        if whole(node):
             return None
         y: Value = node.op.decompose(*inputs, **node.attrs)  # type: ignore[attr-defined]
         return (y,)
 
-    while any(getattr(n.op, "kind", "") == "composite" for n in graph.nodes()):
+    while not all(map(whole, graph.nodes())):
         graph = rewrite(graph, replace)
     return graph
 

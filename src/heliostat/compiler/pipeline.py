@@ -32,6 +32,7 @@ from ..kernels import (
     reduce,
     repack,
     rope,
+    row_attention,
     scan,
     stream_linear,
     tensor_linear,
@@ -46,6 +47,7 @@ from ..kernels import (
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
+from .attend import attend
 from .attention import expand_attention, heads_of_attention
 from .channels_last import channels_last
 from .flops import flops
@@ -75,6 +77,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     attention,
     flash_attention,
     flash_gradient,
+    row_attention,
     gather,
     put,
     scan,
@@ -166,6 +169,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("channels_last", partial(channels_last, target=target)),
         ("share", share),
         ("attention", partial(expand_attention, target=target)),
+        ("attend", partial(attend, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
@@ -173,7 +177,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("split_depth", partial(split_depth, target=target)),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),
-        ("decompose", decompose),
+        ("decompose", partial(decompose, target=target)),
         ("split", partial(split_reductions, target=target)),
         ("share_last", share),
         ("masks", masks_for_each),

@@ -281,6 +281,17 @@ class Math:
         n, whole = self._nearest(x, 1.0)
         return self._series((x - n) * math.log(2), _exp_series(False)) * self._power_of_two(whole)
 
+    def exp2_below(self, x: Instruction) -> Instruction:
+        """2 ** x of an f32 x <= 0, within 1.5 units in the last place; 0 below 2 ** -126 and for -inf. In 12 steps."""
+        k = self.k
+        moved = x + 1.5 * 2.0**23
+        r = x - (moved - 1.5 * 2.0**23)
+        y = k.const(_EXP2_NEAR_F32[-1], "f32", x.lanes)
+        for c in _EXP2_NEAR_F32[-2::-1]:
+            y = k.fma(y, r, c)
+        power = k.bitcast(k.bitcast(y, "i32") + (k.bitcast(moved, "i32") << 23), "f32")
+        return k.select(x < -126.0, 0.0, power)
+
     def _exp2_of_product(self, x: Instruction, factor: tuple[float, float]) -> Instruction:
         """2 ** (x * factor) of an f32 on a GPU, factor in two parts, |x * factor| < 160: denormals and all.
 
@@ -526,6 +537,10 @@ _EXACT = {
 
 _LOG2_E = (1.4426950216293335, 1.92596298909109e-08)  # log2(e) as an f32 and what is left of it
 
+# 2 ** x for |x| <= 0.5, fitted for the least relative error.
+_EXP2_NEAR_F32 = (
+    1.0, 0.693146977599165, 0.24022242085375, 0.055507337432515486, 0.009671512639652952, 0.0013264727197411993,
+)  # fmt: skip
 # The binary logarithm of P(N > x), fitted for 0 <= x <= 6 to 1e-6; beyond, to 11.5, it falls faster than it should.
 _NORMAL_TAIL_F32 = (
     -0.9999996963155464, -1.1511172740502755, -0.45912980402969034, -0.052682871009530584, 0.007266853274383187,

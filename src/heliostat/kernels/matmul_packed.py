@@ -1,12 +1,13 @@
 """Large products in blocks that fit the caches: operands are copied into private memory, tiles run over the copies.
 
-A worker takes a band of rows by a stripe of columns at a time. For each piece of the depth it copies the stripe of b
-into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass) and the band of a with
-its rows a little apart (equal distances of a power of two would fall on the same few lines of the cache). Of a
-transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way. Sums stay in
-private memory until the depth is done; then the epilogue runs, to lines that were asked for in time. Nothing is shared
-between workers, so there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de
-Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
+A worker takes a block of some bands of rows by a stripe of columns at a time. For each piece of the depth it copies the
+stripe of b once, into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass), and,
+band by band, pieces of rows of a, a little apart (equal distances of a power of two would fall on the same few lines of
+the cache). Of a transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way.
+Sums stay in private memory until the depth is done, in the order in which tiles come by, so that a band of them arrives
+ahead of its use; then the epilogue runs, to lines that were asked for in time. Nothing is shared between workers, so
+there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de Geijn, Anatomy of
+High-Performance Matrix Multiplication, 2008.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..targets.target import Target
 from .elementwise import PointEvaluator
-from .group import Dims, Group, TensorOperand, compute_elem
+from .group import Dims, Group, TensorOperand, compute_elem, vectors
 
 LINE = 64  # bytes
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
@@ -34,19 +35,23 @@ def sizes(root: Node) -> tuple[Dim, Dim, Dim]:
 
 @dataclass(frozen=True)
 class PackedTile:
-    """`rows` by `vectors` accumulators in registers; `band` rows, `stripe` vectors of columns, `depth` in a block."""
+    """`rows` by `vectors` accumulators in registers. A block is `bands` bands of `band` rows by `stripe` vectors of
+    columns, `depth` at a time."""
 
     rows: int = 6
     vectors: int = 4
     band: int = 258
-    stripe: int = 16
+    stripe: int = 32
     depth: int = 128
+    bands: int = 4
 
     def __post_init__(self) -> None:
         if not (0 < self.rows <= 16 and 0 < self.vectors <= 4 and self.band % self.rows == 0 and self.band > 0):
             raise ValueError(f"1 to 16 rows, 1 to 4 vectors and bands of whole tiles are needed, got {self}")
         if self.stripe % self.vectors or not 0 < self.stripe <= 64 or not 0 < self.depth <= 1024 or self.band > 512:
             raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
+        if not 0 < self.bands <= 8:
+            raise ValueError(f"1 to 8 bands of rows are a block, got {self}")
 
 
 def default_tile(target: Target) -> PackedTile:
@@ -74,9 +79,13 @@ class PackedNest:
         self.epilogue = PointEvaluator(k, self.dims, self.operands)
         self.batch: tuple[Dim, ...] = self.root.type.shape[:-2]
         _, depth, _ = sizes(group.root)
-        self.rows, self.columns = self.dims(self.root.type.shape[-2]), self.dims(self.root.type.shape[-1])
-        self.depth = self.dims(depth)
         self.turned = bool(group.root.attrs["transpose_a"])
+        # Rows of all batches that meet one b are rows of one product: b is then copied for all of them.
+        self.lead: tuple[Dim, ...] = (self.root.type.shape[-2],)
+        if self.batch and self.b.type.rank == 2 and not self.turned and self.a.type.shape[:-2] == self.batch:
+            self.batch, self.lead = (), (*self.batch, *self.lead)
+        self.rows, self.columns = self.dims.product(self.lead), self.dims(self.root.type.shape[-1])
+        self.depth = self.dims(depth)
         self.single = upper_bound(depth) <= tile.depth  # sums begin and end in registers
         self.width = tile.vectors * self.lanes
         self.stripe = tile.stripe * self.lanes
@@ -88,31 +97,34 @@ class PackedNest:
             space = tile.depth * self.depth_bytes
         self.copy_a = k.alloc(space)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
-        self.sums_row = self.width if self.single else self.stripe  # elements
-        self.sums = k.alloc((tile.rows if self.single else tile.band) * self.sums_row * self.nbytes)
+        # rows whose sums are kept: a strip of them lies together, so that tiles follow each other in memory
+        self.most_rows = min(tile.band * tile.bands, _whole(upper_bound(numel(self.lead)), tile.rows))
+        kept = tile.rows * self.width if self.single else self.most_rows * self.stripe
+        self.sums = k.alloc(kept * self.nbytes)
 
     def build(self) -> KernelBuilder:
-        """The finished builder. Bands are made equal. Where items are few and the workers cannot share them evenly, by
-        their number or because the last stripe is narrow, each worker has bands of its own with all their stripes."""
+        """The finished builder. Blocks are made of equal height. Where they are few and the workers cannot share them
+        evenly, by their number or because the last stripe is narrow, each worker has rows of its own with all their
+        stripes."""
         k, tile = self.k, self.tile
         stripes = _ceil(self.columns, self.stripe)
         stripe = _ceil(_ceil(self.columns, k.maximum(stripes, 1)), self.width) * self.width
         batches = self.dims(numel(self.batch))
-        bands = _ceil(self.rows, tile.band)
-        items, workers = batches * stripes * bands, k.workers()
+        blocks = _ceil(self.rows, tile.band * tile.bands)
+        items, workers = batches * stripes * blocks, k.workers()
         narrow = k.binary("ne", stripes * stripe, _ceil(self.columns, self.width) * self.width)
         uneven = (items < workers * 8) & (k.binary("ne", items % workers, 0) | narrow)
-        bands = k.select(uneven, _ceil(bands, workers) * workers, bands)
-        band = _ceil(_ceil(self.rows, k.maximum(bands, 1)), tile.rows) * tile.rows
-        inner = k.select(uneven, stripes, bands)  # of an item's number, what runs fastest
-        for item in k.parallel(batches * stripes * bands):
+        blocks = k.select(uneven, _ceil(blocks, workers) * workers, blocks)
+        height = _ceil(_ceil(self.rows, k.maximum(blocks, 1)), tile.rows) * tile.rows
+        inner = k.select(uneven, stripes, blocks)  # of an item's number, what runs fastest
+        for item in k.parallel(batches * stripes * blocks):
             slow, fast = item // inner, item % inner
-            batch = item // (stripes * bands)
-            row = k.select(uneven, slow % bands, fast)
-            first, column = row * band, k.select(uneven, fast, slow % stripes) * stripe
+            batch = item // (stripes * blocks)
+            first = k.select(uneven, slow % blocks, fast) * height
+            column = k.select(uneven, fast, slow % stripes) * stripe
             for _ in k.when((first < self.rows) & (column < self.columns)):
                 index = self.dims.index(self.batch, batch)
-                rows = k.minimum(self.rows - first, band)
+                rows = k.minimum(self.rows - first, height)
                 columns = k.minimum(self.columns - column, stripe)
                 self._block(index, first, rows, column, columns)
         return k
@@ -125,27 +137,30 @@ class PackedNest:
         column: Instruction,
         columns: Instruction,
     ) -> None:
-        k, tile, lanes, size = self.k, self.tile, self.lanes, self.nbytes
-        tiles, strips = _ceil(rows, tile.rows), _ceil(columns, self.width)
-        if not self.single:
-            for at in k.loop(0, tiles * (tile.rows * self.stripe), lanes):
-                k.store(self.sums, at * size, k.zeros(self.elem, lanes))
+        k, tile = self.k, self.tile
+        strips, bands = _ceil(columns, self.width), _ceil(rows, tile.band)
+        band = _ceil(_ceil(rows, bands), tile.rows) * tile.rows
         for start in k.loop(0, self.depth, tile.depth):
             depth = k.minimum(self.depth - start, tile.depth)
-            if self.turned:
-                self._copy_turned(batch, first, tiles * tile.rows, start, depth)
-            else:
-                self._copy_a(batch, first, tiles * tile.rows, start, depth)
-            self._copy_b(batch, column, columns, start, depth)
             last = start + depth >= self.depth
-            for strip in k.loop(strips):
-                for number in k.loop(tiles):
-                    row, to = number * tile.rows, strip * self.width
-                    corner = [*batch, first + row, column + to]
-                    self._tile(row, strip, depth, corner, last)
-                    for _ in k.when(last):
-                        high, wide = k.minimum(rows - row, tile.rows), k.minimum(columns - to, self.width)
-                        self._finish(corner, self._sum_at(row, to), high, wide)
+            self._copy_b(batch, column, columns, start, depth)
+            for number in k.loop(bands):
+                at = number * band
+                height = k.minimum(rows - at, band)
+                tiles = _ceil(height, tile.rows)
+                if self.turned:
+                    self._copy_turned(batch, first + at, tiles * tile.rows, start, depth)
+                else:
+                    self._copy_a(batch, first + at, tiles * tile.rows, start, depth)
+                for strip in k.loop(strips):
+                    for tile_number in k.loop(tiles):
+                        row, to = tile_number * tile.rows, strip * self.width
+                        corner = [*batch, first + at + row, column + to]
+                        place = k.const(0, "i64") if self.single else strip * self.most_rows + at + row
+                        self._tile(row, strip, place, depth, start > 0, corner, last)
+                        for _ in k.when(last):
+                            high, wide = k.minimum(height - row, tile.rows), k.minimum(columns - to, self.width)
+                            self._finish(corner, place, high, wide)
 
     def _copy_a(
         self,
@@ -160,12 +175,12 @@ class PackedNest:
         whole = depth // lanes * lanes
         mask = self._first_lanes(depth - whole)
         for m in k.loop(rows):
-            n = k.minimum(first + m, self.rows - 1)
+            row = self._row(batch, k.minimum(first + m, self.rows - 1))
             to = m * self.row_bytes
             for e in k.loop(0, whole, lanes):
-                k.store(self.copy_a, to + e * self.nbytes, self._as(self.a.load([*batch, n, start + e], lanes)))
+                k.store(self.copy_a, to + e * self.nbytes, self._as(self.a.load([*row, start + e], lanes)))
             for _ in k.when(whole < depth):
-                last = self._as(self.a.load([*batch, n, start + whole], lanes, mask))
+                last = self._as(self.a.load([*row, start + whole], lanes, mask))
                 k.store(self.copy_a, to + whole * self.nbytes, last)
 
     def _copy_turned(
@@ -225,63 +240,63 @@ class PackedNest:
 
     def _ask_for_results(self, corner: Sequence[Instruction]) -> None:
         """The lines of one row of a tile that the epilogue writes."""
-        k, (*index, column) = self.k, corner
+        k, (*batch, row, column) = self.k, corner
+        place = self._row(batch, row)
         for out in self.results:
-            step = LINE // out.type.dtype.nbytes
-            for c in range(0, self.width, step):
-                k.prefetch(out.buffer, out.offset([*index, column + c]))
+            for c in range(0, self.width, LINE // out.type.dtype.nbytes):
+                k.prefetch(out.buffer, out.offset([*place, column + c]))
 
     def _tile(
         self,
         row: Instruction,
         strip: Instruction,
+        place: Instruction,
         depth: Instruction,
+        more: Instruction,
         corner: Sequence[Instruction],
         last: Instruction,
     ) -> None:
-        """Sums of one tile over a block of the depth. In the last block the results' lines are asked for a row at a
-        time: more at once would hold up the loads of the operands."""
+        """Row `row` of a band and those behind it times a strip, added to their sums if there are some (`more`). In the
+        last block of the depth the results' lines are asked for a row at a time: more at once would hold up the loads
+        of the operands."""
         k, lanes, size, tile, (*batch, top, left) = self.k, self.lanes, self.nbytes, self.tile, corner
-        place = self._sum_at(row, strip * self.width)
-        at = [[place + (m * self.sums_row + s * lanes) * size for s in range(tile.vectors)] for m in range(tile.rows)]
-        begin = k.zeros(self.elem, lanes)
-        acc = [[k.var(begin if self.single else k.load(self.sums, a, self.elem, lanes)) for a in line] for line in at]
+        at = [[((place + m) * self.width + s * lanes) * size for s in range(tile.vectors)] for m in range(tile.rows)]
+        begun = None if self.single else k.splat(more, lanes)
+        acc = [
+            [
+                k.var(k.zeros(self.elem, lanes) if self.single else k.load(self.sums, a, self.elem, lanes, begun))
+                for a in line
+            ]
+            for line in at
+        ]
         floats = self.elem in ("f32", "f64")
         from_a, from_b = row * self.row_bytes, strip * (tile.depth * self.width * size)
         for part in k.loop(tile.rows):
             for _ in k.when(last):
                 self._ask_for_results([*batch, top + part, left])
             for e in k.loop(part * depth // tile.rows, (part + 1) * depth // tile.rows):
-                vectors = [
+                row_of_b = [
                     k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)
                     for s in range(tile.vectors)
                 ]
                 for m, line in enumerate(acc):
                     at_a = from_a + (e * self.depth_bytes + m * self.row_bytes)
                     x = k.splat(k.load(self.copy_a, at_a, self.elem), lanes)
-                    for vector, var in zip(vectors, line, strict=True):
+                    for vector, var in zip(row_of_b, line, strict=True):
                         var.set(k.fma(x, vector, var.get()) if floats else x * vector + var.get())
         for places, line in zip(at, acc, strict=True):
-            for place, var in zip(places, line, strict=True):
-                k.store(self.sums, place, var.get())
-
-    def _sum_at(self, row: Instruction, column: Instruction) -> Instruction:
-        """Where the sum of a block's row and column lies; a tile's place serves all where none waits for more."""
-        return self.k.const(0, "i64") if self.single else (row * self.stripe + column) * self.nbytes
+            for sums, var in zip(places, line, strict=True):
+                k.store(self.sums, sums, var.get())
 
     def _finish(
-        self, corner: Sequence[Instruction], sums: Instruction, rows: Instruction, columns: Instruction
+        self, corner: Sequence[Instruction], place: Instruction, rows: Instruction, columns: Instruction
     ) -> None:
         """Epilogue and stores of a tile, whose sums are still in the first-level cache."""
-        k, lanes, (*batch, row, column) = self.k, self.lanes, corner
-        whole = columns // lanes * lanes
-        mask = self._first_lanes(columns - whole)
+        k, lanes, (*batch, first, column) = self.k, self.lanes, corner
         for m in k.loop(rows):
-            at = sums + m * (self.sums_row * self.nbytes)
-            for c in k.loop(0, whole, lanes):
-                self._store([*batch, row + m, column + c], at + c * self.nbytes, None)
-            for _ in k.when(whole < columns):
-                self._store([*batch, row + m, column + whole], at + whole * self.nbytes, mask)
+            row = self._row(batch, first + m)
+            for c, mask in vectors(k, k.const(0, "i64"), columns, lanes):
+                self._store([*row, column + c], ((place + m) * self.width + c) * self.nbytes, mask)
 
     def _store(self, index: Sequence[Instruction], at: Instruction, mask: Instruction | None) -> None:
         k = self.k
@@ -289,6 +304,10 @@ class PackedNest:
         done = self.epilogue.all_at(self.outputs, index, self.lanes, mask, preset)
         for operand, out in zip(self.results, done, strict=True):
             operand.store(index, out, mask)
+
+    def _row(self, batch: Sequence[Instruction], row: Instruction) -> list[Instruction]:
+        """The index of a row but for its last axis."""
+        return [*batch, *self.dims.index(self.lead, row)]
 
     def _first_lanes(self, count: Instruction) -> Instruction:
         k = self.k

@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import ops
 from ...diagnostics import ShapeError, UnsupportedError
-from ...ir.types import bf16, bool_, f16
+from ...ir.types import bf16, bool_, f16, f32, f64
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import wrap
@@ -86,6 +86,9 @@ def scaled_dot_product_attention(
         return _whole(query, key, value, is_causal, factor)
     if enable_gqa:
         key, value = (repeat_kv(x, query.shape[-3] // x.shape[-3]) for x in (key, value))
+    if attn_mask is None and not dropout_p and _one_op(query, key, value):
+        y = ops.dot_product_attention(query.value, key.value, value.value, factor, is_causal)
+        return wrap(y, query, key, value)
     scores = (query * factor) @ key.transpose(-2, -1)
     mask = causal(query.shape[-2], key.shape[-2]) if is_causal else attn_mask
     if mask is None:
@@ -97,6 +100,12 @@ def scaled_dot_product_attention(
         blind = (scores.detach() == float("-inf")).all(-1, True)
         weights = where(blind, 0.0, where(blind, 0.0, scores).softmax(-1))
     return dropout(weights, dropout_p, dropout_p > 0) @ value
+
+
+def _one_op(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether attention without a mask is the op of that name, which a schedule may take whole."""
+    alike = query.dtype == key.dtype == value.dtype and query.dtype in (f32, f64)
+    return alike and query.ndim > 1 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and key.shape[-2] > 0
 
 
 def flex_attention(
