@@ -71,8 +71,8 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
 def _runs(
     k: KernelBuilder, plan: PanelPlan, dtype: DType, source: Instruction, out: Instruction, rows: int, depth: int
 ) -> None:
-    """Panels of runs of 16 bytes on a GPU: a lane for each row, so that a panel is written as one stream. A worker takes
-    the runs of some 64 bytes of each row, what a GPU reads of memory at once."""
+    """Panels of runs of 16 bytes on a GPU: a lane for each row, so that a panel is written as one stream. A worker
+    takes the runs of some 64 bytes of each row, what a GPU reads of memory at once."""
     stored, _ = COMPUTE[dtype.name]
     panel_bytes, block_bytes = plan.nbytes(plan.rows, depth), plan.rows * WIDEST
     count = depth // plan.run
