@@ -19,6 +19,7 @@ from heliostat.diagnostics import FileFormatError, UnsupportedError
 from heliostat.llm import load
 from heliostat.llm.gguf import GGUFFile
 from heliostat.train.checkpoint import NAME, Progress
+from heliostat.train.decoder import loss_of
 from heliostat.train.language_model import open_language_model
 from heliostat.train.loop import Run
 from heliostat.train.options import LanguageModelOptions, OptionError, TrainingError
@@ -168,6 +169,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         (["lm", "--config", "NONE.toml"], "NONE.toml: no such file"),
         (["lm", "--config", "bad.toml"], "did you mean `steps`"),
         (["lm", "--data", "short.txt", "--tokenizer", "byte"], "a block of 128 needs 129"),
+        (["lm", "--data", "short.txt", "--device", "gpu"], "there is no device 'gpu'"),
         (["lm", "--steps", "0"], "steps must be at least 1"),
         (["lm", "--data", "short.txt", "--vocabulary", "4000"], "not 4000"),
     ],
@@ -210,6 +212,18 @@ TINY: dict[str, Any] = {
     "steps": 3, "batch": 1, "block": 4, "hidden": 4, "heads": 2, "feed_forward": 8, "warmup": 1, "eval_every": 3,
     "eval_batches": 1, "checkpoint_every": 1, "architecture": "qwen2", "validation": 0.001,
 }  # fmt: skip
+
+
+def test_autocast_rounds_products_and_is_part_of_a_run(tmp_path: Path) -> None:
+    few = {**TINY, "steps": 1, "dropout": 0.0, "validation": 0.0}
+    made = open_language_model(options(tmp_path, autocast="bfloat16", **few))
+    with hs.no_grad():
+        plain = loss_of(made.run.model, *(hs.tensor(a) for a in made.run.batches.at(0))).item()
+    made.train()
+    assert 0 < abs(made.run.progress.losses[0] - plain) < 0.05
+    assert {p.dtype for p in made.run.trained.values()} == {hs.float32}
+    with pytest.raises(UnsupportedError, match="begun with autocast = 'bfloat16', now it is 'none'"):
+        open_language_model(options(tmp_path, **few), resume=True)
 
 
 class Enough(Exception):
