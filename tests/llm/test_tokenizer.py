@@ -60,7 +60,7 @@ def test_decoding_returns_the_text(name: str, text: str, parse_special: bool) ->
 
 
 @pytest.mark.parametrize("name", [*NAMES, "demo"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(some=st.lists(texts, max_size=6), parse_special=st.booleans(), together=st.integers(1, 80))
 def test_a_batch_is_each_text(name: str, some: list[str], parse_special: bool, together: int) -> None:
     made = tokenizer(name)
