@@ -45,3 +45,28 @@ def test_the_demo_model_is_taught(tmp_path: Path) -> None:
     losses = run.run.progress.losses
     assert sum(losses[-4:]) < sum(losses[:4]) - 4
     assert module.write(merged, "def loads(", 12) != module.write(run.base, "def loads(", 12)
+
+
+PAGE = """<html><head><title>No</title></head><body><nav><p>Not this sentence, which stands in the navigation.</p></nav>
+<h1>1.2 A heading¶</h1><p>A first paragraph of running text,
+which <b>goes</b> on for a while.</p><pre>code = "is left out, however long it may be."</pre>
+<ul><li>short</li><li>An item of a list is kept where it is a sentence.</li></ul><h2>Nothing below it</h2>
+<p>A FIRST paragraph of running text, which goes on for a while!</p></body></html>"""
+
+
+def test_prose_of_pages_and_questions_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES / "demo_model")
+    corpus, chats = example("demo_model/corpus"), example("demo_model/chats")
+    seen = corpus.Seen(["An old text.\nAnother paragraph that is held back from training."])
+    assert corpus.page_text(PAGE, seen).split("\n\n") == [
+        "A heading", "A first paragraph of running text, which goes on for a while.",
+        "An item of a list is kept where it is a sentence.",
+    ]  # fmt: skip
+    assert corpus.page_text(PAGE, seen) == ""
+    assert not seen.add("Another paragraph, that is held back from training")
+    assert chats.questions(["A cursor is an object that reads rows.\n\nThis is a paragraph about something."]) == [
+        ("What is a cursor?", "A cursor is an object that reads rows.")
+    ]
+    talks = chats.conversations([])
+    assert talks == chats.conversations([])
+    assert {tuple(m["role"] for m in t[:2]) for t in talks} == {("user", "assistant")}

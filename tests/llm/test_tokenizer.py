@@ -59,6 +59,18 @@ def test_decoding_returns_the_text(name: str, text: str, parse_special: bool) ->
         assert b"".join(map(made.token_bytes, ids)) == text.encode()
 
 
+@pytest.mark.parametrize("name", [*NAMES, "demo"])
+@settings(max_examples=8, deadline=None)
+@given(some=st.lists(texts, max_size=6), parse_special=st.booleans(), together=st.integers(1, 80))
+def test_a_batch_is_each_text(name: str, some: list[str], parse_special: bool, together: int) -> None:
+    made = tokenizer(name)
+    some = [*some, "<|im_start|>a<|im_end|>", ""]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heliostat.llm.tokenizer.bpe.TOGETHER", together)
+        found = made.encode_batch(some, parse_special)
+    assert found == [made.encode(text, parse_special=parse_special) for text in some]
+
+
 @pytest.mark.parametrize("text", ["a", " ", "\n", "!", "1", "한", "\u0301", "aB", "a b", " \n", "<"])
 @pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm"])
 def test_long_repetitions(name: str, text: str) -> None:

@@ -46,6 +46,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
         ("hidden = 100", "even multiple of heads"),
         ("kv_heads = 4", "multiple of kv_heads"),
         ('tokenizer = "byte"\npre_tokenizer = "qwen2"', "a byte tokenizer cuts no words"),
+        ('keep = "best"\nvalidation = 0', "validation 0 checks none"),
         ('autocast = "float16"', "autocast must be one of none, bfloat16"),
         ('architecture = "gpt2"', "architecture must be one of llama, qwen2, qwen3"),
     ],

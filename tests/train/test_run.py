@@ -19,8 +19,9 @@ from heliostat.diagnostics import FileFormatError, UnsupportedError
 from heliostat.llm import load
 from heliostat.llm.gguf import GGUFFile
 from heliostat.train.checkpoint import NAME, Progress
+from heliostat.train.decoder import loss_of
 from heliostat.train.language_model import open_language_model
-from heliostat.train.loop import Run
+from heliostat.train.loop import Run, copied
 from heliostat.train.options import LanguageModelOptions, OptionError, TrainingError
 from targets.gpus import KINDS, gpu
 
@@ -63,6 +64,28 @@ def test_a_run_that_is_interrupted_goes_on_with_the_same_losses(tmp_path: Path) 
     assert all(np.array_equal(first.data(name), second.data(name)) for name in first.tensors)
     assert [n for n, _ in whole.run.progress.checks] == [5, 10, 14]
     assert whole.run.progress.losses[-1] < whole.run.progress.losses[0] - 1
+
+
+def test_the_best_check_is_kept_also_when_a_run_goes_on(tmp_path: Path) -> None:
+    """A learning rate that is too large at once: the first check is the best one, and its parameters are written."""
+    few = {**TINY, "steps": 4, "eval_every": 1, "checkpoint_every": 1, "lr": 3.0, "min_lr": 3.0, "warmup": 0}
+    whole = open_language_model(options(tmp_path, keep="best", **few))
+    kept: list[dict[str, np.ndarray]] = []
+
+    def note(progress: Progress, rate: float) -> None:
+        kept.append({name: copied(p).numpy() for name, p in whole.run.trained.items()})
+
+    path = whole.train(note)
+    checks = [loss for _, loss in whole.run.progress.checks]
+    best = int(np.argmin(checks))
+    assert best < 3
+    for name, values in kept[best].items():
+        assert np.array_equal(GGUFFile.open(path).data(name).view(np.float32), values.reshape(-1)), name
+    again = open_language_model(options(tmp_path, keep="best", **few), resume=True)
+    assert all(np.array_equal(p.numpy(), kept[best][name]) for name, p in again.run.best.items())
+    for name, p in again.run.trained.items():
+        assert np.array_equal(copied(p).numpy(), kept[-1][name])  # the checkpoint has the last ones
+    assert path.read_bytes() == again.train().read_bytes()
 
 
 def test_the_curve_is_a_picture_with_both_losses(tmp_path: Path) -> None:
@@ -168,6 +191,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         (["lm", "--config", "NONE.toml"], "NONE.toml: no such file"),
         (["lm", "--config", "bad.toml"], "did you mean `steps`"),
         (["lm", "--data", "short.txt", "--tokenizer", "byte"], "a block of 128 needs 129"),
+        (["lm", "--data", "short.txt", "--device", "gpu"], "there is no device 'gpu'"),
         (["lm", "--steps", "0"], "steps must be at least 1"),
         (["lm", "--data", "short.txt", "--vocabulary", "4000"], "not 4000"),
     ],
@@ -210,6 +234,18 @@ TINY: dict[str, Any] = {
     "steps": 3, "batch": 1, "block": 4, "hidden": 4, "heads": 2, "feed_forward": 8, "warmup": 1, "eval_every": 3,
     "eval_batches": 1, "checkpoint_every": 1, "architecture": "qwen2", "validation": 0.001,
 }  # fmt: skip
+
+
+def test_autocast_rounds_products_and_is_part_of_a_run(tmp_path: Path) -> None:
+    few = {**TINY, "steps": 1, "dropout": 0.0, "validation": 0.0}
+    made = open_language_model(options(tmp_path, autocast="bfloat16", **few))
+    with hs.no_grad():
+        plain = loss_of(made.run.model, *(hs.tensor(a) for a in made.run.batches.at(0))).item()
+    made.train()
+    assert 0 < abs(made.run.progress.losses[0] - plain) < 0.05
+    assert {p.dtype for p in made.run.trained.values()} == {hs.float32}
+    with pytest.raises(UnsupportedError, match="begun with autocast = 'bfloat16', now it is 'none'"):
+        open_language_model(options(tmp_path, **few), resume=True)
 
 
 class Enough(Exception):

@@ -114,13 +114,16 @@ def _trained(made: LanguageModelRun | LoraRun) -> Path:
         if run.saved is not None:
             print(f"stopped: {run.folder} holds step {run.saved}, --resume goes on with it", file=sys.stderr)
         raise
-    _say_losses(run.progress)
+    _say_losses(run.progress, run.options.keep)
     return path
 
 
-def _say_losses(progress: Progress) -> None:
+def _say_losses(progress: Progress, keep: str) -> None:
     """The last losses, on standard output."""
     checked = f", validation loss {progress.checks[-1][1]:.4f}" if progress.checks else ""
+    if keep == "best":
+        step, loss = min(progress.checks, key=lambda check: check[1])
+        checked += f"; kept step {step}: {loss:.4f}"
     recent = progress.losses[-20:]
     print(f"step {progress.step}: loss {sum(recent) / len(recent):.4f}{checked}")
 

@@ -65,6 +65,8 @@ class Run:
         self.progress = Progress()
         self.saved: int | None = None
         """The step that the checkpoint in the folder holds."""
+        self.best: dict[str, Tensor] = {}
+        """Parameters of the check with the lowest loss, on the cpu, where the best are kept."""
         self.step = compile(self._step)
         self.check = compile(self._check)
 
@@ -100,6 +102,7 @@ class Run:
     def train(self, report: Report | None = None) -> Progress:
         """Take the steps that are left. Ctrl-C lets the step end, writes a checkpoint and raises KeyboardInterrupt.
 
+        With `keep` "best" the model has the parameters of its best check at the end; the checkpoint has the last ones.
         Raises TrainingError if the loss is no number: the checkpoint before stays."""
         o, p = self.options, self.progress
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +128,8 @@ class Run:
                     checked = self.validation_loss()
                     if not math.isfinite(checked):
                         raise TrainingError(f"the validation loss after step {p.step} is {checked}", help=SMALLER)
+                    if o.keep == "best" and checked < min((v for _, v in p.checks), default=math.inf):
+                        self.best = {name: copied(t) for name, t in self.trained.items()}
                     p.checks.append((p.step, checked))
                 if saves:
                     self.save()
@@ -135,6 +140,9 @@ class Run:
                 waiting.clear()
                 if interrupted and not last:
                     raise KeyboardInterrupt
+        with no_grad():
+            for name, t in self.best.items():
+                self.trained[name].copy_(t)
         return p
 
     def _read(self, losses: Sequence[Tensor]) -> None:
@@ -162,7 +170,7 @@ class Run:
         """Write the checkpoint and the loss curve."""
         state = {
             "parameters": dict(self.trained), "optimizer": self.optimizer.state_dict(),
-            "generator": default_generator.get_state(),
+            "generator": default_generator.get_state(), "best": self.best,
         }  # fmt: skip
         write_checkpoint(self.folder, self.identity, self.progress, state)
         self.saved = self.progress.step
@@ -187,8 +195,14 @@ class Run:
                 p.copy_(kept[name])
         self.optimizer.load_state_dict(state["optimizer"])
         default_generator.set_state(state["generator"])
+        self.best = state["best"]
         self.progress = progress
         self.saved = progress.step
+
+
+def copied(t: Tensor) -> Tensor:
+    """A tensor's values now, on the cpu."""
+    return from_array(np.array(t.detach().cpu().numpy()))
 
 
 @contextmanager

@@ -54,6 +54,8 @@ class RunOptions:
     eval_every: int = option(100, "steps between checks", 1)
     eval_batches: int = option(8, "batches of a check", 1)
     checkpoint_every: int = option(100, "steps between checkpoints", 1)
+    keep: str = option("last", "parameters that are written at the end: the last, or the best of all checks",
+                       choices=("last", "best"))  # fmt: skip
     device: str = option("cpu", "where the steps run: cpu, cuda or cuda:N")
     autocast: str = option("none", "type of products in a step, under autocast", choices=("none", "bfloat16"))
 
@@ -75,6 +77,10 @@ class RunOptions:
         for name in ("dropout", "validation", "beta2"):
             if not getattr(self, name) < 1:
                 raise OptionError(f"{name} must be below 1, got {getattr(self, name)}")
+        if self.keep == "best" and not self.validation:
+            raise OptionError(
+                "keep is 'best', and validation 0 checks none", help="hold some text back, or keep the last"
+            )
         if self.min_lr > self.lr:
             raise OptionError(f"min_lr is {self.min_lr}, above lr, {self.lr}", help="give both, or a smaller min_lr")
 

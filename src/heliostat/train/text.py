@@ -167,12 +167,9 @@ def blocks_of(examples: Sequence[Example], tokenizer: Tokenizer, block: int) -> 
     begins = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
     ends = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
 
-    def encode(e: Example) -> list[int]:
-        return _turns(e, tokenizer) if e.messages else tokenizer.encode(e.completion, parse_special=False)
-
     if any(e.prompt for e in examples):
         rows = [
-            _padded(begins, encode(e), block) if e.messages else
+            _padded(begins, _turns(e, tokenizer), block) if e.messages else
             _padded(begins + tokenizer.encode(e.prompt), tokenizer.encode(e.completion) + ends, block)
             for e in examples
         ]  # fmt: skip
@@ -182,7 +179,9 @@ def blocks_of(examples: Sequence[Example], tokenizer: Tokenizer, block: int) -> 
         return Blocks(np.stack([r[0] for r in kept]), np.stack([r[1] for r in kept]))
     end = _control(tokenizer, END)
     ends = ends if end is None else [end]
-    stream = np.concatenate([np.array(begins + encode(e) + ends, np.int32) for e in examples])
+    plain = iter(tokenizer.encode_batch([e.completion for e in examples if not e.messages], parse_special=False))
+    texts = (_turns(e, tokenizer) if e.messages else next(plain) for e in examples)
+    stream = np.concatenate([np.array(begins + ids + ends, np.int32) for ids in texts])
     count = (len(stream) - 1) // block
     if count < 1:
         raise DataError(f"the data are {len(stream)} tokens, a block of {block} needs {block + 1}",

@@ -14,6 +14,9 @@ MAX_PIECE = 4_000_000
 """Longest text between two special tokens, in characters. The regex engine gives up after ten million steps inside one
 match, and white space of that length is one match."""
 
+TOGETHER = 2_000_000
+"""Characters that are encoded at once, and one text more: the library keeps about 200 bytes a token meanwhile."""
+
 _NEVER_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
 
 
@@ -35,14 +38,32 @@ class BytePairEncoder:
 
     def encode(self, text: str, after_special: bool) -> list[int]:
         """Ids of `text`. Raises TokenizerError if it is too long, or holds a byte that the vocabulary cannot spell."""
+        self._check(text)
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, pieces: Sequence[tuple[str, bool]]) -> list[list[int]]:
+        """`encode` of each text, on all cores. Raises as it does."""
+        texts = [text for text, _ in pieces]
+        for text in texts:
+            self._check(text)
+        out: list[list[int]] = []
+        while len(out) < len(texts):
+            begin = end = len(out)
+            size = 0
+            while end < len(texts) and size < TOGETHER:
+                size += len(texts[end])
+                end += 1
+            out += [e.ids for e in self._tokenizer.encode_batch(texts[begin:end], add_special_tokens=False)]
+        return out
+
+    def _check(self, text: str) -> None:
         if len(text) > MAX_PIECE:
             raise TokenizerError(f"a text of {len(text)} characters is too long to tokenize, the limit is {MAX_PIECE}")
         if self._missing:  # the library would drop such bytes without a word
             lost = set(text.encode()).intersection(self._missing)
             if lost:
                 raise TokenizerError(f"the vocabulary has no token for byte 0x{min(lost):02x} of the text")
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
 
 
 def merge_pairs(lines: Sequence[str]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ The library runs the file's own pipeline; read here are only the vocabulary, for
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,10 @@ class HuggingFaceEncoder:
         self._parsing = _build(source)
         self._literal = _build(source)
         self._literal.encode_special_tokens = True
+
+    def encode_batch(self, texts: Sequence[str], parse_special: bool) -> list[list[int]]:
+        """`encode` of each text."""
+        return [self.encode(text, parse_special) if text else [] for text in texts]
 
     def encode(self, text: str, parse_special: bool) -> list[int]:
         """Ids of `text`; without `parse_special` the names of control tokens are ordinary text."""

@@ -8,6 +8,7 @@ Source: Kudo and Richardson 2018, and the BPE model of the SentencePiece library
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -44,6 +45,10 @@ class SentencePieceEncoder:
         crossing = re.search(f"[^{SPACE_MARK}\0]{SPACE_MARK}", joined)
         self._by_word = crossing is None and joined.count("\0") == len(self._id) - 1
         self._cache: dict[str, list[int]] = {}
+
+    def encode_batch(self, pieces: Sequence[tuple[str, bool]]) -> list[list[int]]:
+        """`encode` of each text."""
+        return [self.encode(text, after_special) for text, after_special in pieces]
 
     def encode(self, text: str, after_special: bool) -> list[int]:
         """Ids of `text`, which is not empty; `after_special`: it begins the input or follows a special token.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,11 +33,15 @@ class Encoder(Protocol):
 
     def encode(self, text: str, parse_special: bool) -> list[int]: ...
 
+    def encode_batch(self, texts: Sequence[str], parse_special: bool) -> list[list[int]]: ...
+
 
 class TextEncoder(Protocol):
     """Text that holds no special token to ids; `after_special`: it begins the input or follows a special token."""
 
     def encode(self, text: str, after_special: bool) -> list[int]: ...
+
+    def encode_batch(self, pieces: Sequence[tuple[str, bool]]) -> list[list[int]]: ...
 
 
 class Tokenizer:
@@ -136,20 +141,20 @@ class Tokenizer:
         for text from strangers. User-defined tokens are always found.
         Raises TokenizerError for unpaired surrogates, and for text that the vocabulary cannot spell.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise TokenizerError(f"character {error.start} of the text is an unpaired surrogate") from None
-        try:
+        _check_surrogates(text)
+        with _panics():
             ids = self._encoder.encode(text, parse_special) if text else []
-        except BaseException as error:
-            if type(error).__name__ == "PanicException":  # of the tokenizers library; not an Exception
-                raise TokenizerError(f"the tokenizers library failed: {error}") from None
-            raise
         if add_special:
             start = [] if ids[: len(self._prefix)] == self._prefix else self._prefix
             return [*start, *ids, *self._suffix]
         return ids
+
+    def encode_batch(self, texts: Sequence[str], parse_special: bool = True) -> list[list[int]]:
+        """`encode` of each text, without what surrounds it, on all cores where the encoder can. Raises as `encode`."""
+        for text in texts:
+            _check_surrogates(text)
+        with _panics():
+            return self._encoder.encode_batch(texts, parse_special)
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """The text of `ids`. Bytes that are not UTF-8 become U+FFFD. `skip_special`: control tokens add nothing.
@@ -184,6 +189,24 @@ class Tokenizer:
         return self.vocabulary.types[token] in (TokenType.CONTROL, TokenType.UNKNOWN)
 
 
+def _check_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(f"character {error.start} of the text is an unpaired surrogate") from None
+
+
+@contextmanager
+def _panics() -> Iterator[None]:
+    """Failures of the tokenizers library, which are not Exceptions, as TokenizerError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise TokenizerError(f"the tokenizers library failed: {error}") from None
+        raise
+
+
 class SplittingEncoder:
     """Cuts special tokens out and gives the text between them to a `TextEncoder`."""
 
@@ -198,14 +221,26 @@ class SplittingEncoder:
     def encode(self, text: str, parse_special: bool) -> list[int]:
         """Ids of `text`; without `parse_special` only user-defined tokens are found."""
         out: list[int] = []
-        after_special = True
-        for piece in (self._all if parse_special else self._user_defined).split(text):
-            if isinstance(piece, int):
-                out.append(piece)
-            else:
-                out += self._text.encode(piece, after_special)
-            after_special = isinstance(piece, int)
+        for piece, after_special in self._pieces(text, parse_special):
+            out += [piece] if isinstance(piece, int) else self._text.encode(piece, after_special)
         return out
+
+    def encode_batch(self, texts: Sequence[str], parse_special: bool) -> list[list[int]]:
+        """`encode` of each text."""
+        parts = [list(self._pieces(text, parse_special)) for text in texts]
+        pieces = [(piece, after) for part in parts for piece, after in part if isinstance(piece, str)]
+        found = iter(self._text.encode_batch(pieces))
+        return [
+            [token for piece, _ in part for token in ([piece] if isinstance(piece, int) else next(found))]
+            for part in parts
+        ]
+
+    def _pieces(self, text: str, parse_special: bool) -> Iterator[tuple[str | int, bool]]:
+        """Special tokens and the texts between them, each with whether it begins the text or follows such a token."""
+        after_special = True
+        for piece in (self._all if parse_special else self._user_defined).split(text) if text else ():
+            yield piece, after_special
+            after_special = isinstance(piece, int)
 
 
 def _byte_level(metadata: Mapping[str, Any], pre: str | None) -> Tokenizer:
