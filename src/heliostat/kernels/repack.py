@@ -8,12 +8,16 @@ from __future__ import annotations
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import WARP
 from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, refusal
 from ..targets.target import Target
 from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse
 from .transpose import transposed
+
+RUN_BYTES = 16  # of a row that a thread of a GPU reads at once
+AT_ONCE = 8  # such runs
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -38,6 +42,9 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     rows, depth = int(w.shape[0]), int(w.shape[1])  # type: ignore[arg-type]
     plan = layout.plan(w.element)
     panel_bytes = plan.nbytes(plan.rows, depth)
+    if target.gpu and isinstance(w.element, DType) and plan.rows == WARP and plan.run * w.element.nbytes == RUN_BYTES:
+        _runs(k, plan, source, out, rows, depth)
+        return k.finish()
     if target.gpu and rows % plan.rows == 0:  # a worker for every row: a GPU has many
         for row in k.parallel(rows):
             _row(k, plan, w.element, source, out, row, row % plan.rows, row // plan.rows * panel_bytes, depth)
@@ -60,6 +67,25 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
             row = panel * plan.rows + r
             _row(k, plan, w.element, source, out, row, r, base, depth)
     return k.finish()
+
+
+def _runs(k: KernelBuilder, plan: PanelPlan, source: Instruction, out: Instruction, rows: int, depth: int) -> None:
+    """Panels with runs, on a GPU: a thread reads 16 bytes of its row, and a warp writes those of all rows together."""
+    last, words = depth // plan.run - 1, RUN_BYTES // 4
+    parts = last // AT_ONCE + 1
+    lane = k.iota("i32", WARP)
+    for item in k.parallel(k.const(plan.panels(rows) * parts, "i64")):
+        panel, first = item // parts, item % parts * AT_ONCE
+        count = k.convert(k.minimum(k.const(rows, "i64") - panel * plan.rows, plan.rows), "i32")
+        mine = k.minimum(lane, k.splat(count - 1, WARP)) * (last * RUN_BYTES + RUN_BYTES)
+        places = [k.minimum(first + n, last) for n in range(AT_ONCE)]  # past the last: once more
+        start = panel * (plan.rows * (last + 1) * RUN_BYTES)
+        held = [k.gather(source, start + e * RUN_BYTES, mine, "i32", words) for e in places]
+        if rows % plan.rows:
+            there = k.iota("i32", WARP * words) < k.splat(count * words, WARP * words)
+            held = [k.select(there, v, k.zeros("i32", WARP * words)) for v in held]
+        for e, value in zip(places, held, strict=True):
+            k.store(out, start + e * (plan.rows * RUN_BYTES), value)
 
 
 def _squares(plan: PanelPlan, element: object, target: Target) -> bool:
