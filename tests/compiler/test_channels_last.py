@@ -56,7 +56,7 @@ def drawn(graph: Graph, seed: int) -> Arrays:
 
 @pytest.mark.parametrize("run", RUNNERS)
 def test_a_step_with_channels_last(run: Runner) -> None:
-    graph, values = network(1, 8, 16)
+    graph, values = network(1, 7, 16)
     held = drawn(graph, 5)
     found = run(graph, held, {})
     given = {n: exact(a) if a.dtype == np.uint16 else a.astype(np.float64) for n, a in held.items()}

@@ -111,6 +111,15 @@ def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
 
 
 @pytest.mark.parametrize("run", RUNNERS)
+def test_panels_of_odd_sizes(run: Runner) -> None:
+    """Rows that fill no panel, and more runs of them than are copied at once, but no multiple."""
+    graph, arrays, w = product(bf16, 37, 72, 5)
+    y, _ = run(graph, arrays, {"n": 5})
+    exact = arrays["x"].astype(np.float64) @ w.T + arrays["b"]
+    np.testing.assert_allclose(y, exact, rtol=0, atol=0.005 * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("name", ["bf16", "Q4_K", "Q6_K"])
 @pytest.mark.parametrize(("rows", "n", "both"), [(600, 150, False), (256, 5, False), (288, 129, True), (40, 20, True)])
 def test_tiles_of_four_warps(name: str, rows: int, n: int, both: bool, run: Runner) -> None:

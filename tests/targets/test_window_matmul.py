@@ -15,9 +15,9 @@ from .test_warpgroup_matmul import close, drawn, exact, schedules
 
 Pair = tuple[int, int]
 CASES = [  # images, size, channels in and out, kernel, stride, padding, dilation
-    (2, (6, 7), 64, 72, (3, 3), (1, 1), (1, 1), (1, 1), bf16),
+    (1, (9, 15), 64, 24, (3, 3), (1, 1), (1, 1), (1, 1), bf16),
     (1, (9, 8), 16, 24, (7, 7), (2, 2), (3, 3), (1, 1), bf16),
-    (2, (5, 6), 24, 136, (3, 2), (2, 1), (1, 0), (1, 2), f16),
+    (2, (5, 6), 24, 72, (3, 2), (2, 1), (1, 0), (1, 2), f16),
     (1, (8, 8), 128, 16, (1, 1), (2, 2), (0, 0), (1, 1), bf16),
 ]
 
@@ -44,7 +44,7 @@ def test_all_three_products(
     at, x, g, w = case(channels + out, dtype, count, size, kernel, stride, padding, dilation, channels, out)
     back = drawn(np.random.default_rng(out), dtype, kernel[0] * kernel[1] * out, channels)
     turned = {**at, "size": at["grid"], "grid": at["size"], "transposed": True}
-    parts = next(p for p in (4, 3, 2, 1) if len(g) % p == 0 and len(g) // p >= 16)
+    parts = next(p for p in (3, 2, 1) if len(g) % p == 0 and len(g) // p >= 16)
     held = {"x": x, "g": g, "w": w, "back": back}
     values = {n: parameter(n, tensor(dtype, *a.shape)) for n, a in held.items()}
     forward, of_x, of_w = (REGISTRY[n] for n in ("window_matmul", "window_matmul", "window_gradient"))

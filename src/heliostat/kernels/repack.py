@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import WARP
 from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, refusal
 from ..targets.target import Target
@@ -15,7 +16,8 @@ from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse
 from .transpose import transposed
 
-WIDEST = 16  # bytes that a thread of a GPU loads at once
+RUN_BYTES = 16  # of a row that a thread of a GPU reads at once
+AT_ONCE = 8  # such runs
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -40,9 +42,8 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     rows, depth = int(w.shape[0]), int(w.shape[1])  # type: ignore[arg-type]
     plan = layout.plan(w.element)
     panel_bytes = plan.nbytes(plan.rows, depth)
-    dense = w.element if isinstance(w.element, DType) else None
-    if target.gpu and dense is not None and rows % plan.rows == 0 and plan.run * dense.nbytes == WIDEST:
-        _runs(k, plan, dense, source, out, rows, depth)
+    if target.gpu and isinstance(w.element, DType) and plan.rows == WARP and plan.run * w.element.nbytes == RUN_BYTES:
+        _runs(k, plan, source, out, rows, depth)
         return k.finish()
     if target.gpu and rows % plan.rows == 0:  # a worker for every row: a GPU has many
         for row in k.parallel(rows):
@@ -68,22 +69,23 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     return k.finish()
 
 
-def _runs(
-    k: KernelBuilder, plan: PanelPlan, dtype: DType, source: Instruction, out: Instruction, rows: int, depth: int
-) -> None:
-    """Panels of runs of 16 bytes on a GPU: a lane for each row, so that a panel is written as one stream. A worker
-    takes the runs of some 64 bytes of each row, what a GPU reads of memory at once."""
-    stored, _ = COMPUTE[dtype.name]
-    panel_bytes, block_bytes = plan.nbytes(plan.rows, depth), plan.rows * WIDEST
-    count = depth // plan.run
-    together = next(n for n in (4, 2, 1) if count % n == 0)
-    places = k.iota("i32", plan.rows) * (depth * dtype.nbytes)
-    for part in k.parallel(rows // plan.rows * (count // together)):
-        panel, first = part // (count // together), part % (count // together) * together
-        start = panel * (plan.rows * depth * dtype.nbytes) + first * WIDEST
-        read = [k.gather(source, start + n * WIDEST, places, stored, plan.run) for n in range(together)]
-        for n, values in enumerate(read):
-            k.store(out, panel * panel_bytes + (first + n) * block_bytes, values)
+def _runs(k: KernelBuilder, plan: PanelPlan, source: Instruction, out: Instruction, rows: int, depth: int) -> None:
+    """Panels with runs, on a GPU: a thread reads 16 bytes of its row, and a warp writes those of all rows together."""
+    last, words = depth // plan.run - 1, RUN_BYTES // 4
+    parts = last // AT_ONCE + 1
+    lane = k.iota("i32", WARP)
+    for item in k.parallel(k.const(plan.panels(rows) * parts, "i64")):
+        panel, first = item // parts, item % parts * AT_ONCE
+        count = k.convert(k.minimum(k.const(rows, "i64") - panel * plan.rows, plan.rows), "i32")
+        mine = k.minimum(lane, k.splat(count - 1, WARP)) * (last * RUN_BYTES + RUN_BYTES)
+        places = [k.minimum(first + n, last) for n in range(AT_ONCE)]  # past the last: once more
+        start = panel * (plan.rows * (last + 1) * RUN_BYTES)
+        held = [k.gather(source, start + e * RUN_BYTES, mine, "i32", words) for e in places]
+        if rows % plan.rows:
+            there = k.iota("i32", WARP * words) < k.splat(count * words, WARP * words)
+            held = [k.select(there, v, k.zeros("i32", WARP * words)) for v in held]
+        for e, value in zip(places, held, strict=True):
+            k.store(out, start + e * (plan.rows * RUN_BYTES), value)
 
 
 def _squares(plan: PanelPlan, element: object, target: Target) -> bool:

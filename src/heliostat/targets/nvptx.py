@@ -30,13 +30,19 @@ def private_bytes(kernel: Kernel) -> int:
 
 
 def dynamic_bytes(kernel: Kernel) -> int:
-    """Shared memory of a block that a launch must ask for: that of a team that wants more than SHARED_BYTES, or copies.
+    """Private memory of a team that wants more than SHARED_BYTES, or copies; 0 for other kernels."""
+    private = private_bytes(kernel)
+    asks = private > SHARED_BYTES or any(i.op == "copy_async" for i in kernel.walk())
+    return private if team_size(kernel) and asks else 0
+
+
+def shared_bytes(kernel: Kernel) -> int:
+    """Shared memory of a block, that a launch asks for: private memory of a team, or of every warp.
 
     What is asked for serves all kernels of a launch in turn; fixed amounts would add up.
     """
     private = private_bytes(kernel)
-    asks = private > SHARED_BYTES or any(i.op == "copy_async" for i in kernel.walk())
-    return private if team_size(kernel) and asks else 0
+    return private * (1 if team_size(kernel) or not private else warps(kernel))
 
 
 def warps(kernel: Kernel) -> int:
@@ -57,16 +63,15 @@ def warps(kernel: Kernel) -> int:
 
 
 class _ThreadPrinter(_Printer):
-    """Prints one kernel as its threads run it. `globals` collects the module's shared memory."""
+    """Prints one kernel as its threads run it."""
 
-    def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None], globals: list[str]) -> None:
+    def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None]) -> None:
         self.team = bool(team_size(kernel))
         super().__init__(for_threads(kernel), target, declarations)
-        self.globals = globals
         self.spaces: dict[int, str] = {}
         self.half_arithmetic = True
         self.warps = warps(kernel)
-        self.dynamic = 0 if dynamic_bytes(kernel) else None  # bytes of dynamic shared memory given out so far
+        self.given = 0  # bytes of shared memory given out so far
         self.phases: dict[int, str] = {}  # of barriers: which of two phases a warp is to wait for
         self.tiles = any(i.op == "warpgroup_mma" for i in kernel.walk())
 
@@ -458,25 +463,19 @@ class _ThreadPrinter(_Printer):
 
     def op_alloc(self, i: Instruction) -> None:
         nbytes = -(-i.attrs["nbytes"] // 128) * 128
-        if self.dynamic is not None:
-            place = self.fresh()
-            self.entry.append(f"{place} = getelementptr i8, {_SHARED} @dynamic_shared, i32 {self.dynamic}")
-            self.dynamic += nbytes
-            self.names[id(i)] = place
-            self.spaces[id(i)] = _SHARED
-            if any(x.op == "arrive" and x.args[0] is i for x in self.kernel.walk()):
-                self.new_barrier(i)
-            return
-        name = f"@{self.kernel.name}_s{len(self.globals)}"
-        copies = 1 if self.team else self.warps
-        self.globals.append(f"{name} = internal addrspace(3) global [{copies * nbytes} x i8] poison, align 128")
         place = self.fresh()
-        self.entry += [
-            f"{place}o = mul i32 {'0' if self.team else '%warp'}, {nbytes}",
-            f"{place} = getelementptr i8, {_SHARED} {name}, i32 {place}o",
-        ]
+        self.entry.append(f"{place} = getelementptr i8, {_SHARED} @dynamic_shared, i32 {self.given}")
+        self.given += nbytes * (1 if self.team else self.warps)
+        if not self.team:
+            base, place = place, self.fresh()
+            self.entry += [
+                f"{place}o = mul i32 %warp, {nbytes}",
+                f"{place} = getelementptr i8, {_SHARED} {base}, i32 {place}o",
+            ]
         self.names[id(i)] = place
         self.spaces[id(i)] = _SHARED
+        if any(x.op == "arrive" and x.args[0] is i for x in self.kernel.walk()):
+            self.new_barrier(i)
 
     def new_barrier(self, i: Instruction) -> None:
         """A barrier to which each warp of the team comes once a phase."""
@@ -574,7 +573,7 @@ class Phase:
     @property
     def shared(self) -> int:
         """Bytes of dynamic shared memory of a block."""
-        return max(dynamic_bytes(k) for k in self.kernels)
+        return max(shared_bytes(k) for k in self.kernels)
 
 
 def single(kernel: Kernel) -> Phase:
@@ -629,7 +628,7 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     if any(phase.shared for phase in phases):
         globals.append("@dynamic_shared = external addrspace(3) global [0 x i8], align 1024")
     kernels = {k.name: k for phase in phases for k in phase.kernels}
-    bodies = [_ThreadPrinter(kernel, target, declarations, globals).run() for kernel in kernels.values()]
+    bodies = [_ThreadPrinter(kernel, target, declarations).run() for kernel in kernels.values()]
     entries = [_entry(phase, target) for phase in phases]
     head = f'target triple = "{target.triple}"\n'
     sizes = sorted({phase.threads for phase in phases})
