@@ -25,24 +25,24 @@ def expand_attention(graph: Graph, target: Target) -> Graph:
     return rewrite(graph, replace)
 
 
-def heads_of_attention(graph: Graph) -> Graph:
+def heads_of_attention(graph: Graph, target: Target) -> Graph:
     """q = reshape(slice(x), (B, L, H, E)) becomes some heads of reshape(x, (B, L, all heads, E)); a concat of such
     gradients, (B, L, H E), one along their heads."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         letters = flash_operands.OPERANDS.get(node.op.name)
         if letters is not None:
-            return None if node.attrs["heads"] else _of_parts(node, inputs, letters)
+            return None if node.attrs["heads"] else _of_parts(node, inputs, letters, target)
         if node.op.name == "concat" and node.attrs["axis"] == 2 and all(map(_gradient, inputs)):
-            b, rows, width = node.results[0].type.shape
-            joined = REGISTRY["concat"].build(*(v.node.inputs[0] for v in inputs), axis=2)
-            return (reshape(joined, (b, rows, width)),)
+            parts = [v.node.inputs[0] for v in inputs]
+            if len({p.type.shape[3] for p in parts}) == 1:
+                return (reshape(REGISTRY["concat"].build(*parts, axis=2), node.results[0].type.shape),)
         return None
 
     return rewrite(graph, replace)
 
 
-def _of_parts(node: Node, inputs: tuple[Value, ...], letters: str) -> Sequence[Value] | None:
+def _of_parts(node: Node, inputs: tuple[Value, ...], letters: str, target: Target) -> Sequence[Value] | None:
     given, heads = list(inputs), dict[str, tuple[int, int]]()
     for n, letter in enumerate(letters):
         if letter in "qkv":
@@ -54,7 +54,8 @@ def _of_parts(node: Node, inputs: tuple[Value, ...], letters: str) -> Sequence[V
         return None
     heads.setdefault("v", heads["k"])
     parts = tuple(i for letter in "qkv" for i in heads[letter])
-    return (REGISTRY[node.op.name].build(*given, **{**node.attrs, "heads": parts}),)
+    made = REGISTRY[node.op.name].build(*given, **{**node.attrs, "heads": parts})
+    return (made,) if flash_operands.refusal(made.node, target) is None else None
 
 
 def _whole(value: Value) -> tuple[Value, int]:

@@ -11,6 +11,12 @@ from ..ops import Op
 
 _REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 
+# Operations for each pair of a query and a key and each element of a head; products that are made again do not count.
+_PAIRS = {
+    "scaled_dot_product_attention": 4, "attention_logsumexp": 0, "attention_query_gradient": 4,
+    "attention_key_gradient": 2, "attention_value_gradient": 2,
+}  # fmt: skip
+
 
 def flops(graph: Graph, symbols: Mapping[str, int]) -> int:
     """Operations of one run with those values of the symbols. Composite ops count as their decomposition."""
@@ -33,6 +39,8 @@ def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:
         return 2 * _size(node.results[0].type, symbols) * evaluate(per_output, symbols)
     if name == "attention":  # two products for each head: queries with keys, weights with values
         return 4 * _size(inputs[0], symbols) * evaluate(inputs[1].shape[1], symbols)
+    if name in _PAIRS:
+        return _PAIRS[name] * _pairs(node, symbols)
     if name == "rope":
         return 3 * _size(inputs[0], symbols)
     if name in _REDUCTIONS:
@@ -43,6 +51,16 @@ def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:
     if kind == "composite":
         return _composite_flops(node, symbols)
     return 0
+
+
+def _pairs(node: Node, symbols: Mapping[str, int]) -> int:
+    """Pairs of a query and a key that it sees, for each element of each query head."""
+    q, k = (node.inputs[n + (len(node.inputs) > 3)].type for n in range(2))
+    rows, keys, heads = evaluate(q.shape[1], symbols), evaluate(k.shape[1], symbols), node.attrs["heads"]
+    both = min(rows, keys)
+    seen = both * (both + 1) // 2 + (rows - both) * keys if node.attrs["causal"] else rows * keys
+    count = heads[1] if heads else evaluate(q.shape[2], symbols)
+    return seen * evaluate(q.shape[0], symbols) * count * evaluate(q.shape[3], symbols)
 
 
 def _composite_flops(node: Node, symbols: Mapping[str, int]) -> int:

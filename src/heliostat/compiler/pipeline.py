@@ -173,7 +173,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
         ("operands", operands_of_products),
-        ("heads", heads_of_attention),
+        ("heads", partial(heads_of_attention, target=target)),
         ("split_depth", partial(split_depth, target=target)),
         ("layout", partial(assign_layouts, target=target, activations=options.activations)),
         ("share_again", share),

@@ -1,5 +1,5 @@
 """Schedule of `scaled_dot_product_attention`, with the logsumexp of its scores, on GPUs whose tensor cores serve four
-warps together: eight warps take 128 rows of queries over all keys, 128 at a time, as in `warpgroup_attention`.
+warps together: four warps take 64 rows of queries over all keys, 64 at a time, in the order of `warpgroup_attention`.
 
 Queries are operands in registers; keys and values lie in shared memory as they lie in memory, so that nothing is
 turned or packed first. Heads that share keys are rows of one tile.
@@ -20,7 +20,8 @@ from .tensor_linear import FRAGMENT
 from .warpgroup_attention import SLOTS, Pipelined
 
 NAMES = ("scaled_dot_product_attention", "attention_logsumexp")
-STEP = 128  # keys
+STEP = 64  # keys
+WARPS = 4  # of a team, 16 rows for each: teams that share a multiprocessor fill each other's waits
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -32,7 +33,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 def build(group: Group, target: Target, name: str) -> Kernel:
     """q: (B, L, H, E), k, v: (B, S, Hkv, E), out: (B, L, H, E), lse: (B, L, H) f32.
 
-    4 E operations for each pair of a query and a key; keys and values are read L / 128 times, from the cache.
+    4 E operations for each pair of a query and a key; keys and values are read L / 64 times, from the cache.
     """
     return _Tiles(group, name).build()
 
@@ -40,12 +41,13 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 class _Tiles(Pipelined):
     def __init__(self, group: Group, name: str) -> None:
         k = self.k = KernelBuilder(name)
-        o = self.o = Operands(k, group)
+        o = self.o = Operands(k, group, WARPS)
         self.q, self.row, self.place = o.x["q"].buffer, o.row, o.place
         self.start, self.tokens, self.counted = k.const(0, "i64"), k.const(o.rows, "i64"), True
         self.kv_heads, self.group_size = o.batch * o.groups, o.each
         self.size, self.capacity, self.step = o.size, o.keys, STEP
         self.kind = self.value_kind = o.kind
+        self.warps = WARPS
         self.causal, self.window, self.exponent = o.causal, 0, o.exponent
         self.key_tile = self.value_tile = STEP * o.blocks * LINE * 2
         self.memory = k.alloc(2 * SLOTS * self.key_tile)

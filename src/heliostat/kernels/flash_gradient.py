@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
-from .flash_operands import LINE, WARPS, Operands, group_refusal, in_sections, packed
+from .flash_operands import LINE, Operands, group_refusal, in_sections, packed
 from .group import Accept, Group, Refuse
 from .prompt_attention import SECTION
 from .tensor_linear import FRAGMENT
 
-TILE = 128  # rows of a team: 64 for each four warps
+TILE = 64  # rows of a team: 16 for each warp
 SLOTS = 3  # steps in shared memory: one that is read, one that is there, one that copies go to
 HIDDEN = -3.0e38  # a score whose weight is 0
 QUERY, KEY, VALUE = "attention_query_gradient", "attention_key_gradient", "attention_value_gradient"
@@ -37,7 +37,7 @@ def build(group: Group, target: Target, name: str) -> Kernel:
     14 E operations for each pair of a query and a key.
     """
     k = KernelBuilder(name)
-    o = Operands(k, group)
+    o = Operands(k, group, TILE // 16)
     tiles: list[_Tiles] = []
     if KEY in o.out or VALUE in o.out:
         tiles.append(_KeyTiles(k, o))
@@ -107,14 +107,14 @@ class _QueryTiles(_Tiles):
     """dQ: 6 E operations for each pair."""
 
     def __init__(self, k: KernelBuilder, o: Operands) -> None:
-        super().__init__(k, o, 64, 2, 0)
+        super().__init__(k, o, 64 if o.blocks == 1 else 32, 2, 0)
 
     def build(self, memory: Instruction) -> None:
         k, o, self.memory = self.k, self.o, memory
         tiles = -(-o.rows // TILE)
         for item in k.parallel(tiles * o.batch * o.heads):
             head, n = in_sections(k, item, tiles, o.batch * o.heads, 8 * o.keys * o.size, SECTION)
-            for warp in k.team(WARPS):
+            for warp in k.team(o.warps):
                 self._warp(warp, head // o.heads, head % o.heads, n * TILE)
 
     def _warp(self, warp: Instruction, batch: Instruction, head: Instruction, first: Instruction) -> None:
@@ -191,7 +191,7 @@ class _KeyTiles(_Tiles):
         tiles = -(-o.keys // TILE)
         for item in k.parallel(tiles * o.batch * o.groups):
             head, n = in_sections(k, item, tiles, o.batch * o.groups, 8 * o.each * o.rows * o.size, SECTION)
-            for warp in k.team(WARPS):
+            for warp in k.team(o.warps):
                 self._warp(warp, head // o.groups, head % o.groups, n * TILE)
 
     def _warp(self, warp: Instruction, batch: Instruction, group: Instruction, first: Instruction) -> None:

@@ -25,7 +25,6 @@ from .tensor_linear import FRAGMENT, zipped
 LINE = 64  # elements of a line
 CHUNK = 8  # elements that are copied at once
 COLUMNS = 8  # of the head, or of scores, that one var of sums has
-WARPS = 8  # of a team: four take 64 rows of a tile
 SWIZZLED = (16, 1024)  # strides of lines as rows; see `KernelBuilder.warpgroup_mma`
 LEAST, MOST = 16, 128  # elements of a head
 
@@ -122,10 +121,10 @@ class Heads:
 
 class Operands:
     """Buffers and sizes of a group: operands `x` by letter, with k for a v and l for a d that nothing reads; results
-    `out` by op, of those that are wanted."""
+    `out` by op, of those that are wanted. `warps`: of a team, 16 rows for each."""
 
-    def __init__(self, k: KernelBuilder, group: Group) -> None:
-        self.k = k
+    def __init__(self, k: KernelBuilder, group: Group, warps: int) -> None:
+        self.k, self.warps = k, warps
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         written = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
         self.x: dict[str, Heads] = {}
@@ -163,13 +162,13 @@ class Operands:
         `start`: of the head. `again`: tokens past the last are that one again."""
         k, lane = self.k, self.k.iota("i32", 32)
         run, line = lane & 7, lane >> 3
-        mine = k.splat(k.convert(warp * (count // WARPS), "i32"), 32) + line
+        mine = k.splat(k.convert(warp * (count // self.warps), "i32"), 32) + line
         begin = k.splat(k.convert(first, "i32"), 32)
         filled = self.size % LINE == 0  # of each line
         inside = source.tokens % count == 0
         for block in range(self.blocks):
             element = run * CHUNK + block * LINE
-            for n in range(0, count // WARPS, 4):
+            for n in range(0, count // self.warps, 4):
                 token = mine + n
                 to = token * (2 * LINE) + (run ^ (token & 7)) * 16
                 number, known = begin + token, []

@@ -61,6 +61,7 @@ class Attending:
     kind: str
     value_kind: str
     exponent: float = 1.0
+    warps: int = WARPS  # of a team
 
     def _key(self, lane: Instruction) -> Instruction:
         raise NotImplementedError
@@ -79,13 +80,13 @@ class Attending:
     def build(self) -> Kernel:
         """A team of warps for every tile of rows of every head of keys."""
         k = self.k
-        rows = self.tokens * self.group_size
-        tiles = (rows + (ROWS - 1)) // ROWS
+        rows, each = self.tokens * self.group_size, 16 * self.warps
+        tiles = (rows + (each - 1)) // each
         for item in k.parallel(tiles * self.kv_heads):
             head, tile = self._order(item, tiles)
-            last = k.minimum(tile * ROWS + ROWS, rows) - 1
-            for warp in k.team(WARPS):
-                self._warp(warp, head, tile * ROWS, last)
+            last = k.minimum(tile * each + each, rows) - 1
+            for warp in k.team(self.warps):
+                self._warp(warp, head, tile * each, last)
         return k.finish()
 
     def _place(self, head: Instruction, row: Instruction) -> Instruction:

@@ -250,8 +250,7 @@ class ScaledDotProductAttention(_Attention, name="scaled_dot_product_attention",
         if attrs["heads"]:
             return through_decomposition(self, g, (q, k, v), attrs)
         lse = attention_logsumexp(q, k, **attrs)
-        wide = _sums(q.type.dtype)
-        delta = sum(mul(cast(g, wide), cast(y, wide)), axes=-1)
+        delta = sum(mul(cast(y, _sums(q.type.dtype)), g), axes=-1)
         return (
             attention_query_gradient(g, q, k, v, lse, delta, **attrs),
             attention_key_gradient(g, q, k, v, lse, delta, **attrs),

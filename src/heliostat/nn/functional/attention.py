@@ -8,6 +8,8 @@ from typing import Any
 from ... import ops
 from ...diagnostics import ShapeError, UnsupportedError
 from ...ir.types import bf16, bool_, f16, f32, f64
+from ...kernels.flash_operands import refusal
+from ...session.devices import gpu_engine
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import wrap
@@ -34,9 +36,9 @@ def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
     return where(mask, scores, float("-inf")) if mask.dtype == bool_ else scores + mask
 
 
-def _kept_whole(query: Tensor, key: Tensor, value: Tensor, factor: float, enable_gqa: bool) -> bool:
-    """Whether attention is one op: of halves on a GPU, that makes weights by block. Elsewhere weights that were made
-    are kept for the gradient."""
+def _may_be_one(query: Tensor, key: Tensor, value: Tensor, factor: float, enable_gqa: bool) -> bool:
+    """Whether operands are such as one op takes: halves on a GPU, which makes weights by block. Elsewhere
+    weights that were made are kept for the gradient."""
     if query.device.type != "cuda" or query.dtype not in (bf16, f16) or query.ndim < 3 or not factor > 0:
         return False
     alike = [(x.dtype, x.ndim, x.shape[:-3]) == (query.dtype, query.ndim, query.shape[:-3]) for x in (key, value)]
@@ -45,13 +47,14 @@ def _kept_whole(query: Tensor, key: Tensor, value: Tensor, factor: float, enable
     return enable_gqa or key.shape[-3] in (1, query.shape[-3])
 
 
-def _whole(query: Tensor, key: Tensor, value: Tensor, is_causal: bool, factor: float) -> Tensor:
-    """The op, which takes (B, L, H, E)."""
+def _as_one(query: Tensor, key: Tensor, value: Tensor, is_causal: bool, factor: float) -> Tensor | None:
+    """The op, which takes (B, L, H, E); None where the query's GPU has no schedule for these shapes."""
     given = [x if x.ndim == 4 else x.reshape(-1, *x.shape[-3:]) for x in (query, key, value)]
     rows = [x.transpose(1, 2) for x in given]
-    made = wrap(ops.scaled_dot_product_attention(*(x.value for x in rows), scale=factor, causal=is_causal), *rows)
-    shape = (*query.shape[:-1], value.shape[-1])
-    made = made.transpose(1, 2)
+    found = ops.scaled_dot_product_attention(*(x.value for x in rows), scale=factor, causal=is_causal)
+    if refusal(found.node, gpu_engine(str(query.device)).target) is not None:
+        return None
+    made, shape = wrap(found, *rows).transpose(1, 2), (*query.shape[:-1], value.shape[-1])
     return made if made.shape == shape else made.reshape(*shape)
 
 
@@ -82,8 +85,10 @@ def scaled_dot_product_attention(
         if heads % key.shape[-3] or heads % value.shape[-3]:
             raise ShapeError(f"{heads} heads of queries are no multiple of {key.shape[-3]} heads of keys")
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    if attn_mask is None and not dropout_p and _kept_whole(query, key, value, factor, enable_gqa):
-        return _whole(query, key, value, is_causal, factor)
+    if attn_mask is None and not dropout_p and _may_be_one(query, key, value, factor, enable_gqa):
+        whole = _as_one(query, key, value, is_causal, factor)
+        if whole is not None:
+            return whole
     if enable_gqa:
         key, value = (repeat_kv(x, query.shape[-3] // x.shape[-3]) for x in (key, value))
     if attn_mask is None and not dropout_p and _one_op(query, key, value):
