@@ -43,6 +43,9 @@ class NumpyMath:
     def gelu(self, x: Array) -> Array:
         return 0.5 * x * (1 + self.erf(x * math.sqrt(0.5)))
 
+    def gelu_slope(self, x: Array) -> Array:
+        return 0.5 * (1 + self.erf(x * math.sqrt(0.5))) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
     def gelu_tanh(self, x: Array) -> Array:
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 

@@ -52,3 +52,14 @@ def test_fixed_shared_memory_stays_within_a_block(count: int) -> None:
     """Each kernel's fixed shared memory adds to that of a launch."""
     sums = [ops.sum(parameter(f"x{n}", tensor(bf16, 32, 1 << 14 | n << 8)), 0) for n in range(count)]
     assert sum(map(len, _phases(*sums))) == count
+
+
+def test_tiles_of_long_sums_begin_first() -> None:
+    a, b = parameter("a", tensor(bf16, 2048, 64)), parameter("b", tensor(bf16, 64, 2048))
+    c, d = parameter("c", tensor(bf16, 128, 1024)), parameter("d", tensor(bf16, 1024, 128))
+    graph = Graph("two", [a, b, c, d], [ops.matmul(a, b), ops.matmul(c, d)])
+    program = compile_graph(graph, CUDA, Options()).program
+    phases, members = phases_of(program, MULTIPROCESSORS)
+    assert len(phases) == 1
+    assert list(phases[0].blocks or ()) == sorted(phases[0].blocks or ())
+    assert sorted(members[0]) == [0, 1]

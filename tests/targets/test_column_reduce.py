@@ -73,7 +73,8 @@ def test_tiles() -> None:
 
     assert tile(f32, 32768, 4096) == ColumnTile(2, 32)
     assert tile(f32, 8, 1 << 16) == ColumnTile(4, 8)
-    assert tile(u8, 8, 1 << 18) == ColumnTile(8, 8)
-    assert tile(u8, 100, 1 << 18) == ColumnTile(4, 32)  # the parts of a team fill its memory
+    assert tile(u8, 8, 1 << 18) == ColumnTile(8, 4)  # a warp adds several rows at once where warps are many
+    assert tile(u8, 100, 1 << 18) == ColumnTile(4, 8)  # the parts of a larger team would fill its memory
+    assert tile(f32, 64, 1 << 18) == ColumnTile(4, 8)
     assert tile(f32, 9, 33) == ColumnTile(1, 8)
     assert tile(f32, 9, 1) is None

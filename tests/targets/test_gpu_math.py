@@ -70,6 +70,17 @@ def test_gelus(name: str, run: Runner) -> None:
 
 
 @pytest.mark.parametrize("run", RUNNERS)
+def test_slope_of_gelu(run: Runner) -> None:
+    x = uniform(-12, 12)
+    wide = x.astype(np.float64)
+    want = 0.5 * (1 + error_function(wide * np.sqrt(0.5))) + wide * np.exp(-0.5 * wide**2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(values_of("gelu_slope", x, run), want, rtol=1e-6, atol=1e-6)
+    ends = np.array([-np.inf, -1e30, -14.0, -0.0, 0.0, 14.0, 1e30, np.inf, np.nan], np.float32)
+    found = values_of("gelu_slope", np.tile(ends, 40), run)[: len(ends)]
+    np.testing.assert_allclose(found, [0, 0, 0, 0.5, 0.5, 1, 1, 1, np.nan], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
 def test_ends_of_exp(run: Runner) -> None:
     """Beyond the largest and below the smallest number, through the denormals, and NaN."""
     x = np.array([-np.inf, -1e30, -104.5, -100.0, -88.0, -0.0, 88.72, 89.0, 1e30, np.inf, np.nan] * 40, np.float32)

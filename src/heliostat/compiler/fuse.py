@@ -23,8 +23,10 @@ REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
 EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d", "window_matmul"})
 
-SLOW = frozenset({"erf", "exp", "gelu", "log", "pow", "sigmoid", "silu", "sin", "cos", "tanh"})
-MOST_SLOW = 2  # of these behind a product of a GPU, where few warps compute and tensor cores wait for them
+SLOW = frozenset(
+    {"erf", "exp", "gelu", "gelu_slope", "gelu_tanh", "log", "pow", "sigmoid", "silu", "sin", "cos", "tanh"}
+)
+MOST_SLOW = 1  # of these behind a product of a GPU, where few warps compute and tensor cores wait for them
 
 MOST_OPERANDS = 24
 """Buffers of a group that is put together of two; more would not fit into the registers of addresses anyway."""

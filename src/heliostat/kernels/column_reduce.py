@@ -21,6 +21,7 @@ MOST_RUN = 8  # columns of a thread
 MOST_WARPS = 32  # of a team
 SHARED_BYTES = 32 << 10  # for the parts of a team
 BUSY_BLOCKS = 64  # of fewer, multiprocessors without one cost more than wide loads win
+BUSY_WARPS = 132 * 16  # of all teams
 AT_ONCE = 32  # elements that a thread asks for before it adds the first, of 8 rows at most
 
 
@@ -58,7 +59,14 @@ def tile_of(group: Group, target: Target) -> ColumnTile | None:
         not isinstance(last, int) or last % (WARP * run) or vectors // run < BUSY_BLOCKS or part * run > SHARED_BYTES
     ):
         run //= 2
+    while team * _at_once(run) > count and vectors // run * team >= 2 * BUSY_WARPS:  # rows for a whole turn of each
+        team //= 2
     return ColumnTile(run, team)
+
+
+def _at_once(run: int) -> int:
+    """Rows that a warp asks for before it adds the first."""
+    return min(8, AT_ONCE // run)
 
 
 def _of_cast(group: Group) -> bool:
@@ -102,7 +110,7 @@ def build(group: Group, target: Target, name: str, tile: ColumnTile) -> Kernel:
     def share(index: list[Instruction], member: Instruction, mask: Instruction | None) -> Instruction:
         """What one warp has of the result."""
         total = k.var(k.const(how.start, how.elem, lanes))
-        at_once = min(8, AT_ONCE // tile.run)
+        at_once = _at_once(tile.run)
         step = team * at_once
         whole = count // step * step
         for first in k.loop(member, whole, step):

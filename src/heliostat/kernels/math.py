@@ -442,6 +442,19 @@ class Math:
         size = k.minimum(11.5, k.fabs(x))
         return k.fma(-size, self._exp2_inside(self._series(size, _NORMAL_TAIL_F32)), k.maximum(x, 0.0))
 
+    def gelu_slope(self, x: Instruction) -> Instruction:
+        """P(N < x) + x p(x), p the density. In f32 what lies at -|x|, by the tail that `gelu` takes, or 1 less that."""
+        k = self.k
+        if x.elem == "f64":
+            inside = self._clamp(x, -40.0, 40.0)  # beyond, the density is zero
+            density = self.exp(inside * inside * -0.5) * (1 / math.sqrt(2 * math.pi))
+            return (self.erf(x * math.sqrt(0.5)) + 1.0) * 0.5 + inside * density
+        size = k.minimum(11.5, k.fabs(x))
+        tail = self._exp2_inside(self._series(size, _NORMAL_TAIL_F32))
+        density = self._exp2_inside(size * size * (-0.5 * _LOG2_E[0])) * (1 / math.sqrt(2 * math.pi))
+        below = k.fma(-size, density, tail)
+        return k.select(x > 0.0, 1.0 - below, below)
+
     def gelu_tanh(self, x: Instruction) -> Instruction:
         """x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * sigmoid(2 u)."""
         u = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)

@@ -87,7 +87,8 @@ def _grouped(kernels: Sequence[tuple[_Needs, int]], multiprocessors: int) -> lis
                 break
         else:
             launches.append((own, [n]))
-    return [numbers for _, numbers in launches]
+    # tiles of long sums are few: begun first, they leave no multiprocessor alone with one at the end
+    return [sorted(m, key=lambda n: kernels[n][1]) if needs.together else m for needs, m in launches]
 
 
 def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
