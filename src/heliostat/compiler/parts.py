@@ -18,7 +18,7 @@ from .updates import Versions
 
 @dataclass
 class Parts:
-    """inside: of a value's id, the value in whose memory it lies, and from which byte on. dropped: numbers of the groups
+    """inside: by a value's id, the value in whose memory it lies, and from which byte on. dropped: numbers of groups
     that nothing is left to do for."""
 
     inside: dict[int, tuple[Value, int]] = field(default_factory=dict)

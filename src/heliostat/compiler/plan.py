@@ -67,7 +67,7 @@ class Planner:
         kernels: list[Kernel],
         built: Sequence[Built],
         versions: Sequence[Versions],
-        parts: Parts = Parts(),
+        parts: Parts,
     ) -> None:
         """`built` in an order that `updates.in_order` allows with `versions`, without the groups that `parts` drops."""
         self.graph, self.kernels, self.built, self.parts = graph, kernels, list(built), parts
