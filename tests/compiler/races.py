@@ -48,7 +48,8 @@ def find_races(program: Program) -> list[tuple[Access, Access]]:
 
 
 def find_lost(program: Program) -> list[tuple[int, str]]:
-    """Reads (launch, buffer) of scratch values that were never written, or whose bytes another value has taken."""
+    """Reads (launch, buffer) of scratch values that were never written, or whose bytes another value has taken. A value
+    may lie inside of another, or be made of several that lie side by side."""
     holds: dict[int, tuple[int, int]] = {}  # scratch buffers whose value is whole, with their bytes
     found: list[tuple[int, str]] = []
     for n, launch in enumerate(program.launches):
@@ -57,7 +58,11 @@ def find_lost(program: Program) -> list[tuple[int, str]]:
         for parameter, buffer in pairs:
             plan = program.buffers[buffer]
             if plan.kind == "scratch" and parameter.mode != "w" and buffer not in holds:
-                found.append((n, plan.name))
+                at = plan.offset
+                for begin, end in sorted(holds.values()):
+                    at = max(at, end) if begin <= at else at
+                if at < plan.offset + plan.nbytes:
+                    found.append((n, plan.name))
         for parameter, buffer in pairs:
             plan = program.buffers[buffer]
             if plan.kind != "scratch" or parameter.mode == "r":

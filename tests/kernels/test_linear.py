@@ -123,6 +123,21 @@ def test_workers_and_tiles_do_not_change_results(name: str) -> None:
         assert len(results) == 1
 
 
+@pytest.mark.parametrize("outputs", [10, 48, 64])
+def test_workers_share_the_rows_of_few_outputs(outputs: int) -> None:
+    """Which worker makes a row changes nothing."""
+    target = targets()[0]
+    group, arrays, exact = case(f32, outputs, 40, 29, False, target)
+    compiled = Compiled(linear.build(group, target, "k", None), target)
+    results = set()
+    for workers in (1, 2, 3, 16):
+        out = np.zeros((29, outputs), np.float32)
+        compiled.run([*arrays, out, np.array([29], np.int64)], workers)
+        np.testing.assert_allclose(out, exact, rtol=0, atol=2e-5 * float(np.abs(exact).max()))
+        results.add(out.tobytes())
+    assert len(results) == 1
+
+
 @pytest.mark.parametrize("target", targets(), ids=lambda t: f"{t.vector_bytes} bytes")
 @pytest.mark.parametrize("name", ["Q8_0", "Q4_K", "MXFP4", "f16", "bf16"])
 def test_two_products_and_their_epilogue_are_one_kernel(target: Target, name: str) -> None:

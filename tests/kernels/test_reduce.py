@@ -111,6 +111,19 @@ def test_any_axes(name: str, shape: tuple[int, ...], interp: bool) -> None:
             np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("shape", "axes"), [((7, 1030), (0,)), ((5, 3, 4, 299), (0, 2)), ((9, 2, 260), (0,))])
+def test_columns_side_by_side(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    """Vectors of columns that share a pass, of which the last ones are cut short or empty."""
+    a = np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+    x = parameter("x", tensor(f32, *shape))
+    found = [
+        run_group(reduce_schedule, [ops.sum(x, axes)], {x: a}, workers=workers, interp=interp, guard=not interp)[0]
+        for workers, interp in ((1, False), (3, False), (2, True))
+    ]
+    np.testing.assert_allclose(found[0], a.sum(axes, dtype=np.float64), rtol=1e-4, atol=1e-5)
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+
+
 def test_argmax_takes_the_first_and_a_nan() -> None:
     x = parameter("x", tensor(f32, 4, 200))
     a = np.random.default_rng(1).integers(0, 9, (4, 200)).astype(np.float32)

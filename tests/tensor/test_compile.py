@@ -639,3 +639,27 @@ def test_a_parameter_that_is_replaced_is_seen() -> None:
     model.weight = nn.Parameter(hs.full((1, 3), 2.0))
     assert compiled(x).tolist() == [[6], [6]]
     assert "another tensor" in compiled.cache_info().reasons[-1]
+
+
+def test_gradients_that_are_used_up_are_lost_again_after_each_step() -> None:
+    """Whatever was put in their place between two steps."""
+    w = hs.ones(3).requires_grad_()
+    optimizer = hs.optim.SGD([w], lr=0.1)
+
+    @hs.compile
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    for put in (None, hs.zeros(3), hs.zeros(3), None):
+        step(hs.ones(3))
+        with pytest.raises(GradientError):
+            w.grad.numpy()
+        step(hs.ones(3))
+        with pytest.raises(GradientError):
+            w.grad.numpy()
+        w.grad = put
+    np.testing.assert_allclose(w.detach().numpy(), 1 - 0.8, rtol=1e-5)

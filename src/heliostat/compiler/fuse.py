@@ -16,6 +16,7 @@ from ..ir.types import DType, bool_, upper_bound
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
+from .defer import defer
 
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
@@ -70,17 +71,19 @@ class Fuser:
         for node in self.order:
             if node.op.name not in LEAVES and node.op.name not in ALIASES:
                 self._place(node)
-        self._merge(lambda o: self._is_map(o) or o.schedule is pixel_sums)
+        self._merge(lambda o: self.is_map(o) or o.schedule is pixel_sums)
         self._take_masks()
         self._merge(self._is_rows)
         if self.target.gpu:
             self._absorb()
             self._absorb_token()
+        else:
+            defer(self)
         order = ordered([o.needs for o in self.open])
         if order is None:
             raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
         return [
-            FusedGroup(self._close(self.open[n]), self.open[n].schedule, self.open[n].notes)
+            FusedGroup(self.close(self.open[n]), self.open[n].schedule, self.open[n].notes)
             for n in order
             if self.open[n].nodes
         ]
@@ -228,7 +231,7 @@ class Fuser:
     def _merge_into(self, number: int, later: int) -> None:
         host, consumer = self.open[number], self.open[later]
         product, rows = host.root.op.name in EPILOGUE_ROOTS, self._is_rows(consumer)
-        if not host.nodes or not (self._is_rows(host) if rows else product or self._is_map(host)):
+        if not host.nodes or not (self._is_rows(host) if rows else product or self.is_map(host)):
             return
         if number not in consumer.needs or any(number in self.open[o].needs for o in consumer.needs - {number}):
             return
@@ -274,7 +277,7 @@ class Fuser:
     def _take_masks(self) -> None:
         """Join what makes a mask to its one reader where that is no elementwise group, rows with a softmax say."""
         for number, host in enumerate(self.open):
-            made = self._close(host).outputs if host.nodes and self._is_map(host) else ()
+            made = self.close(host).outputs if host.nodes and self.is_map(host) else ()
             if len(made) != 1 or made[0].type.element is not bool_ or id(made[0]) in self.kept:
                 continue
             readers = {self.group_of.get(id(u), -1) for u in self.users.get(id(made[0]), ())}
@@ -304,7 +307,7 @@ class Fuser:
         for number, host in enumerate(self.open):
             if not host.nodes or host.root.op.name in _ANCHORS:
                 continue
-            made = self._close(host).outputs
+            made = self.close(host).outputs
             users = [u for v in made for u in self.users.get(id(v), ())]
             numbers = sorted({self.group_of.get(id(u), -1) for u in users})  # names of reshaped buffers are in none
             if len(made) != 1 or id(made[0]) in self.kept or not numbers or numbers[0] < 0:
@@ -326,7 +329,7 @@ class Fuser:
                 continue
             reader.schedule, reader.before = verdict, alone
             reader.notes += [f"{_label(reader.root)} begins with {_label(n)}" for n in alone]
-            inputs = self._close(reader).inputs
+            inputs = self.close(reader).inputs
             reader.needs = {n for v in inputs if (n := self.group_of.get(id(source_of(v).node))) is not None}
             reader.needs |= {m for n in reader.needs for m in self.open[n].needs}
             for node in alone:  # that nobody else reads
@@ -362,12 +365,22 @@ class Fuser:
         host.nodes, host.needs = [], set()
 
     @staticmethod
-    def _is_map(o: _Open) -> bool:
+    def is_map(o: _Open) -> bool:
+        """Whether a group is elementwise alone."""
         return o.schedule.__name__.endswith(".map") and o.root.op.name not in _ANCHORS and o.root.op.name != "concat"
 
     def _is_rows(self, o: _Open) -> bool:
         """Rows with reductions that a GPU would read once."""
         return self.target.gpu and o.schedule is reduce and any(n.op.name in REDUCTIONS for n in o.nodes)
+
+    @staticmethod
+    def is_product(o: _Open) -> bool:
+        """Whether a group is a product with its epilogue."""
+        return o.root.op.name in EPILOGUE_ROOTS
+
+    def select(self, nodes: list[Node], root: Node) -> ModuleType | str:
+        """The schedule of nodes as a group, or why there is none."""
+        return self._select(self._group(nodes, root))
 
     # --- bookkeeping --------------------------------------------------------------------------------------------
     def _direct(self, value: Value) -> int | None:
@@ -421,7 +434,8 @@ class Fuser:
         readers = {id(u): u for u in self.users.get(id(x), ()) if u.op.name == "linear" and u.inputs[0] is x}
         return sum(upper_bound(u.inputs[1].type.shape[0]) for u in readers.values())
 
-    def _close(self, host: _Open) -> Group:
+    def close(self, host: _Open) -> Group:
+        """A group as it is now."""
         return self._group([*host.before, *host.nodes], host.root, host.before)
 
 

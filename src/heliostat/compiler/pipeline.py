@@ -54,6 +54,7 @@ from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .masks import masks_for_each
+from .parts import Parts, find_parts
 from .pixel_groups import pixel_groups
 from .plan import Built, Planner
 from .split import split_reductions
@@ -261,7 +262,8 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
     numbers: dict[int, int] = {}
     built: list[Built] = []
     report: list[dict[str, Any]] = []
-    for fused in (groups[n] for n in order):
+    parts = Parts() if target.gpu else find_parts(graph, groups, versions)
+    for fused in (groups[n] for n in order if n not in parts.dropped):
         changed = {id(homes.get(id(v))) for v in fused.group.outputs}
         caches = any(n.op.name == "cache_update" for n in fused.group.nodes)
         same = tuple(n for n, v in enumerate(fused.group.inputs) if not caches and id(source_of(v)) in changed)
@@ -279,7 +281,7 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
                 "notes": fused.notes,
             }
         )
-    program = Planner(graph, kernels, built, versions).run()
+    program = Planner(graph, kernels, built, versions, parts).run()
     program.report.extend(report)
     program.constraints = tuple(_constraints(graph))
     program.operations = flops(graph, {s.name: s.upper for s in program.symbols})

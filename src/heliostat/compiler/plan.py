@@ -4,7 +4,7 @@ takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..quant.activation import ActivationFormat
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel
 from .fuse import source_of
+from .parts import Parts
 from .updates import Versions
 
 
@@ -61,10 +62,15 @@ class Planner:
     """Plans one graph. A phase is a set of launches between two barriers that do not need each other."""
 
     def __init__(
-        self, graph: Graph, kernels: list[Kernel], built: Sequence[Built], versions: Sequence[Versions]
+        self,
+        graph: Graph,
+        kernels: list[Kernel],
+        built: Sequence[Built],
+        versions: Sequence[Versions],
+        parts: Parts,
     ) -> None:
-        """`built` in an order that `updates.in_order` allows with `versions`."""
-        self.graph, self.kernels, self.built = graph, kernels, list(built)
+        """`built` in an order that `updates.in_order` allows with `versions`, without the groups that `parts` drops."""
+        self.graph, self.kernels, self.built, self.parts = graph, kernels, list(built), parts
         self.home = {id(v): version.values[0] for version in versions for v in version.values[1:]}
 
     def storage(self, value: Value) -> Value:
@@ -101,29 +107,45 @@ class Planner:
                     home = self.storage(v)
                     if id(home) not in number and home.is_constant:
                         add(home, "constant", "constant", data=_bytes(home))
+                    elif id(home) not in number:
+                        around, offset = self.parts.place(home)
+                        add(home, "scratch", home.name or home.node.op.name, scratch[id(around)].offset + offset)
                     ids.append(number[id(home)])
                 launches.append(Launch(b.kernel, tuple(ids), b.symbols, n == phase[-1], b.note))
         inputs = tuple(number[id(p)] for p in self.graph.parameters if p.kind == "input")
         outputs = tuple(number[id(self.storage(v))] for v in self.graph.outputs)
         return Program(self.graph.name, self.kernels, buffers, launches, self.graph.symbols, inputs, outputs, arena)
 
+    def _span(self, value: Value) -> tuple[int, tuple[int, int]]:
+        """A value's bytes: the id of what has the buffer, and where in it they begin and end."""
+        home = self.storage(value)
+        around, offset = self.parts.place(home)
+        return id(around), (offset, offset + type_nbytes(home.type))
+
     def _phases(self) -> list[list[int]]:
         """Each launch as early as what it reads, and what it overwrites, allows."""
-        level: dict[int, int] = {}  # phase in which a stored value is last written
-        reads: dict[int, int] = {}  # phase in which it is last read
+        written: dict[int, dict[tuple[int, int], int]] = {}  # by buffer and bytes: the phase of the latest write
+        read: dict[int, dict[tuple[int, int], int]] = {}
         phases: dict[int, list[int]] = {}
+
+        def after(known: dict[int, dict[tuple[int, int], int]], span: tuple[int, tuple[int, int]]) -> Iterator[int]:
+            buffer, (begin, end) = span
+            for (low, high), phase in known.get(buffer, {}).items():
+                if low < end and begin < high:
+                    yield phase + 1
+
+        def note(known: dict[int, dict[tuple[int, int], int]], span: tuple[int, tuple[int, int]], at: int) -> None:
+            spans = known.setdefault(span[0], {})
+            spans[span[1]] = max(spans.get(span[1], at), at)
+
         for n, b in enumerate(self.built):
-            at = 0
-            for v in b.inputs:
-                at = max(at, level.get(id(self.storage(v)), -1) + 1)
-            for v in b.outputs:
-                home = self.storage(v)
-                at = max(at, level.get(id(home), -1) + 1, reads.get(id(home), -1) + 1)
-            for v in b.inputs:
-                home = self.storage(v)
-                reads[id(home)] = max(reads.get(id(home), -1), at)
-            for v in b.outputs:
-                level[id(self.storage(v))] = at
+            inputs, outputs = [self._span(v) for v in b.inputs], [self._span(v) for v in b.outputs]
+            before = [p for span in (*inputs, *outputs) for p in after(written, span)]
+            at = max([0, *before, *(p for span in outputs for p in after(read, span))])
+            for span in inputs:
+                note(read, span, at)
+            for span in outputs:
+                note(written, span, at)
             phases.setdefault(at, []).append(n)
         return [phases[p] for p in sorted(phases)]
 
@@ -133,7 +155,7 @@ class Planner:
         for p, phase in enumerate(phases):
             for n in phase:
                 for v in (*self.built[n].inputs, *self.built[n].outputs):
-                    home = self.storage(v)
+                    home, _ = self.parts.place(self.storage(v))
                     if home.is_parameter or home.is_constant or id(home) in kept:
                         continue
                     if id(home) not in found:

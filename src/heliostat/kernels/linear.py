@@ -157,6 +157,8 @@ class _Nest:
             self._panels(panels, self._single)
         elif self.target.gpu:
             self._grid(panels)
+        elif panels <= tile.panels and self.unpacked is None:
+            self._shared_rows(panels)
         else:
             count = self.dims(self.rows)
             height = tile.tokens[0]
@@ -176,6 +178,15 @@ class _Nest:
         early = panel_bytes if self.tile.team > 1 and panel_bytes <= EARLY_BYTES else dot.LINE
         k.prefetch_all(self.buffers[self.w], panel * panel_bytes, early)
         k.ready()
+
+    def _shared_rows(self, panels: int) -> None:
+        """Panels that one tile takes, a classifier's say: what there is to share is rows."""
+        k, height = self.k, self.tile.tokens[0]
+        self.tile = replace(self.tile, prefetch=0)  # there is no next panel
+        count = self.dims(self.rows)
+        for item in k.parallel((count + (height - 1)) // height):
+            first = item * height
+            self._tiles(k.const(0, "i64"), panels, first, k.minimum(first + height, count))
 
     def _grid(self, panels: int) -> None:
         """Every tile of rows and panels is a worker's: a GPU has thousands. Neighbours read the same panels."""

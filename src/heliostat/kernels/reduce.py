@@ -29,6 +29,8 @@ SMALL_TEAM = 8  # of more rows
 MANY_ROWS = 1 << 14  # with more rows than that, a warp to each is enough
 PIECE = 256  # elements that one worker quantizes at a time where no reduction needs whole rows
 SIDE_BY_SIDE = 4  # blocks that a member of a team quantizes at once
+MOST_COLUMNS = 8  # vectors of columns that are reduced side by side
+ENOUGH = 8  # items that are left for workers to share
 MOVES = frozenset({"transpose", "slice"})  # views that read a row at another row's index
 
 
@@ -407,7 +409,9 @@ class _Rows:
 
 
 class _Strided:
-    """One reduction over axes that do not all come last: vectors along the last axis if it stays, else one by one."""
+    """One reduction over axes that do not all come last: vectors along the last axis if it stays, else one by one.
+
+    Several vectors side by side go down their columns together: of one alone every line would be of another page."""
 
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name)
@@ -421,48 +425,69 @@ class _Strided:
         wide = max(self.type.dtype.nbytes, self.result.dtype.nbytes)
         along = bool(self.kept) and self.kept[-1] == self.type.rank - 1 and self.type.shape[-1] != 1
         self.lanes = target.lanes_of(wide) if along else 1
+        self.side = 1
+        if along and not target.gpu and node.op.name != "argmax":
+            vectors = upper_bound(numel(tuple(self.type.shape[i] for i in self.kept))) // self.lanes
+            most = min(vectors // ENOUGH, upper_bound(self.type.shape[-1]) // self.lanes, MOST_COLUMNS)
+            self.side = max(n for n in (1, 2, 4, MOST_COLUMNS) if n <= max(most, 1))
 
     def build(self) -> Kernel:
         k, shape = self.k, self.type.shape
         last = self.dims(shape[self.kept[-1]]) if self.kept else k.const(1, "i64")
-        vectors = (last + (self.lanes - 1)) // self.lanes
+        width = self.side * self.lanes
+        vectors = (last + (width - 1)) // width
         rows = self.dims(numel(tuple(shape[i] for i in self.kept[:-1])))
         flat = TensorOperand(k, self.dims, self.out, TensorType(self.result.element, (numel(self._kept_shape()),)))
         for item in k.parallel(rows * vectors):
-            row, c = item // vectors, item % vectors * self.lanes
+            row, c = item // vectors, item % vectors * width
             index: list[Instruction] = [k.const(0, "i64")] * len(shape)
             rest = row
             for i in reversed(self.kept[:-1]):
                 size = self.dims(shape[i])
                 index[i] = rest % size
                 rest = rest // size
-            if self.kept:
-                index[self.kept[-1]] = c
-            mask = None
-            if self.lanes > 1:
-                left = k.convert(k.minimum(last - c, self.lanes), "i32")
-                mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
-            flat.store([row * last + c], self._total(index, mask), mask)
+            columns = [c + n * self.lanes for n in range(self.side)] if self.kept else [c]
+            masks = [self._mask(last - at) for at in columns]
+            totals = self._totals(index, columns, masks)
+            for at, total, mask in zip(columns, totals, masks, strict=True):
+                flat.store([row * last + at], total, mask)
         return k.finish()
+
+    def _mask(self, left: Instruction) -> Instruction | None:
+        """Of a vector with so many columns up to the end, or more."""
+        k, lanes = self.k, self.lanes
+        if lanes == 1:
+            return None
+        count = k.maximum(k.minimum(left, lanes), 0)
+        return k.iota("i32", lanes) < k.splat(k.convert(count, "i32"), lanes)
 
     def _kept_shape(self) -> tuple[Dim, ...]:
         return tuple(self.type.shape[i] for i in self.kept)
 
-    def _total(self, index: list[Instruction], mask: Instruction | None) -> Instruction:
-        """The reduced value at `index` of the kept axes, element after element in order."""
+    def _totals(
+        self, index: list[Instruction], columns: list[Instruction], masks: list[Instruction | None]
+    ) -> list[Instruction]:
+        """The reduced values at `index` of the kept axes, for vectors of columns, element after element in order."""
         k = self.k
         count = self.dims(numel(tuple(self.type.shape[i] for i in self.axes)))
+        places = [index if not self.kept else self._at(index, c) for c in columns]
         if self.node.op.name == "argmax":
-            first = self._load(k.const(0, "i64"), index, mask)
+            first = self._load(k.const(0, "i64"), places[0], masks[0])
             best = First(k, first, k.zeros("i64", self.lanes))
             for j in k.loop(1, count):
-                best.see(self._load(j, index, mask), k.splat(j, self.lanes))
-            return best.place.get()
+                best.see(self._load(j, places[0], masks[0]), k.splat(j, self.lanes))
+            return [best.place.get()]
         how = Reduction(k, self.node.op.name, self.node.results[0].type.dtype)
-        total = k.var(k.const(how.start, how.elem, self.lanes))
+        totals = [k.var(k.const(how.start, how.elem, self.lanes)) for _ in columns]
         for j in k.loop(count):
-            total.set(how.combine(total.get(), how.taken(self._load(j, index, mask))))
-        return how.result(total.get(), count)
+            for total, place, mask in zip(totals, places, masks, strict=True):
+                total.set(how.combine(total.get(), how.taken(self._load(j, place, mask))))
+        return [how.result(total.get(), count) for total in totals]
+
+    def _at(self, index: list[Instruction], column: Instruction) -> list[Instruction]:
+        made = list(index)
+        made[self.kept[-1]] = column
+        return made
 
     def _load(self, j: Instruction, index: list[Instruction], mask: Instruction | None) -> Instruction:
         """Reduced element j, counted over the reduced axes."""

@@ -203,6 +203,7 @@ class Step:
         tracked = [t for t in self.returned if t._rg and not _spent(finals[id(t)])]
         self.tracked = {id(t) for t in tracked}
         self.gradients = _gradients(c, keep_grads)
+        self.lost: dict[int, tuple[Tensor, Value]] = {}  # what stands for gradients that are not kept, by their numbers
         roots = [finals[id(t)] for t in (*self.returned, *c.kept)]
         roots += [finals[id(g)] for _, g in self.gradients if isinstance(g, Tensor)]
         self.written_arguments = [
@@ -423,12 +424,15 @@ class Step:
                 lazy.meta(t._v).leaf = weakref.ref(t)
             elif t._rg:
                 t._rg, t._leaf = False, True
-        for p, g in self.gradients:
+        for n, (p, g) in enumerate(self.gradients):
             if isinstance(g, Tensor):
                 p._grad = new(Tensor, leaves[at])
                 at += 1
-            elif p._grad is not g:
-                p._grad = g if g is None else lost(p)
+            elif g is None:
+                p._grad = None
+            elif (kept := self.lost.get(n)) is None or p._grad is not kept[0] or kept[0]._v is not kept[1]:
+                p._grad = stand = lost(p)
+                self.lost[n] = stand, stand._v
         for n in self.written_arguments:
             arguments[n]._write(leaves[at], False)
             at += 1

@@ -58,9 +58,9 @@ def run_layer(
     w_ih, w_hh, b_ih, b_hh, proj = weights
     assert w_ih is not None
     assert w_hh is not None
-    if step is not gru_step and b_ih is not None and b_hh is not None:
-        b_ih, b_hh = b_ih + b_hh, None  # added once for all steps
     gates = linear(x, w_ih, b_ih)
+    if step is not gru_step and b_hh is not None:
+        gates, b_hh = gates + b_hh, None  # once for all steps
     steps = range(x.shape[0])
     if masks is None and len(steps) > 1 and unwatched() and current() is None:
         found = _unrolled(step, gates, state, (w_hh, b_hh, proj), backwards)
