@@ -387,8 +387,8 @@ class Fuser:
 
 
 _ANCHORS = EPILOGUE_ROOTS | {
-    "attention", "dot_product_attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put",
-    "scan", "unfold", "fold",
+    "attention", "dot_product_attention", "dot_product_attention_gradient", "embedding", "rope", "cache_update",
+    "repack", "dequantize", "take", "put", "scan", "unfold", "fold",
 }  # fmt: skip
 
 

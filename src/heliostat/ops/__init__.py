@@ -4,7 +4,7 @@ from .activation import gelu, gelu_tanh, relu, sigmoid, silu, swiglu
 from .attention import attention, cache_update, rope, rope_table
 from .compare import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, ne, signbit, where
 from .convolution import conv2d
-from .dot_product_attention import dot_product_attention
+from .dot_product_attention import dot_product_attention, dot_product_attention_gradient
 from .elementwise import (
     abs,
     add,
@@ -75,12 +75,13 @@ from .window import fold, unfold
 __all__ = [
     "REGISTRY", "Amp", "Batching", "Forward", "NotDifferentiable", "Op", "abs", "add", "arange", "argmax", "atan",
     "attention", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "cache_update", "cast",
-    "ceil", "concat", "conv2d", "cos", "dequantize", "detach", "div", "dot_product_attention", "embedding", "eq",
-    "erf", "exp", "expm1", "flatten", "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_tanh", "get",
-    "gradients", "gt", "last_row", "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and",
-    "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mul",
-    "ne", "neg", "pow", "prod", "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder",
-    "repack", "reshape", "rms_norm", "rope", "rope_table", "round", "rsqrt", "scan", "shift_left", "shift_right",
-    "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu",
-    "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where",
+    "ceil", "concat", "conv2d", "cos", "dequantize", "detach", "div", "dot_product_attention",
+    "dot_product_attention_gradient", "embedding", "eq", "erf", "exp", "expm1", "flatten", "floor", "floor_divide",
+    "fold", "gather", "ge", "gelu", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm", "le", "linear",
+    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max",
+    "maximum", "mean", "min", "minimum", "mul", "ne", "neg", "pow", "prod", "promote", "put", "quantize",
+    "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm", "rope", "rope_table",
+    "round", "rsqrt", "scan", "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu", "sin", "slice",
+    "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "to_device",
+    "transpose", "trunc", "unfold", "unsqueeze", "where",
 ]  # fmt: skip
