@@ -54,6 +54,10 @@ def _written_out(graph: Graph, target: Target) -> Graph:
     read = {(id(n.inputs[1]), id(n.inputs[2])) for n in backward if id(n) not in whole}
     parts: dict[int, list[Value]] = {}
 
+    def joined(node: Node, part: Value) -> bool:
+        first, *rest = part.type.shape
+        return node.results[0].type.shape == (3 * first, *rest)
+
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         op = node.op
         if isinstance(op, DotProductAttention):
@@ -61,11 +65,20 @@ def _written_out(graph: Graph, target: Target) -> Graph:
             return None if kept else (op.decompose(*inputs, **node.attrs),)
         if isinstance(op, DotProductAttentionGradient) and id(node) not in whole:
             made = op.decompose(*inputs, **node.attrs)
-            parts[id(made)] = list(made.node.inputs)
+            parts[id(made)] = op.parts(*inputs, **node.attrs)
             return (made,)
-        if op.name == "slice" and id(inputs[0]) in parts and node.attrs["axis"] == 0:
-            start, stop = node.attrs["start"], node.attrs["stop"]
-            return (parts[id(inputs[0])][start],) if stop == start + 1 else None
+        if op.name == "reshape" and id(inputs[0]) in parts and joined(node, parts[id(inputs[0])][0]):
+            made = REGISTRY["reshape"].build(inputs[0], **node.attrs)
+            parts[id(made)] = parts[id(inputs[0])]
+            return (made,)
+        if op.name == "slice" and id(inputs[0]) in parts and inputs[0].node.op.name == "reshape":
+            for n, part in enumerate(parts[id(inputs[0])]):
+                first = part.type.shape[0]
+                if node.attrs["axis"] == 0 and (node.attrs["start"], node.attrs["stop"]) == (
+                    n * first,
+                    (n + 1) * first,
+                ):
+                    return (part,)
         return None
 
     return rewrite(graph, replace) if nodes else graph

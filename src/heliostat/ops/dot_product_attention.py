@@ -77,7 +77,9 @@ class DotProductAttention(Composite, name="dot_product_attention", version=1, am
         if not q.type == k.type == v.type == g.type:
             return through_decomposition(self, g, (q, k, v), {"scale": scale, "causal": causal})
         together = get("dot_product_attention_gradient").build(g, q, k, v, scale=scale, causal=causal)
-        return [reshape(slice(together, 0, n, n + 1), q.type.shape) for n in range(3)]
+        first, *rest = q.type.shape
+        joined = reshape(together, (3 * first, *rest))
+        return [slice(joined, 0, n * first, (n + 1) * first) for n in range(3)]
 
 
 class DotProductAttentionGradient(Composite, name="dot_product_attention_gradient", version=1, amp=Amp.FLOAT32):
