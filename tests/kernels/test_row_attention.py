@@ -1,4 +1,5 @@
-"""kernels/row_attention.py against float64: tails of every kind, widths of vectors, infinities, what is refused."""
+"""kernels/row_attention.py and row_attention_gradient.py against float64: tails of every kind, widths of vectors,
+infinities, what is refused."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from heliostat import ops
 from heliostat.ir.graph import Value, parameter
 from heliostat.ir.types import Symbol, dim, f16, f32, tensor
 from heliostat.kernels import row_attention as schedule
+from heliostat.kernels import row_attention_gradient
 from heliostat.kernels.group import Accept
 from heliostat.targets.target import NAMED, Target
 
@@ -31,7 +33,7 @@ def distance(got: np.ndarray, want: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("target", NATIVE)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(
     heads=st.sampled_from([(), (2,), (2, 1)]), queries=st.integers(33, 140), keys=st.integers(64, 230),
     size=st.integers(1, 70), width=st.integers(1, 40), causal=st.booleans(), seed=st.integers(0, 1 << 30),
@@ -135,3 +137,52 @@ def test_tiles_that_cannot_be() -> None:
     for vectors, keys in ((0, 6), (5, 6), (1, 7), (1, 0), (1, 774)):
         with pytest.raises(ValueError, match="multiple of 6"):
             schedule.RowAttentionTile(vectors, keys)
+
+
+@pytest.mark.parametrize("target", NATIVE)
+@settings(max_examples=1, deadline=None)
+@given(
+    heads=st.sampled_from([(4,), (3, 2)]), tokens=st.integers(32, 150), size=st.sampled_from([16, 32, 80]),
+    causal=st.booleans(), seed=st.integers(0, 1 << 30),
+)  # fmt: skip
+@example(heads=(5,), tokens=64, size=64, causal=False, seed=0)
+@example(heads=(2, 2), tokens=67, size=16, causal=True, seed=0)
+def test_gradients_equal_float64(target: Target, heads: Any, tokens: int, size: int, causal: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = [parameter(n, tensor(f32, *heads, tokens, size)) for n in "gqkv"]
+    given_ = {x: (2 * rng.standard_normal(x.type.shape)).astype(np.float32) for x in values}
+    y = ops.dot_product_attention_gradient(*values, size**-0.5, causal)
+    want = y.node.op.reference(*(given_[x].astype(float) for x in values), scale=size**-0.5, causal=causal)
+    found = [run_group(row_attention_gradient, [y], given_, {}, n, guard=True, target=target)[0] for n in (1, 3)]
+    for got, exact in zip(found[0], want, strict=True):
+        assert distance(got, exact) < 1e-5
+    np.testing.assert_array_equal(*found)
+
+
+def test_gradients_of_sizes_known_when_it_runs_and_interpreted() -> None:
+    tokens, heads = dim(Symbol("n", 70, 1)), dim(Symbol("h", 5, 1))
+    values = [parameter(n, tensor(f32, heads, tokens, 16)) for n in "gqkv"]
+    y = ops.dot_product_attention_gradient(*values, 0.4, True)
+    rng = np.random.default_rng(2)
+    for h, n in ((2, 1), (1, 70), (1, 37)):
+        arrays = [rng.standard_normal((h, n, 16)).astype(np.float32) for _ in values]
+        want = y.node.op.reference(*(a.astype(float) for a in arrays), scale=0.4, causal=True)
+        given_, sizes = dict(zip(values, arrays, strict=True)), {"h": h, "n": n}
+        (got,) = run_group(row_attention_gradient, [y], given_, sizes, guard=True)
+        assert np.abs(got - want).max() < 1e-4
+    (slow,) = run_group(row_attention_gradient, [y], given_, sizes, interp=True)
+    np.testing.assert_array_equal(slow, got)
+
+
+def test_gradients_that_are_refused() -> None:
+    target = NAMED["x86-64-avx2"]
+
+    def gradient(*shape: int) -> Value:
+        return ops.dot_product_attention_gradient(*(parameter(n, tensor(f32, *shape)) for n in "gqkv"), 1.0)
+
+    accepts = row_attention_gradient.accepts
+    assert isinstance(accepts(group_of([gradient(4, 64, 16)]), target), Accept)
+    assert not isinstance(accepts(group_of([gradient(4, 64, 16)]), NAMED["cuda"]), Accept)
+    for value in (gradient(4, 64, 12), gradient(3, 64, 16), gradient(4, 16, 16), gradient(4, 4096, 64),
+                  gradient(4, 64, 16) + 1):  # fmt: skip
+        assert not isinstance(accepts(group_of([value]), target), Accept)

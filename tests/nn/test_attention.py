@@ -30,6 +30,17 @@ def test_scaled_dot_product_attention(kwargs: Any) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("shapes", [[(2, 2, 40, 16)] * 3, [(2, 40, 8), (2, 60, 8), (2, 60, 5)]], ids=["alike", "other"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_in_one_kernel(shapes: Any, causal: bool) -> None:
+    """Large enough for kernels of its own, forward and, where all shapes are one, backward."""
+    arrays = [values(s, n) for n, s in enumerate(shapes)]
+    compare_functions(
+        lambda *a: F.scaled_dot_product_attention(*a, is_causal=causal),
+        lambda *a: T.scaled_dot_product_attention(*a, is_causal=causal), *arrays,
+    )  # fmt: skip
+
+
 def test_shared_heads_of_keys() -> None:
     arrays = [values((2, 4, 3, 5), 0), values((2, 2, 6, 5), 1), values((2, 2, 6, 5), 2)]
     compare_functions(

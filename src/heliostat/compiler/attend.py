@@ -12,9 +12,9 @@ import numpy as np
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import f32
-from ..kernels import row_attention
+from ..kernels import row_attention, row_attention_gradient
 from ..ops import REGISTRY
-from ..ops.dot_product_attention import DotProductAttention
+from ..ops.dot_product_attention import DotProductAttention, DotProductAttentionGradient
 from ..targets.target import Target
 
 AXES_ALONE = frozenset({"reshape", "unsqueeze", "squeeze"})
@@ -23,7 +23,7 @@ AXES_ALONE = frozenset({"reshape", "unsqueeze", "squeeze"})
 def attend(graph: Graph, target: Target) -> Graph:
     """`dot_product_attention` in place of matmul(softmax(scores), v), scores a product of q and a transposed k, perhaps
     with a constant factor and a causal mask of constants; the reverse for those that no schedule takes."""
-    graph = share_equal(_written_out(graph))
+    graph = share_equal(_written_out(graph, target))
     users = graph.users()
     kept = {id(v) for v in graph.results()}
 
@@ -45,16 +45,43 @@ def attend(graph: Graph, target: Target) -> Graph:
     return rewrite(graph, replace)
 
 
-def _written_out(graph: Graph) -> Graph:
-    """Every attention as products and a softmax, so that weights which a gradient makes too are seen to be the same."""
+def _written_out(graph: Graph, target: Target) -> Graph:
+    """Attention as products and a softmax, so that weights which a gradient makes too are seen to be the same; but not
+    where a schedule takes the gradient whole, which then needs no weights."""
+    nodes = [n for n in graph.nodes() if isinstance(n.op, DotProductAttention | DotProductAttentionGradient)]
+    backward = [n for n in nodes if isinstance(n.op, DotProductAttentionGradient)]
+    whole = {id(n) for n in backward if row_attention_gradient.refusal(n, target) is None}
+    read = {(id(n.inputs[1]), id(n.inputs[2])) for n in backward if id(n) not in whole}
+    parts: dict[int, list[Value]] = {}
+
+    def joined(node: Node, part: Value) -> bool:
+        first, *rest = part.type.shape
+        return node.results[0].type.shape == (3 * first, *rest)
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         op = node.op
-        return (op.decompose(*inputs, **node.attrs),) if isinstance(op, DotProductAttention) else None
+        if isinstance(op, DotProductAttention):
+            kept = row_attention.refusal(node, target) is None and (id(node.inputs[0]), id(node.inputs[1])) not in read
+            return None if kept else (op.decompose(*inputs, **node.attrs),)
+        if isinstance(op, DotProductAttentionGradient) and id(node) not in whole:
+            made = op.decompose(*inputs, **node.attrs)
+            parts[id(made)] = op.parts(*inputs, **node.attrs)
+            return (made,)
+        if op.name == "reshape" and id(inputs[0]) in parts and joined(node, parts[id(inputs[0])][0]):
+            made = REGISTRY["reshape"].build(inputs[0], **node.attrs)
+            parts[id(made)] = parts[id(inputs[0])]
+            return (made,)
+        if op.name == "slice" and id(inputs[0]) in parts and inputs[0].node.op.name == "reshape":
+            for n, part in enumerate(parts[id(inputs[0])]):
+                first = part.type.shape[0]
+                if node.attrs["axis"] == 0 and (node.attrs["start"], node.attrs["stop"]) == (
+                    n * first,
+                    (n + 1) * first,
+                ):
+                    return (part,)
+        return None
 
-    if not any(isinstance(n.op, DotProductAttention) for n in graph.nodes()):
-        return graph
-    return rewrite(graph, replace)
+    return rewrite(graph, replace) if nodes else graph
 
 
 def _parts(

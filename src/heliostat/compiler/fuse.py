@@ -440,8 +440,9 @@ class Fuser:
 
 
 _ANCHORS = EPILOGUE_ROOTS | flash_operands.OPERANDS.keys() | {
-    "attention", "dot_product_attention", "embedding", "rope", "cache_update", "repack", "dequantize", "take", "put",
-    "scan", "unfold", "fold", "window_gradient", "pixel_rows", "pixel_max", "pixel_argmax", "pixel_max_gradient",
+    "attention", "dot_product_attention", "dot_product_attention_gradient", "embedding", "rope", "cache_update",
+    "repack", "dequantize", "take", "put", "scan", "unfold", "fold", "window_gradient", "pixel_rows", "pixel_max",
+    "pixel_argmax", "pixel_max_gradient",
 }  # fmt: skip
 
 

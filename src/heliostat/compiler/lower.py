@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
-from ..kernels import dot, expanded, few_linear, row_attention, tensor_linear, warpgroup_linear
+from ..kernels import dot, expanded, few_linear, row_attention, row_attention_gradient, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -19,6 +19,10 @@ from ..targets.target import Target
 
 RUN_BYTES = 16  # that a thread of a GPU loads at once
 PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic than one plane everywhere can
+
+
+# Composites that a schedule may take whole
+_CLAIMS = {"dot_product_attention": row_attention, "dot_product_attention_gradient": row_attention_gradient}
 
 
 def share(graph: Graph) -> Graph:
@@ -234,7 +238,8 @@ def decompose(graph: Graph, target: Target) -> Graph:
     def whole(node: Node) -> bool:
         if getattr(node.op, "kind", "") != "composite":
             return True
-        return node.op.name == "dot_product_attention" and row_attention.refusal(node, target) is None
+        schedule = _CLAIMS.get(node.op.name)
+        return schedule is not None and schedule.refusal(node, target) is None
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if whole(node):

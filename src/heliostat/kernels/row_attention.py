@@ -20,11 +20,10 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .attention import LOWEST
-from .group import Accept, Dims, Group, Refuse, vectors
+from .group import Accept, Dims, Group, Refuse
 from .math import Math
-from .transpose import transposed
+from .query_lanes import KEYS, QueryLanes, Rows, whole_lanes
 
-KEYS = 6  # keys, and elements of values, that are multiplied together: with 4 vectors of queries 24 sums
 MOST_SIZE = 256  # elements of a head: a tile of queries and of results is in the second-level cache then
 LEAST_SCORES = 2048  # of a head: below, products and softmax one after the other take less
 
@@ -113,164 +112,76 @@ def build(group: Group, target: Target, name: str, tile: RowAttentionTile | None
 
 class _Nest:
     def __init__(self, group: Group, target: Target, name: str, tile: RowAttentionTile) -> None:
-        self.tile, self.lanes = tile, target.lanes
+        self.tile = tile
         k = self.k = KernelBuilder(name)
         self.math = Math(k)
         root = group.root
         held = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.out = k.buffer("o0", "w")
-        self.dims = Dims(k, group.symbols)
+        dims = Dims(k, group.symbols)
         self.q, self.keys, self.values = (held[v] for v in root.inputs)
         q, keys, values = (v.type for v in root.inputs)
-        self.batch = q.shape[:-2]
-        self.queries, self.count = self.dims(q.shape[-2]), self.dims(keys.shape[-2])
+        self.heads = dims(numel(q.shape[:-2]))
+        self.queries, self.count = dims(q.shape[-2]), dims(keys.shape[-2])
         self.size, self.width = int(q.shape[-1]), int(values.shape[-1])  # type: ignore[arg-type]
         self.causal = bool(root.attrs["causal"])
         self.scale = float(root.attrs["scale"]) * math.log2(math.e)  # scores are in powers of two
-        self.row = tile.vectors * self.lanes * 4  # bytes of a value for each query
-        self.turned = k.alloc(_whole(self.size, self.lanes) * self.row)
-        self.weights = k.alloc(tile.keys * self.row)
-        self.sums = k.alloc(_whole(self.width, self.lanes) * self.row)
-        self.factors = k.alloc(self.row)
+        lanes = self.lanes = QueryLanes(k, target, tile.vectors)
+        self.turned = k.alloc(whole_lanes(self.size, target) * lanes.row)
+        self.weights = k.alloc(tile.keys * lanes.row)
+        self.elements = whole_lanes(self.width, target)
+        self.sums = k.alloc(self.elements * lanes.row)
+        self.factors = k.alloc(lanes.row)
 
     def build(self) -> Kernel:
-        k = self.k
-        tall = self.tile.vectors * self.lanes
+        k, tall = self.k, self.lanes.tall
         tiles = (self.queries + (tall - 1)) // tall
-        for item in k.parallel(self.dims(numel(self.batch)) * tiles):
+        for item in k.parallel(self.heads * tiles):
             head, number = item // tiles, item % tiles
             if self.causal:  # early tiles see few keys: each worker gets as many of them as of late ones
                 number = k.select(k.binary("eq", number % 2, 0), number // 2, tiles - 1 - number // 2)
             self._rows(head, number * tall)
         return k.finish()
 
-    def _vectors(self, n: Instruction | int = 0) -> list[Instruction | int]:
-        """Byte offsets of the vectors of row `n` in private memory."""
-        return [n * self.row + s * self.lanes * 4 for s in range(self.tile.vectors)]
-
     def _rows(self, head: Instruction, first: Instruction) -> None:
         k, lanes, tile = self.k, self.lanes, self.tile
-        self._turn(head, first)
-        for d in k.loop(_whole(self.width, lanes)):
-            for at in self._vectors(d):
-                k.store(self.sums, at, k.zeros("f32", lanes))
-        best = [k.var(k.const(LOWEST, "f32", lanes)) for _ in range(tile.vectors)]
-        total = [k.var(k.zeros("f32", lanes)) for _ in range(tile.vectors)]
-        end = k.minimum(self.count, first + tile.vectors * lanes) if self.causal else self.count
+        queries = Rows(head * self.queries, self.queries, self.size)
+        results = Rows(head * self.queries, self.queries, self.width)
+        keys = Rows(head * self.count, self.count, self.size)
+        values = Rows(head * self.count, self.count, self.width)
+        lanes.turn(self.q, queries, first, self.turned, self.scale)
+        lanes.clear(self.sums, self.elements)
+        best = [k.var(k.const(LOWEST, "f32", lanes.lanes)) for _ in range(tile.vectors)]
+        total = [k.var(k.zeros("f32", lanes.lanes)) for _ in range(tile.vectors)]
+        end = k.minimum(self.count, first + lanes.tall) if self.causal else self.count
         for base in k.loop(0, end, tile.keys):
             count = k.minimum(end - base, tile.keys)
-            self._score(head, base, count)
+            lanes.score(self.keys, keys, base, count, self.turned, self.weights)
             if self.causal:
                 for _ in k.when(base + count > first + 1):
-                    self._hide(first, base, count)
+                    lanes.hide(self.weights, base - first, count)
             self._softmax(count, best, total)
-            self._mix(head, base, count)
-        self._store(head, first, total)
-
-    def _turn(self, head: Instruction, first: Instruction) -> None:
-        """Queries of the tile, scaled: a row of vectors for each of their elements. Past the last it is repeated."""
-        k, lanes = self.k, self.lanes
-        for s in k.loop(self.tile.vectors):
-            rows = [k.minimum(first + s * lanes + r, self.queries - 1) for r in range(lanes)]
-            places = [(head * self.queries + row) * (self.size * 4) for row in rows]
-            for d, mask in vectors(k, k.const(0, "i64"), k.const(self.size, "i64"), lanes):
-                square = [k.load(self.q, at + d * 4, "f32", lanes, mask) for at in places]
-                for n, column in enumerate(transposed(k, square)):
-                    k.store(self.turned, (d + n) * self.row + s * (lanes * 4), column * self.scale)
-
-    def _score(self, head: Instruction, base: Instruction, count: Instruction) -> None:
-        """Scores of a block of keys. A last tile that is not full scores the last key again, which nothing reads."""
-        k, lanes = self.k, self.lanes
-        for key in k.loop(0, count, KEYS):
-            rows = [k.minimum(base + key + j, self.count - 1) for j in range(KEYS)]
-            places = [(head * self.count + row) * (self.size * 4) for row in rows]
-            acc = [[k.var(k.zeros("f32", lanes)) for _ in range(self.tile.vectors)] for _ in rows]
-            for e in k.loop(self.size):
-                queries = [k.load(self.turned, at, "f32", lanes) for at in self._vectors(e)]
-                for line, place in zip(acc, places, strict=True):
-                    x = k.splat(k.load(self.keys, place + e * 4, "f32"), lanes)
-                    for q, var in zip(queries, line, strict=True):
-                        var.set(k.fma(x, q, var.get()))
-            for j, line in enumerate(acc):
-                for at, var in zip(self._vectors(key + j), line, strict=True):
-                    k.store(self.weights, at, var.get())
-
-    def _hide(self, first: Instruction, base: Instruction, count: Instruction) -> None:
-        """Scores of keys behind their query become -inf."""
-        k, lanes = self.k, self.lanes
-        for key in k.loop(count):
-            ahead = k.splat(k.convert(base + key - first, "i32"), lanes) - k.iota("i32", lanes)
-            for s, at in enumerate(self._vectors(key)):
-                score = k.load(self.weights, at, "f32", lanes)
-                k.store(self.weights, at, k.select(ahead <= s * lanes, score, -math.inf))
+            lanes.mix(self.values, values, base, count, self.weights, self.sums, self.factors)
+        for at, weight in zip(lanes.places(), total, strict=True):
+            k.store(self.factors, at, 1.0 / weight.get())
+        lanes.turn_back(self.sums, self.out, results, first, self.factors)
 
     def _softmax(self, count: Instruction, best: Sequence[Variable], total: Sequence[Variable]) -> None:
         """Scores to powers of two of their distance from the largest so far; what that makes of earlier sums."""
-        k, lanes = self.k, self.lanes
+        k, lanes = self.k, self.lanes.lanes
         tops = [k.var(v.get()) for v in best]
         for key in k.loop(count):
-            for at, top in zip(self._vectors(key), tops, strict=True):
+            for at, top in zip(self.lanes.places(key), tops, strict=True):
                 top.set(k.maximum(top.get(), k.load(self.weights, at, "f32", lanes)))
         centers = [top.get() for top in tops]
         sums = [k.var(k.zeros("f32", lanes)) for _ in tops]
         for key in k.loop(count):
-            for at, center, part in zip(self._vectors(key), centers, sums, strict=True):
+            for at, center, part in zip(self.lanes.places(key), centers, sums, strict=True):
                 weight = self.math.exp2_below(k.load(self.weights, at, "f32", lanes) - center)
                 k.store(self.weights, at, weight)
                 part.set(part.get() + weight)
-        for at, center, old, all_, part in zip(self._vectors(), centers, best, total, sums, strict=True):
+        for at, center, old, all_, part in zip(self.lanes.places(), centers, best, total, sums, strict=True):
             factor = self.math.exp2_below(old.get() - center)
             k.store(self.factors, at, factor)
             all_.set(k.fma(all_.get(), factor, part.get()))
             old.set(center)
-
-    def _mix(self, head: Instruction, base: Instruction, count: Instruction) -> None:
-        """sums = sums * factor + weights of the block times values."""
-        k = self.k
-        whole = self.width // KEYS * KEYS
-        for d in k.loop(0, whole, KEYS):
-            self._mix_elements(head, base, count, d, KEYS)
-        if whole < self.width:
-            self._mix_elements(head, base, count, k.const(whole, "i64"), self.width - whole)
-
-    def _mix_elements(
-        self, head: Instruction, base: Instruction, count: Instruction, d: Instruction, many: int
-    ) -> None:
-        k, lanes = self.k, self.lanes
-        factors = [k.load(self.factors, at, "f32", lanes) for at in self._vectors()]
-        acc = [
-            [
-                k.var(k.load(self.sums, at, "f32", lanes) * factor)
-                for at, factor in zip(self._vectors(d + j), factors, strict=True)
-            ]
-            for j in range(many)
-        ]
-        start = ((head * self.count + base) * self.width + d) * 4
-        for key in k.loop(count):
-            weights = [k.load(self.weights, at, "f32", lanes) for at in self._vectors(key)]
-            for j, line in enumerate(acc):
-                x = k.splat(k.load(self.values, start + (key * (self.width * 4) + j * 4), "f32"), lanes)
-                for weight, var in zip(weights, line, strict=True):
-                    var.set(k.fma(x, weight, var.get()))
-        for j, line in enumerate(acc):
-            for at, var in zip(self._vectors(d + j), line, strict=True):
-                k.store(self.sums, at, var.get())
-
-    def _store(self, head: Instruction, first: Instruction, total: Sequence[Variable]) -> None:
-        """Results over the sums of weights, turned back; queries past the last are dropped."""
-        k, lanes = self.k, self.lanes
-        for at, weight in zip(self._vectors(), total, strict=True):
-            k.store(self.factors, at, 1.0 / weight.get())
-        for s in k.loop(self.tile.vectors):
-            column = s * (lanes * 4)
-            factor = k.load(self.factors, column, "f32", lanes)
-            for d, mask in vectors(k, k.const(0, "i64"), k.const(self.width, "i64"), lanes):
-                square = [k.load(self.sums, (d + n) * self.row + column, "f32", lanes) * factor for n in range(lanes)]
-                for n, row in enumerate(transposed(k, square)):
-                    query = first + s * lanes + n
-                    for _ in k.when(query < self.queries):
-                        k.store(self.out, ((head * self.queries + query) * self.width + d) * 4, row, mask)
-
-
-def _whole(count: int, lanes: int) -> int:
-    return -(-count // lanes) * lanes

@@ -4,7 +4,7 @@ from .activation import gelu, gelu_slope, gelu_tanh, relu, sigmoid, silu, swiglu
 from .attention import attention, cache_update, rope, rope_table
 from .compare import eq, ge, gt, le, logical_and, logical_not, logical_or, lt, ne, signbit, where
 from .convolution import conv2d, conv2d_input_gradient, conv2d_weight_gradient
-from .dot_product_attention import dot_product_attention
+from .dot_product_attention import dot_product_attention, dot_product_attention_gradient
 from .elementwise import (
     abs,
     add,
@@ -86,14 +86,14 @@ __all__ = [
     "attention", "attention_key_gradient", "attention_logsumexp", "attention_query_gradient",
     "attention_value_gradient", "batch_norm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to",
     "cache_update", "cast", "ceil", "concat", "conv2d", "conv2d_input_gradient", "conv2d_weight_gradient", "cos",
-    "dequantize", "detach", "div", "dot_product_attention", "embedding", "eq", "erf", "exp", "expm1", "flatten",
-    "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_slope", "gelu_tanh", "get", "gradients", "gt",
-    "last_row", "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logsumexp", "lt", "matmul", "max", "max_pool2d", "max_pool2d_gradient", "maximum", "mean", "min", "minimum", "mul",
-    "ne", "neg", "pixel_argmax", "pixel_max", "pixel_max_gradient", "pixel_rows", "pixel_sums", "pow", "prod",
-    "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm",
-    "rope", "rope_table", "round", "rsqrt", "scaled_dot_product_attention", "scan", "shift_left", "shift_right",
-    "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sqrt", "squeeze", "sub", "sum", "swiglu", "take",
-    "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where", "window_gradient",
-    "window_matmul",
+    "dequantize", "detach", "div", "dot_product_attention", "dot_product_attention_gradient", "embedding", "eq", "erf",
+    "exp", "expm1", "flatten", "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_slope", "gelu_tanh",
+    "get", "gradients", "gt", "last_row", "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "max_pool2d", "max_pool2d_gradient", "maximum",
+    "mean", "min", "minimum", "mul", "ne", "neg", "pixel_argmax", "pixel_max", "pixel_max_gradient", "pixel_rows",
+    "pixel_sums", "pow", "prod", "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder",
+    "repack", "reshape", "rms_norm", "rope", "rope_table", "round", "rsqrt", "scaled_dot_product_attention", "scan",
+    "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sqrt", "squeeze",
+    "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold",
+    "unsqueeze", "where", "window_gradient", "window_matmul",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ from ..ir.graph import Value, constant
 from ..ir.types import Symbol, TensorType, bf16, dim, f16, f32, f64, tensor
 from .compare import ge, where
 from .composite import Composite
-from .elementwise import cast, mul, widened
+from .elementwise import cast, mul, sub, widened
 from .error import LargestUlp
+from .gradient import through_decomposition
 from .matmul import matmul
 from .normalize import softmax
-from .op import Amp, Array, public
+from .op import Amp, Array, get, public
+from .reduce import sum as reduce_sum
 from .rules import float_only, shown
 from .samples import sample
-from .shape import iota, reshape, transpose
+from .shape import concat, iota, reshape, slice, transpose
 
 N = Symbol("n", 8)
 
@@ -65,14 +68,88 @@ class DotProductAttention(Composite, name="dot_product_attention", version=1, am
         return np.asarray(weights / weights.sum(-1, keepdims=True) @ v)
 
     def decompose(self, q: Value, k: Value, v: Value, *, scale: float, causal: bool = False) -> Value:
-        rank = q.type.rank
-        turned = transpose(widened(k), (*range(rank - 2), rank - 1, rank - 2))
-        scores: Any = matmul(mul(widened(q), scale), turned)
+        return cast(matmul(_weights(q, k, scale, causal), widened(v)), q.type.dtype)
+
+    def gradient(  # type: ignore[override]
+        self, g: Value, q: Value, k: Value, v: Value, y: Value, *, scale: float, causal: bool = False
+    ) -> Sequence[Value | None]:
+        """All three together where queries, keys and values have one shape."""
+        if not q.type == k.type == v.type == g.type:
+            return through_decomposition(self, g, (q, k, v), {"scale": scale, "causal": causal})
+        together = get("dot_product_attention_gradient").build(g, q, k, v, scale=scale, causal=causal)
+        first, *rest = q.type.shape
+        joined = reshape(together, (3 * first, *rest))
+        return [slice(joined, 0, n * first, (n + 1) * first) for n in range(3)]
+
+
+class DotProductAttentionGradient(Composite, name="dot_product_attention_gradient", version=1, amp=Amp.FLOAT32):
+    """The gradients of q, k and v of `dot_product_attention`, as one: (3, ..., T, E). g: that of its result; all of one
+    shape (..., T, E) and dtype."""
+
+    samples = (
+        sample(*(tensor(f64, 3, 4) for _ in range(4)), scale=0.5),
+        sample(*(tensor(f64, 2, 3, 4) for _ in range(4)), scale=0.5, causal=True),
+        sample(*(tensor(f32, 2, 1, 3, 4) for _ in range(4)), scale=0.7, causal=True),
+        sample(*(tensor(f16, 3, 4) for _ in range(4)), scale=0.5),
+        sample(*(tensor(bf16, 3, 4) for _ in range(4)), scale=0.5),
+    )
+    error = LargestUlp(f64=256, f32=256, f16=16, bf16=16)
+
+    def infer(
+        self, g: TensorType, q: TensorType, k: TensorType, v: TensorType, *, scale: float, causal: bool = False
+    ) -> TensorType:
+        for t in (g, q, k, v):
+            float_only(t, self.name)
+        if not g == q == k == v or q.rank < 2:
+            raise ShapeError(f"{self.name} needs four (..., T, E) of one type, found {g}, {q}, {k} and {v}")
+        return TensorType(q.element, (3, *q.shape))
+
+    def call(self, g: Value, q: Value, k: Value, v: Value, scale: float, causal: bool = False) -> Value:
+        return self.build(g, q, k, v, scale=float(scale), causal=bool(causal))
+
+    def reference(self, g: Array, q: Array, k: Array, v: Array, *, scale: float, causal: bool = False) -> Array:
+        def turned(x: Array) -> Array:
+            return np.swapaxes(x, -1, -2)
+
+        scores = q @ turned(k) * scale
         if causal:
-            rows, columns = q.type.shape[-2], k.type.shape[-2]
-            seen = ge(reshape(iota(rows), (rows, 1)), reshape(iota(columns), (1, columns)))
-            scores = where(seen, scores, constant(-np.inf, TensorType(scores.type.dtype, ())))
-        return cast(matmul(softmax(scores), widened(v)), q.type.dtype)
+            scores = np.where(np.tri(q.shape[-2], dtype=bool), scores, -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        slopes = g @ turned(v)
+        slopes = weights * (slopes - (weights * slopes).sum(-1, keepdims=True))
+        return np.stack([slopes @ k * scale, turned(slopes) @ q * scale, turned(weights) @ g])
+
+    def parts(self, g: Value, q: Value, k: Value, v: Value, *, scale: float, causal: bool = False) -> list[Value]:
+        """The three, as graph."""
+        weights = _weights(q, k, scale, causal)
+        wide, slope = widened(g), None
+        product = matmul(wide, _turned(widened(v)))
+        slope = mul(weights, sub(product, reduce_sum(mul(product, weights), -1, True)))
+        found = (
+            mul(matmul(slope, widened(k)), scale), matmul(_turned(slope), mul(widened(q), scale)),
+            matmul(_turned(weights), wide),
+        )  # fmt: skip
+        return [cast(x, q.type.dtype) for x in found]
+
+    def decompose(self, g: Value, q: Value, k: Value, v: Value, *, scale: float, causal: bool = False) -> Value:
+        shape = (1, *q.type.shape)
+        return concat(*(reshape(x, shape) for x in self.parts(g, q, k, v, scale=scale, causal=causal)), axis=0)
+
+
+def _turned(x: Value) -> Value:
+    rank = x.type.rank
+    return transpose(x, (*range(rank - 2), rank - 1, rank - 2))
+
+
+def _weights(q: Value, k: Value, scale: float, causal: bool) -> Value:
+    scores: Any = matmul(mul(widened(q), scale), _turned(widened(k)))
+    if causal:
+        rows, columns = q.type.shape[-2], k.type.shape[-2]
+        seen = ge(reshape(iota(rows), (rows, 1)), reshape(iota(columns), (1, columns)))
+        scores = where(seen, scores, constant(-np.inf, TensorType(scores.type.dtype, ())))
+    return softmax(scores)
 
 
 dot_product_attention = public(DotProductAttention, DotProductAttention.call)
+dot_product_attention_gradient = public(DotProductAttentionGradient, DotProductAttentionGradient.call)

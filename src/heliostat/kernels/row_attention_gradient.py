@@ -1,0 +1,184 @@
+"""Schedule of `dot_product_attention_gradient` on cores: the gradients of queries, keys and values of a head in one
+kernel, with weights made again from queries and keys (flash attention).
+
+As in `row_attention` a lane is a query while scores and weights are made, of all keys that a tile of queries sees.
+Gradients of keys and values are sums over queries: there a lane is an element of a row, weights are spread, and rows of
+queries and of the given gradient are read as they lie. A head is one worker's, so that its sums stay in private memory.
+After: Dao et al., FlashAttention, 2022 (arXiv 2205.14135).
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..ir.graph import Node
+from ..ir.types import f32, numel, upper_bound
+from ..kernel.builder import KernelBuilder
+from ..kernel.ir import Instruction, Kernel
+from ..targets.target import Target
+from .attention import LOWEST
+from .group import Accept, Dims, Group, Refuse
+from .math import Math
+from .query_lanes import KEYS, QueryLanes, Rows
+
+PRIVATE_BYTES = 1 << 20  # for the scores of a tile and the gradients of a head
+LEAST_TOKENS, LEAST_HEADS = 32, 4  # below, products one after the other take less, or workers have nothing to do
+
+
+def accepts(group: Group, target: Target) -> Accept | Refuse:
+    root = group.root
+    if root.op.name != "dot_product_attention_gradient":
+        return Refuse(f"root is {root.op.name}, not dot_product_attention_gradient")
+    if len(group.nodes) != 1:
+        return Refuse("nothing is fused into dot_product_attention_gradient")
+    reason = refusal(root, target)
+    return Accept() if reason is None else Refuse(reason)
+
+
+def refusal(node: Node, target: Target) -> str | None:
+    """Why a gradient is left to its decomposition; None where this schedule takes it."""
+    q = node.inputs[1].type
+    if target.gpu or target.lanes not in (4, 8, 16):
+        return f"{target.name} has no vectors of 4, 8 or 16 queries"
+    if q.element != f32 or any(v.type.layout is not None for v in node.inputs):
+        return f"all are rows of f32 here, found {q}"
+    if not isinstance(q.shape[-1], int) or q.shape[-1] % target.lanes or q.shape[-1] == 0:
+        return f"heads of {q.shape[-1]} elements: whole vectors are needed"
+    tokens = upper_bound(q.shape[-2])
+    if tokens < LEAST_TOKENS or upper_bound(numel(q.shape[:-2])) < LEAST_HEADS:
+        return f"{tokens} tokens in {numel(q.shape[:-2])} heads are too few"
+    if _private_bytes(tokens, q.shape[-1], target) > PRIVATE_BYTES:
+        return f"scores and gradients of {tokens} tokens do not fit the caches"
+    return None
+
+
+def _vectors(target: Target) -> int:
+    return 4 if target.vector_registers >= 32 else 2
+
+
+def _padded(tokens: int) -> int:
+    return -(-tokens // KEYS) * KEYS
+
+
+def _private_bytes(tokens: int, size: int, target: Target) -> int:
+    return 2 * _padded(tokens) * (_vectors(target) * target.lanes + size) * 4
+
+
+def build(group: Group, target: Target, name: str) -> Kernel:
+    """g, q, k, v: (..., T, E), out: (3, ..., T, E), all f32: the gradients of q, k and v.
+
+    10 T T E operations for a head, half of it if causal.
+    """
+    return _Nest(group, target, name).build()
+
+
+class _Nest:
+    def __init__(self, group: Group, target: Target, name: str) -> None:
+        k = self.k = KernelBuilder(name)
+        self.math = Math(k)
+        held = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        self.out = k.buffer("o0", "w")
+        dims = Dims(k, group.symbols)
+        self.g, self.q, self.keys, self.values = (held[v] for v in group.root.inputs)
+        q = group.root.inputs[1].type
+        self.heads, self.tokens = dims(numel(q.shape[:-2])), dims(q.shape[-2])
+        self.size = int(q.shape[-1])  # type: ignore[arg-type]
+        self.causal, self.scale = bool(group.root.attrs["causal"]), float(group.root.attrs["scale"])
+        lanes = self.lanes = QueryLanes(k, target, _vectors(target))
+        most = self.most = _padded(upper_bound(q.shape[-2]))
+        self.turned_q, self.turned_g, self.sums = (k.alloc(self.size * lanes.row) for _ in range(3))
+        self.weights, self.slopes = k.alloc(most * lanes.row), k.alloc(most * lanes.row)
+        self.by_keys, self.by_values = k.alloc(most * self.size * 4), k.alloc(most * self.size * 4)
+        self.ones = k.alloc(lanes.row)
+
+    def build(self) -> Kernel:
+        k, lanes = self.k, self.lanes
+        for head in k.parallel(self.heads):
+            rows = Rows(head * self.tokens, self.tokens, self.size)
+            for at in lanes.places():
+                k.store(self.ones, at, k.const(1.0, "f32", lanes.lanes))
+            for at in k.loop(0, self.most * self.size * 4, lanes.lanes * 4):
+                for memory in (self.by_keys, self.by_values):
+                    k.store(memory, at, k.zeros("f32", lanes.lanes))
+            for first in k.loop(0, self.tokens, lanes.tall):
+                self._tile(rows, first)
+            for number, (memory, factor) in enumerate(((self.by_keys, self.scale), (self.by_values, 1.0)), 1):
+                to = ((number * self.heads + head) * self.tokens) * (self.size * 4)
+                for at in k.loop(0, self.tokens * (self.size * 4), lanes.lanes * 4):
+                    k.store(self.out, to + at, k.load(memory, at, "f32", lanes.lanes) * factor)
+        return k.finish()
+
+    def _tile(self, rows: Rows, first: Instruction) -> None:
+        """A tile of queries and all keys that it sees."""
+        k, lanes = self.k, self.lanes
+        zero = k.const(0, "i64")
+        lanes.turn(self.q, rows, first, self.turned_q, self.scale * math.log2(math.e))
+        lanes.turn(self.g, rows, first, self.turned_g, 1.0)
+        end = k.minimum(self.tokens, first + lanes.tall) if self.causal else self.tokens
+        lanes.score(self.keys, rows, zero, end, self.turned_q, self.weights)
+        lanes.score(self.values, rows, zero, end, self.turned_g, self.slopes)
+        if self.causal:
+            lanes.hide(self.weights, zero, end - first, first)
+        self._softmax(first, end)
+        lanes.clear(self.sums, self.size)
+        lanes.mix(self.keys, rows, zero, end, self.slopes, self.sums, self.ones)
+        lanes.turn_back(self.sums, self.out, rows, first, self.scale)
+        for key in k.loop(end, (end + (KEYS - 1)) // KEYS * KEYS):  # a last tile of keys that is not full
+            for memory in (self.weights, self.slopes):
+                for at in lanes.places(key):
+                    k.store(memory, at, k.zeros("f32", lanes.lanes))
+        count = k.minimum(self.tokens - first, lanes.tall)
+        for step in range(0, self.size // lanes.lanes, lanes.count):
+            wide = min(lanes.count, self.size // lanes.lanes - step)
+            for key in k.loop(0, end, KEYS):
+                column = step * lanes.lanes * 4
+                self._gather(rows, first, count, key, self.slopes, self.q, self.by_keys, column, wide)
+                self._gather(rows, first, count, key, self.weights, self.g, self.by_values, column, wide)
+
+    def _softmax(self, first: Instruction, end: Instruction) -> None:
+        """Scores to weights p, and products of the gradient with values to p (product - sum of p products)."""
+        k, lanes = self.k, self.lanes
+        width = lanes.lanes
+        tops = [k.var(k.const(LOWEST, "f32", width)) for _ in range(lanes.count)]
+        for key in k.loop(end):
+            for at, top in zip(lanes.places(key), tops, strict=True):
+                top.set(k.maximum(top.get(), k.load(self.weights, at, "f32", width)))
+        centers = [top.get() for top in tops]
+        sums, dots = ([k.var(k.zeros("f32", width)) for _ in tops] for _ in range(2))
+        for key in k.loop(end):
+            for at, center, total, dot in zip(lanes.places(key), centers, sums, dots, strict=True):
+                weight = self.math.exp2_below(k.load(self.weights, at, "f32", width) - center)
+                k.store(self.weights, at, weight)
+                total.set(total.get() + weight)
+                dot.set(k.fma(weight, k.load(self.slopes, at, "f32", width), dot.get()))
+        factors, means = [], []
+        there = k.splat(k.convert(self.tokens - first, "i32"), width) - k.iota("i32", width)
+        for s, (total, dot) in enumerate(zip(sums, dots, strict=True)):
+            inverse = 1.0 / total.get()
+            means.append(dot.get() * inverse)
+            factors.append(k.select(there > s * width, inverse, 0.0))  # queries past the last weigh nothing
+        for key in k.loop(end):
+            for at, factor, mean in zip(lanes.places(key), factors, means, strict=True):
+                weight = k.load(self.weights, at, "f32", width) * factor
+                k.store(self.weights, at, weight)
+                k.store(self.slopes, at, weight * (k.load(self.slopes, at, "f32", width) - mean))
+
+    def _gather(
+        self, rows: Rows, first: Instruction, count: Instruction, key: Instruction, weights: Instruction,
+        buffer: Instruction, sums: Instruction, column: int, wide: int,
+    ) -> None:  # fmt: skip
+        """Sums of some keys += the weighted sum of `count` rows from `first` on; `wide` vectors from byte `column`."""
+        k, lanes = self.k, self.lanes
+        width, each = lanes.lanes, self.size * 4
+        at = [[(key + j) * each + (column + s * width * 4) for s in range(wide)] for j in range(KEYS)]
+        acc = [[k.var(k.load(sums, place, "f32", width)) for place in line] for line in at]
+        start = rows.offset(first) + column
+        for query in k.loop(count):
+            held = [k.load(buffer, start + (query * each + s * width * 4), "f32", width) for s in range(wide)]
+            for j, line in enumerate(acc):
+                x = k.splat(k.load(weights, (key + j) * lanes.row + query * 4, "f32"), width)
+                for value, var in zip(held, line, strict=True):
+                    var.set(k.fma(x, value, var.get()))
+        for places, line in zip(at, acc, strict=True):
+            for place, var in zip(places, line, strict=True):
+                k.store(sums, place, var.get())
