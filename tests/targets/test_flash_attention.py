@@ -185,3 +185,24 @@ def test_operations_are_counted() -> None:
     assert flops(Graph("y", [q, k, v], [y]), {}) == 4 * 32 * pairs
     made = [n for w in ops.gradients([y], [g], [q, k, v]) for n in [w.node]]
     assert flops_of(made, {}) == 8 * 32 * pairs
+
+
+def test_transforms() -> None:
+    """A derivative forward, and a batch, beside the same in float64 on the CPU."""
+    rng = np.random.default_rng(6)
+    arrays = [drawn(rng, f16, 2, 1, 6, 16) for _ in range(6)]
+
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    with gpu("stand-in"):
+        x = [hs.tensor(a).to("cuda") for a in arrays]
+        made = [
+            *hs.func.jvp(attend, tuple(x[:3]), tuple(x[3:])),
+            hs.func.vmap(attend)(*(t.unsqueeze(1) for t in x[:3])),
+        ]
+        y, slope, batch = (t.float().cpu().numpy() for t in made)
+    x = [hs.tensor(a.astype(np.float64)) for a in arrays]
+    wanted, exact = (t.numpy() for t in hs.func.jvp(attend, tuple(x[:3]), tuple(x[3:])))
+    for a, b in ((y, wanted), (slope, exact), (batch[:, 0], wanted)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=4e-3 * float(np.abs(b).max()))

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
-from .flash_operands import LINE, Operands, group_refusal, in_sections, packed
+from .attention import LOWEST
+from .flash_operands import LINE, Operands, group_refusal, in_sections
 from .group import Accept, Group, Refuse
 from .prompt_attention import SECTION
-from .tensor_linear import FRAGMENT
+from .tensor_linear import FRAGMENT, packed
 
 TILE = 64  # rows of a team: 16 for each warp
 SLOTS = 3  # steps in shared memory: one that is read, one that is there, one that copies go to
-HIDDEN = -3.0e38  # a score whose weight is 0
 QUERY, KEY, VALUE = "attention_query_gradient", "attention_key_gradient", "attention_value_gradient"
 
 
@@ -86,11 +86,11 @@ class _Tiles:
         return [k.exp2(k.fma(v.get(), self.o.exponent, k.negate(x))) for v, x in zip(scores, lse, strict=True)]
 
     def mask(self, scores: Sequence[Variable], partly: Instruction, seen: Instruction, step: int) -> None:
-        """Scores that are not seen become HIDDEN: those whose `seen` plus `step` for each var before is below 0."""
+        """Scores that are not seen become LOWEST: those whose `seen` plus `step` for each var before is below 0."""
         k = self.k
         for _ in k.when(partly):
             for n, v in enumerate(scores):
-                v.set(k.select(seen + n * step < 0, HIDDEN, v.get()))
+                v.set(k.select(seen + n * step < 0, LOWEST, v.get()))
 
     def halves(self, first: Instruction, count: int) -> list[Instruction]:
         """Numbers of a thread's two rows, the last of `count` again past it."""

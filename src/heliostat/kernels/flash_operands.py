@@ -20,7 +20,7 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Operand
 from ..targets.target import Target
 from .group import Group
-from .tensor_linear import FRAGMENT, zipped
+from .tensor_linear import FRAGMENT, operand_a
 
 LINE = 64  # elements of a line
 CHUNK = 8  # elements that are copied at once
@@ -194,8 +194,7 @@ class Operands:
                 for n in range(2)
                 for place in places
             ]
-            together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
-            made.append(k.bitcast(together, "i16"))
+            made.append(operand_a(k, words))
         return made
 
     def score(
@@ -240,19 +239,6 @@ class Operands:
 def _heads(buffer: Instruction, value: Value, first: int) -> Heads:
     _, tokens, total, *size = map(int, value.type.shape)  # type: ignore[arg-type]
     return Heads(buffer, tokens, total, size[0] if size else 1, first, value.type.dtype.nbytes)
-
-
-def packed(k: KernelBuilder, sums: Sequence[Instruction], kind: str) -> list[Instruction]:
-    """Values of 16 columns each as an operand a."""
-    operands = []
-    for n in range(0, len(sums), 2):
-        words = []
-        for v in sums[n : n + 2]:
-            parts = [k.shuffle(v, v, range(e, FRAGMENT, 4)) for e in range(4)]
-            words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], kind) for h in range(2)]
-        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
-        operands.append(k.bitcast(together, "i16"))
-    return operands
 
 
 def in_sections(

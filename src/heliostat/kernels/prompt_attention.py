@@ -15,7 +15,7 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel, Operand
 from .attention import LOWEST
 from .group import Dims, Group, TensorOperand
-from .tensor_linear import FRAGMENT, zipped
+from .tensor_linear import FRAGMENT, operand_a, packed, zipped
 
 WARPS = 8
 ROWS = 16 * WARPS  # of a tile
@@ -146,9 +146,7 @@ class Attending:
         return halves, [self._place(head, row) for row in halves]
 
     def _operand_a(self, *words: Instruction) -> Instruction:
-        k = self.k
-        together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
-        return k.bitcast(together, "i16")
+        return operand_a(self.k, words)
 
     def _of_rows(self, halves: Sequence[Instruction]) -> Instruction:
         """A value for each of 16 rows, as a fragment wants it."""
@@ -182,15 +180,7 @@ class Attending:
 
     def _packed(self, scores: Sequence[Variable]) -> list[Instruction]:
         """Weights of 16 keys each as an operand a."""
-        k = self.k
-        operands = []
-        for n in range(0, len(scores), 2):
-            words = []
-            for v in scores[n : n + 2]:
-                parts = [k.shuffle(v.get(), v.get(), range(e, FRAGMENT, 4)) for e in range(4)]
-                words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], self.value_kind) for h in range(2)]
-            operands.append(self._operand_a(*words))
-        return operands
+        return packed(self.k, [v.get() for v in scores], self.value_kind)
 
 
 class Prompt(Attending):

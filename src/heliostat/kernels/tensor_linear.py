@@ -279,3 +279,21 @@ def zipped(k: KernelBuilder, a: Instruction, b: Instruction, run: int) -> Instru
     lanes = a.lanes
     order = [part * lanes + n + e for n in range(0, lanes, run) for part in range(2) for e in range(run)]
     return k.shuffle(a, b, order)
+
+
+def operand_a(k: KernelBuilder, words: Sequence[Instruction]) -> Instruction:
+    """Operand a of `mma` of a thread's pairs: of both its rows the first eight columns, then of both the others."""
+    together = zipped(k, zipped(k, words[0], words[1], 1), zipped(k, words[2], words[3], 1), 2)
+    return k.bitcast(together, "i16")
+
+
+def packed(k: KernelBuilder, values: Sequence[Instruction], kind: str) -> list[Instruction]:
+    """Sums of 8 columns each as operands a of 16."""
+    operands = []
+    for n in range(0, len(values), 2):
+        words = []
+        for v in values[n : n + 2]:
+            parts = [k.shuffle(v, v, range(e, FRAGMENT, 4)) for e in range(4)]
+            words += [k.pack_pair(parts[2 * h], parts[2 * h + 1], kind) for h in range(2)]
+        operands.append(operand_a(k, words))
+    return operands
