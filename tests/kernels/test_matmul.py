@@ -30,11 +30,14 @@ def product(
     tile: PackedTile | None,
     interp: bool,
     turned: bool = False,
+    batched: bool = False,
 ) -> None:
     m, k, n = shape
     rng = np.random.default_rng(m * 100 + n)
     kinds = {f32: np.float32, f64: np.float64, f16: np.float16, i32: np.int32}
-    arrays = [(rng.standard_normal(s) * 3).astype(kinds[dtype]) for s in ((2, m, k), (k, n), (n,))]
+    arrays = [
+        (rng.standard_normal(s) * 3).astype(kinds[dtype]) for s in ((2, m, k), (2, k, n) if batched else (k, n), (n,))
+    ]
     given = [np.ascontiguousarray(arrays[0].swapaxes(1, 2)) if turned else arrays[0], *arrays[1:]]
     a, b, c = (parameter(f"x{i}", tensor(dtype, *x.shape)) for i, x in enumerate(given))
     root = REGISTRY["matmul"].build(a, b, transpose_a=turned)
@@ -66,6 +69,13 @@ def test_columns_that_fill_no_tile(target: Target) -> None:
     for shape in NARROW:
         product(shape, f32, target, None, False)
     product(NARROW[1], f32, target, None, True)
+
+
+@pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])
+def test_a_matrix_for_each_of_a_batch(target: Target) -> None:
+    for shape in (SHAPES[2], SHAPES[4]):
+        product(shape, f32, target, SMALL, False, batched=True)
+        product(shape, f32, target, SMALL, False, turned=True, batched=True)
 
 
 def test_interpreted() -> None:
