@@ -78,3 +78,7 @@ def test_tiles() -> None:
     assert tile(f32, 64, 1 << 18) == ColumnTile(4, 8)
     assert tile(f32, 9, 33) == ColumnTile(1, 8)
     assert tile(f32, 9, 1) is None
+    assert tile(f32, 4, 1 << 20) == ColumnTile(4, 1)  # too few for a whole turn of one
+    for count in (1, 2, 3, 5, 7):
+        for columns in (1 << 17, 1 << 20, (1 << 20) + 64, 3 << 21):
+            assert tile(bf16, count, columns) is not None

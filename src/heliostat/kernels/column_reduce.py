@@ -32,6 +32,10 @@ class ColumnTile:
     run: int
     team: int
 
+    def __post_init__(self) -> None:
+        if self.run < 1 or self.team < 1:
+            raise ValueError(f"a column and a warp at least are needed, got {self}")
+
 
 def tile_of(group: Group, target: Target) -> ColumnTile | None:
     """How a reduction on its own, or of f16 or bf16 cast to f32, is shared; None where it is not."""
@@ -59,8 +63,8 @@ def tile_of(group: Group, target: Target) -> ColumnTile | None:
         not isinstance(last, int) or last % (WARP * run) or vectors // run < BUSY_BLOCKS or part * run > SHARED_BYTES
     ):
         run //= 2
-    while team * _at_once(run) > count and vectors // run * team >= 2 * BUSY_WARPS:  # rows for a whole turn of each
-        team //= 2
+    while team > 1 and team * _at_once(run) > count and vectors // run * team >= 2 * BUSY_WARPS:
+        team //= 2  # each has rows for a whole turn
     return ColumnTile(run, team)
 
 
