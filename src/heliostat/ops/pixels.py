@@ -75,7 +75,26 @@ def windows_of(x: Array, at: dict[str, Any], fill: float = 0.0, transposed: bool
     return np.stack(taps, 2).reshape(-1, len(taps), x.shape[1])
 
 
-class WindowMatmul(Claimed, name="window_matmul", version=1, amp=Amp.LOWER):
+class WindowOp(Claimed):
+    """An op over the windows of images as rows of pixels. size: (H, W), grid: (H', W')."""
+
+    def call(
+        self,
+        /,
+        *operands: Value,
+        size: Pair,
+        grid: Pair,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        **more: Any,
+    ) -> Value:
+        at = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+        return self.build(*operands, size=size, grid=grid, **at, **more)
+
+
+class WindowMatmul(WindowOp, name="window_matmul", version=1, amp=Amp.LOWER):
     """Windows of images times a matrix: x (N * H * W, C), w (KH * KW * C, O) to (N * H' * W', O), sums in f32.
 
     size: (H, W), grid: (H', W'). A row of the result sees the window of `conv2d` at its pixel; `transposed`: each pixel
@@ -115,21 +134,6 @@ class WindowMatmul(Claimed, name="window_matmul", version=1, amp=Amp.LOWER):
         count = whole_images(self.name, x.shape[0], size)
         return TensorType(x.element, (count * grid[0] * grid[1], w.shape[1]))
 
-    def call(
-        self,
-        x: Value,
-        w: Value,
-        size: Pair,
-        grid: Pair,
-        kernel: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        transposed: bool = False,
-    ) -> Value:
-        at = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        return self.build(x, w, size=size, grid=grid, **at, transposed=transposed)
-
     def reference(self, x: Array, w: Array, *, transposed: bool = False, **at: Any) -> Array:
         windows = windows_of(x, at, transposed=transposed)
         return windows.reshape(len(windows), -1) @ w
@@ -147,7 +151,7 @@ class WindowMatmul(Claimed, name="window_matmul", version=1, amp=Amp.LOWER):
         return reshape(transpose(whole, (0, 2, 3, 1)), (count * rows * columns, out))
 
 
-class WindowGradient(Claimed, name="window_gradient", version=1, amp=Amp.LOWER):
+class WindowGradient(WindowOp, name="window_gradient", version=1, amp=Amp.LOWER):
     """Sums over pixels of windows times what was made of them: x (N * H * W, C), g (N * H' * W', O) to
     (parts, KH * KW * C, O) in f32 (f64 of f64), each of a part of the pixels. Raises ShapeError."""
 
@@ -183,21 +187,6 @@ class WindowGradient(Claimed, name="window_gradient", version=1, amp=Amp.LOWER):
             raise ShapeError(f"window_gradient: {x} and {g} are not of as many images, or no {parts} equal parts")
         taps = kernel[0] * kernel[1] * int(x.shape[1])  # type: ignore[arg-type]
         return TensorType(f64 if x.element is f64 else f32, (parts, taps, g.shape[1]))
-
-    def call(
-        self,
-        x: Value,
-        g: Value,
-        size: Pair,
-        grid: Pair,
-        kernel: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        parts: int = 1,
-    ) -> Value:
-        at = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        return self.build(x, g, size=size, grid=grid, **at, parts=parts)
 
     def reference(self, x: Array, g: Array, *, parts: int = 1, **at: Any) -> Array:
         windows = windows_of(x, at)

@@ -12,12 +12,12 @@ from ..ir.graph import Value, constant
 from ..ir.types import DType, TensorType, bf16, f16, f32, f64, i8, i64, tensor
 from . import reduce
 from .compare import eq, where
-from .composite import Claimed, Composite
+from .composite import Composite
 from .elementwise import cast
 from .error import EXACT, LargestUlp
 from .index import put, take
 from .op import REGISTRY, Amp, Array, Forward, NotDifferentiable, public
-from .pixels import images, seen, whole_images, windows_of
+from .pixels import WindowOp, images, seen, whole_images, windows_of
 from .rules import float_only, plain
 from .samples import sample
 from .shape import arange, broadcast_to, reshape, transpose
@@ -115,9 +115,7 @@ def _first(x: Value, at: dict[str, Any]) -> tuple[Value, Any]:
     return reshape(found, (images_ * places,)), images_ * (size[0] * size[1])
 
 
-class _PixelPool(Claimed):
-    """Over images as rows of pixels. size: (H, W), grid: (H', W')."""
-
+class _PixelPool(WindowOp):
     def grid_type(self, x: TensorType, element: DType, at: dict[str, Any]) -> TensorType:
         plain(x, self.name)
         if x.rank != 2 or not x.static:
@@ -146,12 +144,6 @@ class PixelMax(_PixelPool, name="pixel_max", version=1, amp=Amp.KEEP_INPUT):
         at = {"size": size, "grid": grid, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
         return self.grid_type(x, x.dtype, at)
 
-    def call(
-        self, x: Value, size: Pair, grid: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-    ) -> Value:
-        at = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        return self.build(x, size=size, grid=grid, **at)
-
     def reference(self, x: Array, **at: Any) -> Array:
         return np.asarray(windows_of(x, at, -np.inf).max(1))
 
@@ -173,12 +165,6 @@ class PixelArgmax(_PixelPool, name="pixel_argmax", version=1, amp=Amp.KEEP_INPUT
             raise ShapeError(f"pixel_argmax counts 127 places of a window, not {kernel[0]} x {kernel[1]}")
         at = {"size": size, "grid": grid, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
         return self.grid_type(x, i8, at)
-
-    def call(
-        self, x: Value, size: Pair, grid: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-    ) -> Value:
-        at = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        return self.build(x, size=size, grid=grid, **at)
 
     def reference(self, x: Array, **at: Any) -> Array:
         return np.asarray(windows_of(x, at, -np.inf).argmax(1))
@@ -206,20 +192,6 @@ class PixelMaxGradient(_PixelPool, name="pixel_max_gradient", version=1, amp=Amp
         if self.grid_type(x, i8, how) != at or at.shape != g.shape:
             raise ShapeError(f"pixel_max_gradient needs g and int8 places of one shape, found {g} and {at}")
         return x
-
-    def call(
-        self,
-        g: Value,
-        places: Value,
-        size: Pair,
-        grid: Pair,
-        kernel: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-    ) -> Value:
-        at = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        return self.build(g, places, size=size, grid=grid, **at)
 
     def reference(self, g: Array, at: Array, **how: Any) -> Array:
         count = len(g) // (how["grid"][0] * how["grid"][1])
