@@ -22,6 +22,10 @@ from .warp import WARP, for_threads, team_size
 
 Array = npt.NDArray[Any]
 _GOES_ON = -1  # what a warp yields where others may run before it does
+_CONTROL = frozenset({
+    "arrive", "await", "commit_copies", "if", "index", "loop", "parallel", "prefetch", "ready", "together",
+    "wait_copies", "wait_mma",
+})  # fmt: skip
 POISON = 0xA5  # what private memory holds before it is written
 
 
@@ -100,7 +104,9 @@ class _Warp:
     def run(self, block: Block) -> Iterator[int | None]:
         """Execute, stopping where other warps must have come to a barrier."""
         for i in block:
-            if i.op == "together":
+            if i.op not in _CONTROL:
+                self.values[id(i)] = self._evaluate(i)
+            elif i.op == "together":
                 if i.attrs.get("block"):
                     self.arrived[None] = self.came(None) + 1
                     yield None
@@ -122,14 +128,10 @@ class _Warp:
             elif i.op == "wait_mma":
                 while len(self.products) > i.attrs["left"]:
                     self._finish_product()
-            elif i.op in ("prefetch", "ready"):
-                continue  # hints
             elif i.op in ("loop", "parallel"):
                 yield from self._counted(i)
             elif i.op == "if":
                 yield from self._if(i)
-            elif i.op != "index":
-                self.values[id(i)] = self._evaluate(i)
 
     def _counted(self, i: Instruction) -> Iterator[int | None]:
         bounds = [self._uniform(a) for a in i.args]
@@ -155,9 +157,12 @@ class _Warp:
         self.active = np.ones(WARP, np.bool_)
 
     def get(self, i: Instruction) -> Array:
-        if i.op == "const":
-            return np.full((WARP, i.lanes), i.value, DTYPES[i.elem])
-        return self.values[id(i)]
+        found = self.values.get(id(i))
+        if found is None:
+            assert i.op == "const"
+            found = self.values[id(i)] = np.full((WARP, i.lanes), i.value, DTYPES[i.elem])
+            found.flags.writeable = False
+        return found
 
     def _uniform(self, i: Instruction) -> int:
         value = self.get(i)
@@ -166,9 +171,9 @@ class _Warp:
         return int(value[0, 0])
 
     def _evaluate(self, i: Instruction) -> Array:
-        handler: Callable[[Instruction], Array] | None = getattr(self, f"op_{i.op}", None)
+        handler = _HANDLERS.get(i.op)
         if handler is not None:
-            return handler(i)
+            return handler(self, i)
         return self._plain(i, *map(self.get, i.args))
 
     # --- threads ----------------------------------------------------------------------------------------------------
@@ -196,22 +201,26 @@ class _Warp:
             self.private[id(i)] = np.full(i.attrs["nbytes"], POISON, np.uint8)
         return np.zeros((WARP, 1), np.int64)
 
-    def _places(self, buffer: Instruction, offset: Array, nbytes: int, used: Array, align: int) -> tuple[Array, Array]:
-        """The bytes of a buffer, and for every thread the numbers of those that it takes."""
+    def _places(
+        self, buffer: Instruction, offset: Array, nbytes: int, used: Array | None, align: int
+    ) -> tuple[Array, Array]:
+        """The bytes of a buffer, and for every thread the numbers of those that it takes, all of which are `used` where
+        that is None."""
         data = self.private[id(buffer)] if buffer.op == "alloc" else self.memory[id(buffer)]
         where = offset[:, :1] + np.arange(nbytes)
-        taken = where[used]
+        taken = where if used is None else where[used]
         if taken.size and (taken.min() < 0 or taken.max() >= data.size):
             raise LockstepError(f"an access of bytes {taken.min()} .. {taken.max()} of a buffer of {data.size}")
-        if (offset[used.any(axis=1)] % align).any():
+        if align > 1 and ((offset if used is None else offset[used.any(axis=1)]) % align).any():
             raise LockstepError(f"an access that claims to be aligned to {align} bytes is not")
         return data, where
 
     def op_load(self, i: Instruction) -> Array:
         size = DTYPES[i.elem].itemsize
-        used = np.ones((WARP, i.lanes * size), np.bool_)
-        if len(i.args) == 3:
-            used = np.repeat(self.get(i.args[2]), size, axis=1)
+        if len(i.args) == 2:
+            data, where = self._places(i.args[0], self.get(i.args[1]), i.lanes * size, None, i.attrs["align"])
+            return np.asarray(data[where].view(DTYPES[i.elem]))
+        used = np.repeat(self.get(i.args[2]), size, axis=1)
         data, where = self._places(i.args[0], self.get(i.args[1]), i.lanes * size, used, i.attrs["align"])
         raw = np.where(used, data[np.where(used, where, 0)], 0) if data.size else np.zeros(where.shape)
         return np.ascontiguousarray(raw, np.uint8).view(DTYPES[i.elem])
@@ -460,6 +469,10 @@ def _bf16_bits(a: Array) -> Array:
 def _f16_bits(a: Array) -> Array:
     return a.astype(np.float16).view(np.uint16).astype(np.uint32)
 
+
+_HANDLERS: dict[str, Callable[[_Warp, Instruction], Array]] = {
+    name.removeprefix("op_"): made for name, made in vars(_Warp).items() if name.startswith("op_")
+}
 
 _BINARY: dict[str, Callable[[Array, Array], Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "min": np.minimum, "max": np.maximum,
