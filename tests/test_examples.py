@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -67,6 +68,9 @@ def test_prose_of_pages_and_questions_about_it(monkeypatch: pytest.MonkeyPatch) 
     assert chats.questions(["A cursor is an object that reads rows.\n\nThis is a paragraph about something."]) == [
         ("What is a cursor?", "A cursor is an object that reads rows.")
     ]
+    monkeypatch.setattr(sys, "argv", ["corpus.py", str(EXAMPLES), str(EXAMPLES / "none" / "corpus.jsonl")])
+    with pytest.raises(SystemExit):  # before minutes of reading, and instead of a corpus without those pages
+        corpus.main()
     talks = chats.conversations([])
     assert talks == chats.conversations([])
     assert {tuple(m["role"] for m in t[:2]) for t in talks} == {("user", "assistant")}

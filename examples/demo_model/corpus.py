@@ -194,6 +194,15 @@ def main() -> int:
     parser.add_argument("--without", nargs="*", type=Path, default=[], help="texts whose paragraphs are held back")
     parser.add_argument("--korean", type=int, default=2, help="how often pages in Korean are repeated")
     args = parser.parse_args()
+    for package in (*(s.package for s in SOURCES), *CATALOGUES):
+        if not (args.folder / package).is_dir():
+            parser.error(f"{args.folder} has no folder {package}: see README.md")
+    installed: dict[str, Path] = {}
+    for name in PYTHON_PACKAGES:
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:
+            parser.error(f"the Python package {name} is not installed")
+        installed[name] = Path(found.origin).parent
     seen = Seen([p.read_text() for p in args.without])
     made: list[str] = []
 
@@ -205,11 +214,8 @@ def main() -> int:
     for source in SOURCES:
         take(source.package, (page_text(html, seen) for html in pages(args.folder, source)))
     take("standard library", docstrings(Path(sysconfig.get_path("stdlib")), seen))
-    for name in PYTHON_PACKAGES:
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:
-            parser.error(f"the Python package {name} is not installed")
-        take(name, docstrings(Path(found.origin).parent, seen))
+    for name, place in installed.items():
+        take(name, docstrings(place, seen))
     for package in CATALOGUES:
         paths = sorted((args.folder / package).rglob("ko/LC_MESSAGES/*.mo"))
         take(package, (catalogue(path, seen) for path in paths))

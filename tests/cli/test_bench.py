@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,3 +35,23 @@ def test_a_deep_cache_has_room(monkeypatch: pytest.MonkeyPatch, options: list[st
     bench.add_arguments(parser)
     with pytest.raises(_Opened):
         bench.run(parser.parse_args(["llm", "model.gguf", *options]))
+
+
+def test_a_short_context_shortens_what_was_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The demo model's context is 512: 512 tokens and then 32 do not fit."""
+    asked = []
+
+    def measured(model: Any, prompt: int, generate: int, depth: int, repeat: int) -> dict[str, float]:
+        asked.append((prompt, generate, depth))
+        return {f"pp{prompt}_tok_s": 1.0, f"tg{generate}@{depth}_tok_s": 1.0}
+
+    monkeypatch.setattr(bench, "open_model", lambda args, batches: SimpleNamespace(context=512, place=None))
+    monkeypatch.setattr(bench, "bench", measured)
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    for options in ([], ["--depth", "512"], ["--prompt", "600"], ["--gen", "600"]):
+        assert bench.run(parser.parse_args(["llm", "--reps", "1", *options])) == 0
+    assert asked == [(512, 32, 480), (512, 32, 512), (600, 32, 480), (512, 600, 0)]
+    assert "tg32@480_tok_s=1.0" in capsys.readouterr().out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,19 @@ def test_what_moves_behind_a_product(kind: str, moves: bool) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     first = next(row["ops"] for row in session.compiled.program.report if "sigmoid" in row["ops"])
     assert moves == (not {"sub", "exp"} & set(first)), first
+
+
+@pytest.mark.parametrize("product", [ops.matmul, ops.linear], ids=["matmul", "linear"])
+@pytest.mark.parametrize("behind", [False, True])
+def test_what_a_square_product_reads_is_made_before_it(product: Callable[..., Value], behind: bool) -> None:
+    """Operand and result have one shape, so that nothing but the order says that the operand is no epilogue."""
+    x, w = parameter("x", tensor(f32, 32, 32)), parameter("w", tensor(f32, 32, 32))
+    e = ops.exp(x)
+    scaled = e * 0.5
+    y = product(scaled, w)
+    graph = Graph("g", [x, w], [e, y + scaled if behind else y])
+    rng = np.random.default_rng(7)
+    given = {name: rng.standard_normal((32, 32)).astype(np.float32) for name in ("x", "w")}
+    session = compile_graph(graph, threads=2)
+    for found, wanted in zip(session.run(given), evaluate(graph, given), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)

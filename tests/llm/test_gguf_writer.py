@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import struct
@@ -254,3 +255,13 @@ def test_layout_of_a_small_file_byte_for_byte(tmp_path: Path) -> None:
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + info
     expected = head + bytes(-len(head) % 32) + b"\1\2\3\4" + bytes(28)
     assert (tmp_path / "m.gguf").read_bytes() == expected
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*/m\.gguf'"):
+        GGUFWriter(tmp_path / "m.gguf", "llama").write()
+    assert not list(tmp_path.iterdir())

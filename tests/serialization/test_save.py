@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -238,6 +240,18 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     with pytest.raises(FileNotFoundError):
         save([1], tmp_path / "missing" / "a")
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    tensors = {"w": hs.ones(3)}
+    for write, name in ((save, "a.hs"), (save_safetensors, "a.safetensors")):
+        with pytest.raises(OSError, match=f"No space left on device: .*{name}'"):
+            write(tensors, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_links_and_modes_stay(tmp_path: Path) -> None:

@@ -156,6 +156,8 @@ def test_the_standard_library_is_the_default() -> None:
         ("a.jsonl", b'{"messages": [{"role": "user"}]}', "a.jsonl:1: needs strings"),
         ("a.jsonl", b'{"messages": [{"role": "user", "content": "a", "name": "b"}]}', "a.jsonl:1: needs strings"),
         ("a.jsonl", b'{"messages": [{"role": "user", "content": "\\udfff"}]}', "a.jsonl:1: is no text"),
+        ("a.jsonl", b'{"messages": [{"role": "", "content": "a"}]}', "a.jsonl:1: role '' is no name"),
+        ("a.jsonl", b'{"messages": [{"role": "user\\nx", "content": "a"}]}', r"role 'user\\nx' is no name"),
         ("a.jsonl", b'{"text": "a", "messages": []}', "a.jsonl:1: needs strings"),
     ],
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from heliostat.bench.cuda_ops import CudaRow
     from heliostat.llm import LanguageModel
 
+USUAL = 512  # tokens of a prompt, and in the cache before generation
 PEERS = {"llm": ("llama.cpp", "transformers"), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
 
 
@@ -46,10 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="ops, formats, train: cases whose name contains TEXT"
     )
-    parser.add_argument("--prompt", type=int, default=512, metavar="N", help="llm: tokens of the prompt (default 512)")
+    parser.add_argument(
+        "--prompt", type=int, metavar="N", help=f"llm: tokens of the prompt (default {USUAL}, or as many as fit)"
+    )
     parser.add_argument("--gen", type=int, default=32, metavar="N", help="llm: tokens to generate (default 32)")
     parser.add_argument(
-        "--depth", type=int, default=512, metavar="N", help="llm: tokens in the cache before generation (default 512)"
+        "--depth",
+        type=int,
+        metavar="N",
+        help=f"llm: tokens in the cache before generation (default {USUAL}, or as many as fit)",
     )
     parser.add_argument(
         "--batch", default="", metavar="B,B", help="llm: so many sequences generated together as well, such as 8,32"
@@ -63,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     for name, low in (("prompt", 1), ("gen", 1), ("depth", 0), ("reps", 1), ("rows", 1)):
-        if getattr(args, name) < low:
+        if getattr(args, name) is not None and getattr(args, name) < low:
             raise UsageError(f"--{name} must be at least {low}, got {getattr(args, name)}")
     if args.vs is not None and args.vs not in PEERS[args.suite]:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
@@ -87,10 +93,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _models(args: argparse.Namespace) -> int:
     batches = _batches(args.batch)
-    needed = max(args.prompt, args.depth + args.gen)
+    prompt, depth = (USUAL if n is None else n for n in (args.prompt, args.depth))
+    needed = max(prompt, depth + args.gen)
     if args.context is None and needed > DEFAULT_CONTEXT:
         args.context = needed
     model = open_model(args, batches)
+    args.prompt = min(prompt, model.context) if args.prompt is None else prompt
+    args.depth = max(0, min(depth, model.context - args.gen)) if args.depth is None else depth
     limits = _limits_of(model)
     row: dict[str, Any] = {}
     peer: Callable[[], dict[str, float]] | None = None

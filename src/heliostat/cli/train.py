@@ -56,7 +56,7 @@ def _add_options(parser: argparse.ArgumentParser, cls: type[RunOptions]) -> None
 
 
 def _metavar(name: str) -> str:
-    return {"data": "PATH", "out": "FOLDER", "model": "FILE", "targets": "NAME"}.get(name, "N")
+    return {"data": "PATH", "out": "FOLDER", "model": "FILE", "targets": "NAME", "device": "D"}.get(name, "N")
 
 
 def _options(args: argparse.Namespace, cls: type[Any]) -> Any:
@@ -80,7 +80,8 @@ def _language_model(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     path = _trained(made)
-    print(f"{path}: heliostat run {path} -p 'def ' -n 64", file=sys.stderr)
+    use = f"chat {path}" if options.chat else f"run {path} -p 'def ' -n 64"
+    print(f"{path}: heliostat {use}", file=sys.stderr)
     return 0
 
 

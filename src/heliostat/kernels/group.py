@@ -60,7 +60,7 @@ def epilogue_refusal(group: Group, products: Sequence[Node] = ()) -> str | None:
     `products`: nodes that stand beside the root and are no epilogue.
     """
     root = group.root
-    if group.nodes[0] is not root:
+    if group.nodes[0] is not root or any(v.node is n for v in root.inputs for n in group.nodes[1:]):
         return "something is computed before the product"
     for node in group.nodes[1:]:
         if not getattr(node.op, "elementwise", False) and not any(node is p for p in products):

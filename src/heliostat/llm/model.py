@@ -325,7 +325,8 @@ class LanguageModel:
         """Raise ContextLengthError unless that many tokens fit."""
         if tokens > self.context:
             raise ContextLengthError(
-                f"{tokens} tokens do not fit the context of {self.context}", help="give a larger --context"
+                f"{tokens} tokens do not fit the context of {self.context}",
+                help=f"load with a larger context (the model has {self.config.context}), or ask for fewer tokens",
             )
 
     def restart(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:

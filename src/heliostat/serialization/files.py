@@ -52,9 +52,11 @@ def write_all(f: Any, pieces: Iterable[Any]) -> None:
         if mode is not None:
             beside.chmod(mode)
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             beside.unlink()
+        if isinstance(error, OSError) and error.errno is not None:  # of a full disk, say, which names no file
+            error.filename = str(path)
         raise
     if hasattr(os, "O_DIRECTORY"):  # the new name too is to survive a loss of power
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

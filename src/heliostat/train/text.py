@@ -118,6 +118,9 @@ def _records(path: Path) -> Iterator[Example]:
                 f'{path}:{number}: needs strings "text", or "prompt" and "completion", or a list "messages" of objects '
                 'with strings "role" and "content"'
             )
+        for role, _ in example.messages:
+            if not role or any(c.isspace() or c in "<|>" for c in role):
+                raise FileFormatError(f"{path}:{number}: role {role!r} is no name, such as user or assistant")
         if any("\ud800" <= c <= "\udfff" for text in (*example.texts, *(r for r, _ in example.messages)) for c in text):
             raise FileFormatError(f"{path}:{number}: is no text: half of a pair of surrogates stands alone")
         yield example

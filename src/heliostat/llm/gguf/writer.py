@@ -127,8 +127,10 @@ class GGUFWriter:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(user_mode())
-        except BaseException:
+        except BaseException as error:
             Path(temporary).unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno is not None:  # of a full disk, say, which names no file
+                error.filename = str(path)
             raise
         return Path(temporary)
 
