@@ -110,6 +110,31 @@ def test_norm_over_channels_is_that_of_neighbours() -> None:
     np.testing.assert_allclose(found.numpy(), nn.LocalResponseNorm(3, alpha=0.3, k=2.0)(x).numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("at", [(3, 1, 1), (3, 2, 1), (2, 1, 1), (3, 2, 1, 1, True)], ids=str)
+def test_maxima_of_windows_of_minus_infinity_are_inside(at: tuple[Any, ...]) -> None:
+    x = np.full((1, 2, 4, 5), -np.inf, np.float32)
+    x[0, :, 0, 0], x[0, 1, 3, 4] = 5.0, 2.0
+    a, b = hs.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    for indices in (False, True):
+        found, expected = F.max_pool2d(a, *at), T.max_pool2d(b, *at)
+        if indices:
+            (found, mine), (expected, other) = (m.max_pool2d(t, *at, return_indices=True) for m, t in ((F, a), (T, b)))
+            np.testing.assert_array_equal(mine.numpy(), other.numpy())
+        np.testing.assert_array_equal(found.detach().numpy(), expected.detach().numpy())
+        found.backward(hs.ones(*found.shape))
+        expected.backward(torch.ones(expected.shape))
+    np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
+
+
+def test_maxima_of_no_images() -> None:
+    x = hs.zeros(0, 3, 4, 4, requires_grad=True)
+    y = F.max_pool2d(x, 2)
+    y.sum().backward()
+    assert y.tolist() == []
+    assert x.grad is not None
+    assert x.grad.shape == (0, 3, 4, 4)
+
+
 def test_unpooling() -> None:
     def run(m: Any) -> Any:
         def f(x: Any) -> Any:

@@ -254,6 +254,40 @@ CHANGES: dict[str, Any] = {
 }  # fmt: skip
 
 
+WEIGHTS: dict[str, Any] = {
+    "linear": ((3, 3), lambda x, w: hs.nn.functional.linear(x, w)),
+    "linear behind relu": ((3, 3), lambda x, w: hs.nn.functional.linear(x, w).relu()),
+    "gru": ((9, 3), lambda x, w: _gru(w)(x)),
+    "attention": ((9, 3), lambda x, w: _attention(w)(x)),
+}  # fmt: skip
+
+
+def _gru(w: Any) -> Any:
+    return lambda x: hs.func.functional_call(hs.nn.GRU(3, 3), {"weight_hh_l0": w}, (x,))[0]
+
+
+def _attention(w: Any) -> Any:
+    return lambda x: hs.func.functional_call(hs.nn.MultiheadAttention(3, 1), {"in_proj_weight": w}, (x, x, x))[0]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("needed", [True, False], ids=["needed", "unused"])
+def test_a_weight_that_a_function_turned_round_and_that_was_changed_in_place_is_found(name: str, needed: bool) -> None:
+    shape, run = WEIGHTS[name]
+    x = hs.tensor(floats(3, 3, low=0.5), dtype=hs.float32, requires_grad=needed)
+    w = hs.tensor(floats(*shape), dtype=hs.float32, requires_grad=True)
+    for kept in (True, False):  # by the rules, and by the node that is kept for a structure
+        run(x, w).sum().backward()
+        y = run(x, w).sum()
+        with hs.no_grad():
+            w.add_(1)
+        if needed or name == "gru":  # the state of a step before
+            with pytest.raises(GradientError, match="changed in place"):
+                y.backward(retain_graph=kept)
+        else:
+            y.backward(retain_graph=kept)
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_needed_value_that_was_changed_in_place_is_found(name: str) -> None:
     x = hs.tensor(floats(3, 3, low=0.5), requires_grad=True)

@@ -156,7 +156,10 @@ class _Nest:
             if not inside:
                 number = k.splat(k.convert(start, "i32"), lanes) + k.iota("i32", lanes)
                 mask = (number >= 0) & (number < k.splat(k.convert(self.width, "i32"), lanes)) & k.splat(visible, lanes)
-            parts.append(k.convert(self.x.load([image, channel, line, start], lanes, mask), self.elem))
+            value = k.convert(self.x.load([image, channel, line, start], lanes, mask), self.elem)
+            if mask is not None and self.x.type.shape[-1] == 1:  # one column is read for all lanes, whatever the mask
+                value = k.select(mask, value, k.zeros(self.elem, lanes))
+            parts.append(value)
         if self.sw == 1:
             return parts[0]
         return k.shuffle(parts[0], parts[1], range(0, 2 * lanes, 2))

@@ -55,8 +55,10 @@ class MaxPool2d(Composite, name="max_pool2d", version=1, amp=Amp.KEEP_INPUT):
         return np.asarray(REGISTRY["unfold"].reference(x, **fill).max((2, 3)))
 
     def decompose(self, x: Value, **at: Any) -> Value:
-        numbers, count = _first(x, at)
         shape = self.infer(x.type, **at).shape
+        if 0 in x.type.shape[:2]:
+            return broadcast_to(constant(0, TensorType(x.type.dtype, ())), shape)
+        numbers, count = _first(x, at)
         return reshape(take(reshape(x, (count, 1)), numbers), shape)
 
     def gradient(self, g: Value, x: Value, y: Value, **at: Any) -> Sequence[Value]:  # type: ignore[override]
@@ -92,6 +94,8 @@ class MaxPool2dGradient(Composite, name="max_pool2d_gradient", version=1, amp=Am
         return np.asarray(REGISTRY["fold"].reference(spread, size=x.shape[2:], **at))
 
     def decompose(self, g: Value, x: Value, **at: Any) -> Value:
+        if 0 in x.type.shape[:2]:
+            return broadcast_to(constant(0, TensorType(x.type.dtype, ())), x.type.shape)
         numbers, count = _first(x, at)
         zero = broadcast_to(constant(0, TensorType(g.type.dtype, ())), (count, 1))
         rows = reshape(g, (numbers.type.shape[0], 1))
@@ -107,7 +111,10 @@ def _first(x: Value, at: dict[str, Any]) -> tuple[Value, Any]:
     taps, places = kernel[0] * kernel[1], grid[0] * grid[1]
     windows = unfold(x, kernel, stride, padding, dilation, lowest(x.type.dtype))
     best = reduce.argmax(reshape(windows, (count, channels, taps, places)), 2)
-    table = np.stack([place for _, place in seen(kernel, size, (grid[0], grid[1]), stride, padding, dilation, False)])
+    looks = list(seen(kernel, size, (grid[0], grid[1]), stride, padding, dilation, False))
+    inside, table = np.stack([there for there, _ in looks]), np.stack([place for _, place in looks])
+    # where all of a window is -inf, what lies outside is as large: it stands for the first element inside
+    table = np.where(inside, table, table[inside.argmax(0), np.arange(places)])
     held = constant(table.reshape(-1, 1).astype(np.int64), tensor(i64, taps * places, 1))
     images_ = count * channels
     flat = reshape(best * places + arange(places), (images_ * places,))

@@ -45,6 +45,8 @@ checkpoint_sequential: Callable[..., Any]
 Pair = tuple[Value, Value]
 Use = tuple[Value, "weakref.ref[Any]", int]
 
+_AXES_ALONE = frozenset({"transpose", "reshape", "unsqueeze", "squeeze", "broadcast_to"})
+
 
 def _parents(v: Value) -> Sequence[Value]:
     """The values that a gradient goes on to."""
@@ -191,8 +193,11 @@ def _drop(unused: Sequence[Value | None], seen: set[int], before: int) -> None:
 
 
 def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int], set[int]]:
-    """Which operands of a node, and whether its result, the gradients read; and all values that were looked at."""
-    own = {id(v), *(id(p) for p in v.node.inputs)}
+    """Which operands of a node, and whether its result, the gradients read, with what those are views of; and all
+    values that were looked at."""
+    own = {id(v)}
+    for p in v.node.inputs:
+        own.update(id(source) for source in _views(p))
     seen = {id(g)}
     while len(g.node.inputs) == 1:  # rules look through views of g
         g = g.node.inputs[0]
@@ -202,11 +207,20 @@ def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int]
     while stack:
         p = stack.pop()
         if id(p) in own:
-            needed.add(id(p))
+            needed.update(id(source) for source in _views(p))
         elif id(p) not in seen:
             seen.add(id(p))
             stack.extend(p.node.inputs)
     return needed, seen
+
+
+def _views(v: Value) -> list[Value]:
+    """A value, and what it shows with other axes where no tensor holds it: functions turn their operands round."""
+    found = [v]
+    while v.node.op.name in _AXES_ALONE and (v.meta is None or not v.meta.uses):
+        (v,) = v.node.inputs
+        found.append(v)
+    return found
 
 
 def _spend(order: Sequence[Value], needing: set[int], parents: dict[int, Sequence[Value]]) -> None:

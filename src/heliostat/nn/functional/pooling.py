@@ -208,6 +208,12 @@ def _table(size: Sizes, places: Sequence[Array]) -> Array:
     return np.where(outside, -1, flat)
 
 
+def _inside(table: Array) -> Array:
+    """A table whose looks outside are those at the first element inside: where all of it is -inf, both are as large."""
+    first = np.take_along_axis(table, (table >= 0).argmax(-1)[..., None], -1)
+    return np.maximum(np.where(table < 0, first, table), 0)
+
+
 def _values(x: Tensor, indices: Tensor) -> Tensor:
     """Elements by number among those of the spatial axes. indices: (N, C, results)."""
     return x.reshape(*x.shape[:2], -1).gather(2, indices)
@@ -217,7 +223,7 @@ def _max_of_table(x: Tensor, table: Array) -> tuple[Tensor, Tensor]:
     """(N, C, results) values and numbers. table: (results, looks), or (N, C, results, looks)."""
     n, c = x.shape[:2]
     flat = x.detach().reshape(n, c, -1)
-    numbers = from_array(np.maximum(table, 0))
+    numbers = from_array(_inside(table))
     if table.ndim == 2:
         seen = flat.index_select(2, numbers.reshape(-1)).reshape(n, c, *table.shape)
     else:
@@ -254,7 +260,7 @@ def _max_pool(
         np.arange(c)[:, None] * s - p + np.arange(k) * d
         for c, s, p, k, d in zip(counts, steps, around, kernel, gaps, strict=True)
     ]
-    table = np.ascontiguousarray(np.maximum(_table(size, places), 0).T)  # (taps, windows)
+    table = np.ascontiguousarray(_inside(_table(size, places)).T)  # (taps, windows)
     at = seen.argmax(2) * table.shape[1] + FUNCTIONS["arange"](table.shape[1])
     indices = from_array(table).take(at)
     y = unbatched(_values(x, indices).reshape(*x.shape[:2], *counts), single)
