@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from functools import lru_cache
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import bf16, f32, tensor
-from heliostat.kernel.warp import team_size
+from heliostat.kernel.program import Program
+from heliostat.kernel.warp import WARP, team_size
 from heliostat.session.phases import launch_blocks, phases_of
-from heliostat.targets.nvptx import SHARED_BYTES, private_bytes
+from heliostat.targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, private_bytes, shared_bytes, warps
 from heliostat.targets.target import CUDA
 
 MULTIPROCESSORS = 132
@@ -63,3 +70,40 @@ def test_tiles_of_long_sums_begin_first() -> None:
     assert len(phases) == 1
     assert list(phases[0].blocks or ()) == sorted(phases[0].blocks or ())
     assert sorted(members[0]) == [0, 1]
+
+
+@lru_cache(maxsize=1)
+def _mixed() -> Program:
+    """Kernels of many kinds: wide and narrow blocks, shared memory of warps and of teams, products by four warps."""
+    halves = [parameter(f"h{n}", tensor(bf16, *s)) for n, s in enumerate([(2048, 512), (512, 256), (8, 1 << 16)])]
+    large, columns, row = _input("l", 2048, 2048), _input("c", 1024, 768), _input("r", 3, 100_000)
+    short = _input("s", 7)
+    results = [
+        ops.matmul(halves[0], halves[1]), ops.sum(halves[2], 0), ops.exp(large), ops.transpose(large),
+        ops.sum(columns, 0), ops.softmax(row), ops.sum(row), ops.exp(short),
+    ]  # fmt: skip
+    graph = Graph("mixed", [*halves, large, columns, row, short], results)
+    return compile_graph(graph, CUDA, Options()).program
+
+
+@settings(max_examples=100, deadline=None)
+@given(picks=st.lists(st.tuples(st.integers(0, 63), st.booleans()), max_size=24), multiprocessors=st.integers(1, 160))
+def test_each_launch_has_one_phase_between_its_barriers(
+    picks: Sequence[tuple[int, bool]], multiprocessors: int
+) -> None:
+    program, kernels = _mixed(), _mixed().kernels
+    launches = [
+        dataclasses.replace(program.launches[n % len(program.launches)], barrier=barrier) for n, barrier in picks
+    ]
+    phases, members = phases_of(dataclasses.replace(program, launches=launches), multiprocessors)
+    order = [n for numbers in members for n in numbers]
+    assert sorted(order) == list(range(len(launches)))
+    part = [sum(launch.barrier for launch in launches[:n]) for n in range(len(launches))]
+    assert [part[n] for n in order] == sorted(part)
+    for phase, numbers in zip(phases, members, strict=True):
+        assert len({part[n] for n in numbers}) == 1
+        assert [kernels[launches[n].kernel] for n in numbers] == list(phase.kernels)
+        assert phase.blocks is not None
+        assert all(blocks >= 1 for blocks in phase.blocks)
+        assert phase.threads == WARP * max(map(warps, phase.kernels)) <= 1024
+        assert max(map(shared_bytes, phase.kernels)) <= phase.shared <= MOST_SHARED_BYTES

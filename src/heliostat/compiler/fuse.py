@@ -61,6 +61,7 @@ class Fuser:
         self.graph, self.target, self.schedules = graph, target, tuple(schedules)
         self.users = _users(graph)
         self.order = graph.nodes()
+        self.position = {id(node): n for n, node in enumerate(self.order)}
         self.tried: set[tuple[int, int, int]] = set()
         self.kept = {id(v) for v in graph.outputs} | {id(v) for _, v in graph.updates}
         self.open: list[_Open] = []
@@ -271,8 +272,8 @@ class Fuser:
 
     def _together(self, *groups: _Open) -> list[Node]:
         """The nodes of some groups in their order."""
-        inside = {id(n) for o in groups for n in o.nodes}
-        return [n for n in self.order if id(n) in inside]
+        places = {self.position[id(n)] for o in groups for n in o.nodes}
+        return [self.order[p] for p in sorted(places)]
 
     def _take_masks(self) -> None:
         """Join what makes a mask to its one reader where that is no elementwise group, rows with a softmax say."""

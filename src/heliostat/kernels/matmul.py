@@ -39,7 +39,7 @@ def tuning_key(group: Group) -> tuple[str, str, str]:
 
 def candidates(group: Group, target: Target) -> list[PackedTile]:
     """Packed tiles for large products; small ones have nothing to choose."""
-    if not _large(group):
+    if not _packed(group, target):
         return []
     usual = packed_tile(target)
     others = [replace(usual, band=usual.rows * n) for n in (8, 16, 24, 57)]
@@ -79,7 +79,7 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
 
     2 M N K operations; b is read M / tile.rows times from cache.
     """
-    if isinstance(tile, PackedTile) or (tile is None and _large(group)):
+    if isinstance(tile, PackedTile) or (tile is None and _packed(group, target)):
         return PackedNest(group, target, name, tile or packed_tile(target)).build().finish()
     registers = target.vector_registers
     chosen = tile or _even(MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2), group)
@@ -99,8 +99,11 @@ def _even(tile: MatmulTile, group: Group) -> MatmulTile:
     return replace(tile, rows=min(range(tile.rows, 0, -1), key=cost))
 
 
-def _large(group: Group) -> bool:
-    """Whether copies of the operands pay: each element of b serves many rows, and of a many columns."""
+def _packed(group: Group, target: Target) -> bool:
+    """Whether copies of the operands pay: each element of b serves many rows, and of a many columns. Blocks are as
+    large as a core's caches; a warp has no private memory of such a size."""
+    if target.gpu:
+        return False
     rows, depth, columns = map(upper_bound, sizes(group.root))
     return rows >= 24 and columns >= 48 and depth >= 32 and rows * depth * columns >= 1 << 19
 

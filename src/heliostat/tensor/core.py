@@ -787,12 +787,16 @@ def _from_array(array: Array, dtype: DType | None = None) -> Tensor:
         from ..ir.graph import round_bf16
 
         bits = (np.ascontiguousarray(round_bf16(wide)).view(np.uint32) >> 16).astype(np.uint16).reshape(array.shape)
-        made: Tensor = new(Tensor, lazy.leaf(Buffer.owning(bits), tensor(bf16, *array.shape)))
-        return made
+        return owning(bits, bf16)
     with np.errstate(all="ignore"):
         copied = np.array(array, lazy.NUMPY[found.name], order="C").reshape(array.shape)
-    plain: Tensor = new(Tensor, lazy.leaf(Buffer.owning(copied), tensor(found, *array.shape)))
-    return plain
+    return owning(copied, found)
+
+
+def owning(array: Array, dtype: DType) -> Tensor:
+    """A tensor of a contiguous array that was made for it, of the type that holds elements of `dtype`."""
+    made: Tensor = new(Tensor, lazy.leaf(Buffer.owning(array), tensor(dtype, *array.shape)))
+    return made
 
 
 def convert(x: Tensor, dtype: DType) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import DType, i64
 from . import lazy
-from .core import Tensor, as_tensor, from_array, from_data
+from .core import Tensor, as_tensor, from_array, from_data, owning
 from .devices import default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .register import FUNCTIONS, METHODS, function
@@ -117,10 +117,12 @@ def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
         raise ShapeError(f"sizes must not be negative, found {list(shape)}")
     if dtype.name == "bf16" or dtype.kind == "c":
         return from_array(np.full(shape, value, np.float32 if dtype.name == "bf16" else np.complex128), dtype)
-    try:
-        return from_array(np.full(shape, value, lazy.NUMPY[dtype.name]), dtype)
+    plain = lazy.NUMPY[dtype.name]
+    try:  # zeros come from the system as they are, which costs no pass over memory
+        array = np.zeros(shape, plain) if type(value) is int and value == 0 else np.full(shape, value, plain)
     except (OverflowError, ValueError) as error:
         raise DTypeError(f"{value!r} is no {dtype}: {error}") from None
+    return owning(array, dtype)
 
 
 @function("empty", method=False)
