@@ -121,7 +121,7 @@ def test_panels_of_odd_sizes(run: Runner) -> None:
 
 @pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("name", ["bf16", "Q4_K", "Q6_K"])
-@pytest.mark.parametrize(("rows", "n", "both"), [(600, 150, False), (256, 5, False), (288, 129, True), (40, 20, True)])
+@pytest.mark.parametrize(("rows", "n", "both"), [(136, 150, False), (256, 5, False), (136, 129, True), (40, 20, True)])
 def test_tiles_of_four_warps(name: str, rows: int, n: int, both: bool, run: Runner) -> None:
     """Several tiles, more stages than the ring has, rows and panels that fill none, and two products side by side."""
     element = bf16 if name == "bf16" else formats.get(name)
