@@ -55,3 +55,7 @@ def test_angles_of_special_numbers(dtype: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
     here = ~np.isnan(expected)
     assert (np.signbit(found) == np.signbit(expected))[here].all()
+
+
+def test_relu_passes_the_gradient_where_there_is_no_number() -> None:
+    check(lambda m, x: m.relu(x), np.array([np.nan, 1.5, -1.5, 0.0, -0.0, np.inf, -np.inf]), grad=True)

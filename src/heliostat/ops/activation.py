@@ -38,7 +38,7 @@ class Relu(Unary, name="relu", version=1, amp=Amp.KEEP_INPUT):
         return k.maximum(x, 0.0)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (where(y > 0.0, g, 0.0),)
+        return (where(y <= 0.0, 0.0, g),)
 
 
 class Sigmoid(Unary, name="sigmoid", version=1, amp=Amp.KEEP_INPUT):
