@@ -11,18 +11,13 @@ from ..ir.rewrite import rewrite
 from ..kernels import flash_operands
 from ..ops import REGISTRY, reshape
 from ..targets.target import Target
+from .lower import expand
 
 
 def expand_attention(graph: Graph, target: Target) -> Graph:
-    """Ops of `ops.dot_product_attention` that no schedule takes are replaced by what defines them."""
-
-    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op.name not in flash_operands.OPERANDS or flash_operands.refusal(node, target) is None:
-            return None
-        made: Value = node.op.decompose(*inputs, **node.attrs)  # type: ignore[attr-defined]
-        return (made,)
-
-    return rewrite(graph, replace)
+    """Ops of `ops.scaled_dot_product_attention` that no schedule takes are replaced by what defines them."""
+    names = flash_operands.OPERANDS
+    return expand(graph, lambda n: n.op.name in names and flash_operands.refusal(n, target) is not None)
 
 
 def heads_of_attention(graph: Graph, target: Target) -> Graph:

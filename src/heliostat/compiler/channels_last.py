@@ -9,7 +9,7 @@ in that layout; whoever needs the value as it was gets a transpose of the twin, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..kernels.stream_linear import MULTIPROCESSORS
 from ..kernels.warpgroup_matmul import CHUNK
 from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, slice, sum, transpose
 from ..targets.target import Target
+from .lower import expand
 from .split import divisor
 from .split_depth import parts
 
@@ -39,29 +40,21 @@ def channels_last(graph: Graph, target: Target) -> Graph:
     """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
     what it has no kernel for as other ops."""
     fast = target.capability == 90
-    graph = expand(graph, {"batch_norm"} if fast else GRADIENTS | POOLS | {"batch_norm"})
+    early = frozenset({"batch_norm"}) | (frozenset() if fast else GRADIENTS | POOLS)
+    graph = expand(graph, lambda node: node.op.name in early)
     if fast and any(n.op.name == "conv2d" or n.op.name in GRADIENTS for n in graph.nodes()):
         graph = _Pass(target).run(graph)
 
     def unfit(node: Node) -> bool:
+        if node.op.name not in GRADIENTS | POOLS | CLAIMED:
+            return False
         if node.op.name in OF_PIXELS:
             return not target.gpu
         if node.op.name == "pixel_rows":
             return pixel_rows.fits(node, target) is not None
         return node.op.name in GRADIENTS | POOLS or window_matmul.fits(node, target) is not None
 
-    return expand(graph, GRADIENTS | POOLS | CLAIMED, unfit)
-
-
-def expand(graph: Graph, names: frozenset[str] | set[str], when: Callable[[Node], bool] = lambda n: True) -> Graph:
-    """Ops of some names as what defines them."""
-
-    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op.name not in names or not when(node):
-            return None
-        return (node.op.decompose(*inputs, **node.attrs),)  # type: ignore[attr-defined]
-
-    return rewrite(graph, replace)
+    return expand(graph, unfit)
 
 
 class _Pass:

@@ -5,7 +5,7 @@ composites.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
@@ -232,6 +232,18 @@ def _fits_key_panels(type: TensorType, lanes: int) -> bool:
     )
 
 
+def expand(graph: Graph, when: Callable[[Node], bool]) -> Graph:
+    """Composites that `when` holds of as the ops that define them."""
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not when(node):
+            return None
+        y: Value = node.op.decompose(*inputs, **node.attrs)  # type: ignore[attr-defined]
+        return (y,)
+
+    return rewrite(graph, replace)
+
+
 def decompose(graph: Graph, target: Target) -> Graph:
     """Composites become the ops that define them, until none is left but those that a schedule takes whole."""
 
@@ -241,14 +253,8 @@ def decompose(graph: Graph, target: Target) -> Graph:
         schedule = _CLAIMS.get(node.op.name)
         return schedule is not None and schedule.refusal(node, target) is None
 
-    def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if whole(node):
-            return None
-        y: Value = node.op.decompose(*inputs, **node.attrs)  # type: ignore[attr-defined]
-        return (y,)
-
     while not all(map(whole, graph.nodes())):
-        graph = rewrite(graph, replace)
+        graph = expand(graph, lambda node: not whole(node))
     return graph
 
 
