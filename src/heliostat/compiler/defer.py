@@ -72,15 +72,11 @@ def _move(fuser: Fuser, number: int, reader: int, moved: list[Node]) -> None:
     host, consumer = fuser.open[number], fuser.open[reader]
     gone = {id(n) for n in moved}
     rest = [n for n in host.nodes if id(n) not in gone]
-    inside = gone | {id(n) for n in consumer.nodes}
-    nodes = [n for n in fuser.order if id(n) in inside]
-    root = consumer.root
-    if fuser.is_product(consumer):
-        nodes = [root, *(n for n in nodes if n is not root)]
+    nodes = fuser.together(consumer.root, moved, consumer.nodes)
     left = rest[-1] if rest and id(host.root) in gone else host.root
     if not rest:
         return
-    one, other = fuser.select(rest, left), fuser.select(nodes, root)
+    one, other = fuser.select(rest, left), fuser.select(nodes, consumer.root)
     if not isinstance(one, ModuleType) or not isinstance(other, ModuleType):
         return
     host.nodes, host.root, host.schedule = rest, left, one

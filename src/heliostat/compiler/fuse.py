@@ -243,9 +243,7 @@ class Fuser:
         if product and self.target.gpu and sum(n.op.name in SLOW for n in consumer.nodes) > MOST_SLOW:
             host.notes.append(f"{_label(consumer.root)} stays apart: tensor cores would wait for its arithmetic")
             return
-        nodes = self._together(host, consumer)
-        if product:
-            nodes = [host.root, *(n for n in nodes if n is not host.root)]
+        nodes = self.together(host.root, host.nodes, consumer.nodes)
         root = host.root if host.root.op.name in _ANCHORS else nodes[-1]
         group = self._group(nodes, root)
         if not product and len(group.inputs) + len(group.outputs) > MOST_OPERANDS:
@@ -270,10 +268,11 @@ class Fuser:
         host.needs.discard(later)
         consumer.needs = set()
 
-    def _together(self, *groups: _Open) -> list[Node]:
-        """The nodes of some groups in their order."""
-        places = {self.position[id(n)] for o in groups for n in o.nodes}
-        return [self.order[p] for p in sorted(places)]
+    def together(self, root: Node, *groups: Sequence[Node]) -> list[Node]:
+        """The nodes of some groups in their order, but for a root that is a product: its epilogue stands behind it."""
+        places = {self.position[id(n)] for nodes in groups for n in nodes}
+        nodes = [self.order[p] for p in sorted(places)]
+        return [root, *(n for n in nodes if n is not root)] if root.op.name in EPILOGUE_ROOTS else nodes
 
     def _take_masks(self) -> None:
         """Join what makes a mask to its one reader where that is no elementwise group, rows with a softmax say."""
@@ -286,11 +285,9 @@ class Fuser:
             if readers or later < 0 or any(number in self.open[o].needs for o in self.open[later].needs - {number}):
                 continue
             consumer = self.open[later]
-            nodes = self._together(host, consumer)
-            if consumer.root.op.name in EPILOGUE_ROOTS:
-                if not self.target.gpu:
-                    continue
-                nodes = [consumer.root, *(n for n in nodes if n is not consumer.root)]
+            if consumer.root.op.name in EPILOGUE_ROOTS and not self.target.gpu:
+                continue
+            nodes = self.together(consumer.root, host.nodes, consumer.nodes)
             verdict = self._select(self._group(nodes, consumer.root))
             if isinstance(verdict, str):
                 host.notes.append(f"{_label(host.root)} is not joined to {_label(consumer.root)}: {verdict}")
