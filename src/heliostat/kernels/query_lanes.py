@@ -14,6 +14,11 @@ from .transpose import transposed
 KEYS = 6  # keys, and elements of values, that are multiplied together: with 4 vectors of queries 24 sums
 
 
+def most_vectors(target: Target) -> int:
+    """Vectors of queries whose sums with KEYS keys the registers hold."""
+    return 4 if target.vector_registers >= 32 else 2
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows of `size` f32 in a buffer, `count` of them from number `first` on."""

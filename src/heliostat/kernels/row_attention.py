@@ -22,7 +22,7 @@ from ..targets.target import Target
 from .attention import LOWEST
 from .group import Accept, Dims, Group, Refuse
 from .math import Math
-from .query_lanes import KEYS, QueryLanes, Rows, whole_lanes
+from .query_lanes import KEYS, QueryLanes, Rows, most_vectors, whole_lanes
 
 MOST_SIZE = 256  # elements of a head: a tile of queries and of results is in the second-level cache then
 LEAST_SCORES = 2048  # of a head: below, products and softmax one after the other take less
@@ -52,11 +52,7 @@ def default_tile(node: Node, target: Target) -> RowAttentionTile:
         items = heads * -(-vectors // width)
         return (items + -(-items // 2) * 2) * (max(width, NARROWEST) + OVERHEAD)
 
-    return RowAttentionTile(min(range(_most_vectors(target), 0, -1), key=spent))
-
-
-def _most_vectors(target: Target) -> int:
-    return 4 if target.vector_registers >= 32 else 2
+    return RowAttentionTile(min(range(most_vectors(target), 0, -1), key=spent))
 
 
 def tuning_key(group: Group) -> tuple[str, str, str]:
@@ -69,7 +65,7 @@ def candidates(group: Group, target: Target) -> list[RowAttentionTile]:
     """The default, other blocks of keys, and other widths."""
     usual = default_tile(group.root, target)
     others = [replace(usual, keys=n) for n in (48, 72, 144, 192)]
-    others += [replace(usual, vectors=n) for n in range(1, _most_vectors(target) + 1)]
+    others += [replace(usual, vectors=n) for n in range(1, most_vectors(target) + 1)]
     return list(dict.fromkeys([usual, *others]))
 
 

@@ -19,7 +19,7 @@ from ..targets.target import Target
 from .attention import LOWEST
 from .group import Accept, Dims, Group, Refuse
 from .math import Math
-from .query_lanes import KEYS, QueryLanes, Rows
+from .query_lanes import KEYS, QueryLanes, Rows, most_vectors
 
 PRIVATE_BYTES = 1 << 20  # for the scores of a tile and the gradients of a head
 LEAST_TOKENS, LEAST_HEADS = 32, 4  # below, products one after the other take less, or workers have nothing to do
@@ -52,16 +52,12 @@ def refusal(node: Node, target: Target) -> str | None:
     return None
 
 
-def _vectors(target: Target) -> int:
-    return 4 if target.vector_registers >= 32 else 2
-
-
 def _padded(tokens: int) -> int:
     return -(-tokens // KEYS) * KEYS
 
 
 def _private_bytes(tokens: int, size: int, target: Target) -> int:
-    return 2 * _padded(tokens) * (_vectors(target) * target.lanes + size) * 4
+    return 2 * _padded(tokens) * (most_vectors(target) * target.lanes + size) * 4
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
@@ -84,7 +80,7 @@ class _Nest:
         self.heads, self.tokens = dims(numel(q.shape[:-2])), dims(q.shape[-2])
         self.size = int(q.shape[-1])  # type: ignore[arg-type]
         self.causal, self.scale = bool(group.root.attrs["causal"]), float(group.root.attrs["scale"])
-        lanes = self.lanes = QueryLanes(k, target, _vectors(target))
+        lanes = self.lanes = QueryLanes(k, target, most_vectors(target))
         most = self.most = _padded(upper_bound(q.shape[-2]))
         self.turned_q, self.turned_g, self.sums = (k.alloc(self.size * lanes.row) for _ in range(3))
         self.weights, self.slopes = k.alloc(most * lanes.row), k.alloc(most * lanes.row)
