@@ -363,6 +363,12 @@ def sync_directory(path: Path) -> None:
             os.close(descriptor)
 
 
+def name_file(error: BaseException, path: Path) -> None:
+    """Let an OSError of writing tell the file: that of a full disk names none."""
+    if isinstance(error, OSError) and error.errno is not None:
+        error.filename = str(path)
+
+
 def user_mode() -> int:
     """The permissions of a new file of the user; `tempfile` makes them private."""
     mask = os.umask(0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..diagnostics import FileFormatError
+from ..runtime.platform import name_file
 
 
 def name_of(f: Any) -> str:
@@ -55,8 +56,7 @@ def write_all(f: Any, pieces: Iterable[Any]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        if isinstance(error, OSError) and error.errno is not None:  # of a full disk, say, which names no file
-            error.filename = str(path)
+        name_file(error, path)
         raise
     if hasattr(os, "O_DIRECTORY"):  # the new name too is to survive a loss of power
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...diagnostics import FileFormatError, ShapeError
-from ...runtime.platform import sync_directory, user_mode
+from ...runtime.platform import name_file, sync_directory, user_mode
 from .strings import Strings
 from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, TENSOR_IDS, TENSOR_KINDS, TensorKind, ValueType
 
@@ -129,8 +129,7 @@ class GGUFWriter:
             Path(temporary).chmod(user_mode())
         except BaseException as error:
             Path(temporary).unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno is not None:  # of a full disk, say, which names no file
-                error.filename = str(path)
+            name_file(error, path)
             raise
         return Path(temporary)
 
