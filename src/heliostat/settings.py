@@ -135,6 +135,14 @@ class Settings:
             "Worker threads, the caller's included; unset: the physical cores this process may use.",
         ),
     )
+    compile_workers: int | None = field(
+        default=None,
+        metadata=_variable(
+            "HELIOSTAT_COMPILE_WORKERS",
+            _optional(_integer(0, 64)),
+            "Processes that compile kernels beside this one; unset: up to 8, where cores and the kernels are many.",
+        ),
+    )
     spin_us: int = field(
         default=200,
         metadata=_variable(

@@ -25,14 +25,14 @@ def fake_gpu(memory: int = 64 << 20) -> Iterator[Device]:
     """`cuda:0` is the stand-in inside a `with` block. Kernels are not printed: no PTX is read here."""
     fake = FakeBindings(memory=memory)
 
-    def emit(phases: Sequence[Phase], target: Target) -> str:
+    def emit(phases: Sequence[Phase], target: Target, keep: object) -> list[bytes]:
         for phase in phases:
             fake.kernels[phase.name] = Kernel(_runner(fake, phase), (8,) * sum(len(k.buffers) for k in phase.kernels))
-        return "nothing"
+        return [b"nothing"] * len(phases)
 
     with pytest.MonkeyPatch.context() as patch, override(cache=False):
         gpu = Device(0, Driver(fake))
-        patch.setattr(cuda, "emit_ptx", emit)
+        patch.setattr(cuda, "emit_modules", emit)
         patch.setattr(cuda, "device", lambda number: gpu)
         yield gpu
 

@@ -53,11 +53,11 @@ def stand_in(count: int = 1) -> Iterator[FakeBindings]:
     """A process with so many GPUs that are none."""
     fake = FakeBindings(devices=count, memory=256 << 20)
 
-    def emit(phases: Sequence[Phase], target: Any) -> str:
+    def emit(phases: Sequence[Phase], target: Any, keep: Any) -> list[bytes]:
         for phase in phases:
             size = sum(len(k.buffers) for k in phase.kernels)
             fake.kernels[phase.name] = Kernel(lambda grid, block, args, p=phase: _run(fake, p, args), (8,) * size)
-        return "// run by the interpreter"
+        return [b"// run by the interpreter"] * len(phases)
 
     patch = pytest.MonkeyPatch()
     lazy.flush()
@@ -65,7 +65,7 @@ def stand_in(count: int = 1) -> Iterator[FakeBindings]:
     with override(cache=False), patch.context() as p:
         p.setattr(Driver, "_shared", Driver(fake))
         p.setattr(sys.modules["heliostat.runtime.cuda.device"], "_shared", {})
-        p.setattr(cuda, "emit_ptx", emit)
+        p.setattr(cuda, "emit_modules", emit)
         p.setattr(devices, "_gpus", {})
         p.setattr(Current, "number", 0)
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +16,24 @@ from ..compiler.plan import type_nbytes
 from ..diagnostics import ShapeError
 from ..ir.graph import Graph, storage_dtype
 from ..ir.types import DType, TensorType, evaluate
+from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
 from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, capture, device
 from ..runtime.cuda import Graph as CudaGraph
-from ..runtime.object_cache import ObjectCache
+from ..runtime.object_cache import ObjectCache, cache_key
+from ..runtime.platform import available_cpus
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
-from ..targets.nvptx import Phase, emit_ptx, overlaps
+from ..targets.nvptx import Phase, overlaps, print_nvptx
 from ..targets.target import Target, cuda_target
 from . import stages
+from .compile_workers import emit_all
 from .executable import check_symbols
 from .phases import phases_of
 from .session import from_layout, prepare, shaped, to_layout
+
+LOADERS = 8  # threads that load modules
 
 
 class CudaDevice:
@@ -48,39 +56,57 @@ class CudaDevice:
 
 
 class CudaCode:
-    """The functions of launches, by name: printed, assembled (both kept on disk) and loaded once each."""
+    """The functions of launches: each printed, assembled (both kept on disk) and loaded once, a module for each."""
 
     def __init__(self, place: CudaDevice) -> None:
         self.place = place
         self.functions: dict[Phase, Function] = {}
-        self.modules: list[Module] = []
         self.compiled = 0
-        self.taken: set[str] = set()
 
     def load(self, phases: Sequence[Phase], program: str) -> dict[Phase, Function]:
         """The function of every phase. Raises CompileError."""
         missing = [p for p in dict.fromkeys(phases) if p not in self.functions]
-        if missing:
-            t = self.place.target
-            named: list[Phase] = []
-            for n, phase in enumerate(missing):  # names are the module's; equal kernels may stand in many phases
-                kernels = tuple(stages.replaced_kernel(k) for k in phase.kernels)
-                name = kernels[0].name if len(kernels) == 1 else f"phase_{n}_{kernels[0].name}"
-                while name in self.taken:
-                    name += "_"
-                self.taken.add(name)
-                named.append(Phase(name, kernels, phase.blocks))
-            key = ["ptx 3", version(), t.cpu, t.feature_string, *(_text(p) for p in named)]
-
-            def make() -> bytes:
-                self.compiled += len(named)
-                return emit_ptx(named, t).encode()
-
-            ptx = ObjectCache.default().get_or_make(key, make).decode()
-            module = Module(self.place.gpu, ptx, program=program, linker=False)
-            self.modules.append(module)
-            self.functions.update({p: module.function(n.name) for p, n in zip(missing, named, strict=True)})
+        named = []
+        for phase in missing:
+            kernels = tuple(stages.replaced_kernel(k) for k in phase.kernels)
+            named.append(Phase(_name(kernels, phase.blocks), kernels, phase.blocks))
+        modules = self._modules([(p.name, ptx) for p, ptx in zip(named, self._ptx(named), strict=True)], program)
+        functions = [module.function(p.name) for module, p in zip(modules, named, strict=True)]
+        self.functions.update(zip(missing, functions, strict=True))
         return self.functions
+
+    def _ptx(self, phases: Sequence[Phase]) -> list[str]:
+        """The text of each, found or made and kept."""
+        cache, t = ObjectCache.default(), self.place.target
+        keys = [cache_key(["ptx 4", version(), t.cpu, t.feature_string, _text(p)]) for p in phases]
+        found = {key: cache.get(key) for key in dict.fromkeys(keys)}
+        wanted = {key: p for key, p in zip(keys, phases, strict=True) if found[key] is None}
+        names = list(wanted)
+        self.compiled += len(names)
+        made = emit_modules(list(wanted.values()), t, lambda n, code: cache.put(names[n], code))
+        found.update(zip(names, made, strict=True))
+        return [(found[key] or b"").decode() for key in keys]
+
+    def _modules(self, texts: Sequence[tuple[str, str]], program: str) -> list[Module]:
+        """Loaded by several threads: the driver makes machine code of each for itself."""
+        if not texts:
+            return []
+        with ThreadPoolExecutor(min(len(texts), LOADERS, len(available_cpus()))) as pool:
+            load = partial(Module, self.place.gpu, program=program, linker=False)
+            return list(pool.map(load, [text for _, text in texts]))
+
+
+def emit_modules(phases: Sequence[Phase], target: Target, keep: Callable[[int, bytes], object]) -> list[bytes]:
+    """A module of PTX for each; `keep` gets its number and text as soon as it is made. Raises CompileError."""
+    return emit_all("assembly", [print_nvptx([p], target) for p in phases], target, keep)
+
+
+def _name(kernels: Sequence[Kernel], blocks: Sequence[int] | None) -> str:
+    """A phase of several kernels begins with one that may begin others too."""
+    if blocks is None:
+        return kernels[0].name
+    others = hashlib.sha256(repr((*(k.name for k in kernels), *blocks)).encode()).hexdigest()
+    return f"phase_{kernels[0].name}_{others[:8]}"
 
 
 def _text(phase: Phase) -> str:

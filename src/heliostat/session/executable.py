@@ -15,7 +15,7 @@ from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
 from ..runtime.jit import Loaded, load_objects
-from ..runtime.object_cache import ObjectCache
+from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER, WorkerPool, native
 from ..settings import settings
@@ -45,11 +45,7 @@ class CodeStore:
     def load_kernels(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, bytes]:
         """Make kernels ready to run: `addresses` has them by name. The objects of those that were not, by name."""
         missing = [k for k in {k.name: k for k in kernels}.values() if k.name not in self.addresses]
-        objects: dict[str, bytes] = {}
-        for n, kernel in enumerate(missing):
-            if progress:
-                progress(n, len(missing), kernel.name)
-            objects[kernel.name] = self._object(kernel)
+        objects = self._objects(missing, progress)
         self.load_objects(objects)
         if progress:
             progress(len(missing), len(missing), "")
@@ -73,33 +69,62 @@ class CodeStore:
 
     def objects(self, kernels: Sequence[Kernel]) -> dict[str, bytes]:
         """The machine code of kernels that were loaded, by name; nothing where no cache keeps it."""
-        return {} if self.cache.stats().directory is None else {k.name: self._object(k) for k in kernels}
+        return {} if self.cache.stats().directory is None else self._objects(kernels)
 
-    def _object(self, kernel: Kernel) -> bytes:
-        from ..kernel.text import print_kernel  # the compiler's side: not imported where programs come from the cache
-        from ..targets.llvm import emit_object, print_llvm, version
+    def _objects(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, bytes]:
+        """The machine code of each, by name: found, or made and kept."""
+        if not kernels:
+            return {}
+        from . import stages  # the compiler's side: not imported where programs come from the cache
+        from .compile_workers import emit_all
+
+        objects: dict[str, bytes] = {}
+        texts: dict[str, tuple[str, str]] = {}  # keys and LLVM IR of what is to be made
+        for kernel in kernels:
+            if progress:
+                progress(len(objects), len(kernels), kernel.name)
+            key, text = self._text(kernel)
+            found = None if stages.wants_code() else self.cache.get(key)
+            if found is None:
+                texts[kernel.name] = key, text()
+            else:
+                objects[kernel.name] = found
+        names, found_count = list(texts), len(objects)
+
+        def keep(n: int, code: bytes) -> None:
+            if not stages.wants_code():
+                self.cache.put(texts[names[n]][0], code)
+
+        def show(count: int) -> None:
+            if progress:
+                progress(found_count + count, len(kernels), "")
+
+        made = emit_all("object", [text for _, text in texts.values()], self.target, keep, show)
+        self.compiled += len(made)
+        objects.update(zip(names, made, strict=True))
+        return {k.name: objects[k.name] for k in kernels}
+
+    def _text(self, kernel: Kernel) -> tuple[str, Callable[[], str]]:
+        """The key of a kernel's machine code, and what prints its LLVM IR."""
+        from ..kernel.text import print_kernel
+        from ..targets.llvm import print_llvm, version
         from . import stages
 
         t = self.target
         kernel = stages.replaced_kernel(kernel)
-        key = [
-            print_kernel(kernel),
-            t.triple,
-            t.cpu,
-            t.feature_string,
-            str(t.vector_bytes),
-            version(),
-            str(settings().code_key()),
-            stages.override_key(kernel.name),
-        ]
-
-        def make() -> bytes:
-            self.compiled += 1
-            return emit_object(stages.replaced_llvm(kernel, print_llvm([kernel], t), t), t)
-
-        if stages.wants_code():
-            return make()
-        return self.cache.get_or_make(key, make)
+        key = cache_key(
+            [
+                print_kernel(kernel),
+                t.triple,
+                t.cpu,
+                t.feature_string,
+                str(t.vector_bytes),
+                version(),
+                str(settings().code_key()),
+                stages.override_key(kernel.name),
+            ]
+        )
+        return key, lambda: stages.replaced_llvm(kernel, print_llvm([kernel], t), t)
 
 
 class Executable:

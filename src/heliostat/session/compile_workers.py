@@ -1,0 +1,112 @@
+"""Many kernels compiled at once, in processes beside this one.
+
+Python prints LLVM IR; LLVM turns it into machine code, which takes most of the time. The caller takes its share of the
+texts, the longest first, and does what a process leaves undone: nothing depends on one that starts late or dies.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..runtime.platform import available_cpus, default_threads
+from ..settings import settings
+from ..targets.llvm_worker import emit, read_answer, write_request
+from ..targets.target import Target
+
+TEXT = 250_000
+"""Characters of LLVM IR for which one more process is worth its start of 0.2 s: LLVM takes about 2 s for a million."""
+
+MOST = 8
+"""Processes at most: each holds about 100 MB."""
+
+
+def emit_all(
+    stage: str,
+    texts: Sequence[str],
+    target: Target,
+    keep: Callable[[int, bytes], object] = lambda n, code: None,
+    done: Callable[[int], object] = lambda count: None,
+) -> list[bytes]:
+    """Machine code (`object`) or `assembly` of every text.
+
+    `keep` gets the number of a text and its code as soon as that is made, in any thread; `done` how many are, in the
+    caller's. Raises CompileError for text that LLVM refuses.
+    """
+    made: dict[int, bytes] = {}
+    todo = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+
+    def take(emit: Callable[[str], bytes | None]) -> bool:
+        """Make one. Whether there was one to make, and it is made."""
+        try:
+            n = todo.pop()
+        except IndexError:
+            return False
+        code = emit(texts[n])
+        if code is not None:
+            made[n] = code
+            keep(n, code)
+        return code is not None
+
+    workers = [_Worker(stage, target, take) for _ in range(_processes(texts))]
+    try:
+        while take(lambda text: emit(stage, text, target)):
+            done(len(made))
+    finally:
+        todo.clear()
+        for worker in workers:
+            worker.join()
+    todo += [n for n in range(len(texts)) if n not in made]
+    while take(lambda text: emit(stage, text, target)):
+        done(len(made))
+    return [made[n] for n in range(len(texts))]
+
+
+def _processes(texts: Sequence[str]) -> int:
+    """How many beside this one."""
+    asked = settings().compile_workers
+    if asked is not None:
+        return min(asked, max(len(texts) - 1, 0))
+    if not sys.executable:  # Python inside another program
+        return 0
+    cores = min(len(available_cpus()), settings().threads or default_threads())
+    return max(0, min(cores - 1, len(texts) - 1, MOST, sum(map(len, texts)) // TEXT))
+
+
+class _Worker(threading.Thread):
+    """Has a process of its own make texts, one at a time, until none is left or the process fails."""
+
+    def __init__(self, stage: str, target: Target, take: Callable[[Callable[[str], bytes | None]], bool]) -> None:
+        super().__init__(name="heliostat-compile", daemon=True)
+        self.stage, self.target, self.take = stage, target, take
+        self.start()
+
+    def run(self) -> None:
+        paths = [str(Path(__file__).parents[2]), *sys.path]
+        code = f"import sys; sys.path[:0] = {paths!r}; from heliostat.targets.llvm_worker import serve; serve()"
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError:
+            return
+        with process:
+            while self.take(lambda text: self._made(process, text)):
+                pass
+            process.kill()  # it holds nothing that is not kept
+
+    def _made(self, process: subprocess.Popen[bytes], text: str) -> bytes | None:
+        assert process.stdin
+        assert process.stdout
+        try:
+            write_request(process.stdin, self.stage, text, self.target)
+            return read_answer(process.stdout)
+        except OSError:
+            return None
