@@ -320,8 +320,9 @@ class Graph:
         self.parameters = tuple(parameters)
         self.outputs = tuple(outputs)
         self.updates = tuple(updates)
+        self._nodes = self.walk()
         found: dict[str, Symbol] = {}
-        for s in (*symbols, *(s for node in self.nodes() for s in node_symbols(node))):
+        for s in (*symbols, *(s for node in self._nodes for s in node_symbols(node))):
             if found.setdefault(s.name, s) != s:
                 raise VerifyError(f"symbol {s.name} has two different bounds in graph {name}")
         self.symbols = tuple(sorted(found.values(), key=lambda s: s.name))
@@ -332,9 +333,11 @@ class Graph:
         yield from (new for _, new in self.updates)
 
     def nodes(self) -> list[Node]:
-        """Every node that an output or an update needs, and every parameter, operands before users.
+        """Every node that an output or an update needs, and every parameter, operands before users."""
+        return list(self._nodes)
 
-        Any depth; raises VerifyError if values form a cycle."""
+    def walk(self) -> list[Node]:
+        """The same found anew, for nodes that were changed. Any depth; raises VerifyError if values form a cycle."""
         leaves = [*self.parameters, *(old for old, _ in self.updates)]
         return topological([*leaves, *self.results()], self.name)
 
@@ -366,24 +369,25 @@ def topological(values: Iterable[Value], name: str = "") -> list[Node]:
     order: list[Node] = []
     state: dict[int, bool] = {}  # by id of the node: False while its operands are walked, True when it is placed
     for root in values:
-        stack: list[tuple[Node, int]] = [(root.node, 0)]
+        if id(root.node) in state:
+            continue
+        state[id(root.node)] = False
+        stack = [(root.node, iter(root.node.inputs))]
         while stack:
-            node, at = stack.pop()
-            if at == 0:
-                if id(node) in state:
-                    continue
-                state[id(node)] = False
-            if at < len(node.inputs):
-                stack.append((node, at + 1))
-                child = node.inputs[at]
-                placed = state.get(id(child.node))
+            node, operands = stack[-1]
+            for value in operands:
+                child = value.node
+                placed = state.get(id(child))
                 if placed is None:
-                    stack.append((child.node, 0))
-                elif not placed:
-                    raise VerifyError(f"graph {name}: %{child.name or child.node.op.name} depends on itself")
-                continue
-            state[id(node)] = True
-            order.append(node)
+                    state[id(child)] = False
+                    stack.append((child, iter(child.inputs)))
+                    break
+                if not placed:
+                    raise VerifyError(f"graph {name}: %{value.name or child.op.name} depends on itself")
+            else:
+                stack.pop()
+                state[id(node)] = True
+                order.append(node)
     return order
 
 

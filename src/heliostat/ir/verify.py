@@ -47,7 +47,7 @@ class _Check:
         for s in self.graph.symbols:
             self._symbol(s)
         self._parameters()
-        nodes = self.graph.nodes()
+        nodes = self.graph.walk()
         self._reads((*self.graph.results(), *(old for old, _ in self.graph.updates)))
         for node in nodes:
             self._reads(node.inputs)
