@@ -16,7 +16,7 @@ from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import bf16, f32, tensor
 from heliostat.kernel.program import Program
 from heliostat.kernel.warp import WARP, team_size
-from heliostat.session.phases import launch_blocks, phases_of
+from heliostat.session.phases import MOST_KERNELS, launch_blocks, phases_of
 from heliostat.targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, private_bytes, shared_bytes, warps
 from heliostat.targets.target import CUDA
 
@@ -52,6 +52,15 @@ def test_little_to_do_joins_wider_blocks() -> None:
 
 def test_equal_widths_are_one_launch() -> None:
     assert _phases(ops.exp(_input("x", 4096, 4096)), ops.log(_input("y", 4096, 4096))) == [["exp", "log"]]
+
+
+def test_many_are_several_launches_of_equal_ones() -> None:
+    inputs = [_input(f"x{n}", 4096) for n in range(2 * MOST_KERNELS + 2)]
+    values = [ops.exp(v) if n % 2 else ops.log(v) for n, v in enumerate(inputs)]
+    exps, both, logs = ["exp"] * (MOST_KERNELS + 1), MOST_KERNELS, ["log"] * (MOST_KERNELS + 1)
+    found = _phases(*values)
+    assert [len(names) for names in found] == [both, both, 2]
+    assert [name for names in found for name in names] in (exps + logs, logs + exps)
 
 
 @pytest.mark.parametrize("count", [2, 5])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from ..kernel.text import print_kernel
 from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, capture, device
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache, cache_key
-from ..runtime.platform import available_cpus
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
 from ..targets.nvptx import Phase, overlaps, print_nvptx
@@ -32,8 +29,6 @@ from .compile_workers import emit_all
 from .executable import check_symbols
 from .phases import phases_of
 from .session import from_layout, prepare, shaped, to_layout
-
-LOADERS = 8  # threads that load modules
 
 
 class CudaDevice:
@@ -70,8 +65,10 @@ class CudaCode:
         for phase in missing:
             kernels = tuple(stages.replaced_kernel(k) for k in phase.kernels)
             named.append(Phase(_name(kernels, phase.blocks), kernels, phase.blocks))
-        modules = self._modules([(p.name, ptx) for p, ptx in zip(named, self._ptx(named), strict=True)], program)
-        functions = [module.function(p.name) for module, p in zip(modules, named, strict=True)]
+        functions = []
+        for phase, ptx in zip(named, self._ptx(named), strict=True):
+            module = Module(self.place.gpu, ptx, program=program, linker=False)
+            functions.append(module.function(phase.name))
         self.functions.update(zip(missing, functions, strict=True))
         return self.functions
 
@@ -86,14 +83,6 @@ class CudaCode:
         made = emit_modules(list(wanted.values()), t, lambda n, code: cache.put(names[n], code))
         found.update(zip(names, made, strict=True))
         return [(found[key] or b"").decode() for key in keys]
-
-    def _modules(self, texts: Sequence[tuple[str, str]], program: str) -> list[Module]:
-        """Loaded by several threads: the driver makes machine code of each for itself."""
-        if not texts:
-            return []
-        with ThreadPoolExecutor(min(len(texts), LOADERS, len(available_cpus()))) as pool:
-            load = partial(Module, self.place.gpu, program=program, linker=False)
-            return list(pool.map(load, [text for _, text in texts]))
 
 
 def emit_modules(phases: Sequence[Phase], target: Target, keep: Callable[[int, bytes], object]) -> list[bytes]:

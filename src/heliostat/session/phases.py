@@ -14,6 +14,7 @@ from ..targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, Phase, dynamic_byte
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work
 QUEUED = 64  # times as many blocks as run at once, where each is known to have work
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
+MOST_KERNELS = 8  # of a launch: the driver takes 10 s for a function of 52
 BLOCK_BYTES = 1024  # of shared memory that goes with each block
 
 
@@ -60,7 +61,8 @@ def phases_of(program: Program, multiprocessors: int) -> tuple[list[Phase], list
         now.append(program.launches[n].kernel)
         if not launch.barrier and n < len(program.launches) - 1:
             continue
-        for numbers in _grouped([(needs[k], blocks[k]) for k in now], multiprocessors):
+        grouped = _grouped([(needs[k], blocks[k]) for k in now], multiprocessors)
+        for numbers in (part for whole in grouped for part in _parts(whole, now)):
             kernels = tuple(program.kernels[now[m]] for m in numbers)
             phases.append(Phase("", kernels, tuple(blocks[now[m]] for m in numbers)))
             members.append([n + 1 - len(now) + m for m in numbers])
@@ -89,6 +91,15 @@ def _grouped(kernels: Sequence[tuple[_Needs, int]], multiprocessors: int) -> lis
             launches.append((own, [n]))
     # tiles of long sums are few: begun first, they leave no multiprocessor alone with one at the end
     return [sorted(m, key=lambda n: kernels[n][1]) if needs.together else m for needs, m in launches]
+
+
+def _parts(numbers: list[int], kernels: Sequence[int]) -> list[list[int]]:
+    """A launch as several where it has too many kernels for one function. Equal ones are together then, so that
+    launches are equal too, whose code is made once."""
+    if len(numbers) <= MOST_KERNELS:
+        return [numbers]
+    ordered = sorted(numbers, key=lambda n: kernels[n])
+    return [ordered[at : at + MOST_KERNELS] for at in range(0, len(ordered), MOST_KERNELS)]
 
 
 def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
