@@ -116,3 +116,15 @@ def test_each_launch_has_one_phase_between_its_barriers(
         assert all(blocks >= 1 for blocks in phase.blocks)
         assert phase.threads == WARP * max(map(warps, phase.kernels)) <= 1024
         assert max(map(shared_bytes, phase.kernels)) <= phase.shared <= MOST_SHARED_BYTES
+
+
+@pytest.mark.parametrize(("out", "blocks"), [(4096, 128), (14336, 132), (128256, 4008)])
+def test_a_few_panels_in_turn_are_one_block(out: int, blocks: int) -> None:
+    """A block asks for its next panel before the sums of this one are added up; many panels even out by themselves."""
+    x, norm = _input("x", 1, 4096), parameter("norm", tensor(f32, 4096), "weight")
+    gate, up = (parameter(n, tensor(bf16, out, 4096), "weight") for n in ("gate", "up"))
+    made = ops.mul(*(ops.matmul(ops.rms_norm(x, norm, eps=1e-6), ops.transpose(w)) for w in (gate, up)))
+    program = compile_graph(Graph("pair", [x, norm, gate, up], [made]), CUDA, Options()).program
+    phases, _ = phases_of(program, MULTIPROCESSORS)
+    assert phases[-1].kernels[0].name.startswith("stream")
+    assert phases[-1].blocks == (blocks,)

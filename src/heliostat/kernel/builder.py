@@ -499,9 +499,11 @@ class KernelBuilder:
         """
         return self._region("loop", (self._offset(0), self._offset(parts)), step=1, unroll=1, team=True)
 
-    def parallel(self, count: Operand) -> Iterator[Instruction]:
-        """Independent iterations shared among the workers in contiguous runs."""
-        return self._region("parallel", (self._offset(count),))
+    def parallel(self, count: Operand, ahead: bool = False) -> Iterator[Instruction]:
+        """Independent iterations shared among the workers in contiguous runs. `ahead`: each asks for what its worker's
+        next one reads, so that some in turn take no longer than side by side.
+        """
+        return self._region("parallel", (self._offset(count),), **({"ahead": True} if ahead else {}))
 
     def when(self, condition: Instruction) -> Iterator[None]:
         """`for _ in k.when(c): ...` runs the block if the scalar condition holds."""

@@ -203,7 +203,7 @@ class _Printer:
                 line += " team" if i.attrs.get("team") else ""
                 line += " {"
             else:
-                line = f"{i.op} {name} in {', '.join(bounds)} {{"
+                line = f"{i.op} {name} in {', '.join(bounds)}{' ahead' if i.attrs.get('ahead') else ''} {{"
         self.lines.append(indent + line)
         if i is self.wanted:
             self.found = line
@@ -559,6 +559,8 @@ class _Parser:
             attrs["unroll"] = self.integer() if self.accept("unroll") else 1
             if self.accept("team"):
                 attrs["team"] = True
+        elif self.accept("ahead"):
+            attrs["ahead"] = True
         index = Instruction("index", _I64)
         outer = self.scope
         self.scope = dict(outer)

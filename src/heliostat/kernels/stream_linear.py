@@ -351,7 +351,7 @@ class _Stream(linear._Nest):
             )
         elif self.near is not None:
             self._bring_x(self.near)
-        for panel in k.parallel(panels):
+        for panel in k.parallel(panels, ahead=True):
             self._panel(panel, last)
         return k.finish()
 

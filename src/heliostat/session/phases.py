@@ -12,6 +12,8 @@ from ..kernel.warp import team_size
 from ..targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, Phase, dynamic_bytes, private_bytes, warps
 
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work
+TURNS = 4  # of a block's iterations that ask for each other's bytes: more of them even out better over more blocks
+WARPS_AT_WORK = 32  # of a multiprocessor, with 64 registers for each thread
 QUEUED = 64  # times as many blocks as run at once, where each is known to have work
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 MOST_KERNELS = 8  # of a launch: the driver takes 10 s for a function of 52
@@ -104,20 +106,26 @@ def _parts(numbers: list[int], kernels: Sequence[int]) -> list[list[int]]:
 
 def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
     """Blocks of a launch: a warp, or a team, for each iteration of the largest parallel region, as far as the device
-    holds them; several times as many where all are known to have work, since the device hands them out evenly.
+    holds them; several times as many where all are known to have work, since the device hands them out evenly, unless a
+    worker asks for what its next iteration reads.
     """
     most = multiprocessors * WARPS_PER_SM
-    found, known = 1, True
+    found, known, ahead = 1, True, False
     for i in kernel.walk():
         if i.op == "parallel":
             count: Instruction = i.args[0]
             known &= count.op == "const"
+            ahead |= bool(i.attrs.get("ahead"))
             found = max(found, int(count.value) if count.op == "const" else most)
     team = team_size(kernel)
     each = 1 if team else warps(kernel)
     if team and not known:  # blocks without work take time too; a few rounds even out what iterations take
         held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + BLOCK_BYTES) // (private_bytes(kernel) + BLOCK_BYTES))
         found = min(found, multiprocessors * max(1, held) * (1 if dynamic_bytes(kernel) else ROUNDS))
+    elif team and ahead:  # those of a second round would begin with nothing asked for
+        held = min(WARPS_AT_WORK // team, (MOST_SHARED_BYTES + BLOCK_BYTES) // (private_bytes(kernel) + BLOCK_BYTES))
+        at_once = multiprocessors * max(1, held)
+        found = min(found, at_once) if found <= TURNS * at_once else found
     elif known and not dynamic_bytes(kernel):
         most *= QUEUED
     return -(-min(most, found) // each)
