@@ -231,30 +231,37 @@ def expanded_tile(
     first: Instruction,
     blocks: Instruction,
     sums: dot.Tile,
+    ahead: int = 0,
 ) -> dot.Tile:
     """`sums` and what `blocks` blocks of unpacked panels add to them: those from block `first` of the depth on.
 
     `panels`: byte offsets in `memory`; `rows`: byte offsets of the activation rows in `x`. Adds what `dot.integer_tile`
-    adds: a block's sub-blocks with their f32 scales first, then the activations' scale.
+    adds: a block's sub-blocks with their f32 scales first, then the activations' scale. The same blocks of the rows
+    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile.
     """
     lanes, block = plan.rows, plan.block
     tokens, wide = range(len(rows)), range(len(panels))
     total = [[k.var(value) for value in line] for line in sums]
+    step = activation.sum_bytes * (block // activation.sub)
+    many = block > CHUNK  # otherwise a line of sums serves many blocks
+    if ahead and not many:
+        _ask(k, x, [row + (first * step + (activation.sums_at(depth) + ahead)) for row in rows])
     for b in k.loop(blocks):
         bases = [b * plan.block_bytes + p for p in panels]
-        step = activation.sum_bytes * (block // activation.sub)
         sums_at = [row + ((first + b) * step + activation.sums_at(depth)) for row in rows]
         codes_at = [row + (first + b) * block for row in rows]
+        if ahead and many:
+            _ask(k, x, [at + ahead for at in sums_at])
         if plan.scales == 1:
             if plan.scale_pairs:
-                dots = _scaled_pairs(k, plan, memory, bases, x, activation, codes_at, sums_at)
+                dots = _scaled_pairs(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
             else:
                 starts = [_start(k, activation, x, at, lanes) for at in sums_at]
-                dots = _dots(k, plan, memory, bases, x, codes_at, block, starts)
+                dots = _dots(k, plan, memory, bases, x, codes_at, block, starts, ahead)
             scales = [k.load(memory, base + plan.scales_at, "f32", lanes) for base in bases]
             whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
         else:
-            whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at)
+            whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
         if plan.offset_pairs:
             _add_offset_pairs(k, plan, memory, bases, x, sums_at, whole)
         for m in tokens:
@@ -270,6 +277,12 @@ def expanded_tile(
     return [[v.get() for v in line] for line in total]
 
 
+def _ask(k: KernelBuilder, x: Instruction, places: Sequence[Instruction]) -> None:
+    """Ask for the lines of activations at some bytes."""
+    for place in places:
+        k.prefetch(x, place)
+
+
 def _scaled_pairs(
     k: KernelBuilder,
     plan: ExpandedPlan,
@@ -279,6 +292,7 @@ def _scaled_pairs(
     activation: ActivationFormat,
     codes_at: Sequence[Instruction],
     sums_at: Sequence[Instruction],
+    ahead: int,
 ) -> list[list[Instruction]]:
     """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
     lanes, sub = plan.rows, plan.sub
@@ -290,6 +304,8 @@ def _scaled_pairs(
         halves = [[[start for _ in bases] for start in line] for line in starts]
         at = [row + s * (2 * sub) for row in codes_at]
         quads = [base + s * (2 * sub * lanes) for base in bases]
+        if ahead:
+            _ask(k, x, [row + ahead for row in at])
         for q in range(sub // QUAD):  # both in turn: the sums of one alone are too few to hide what a product takes
             for g in range(2):
                 _add_quad(k, plan, memory, quads, x, at, g * sub, q, halves[g])
@@ -337,6 +353,7 @@ def _sub_blocks(
     activation: ActivationFormat,
     codes_at: Sequence[Instruction],
     sums_at: Sequence[Instruction],
+    ahead: int,
 ) -> list[list[Instruction]]:
     """A block's dots, each sub-block's times its scale: sums in f32."""
     lanes, sub = plan.rows, plan.sub
@@ -348,7 +365,9 @@ def _sub_blocks(
             starts = [_start(k, activation, x, at + j * 4, lanes) for at in sums_at]
             at = [row + (s * (each * sub) + g * sub) for row in codes_at]
             quads = [base + (s * (each * sub * lanes) + g * sub * lanes) for base in bases]
-            sums = _dots(k, plan, memory, quads, x, at, sub, starts)
+            if ahead and g == 0:
+                _ask(k, x, [row + ahead for row in at])
+            sums = _dots(k, plan, memory, quads, x, at, sub, starts, 0)
             scales = [k.load(memory, base + (j * (4 * lanes) + plan.scales_at), "f32", lanes) for base in bases]
             for line, into in zip(sums, partial, strict=True):
                 for value, scale, variable in zip(line, scales, into, strict=True):
@@ -392,6 +411,7 @@ def _dots(
     rows: Sequence[Instruction],
     count: int,
     starts: Sequence[Instruction],
+    ahead: int,
 ) -> list[list[Instruction]]:
     """Integer sums of `count` elements from where `bases` and `rows` point; those of many elements by a loop."""
 
@@ -401,11 +421,15 @@ def _dots(
 
     sums = [[start for _ in bases] for start in starts]
     if count <= STRAIGHT * CHUNK:
+        if ahead:
+            _ask(k, x, [row + ahead for row in rows])
         step(sums, 0, count // QUAD)
         return sums
     carried: list[list[Variable]] = [[k.var(v) for v in line] for line in sums]
     for c in k.loop(count // CHUNK):
         inner = [[v.get() for v in line] for line in carried]
+        if ahead:
+            _ask(k, x, [row + (c * CHUNK + ahead) for row in rows])
         step(inner, c * CHUNK, CHUNK // QUAD)
         for line, values in zip(carried, inner, strict=True):
             for v, value in zip(line, values, strict=True):

@@ -11,7 +11,7 @@ from ..kernel.ir import Instruction
 from ..quant.activation import ActivationFormat
 from ..quant.panel import PanelPlan
 from . import dot, expanded
-from .linear_tile import LinearTile
+from .linear_tile import SECOND_LEVEL, LinearTile
 
 Ask = Callable[[Instruction, int, Sequence[Instruction]], None]
 Store = Callable[[Instruction, Sequence[tuple[Instruction, list[Instruction]]]], None]
@@ -39,6 +39,8 @@ class UnpackedRows:
         self.k, self.plan, self.pieces, self.tile, self.depth = k, plan, pieces, tile, depth
         self.x_format, self.x, self.weights, self.ask, self.store = x_format, x, weights, ask, store
         self.planes = x_format.planes
+        # rows that do not stay near have to be asked for; where they do, asking costs a percent
+        self.far = self._block_rows() * x_format.row_bytes(depth) > SECOND_LEVEL // 2
         self.sums = k.alloc(4 * plan.rows * self.planes * self._block_rows() * tile.panels * len(weights))
         self.unpacked = k.alloc(pieces.piece * pieces.block_bytes * tile.panels)
 
@@ -113,7 +115,8 @@ class UnpackedRows:
         places = [[first + (m * wide + p) * nbytes for p in range(wide)] for m in range(len(rows))]
         held = [[k.load(aside, place, "f32", self.plan.rows) for place in line] for line in places]
         panels = [p * size for p in range(wide)]
-        done = expanded.expanded_tile(k, plan, unpacked, panels, self.x, x, rows, self.depth, block, count, held)
+        ahead = height * x.row_bytes(self.depth) if self.far and height == self.tile.tokens[0] else 0
+        done = expanded.expanded_tile(k, plan, unpacked, panels, self.x, x, rows, self.depth, block, count, held, ahead)
         for line, values in zip(places, done, strict=True):
             for place, value in zip(line, values, strict=True):
                 k.store(aside, place, value)
