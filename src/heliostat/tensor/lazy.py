@@ -28,6 +28,7 @@ from ..runtime.buffer import Buffer
 from ..session import engine
 from ..session.devices import engine_of, gpu_engine, gpus_in_use
 from . import determinism
+from .recall import Plan, Plans
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DETACH = REGISTRY["detach"]
@@ -247,10 +248,11 @@ def _of_others() -> dict[int, Any]:
 
 # --- programs -------------------------------------------------------------------------------------------------------
 class Programs:
-    """Programs by structure. `hits` and `misses` count look-ups."""
+    """Programs by structure. `hits` and `misses` count look-ups. plans: those of the cpu that ran lately."""
 
     def __init__(self) -> None:
         self.found: OrderedDict[Any, Any] = OrderedDict()
+        self.plans = Plans()
         self.hits = self.misses = 0
 
     def get(self, key: Any, build: Callable[[], Graph], device: str = "cpu") -> Any:
@@ -263,6 +265,7 @@ class Programs:
             runner = self.found[key] = engine_of(device).compile(build())
             if len(self.found) > KEPT_PROGRAMS:
                 self.found.popitem(last=False)
+                self.plans.found.clear()  # they hold programs too
         else:
             self.hits += 1
             self.found.move_to_end(key)
@@ -421,13 +424,19 @@ def realize(values: Iterable[Value]) -> None:
 
 
 def _realize(values: list[Value]) -> None:
-    live = [t for t in _take_open() if buffer_of(t.value) is None]
+    live, roots = [], []
+    for t in _take_open():
+        v = t.value
+        if (m := v.meta) is None or m.buffer is None:
+            live.append(t)
+            roots.append(v)
     single: list[Any] = []
     if levels := _levels.get():
         known: dict[int, bool] = {}
         single = [t for t in live if _stands_for_one(t.value, known)]
         live = [t for t in live if not known[id(t.value)]]
-    roots = [*(t.value for t in live), *values]
+        roots = [t.value for t in live]
+    roots += values
     others = _of_others()
     if others:  # a value that another thread's tensor holds, and that is on the way, is computed for it too
         held = [t for v in _behind(roots) if (t := others.get(id(v))) is not None]
@@ -548,10 +557,28 @@ def cut(v: Value) -> None:
 
 def _run(roots: Sequence[Value]) -> list[Value]:
     """Give data to the roots. Returns them and all values that were computed on the way."""
-    wanted = [v for v in roots if buffer_of(v) is None]
+    wanted = [v for v in dict.fromkeys(roots) if (m := v.meta) is None or m.buffer is None]
     if not wanted:
         return []
-    return _run_placed(wanted) if gpus_in_use() else _run_on("cpu", wanted)
+    if gpus_in_use():
+        return _run_placed(wanted)
+    if not determinism.are_deterministic_algorithms_enabled() and (known := programs.plans.find(wanted)) is not None:
+        return _run_plan(*known, wanted)
+    return _run_on("cpu", wanted)
+
+
+def _run_plan(plan: Plan, values: list[Value], wanted: Sequence[Value]) -> list[Value]:
+    """`_run` of a structure that was run before."""
+    programs.hits += 1
+    given = [values[n].meta.buffer for n in plan.given]
+    made = plan.runner.run(given)
+    for v, (new, n) in zip(wanted, plan.sources, strict=True):
+        buffer = made[n] if new else given[n]
+        if v.meta is None:
+            v.meta = Meta(buffer)
+        else:
+            v.meta.buffer = buffer
+    return [values[n] for n in plan.computed]
 
 
 def _run_placed(wanted: Sequence[Value]) -> list[Value]:
@@ -616,9 +643,12 @@ def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
     for v in closed.constants:
         found[number[v]] = _constant(v)
     if closed.results:
-        made = programs.get(closed.key, closed.graph, device).run(given)
+        runner = programs.get(closed.key, closed.graph, device)
+        made = runner.run(given)
         for v, buffer in zip(closed.results, made, strict=True):
             found[number[v]] = buffer
+        if device == "cpu" and not closed.constants:
+            programs.plans.keep(wanted, Plan(wanted, _has_data, closed, runner))
     for v in wanted:
         buffer = found[number[v]]
         if device != "cpu" and isinstance(buffer, Buffer):  # a constant, or data of the host that nothing was done with
