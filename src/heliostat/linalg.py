@@ -36,6 +36,7 @@ from .tensor.spectra import (
 from .tensor.triangles import factors as lu
 from .tensor.triangles import householder_product, lu_factor, lu_factor_ex, solve, solve_triangular
 from .tensor.triangles import solve_factored as lu_solve
+from .tensor.uses import noted
 
 __all__ = [
     "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eig", "eigh", "eigvals", "eigvalsh",
@@ -65,6 +66,10 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     """Diagonals of matrices, (..., min(M, N)) for offset 0."""
     made: Tensor = FUNCTIONS["diagonal"](A, offset, dim1, dim2)
     return made
+
+
+for _public in __all__:
+    globals()[_public] = noted(_public, globals()[_public])
 
 
 def __getattr__(name: str) -> Any:

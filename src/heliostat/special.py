@@ -15,6 +15,7 @@ from .tensor.function import Function
 from .tensor.gamma import zeta as _zeta
 from .tensor.levels import on_host
 from .tensor.pointwise import floats
+from .tensor.uses import noted
 
 _F = FUNCTIONS
 _KNOWN = {
@@ -224,3 +225,6 @@ __all__ = [
     "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0", "xlog1py", "zeta",
     *(f"{p}chebyshev_polynomial_{k}" for p in ("", "shifted_") for k in "tuvw"),
 ]  # fmt: skip
+
+for _public in __all__:
+    globals()[_public] = noted(_public, globals()[_public])

@@ -73,7 +73,7 @@ class Silu(Unary, name="silu", version=1, amp=Amp.KEEP_INPUT):
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
         s = sigmoid(x)
-        return (g * (s + y * (1.0 - s)),)
+        return (g * (s * (1.0 + x * (1.0 - s))),)
 
 
 class Gelu(Unary, name="gelu", version=1, amp=Amp.KEEP_INPUT):

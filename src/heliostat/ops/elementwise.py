@@ -178,7 +178,7 @@ class Div(Binary, name="div", version=1, amp=Amp.KEEP_INPUT):
         return a / b
 
     def gradient(self, g: Value, a: Value, b: Value, y: Value) -> Sequence[Value]:
-        return sum_to(g / b, a.type), sum_to(-(g * y / b), b.type)
+        return sum_to(g / b, a.type), sum_to(-(g * (a / b / b)), b.type)
 
 
 class Pow(Binary, name="pow", version=1, amp=Amp.FLOAT32):
@@ -379,7 +379,7 @@ class Rsqrt(Unary, name="rsqrt", version=1, amp=Amp.FLOAT32):
         return k.rsqrt(x)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (g * (y / x) * -0.5,)
+        return (g * (y * y * y) * -0.5,)
 
 
 class Sin(Unary, name="sin", version=1, amp=Amp.FLOAT32):

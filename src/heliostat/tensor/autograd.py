@@ -113,6 +113,7 @@ def _differentiated(
     uses: dict[int, tuple[Use, ...]] = {}  # of values inside of a function, those of its result
     waiting = Counter(id(v.meta.function) for v in order if v.meta is not None and v.meta.function is not None)
     needing: set[int] = set()
+    made_of = _MadeOf()
     for v in reversed(order):
         g, m = total.get(id(v)), v.meta
         if g is not None and m is not None and m.hooks and id(v) in reaches:
@@ -147,7 +148,7 @@ def _differentiated(
                     uses[id(p)] = tuple({id(u): u for u in (*other, *known)}.values()) if other else known
         if needed:
             needing.add(id(v))
-            _check_versions(v, needed, known)
+            _check_versions(v, made_of.uses(needed, known), known)
         for p, pg in zip(inputs, found, strict=True):
             if id(p) in reaches and _differentiable(p):
                 _add(total, p, _zeros(p) if pg is None else pg)
@@ -179,7 +180,8 @@ def _check_versions(v: Value, needed: set[int], uses: Sequence[Use]) -> None:
         t = owner()
         if id(used) in needed and t is not None and t._version != version:
             what = f"the gradient of {v.node.op.name} needs a tensor of shape {shown(used.type.shape)}"
-            raise GradientError(f"{what} that was changed in place since it was used", help="change a clone() of it")
+            since = f"it is at version {t._version}, was used at version {version}"
+            raise GradientError(f"{what} that was changed in place: {since}", help="change a clone() of it")
 
 
 def _drop(unused: Sequence[Value | None], seen: set[int], before: int) -> None:
@@ -192,9 +194,41 @@ def _drop(unused: Sequence[Value | None], seen: set[int], before: int) -> None:
             lazy.cut(v)
 
 
-def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int], set[int]]:
-    """Which operands of a node, and whether its result, the gradients read, with what those are views of; and all
-    values that were looked at."""
+class _MadeOf:
+    """Which values that tensors held are behind those that a gradient needs: functions of several ops need what they
+    made on the way of what they were given, of which no tensor knows."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Sequence[Use], dict[int, frozenset[int]]]] = {}
+
+    def uses(self, needed: Sequence[Value], known: Sequence[Use]) -> set[int]:
+        """The values of `known`, by id, that the needed ones are or are made of."""
+        if id(known) not in self._known:
+            self._known[id(known)] = (known, {id(used): frozenset((id(used),)) for used, _, _ in known})
+        found = self._known[id(known)][1]
+        total: set[int] = set()
+        for v in needed:
+            if id(v) not in found:
+                self._look(v, found)
+            total |= found[id(v)]
+        return total
+
+    @staticmethod
+    def _look(v: Value, found: dict[int, frozenset[int]]) -> None:
+        stack = [v]
+        while stack:
+            p = stack[-1]
+            inner = () if p.meta is not None and (p.meta.uses or p.meta.buffer is not None) else p.node.inputs
+            ahead = [i for i in inner if id(i) not in found]
+            if ahead:
+                stack += ahead
+                continue
+            found[id(p)] = frozenset[int]().union(*(found[id(i)] for i in inner))
+            stack.pop()
+
+
+def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[list[Value], set[int]]:
+    """Which operands of a node, and whether its result, the gradients read; and all values that were looked at."""
     own = {id(v)}
     for p in v.node.inputs:
         own.update(id(source) for source in _views(p))
@@ -202,12 +236,12 @@ def _needed(v: Value, g: Value, found: Sequence[Value | None]) -> tuple[set[int]
     while len(g.node.inputs) == 1:  # rules look through views of g
         g = g.node.inputs[0]
         seen.add(id(g))
-    needed: set[int] = set()
+    needed: list[Value] = []
     stack = [p for p in found if p is not None]
     while stack:
         p = stack.pop()
         if id(p) in own:
-            needed.update(id(source) for source in _views(p))
+            needed.append(p)
         elif id(p) not in seen:
             seen.add(id(p))
             stack.extend(p.node.inputs)

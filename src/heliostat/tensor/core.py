@@ -29,6 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _grad_enabled: ContextVar[bool] = ContextVar("heliostat_grad", default=True)
 _capture = lazy._capture
 _writing: ContextVar[Any] = ContextVar("heliostat_writing", default=None)
+_within: ContextVar[bool] = ContextVar("heliostat_within", default=False)
 
 
 class Size(tuple[int, ...]):
@@ -220,7 +221,7 @@ class Tensor:
             _writing.reset(token)
         self._assign(made)
         if isinstance(made, Tensor) and made._rg and self._v is made._v:
-            _note_uses(self._v, root, ())
+            note_uses(self._v, root, ())
         return self
 
     def _check_in_place(self) -> None:
@@ -624,7 +625,7 @@ def wrap(v: Value, *sources: Tensor) -> Tensor:
     if v.type.element.is_float:  # type: ignore[attr-defined]
         if _grad_enabled.get():
             made: Tensor = new(Tensor, v, True)
-            _note_uses(v, made, sources)
+            note_uses(v, made, sources)
             return made
         v = ops.detach(v)
     found: Tensor = new(Tensor, v)
@@ -636,9 +637,9 @@ def being_written() -> Any:
     return _writing.get()
 
 
-def _note_uses(v: Value, owner: Tensor, sources: Sequence[Tensor]) -> None:
+def note_uses(v: Value, owner: Tensor, sources: Sequence[Tensor]) -> None:
     """Remember which tensors held what the gradient of v may need, so that a later change of them is found."""
-    if any(s._v is v for s in sources):
+    if _within.get() or any(s._v is v for s in sources):
         return
     writing = _writing.get()
     found = [(v, weakref.ref(owner), owner._version)]
@@ -671,7 +672,7 @@ def view_of(
         made._view, made._base = View(forward, put, strided), base
     made._seen = made._base._version
     if tracked:
-        _note_uses(v, made._base, (base,))
+        note_uses(v, made._base, (base,))
     return made
 
 

@@ -11,7 +11,7 @@ from .. import ops
 from ..diagnostics import DTypeError, GradientError, ShapeError
 from ..ir.graph import Value
 from ..ops.rules import shown
-from .core import Tensor, _note_uses, new
+from .core import Tensor, new, note_uses
 from .tangents import push
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
@@ -78,7 +78,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     v = ops.get("reshape").build(tensor.value, shape=tuple(tensor.shape))
     duals.values[id(v)] = (v, tangent.value)
     made: Tensor = new(Tensor, v, True)
-    _note_uses(v, made, (tensor,))
+    note_uses(v, made, (tensor,))
     return made
 
 

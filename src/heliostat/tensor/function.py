@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import ops
@@ -13,11 +15,19 @@ from . import lazy
 from .core import Tensor, being_written, grad_mode, is_grad_enabled, new
 
 
+def _itself(root: Tensor) -> Tensor:
+    return root
+
+
+def _gone() -> None:
+    """The tensor that held what was saved, where a later change of it is not asked for."""
+
+
 class FunctionCtx:
     """What forward keeps for backward."""
 
     def __init__(self) -> None:
-        self._saved: list[tuple[Tensor, Value, Tensor | None, int] | None] = []
+        self._saved: list[tuple[Tensor, Value, Callable[[], Tensor | None], int, bool] | None] = []
         self.needs_input_grad: tuple[bool, ...] = ()
         self._materialize = True
         self._not_differentiable: set[int] = set()
@@ -31,14 +41,19 @@ class FunctionCtx:
                 continue
             v = t.value
             root = t if t._base is None else t._base
-            self._saved.append((t, v, None if root is being_written() else root, root._version))
+            if root is being_written():
+                self._saved.append((t, v, _gone, 0, False))
+            else:
+                self._saved.append((t, v, functools.partial(_itself, root), root._version, True))
 
     save_for_forward = save_for_backward
 
-    def _replace(self, y: Tensor, v: Value) -> None:
+    def _replace(self, y: Tensor, v: Value, made: Tensor) -> None:
         """What forward made and saved is the function's result, through which gradients of gradients flow."""
+        held = weakref.ref(made)  # which holds this by what it is a result of
         self._saved = [
-            (new(Tensor, v, True), v, None, 0) if kept is not None and kept[0] is y else kept for kept in self._saved
+            (new(Tensor, v, True), v, held, 0, False) if kept is not None and kept[0] is y else kept
+            for kept in self._saved
         ]
 
     @property
@@ -49,11 +64,12 @@ class FunctionCtx:
             if kept is None:
                 found.append(None)
                 continue
-            t, v, root, version = kept
+            t, v, held, version, given = kept
+            root = held()
             if root is not None and root._version != version:
                 what = f"a tensor of shape {shown(t.shape)} that was saved for backward was changed in place since"
                 raise GradientError(what, help="save a clone()")
-            found.append(t if root is not None else new(Tensor, v, t._rg))
+            found.append(t if given else new(Tensor, v, t._rg))
         return tuple(found)
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
@@ -155,7 +171,7 @@ class Function:
             lazy.meta(v).function = record
             record.outputs.append(v)
             made.append(new(Tensor, v, True))
-            ctx._replace(y, v)
+            ctx._replace(y, v, made[-1])
         return tuple(made) if isinstance(result, tuple) else made[0]
 
 

@@ -11,6 +11,7 @@ from ..ops.amp import NAMED
 from . import quick
 from .autocast import ruled, switched
 from .pairs import ComplexTensor, refuse
+from .uses import noted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,7 +70,7 @@ def function(*names: str, method: bool = True, in_place: bool = False, op: Op | 
         plain = f
         ALIASES.update((name, first) for name in names)
         for name in (*names, first):
-            f = plain if first in MAKERS else _watching(name, plain)
+            f = plain if first in MAKERS else _watching(name, noted(first, plain))
             if op is not None:
                 f = quick.first(op, f, plain is not written)
             FUNCTIONS[name] = f

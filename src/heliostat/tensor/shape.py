@@ -267,7 +267,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 @method("expand")
 def expand(self: Tensor, *sizes: Any) -> Tensor:
-    """Repeated along axes of size 1 and new leading axes; -1 keeps a size. It shares no memory with this tensor."""
+    """Repeated along axes of size 1 and new leading axes; -1 keeps a size: a view. Raises ShapeError for other sizes,
+    and where elements that are there several times are written."""
     shape = list(sizes_of(sizes))
     lead = len(shape) - self.ndim
     if lead < 0:
@@ -276,7 +277,15 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     for i, s in enumerate(full):
         if s < 0 or (i >= lead and self.shape[i - lead] not in (1, s)):
             raise ShapeError(f"expand: {shown(self.shape)} does not go to {shown(shape)}")
-    return wrap(ops.broadcast_to(self.value, tuple(full)), self)
+    whole, before = tuple(full), tuple(self.shape)
+
+    def put(b: Value, v: Value) -> Value:
+        if math.prod(whole) != math.prod(before):
+            what = f"an element of {shown(before)} stands in several places of what is written, {shown(whole)}"
+            raise ShapeError(what, help="clone() what expand gives before it is written")
+        return ops.reshape(v, before)
+
+    return view_of(self, lambda v: ops.broadcast_to(v, whole), put, True)
 
 
 @method("expand_as")

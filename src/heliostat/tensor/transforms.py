@@ -16,7 +16,7 @@ from ..ir.graph import Value, constant
 from ..ir.types import TensorType
 from ..ops.rules import shown
 from .autograd import differentiate
-from .core import Tensor, _note_uses, convert, grad_mode, is_grad_enabled, new
+from .core import Tensor, convert, grad_mode, is_grad_enabled, new, note_uses
 from .levels import tracked
 from .register import FUNCTIONS
 from .structure import mapped, tensors_in
@@ -54,7 +54,7 @@ class _Run:
             raise DTypeError(f"a derivative is taken by floats, found a tensor of {t.dtype}", help="see argnums")
         v = ops.get("reshape").build(t.value, shape=tuple(t.shape))
         made: Tensor = new(Tensor, v, True)
-        _note_uses(v, made, (t,))
+        note_uses(v, made, (t,))
         self.primals.append(t)
         self.inputs.append(made)
         return made
@@ -72,7 +72,7 @@ def _outer(v: Value) -> Tensor:
     """A result: gradients flow on through it where they can reach something outside."""
     if is_grad_enabled() and v.type.dtype.is_float and tracked(v, _marks.get()):
         made: Tensor = new(Tensor, v, True)
-        _note_uses(v, made, ())
+        note_uses(v, made, ())
         return made
     found: Tensor = new(Tensor, ops.detach(v))
     return found

@@ -11,7 +11,7 @@ from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, _note_uses, is_grad_enabled, new
+from .core import Tensor, is_grad_enabled, new, note_uses
 from .levels import Level, open_levels
 from .structure import mapped
 
@@ -142,7 +142,7 @@ def _call(
             v = v if at == 0 else ops.transpose(v, [*range(1, at + 1), 0, *range(at + 1, rank)])
             made: Tensor = new(Tensor, v, t.requires_grad)
             if t.requires_grad:
-                _note_uses(v, made, sources)
+                note_uses(v, made, sources)
             return made
 
         return mapped(result, finish)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...tensor.uses import noted
 from .activation import (
     celu,
     celu_,
@@ -151,3 +152,6 @@ __all__ = [
     "softsign", "symexp", "symlog", "tanh", "tanhshrink", "threshold", "threshold_", "triplet_margin_loss",
     "triplet_margin_with_distance_loss", "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip
+
+for _name in __all__:
+    globals()[_name] = noted(_name, globals()[_name])
