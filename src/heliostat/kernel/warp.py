@@ -204,7 +204,9 @@ class _Rewriter:
         return self.emit("select", low.type, inside, low, high)
 
     def pattern(self, lanes: Sequence[int]) -> Instruction:
-        """lanes[t] in thread t: a number that grows evenly with t % m and with t / m for some power of two m."""
+        """lanes[t] in thread t: a number that grows evenly with t % m and with t / m for some power of two m, or else
+        by an amount of its own with each bit of t.
+        """
         i32 = Type("i32")
         for bits in range(5, -1, -1):
             m = 1 << bits
@@ -217,8 +219,19 @@ class _Rewriter:
                 high = self.emit("mul", i32, high, self.const(outer, "i32")) if m < WARP else self.const(0, "i32")
                 where = self.emit("add", i32, low, high)
                 return self.emit("add", i32, where, self.const(lanes[0], "i32"))
-        self.fail("a shuffle whose lanes do not grow evenly over the threads")
-        raise AssertionError
+        steps = [lanes[1 << b] - lanes[0] for b in range(5)]
+        if any(e != lanes[0] + sum(s for b, s in enumerate(steps) if t >> b & 1) for t, e in enumerate(lanes)):
+            self.fail("a shuffle whose lanes do not grow evenly over the threads")
+        where, first = self.const(lanes[0], "i32"), 0
+        while first < 5:
+            end = first + 1
+            while end < 5 and steps[end] == 2 * steps[end - 1]:
+                end += 1
+            field = self.emit("lshr", i32, self.thread, self.const(first, "i32"))
+            field = self.emit("and", i32, field, self.const((1 << end - first) - 1, "i32"))
+            where = self.emit("add", i32, where, self.emit("mul", i32, field, self.const(steps[first], "i32")))
+            first = end
+        return where
 
     def fetched(self, source: Instruction, lanes: Sequence[int], where: Instruction) -> Instruction:
         """Lane `where` of the source, which is lanes[t] in thread t; what lies outside of it may be anything."""

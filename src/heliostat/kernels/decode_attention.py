@@ -77,7 +77,7 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 class _Nest:
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name)
-        self.math, self.lanes = Math(k), target.lanes
+        self.math, self.lanes, self.target = Math(k), target.lanes, target
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         out = k.buffer("o0", "w")
         dims = Dims(k, group.symbols)
@@ -110,31 +110,44 @@ class _Nest:
         assert isinstance(layout, KeyPanels)
         self.layout = layout
         self.run = layout.run  # elements of a key, and keys of a value's element, that lie together
-        self.team = 32
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
-        while self.team > 1 and self.team * self.record > PRIVATE_BYTES:
-            self.team //= 2
-        self.together = _together(self.kv_heads, self.group_size, self.team, sequences(start.type))
-        self.shared = self.team // self.together  # warps of a query head
+        self.team, self.together, self.shared = self._teams(start)
         for h in (self.q, *(self.new or ())):
             h.keep(self.together if h is self.q else 1)
-        self.parts = k.alloc(self.team * self.record)
-        if start.is_parameter and sequences(start.type) == 1:
-            position = TensorOperand(k, dims, buffers[start], start.type)
-            self._come_early(k.convert(position.load([0] * start.type.rank), "i64"))
+        self.parts = k.alloc(self._places())
+        if start.is_parameter:
+            self._come_early(TensorOperand(k, dims, buffers[start], start.type))
         k.ready()
         self.sequences = Sequences(k, dims, buffers[start], start.type, q.type.shape[0])
         self.start: Instruction
 
-    def _come_early(self, start: Instruction) -> None:
+    def _teams(self, start: Value) -> tuple[int, int, int]:
+        """Warps of a team, query heads that it takes together, and parts that the keys of one are cut into."""
+        team = 32
+        while team > 1 and team * self.record > PRIVATE_BYTES:
+            team //= 2
+        together = _together(self.kv_heads, self.group_size, team, sequences(start.type))
+        return team, together, team // together
+
+    def _places(self) -> int:
+        """Bytes for the parts of a team: those of a head are `apart`, and their places begin `each` bytes apart."""
+        self.apart, self.each = self.record, self.shared * self.record
+        return self.together * self.each
+
+    def _come_early(self, starts: TensorOperand) -> None:
         """Ask for the first panel of each warp, while the launch before still runs: earlier steps wrote it."""
         k, lanes = self.k, self.lanes
+        items = self.kv_heads * self.group_size // self.together
+        head = k.minimum(k.worker() * items // k.workers(), items - 1) * self.together
+        start = k.convert(
+            starts.load([head // self.heads] if sequences(starts.type) > 1 else [0] * starts.type.rank), "i64"
+        )
         end = k.maximum(k.minimum(start + 1, self.capacity), 1)
         first = k.maximum(end - self.window, 0) if self.window else k.const(0, "i64")
-        heads = self.kv_heads * self.group_size
-        kv = self.kv_head(k.minimum(k.worker() * heads // k.workers(), heads - 1))
+        kv = self.kv_head(head)
         for s in k.team(self.team):
-            base = k.minimum(first // lanes * lanes + s * lanes, self.capacity - lanes)
+            part = s if self.shared == self.team else s % self.shared
+            base = k.minimum(first // lanes * lanes + part * lanes, self.capacity - lanes)
             at = (kv * self.capacity + base) * self.size
             for _ in k.when(base < end):
                 k.prefetch_all(self.keys, at * self.key_dtype.nbytes, lanes * self.size * self.key_dtype.nbytes)
@@ -158,7 +171,7 @@ class _Nest:
             vectors = self.size // self.lanes
             for s in k.team(self.team):
                 for n in k.loop(s, self.together * vectors, self.team):
-                    self._join(head + n // vectors, n // vectors * self.shared, n % vectors * self.lanes)
+                    self._join(head + n // vectors, n // vectors * self.each, n % vectors * self.lanes)
         return k.finish()
 
     def _bounds(self, start: Instruction) -> tuple[Instruction, Instruction]:
@@ -246,12 +259,12 @@ class _Nest:
             self.held[key] = load_as_compute(k, self.values, place, self.value_dtype, lanes * run)
         return one_of(k, self.held[key], t % run, run)
 
-    def _join(self, head: Instruction, first: Instruction, d: Instruction) -> None:
-        """32 elements from d on: the values of parts from `first` on, weighed by how far each part's largest score lies
-        below the largest of all. The token itself, where it is not in the cache, is a part of one key.
+    def _join(self, head: Instruction, start: Instruction, d: Instruction) -> None:
+        """32 elements from d on: the values of parts from byte `start` on, weighed by how far each part's largest score
+        lies below the largest of all. The token itself, where it is not in the cache, is a part of one key.
         """
-        k, lanes, start = self.k, self.lanes, first * self.record
-        places = k.minimum(k.iota("i32", lanes), self.shared - 1) * self.record
+        k, lanes = self.k, self.lanes
+        places = k.minimum(k.iota("i32", lanes), self.shared - 1) * self.apart
         best, totals = (k.gather(self.parts, start + at, places, "f32") for at in (0, 4))
         if self.shared < lanes:
             inside = k.iota("i32", lanes) < self.shared
@@ -268,7 +281,7 @@ class _Nest:
         inverse = k.splat(1.0 / total, lanes)
         value = k.zeros("f32", lanes)
         for s in range(self.shared):
-            part = k.load(self.parts, start + d * 4 + (s * self.record + 8), "f32", lanes)
+            part = k.load(self.parts, start + d * 4 + (s * self.apart + 8), "f32", lanes)
             value = k.fma(part, k.splat(k.extract(factors, s), lanes), value)
         if self.new is not None:
             row = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
@@ -342,6 +355,14 @@ class _Head:
         row, mine = where(self.x, head)
         place_of = (row if isinstance(row, Instruction) else self.k.const(row, "i64"), mine)
         rope.rotate_head(self.k, self.target, self.node, self.x, self.angles, place_of, put)
+
+    def source(self, head: Instruction) -> tuple[Instruction, Instruction]:
+        """Where the first element of a head lies: a buffer and the byte offset in it. Neighbours that are kept with it
+        lie behind.
+        """
+        if self.place is None:
+            return self.x.buffer, self.x.offset([*where(self.x, head), 0])
+        return self.place, self._at(head, 0)
 
     def load(self, head: Instruction, at: Operand, lanes: int = 1) -> Instruction:
         """f32 elements from `at` on of a head."""
