@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from heliostat.compiler.pipeline import Compiled, Options, compile_graph
+from heliostat.compiler.tuning import TuningTable
 from heliostat.diagnostics import DeviceError
 from heliostat.ir.graph import Graph
 from heliostat.kernel.interp import interpret
@@ -40,9 +41,15 @@ def gpu() -> CudaDevice | str:
 class Simulated:
     """A compiled graph whose launches `kernel(kernel, arrays)` runs one after the other."""
 
-    def __init__(self, graph: Graph, run: Callable[[Kernel, list[Array]], None], target: Target = CUDA) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        run: Callable[[Kernel, list[Array]], None],
+        target: Target = CUDA,
+        options: Options = Options(),
+    ) -> None:
         self.graph, self.run_kernel = graph, run
-        self.compiled: Compiled = compile_graph(graph, target, Options())
+        self.compiled: Compiled = compile_graph(graph, target, options)
 
     def run(self, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
         known = dict(symbols)
@@ -86,8 +93,16 @@ class Simulated:
         return buffers
 
 
-def lockstep(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
-    return Simulated(graph, run_lockstep).run(inputs, symbols)
+def lockstep(
+    graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int], options: Options = Options()
+) -> list[Array]:
+    return Simulated(graph, run_lockstep, options=options).run(inputs, symbols)
+
+
+def with_tiles(run: Runner, entries: Mapping[str, Mapping[str, Any]]) -> Runner:
+    """`lockstep` or `on_gpu` with choices of a tuner."""
+    options = Options(tuning=TuningTable(entries))
+    return partial(run, options=options)
 
 
 def lockstep_of_8(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
@@ -100,11 +115,13 @@ def meaning(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int
     return Simulated(graph, lambda k, a: interpret(k, a, 2), AMPERE).run(inputs, symbols)
 
 
-def on_gpu(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+def on_gpu(
+    graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int], options: Options = Options()
+) -> list[Array]:
     place = gpu()
     if isinstance(place, str):
         pytest.skip(place)
-    return CudaSession(graph, place, Options()).run(inputs, symbols)
+    return CudaSession(graph, place, options).run(inputs, symbols)
 
 
 RUNNERS = [pytest.param(lockstep, id="lockstep"), pytest.param(on_gpu, id="gpu", marks=pytest.mark.cuda)]

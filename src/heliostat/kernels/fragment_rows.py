@@ -23,7 +23,10 @@ IN_FLIGHT = 96  # elements of operands and sums that a thread holds before it st
 def run_of(group: Group, columns: int) -> int:
     """Neighbouring columns of a thread: 16 bytes of the widest operand or result of the epilogue, within a tile."""
     widest = max(v.type.dtype.nbytes for v in (*whole_operands(group), *group.outputs))
-    return max(1, min(MOST_RUN, MOST_ALIGNED // widest, columns // WARP))
+    run = min(MOST_RUN, MOST_ALIGNED // widest)
+    while run > 1 and columns % (WARP * run):
+        run //= 2
+    return run
 
 
 def rows_at_once(group: Group, columns: int) -> int:

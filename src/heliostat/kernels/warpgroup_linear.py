@@ -1,4 +1,4 @@
-"""Schedule of `linear` for many rows on GPUs whose tensor cores serve four warps together: tiles of 128 rows by up to
+"""Schedule of `linear` for many rows on GPUs whose tensor cores serve four warps together: tiles of up to 256 rows or
 256 outputs, y[n, o] = sum_k x[n, k] * w[o, k] in bf16 with f32 sums.
 
 Tiles of x and of weights pass through a ring of stages in private memory, weights in core matrices (8 rows of 8
@@ -9,10 +9,11 @@ then go through the same memory to rows, where the epilogue takes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from ..ir.types import DType, bf16, numel, upper_bound
+from ..ir.types import Dim, DType, bf16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import WARP
@@ -25,15 +26,15 @@ from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Group, Refuse
 from .linear_tile import LinearTile
 from .tensor_linear import FRAGMENT, OUTPUTS, zipped
+from .warpgroup_tile import DEPTH, HALF, MOST, WarpgroupTile, candidates_of, default_tile, fits
+from .warpgroup_tile import tuning_key as tuning_key
 
-ROWS = 128  # of a tile: 64 for each four warps
 WARPS = 8
-DEPTH = 64  # elements of K in a stage
 RUN = 8  # elements of K in a row of a core matrix, 16 bytes
 CORE = 128  # bytes of a core matrix
 STAGES = 4
-FEW = 67  # tiles: with fewer, narrower ones keep more of a GPU's 132 multiprocessors busy
-A_BYTES = ROWS * DEPTH * 2
+AHEAD = 4  # stages: so early codes are asked for from memory
+Tile = WarpgroupTile
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -74,18 +75,19 @@ def refusal(x: object, w: object, depth: object, target: Target) -> str | None:
     return None
 
 
-def build(group: Group, target: Target, name: str, tile: LinearTile | None = None) -> Kernel:
-    """x: (..., K) bf16, w: (O, K) bf16 or quantized in panels, outputs (..., O). Reads w once for each 128 rows."""
+def build(group: Group, target: Target, name: str, tile: WarpgroupTile | None = None) -> Kernel:
+    """x: (..., K) bf16, w: (O, K) bf16 or quantized in panels, outputs (..., O). Reads w once for each tile of rows."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
-    rows = numel(x.type.shape[:-1])
-    products = len(linear.products(group))
-    panels = WARPS // products
-    tiles = -(-upper_bound(rows) // ROWS) * -(-plan.panels(upper_bound(w.type.shape[0])) // panels)
-    if products == 1 and tiles < FEW:
-        panels //= 2
-    tile = tile or LinearTile((64, 1), panels=panels, block=ROWS)
-    return _Tiles(group, target, name, plan, tile, rows).build()
+    if tile is None or not fits(tile, group, plan):
+        tile = default_tile(group, plan)
+    return _Tiles(group, target, name, plan, tile, numel(x.type.shape[:-1])).build()
+
+
+def candidates(group: Group, target: Target) -> list[WarpgroupTile]:
+    """The default, and what else serves the group."""
+    w = group.root.inputs[1].type
+    return candidates_of(group, w.layout.plan(w.element))  # type: ignore[union-attr]
 
 
 class _Ahead(PanelReader):
@@ -104,201 +106,232 @@ class _Ahead(PanelReader):
         return self.taken[-1]
 
 
+_Chunk = int | Instruction
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a warp makes of a stage: chunks of panel `number` of a product."""
+
+    product: int
+    number: Instruction
+    chunks: Sequence[_Chunk]
+
+
 class _Tiles(linear._Nest):
-    """A team of eight warps computes a tile of 128 rows by a few panels of every product."""
+    """A team of eight warps computes a tile of rows by some panels, shared evenly by the products."""
+
+    def __init__(
+        self, group: Group, target: Target, name: str, plan: PanelPlan, tile: WarpgroupTile, rows: Dim
+    ) -> None:
+        self.height, self.all = tile.rows, tile.panels
+        self.halves = tile.rows // (2 * HALF)  # that each four warps have
+        self.a_bytes = tile.rows * DEPTH * 2
+        wide = tile.panels // len(linear.products(group))
+        super().__init__(group, target, name, plan, LinearTile((64, 1), panels=wide, block=tile.rows), rows)
 
     def private(self) -> Instruction | None:
-        self.all = self.tile.panels * len(self.products)  # panels of a tile
-        self.b_bytes = self.tile.panels * self.plan.rows * DEPTH * 2  # of a stage, of one product
-        self.stage = A_BYTES + self.b_bytes * len(self.products)
-        sums = WARPS * self.all * (self.plan.rows // OUTPUTS) * PADDED
+        self.across = self.all * self.plan.rows * 16  # bytes from 8 elements of K to the next
+        self.stage = self.a_bytes + self.all * self.plan.rows * DEPTH * 2
+        sums = WARPS * self.halves * self.all * (self.plan.rows // OUTPUTS) * PADDED
         return self.k.alloc(max(STAGES * self.stage, sums))
 
     def build(self) -> Kernel:
         k, wide = self.k, self.tile.panels
         assert self.aside is not None
-        panels = self.plan.panels(self.out_features)
+        self.panels = self.plan.panels(self.out_features)
         count = self.dims(self.rows)
-        tiles = (count + (ROWS - 1)) // ROWS
-        for item in k.parallel(tiles * -(-panels // wide)):
-            panel, first = item // tiles * wide, item % tiles * ROWS
-            last = k.minimum(first + ROWS, count)
+        tiles = (count + (self.height - 1)) // self.height
+        for item in k.parallel(tiles * -(-self.panels // wide)):
+            panel, first = item // tiles * wide, item % tiles * self.height
+            last = k.minimum(first + self.height, count)
             for warp in k.team(WARPS):
-                self._warp(warp, panel, panels, first, last)
+                self._warp(warp, panel, first, last)
         return k.finish()
 
-    def _warp(self, warp: Instruction, panel: Instruction, panels: int, first: Instruction, last: Instruction) -> None:
-        """One warp's part of a tile: it fetches some of each stage, and has 16 rows of the sums."""
+    def _warp(self, warp: Instruction, panel: Instruction, first: Instruction, last: Instruction) -> None:
+        """One warp's part of a tile: it fetches some of each stage, and has 16 rows of each 64 of its sums."""
         k, steps = self.k, self.depth // DEPTH
-        total = [
-            [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.tile.panels * self.plan.rows // OUTPUTS)]
-            for _ in self.products
-        ]
+        plain = isinstance(self.plan.format, DType)
+        number = self.all * self.plan.rows // OUTPUTS
+        total = [[k.var(k.zeros("f32", FRAGMENT)) for _ in range(number)] for _ in range(self.halves)]
         every = [v for sums in total for v in sums]
         self.ahead = self._variables()
         k.barrier()  # the tile before may still be read
-        self._share(warp, lambda product, number, chunks: self._load_ahead(product, number, chunks, panel, panels))
+        if not plain:
+            self._share(warp, partial(self._load_ahead, panel))
         for n in range(STAGES - 2):
+            step, to = k.const(n, "i64"), k.const(n * self.stage, "i64")
             if n < steps:
-                stage = k.const(n, "i64")
-                self._rows_of_x(warp, stage, n * self.stage, first, last)
-                self._share(warp, self._all_weights(stage, n * self.stage, panel, panels))
+                self._rows_of_x(warp, step, to, first, last)
+                if plain:
+                    self._copy_weights(warp, step, to, panel)
+                else:
+                    self._share(warp, partial(self._make_weights, panel, step, to))
             k.commit_copies()
         for step in k.loop(steps):
             k.wait_copies(STAGES - 3)
             k.barrier()  # this stage is there, and all have done with the one before the last
             at = step % STAGES * self.stage
-            a = at + (warp >> 2) * (64 * 2 * DEPTH)
             coming = k.minimum(step + (STAGES - 2), steps - 1)  # past the last: once more, to where nothing is read
             to = (step + (STAGES - 2)) % STAGES * self.stage
             self._rows_of_x(warp, coming, to, first, last)
-
-            self._share(warp, partial(self._multiply, total, at, a, to, coming, panel, panels))
+            if plain:
+                self._copy_weights(warp, coming, to, panel)
+                k.commit_copies()
+                self._multiply(total, warp, at, 0, DEPTH // 16)
+                k.wait_mma(every, self.halves)
+                continue
+            self._share(warp, partial(self._between, total, warp, at, panel, coming, to))
             k.commit_copies()
-            k.wait_mma(every, DEPTH // 16 * len(total))
+            k.wait_mma(every, DEPTH // 16 * self.halves)
         k.wait_mma(every)
         k.wait_copies(0)  # those past the last stage: the memory is needed for sums
         k.barrier()
-        self._finish(warp, total, panel, panels, first, last)
+        for half, sums in enumerate(total):
+            self._finish(warp, half, sums, panel, first, last)
 
     def _multiply(
+        self, total: list[list[Variable]], warp: Instruction, at: Instruction, first: int, count: int
+    ) -> None:
+        """Products of a stage: `count` times 16 elements of K from `first` on, of all rows."""
+        assert self.aside is not None
+        a = at + (warp >> 2) * (self.halves * HALF * 2 * DEPTH) + first * 32
+        b = at + (self.a_bytes + first * 2 * self.across)
+        for half, sums in enumerate(total):
+            row = a + half * (HALF * 2 * DEPTH)
+            self.k.warpgroup_mma(self.aside, row, b, sums, count, (16, 8 * 2 * DEPTH), (self.across, CORE))
+
+    def _between(
         self,
         total: list[list[Variable]],
+        warp: Instruction,
         at: Instruction,
-        a: Instruction,
-        to: Instruction,
-        coming: Instruction,
         panel: Instruction,
-        panels: int,
-        product: int,
-        number: Instruction,
-        chunks: range,
+        coming: Instruction,
+        to: Instruction,
+        part: _Part | None,
     ) -> None:
-        """The products of a stage, x at `a`, and the weights of a coming one in between: a warp waits where it asks for
-        one product before another is done.
+        """The products of a stage, and the weights of a coming one in between: a warp waits where it asks for one
+        product before another is done.
         """
-        assert self.aside is not None
-        pieces = self._weights(product, number, chunks, to, coming, panel, panels)
-        across = self.tile.panels * self.plan.rows * 16
+        pieces = [] if part is None else self._weights(part, panel, coming, to)
         parts = DEPTH // 16
         for n in range(parts):
-            for m, sums in enumerate(total):
-                b = at + (A_BYTES + m * self.b_bytes + n * 2 * across)
-                self.k.warpgroup_mma(self.aside, a + n * 32, b, sums, 1, (16, 8 * 2 * DEPTH), (across, CORE))
+            self._multiply(total, warp, at, n, 1)
             for piece in pieces[n * len(pieces) // parts : (n + 1) * len(pieces) // parts]:
                 piece()
 
     # --- stages -----------------------------------------------------------------------------------------------------
     def _rows_of_x(
-        self, warp: Instruction, step: Instruction, at: Instruction | int, first: Instruction, last: Instruction
+        self, warp: Instruction, step: Instruction, at: Instruction, first: Instruction, last: Instruction
     ) -> None:
-        """This warp's 16 rows of x in a stage: eight threads copy a line of 128 bytes to another, swizzled; copies
+        """This warp's rows of x in a stage: eight threads copy a line of 128 bytes to another, swizzled; copies
         that spread over lines, here or there, are three times slower.
         """
-        k = self.k
+        k, each = self.k, self.height // WARPS
         assert self.aside is not None
         lane = k.iota("i32", 32)
         run, row = lane & 7, lane >> 3
-        begin = k.splat(k.convert(first + warp * 16, "i32"), 32)
+        begin = k.splat(k.convert(first + warp * each, "i32"), 32)
         most = k.splat(k.convert(last - 1, "i32"), 32)
-        to = warp * (16 * 2 * DEPTH) + at
-        for n in range(0, 16, 4):
+        to = warp * (each * 2 * DEPTH) + at
+        for n in range(0, each, 4):
             source = k.minimum(begin + (row + n), most) * self.row_bytes + run * 16
             place = (row + n) * (2 * DEPTH) + (run ^ ((row + n) & 7)) * 16
             k.copy_async(self.aside, to, place, self.buffers[self.x], step * (2 * DEPTH), source)
 
-    def _all_weights(
-        self, step: Instruction, at: int, panel: Instruction, panels: int
-    ) -> Callable[[int, Instruction, range], None]:
-        def body(product: int, number: Instruction, chunks: range) -> None:
-            for piece in self._weights(product, number, chunks, self.k.const(at, "i64"), step, panel, panels):
-                piece()
+    def _copy_weights(self, warp: Instruction, step: Instruction, at: Instruction, panel: Instruction) -> None:
+        """Plain weights: a warp copies 8 elements of K of every panel."""
+        k, rows, wide = self.k, self.plan.rows, self.tile.panels
+        assert self.aside is not None
+        lanes = k.iota("i32", 32) * 16
+        to = at + self.a_bytes + warp * self.across
+        for n, product in enumerate(self.products):
+            for q in range(wide):
+                source = self._base(panel + q) + step * (DEPTH * rows * 2) + warp * (rows * 16)
+                place = to + (n * wide + q) * (rows * 16)
+                k.copy_async(self.aside, place, lanes, self.buffers[product.inputs[1]], source, lanes)
 
-        return body
-
-    def _share(self, warp: Instruction, body: Callable[[int, Instruction, range], None]) -> None:
-        """`body(product, panel, chunks)` with what a warp fetches of the weights of a stage: with eight panels in all
-        each warp has one; with four, half of the depth of one.
+    def _share(self, warp: Instruction, body: Callable[[_Part | None], None]) -> None:
+        """`body` with what a warp makes of the quantized weights of a stage: with eight panels in all each has one,
+        with four a chunk of one, with two half of the warps have. Four warps that multiply together run the same code.
         """
-        k, chunks = self.k, DEPTH // CHUNK
-        if self.all == WARPS and len(self.products) == 1:
-            body(0, warp, range(chunks))
-            return
-        wide, each = self.tile.panels, self.all * chunks // WARPS
-        for part in range(WARPS // wide):
-            n, mine = part, range(chunks)
-            if self.all < WARPS:
-                n, mine = 0, range(part * each, (part + 1) * each)
-            for _ in k.when((warp >= part * wide) & (warp < (part + 1) * wide)):
-                body(n, warp - part * wide, mine)
+        wide, together = self.tile.panels, len(self.products)
+        if together == 2:
+            for n in range(2):
+                for _ in self.k.when((warp >> 2) == n):
+                    body(self._part(n, warp & 3))
+        elif self.all == 2:
+            for _ in self.k.when(warp < 4):
+                body(self._part(0, warp))
+            for _ in self.k.otherwise():
+                body(None)
+        else:
+            assert wide * (DEPTH // CHUNK) >= WARPS
+            body(self._part(0, warp))
 
-    def _weights(
-        self,
-        product: int,
-        number: Instruction,
-        chunks: range,
-        at: Instruction,
-        step: Instruction,
-        panel: Instruction,
-        panels: int,
-    ) -> list[Callable[[], None]]:
-        """Some chunks of stage `step`, of all rows of panel `panel + number`; past the last panel, of the last. In
-        pieces, to be run in order.
-        """
+    def _part(self, product: int, warp: Instruction) -> _Part:
+        if self.all == MOST:
+            return _Part(product, warp, list(range(DEPTH // CHUNK)))
+        return _Part(product, warp >> 1, [warp & 1])
+
+    def _make_weights(self, panel: Instruction, step: Instruction, at: Instruction, part: _Part | None) -> None:
+        for piece in [] if part is None else self._weights(part, panel, step, at):
+            piece()
+
+    def _weights(self, part: _Part, panel: Instruction, step: Instruction, at: Instruction) -> list[Callable[[], None]]:
+        """A warp's part of quantized weights of stage `step` as bf16; past the last panel, of the last. In pieces, to
+        be run in order."""
         k, rows = self.k, self.plan.rows
         assert self.aside is not None
-        memory, buffer = self.aside, self.buffers[self.products[product].inputs[1]]
-        base = self._base(panel + number, panels)
-        place = at + (A_BYTES + product * self.b_bytes) + number * (rows * 16)
-        across = self.tile.panels * rows * 16
-
-        def copy() -> None:
-            lanes = k.iota("i32", 32) * 16
-            for run in range(chunks.start * CHUNK // RUN, chunks.stop * CHUNK // RUN):
-                source = base + step * (DEPTH * rows * 2) + run * (rows * 16)
-                k.copy_async(memory, place + run * across, lanes, buffer, source, lanes)
-
-        if isinstance(self.plan.format, DType):
-            return [copy]
+        memory, buffer = self.aside, self.buffers[self.products[part.product].inputs[1]]
+        base = self._base(panel + part.number)
+        place = at + self.a_bytes + (part.number + part.product * self.tile.panels) * (rows * 16)
         reader = _Ahead(k, self.plan, buffer)
         following = k.minimum(step + 1, self.depth // DEPTH - 1)
-        coming: list[list[Instruction]] = []
-        values: dict[int, list[Callable[[], list[Instruction]]]] = {}
+        values: list[list[Callable[[], list[Instruction]]]] = []
+        held_now = [[v.get() for v in variables] for variables in self.ahead]
+        for variables, chunk in zip(self.ahead, part.chunks, strict=True):  # first of all: they have a stage to come
+            for v, value in zip(variables, self._loads(reader, base, following, chunk), strict=True):
+                v.set(value)
+        each = self.plan.nbytes(self.plan.rows, self.depth) // (self.depth // DEPTH)
+        k.prefetch_all(buffer, base + (step + AHEAD) * each, each)
 
-        def convert(n: int, chunk: int, run: int) -> None:
+        def convert(n: int, run: int) -> None:
+            chunk = part.chunks[n]
             if run == 0:
-                coming.append(self._loads(reader, base, following, chunk))
-                reader.held = [v.get() for v in self.ahead[n]]
-                values[chunk] = self._values(reader, base, step, chunk)
-            held = [v for quad in values[chunk][2 * run : 2 * run + 2] for v in quad()]
+                reader.held = held_now[n]
+                values.append(self._values(reader, base, step, chunk))
+            held = [v for quad in values[n][2 * run : 2 * run + 2] for v in quad()]
             pairs = [k.pack_pair(held[e], held[e + 1]) for e in range(0, RUN, 2)]
             together = zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
-            k.store(memory, place + (chunk * CHUNK // RUN + run) * across, together)
-            if run == CHUNK // RUN - 1:
-                for v, value in zip(self.ahead[n], coming[n], strict=True):
-                    v.set(value)
+            k.store(memory, place + (chunk * (CHUNK // RUN) + run) * self.across, together)
 
-        return [partial(convert, n, chunk, run) for n, chunk in enumerate(chunks) for run in range(CHUNK // RUN)]
+        return [partial(convert, n, run) for n in range(len(part.chunks)) for run in range(CHUNK // RUN)]
 
-    def _base(self, panel: Instruction, panels: int) -> Instruction:
-        return self.k.minimum(panel, panels - 1) * self.plan.nbytes(self.plan.rows, self.depth)
+    def _base(self, panel: Instruction) -> Instruction:
+        """Where a panel begins; past the last one, that one."""
+        within = panel if self.panels % self.tile.panels == 0 else self.k.minimum(panel, self.panels - 1)
+        return within * self.plan.nbytes(self.plan.rows, self.depth)
 
-    def _loads(self, reader: _Ahead, base: Instruction, step: Instruction, chunk: int) -> list[Instruction]:
+    def _loads(self, reader: _Ahead, base: Instruction, step: Instruction, chunk: _Chunk) -> list[Instruction]:
         """What a chunk of a stage is made of, as it lies in memory."""
         reader.taken = []
         self._values(reader, base, step, chunk)
         taken, reader.taken = reader.taken, None
         return taken
 
-    def _load_ahead(self, product: int, number: Instruction, chunks: range, panel: Instruction, panels: int) -> None:
+    def _load_ahead(self, panel: Instruction, part: _Part | None) -> None:
         """Load what the first stage is made of."""
+        if part is None:
+            return
         first = self.k.const(0, "i64")
-        if not isinstance(self.plan.format, DType):
-            reader = _Ahead(self.k, self.plan, self.buffers[self.products[product].inputs[1]])
-            for n, chunk in enumerate(chunks):
-                values = self._loads(reader, self._base(panel + number, panels), first, chunk)
-                for v, value in zip(self.ahead[n], values, strict=True):
-                    v.set(value)
+        reader = _Ahead(self.k, self.plan, self.buffers[self.products[part.product].inputs[1]])
+        for n, chunk in enumerate(part.chunks):
+            values = self._loads(reader, self._base(panel + part.number), first, chunk)
+            for v, value in zip(self.ahead[n], values, strict=True):
+                v.set(value)
 
     def _variables(self) -> list[list[Variable]]:
         """Variables for the loads of each chunk of a stage that a warp has: they are made a stage ahead."""
@@ -308,12 +341,13 @@ class _Tiles(linear._Nest):
         reader = _Ahead(probe, self.plan, probe.buffer("w", "r"))
         k, self.k = self.k, probe
         zero = probe.worker()
-        loads = [self._loads(reader, zero, zero, chunk) for chunk in range(DEPTH // CHUNK * self.all // WARPS)]
+        chunks = self._part(0, zero).chunks
+        loads = [self._loads(reader, zero, zero, chunk) for chunk in chunks]
         self.k = k
         return [[k.var(k.zeros(i.elem, i.lanes)) for i in chunk] for chunk in loads]
 
     def _values(
-        self, reader: PanelReader, base: Instruction, step: Instruction, chunk: int
+        self, reader: PanelReader, base: Instruction, step: Instruction, chunk: _Chunk
     ) -> list[Callable[[], list[Instruction]]]:
         """32 elements of every row of a panel, chunk `chunk` of a stage: functions that compute four each, f32."""
         k, plan = self.k, self.plan
@@ -345,7 +379,7 @@ class _Tiles(linear._Nest):
             if q * QUAD % min(normal.sub, CHUNK) == 0:
                 g = q * QUAD // normal.sub
                 j = inside * (CHUNK // normal.sub) + g if normal.sub <= CHUNK else inside // (normal.sub // CHUNK)
-                parity = chunk if normal.sub == CHUNK else g % 2
+                parity = chunk if normal.sub == CHUNK and isinstance(chunk, int) else g % 2  # see `divides_chunks`
                 scale = dot.scale_of(k, reader, packed, j, parity)
                 offset = dot.offset_of(k, reader, packed, j, parity)
                 if narrow and offset is not None:
@@ -357,38 +391,36 @@ class _Tiles(linear._Nest):
     def _finish(
         self,
         warp: Instruction,
-        total: list[list[Variable]],
+        half: int,
+        sums: list[Variable],
         panel: Instruction,
-        panels: int,
         first: Instruction,
         last: Instruction,
     ) -> None:
         """Sums to this warp's part of the memory, and from there row by row through the epilogue."""
         k, rows, wide = self.k, self.plan.rows, self.tile.panels
         assert self.aside is not None
-        each = rows // OUTPUTS
-        mine = warp * (self.all * each * PADDED)
-        for n, sums in enumerate(total):
-            for i, v in enumerate(sums):
-                k.store(self.aside, mine + (n * wide * each + i) * PADDED, v.get())
-        begin = first + warp * 16
+        mine = (warp * self.halves + half) * (len(sums) * PADDED)
+        for i, v in enumerate(sums):
+            k.store(self.aside, mine + i * PADDED, v.get())
+        begin = first + ((warp >> 2) * self.halves + half) * HALF + (warp & 3) * 16
         end = k.minimum(begin + 16, last)
         run = run_of(self.group, wide * rows)
         even = isinstance(self.rows, int) and self.rows % 16 == 0
-        at_once = rows_at_once(self.group, wide * rows * len(total)) if even else 1
+        at_once = rows_at_once(self.group, self.all * rows) if even else 1
         made = partial(self._row, panel, begin, mine, run)
         filled = self.out_features % rows == 0
-        if filled and panels % wide == 0:
+        if filled and self.panels % wide == 0:
             store_rows(k, begin, end, at_once, made)
             return
-        for _ in k.when(panel + wide <= panels) if filled else ():
+        for _ in k.when(panel + wide <= self.panels) if filled else ():
             store_rows(k, begin, end, at_once, made)
         for _ in k.otherwise() if filled else (None,):
             for r in k.loop(begin, end):
                 for q in range(wide):
-                    numbers = [(n * wide + q) * rows for n in range(len(total))]
+                    numbers = [(n * wide + q) * rows for n in range(len(self.products))]
                     held = [sums_of_row(k, self.aside, mine, r - begin, number, 1) for number in numbers]
-                    for _ in k.when(panel + q < panels):
+                    for _ in k.when(panel + q < self.panels):
                         self._store(panel + q, [(r, held)])
 
     def _row(

@@ -1,0 +1,110 @@
+"""Tiles of `warpgroup_linear`: what the tuner may choose, and a good tile by count without tuning.
+
+What a stage takes is counted for one multiprocessor: products, bytes of shared memory, and what comes from the
+second-level cache, of which the largest stands, since they go on side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ir.types import DType, numel, upper_bound
+from ..quant.panel import CHUNK, PanelPlan
+from .group import Group
+from .linear import products
+
+HALF = 64  # rows that four warps multiply at once
+DEPTH = 64  # elements of K in a stage
+MOST = 8  # panels of 128 rows: as many sums as registers hold
+MULTIPROCESSORS = 132
+SHARED_RATE = 128  # bytes of shared memory in a clock
+RATE = 2048  # products in a clock
+CONFLICTS = 1.1  # times the clocks that shared memory needs by count, measured
+WEIGHT_CLOCKS, ROW_CLOCKS = (
+    0.0434,
+    0.005,
+)  # of a byte from the second-level cache where all multiprocessors ask, measured
+MAKE = (
+    650,
+    110,
+    0.68,
+)  # of a stage whose weights are made of codes: clocks, for each panel, for each row of each; measured
+ENDS = 2048, 256  # clocks of a tile's beginning and end, and for each panel
+
+
+@dataclass(frozen=True)
+class WarpgroupTile:
+    """`rows` of x, 128 or 256, by `panels` of all products together. More rows share what is made of quantized weights;
+    128 by 8 and 256 by 4 have the same sums in registers."""
+
+    rows: int = 128
+    panels: int = MOST
+
+    def __post_init__(self) -> None:
+        if self.rows not in (128, 256) or not 0 < self.panels <= MOST * 128 // self.rows:
+            raise ValueError(f"128 rows by 1 to 8 panels, or 256 rows by 1 to 4, are tiles; got {self}")
+
+
+def fits(tile: WarpgroupTile, group: Group, plan: PanelPlan) -> bool:
+    """Whether a tile serves a group: panels are shared evenly by products, and codes by warps."""
+    each, left = divmod(tile.panels, len(products(group)))
+    if left or not each:
+        return False
+    if isinstance(plan.format, DType):
+        return True
+    return tile.panels == MOST or (divides_chunks(plan) and (tile.panels == 4 or (tile.panels == 2 and each == 2)))
+
+
+def divides_chunks(plan: PanelPlan) -> bool:
+    """Whether a warp may take either chunk of a stage by a number that is not known before: not where nibbles of scales
+    belong to a chunk each."""
+    normal = plan.format.normal  # type: ignore[union-attr]
+    assert normal is not None
+    return normal.sub != CHUNK or not any(p.storage == "u4" for p in plan.params)
+
+
+def clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan) -> float:
+    """What a product takes, counted, where it has a device of 132 multiprocessors for itself and what runs beside."""
+    rows = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
+    depth = upper_bound(group.root.inputs[1].type.shape[1])
+    outputs, together = upper_bound(group.root.inputs[1].type.shape[0]), len(products(group))
+    each = tile.panels // together
+    others = max(0, group.beside - outputs * together) // together
+    across = -(-plan.panels(outputs) // each) + -(-plan.panels(others) // each) * (
+        1 + (plan.panels(outputs) % each > 0)
+    )
+    tiles = -(-rows // tile.rows) * across
+    columns, halves = tile.panels * plan.rows, tile.rows // HALF
+    if isinstance(plan.format, DType):
+        reads = DEPTH // 16 * halves * (HALF + columns) * 32
+        shared = (reads + (tile.rows + columns) * DEPTH * 2) / SHARED_RATE * CONFLICTS
+        second = (columns * WEIGHT_CLOCKS + tile.rows * ROW_CLOCKS) * DEPTH * 2 * min(1.0, tiles / MULTIPROCESSORS)
+        stage = max(tile.rows * columns * DEPTH / RATE, shared, second)
+    else:
+        stage = MAKE[0] + MAKE[1] * max(tile.panels, 4) + MAKE[2] * tile.rows * tile.panels
+    rounds = -(-tiles // MULTIPROCESSORS)
+    return rounds * (depth // DEPTH * stage + ENDS[0] + ENDS[1] * tile.panels * halves / 2)
+
+
+def default_tile(group: Group, plan: PanelPlan) -> WarpgroupTile:
+    """The tile that takes least by count, of those that the group's sizes fill."""
+    return min(_tiles(group, plan), key=lambda tile: clocks(tile, group, plan))
+
+
+def candidates_of(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
+    """The default, and the others."""
+    return list(dict.fromkeys([default_tile(group, plan), *_tiles(group, plan)]))
+
+
+def _tiles(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
+    rows = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
+    sizes = [(128, 8), (128, 4), (128, 2), (128, 6), (256, 4), (256, 2)]
+    found = [WarpgroupTile(r, p) for r, p in sizes if r == 128 or rows > 128]
+    return [tile for tile in found if fits(tile, group, plan)]
+
+
+def tuning_key(group: Group) -> tuple[str, str, str]:
+    """`warpgroup_linear FORMAT PRODUCTS`, `OxK`, and the most rows."""
+    w = group.root.inputs[1].type
+    before = f"warpgroup_linear {w.element} {len(products(group))}"
+    return before, f"{w.shape[0]}x{w.shape[1]}", str(upper_bound(numel(group.root.inputs[0].type.shape[:-1])))
