@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-# Each process of the suite has one core. Threads of the peers' own would spin there, for longer than their work takes;
-# libraries read these names when they are first imported, which is after this file.
+# Each process of the suite has one core. Threads of the peers' own would spin there, for longer than their work takes,
+# and kernels compiled in other processes would wait for one; these names are read after this file.
+os.environ.setdefault("HELIOSTAT_COMPILE_WORKERS", "0")
 for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 

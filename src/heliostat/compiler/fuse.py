@@ -163,11 +163,16 @@ class Fuser:
                 return reason
         root = host.root if host.root.op.name in _ANCHORS else node
         group = self._group([*host.nodes, node], root)
+        if self.is_map(host) and self._too_wide(group):
+            return f"a kernel reads and writes {MOST_OPERANDS} values at most"
         verdict = self._select(group)
         if isinstance(verdict, str):  # of all the reasons, that of the schedule which has the group now
             own = host.schedule.accepts(group, self.target)
             return own.reason if isinstance(own, Refuse) else verdict
         return verdict
+
+    def _too_wide(self, group: Group) -> bool:
+        return len(group.inputs) + len(group.outputs) > MOST_OPERANDS
 
     def _epilogue_refusal(self, node: Node, number: int) -> str | None:
         """Why a node should not become an epilogue of a product, though it could."""
@@ -246,7 +251,7 @@ class Fuser:
         nodes = self.together(host.root, host.nodes, consumer.nodes)
         root = host.root if host.root.op.name in _ANCHORS else nodes[-1]
         group = self._group(nodes, root)
-        if not product and len(group.inputs) + len(group.outputs) > MOST_OPERANDS:
+        if not product and self._too_wide(group):
             return
         verdict = self._select(group)
         if rows and verdict is reduce and not reduce.reads_once(group, self.target):
