@@ -15,13 +15,14 @@ from ..ir.graph import Node, Value
 from ..ir.types import DType, f32, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
-from ..quant.activation import FINE, ActivationFormat
+from ..quant.activation import ActivationFormat
 from ..quant.panel import CHUNK, QUAD, PanelPlan
 from ..targets.target import Target
 from . import dot, linear, reduce
 from .group import Accept, Group, Refuse
 from .linear_tile import LinearTile
 from .quantize_block import quantize_block
+from .stream_integers import IntegerSums
 
 PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
@@ -149,7 +150,8 @@ def default_tile(
     """
     unit, nbytes = step_of(plan, depth)
     pairs = depth // unit // 2
-    fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and pairs >= 32  # and keeps a team of many warps
+    enough = pairs * (most_pieces(plan) if integers else 1) >= 32  # to keep a team of many warps
+    fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and enough
     groups = 2 if integers and not whole and fits else 1
     count, panels = depth // unit // groups, panels * groups
     team = 8
@@ -447,7 +449,8 @@ class _Stream(linear._Nest):
     def _sums(self, warp: Instruction, panel: Instruction) -> Instruction:
         """A warp's part of the sums of a panel's rows."""
         if isinstance(self.x.type.element, ActivationFormat):
-            return self._integers(self.x.type.element, warp, panel)
+            sums = IntegerSums(self.k, self.plan, self.depth, self.x.type.element, self.buffers[self.x])
+            return sums.of(self.ring.memory, self.ring.walk(warp, panel), self.stream.split, self.stream.groups)
 
         def walk(count: int, nbytes: int) -> Iterator[tuple[Instruction, list[Instruction]]]:
             assert (count, nbytes) == (self.ring.count, self.ring.nbytes)
@@ -456,65 +459,3 @@ class _Stream(linear._Nest):
         zero = [self.k.const(0, "i64")]
         ((total,),) = self._product(self.ring.memory, zero, zero, walk)
         return total
-
-    def _integers(self, format: ActivationFormat, warp: Instruction, panel: Instruction) -> Instruction:
-        """Of int8 activations. Two planes of a sub-block are one integer, in steps of the fine one, before it is
-        scaled: at most 256 products of 255, 127 and FINE + 1, below 2 ** 31.
-        """
-        k, plan, x = self.k, self.plan, self.buffers[self.x]
-        reader = dot.PanelReader(k, plan, self.ring.memory)
-        reader.flush = reader.adds = True
-        normal, lanes, split = reader.normal, reader.rows, self.stream.split
-        planes = [p * format.plane_bytes(self.depth) for p in range(format.planes)]
-        total = k.var(k.zeros("f32", lanes))
-        chunks = plan.chunks // split
-        body = max(1, normal.sub // CHUNK)
-        if dot.has_nibble_pairs(reader):
-            body = min(chunks, max(1, 2 * normal.sub // CHUNK))
-        varies, subs = reader.varies(normal.scale), plan.format.block // normal.sub
-        for step, (base,) in self.ring.walk(warp, panel):
-            block, skipped = (step, k.const(0, "i64")) if split == 1 else (step // split, step % split * chunks)
-            block = block * self.stream.groups
-            partial = k.var(k.zeros("f32", lanes))
-            written_out = [k.const(n, "i64") for n in range(0, chunks, body)]
-            for c in written_out if len(written_out) <= 2 else k.loop(0, chunks, body):
-                codes = base + plan.chunk_offset
-                quads = [q for e in range(body) for q in reader.chunk(codes + (c + e) * plan.chunk_bytes)]
-                first = (skipped + c) * CHUNK  # element of the block
-                each = normal.sub // QUAD
-                for g in range(max(1, len(quads) // each)):
-                    j = dot.sub_index(skipped + c, normal.sub) + g
-                    at_sum = (block * subs + j) * 4 + format.sums_at(self.depth)
-                    exact = normal.offset is None and bool(format.factor)
-                    sums = [k.zeros("i32", lanes) for _ in planes]
-                    if exact:
-                        sums = [self._of_x(x, at_sum + p, "i32", 4 * subs) for p in planes]
-                    for n, quad in enumerate(quads[g * each : (g + 1) * each]):
-                        at = block * plan.format.block + first + (g * each + n) * QUAD
-                        for p, start in enumerate(planes):
-                            a = k.bitcast(self._of_x(x, at + start, "i32", plan.format.block), "i8")
-                            sums[p] = k.dot4(sums[p], quad, a, reader.codes.maximum)
-                    whole = sums[0] if len(sums) == 1 else sums[0] * FINE + sums[1]
-                    value, weight = k.convert(whole, "f32"), dot.weight_of(reader, base, j, g % 2)
-                    partial.set(partial.get() + value if weight is None else k.fma(value, weight, partial.get()))
-                    if normal.offset is not None:
-                        offset = dot.factor_of(k, reader, normal.offset, base, j, g % 2)
-                        weighed = [self._of_x(x, at_sum + p, "f32", 4 * subs) for p in planes]
-                        both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
-                        total.set(k.fma(offset, both, total.get()))
-            value, factor = partial.get(), None if varies else reader.floats(normal.scale, base, 0, 0)
-            if factor is not None:
-                value = value * factor
-            scale = self._of_x(x, block * 4 + (format.scales_at(self.depth) + planes[-1]), "f32", 4)
-            total.set(k.fma(value, scale, total.get()))
-        both = total.get()
-        if self.stream.groups == 1:
-            return both
-        return both + k.shuffle(both, both, [(n + lanes // 2) % lanes for n in range(lanes)])
-
-    def _of_x(self, x: Instruction, at: Instruction, elem: str, stride: int) -> Instruction:
-        """A value of x for all lanes, or for half of them; the other half has a block of its own, `stride` bytes on."""
-        k, lanes = self.k, self.plan.rows
-        if self.stream.groups == 1:
-            return k.splat(k.load(x, at, elem), lanes)
-        return k.gather(x, at, (k.iota("i32", lanes) >> 4) * stride, elem)
