@@ -28,7 +28,9 @@ PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
 LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at once
 MOST_BYTES = 140 << 10  # of a team's ring
+MOST_HELD = 227 << 10  # of all teams on a multiprocessor
 MULTIPROCESSORS = 132
+TURNS = 4  # panels that a team takes in turn; of more, each has a team of its own
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
 SMALL_BYTES = 64 << 10  # of weights that are vectors
 REPEATED = 8192  # elements of a row that a multiprocessor computes for all of its teams in the time of a launch
@@ -87,7 +89,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Accept()
     if (reason := reduce.refusal_as_prologue(before, target)) is not None:
         return Refuse(reason)
-    blocks = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))  # groups are no more than fit
+    blocks = _beginnings(group, plan)
     if blocks * depth > (REPEATED if blocks == 1 else REPEATED // 2):
         return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
     return Accept()
@@ -137,6 +139,23 @@ def step_of(plan: PanelPlan, depth: int) -> tuple[int, int]:
 def _panels(group: Group, plan: PanelPlan) -> int:
     """Panels of all products that run at once."""
     return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
+
+
+def _tile_of(group: Group, plan: PanelPlan) -> StreamTile:
+    x, w = (v.type for v in group.root.inputs)
+    products = len(linear.products(group))
+    whole = products > 1 or quantized(parts(group)[1]) is not None
+    integers = isinstance(x.element, ActivationFormat)
+    return default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole)
+
+
+def _beginnings(group: Group, plan: PanelPlan) -> int:
+    """How often a multiprocessor begins a product: once for each team, which takes a few panels in turn."""
+    tile, depth = _tile_of(group, plan), upper_bound(group.root.inputs[1].type.shape[1])
+    rounds = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
+    ring = tile.team * tile.stages * tile.steps * piece_bytes(plan, step_of(plan, depth)[1], tile.split)
+    at_once = max(1, min(32 // tile.team, MOST_HELD // ring))
+    return min(rounds, at_once) if rounds <= TURNS * at_once else rounds
 
 
 def default_tile(
@@ -194,14 +213,9 @@ def piece_bytes(plan: PanelPlan, nbytes: int, split: int) -> int:
 
 def build(group: Group, target: Target, name: str, tile: StreamTile | None = None) -> Kernel:
     """x: (..., K) of one row, float or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once."""
-    x, w = (v.type for v in group.root.inputs)
+    w = group.root.inputs[1].type
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
-    integers = isinstance(x.element, ActivationFormat)
-    if tile is None:
-        products = len(linear.products(group))
-        whole = products > 1 or quantized(group) is not None
-        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole)
-    return _Stream(group, target, name, plan, tile).build()
+    return _Stream(group, target, name, plan, tile or _tile_of(group, plan)).build()
 
 
 class _Ring:

@@ -18,6 +18,7 @@ WARPS = 4  # of a block, where shared memory is enough for the private memory of
 SWIZZLED = (16, 1024)  # strides of a tile for warpgroup_mma whose rows of 128 bytes are swizzled
 LINE = 128  # bytes of a line of the second-level cache
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
+FEW_BLOCKS = 64  # of a launch, that leave multiprocessors idle whatever they hold
 WARPS_AT_WORK = 32  # of a multiprocessor that streams: with 64 registers for each thread
 MOST_SHARED_BYTES = 227 << 10  # of a block, of compute capability 9.0, when asked for; 1 KB more goes with each block
 
@@ -597,8 +598,10 @@ class Phase:
 
     @property
     def least(self) -> int:
-        """Blocks that registers must allow on a multiprocessor at once, so that as many bytes are on their way as
-        kernels plan for that ask for the next iteration's; 0 for any number."""
+        """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels plan for
+        that ask for the next iteration's bytes, and one where there are no more."""
+        if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
+            return 1
         if not any(i.op == "parallel" and i.attrs.get("ahead") for k in self.kernels for i in k.walk()):
             return 0
         count = min(WARPS_AT_WORK * WARP // self.threads, MOST_SHARED_BYTES // max(1, self.shared))
