@@ -317,7 +317,9 @@ class _Rewriter:
         index, *body = i.blocks[0]
         self.made[id(index)] = self.emit("zext", Type("i64"), self.warp)
         self.divisors[id(index)] = 1
-        self.emit("together", None, block=True)
+        last = next((x for x in reversed(self.blocks[-1]) if x.op != "ready"), None)
+        if last is None or last.op != "together" or not last.attrs.get("block"):  # it is, behind another such loop
+            self.emit("together", None, block=True)
         self.in_team, self.unread = True, only_written(body)
         for inner in body:
             self.visit(inner)

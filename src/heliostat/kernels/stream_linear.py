@@ -19,7 +19,7 @@ from ..quant.activation import ActivationFormat
 from ..quant.panel import CHUNK, QUAD, PanelPlan
 from ..targets.target import Target
 from . import dot, linear, reduce
-from .group import Accept, Group, Refuse
+from .group import Accept, Group, Refuse, TensorOperand
 from .linear_tile import LinearTile
 from .quantize_block import quantize_block
 from .stream_integers import IntegerSums
@@ -28,6 +28,7 @@ PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
 LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at once
 MOST_BYTES = 140 << 10  # of a team's ring
+NEAR_BYTES = 16 << 10  # of a vector that private memory has room for beside a ring
 MOST_HELD = 227 << 10  # of all teams on a multiprocessor
 MULTIPROCESSORS = 132
 TURNS = 4  # panels that a team takes in turn; of more, each has a team of its own
@@ -335,6 +336,12 @@ class _Ring:
                 yield b, [place + (b - begin) * self.nbytes]
 
 
+def _vector_bytes(value: Value) -> int:
+    """Bytes of a plain value; 0 where they are not known, or of blocks."""
+    count, element = numel(value.type.shape), value.type.element
+    return count * element.nbytes if isinstance(count, int) and isinstance(element, DType) else 0
+
+
 class _Stream(linear._Nest):
     """A team for every panel, or for one of each of two products."""
 
@@ -345,6 +352,7 @@ class _Stream(linear._Nest):
         super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
         far = self.before is None and isinstance(self.x.type.element, ActivationFormat)
         self.near = self.k.alloc(self.row_bytes) if far else None
+        self.vectors = {v: self.k.alloc(_vector_bytes(v)) for v in self._vectors()}
         sources = [self.buffers[n.inputs[1]] for n in self.products]
         self.ring = _Ring(self.k, sources, plan, tile, self.depth)
 
@@ -356,12 +364,20 @@ class _Stream(linear._Nest):
         last = (k.worker() + 1) * panels // k.workers()
         for warp in k.team(self.stream.team):
             panel = k.worker() * panels // k.workers()
+            if self.vectors:
+                for v, near in self.vectors.items():
+                    self._bring(near, self.buffers[v], _vector_bytes(v), warp)
+                k.commit_copies()
             for _ in k.when(panel < last):
                 self.ring.begin(warp, panel)
         self._ask_for_small_weights()
         k.ready()
         if self.before is not None:
             operands = {v: o for v, o in self.operands.items() if v is not self.x}
+            operands |= {v: TensorOperand(k, self.dims, near, v.type) for v, near in self.vectors.items()}
+            if self.vectors:
+                for _ in k.team(self.stream.team):
+                    k.wait_copies(self.stream.stages - 1)
             reduce.prologue(
                 self.before, self.target, k, self.dims, operands, {self.x: self.buffers[self.x]}, self.stream.team
             )
@@ -373,15 +389,27 @@ class _Stream(linear._Nest):
 
     def _bring_x(self, near: Instruction) -> None:
         """Copy int8 activations, which all warps read in parts, to private memory."""
-        k, far = self.k, self.buffers[self.x]
-        lanes = k.iota("i32", 32) * 16
+        k = self.k
         for warp in k.team(self.stream.team):
-            for at in k.loop(warp * PIECE, self.row_bytes, self.stream.team * PIECE):
-                place = k.minimum(lanes + k.splat(k.convert(at, "i32"), 32), self.row_bytes - 16)
-                k.copy_async(near, 0, place, far, 0, place)
+            self._bring(near, self.buffers[self.x], self.row_bytes, warp)
             k.commit_copies()
             k.wait_copies(0)
         self.buffers[self.x] = near
+
+    def _bring(self, near: Instruction, far: Instruction, nbytes: int, warp: Instruction) -> None:
+        """Ask for a warp's share of bytes that all of a team read."""
+        k = self.k
+        lanes = k.iota("i32", 32) * 16
+        for at in k.loop(warp * PIECE, nbytes, self.stream.team * PIECE):
+            place = k.minimum(lanes + k.splat(k.convert(at, "i32"), 32), nbytes - 16)
+            k.copy_async(near, 0, place, far, 0, place)
+
+    def _vectors(self) -> list[Value]:
+        """Weights of what makes the row, a norm's: brought before that row is there, they are near in time."""
+        if self.before is None:
+            return []
+        found = [v for v in self.before.inputs if v.is_parameter and v.kind == "weight" and v.type.layout is None]
+        return [v for v in found if _vector_bytes(v) % 16 == 0 and 0 < _vector_bytes(v) <= NEAR_BYTES]
 
     def _ask_for_small_weights(self) -> None:
         """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""
@@ -392,10 +420,11 @@ class _Stream(linear._Nest):
                 or not value.is_parameter
                 or value.kind != "weight"
                 or value.type.layout is not None
+                or value in self.vectors
             ):
                 continue
-            nbytes = numel(value.type.shape) * value.type.element.nbytes
-            if not isinstance(nbytes, int) or nbytes > SMALL_BYTES:
+            nbytes = _vector_bytes(value)
+            if not 0 < nbytes <= SMALL_BYTES:
                 continue
             if value.type.shape[-1:] == (self.out_features,) and value.type.shape[-1] == numel(value.type.shape):
                 size = self.plan.rows * value.type.element.nbytes
