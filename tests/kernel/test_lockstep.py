@@ -48,6 +48,28 @@ def test_vectors_are_spread(elem: str, lanes: int) -> None:
     both(k.finish(), [values, np.zeros(5 * lanes, dtype), np.zeros(15, dtype)])
 
 
+@pytest.mark.parametrize("lanes", [32, 128])
+def test_extremes_and_sums_of_integers(lanes: int) -> None:
+    """By one instruction of a warp; bits of floats that are not negative are in the floats' order, NaN on top."""
+    rng = np.random.default_rng(lanes)
+    values = rng.standard_normal((6, lanes)).astype(np.float32) * np.float32(10) ** rng.integers(-44, 38, (6, 1))
+    values = values.astype(np.float32)
+    values[1] = -0.0
+    values[2, lanes - 1], values[3, 5], values[4, 7] = -np.inf, np.nan, -3e38
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for i in k.parallel(6):
+        v = k.load(x, i * (4 * lanes), "f32", lanes)
+        bits = k.bitcast(v, "i32")
+        k.store(y, i * 12, k.bitcast(k.reduce_max(k.bitcast(k.fabs(v), "i32")), "f32"))
+        k.store(y, i * 12 + 4, k.bitcast(k.reduce_min(bits), "f32"))
+        k.store(y, i * 12 + 8, k.bitcast(k.reduce_add(bits), "f32"))
+    (_, found) = both(k.finish(), [values.reshape(-1), np.zeros(18, np.float32)])
+    np.testing.assert_array_equal(found[::3], np.abs(values).max(-1))
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found[2::3].view(np.int32), values.view(np.int32).sum(-1, dtype=np.int32))
+
+
 @pytest.mark.parametrize("lanes", [2, 8, 32, 64])
 def test_masks_and_short_vectors(lanes: int) -> None:
     k = KernelBuilder("k")

@@ -30,7 +30,7 @@ from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
 from heliostat.targets.nvptx import emit_ptx, single
-from heliostat.targets.target import CUDA
+from heliostat.targets.target import CUDA, cuda_target
 from ops.sweep import cases, evaluated, given, graph_of
 
 from .device import AMPERE, RUNNERS, Runner, lockstep_of_8, meaning
@@ -291,6 +291,19 @@ def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
         command = [ptxas, f"-arch={CUDA.cpu}", "-O1", str(tmp_path / "k.ptx"), "-o", str(tmp_path / "k.cubin")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("capability", "exchanged"), [((9, 0), False), ((8, 0), False), ((7, 5), True)])
+def test_integers_of_a_warp_are_combined_by_one_instruction(capability: tuple[int, int], exchanged: bool) -> None:
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for i in k.parallel(2):
+        v = k.load(x, i * 128, "i32", 32)
+        k.store(y, i * 8, k.reduce_add(v))
+        k.store(y, i * 8 + 4, k.reduce_max(v))
+    text = emit_ptx([single(k.finish())], cuda_target(capability))
+    assert ("shfl.sync" in text) is exchanged
+    assert text.count("redux.sync") == (0 if exchanged else 2)
 
 
 def test_the_byte_of_a_float_is_not_converted() -> None:

@@ -44,6 +44,7 @@ TILES = [
     ("Q5_K", StreamTile(4, 2, 1, 3)),
     ("Q6_K", StreamTile(16, 8, 1, 2)),
     ("Q3_K", StreamTile(2, 4, 1, 2)),
+    ("TQ2_0", StreamTile(4, 2, 1, 2)),  # one scale for 256 elements, activations have eight
     ("Q8_0", StreamTile(4, 1, 1, 3, 2)),
     ("Q4_K", StreamTile(2, 2, 1, 2, 2)),
     ("Q6_K", StreamTile(1, 1, 1, 2, 2)),
@@ -114,6 +115,7 @@ def test_what_is_computed_again_and_what_has_a_launch() -> None:
     rng = np.random.default_rng(0)
     small, _, _ = block(formats.get("Q8_0"), 512, 768, rng)
     assert kernels(small, CUDA) == ["stream"] * 2  # gate and up are one
+    assert kernels(block(formats.get("Q4_K"), 512, 768, rng)[0], CUDA) == ["stream"] * 2  # the inner row is 32 by 32
     assert "reduce" in kernels(small, AARCH64)
     assert "reduce" in kernels(small, cuda_target((7, 5)))
     x, w = parameter("x", tensor(f32, 1, 4096)), parameter("w", tensor(formats.get("Q8_0"), 14336, 4096), "weight")

@@ -192,6 +192,11 @@ class _Warp:
     def op_from_other(self, i: Instruction) -> Array:
         return self.get(i.args[0])[np.arange(WARP) ^ i.attrs["mask"]]
 
+    def op_across(self, i: Instruction) -> Array:
+        combine = {"add": np.add, "max": np.maximum, "min": np.minimum}[i.attrs["kind"]]
+        whole = combine.reduce(self.get(i.args[0]), axis=0, keepdims=True, dtype=np.int32)
+        return np.broadcast_to(whole, (WARP, 1))
+
     def op_pack(self, i: Instruction) -> Array:
         return np.concatenate([self.get(a) for a in i.args], axis=1)
 

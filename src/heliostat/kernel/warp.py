@@ -4,10 +4,10 @@ A vector whose lanes are a multiple of 32 is spread: thread t holds lanes t * m 
 threads read neighbouring memory. Scalars and shorter vectors are held by every thread alike, and each thread computes
 them; memory is written once. What a schedule means does not change: the interpreter runs the kernel as it was before.
 
-The result uses five more ops than `ir.OPS`: `thread` (i32, 0 .. 31), `from_thread(x, t)` (x as thread t holds it),
-`from_other(x)` (x as thread t ^ attrs.mask holds it), `pack` (a vector of scalars) and `together` (threads wait for
-each other and see each other's writes; all of the block with attrs.block). Loads and stores say in attrs.align what
-bytes their address is a multiple of.
+The result uses six more ops than `ir.OPS`: `thread` (i32, 0 .. 31), `from_thread(x, t)` (x as thread t holds it),
+`from_other(x)` (x as thread t ^ attrs.mask holds it), `across(x)` (the i32s of all threads, combined by attrs.kind),
+`pack` (a vector of scalars) and `together` (threads wait for each other and see each other's writes; all of the block
+with attrs.block). Loads and stores say in attrs.align what bytes their address is a multiple of.
 
 A kernel with team loops takes a block of warps for a worker: each iteration is a warp's, and what stands outside of
 such loops is computed by all warps alike and written by the first.
@@ -22,6 +22,7 @@ from ..diagnostics import CompileError
 from .ir import ELEMENT_BYTES, Block, Instruction, Kernel, Type
 
 WARP = 32
+ACROSS = ("add", "max", "min")  # of i32s of all threads by one instruction, from compute capability 8.0 on
 MOST_ALIGNED = 16  # bytes of the widest access of one thread
 
 
@@ -172,6 +173,9 @@ class _Rewriter:
     def op_reduce(self, i: Instruction) -> Instruction:
         value, kind = self.get(i.args[0]), i.attrs["kind"]
         if spread(i.args[0].lanes):
+            if kind in ACROSS and value.elem == "i32":
+                whole = value if value.lanes == 1 else self.emit("reduce", Type("i32"), value, kind=kind)
+                return self.emit("across", Type("i32"), whole, kind=kind)
             mask = WARP // 2
             while mask:
                 parts = [self.lane(value, n) for n in range(value.lanes)]
@@ -326,7 +330,9 @@ class _Rewriter:
         index, *body = i.blocks[0]
         self.made[id(index)] = self.emit("zext", Type("i64"), self.warp)
         self.divisors[id(index)] = 1
-        self.emit("together", None, block=True)
+        last = next((x for x in reversed(self.blocks[-1]) if x.op != "ready"), None)
+        if last is None or last.op != "together" or not last.attrs.get("block"):  # it is, behind another such loop
+            self.emit("together", None, block=True)
         self.in_team, self.unread = True, only_written(body)
         for inner in body:
             self.visit(inner)

@@ -206,6 +206,13 @@ class _Nest:
         best, total = k.var(k.const(LOWEST, "f32")), k.var(k.zeros("f32"))
         sums = [k.var(k.zeros("f32", lanes)) for _ in vectors]
         part = s % self.shared
+        if self.new is not None:  # the token itself, with the part that has fewest keys
+            inside = self.start < self.capacity
+            for _ in k.when(inside & k.binary("eq", part, self.shared - 1)):
+                best.set(self._own_score(head))
+                total.set(k.const(1.0, "f32"))
+                for v, d in zip(sums, vectors, strict=True):
+                    v.set(rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype))
         for base in k.loop(first // lanes * lanes + part * lanes, end, lanes * self.shared):
             number = k.splat(k.convert(base, "i32"), lanes) + k.iota("i32", lanes)
             seen = number < k.convert(end, "i32")
@@ -213,7 +220,7 @@ class _Nest:
                 seen = seen & (number >= k.convert(first, "i32"))
             score = k.select(seen, self._scores(head, base) * self.scale, LOWEST)
             old = best.get()
-            new = k.maximum(old, k.reduce_max(score))
+            new = k.maximum(old, largest(k, score))
             weight = k.select(seen, self.math.exp(score - k.splat(new, lanes)), 0.0)
             factor = self.math.exp(old - new)
             total.set(k.fma(total.get(), factor, k.reduce_add(weight)))
@@ -237,7 +244,9 @@ class _Nest:
         k, lanes = self.k, self.lanes
         acc = k.var(k.zeros("f32", lanes))
         at = (self.kv_head(head) * self.capacity + base) * self.size
-        unroll, run, nbytes = min(4 * self.run, lanes) if self.run > 1 else 8, self.run, self.key_dtype.nbytes
+        run, nbytes = self.run, self.key_dtype.nbytes
+        side_by_side = next(n for n in (8, 4, 2, 1) if self.size % (n * run) == 0)  # loads that wait together
+        unroll = min(side_by_side * run, 2 * lanes) if run > 1 else 8
         for d in k.loop(0, self.size, unroll):
             held: dict[int, Instruction] = {}
             for e in range(unroll):
@@ -261,7 +270,7 @@ class _Nest:
 
     def _join(self, head: Instruction, start: Instruction, d: Instruction) -> None:
         """32 elements from d on: the values of parts from byte `start` on, weighed by how far each part's largest score
-        lies below the largest of all. The token itself, where it is not in the cache, is a part of one key.
+        lies below the largest of all.
         """
         k, lanes = self.k, self.lanes
         places = k.minimum(k.iota("i32", lanes), self.shared - 1) * self.apart
@@ -269,23 +278,12 @@ class _Nest:
         if self.shared < lanes:
             inside = k.iota("i32", lanes) < self.shared
             best, totals = k.select(inside, best, LOWEST), k.select(inside, totals, 0.0)
-        top, own = k.reduce_max(best), None
-        if self.new is not None:
-            own = k.select(self.start < self.capacity, self._own_score(head), LOWEST)
-            top = k.maximum(top, own)
-        factors = self.math.exp(best - k.splat(top, lanes))
-        total = k.reduce_add(totals * factors)
-        if own is not None:
-            mine = k.select(self.start < self.capacity, self.math.exp(own - top), k.zeros("f32"))
-            total = total + mine
-        inverse = k.splat(1.0 / total, lanes)
+        factors = self.math.exp(best - k.splat(largest(k, best), lanes))
+        inverse = k.splat(1.0 / k.reduce_add(totals * factors), lanes)
         value = k.zeros("f32", lanes)
         for s in range(self.shared):
             part = k.load(self.parts, start + d * 4 + (s * self.apart + 8), "f32", lanes)
             value = k.fma(part, k.splat(k.extract(factors, s), lanes), value)
-        if self.new is not None:
-            row = rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype)
-            value = k.fma(row, k.splat(mine, lanes), value)
         self.out.store([*where(self.out, head), d], value * inverse)
 
     def _own_score(self, head: Instruction) -> Instruction:
@@ -369,6 +367,15 @@ class _Head:
         if self.place is None:
             return self.x.load([*where(self.x, head), at], lanes)
         return self.k.load(self.place, self._at(head, at), "f32", lanes)
+
+
+def largest(k: KernelBuilder, values: Instruction) -> Instruction:
+    """The largest f32 of a vector by its bits as integers in the same order, which a warp compares at once."""
+
+    def turned(bits: Instruction) -> Instruction:
+        return bits ^ (k.ashr(bits, 31) & 0x7FFFFFFF)
+
+    return k.bitcast(turned(k.reduce_max(turned(k.bitcast(values, "i32")))), "f32")
 
 
 def rounded(k: KernelBuilder, value: Instruction, dtype: DType) -> Instruction:

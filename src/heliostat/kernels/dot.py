@@ -63,13 +63,17 @@ def code_table(format: BlockFormat) -> CodeTable:
     return CodeTable(tuple(v if v < 128 else v - 256 for v in padded), normal.zero - low, max(shifted))
 
 
-def partner(format: BlockFormat, planes: int = 1) -> ActivationFormat:
-    """The activation format that a weight format is multiplied with: scales as wide as the weight's block."""
+def partner(format: BlockFormat, planes: int = 1, most: int = 0) -> ActivationFormat:
+    """The activation format that a weight format is multiplied with: scales as wide as the weight's block, or as `most`
+    elements where that is less.
+    """
     normal = format.normal
     assert normal is not None
+    block = min(format.block, most or format.block)
+    sub = min(normal.sub, block)
     if normal.offset is not None:
-        return activation_format(format.block, normal.sub, "f32", 1, planes)
-    return activation_format(format.block, normal.sub, "i32", -code_table(format).zero, planes)
+        return activation_format(block, sub, "f32", 1, planes)
+    return activation_format(block, sub, "i32", -code_table(format).zero, planes)
 
 
 def refusal(format: BlockFormat) -> str | None:

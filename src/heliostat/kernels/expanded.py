@@ -39,7 +39,8 @@ def partner(format: BlockFormat, planes: int, target: Target, rows: int) -> Acti
     normal = format.normal
     assert normal is not None
     if not takes(format, target, rows):
-        return dot.partner(format, planes)
+        streamed = rows == 1 and target.capability >= 80  # a panel's rows are a block then, made where they are summed
+        return dot.partner(format, planes, CHUNK if streamed else 0)
     folded = fold(format)
     if folded is not None and normal.offset is None:
         return activation_format(format.block, format.block, "i32", -folded.zero, planes)

@@ -60,6 +60,8 @@ def accepts(group: Group, target: Target, together: bool = False) -> Accept | Re
         partner = expanded.partner(w.type.element, x.type.element.planes, target, rows)
         if x.type.element != partner:
             return Refuse(f"{w.type.element} is multiplied with {partner}, not {x.type.element}")
+        if not together and x.type.element.block < w.type.element.block:
+            return Refuse(f"{x.type.element} has scales within a block of weights")
     return Accept()
 
 

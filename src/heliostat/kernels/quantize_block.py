@@ -25,7 +25,11 @@ def quantize_block(
     that begins at byte `base` of the buffer.
     """
     lanes = values[0].lanes
-    largest = k.reduce_max(tree([k.fabs(v) for v in values], k.maximum))
+    largest = tree([k.fabs(v) for v in values], k.maximum)
+    if lanes > MOST_LANES:  # of a GPU, which compares integers of a warp at once; these have the floats' order
+        largest = k.bitcast(k.reduce_max(k.bitcast(largest, "i32")), "f32")
+    else:
+        largest = k.reduce_max(largest)
     if format.most:
         largest = k.maximum(largest, _largest_sum(k, format, values) * format.limit)
     scale = largest * (1 / 127)

@@ -15,19 +15,23 @@ from ..ir.graph import Node, Value
 from ..ir.types import DType, f32, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
-from ..quant.activation import FINE, ActivationFormat
+from ..quant.activation import ActivationFormat
 from ..quant.panel import CHUNK, QUAD, PanelPlan
 from ..targets.target import Target
 from . import dot, linear, reduce
-from .group import Accept, Group, Refuse
+from .group import Accept, Group, Refuse, TensorOperand
 from .linear_tile import LinearTile
 from .quantize_block import quantize_block
+from .stream_integers import IntegerSums
 
 PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
 LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at once
 MOST_BYTES = 140 << 10  # of a team's ring
+NEAR_BYTES = 16 << 10  # of a vector that private memory has room for beside a ring
+MOST_HELD = 227 << 10  # of all teams on a multiprocessor
 MULTIPROCESSORS = 132
+TURNS = 4  # panels that a team takes in turn; of more, each has a team of its own
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
 SMALL_BYTES = 64 << 10  # of weights that are vectors
 REPEATED = 8192  # elements of a row that a multiprocessor computes for all of its teams in the time of a launch
@@ -86,7 +90,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Accept()
     if (reason := reduce.refusal_as_prologue(before, target)) is not None:
         return Refuse(reason)
-    blocks = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))  # groups are no more than fit
+    blocks = _beginnings(group, plan)
     if blocks * depth > (REPEATED if blocks == 1 else REPEATED // 2):
         return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
     return Accept()
@@ -138,6 +142,23 @@ def _panels(group: Group, plan: PanelPlan) -> int:
     return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
 
 
+def _tile_of(group: Group, plan: PanelPlan) -> StreamTile:
+    x, w = (v.type for v in group.root.inputs)
+    products = len(linear.products(group))
+    whole = products > 1 or quantized(parts(group)[1]) is not None
+    integers = isinstance(x.element, ActivationFormat)
+    return default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole)
+
+
+def _beginnings(group: Group, plan: PanelPlan) -> int:
+    """How often a multiprocessor begins a product: once for each team, which takes a few panels in turn."""
+    tile, depth = _tile_of(group, plan), upper_bound(group.root.inputs[1].type.shape[1])
+    rounds = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
+    ring = tile.team * tile.stages * tile.steps * piece_bytes(plan, step_of(plan, depth)[1], tile.split)
+    at_once = max(1, min(32 // tile.team, MOST_HELD // ring))
+    return min(rounds, at_once) if rounds <= TURNS * at_once else rounds
+
+
 def default_tile(
     plan: PanelPlan, panels: int, depth: int, integers: bool, products: int = 1, whole: bool = False
 ) -> StreamTile:
@@ -149,7 +170,8 @@ def default_tile(
     """
     unit, nbytes = step_of(plan, depth)
     pairs = depth // unit // 2
-    fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and pairs >= 32  # and keeps a team of many warps
+    enough = pairs * (most_pieces(plan) if integers else 1) >= 32  # to keep a team of many warps
+    fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and enough
     groups = 2 if integers and not whole and fits else 1
     count, panels = depth // unit // groups, panels * groups
     team = 8
@@ -192,14 +214,9 @@ def piece_bytes(plan: PanelPlan, nbytes: int, split: int) -> int:
 
 def build(group: Group, target: Target, name: str, tile: StreamTile | None = None) -> Kernel:
     """x: (..., K) of one row, float or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once."""
-    x, w = (v.type for v in group.root.inputs)
+    w = group.root.inputs[1].type
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
-    integers = isinstance(x.element, ActivationFormat)
-    if tile is None:
-        products = len(linear.products(group))
-        whole = products > 1 or quantized(group) is not None
-        tile = default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole)
-    return _Stream(group, target, name, plan, tile).build()
+    return _Stream(group, target, name, plan, tile or _tile_of(group, plan)).build()
 
 
 class _Ring:
@@ -319,6 +336,12 @@ class _Ring:
                 yield b, [place + (b - begin) * self.nbytes]
 
 
+def _vector_bytes(value: Value) -> int:
+    """Bytes of a plain value; 0 where they are not known, or of blocks."""
+    count, element = numel(value.type.shape), value.type.element
+    return count * element.nbytes if isinstance(count, int) and isinstance(element, DType) else 0
+
+
 class _Stream(linear._Nest):
     """A team for every panel, or for one of each of two products."""
 
@@ -329,6 +352,7 @@ class _Stream(linear._Nest):
         super().__init__(group, target, name, plan, LinearTile((1,), prefetch=0, team=tile.team), 1)
         far = self.before is None and isinstance(self.x.type.element, ActivationFormat)
         self.near = self.k.alloc(self.row_bytes) if far else None
+        self.vectors = {v: self.k.alloc(_vector_bytes(v)) for v in self._vectors()}
         sources = [self.buffers[n.inputs[1]] for n in self.products]
         self.ring = _Ring(self.k, sources, plan, tile, self.depth)
 
@@ -340,12 +364,20 @@ class _Stream(linear._Nest):
         last = (k.worker() + 1) * panels // k.workers()
         for warp in k.team(self.stream.team):
             panel = k.worker() * panels // k.workers()
+            if self.vectors:
+                for v, near in self.vectors.items():
+                    self._bring(near, self.buffers[v], _vector_bytes(v), warp)
+                k.commit_copies()
             for _ in k.when(panel < last):
                 self.ring.begin(warp, panel)
         self._ask_for_small_weights()
         k.ready()
         if self.before is not None:
             operands = {v: o for v, o in self.operands.items() if v is not self.x}
+            operands |= {v: TensorOperand(k, self.dims, near, v.type) for v, near in self.vectors.items()}
+            if self.vectors:
+                for _ in k.team(self.stream.team):
+                    k.wait_copies(self.stream.stages - 1)
             reduce.prologue(
                 self.before, self.target, k, self.dims, operands, {self.x: self.buffers[self.x]}, self.stream.team
             )
@@ -357,15 +389,27 @@ class _Stream(linear._Nest):
 
     def _bring_x(self, near: Instruction) -> None:
         """Copy int8 activations, which all warps read in parts, to private memory."""
-        k, far = self.k, self.buffers[self.x]
-        lanes = k.iota("i32", 32) * 16
+        k = self.k
         for warp in k.team(self.stream.team):
-            for at in k.loop(warp * PIECE, self.row_bytes, self.stream.team * PIECE):
-                place = k.minimum(lanes + k.splat(k.convert(at, "i32"), 32), self.row_bytes - 16)
-                k.copy_async(near, 0, place, far, 0, place)
+            self._bring(near, self.buffers[self.x], self.row_bytes, warp)
             k.commit_copies()
             k.wait_copies(0)
         self.buffers[self.x] = near
+
+    def _bring(self, near: Instruction, far: Instruction, nbytes: int, warp: Instruction) -> None:
+        """Ask for a warp's share of bytes that all of a team read."""
+        k = self.k
+        lanes = k.iota("i32", 32) * 16
+        for at in k.loop(warp * PIECE, nbytes, self.stream.team * PIECE):
+            place = k.minimum(lanes + k.splat(k.convert(at, "i32"), 32), nbytes - 16)
+            k.copy_async(near, 0, place, far, 0, place)
+
+    def _vectors(self) -> list[Value]:
+        """Weights of what makes the row, a norm's: brought before that row is there, they are near in time."""
+        if self.before is None:
+            return []
+        found = [v for v in self.before.inputs if v.is_parameter and v.kind == "weight" and v.type.layout is None]
+        return [v for v in found if _vector_bytes(v) % 16 == 0 and 0 < _vector_bytes(v) <= NEAR_BYTES]
 
     def _ask_for_small_weights(self) -> None:
         """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""
@@ -376,10 +420,11 @@ class _Stream(linear._Nest):
                 or not value.is_parameter
                 or value.kind != "weight"
                 or value.type.layout is not None
+                or value in self.vectors
             ):
                 continue
-            nbytes = numel(value.type.shape) * value.type.element.nbytes
-            if not isinstance(nbytes, int) or nbytes > SMALL_BYTES:
+            nbytes = _vector_bytes(value)
+            if not 0 < nbytes <= SMALL_BYTES:
                 continue
             if value.type.shape[-1:] == (self.out_features,) and value.type.shape[-1] == numel(value.type.shape):
                 size = self.plan.rows * value.type.element.nbytes
@@ -447,7 +492,8 @@ class _Stream(linear._Nest):
     def _sums(self, warp: Instruction, panel: Instruction) -> Instruction:
         """A warp's part of the sums of a panel's rows."""
         if isinstance(self.x.type.element, ActivationFormat):
-            return self._integers(self.x.type.element, warp, panel)
+            sums = IntegerSums(self.k, self.plan, self.depth, self.x.type.element, self.buffers[self.x])
+            return sums.of(self.ring.memory, self.ring.walk(warp, panel), self.stream.split, self.stream.groups)
 
         def walk(count: int, nbytes: int) -> Iterator[tuple[Instruction, list[Instruction]]]:
             assert (count, nbytes) == (self.ring.count, self.ring.nbytes)
@@ -456,65 +502,3 @@ class _Stream(linear._Nest):
         zero = [self.k.const(0, "i64")]
         ((total,),) = self._product(self.ring.memory, zero, zero, walk)
         return total
-
-    def _integers(self, format: ActivationFormat, warp: Instruction, panel: Instruction) -> Instruction:
-        """Of int8 activations. Two planes of a sub-block are one integer, in steps of the fine one, before it is
-        scaled: at most 256 products of 255, 127 and FINE + 1, below 2 ** 31.
-        """
-        k, plan, x = self.k, self.plan, self.buffers[self.x]
-        reader = dot.PanelReader(k, plan, self.ring.memory)
-        reader.flush = reader.adds = True
-        normal, lanes, split = reader.normal, reader.rows, self.stream.split
-        planes = [p * format.plane_bytes(self.depth) for p in range(format.planes)]
-        total = k.var(k.zeros("f32", lanes))
-        chunks = plan.chunks // split
-        body = max(1, normal.sub // CHUNK)
-        if dot.has_nibble_pairs(reader):
-            body = min(chunks, max(1, 2 * normal.sub // CHUNK))
-        varies, subs = reader.varies(normal.scale), plan.format.block // normal.sub
-        for step, (base,) in self.ring.walk(warp, panel):
-            block, skipped = (step, k.const(0, "i64")) if split == 1 else (step // split, step % split * chunks)
-            block = block * self.stream.groups
-            partial = k.var(k.zeros("f32", lanes))
-            written_out = [k.const(n, "i64") for n in range(0, chunks, body)]
-            for c in written_out if len(written_out) <= 2 else k.loop(0, chunks, body):
-                codes = base + plan.chunk_offset
-                quads = [q for e in range(body) for q in reader.chunk(codes + (c + e) * plan.chunk_bytes)]
-                first = (skipped + c) * CHUNK  # element of the block
-                each = normal.sub // QUAD
-                for g in range(max(1, len(quads) // each)):
-                    j = dot.sub_index(skipped + c, normal.sub) + g
-                    at_sum = (block * subs + j) * 4 + format.sums_at(self.depth)
-                    exact = normal.offset is None and bool(format.factor)
-                    sums = [k.zeros("i32", lanes) for _ in planes]
-                    if exact:
-                        sums = [self._of_x(x, at_sum + p, "i32", 4 * subs) for p in planes]
-                    for n, quad in enumerate(quads[g * each : (g + 1) * each]):
-                        at = block * plan.format.block + first + (g * each + n) * QUAD
-                        for p, start in enumerate(planes):
-                            a = k.bitcast(self._of_x(x, at + start, "i32", plan.format.block), "i8")
-                            sums[p] = k.dot4(sums[p], quad, a, reader.codes.maximum)
-                    whole = sums[0] if len(sums) == 1 else sums[0] * FINE + sums[1]
-                    value, weight = k.convert(whole, "f32"), dot.weight_of(reader, base, j, g % 2)
-                    partial.set(partial.get() + value if weight is None else k.fma(value, weight, partial.get()))
-                    if normal.offset is not None:
-                        offset = dot.factor_of(k, reader, normal.offset, base, j, g % 2)
-                        weighed = [self._of_x(x, at_sum + p, "f32", 4 * subs) for p in planes]
-                        both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
-                        total.set(k.fma(offset, both, total.get()))
-            value, factor = partial.get(), None if varies else reader.floats(normal.scale, base, 0, 0)
-            if factor is not None:
-                value = value * factor
-            scale = self._of_x(x, block * 4 + (format.scales_at(self.depth) + planes[-1]), "f32", 4)
-            total.set(k.fma(value, scale, total.get()))
-        both = total.get()
-        if self.stream.groups == 1:
-            return both
-        return both + k.shuffle(both, both, [(n + lanes // 2) % lanes for n in range(lanes)])
-
-    def _of_x(self, x: Instruction, at: Instruction, elem: str, stride: int) -> Instruction:
-        """A value of x for all lanes, or for half of them; the other half has a block of its own, `stride` bytes on."""
-        k, lanes = self.k, self.plan.rows
-        if self.stream.groups == 1:
-            return k.splat(k.load(x, at, elem), lanes)
-        return k.gather(x, at, (k.iota("i32", lanes) >> 4) * stride, elem)

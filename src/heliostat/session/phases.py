@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
 from ..kernel.warp import team_size
-from ..targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, Phase, dynamic_bytes, private_bytes, warps
+from ..targets.nvptx import (
+    MOST_SHARED_BYTES,
+    SHARED_BYTES,
+    WARPS_AT_WORK,
+    Phase,
+    dynamic_bytes,
+    private_bytes,
+    warps,
+)
 
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work
 TURNS = 4  # of a block's iterations that ask for each other's bytes: more of them even out better over more blocks
-WARPS_AT_WORK = 32  # of a multiprocessor, with 64 registers for each thread
 QUEUED = 64  # times as many blocks as run at once, where each is known to have work
 WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
 MOST_KERNELS = 8  # of a launch: the driver takes 10 s for a function of 52

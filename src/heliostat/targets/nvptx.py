@@ -18,6 +18,8 @@ WARPS = 4  # of a block, where shared memory is enough for the private memory of
 SWIZZLED = (16, 1024)  # strides of a tile for warpgroup_mma whose rows of 128 bytes are swizzled
 LINE = 128  # bytes of a line of the second-level cache
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
+FEW_BLOCKS = 64  # of a launch, that leave multiprocessors idle whatever they hold
+WARPS_AT_WORK = 32  # of a multiprocessor that streams: with 64 registers for each thread
 MOST_SHARED_BYTES = 227 << 10  # of a block, of compute capability 9.0, when asked for; 1 KB more goes with each block
 
 _GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
@@ -168,6 +170,25 @@ class _ThreadPrinter(_Printer):
 
     def op_from_other(self, i: Instruction) -> None:
         self.exchange(i, "bfly", f"i32 {i.attrs['mask']}")
+
+    def op_across(self, i: Instruction) -> None:
+        """Of i32s of all threads: one instruction, or an exchange of halves."""
+        kind, value = i.attrs["kind"], self.name(i.args[0])
+        if self.target.capability >= 80:
+            function = f"@llvm.nvvm.redux.sync.{kind}"
+            self.declarations[f"declare i32 {function}(i32, i32)"] = None
+            self.define(i, f"call i32 {function}(i32 {value}, {_ALL})")
+            return
+        function = "@llvm.nvvm.shfl.sync.bfly.i32"
+        self.declarations[f"declare i32 {function}(i32, i32, i32, i32)"] = None
+        for mask in (16, 8, 4, 2, 1):
+            other = self.emit(f"call i32 {function}({_ALL}, i32 {value}, i32 {mask}, i32 31)")
+            if kind == "add":
+                value = self.emit(f"add i32 {value}, {other}")
+            else:
+                value = self.emit(f"call i32 @llvm.s{kind}.i32(i32 {value}, i32 {other})")
+                self.declarations[f"declare i32 @llvm.s{kind}.i32(i32, i32)"] = None
+        self.names[id(i)] = value
 
     def exchange(self, i: Instruction, kind: str, where: str) -> None:
         """A shuffle of 32-bit words between threads; other widths are cut or filled up."""
@@ -575,6 +596,17 @@ class Phase:
         """Bytes of dynamic shared memory of a block."""
         return max(shared_bytes(k) for k in self.kernels)
 
+    @property
+    def least(self) -> int:
+        """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels plan for
+        that ask for the next iteration's bytes, and one where there are no more."""
+        if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
+            return 1
+        if not any(i.op == "parallel" and i.attrs.get("ahead") for k in self.kernels for i in k.walk()):
+            return 0
+        count = min(WARPS_AT_WORK * WARP // self.threads, MOST_SHARED_BYTES // max(1, self.shared))
+        return count if count > 1 else 0
+
 
 def single(kernel: Kernel) -> Phase:
     """A kernel as a launch of its own."""
@@ -615,8 +647,13 @@ def _entry(phase: Phase, target: Target) -> str:
             ]  # fmt: skip
         lines += [call, "br label %done", f"n{n}:"]
     lines += ["br label %done", "done:", "ret void"]
-    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{phase.threads} {{"
+    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{_attributes(phase)} {{"
     return "\n".join([head, *lines, "}\n"])
+
+
+def _attributes(phase: Phase) -> int:
+    """The number of the attributes of a launch."""
+    return phase.threads + 4096 * phase.least
 
 
 def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
@@ -631,8 +668,12 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     bodies = [_ThreadPrinter(kernel, target, declarations).run() for kernel in kernels.values()]
     entries = [_entry(phase, target) for phase in phases]
     head = f'target triple = "{target.triple}"\n'
-    sizes = sorted({phase.threads for phase in phases})
-    attributes = [f'attributes #{n} = {{ nounwind "nvvm.maxntid"="{n}" }}' for n in sizes]
+    kinds = sorted({(_attributes(phase), phase.threads, phase.least) for phase in phases})
+    attributes = [
+        f'attributes #{number} = {{ nounwind "nvvm.maxntid"="{threads}"'
+        + (f' "nvvm.minctasm"="{least}" }}' if least else " }")
+        for number, threads, least in kinds
+    ]
     return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, "!0 = !{}", ""])
 
 
