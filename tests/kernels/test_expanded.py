@@ -12,6 +12,7 @@ import pytest
 from heliostat import ops
 from heliostat.ir.graph import parameter
 from heliostat.ir.types import Symbol, dim, tensor
+from heliostat.kernel.text import print_kernel
 from heliostat.kernels import dot, expanded, integer_scales, linear
 from heliostat.kernels.group import Accept, Group, Refuse
 from heliostat.kernels.linear_tile import LinearTile
@@ -118,6 +119,16 @@ def test_two_planes(name: str) -> None:
     element = formats.get(name)
     for tile in (None, LEFTOVERS):
         check(HOST, element, (37, 3 * max(element.block, 256), 23), True, tile, False, planes=2)
+
+
+@here
+@pytest.mark.parametrize("name", ["Q6_K", "Q3_K", "Q5_K", "Q4_0"])
+def test_rows_that_do_not_stay_near(name: str) -> None:
+    """Of long rows the next tile's are asked for, also past the last: guard pages lie there. Results stay the same."""
+    check(HOST, formats.get(name), (19, 2816, 23), True, None, False)
+    asked = [print_kernel(linear.build(units(formats.get(name), depth)[0], HOST, "k")) for depth in (768, 2816)]
+    near, far = (text.count("prefetch") for text in asked)
+    assert near < far
 
 
 @pytest.mark.skipif(not expanded.takes(formats.Q4_0, HOST, MANY), reason="needs AVX-512 VNNI")

@@ -56,7 +56,8 @@ class ExpandedPlan:
     vectors of f32 (one for the block or one for each sub-block), then `offsets` of them (none, or one for each).
 
     Where `scale_pairs`, the one scale is followed by vectors of two integers a row, those of two sub-blocks, and by a
-    mask of lower halves: a constant would let LLVM join halves by a permutation, which takes a slot of a product. Where
+    mask of lower halves: a constant would let LLVM join halves by a permutation, which takes a slot of a product, as an
+    operation with three operands does a part of the time. Where
     `offset_pairs`, the one offset is followed by such vectors.
     """
 
@@ -298,7 +299,7 @@ def _scaled_pairs(
     """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
     lanes, sub = plan.rows, plan.sub
     total = [[k.var(k.zeros("i32", lanes)) for _ in bases] for _ in codes_at]
-    mask = k.load(memory, bases[0] + plan.mask_at, "i32", lanes)
+    lower = k.load(memory, bases[0] + plan.mask_at, "i16", 2 * lanes) < 0
     each = activation.sum_bytes
     for s in k.loop(plan.pairs):
         starts = [[_start(k, activation, x, at + (s * (2 * each) + each * g), lanes) for at in sums_at] for g in (0, 1)]
@@ -313,7 +314,7 @@ def _scaled_pairs(
         scales = [k.load(memory, base + (s * (4 * lanes) + plan.scale_pairs_at), "i32", lanes) for base in bases]
         for low, high, into in zip(*halves, total, strict=True):
             for a, b, scale, variable in zip(low, high, scales, into, strict=True):
-                words = k.bitcast(_halves(k, a, b, mask), "i16")
+                words = k.select(lower, k.bitcast(a, "i16"), k.bitcast(b << 16, "i16"))
                 variable.set(k.dot2(variable.get(), words, k.bitcast(scale, "i16")))
     return [[v.get() for v in line] for line in total]
 

@@ -29,7 +29,8 @@ def fold(format: BlockFormat) -> Folded | None:
         return None
     if any(format.scalar(name).count > 1 for name in normal.scale.floats):
         return None
-    products = [level * end for level in normal.levels for end in _ends(format, normal.scale.integer)]
+    ends = _ends(format, normal.scale.integer)
+    products = [level * end for level in (min(normal.levels), max(normal.levels)) for end in ends]
     zero = max(0, -min(products))
     return Folded(zero, max(products) + zero) if max(products) + zero <= 255 else None
 
