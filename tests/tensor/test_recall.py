@@ -153,7 +153,7 @@ def test_other_sizes_and_dtypes_are_other_structures() -> None:
 
 
 def test_results_of_one_node_are_told_apart() -> None:
-    """Which result, and whether two belong to one node."""
+    """Which result, and of which arguments."""
     pair = recorded.record(lambda t: [t[0] - t[1], t[0] * t[1]], [tensor(f32, 4)] * 2)
     assert pair is not None
     for kind in (0, 1, 2, 0, 1, 2):
@@ -181,9 +181,25 @@ def test_what_is_known_by_now_is_read(grad: bool) -> None:
         np.testing.assert_allclose(z.detach().numpy(), 1.0 if known else np.exp(np.tanh(1.0)), rtol=1e-5)
 
 
-def test_plans_are_bounded() -> None:
+def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     x = hs.from_numpy(np.ones((2, 2), np.float32))
-    for n in range(2 * recall.MOST_ALIKE):
-        (x * 2).permute(*((0, 1) if n % 2 else (1, 0))).reshape(-1)[n % 4 :].numpy()
-    assert all(len(alike) <= recall.MOST_ALIKE for alike in lazy.programs.plans.found.values())
-    assert len(lazy.programs.plans.found) <= recall.MOST_KINDS
+    kept = lazy.programs.plans.found
+    kept.clear()
+    monkeypatch.setattr(recall, "PATIENCE", 3)
+    for n in range(1, 2 * recall.MOST_ALIKE):
+        for _ in range(2):
+            total = x
+            for _ in range(n):
+                total = total + x
+            np.testing.assert_array_equal((total * 2).numpy(), 2.0 * (n + 1))
+        ((kind),) = kept.values()
+        assert 1 <= len(kind.plans) <= recall.MOST_ALIKE
+    assert len(kind.plans) < recall.MOST_ALIKE, "forgotten, and made anew"
+    monkeypatch.setattr(recall, "MOST_KINDS", 2)
+    for f in (hs.tanh, hs.exp, hs.sin, hs.cos):
+        f(x).numpy()
+        assert len(kept) <= 2
+    monkeypatch.setattr(recall, "MOST_VALUES", 3)
+    kept.clear()
+    (x.tanh().exp().sin() + 1).numpy()
+    assert not kept

@@ -18,6 +18,7 @@ from ..quant.panel import Panel, refusal
 from ..targets.target import Target
 
 RUN_BYTES = 16  # that a thread of a GPU loads at once
+MOVED_AGAIN = 4  # an element of a product that is transposed behind it costs as much as packing so many
 PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic than one plane everywhere can
 
 
@@ -112,6 +113,7 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
     packed: dict[int, Value] = {}
     linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear"}
     precise = _small_products(graph)
+    turned = set() if target.gpu else _turned_products(graph, lanes)
     key_caches = {id(_state(n.inputs[1])) for n in graph.nodes() if n.op.name == "attention"}
     value_caches = {id(_state(n.inputs[2])) for n in graph.nodes() if n.op.name == "attention"}
 
@@ -162,6 +164,9 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
                 # half of the multiplications: the machine adds products of bf16 pairs
                 return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
             if w.type.static and _is_packable(x.type, w.type):
+                if id(node) in turned:
+                    y = transpose(REGISTRY["linear"].build(w, pack(node.inputs[0], x)))
+                    return (cast(y, node.results[0].type.dtype),)
                 y = REGISTRY["linear"].build(x, pack(node.inputs[1], w))
                 return (cast(y, node.results[0].type.dtype),)
             wide = x if x.type.rank > 1 else reshape(x, (1, *x.type.shape))
@@ -170,6 +175,25 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
         return None
 
     return rewrite(graph, replace)
+
+
+def _turned_products(graph: Graph, lanes: int) -> set[int]:
+    """Products (by node id) of weights that change from run to run, of which packing fewer rows of x instead is less
+    work than packing the weight, also with the result to be transposed."""
+    fixed = _fixed(graph)
+    uses = Counter(id(v) for n in graph.nodes() for v in n.inputs if n.op.name in ("linear", "embedding"))
+    chosen = set()
+    for node in graph.nodes():
+        if node.op.name != "linear" or fixed[id(node.inputs[1].node)]:
+            continue
+        x, w = (v.type for v in node.inputs)
+        if x.rank != 2 or not (x.static and w.static) or {x.element, w.element} != {f32} or w.layout is not None:
+            continue
+        rows, outputs, depth = (upper_bound(d) for d in (x.shape[0], *w.shape))
+        once = uses[id(node.inputs[1])] == uses[id(node.inputs[0])] == 1
+        if once and rows % lanes == 0 and rows * (depth + MOVED_AGAIN * outputs) < outputs * depth:
+            chosen.add(id(node))
+    return chosen
 
 
 def _many(x: TensorType, target: Target, element: BlockFormat) -> bool:
@@ -263,12 +287,7 @@ def load_time(graph: Graph) -> tuple[Graph, dict[str, Graph]]:
 
     Returns the graph over the results, as new weights, and by their names the graphs that make them.
     """
-    fixed: dict[int, bool] = {}
-    for node in graph.nodes():
-        if node.op is PARAMETER:
-            fixed[id(node)] = node.attrs["kind"] == "weight"
-        else:
-            fixed[id(node)] = bool(node.inputs) and all(fixed[id(v.node)] for v in node.inputs) and _worth_moving(node)
+    fixed = _fixed(graph)
     made: dict[str, Graph] = {}
     new: dict[int, Value] = {}
 
@@ -290,6 +309,17 @@ def load_time(graph: Graph) -> tuple[Graph, dict[str, Graph]]:
     extra = [v for v in new.values() if id(v) in used]
     kept = [p for p in result.parameters if p.kind != "weight" or id(p) in used]
     return Graph(result.name, [*kept, *extra], result.outputs, result.updates), {v.name: made[v.name] for v in extra}
+
+
+def _fixed(graph: Graph) -> dict[int, bool]:
+    """Of each node (by id), whether it depends on weights alone and is worth being made once."""
+    fixed: dict[int, bool] = {}
+    for node in graph.nodes():
+        if node.op is PARAMETER:
+            fixed[id(node)] = node.attrs["kind"] == "weight"
+        else:
+            fixed[id(node)] = bool(node.inputs) and all(fixed[id(v.node)] for v in node.inputs) and _worth_moving(node)
+    return fixed
 
 
 def _worth_moving(node: Node) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,14 +47,18 @@ class Buffer:
         """
         if nbytes < 0:
             raise ValueError(f"nbytes must not be negative, got {nbytes}")
-        huge = nbytes >= _HUGE_PAGE and settings().huge_pages
-        unit = _HUGE_PAGE if huge else ALIGNMENT
+        unit = ALIGNMENT
         try:
-            if zeroed or not recycled or nbytes < SMALLEST:
-                raw = _fresh(nbytes, unit, zeroed)
+            if nbytes < SMALLEST:
+                raw = (np.zeros if zeroed else np.empty)(nbytes + unit, np.uint8)
             else:
-                found = free_list.take(max(nbytes, 1) + unit)
-                raw = free_list.lend(_fresh(nbytes, unit, zeroed)) if found is None else found
+                if nbytes >= _HUGE_PAGE and settings().huge_pages:
+                    unit = _HUGE_PAGE
+                again = recycled and not zeroed
+                found = free_list.take(nbytes + unit) if again else None
+                raw = _fresh(nbytes, unit, zeroed) if found is None else found
+                if again and found is None:
+                    raw = free_list.lend(raw)
         except (MemoryError, OSError, OverflowError, ValueError):
             raise DeviceError(f"cannot allocate {nbytes / 1e9:.2f} GB of memory") from None
         account.add(raw, nbytes)
@@ -98,13 +101,13 @@ class Buffer:
 
         Raises ValueError if the shape needs more bytes than there are.
         """
-        kind = np.dtype(dtype)
         if isinstance(shape, int):
-            shape = (self.nbytes // kind.itemsize if shape == -1 else shape,)
-        count = math.prod(shape)
-        if count < 0 or count * kind.itemsize > self.nbytes:
-            raise ValueError(f"{kind} array of shape {tuple(shape)} does not fit in {self.nbytes} bytes")
-        return self._bytes[: count * kind.itemsize].view(kind).reshape(tuple(shape))
+            shape = (self.nbytes // np.dtype(dtype).itemsize if shape == -1 else shape,)
+        try:
+            return np.ndarray(shape, dtype, self._bytes)
+        except (TypeError, ValueError):
+            kind = np.dtype(dtype)
+            raise ValueError(f"{kind} array of shape {tuple(shape)} does not fit in {self.nbytes} bytes") from None
 
     def __len__(self) -> int:
         return self.nbytes

@@ -45,7 +45,8 @@ class Account:
             self._live[id(tracked)] = tracked
             self.allocations += 1
             self.current += nbytes
-            self.peak = max(self.peak, self.current)
+            if self.current > self.peak:
+                self.peak = self.current
 
     def _freed(self, tracked: Any) -> None:
         with self._lock:

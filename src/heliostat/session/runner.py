@@ -143,6 +143,7 @@ class Runner:
             at += len(row)
         self.arena = 0
         self.launches = len(rows)
+        self.arena_nbytes = max(program.arena_nbytes, 64)
         self.alone = program.operations < SMALL_LAUNCH * len(rows)
         self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
 
@@ -152,7 +153,7 @@ class Runner:
         places = self.places
         made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in self.output_nbytes]
         with owner.lock:
-            arena = owner.scratch(max(self.program.arena_nbytes, 64))
+            arena = owner.scratch(self.arena_nbytes)
             if arena != self.arena:
                 self.arena = arena
                 self.address[self.scratch] = self.offsets + arena

@@ -120,16 +120,14 @@ def is_data(v: Value) -> bool:
 
 def array_of(v: Value) -> Array:
     """The data of a realized value as an array over its buffer, bf16 as uint16; of a GPU a copy."""
-    buffer = buffer_of(v)
-    assert buffer is not None
-    shape = tuple(int(d) for d in v.type.shape)  # type: ignore[arg-type]
+    buffer = v.meta.buffer
+    shape: Any = v.type.shape
     kind = NUMPY[v.type.element.name]
-    if not isinstance(buffer, Buffer):
-        assert v.device is not None
-        data = gpu_engine(v.device).download(buffer, math.prod(shape) * np.dtype(kind).itemsize)
-        return data.view(kind).reshape(shape)
-    found: Array = buffer.array(kind, shape)
-    return found
+    if isinstance(buffer, Buffer):
+        return buffer.array(kind, shape)
+    assert v.device is not None
+    data = gpu_engine(v.device).download(buffer, math.prod(shape) * np.dtype(kind).itemsize)
+    return data.view(kind).reshape(shape)
 
 
 def is_cut(v: Value) -> bool:
@@ -426,7 +424,7 @@ def realize(values: Iterable[Value]) -> None:
 def _realize(values: list[Value]) -> None:
     live, roots = [], []
     for t in _take_open():
-        v = t.value
+        v = t._v if t._base is None else t.value
         if (m := v.meta) is None or m.buffer is None:
             live.append(t)
             roots.append(v)
@@ -437,8 +435,9 @@ def _realize(values: list[Value]) -> None:
         live = [t for t in live if not known[id(t.value)]]
         roots = [t.value for t in live]
     roots += values
-    others = _of_others()
-    if others:  # a value that another thread's tensor holds, and that is on the way, is computed for it too
+    if len(_threads) > 1 and (
+        others := _of_others()
+    ):  # a value that another thread's tensor holds, and that is on the way, is computed for it too
         held = [t for v in _behind(roots) if (t := others.get(id(v))) is not None]
         live += held
         roots += [t._v for t in held]
@@ -453,8 +452,8 @@ def _realize(values: list[Value]) -> None:
         raise
     if anomaly.active is not None:
         anomaly.active.check(done)
-    wanted = [t.value for t in live if t.requires_grad and not t.is_leaf]
-    for outputs, total in list(backwards.values()):
+    wanted = [t._v for t in live if t._rg and not t._leaf]
+    for outputs, total in list(backwards.values()) if backwards else ():
         wanted += [*outputs, *list(total.values())]
     if levels:
         wanted += [t.value for t in single] + [v for level in levels for v in level.held()]
@@ -563,14 +562,13 @@ def _run(roots: Sequence[Value]) -> list[Value]:
     if gpus_in_use():
         return _run_placed(wanted)
     if not determinism.are_deterministic_algorithms_enabled() and (known := programs.plans.find(wanted)) is not None:
-        return _run_plan(*known, wanted)
+        return _run_plan(wanted, *known)
     return _run_on("cpu", wanted)
 
 
-def _run_plan(plan: Plan, values: list[Value], wanted: Sequence[Value]) -> list[Value]:
+def _run_plan(wanted: Sequence[Value], plan: Plan, given: list[Any], computed: list[Value]) -> list[Value]:
     """`_run` of a structure that was run before."""
     programs.hits += 1
-    given = [values[n].meta.buffer for n in plan.given]
     made = plan.runner.run(given)
     for v, (new, n) in zip(wanted, plan.sources, strict=True):
         buffer = made[n] if new else given[n]
@@ -578,7 +576,7 @@ def _run_plan(plan: Plan, values: list[Value], wanted: Sequence[Value]) -> list[
             v.meta = Meta(buffer)
         else:
             v.meta.buffer = buffer
-    return [values[n] for n in plan.computed]
+    return computed
 
 
 def _run_placed(wanted: Sequence[Value]) -> list[Value]:
@@ -648,7 +646,7 @@ def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
         for v, buffer in zip(closed.results, made, strict=True):
             found[number[v]] = buffer
         if device == "cpu" and not closed.constants:
-            programs.plans.keep(wanted, Plan(wanted, _has_data, closed, runner))
+            programs.plans.keep(wanted, _has_data, closed, runner)
     for v in wanted:
         buffer = found[number[v]]
         if device != "cpu" and isinstance(buffer, Buffer):  # a constant, or data of the host that nothing was done with

@@ -701,18 +701,15 @@ def _checked(f: Any, back: str) -> Any:
 def _arithmetic(name: str, f: Any, back: str, swapped: bool = False) -> Any:
     """`_checked` of an op that needs no more than a common dtype."""
     other = _checked(_swap(f) if swapped else f, back)
-    op, build = ops.REGISTRY[name].call, quick.binary(ops.REGISTRY[name])
+    op = ops.REGISTRY[name].call
 
     def run(self: Tensor, o: Any) -> Any:
-        made = build(self, o, swapped)
-        if made is not None:
-            return made
         dtype = self._v.type.element
         if (dtype is f32 or dtype is f64) and (isinstance(o, Tensor) or type(o) is float or type(o) is int):
             return binary(op, o, self) if swapped else binary(op, self, o)
         return other(self, o)
 
-    return run
+    return quick.binary(ops.REGISTRY[name], run, swapped)
 
 
 for _name, _f in (

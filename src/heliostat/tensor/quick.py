@@ -22,122 +22,132 @@ from .core import _SCALARS, Tensor, scalar, wrap
 KEPT_NUMBERS = 1024
 """Numbers whose memory is kept for the next time that they are used."""
 
-_capture, _anomaly, _open, _STAND_IN, _LEAF = lazy._capture, lazy.anomaly, lazy._open, lazy.STAND_IN, lazy._LEAF
-_object, _ref, _next = object.__new__, weakref.ref, next
+_capture, _autocast, _anomaly, _STAND_IN, _LEAF = (
+    lazy._capture.get,
+    _current.get,
+    lazy.anomaly,
+    lazy.STAND_IN,
+    lazy._LEAF,
+)
+_object, _ref, _next, _open = object.__new__, weakref.ref, next, lazy._open
 _numbers: dict[Any, dict[float, lazy.Meta]] = {f32: {}, f64: {}}
+_f32_numbers, _f64_numbers = _numbers.values()
+_f32_scalar, _f64_scalar = _SCALARS[f32], _SCALARS[f64]
 
 
-def _number(number: float, type: TensorType) -> Value:
-    """A Python number beside a tensor of floats: a value of its own, over memory that equal numbers share."""
-    known = _numbers[type.element]
-    meta = known.get(number)
-    if meta is None:
-        made = scalar(number, type.element)  # type: ignore[arg-type]
-        if number:  # 0.0 and -0.0 are equal
-            if len(known) >= KEPT_NUMBERS:
-                known.clear()
-            known[number] = made.meta
-        return made
-    v: Value = _object(Value)
-    scalar_type = _SCALARS[type.element]  # type: ignore[index]
-    v.node, v.index, v.type, v.name, v.meta, v.device = _LEAF, 0, scalar_type, "", meta, None
-    return v
+def _number(number: float, type: TensorType) -> lazy.Meta:
+    """Memory of a Python number beside a tensor of floats, which equal numbers share."""
+    meta: lazy.Meta = scalar(number, type.element).meta  # type: ignore[arg-type]
+    if number:  # 0.0 and -0.0 are equal
+        known = _numbers[type.element]
+        if len(known) >= KEPT_NUMBERS:
+            known.clear()
+        known[number] = meta
+    return meta
 
 
-def _made(op: Op, inputs: tuple[Value, ...], type: TensorType, device: str | None) -> Value:
-    """`Node` and its one result."""
-    node: Node = _object(Node)
-    v: Value = _object(Value)
-    node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(_serial), inputs, _NO_ATTRS, (v,)
-    v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, type, "", None, device
-    return v
-
-
-def _plain(v: Value) -> Tensor:
-    """`core.new` of a value that is not computed and has no gradient, where nothing is captured."""
-    t: Tensor = _object(Tensor)
-    t._v, t._rg, t._leaf = v, False, True
-    t._grad = t._base = t._view = t._post = None
-    t._seen = t._version = 0
-    t._retain = False
-    entries = _open.of.entries
-    entries.append(_ref(t))
-    if len(entries) > lazy.MANY:
-        lazy.flush()
-    return t
-
-
-def unary(op: Op) -> Callable[[Any], Tensor | None]:
-    """The short road of an op of one operand."""
+# Nodes, values and tensors are made in one frame each: calls between would be a third of what an op costs.
+def unary(op: Op, longer: Callable[..., Any], ruled: bool) -> Callable[..., Any]:
+    """`longer`, a function of an op of one operand, with the short road before it. ruled: whether autocast has a rule
+    for it."""
     seen = op._seen
 
-    def build(x: Any) -> Tensor | None:
-        if x.__class__ is not Tensor or x._base is not None:
-            return None
+    @functools.wraps(longer)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        x = args[0] if len(args) == 1 else None
+        if (
+            x.__class__ is not Tensor
+            or kwargs
+            or x._base is not None
+            or _capture() is not None
+            or _anomaly.active is not None
+            or (ruled and _autocast() is not None)
+        ):
+            return longer(*args, **kwargs)
         a = x._v
-        found = seen.get((id(a.type),))
-        if found is None or _capture.get() is not None or _anomaly.active is not None or a.node is _STAND_IN:
-            return None
-        element = a.type.element
-        if element is not f32 and element is not f64:
-            return None
-        v = _made(op, (a,), found[0][0], a.device)
-        return wrap(v, x) if x._rg else _plain(v)
+        type = a.type
+        found = seen.get((id(type),))
+        if found is None or a.node is _STAND_IN or ((e := type.element) is not f32 and e is not f64):
+            return longer(x)
+        node = _object(Node)
+        v = _object(Value)
+        node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(_serial), (a,), _NO_ATTRS, (v,)
+        v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, found[0][0], "", None, a.device
+        if x._rg:
+            return wrap(v, x)
+        t = _object(Tensor)
+        t._v, t._rg, t._leaf = v, False, True
+        t._grad = t._base = t._view = t._post = None
+        t._seen = t._version = 0
+        t._retain = False
+        entries = _open.of.entries
+        entries.append(_ref(t))
+        if len(entries) > lazy.MANY:
+            lazy.flush()
+        return t
 
-    return build
+    return run
 
 
-def binary(op: Op) -> Callable[[Any, Any, bool], Tensor | None]:
-    """The short road of an op of two operands, of which one may be a number: build(x, o, swapped) is op(x, o), or
-    op(o, x). Where None is returned nothing happened."""
+def binary(op: Op, longer: Callable[[Any, Any], Any], swapped: bool = False) -> Callable[[Any, Any], Any]:
+    """`longer`, a method of an op of two operands, with the short road before it: run(x, o) is op(x, o), or op(o, x)
+    where `swapped`. o may be a number."""
     seen = op._seen
 
-    def build(x: Any, o: Any, swapped: bool) -> Tensor | None:
-        if x.__class__ is not Tensor or x._base is not None or _capture.get() is not None:
-            return None
+    def run(x: Any, o: Any) -> Any:
+        if x.__class__ is not Tensor or x._base is not None or _capture() is not None or _anomaly.active is not None:
+            return longer(x, o)
         a = x._v
         type = a.type
         element = type.element
-        if (element is not f32 and element is not f64) or _anomaly.active is not None or a.node is _STAND_IN:
-            return None
         device = a.device
         kind = o.__class__
         if kind is float or kind is int:
-            b = _number(o, type)
-            other = None
+            if element is f32:
+                meta, number_type = _f32_numbers.get(o), _f32_scalar
+            elif element is f64:
+                meta, number_type = _f64_numbers.get(o), _f64_scalar
+            else:
+                return longer(x, o)
+            b = _object(Value)
+            b.node, b.index, b.type, b.name, b.device = _LEAF, 0, number_type, "", None
+            b.meta = _number(o, type) if meta is None else meta
+            rg = x._rg
         elif kind is Tensor:
-            other, b = o, o._v
-            if o._base is not None or b.type.element is not element or b.node is _STAND_IN:
-                return None
+            b = o._v
+            if (
+                o._base is not None
+                or (element is not f32 and element is not f64)
+                or b.type.element is not element
+                or b.node is _STAND_IN
+            ):
+                return longer(x, o)
             if b.device is not device:
                 if device is not None and b.device is not None and b.device != device:
-                    return None
+                    return longer(x, o)
                 device = device or b.device
+            rg = x._rg or o._rg
         else:
-            return None
+            return longer(x, o)
         inputs = (b, a) if swapped else (a, b)
         found = seen.get((id(inputs[0].type), id(inputs[1].type)))
-        if found is None:
-            return None
-        v = _made(op, inputs, found[0][0], device)
-        if other is None:
-            return wrap(v, x) if x._rg else _plain(v)
-        return wrap(v, x, other) if x._rg or other._rg else _plain(v)
-
-    return build
-
-
-def first(op: Op, f: Any, ruled: bool) -> Any:
-    """f, a published function of one tensor, that takes the short road where there is one. ruled: whether autocast
-    has a rule for it."""
-    build = unary(op)
-
-    @functools.wraps(f)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and not (ruled and _current.get() is not None):
-            made = build(args[0])
-            if made is not None:
-                return made
-        return f(*args, **kwargs)
+        if found is None or a.node is _STAND_IN:
+            return longer(x, o)
+        node = _object(Node)
+        v = _object(Value)
+        node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(_serial), inputs, _NO_ATTRS, (v,)
+        v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, found[0][0], "", None, device
+        if rg:
+            return wrap(v, x, o) if kind is Tensor else wrap(v, x)
+        t = _object(Tensor)
+        t._v, t._rg, t._leaf = v, False, True
+        t._grad = t._base = t._view = t._post = None
+        t._seen = t._version = 0
+        t._retain = False
+        entries = _open.of.entries
+        entries.append(_ref(t))
+        if len(entries) > lazy.MANY:
+            lazy.flush()
+        return t
 
     return run

@@ -1,23 +1,28 @@
 """Structures that were run before, found again by a walk that makes nothing.
 
 `lazy.Closed` numbers, sorts and hashes a graph to find its program. A loop asks for the same graph at every turn: a
-`Plan` keeps how its nodes hang together, ops and attributes alone, and is compared with what is asked for node by node.
+`Plan` knows ops, attributes and how nodes hang together, and compares what is asked for with that, node by node. Its
+walk is written out as a Python function, as loops and tables would take most of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import CodeType
 from typing import Any, Protocol
 
 from ..ir.graph import CONSTANT, Value
 
 MOST_ALIKE = 4
-"""Plans that begin and end with the same ops, of which the one that was found last is tried first."""
+"""Plans of one kind; the one that was found last is tried first."""
+
+PATIENCE = 64
+"""So many graphs of a kind that no plan fits, and all of that kind are forgotten: others are asked for now."""
 
 MOST_KINDS = 128
-
-NEW = -1
-"""An operand that no node before had."""
+MOST_VALUES = 2000
+"""Larger graphs have no plan: their functions would take long to compile."""
 
 
 class Closed(Protocol):
@@ -32,66 +37,63 @@ class Closed(Protocol):
 class Plan:
     """How the values behind some roots are made of each other, and the program that makes them.
 
-    Values have places: those of the roots come first, then operands in the order in which they are met."""
+    match(*roots): buffers for the program, and the values that it makes known, operands before users; None where the
+    roots are made in another way. sources: for each root whether its buffer is made (True) or read, and which one."""
 
-    __slots__ = ("computed", "given", "rows", "runner", "sources")
+    __slots__ = ("match", "runner", "sources")
 
     def __init__(self, roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, runner: Any) -> None:
         """Of roots that differ, which have no data. closed: what is behind them. runner: the program of that."""
-        values = list(dict.fromkeys(roots))
-        assert len(values) == len(roots)
         made = {closed.number[v]: n for n, v in enumerate(closed.results)}
         read = {closed.number[v]: n for n, v in enumerate(closed.leaves)}
-        place = {v: n for n, v in enumerate(values)}
-        nodes: dict[int, int] = {}  # of several results: the place of the first one met
-        self.rows: list[tuple[Any, Any, int, tuple[int, ...], int]] = []
-        for n, v in enumerate(values):  # grows on the way
-            node = v.node
-            if is_leaf(v):
-                self.rows.append((None, v.type, 0, (), NEW))
-                continue
-            operands = []
-            for u in node.inputs:
-                operands.append(place.get(u, NEW))
-                if u not in place:
-                    place[u] = len(values)
-                    values.append(u)
-            twin = nodes.setdefault(id(node), n) if len(node.results) > 1 else n
-            self.rows.append((node.op, node.attrs, v.index, tuple(operands), NEW if twin == n else twin))
-        self.given = [place[v] for v in closed.leaves]
-        self.computed = [place[v] for v in closed.order if not is_leaf(v)]
-        # where a root's buffer comes from: what the program made (True) or read, and which of it
         numbers = [closed.number[v] for v in roots]
         self.sources = [(True, made[n]) if n in made else (False, read[n]) for n in numbers]
         self.runner = runner
+        known: dict[str, Any] = {"alike": _alike}
+        exec(_code(_written(roots, is_leaf, closed, known)), known)
+        self.match: Callable[..., tuple[list[Any], list[Value]] | None] = known["match"]
 
-    def match(self, roots: Sequence[Value]) -> list[Value] | None:
-        """The values of all places behind these roots; None where they are made in another way."""
-        values = list(roots)
-        add = values.append
-        n = 0
-        for op, attrs, index, operands, twin in self.rows:
-            v = values[n]
-            n += 1
-            m = v.meta
-            if op is None:
-                if m is None or m.buffer is None or (v.type is not attrs and v.type != attrs):
-                    return None
-                continue
-            node = v.node
-            if (node.op is not op and node.op != op) or (m is not None and m.buffer is not None) or v.index != index:
-                return None
-            if node.attrs is not attrs and not _alike(op, attrs, node.attrs):
-                return None
-            inputs = node.inputs
-            if len(inputs) != len(operands) or (twin >= 0 and values[twin].node is not node):
-                return None
-            for u, at in zip(inputs, operands):  # noqa: B905 # of one length, and this is the innermost loop
-                if at < 0:
-                    add(u)
-                elif values[at] is not u:
-                    return None
-        return values
+
+def _written(roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, known: dict[str, Any]) -> str:
+    """The text of `match`. What it compares with comes to `known`, so that graphs of one form have one text."""
+    values = list(roots)
+    place = {v: n for n, v in enumerate(values)}
+    lines = [f"def match({', '.join(f'v{n}' for n in range(len(values)))}):", " try:"]
+    for n, v in enumerate(values):  # grows on the way
+        if is_leaf(v):
+            known[f"t{n}"] = v.type
+            test = f"m is None or (b{n} := m.buffer) is None or (v{n}.type is not t{n} and v{n}.type != t{n})"
+            lines += [f"  m = v{n}.meta", f"  if {test}: return"]
+            continue
+        node = v.node
+        known |= {f"o{n}": node.op, f"a{n}": node.attrs}
+        test = f"(o.op is not o{n} and o.op != o{n}) or (o.attrs is not a{n} and not alike(o{n}, a{n}, o.attrs))"
+        test += f" or ((m := v{n}.meta) is not None and m.buffer is not None)"
+        if len(node.results) > 1:
+            test += f" or v{n}.index != {v.index}"
+        operands: list[str] = []
+        again: list[str] = []
+        for u in node.inputs:
+            if u in place:
+                operands.append(f"u{len(again)}")
+                again.append(f"{operands[-1]} is not v{place[u]}")
+            else:
+                place[u] = len(values)
+                operands.append(f"v{place[u]}")
+                values.append(u)
+        lines += [f"  o = v{n}.node", f"  if {test}: return", f"  [{', '.join(operands)}] = o.inputs"]
+        if again:
+            lines.append(f"  if {' or '.join(again)}: return")
+    given = ", ".join(f"b{place[v]}" for v in closed.leaves)
+    computed = ", ".join(f"v{place[v]}" for v in closed.order if not is_leaf(v))
+    return "\n".join(
+        [*lines, " except ValueError: return  # another number of operands", f" return [{given}], [{computed}]"]
+    )
+
+
+@lru_cache(maxsize=256)
+def _code(text: str) -> CodeType:
+    return compile(text, "<plan>", "exec")
 
 
 def _alike(op: Any, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -101,29 +103,49 @@ def _alike(op: Any, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return a == b
 
 
-class Plans:
-    """Plans by the number of their roots, and the ops of the first and of the last."""
+class _Kind:
+    """Plans that are tried for the same roots. misses: how often none fitted while there was no place for more."""
+
+    __slots__ = ("misses", "plans")
 
     def __init__(self) -> None:
-        self.found: dict[Any, list[Plan]] = {}
+        self.plans: list[Plan] = []
+        self.misses = 0
 
-    def find(self, roots: Sequence[Value]) -> tuple[Plan, list[Value]] | None:
-        """The plan that these roots follow, with the values of its places."""
-        plans = self.found.get((len(roots), roots[0].node.op, roots[-1].node.op))
-        if plans is None:
+
+class Plans:
+    """Plans by the number of their roots, and ops and shapes of the first and of the last."""
+
+    def __init__(self) -> None:
+        self.found: dict[Any, _Kind] = {}
+
+    def find(self, roots: Sequence[Value]) -> tuple[Plan, list[Any], list[Value]] | None:
+        """The plan that these roots follow, with what its `match` gives."""
+        a, b = roots[0], roots[-1]
+        kind = self.found.get((len(roots), a.node.op, b.node.op, a.type.shape, b.type.shape))
+        if kind is None:
             return None
+        plans = kind.plans
         for n, plan in enumerate(plans):
-            values = plan.match(roots)
-            if values is not None:
+            found = plan.match(*roots)
+            if found is not None:
                 if n:
                     plans.insert(0, plans.pop(n))
-                return plan, values
+                return plan, found[0], found[1]
         return None
 
-    def keep(self, roots: Sequence[Value], plan: Plan) -> None:
-        """Remember a plan of these roots."""
+    def keep(self, roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, runner: Any) -> None:
+        """Make a plan of these roots, where there is place for it."""
+        if len(closed.order) > MOST_VALUES:
+            return
         if len(self.found) >= MOST_KINDS:
             self.found.clear()
-        plans = self.found.setdefault((len(roots), roots[0].node.op, roots[-1].node.op), [])
-        plans.insert(0, plan)
-        del plans[MOST_ALIKE:]
+        a, b = roots[0], roots[-1]
+        kind = self.found.setdefault((len(roots), a.node.op, b.node.op, a.type.shape, b.type.shape), _Kind())
+        if len(kind.plans) >= MOST_ALIKE:
+            kind.misses += 1
+            if kind.misses < PATIENCE:
+                return
+            kind.plans.clear()
+            kind.misses = 0
+        kind.plans.insert(0, Plan(roots, is_leaf, closed, runner))

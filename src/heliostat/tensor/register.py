@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..ops import Op
 from ..ops.amp import NAMED
@@ -72,7 +72,7 @@ def function(*names: str, method: bool = True, in_place: bool = False, op: Op | 
         for name in (*names, first):
             f = plain if first in MAKERS else _watching(name, noted(first, plain))
             if op is not None:
-                f = quick.first(op, f, plain is not written)
+                f = cast(F, quick.unary(op, f, plain is not written))
             FUNCTIONS[name] = f
             if method:
                 METHODS[name] = f
