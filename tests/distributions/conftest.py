@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,9 @@ class _Interpreted:
         return [Buffer.of(np.array(a, lazy.NUMPY[v.type.dtype.name], order="C")) for a, v in results]
 
 
-class _Engine:
-    def compile(self, graph: Any) -> _Interpreted:
-        return _Interpreted(graph)
+class _Programs:
+    def get(self, key: Any, build: Callable[[], Any], device: str = "cpu") -> _Interpreted:
+        return _Interpreted(build())
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,6 @@ def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         yield
         return
     lazy.flush()
-    monkeypatch.setattr(lazy, "programs", lazy.Programs())
-    monkeypatch.setattr(lazy, "engine_of", lambda device: _Engine())
+    monkeypatch.setattr(lazy, "programs", _Programs())
     yield
     lazy.flush()
