@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor.gamma import lower_series, upper_fraction
+from ..tensor.gamma import STEP, lower_series, settled, upper_fraction
 
-_H = 1e-30
 _LARGE = 1e5
 
 
@@ -28,12 +27,12 @@ def gamma_slope(a: Any, x: Any, psi: Any) -> Any:
         fraction = plain & ~large & ~series
         if series.any():
             p, q, g = a[series], x[series], psi[series]
-            s = lower_series(p + 1j * _H, q)
-            y[series] = -q * ((np.log(q) - g) * s.real + s.imag / _H)
+            s = lower_series(p + 1j * STEP, q)
+            y[series] = -q * ((np.log(q) - g) * s.real + s.imag / STEP)
         if fraction.any():
             p, q, g = a[fraction], x[fraction], psi[fraction]
-            h = upper_fraction(p + 1j * _H, q)
-            y[fraction] = q * ((np.log(q) - g) * h.real + h.imag / _H)
+            h = upper_fraction(p + 1j * STEP, q)
+            y[fraction] = q * ((np.log(q) - g) * h.real + h.imag / STEP)
         if large.any():
             # Wilson and Hilferty: the cube root is nearly normal, with relative errors of 1e-3 / a here.
             p, q = a[large], x[large]
@@ -59,7 +58,7 @@ def _beta_fraction(a: Any, b: Any, x: Any) -> Any:
             c = 1 + step / c
             d, c = 1 / np.where(d == 0, tiny, d), np.where(c == 0, tiny, c)
             h = h * d * c
-        if (np.abs(d * c - 1) < 1e-16).all():
+        if settled(d * c):
             break
     return h
 
@@ -75,13 +74,13 @@ def beta_slope(a: Any, b: Any, x: Any, psi: Any) -> Any:
         high = plain & ~low
         if low.any():
             p, q, u = a[low], b[low], x[low]
-            g = _beta_fraction(p + 1j * _H, q, u) / (p + 1j * _H)
+            g = _beta_fraction(p + 1j * STEP, q, u) / (p + 1j * STEP)
             slope = np.log(u) - psi[low]
-            y[low] = -u * (slope * g.real + g.imag / _H)
+            y[low] = -u * (slope * g.real + g.imag / STEP)
         if high.any():
             # I_x(a, b) = 1 - I_{1-x}(b, a): the derivative is for the second operand there.
             p, q, u = a[high], b[high], x[high]
-            g = _beta_fraction(q, p + 1j * _H, 1 - u) / q
+            g = _beta_fraction(q, p + 1j * STEP, 1 - u) / q
             slope = np.log(u) - psi[high]
-            y[high] = u * (slope * g.real + g.imag / _H)
+            y[high] = u * (slope * g.real + g.imag / STEP)
     return y

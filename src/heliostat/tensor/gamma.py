@@ -67,9 +67,18 @@ def upper_fraction(a: Any, x: Any) -> Any:
         c = b + step / c
         d, c = 1 / np.where(d == 0, tiny, d), np.where(c == 0, tiny, c)
         h = h * d * c
-        if (np.abs(d * c - 1) < 1e-16).all():
+        if settled(d * c):
             break
     return h
+
+
+STEP = 1e-30
+"""Of complex operands a + STEP i: the imaginary part of a result is STEP times its derivative, to full precision."""
+
+
+def settled(factor: Any) -> bool:
+    """Whether the last factors of continued fractions are 1, and their derivatives for a complex operand 0."""
+    return bool(((np.abs(factor.real - 1) < 5e-16) & (np.abs(factor.imag) < 1e-13 * STEP)).all())
 
 
 class _Incomplete(Function):
