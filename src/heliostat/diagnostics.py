@@ -225,6 +225,10 @@ class ConstraintError(HeliostatError, ValueError):
         self.parameter, self.constraint, self.value = parameter, constraint, value
 
 
+class EinopsError(HeliostatError, RuntimeError):
+    """A pattern of einops does not parse, or does not fit a tensor; the message has the pattern."""
+
+
 class IndexOutOfRangeError(HeliostatError, IndexError):
     """An index lies outside its axis."""
 
