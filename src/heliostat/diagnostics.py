@@ -212,6 +212,23 @@ class DTypeError(HeliostatError, TypeError):
     """A dtype or block format does not fit the operation."""
 
 
+class ConstraintError(HeliostatError, ValueError):
+    """A parameter of a distribution, or a value that it is asked about, breaks a constraint.
+
+    `parameter`: its name. `constraint`: the text of the constraint. `value`: the tensor.
+    """
+
+    def __init__(
+        self, message: str, *, parameter: str = "", constraint: str = "", value: Any = None, **place: Any
+    ) -> None:
+        super().__init__(message, **place)
+        self.parameter, self.constraint, self.value = parameter, constraint, value
+
+
+class EinopsError(HeliostatError, RuntimeError):
+    """A pattern of einops does not parse, or does not fit a tensor; the message has the pattern."""
+
+
 class IndexOutOfRangeError(HeliostatError, IndexError):
     """An index lies outside its axis."""
 

@@ -34,7 +34,7 @@ def _incomplete(a: Any, x: Any, upper: bool) -> Any:
         plain = np.isfinite(a) & np.isfinite(x) & (a > 0) & (x > 0)
         series = plain & (x < a + 1)
         fraction = plain & ~series
-        for chosen, found, has_upper in ((series, _series, False), (fraction, _fraction, True)):
+        for chosen, found, has_upper in ((series, lower_series, False), (fraction, upper_fraction, True)):
             if chosen.any():
                 p, q = a[chosen], x[chosen]
                 scale = np.exp(p * np.log(q) - q - _log_gamma(p))
@@ -43,17 +43,19 @@ def _incomplete(a: Any, x: Any, upper: bool) -> Any:
     return y
 
 
-def _series(a: Any, x: Any) -> Any:
+def lower_series(a: Any, x: Any) -> Any:
+    """P(a, x) Gamma(a) exp(x) / x^a, for x below a + 1; a may be complex."""
     term = total = 1 / a
     for n in range(1, MANY):
         term = term * x / (a + n)
         total = total + term
-        if (term <= total * 1e-17).all():
+        if (np.abs(term) <= np.abs(total) * 1e-17).all():
             break
     return total
 
 
-def _fraction(a: Any, x: Any) -> Any:
+def upper_fraction(a: Any, x: Any) -> Any:
+    """Q(a, x) Gamma(a) exp(x) / x^a, for x from a + 1 on; a may be complex."""
     tiny = 1e-300
     b = x + 1 - a
     c, d = np.full_like(b, 1 / tiny), 1 / np.where(b == 0, tiny, b)
@@ -65,9 +67,18 @@ def _fraction(a: Any, x: Any) -> Any:
         c = b + step / c
         d, c = 1 / np.where(d == 0, tiny, d), np.where(c == 0, tiny, c)
         h = h * d * c
-        if (np.abs(d * c - 1) < 1e-16).all():
+        if settled(d * c):
             break
     return h
+
+
+STEP = 1e-30
+"""Of complex operands a + STEP i: the imaginary part of a result is STEP times its derivative, to full precision."""
+
+
+def settled(factor: Any) -> bool:
+    """Whether the last factors of continued fractions are 1, and their derivatives for a complex operand 0."""
+    return bool(((np.abs(factor.real - 1) < 5e-16) & (np.abs(factor.imag) < 1e-13 * STEP)).all())
 
 
 class _Incomplete(Function):

@@ -250,7 +250,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
 @function(method=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Counts of given means, drawn on the host from the stream's next number."""
-    return from_array(_host(generator).poisson(np.asarray(input.detach().array())), input.dtype)
+    return from_array(host_stream(generator).poisson(np.asarray(input.detach().array())), input.dtype)
 
 
 @function()
@@ -276,7 +276,8 @@ def multinomial(
     return found if w.ndim == 2 else found.squeeze(0)
 
 
-def _host(generator: Generator | None) -> np.random.Generator:
+def host_stream(generator: Generator | None) -> np.random.Generator:
+    """NumPy's distributions for one draw of the host, from the stream's next number."""
     g = generator or default_generator
     return np.random.Generator(np.random.Philox(key=g._seed, counter=[0, 0, g.next_draw(), 0]))
 

@@ -1,0 +1,429 @@
+"""Regions of tensors, with the names of torch.distributions.constraints: `constraint.check(value)` says for each event
+whether it lies inside. `constraint_registry` has the transforms that lead into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import ConstraintError, ShapeError, UnsupportedError
+from ..tensor import FUNCTIONS, Tensor
+from ..tensor.dtypes import finfo
+from ..tensor.levels import on_host
+
+__all__ = [
+    "Constraint", "MixtureSameFamilyConstraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property",
+    "greater_than", "greater_than_eq", "half_open_interval", "independent", "integer_interval", "interval",
+    "is_dependent", "less_than", "lower_cholesky", "lower_triangular", "multinomial", "nonnegative",
+    "nonnegative_integer", "one_hot", "open_unit_interval", "positive", "positive_definite", "positive_integer",
+    "positive_semidefinite", "real", "real_vector", "simplex", "square", "stack", "symmetric", "unit_interval",
+]  # fmt: skip
+
+_UNKNOWN: Any = NotImplemented
+
+
+class Constraint:
+    """A region. `is_discrete`: it has single points. `event_dim`: how many axes at the end make an event."""
+
+    is_discrete: Any = False
+    event_dim: Any = 0
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each event lies inside: bool, the shape of value without the axes of an event."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return type(self).__name__.removeprefix("_") + "()"
+
+
+def _events(result: Tensor, ndims: int, value: Tensor, event_dim: int) -> Tensor:
+    if result.ndim < ndims:
+        raise ShapeError(f"Expected value.dim() >= {event_dim} but got {value.ndim}")
+    made: Tensor = result.reshape((*result.shape[: result.ndim - ndims], -1)).all(-1)
+    return made
+
+
+class _Dependent(Constraint):
+    """A region that depends on other variables."""
+
+    def __init__(self, *, is_discrete: Any = _UNKNOWN, event_dim: Any = _UNKNOWN) -> None:
+        self._is_discrete, self._event_dim = is_discrete, event_dim
+
+    @property
+    def is_discrete(self) -> bool:
+        if self._is_discrete is _UNKNOWN:
+            raise UnsupportedError(".is_discrete cannot be determined statically")
+        return bool(self._is_discrete)
+
+    @property
+    def event_dim(self) -> int:
+        if self._event_dim is _UNKNOWN:
+            raise UnsupportedError(".event_dim cannot be determined statically")
+        return int(self._event_dim)
+
+    def __call__(self, *, is_discrete: Any = _UNKNOWN, event_dim: Any = _UNKNOWN) -> _Dependent:
+        return _Dependent(
+            is_discrete=self._is_discrete if is_discrete is _UNKNOWN else is_discrete,
+            event_dim=self._event_dim if event_dim is _UNKNOWN else event_dim,
+        )
+
+    def check(self, value: Tensor) -> Tensor:
+        raise ConstraintError("Cannot determine validity of dependent constraint")
+
+
+class _DependentProperty(property, _Dependent):
+    """A property of an object that is a dependent constraint of its class."""
+
+    def __init__(self, fn: Any = None, *, is_discrete: Any = _UNKNOWN, event_dim: Any = _UNKNOWN) -> None:
+        property.__init__(self, fn)
+        _Dependent.__init__(self, is_discrete=is_discrete, event_dim=event_dim)
+
+    def __call__(self, fn: Any) -> _DependentProperty:  # type: ignore[override]
+        return _DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
+
+
+def is_dependent(constraint: Any) -> bool:
+    """Whether a constraint depends on other variables, so that `check` cannot be asked."""
+    return isinstance(constraint, _Dependent)
+
+
+class _IndependentConstraint(Constraint):
+    """Axes of a batch that count as axes of an event: all elements must lie inside."""
+
+    def __init__(self, base_constraint: Constraint, reinterpreted_batch_ndims: int) -> None:
+        if not isinstance(base_constraint, Constraint):
+            raise TypeError(f"base_constraint must be a Constraint, got {type(base_constraint).__name__}")
+        if not isinstance(reinterpreted_batch_ndims, int) or reinterpreted_batch_ndims < 0:
+            raise ShapeError(f"reinterpreted_batch_ndims must be an int >= 0, got {reinterpreted_batch_ndims}")
+        self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
+
+    @property
+    def is_discrete(self) -> bool:
+        return bool(self.base_constraint.is_discrete)
+
+    @property
+    def event_dim(self) -> int:
+        return int(self.base_constraint.event_dim) + self.reinterpreted_batch_ndims
+
+    def check(self, value: Tensor) -> Tensor:
+        return _events(self.base_constraint.check(value), self.reinterpreted_batch_ndims, value, self.event_dim)
+
+    def __repr__(self) -> str:
+        return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
+
+
+class MixtureSameFamilyConstraint(Constraint):
+    """The support of a mixture: an event lies in the support of all components."""
+
+    def __init__(self, base_constraint: Constraint) -> None:
+        if not isinstance(base_constraint, Constraint):
+            raise TypeError(f"base_constraint must be a Constraint, got {type(base_constraint).__name__}")
+        self.base_constraint = base_constraint
+
+    @property
+    def is_discrete(self) -> bool:
+        return bool(self.base_constraint.is_discrete)
+
+    @property
+    def event_dim(self) -> int:
+        return int(self.base_constraint.event_dim)
+
+    def check(self, value: Tensor) -> Tensor:
+        if value.ndim < self.event_dim:
+            raise ShapeError(f"Expected value.dim() >= {self.event_dim} but got {value.ndim}")
+        result = self.base_constraint.check(value.unsqueeze(-1 - self.event_dim))
+        return _events(result, result.ndim - (value.ndim - self.event_dim), value, self.event_dim)
+
+    def __repr__(self) -> str:
+        return f"MixtureSameFamilyConstraint({self.base_constraint!r})"
+
+
+class _Boolean(Constraint):
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value == 0) | (value == 1)
+
+
+class _OneHot(Constraint):
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return ((value == 0) | (value == 1)).all(-1) & value.sum(-1).eq(1)
+
+
+class _Bounded(Constraint):
+    """A region with a lower bound, an upper one, or both: numbers or tensors that broadcast."""
+
+    lower_bound: Any
+    upper_bound: Any
+
+    def __repr__(self) -> str:
+        bounds = [f"{k}={v}" for k, v in self.__dict__.items() if k in ("lower_bound", "upper_bound")]
+        return f"{type(self).__name__.removeprefix('_')}({', '.join(bounds)})"
+
+
+class _Between(_Bounded):
+    def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
+        self.lower_bound, self.upper_bound = lower_bound, upper_bound
+
+
+class _Above(_Bounded):
+    def __init__(self, lower_bound: Any) -> None:
+        self.lower_bound = lower_bound
+
+
+class _Below(_Bounded):
+    def __init__(self, upper_bound: Any) -> None:
+        self.upper_bound = upper_bound
+
+
+class _IntegerInterval(_Between):
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value % 1 == 0) & (value >= self.lower_bound) & (value <= self.upper_bound)
+
+
+class _IntegerLessThan(_Below):
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value % 1 == 0) & (value <= self.upper_bound)
+
+
+class _IntegerGreaterThan(_Above):
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value % 1 == 0) & (value >= self.lower_bound)
+
+
+class _Real(Constraint):
+    def check(self, value: Tensor) -> Tensor:
+        return value.eq(value)  # all but NaN
+
+
+class _GreaterThan(_Above):
+    def check(self, value: Tensor) -> Tensor:
+        return value > self.lower_bound
+
+
+class _GreaterThanEq(_Above):
+    def check(self, value: Tensor) -> Tensor:
+        return value >= self.lower_bound
+
+
+class _LessThan(_Below):
+    def check(self, value: Tensor) -> Tensor:
+        return value < self.upper_bound
+
+
+class _Interval(_Between):
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= self.lower_bound) & (value <= self.upper_bound)
+
+
+class _HalfOpenInterval(_Between):
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= self.lower_bound) & (value < self.upper_bound)
+
+
+class _OpenInterval(_Between):
+    def check(self, value: Tensor) -> Tensor:
+        return (value > self.lower_bound) & (value < self.upper_bound)
+
+
+class _Simplex(Constraint):
+    """Vectors of numbers of at least 0 with the sum 1, within 1e-6."""
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
+
+
+class _Multinomial(_Below):
+    """Vectors of counts whose sum is at most the bound."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
+
+
+def _in_matrices(found: Tensor) -> Tensor:
+    made: Tensor = found.all(-1).all(-1)
+    return made
+
+
+class _LowerTriangular(Constraint):
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        return _in_matrices(value.tril() == value)
+
+
+class _LowerCholesky(_LowerTriangular):
+    """Lower triangles with positive diagonals."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
+
+
+class _CorrCholesky(_LowerCholesky):
+    """Cholesky factors of correlations: rows have length 1."""
+
+    def check(self, value: Tensor) -> Tensor:
+        tolerance = finfo(value.dtype).eps * value.shape[-1] * 10  # PyTorch's
+        length = (value.detach() ** 2).sum(-1).sqrt()
+        return super().check(value) & ((length - 1).abs() <= tolerance).all(-1)
+
+
+class _Square(Constraint):
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        square = value.shape[-2] == value.shape[-1]
+        made: Tensor = FUNCTIONS["full"](
+            tuple(value.shape[:-2]), square, dtype=(value == value).dtype, device=value.device
+        )
+        return made
+
+
+class _Symmetric(_Square):
+    """Symmetric matrices, within 1e-6."""
+
+    def check(self, value: Tensor) -> Tensor:
+        if value.shape[-2] != value.shape[-1]:
+            return super().check(value)
+        return _in_matrices(value.isclose(value.mT, atol=1e-6))
+
+
+class _PositiveSemidefinite(_Symmetric):
+    def check(self, value: Tensor) -> Tensor:
+        symmetric = super().check(value)
+        return symmetric if value.shape[-2] != value.shape[-1] else symmetric & _on_matrices(_semidefinite, value)
+
+
+class _PositiveDefinite(_Symmetric):
+    def check(self, value: Tensor) -> Tensor:
+        symmetric = super().check(value)
+        return symmetric if value.shape[-2] != value.shape[-1] else symmetric & _on_matrices(_factors, value)
+
+
+def _on_matrices(question: Any, value: Tensor) -> Tensor:
+    made: Tensor = on_host(
+        lambda a: np.array([question(m) for m in a.reshape(-1, *a.shape[-2:])], bool).reshape(a.shape[:-2]),
+        value.detach(),
+    )
+    return made
+
+
+def _semidefinite(matrix: Any) -> bool:
+    return bool(np.isfinite(matrix).all() and (np.linalg.eigvalsh(matrix) >= 0).all())
+
+
+def _factors(matrix: Any) -> bool:
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.isfinite(matrix).all())
+
+
+def _sequence(name: str, cseq: Sequence[Any]) -> list[Constraint]:
+    if not all(isinstance(c, Constraint) for c in cseq):
+        raise TypeError(f"constraints.{name}: all elements of cseq must be Constraint instances")
+    return list(cseq)
+
+
+def _axis(dim: int, value: Tensor) -> None:
+    if not -value.ndim <= dim < value.ndim:
+        raise ShapeError(f"dim {dim} out of range for value with {value.ndim} dimensions")
+
+
+class _Cat(Constraint):
+    """Constraints of neighbouring pieces along an axis, of the given lengths."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
+        self.cseq = _sequence("cat", cseq)
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+        if len(self.lengths) != len(self.cseq):
+            raise ShapeError(f"lengths ({len(self.lengths)}) must match cseq ({len(self.cseq)})")
+        self.dim = dim
+
+    @property
+    def is_discrete(self) -> bool:
+        return any(c.is_discrete for c in self.cseq)
+
+    @property
+    def event_dim(self) -> int:
+        return max(int(c.event_dim) for c in self.cseq)
+
+    def check(self, value: Tensor) -> Tensor:
+        _axis(self.dim, value)
+        starts = [sum(self.lengths[:n]) for n in range(len(self.cseq))]
+        pieces = zip(self.cseq, starts, self.lengths, strict=True)
+        made: Tensor = FUNCTIONS["cat"]([c.check(value.narrow(self.dim, at, n)) for c, at, n in pieces], self.dim)
+        return made
+
+
+class _Stack(Constraint):
+    """A constraint for each slice of an axis."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
+        self.cseq = _sequence("stack", cseq)
+        self.dim = dim
+
+    @property
+    def is_discrete(self) -> bool:
+        return any(c.is_discrete for c in self.cseq)
+
+    @property
+    def event_dim(self) -> int:
+        dim = max(int(c.event_dim) for c in self.cseq)
+        return dim + 1 if self.dim + dim < 0 else dim
+
+    def check(self, value: Tensor) -> Tensor:
+        _axis(self.dim, value)
+        pairs = zip(self.cseq, value.unbind(self.dim), strict=True)
+        made: Tensor = FUNCTIONS["stack"]([c.check(v) for c, v in pairs], self.dim)
+        return made
+
+
+dependent = _Dependent()
+dependent_property = _DependentProperty
+independent = _IndependentConstraint
+boolean = _Boolean()
+one_hot = _OneHot()
+nonnegative_integer = _IntegerGreaterThan(0)
+positive_integer = _IntegerGreaterThan(1)
+integer_interval = _IntegerInterval
+real = _Real()
+real_vector = independent(real, 1)
+positive = _GreaterThan(0.0)
+nonnegative = _GreaterThanEq(0.0)
+greater_than = _GreaterThan
+greater_than_eq = _GreaterThanEq
+less_than = _LessThan
+multinomial = _Multinomial
+unit_interval = _Interval(0.0, 1.0)
+open_unit_interval = _OpenInterval(0.0, 1.0)
+interval = _Interval
+half_open_interval = _HalfOpenInterval
+simplex = _Simplex()
+lower_triangular = _LowerTriangular()
+lower_cholesky = _LowerCholesky()
+corr_cholesky = _CorrCholesky()
+square = _Square()
+symmetric = _Symmetric()
+positive_semidefinite = _PositiveSemidefinite()
+positive_definite = _PositiveDefinite()
+cat = _Cat
+stack = _Stack

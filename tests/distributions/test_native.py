@@ -1,0 +1,59 @@
+"""Distributions in compiled programs: float32, steps that are captured, vmap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import distributions as D
+from heliostat.diagnostics import CaptureError
+from heliostat.func import vmap
+
+torch = pytest.importorskip("torch")
+
+
+def test_float32() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.uniform(0.5, 3, (2, 4)).astype(np.float32)
+    x, share = rng.normal(size=4).astype(np.float32), rng.uniform(0.1, 0.9, 4).astype(np.float32)
+
+    def scores(R: Any, t: Any) -> Any:
+        return [
+            R.Normal(t(x), t(a)).log_prob(t(b)), R.Gamma(t(a), t(b)).log_prob(t(a)), R.Beta(t(a), t(b)).entropy(),
+            R.Bernoulli(t(share)).log_prob(t(np.ones(4, np.float32))), R.StudentT(t(a)).log_prob(t(x)),
+        ]  # fmt: skip
+
+    for found, expected in zip(scores(D, hs.tensor), scores(torch.distributions, torch.tensor), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), 2e-5, 2e-6)
+
+
+def test_a_captured_step_draws_anew_and_does_not_look_at_values() -> None:
+    loc = hs.zeros(3, requires_grad=True)
+
+    @hs.compile
+    def step(scale: Any) -> Any:
+        q = D.Normal(loc, scale)
+        z = q.rsample((64,))
+        loss = (z - 1).pow(2).mean() + D.kl_divergence(q, D.Normal(0.0, 1.0)).sum() * 0.01
+        loc.grad = None
+        loss.backward()
+        return loss, loc.grad, D.Categorical(logits=loc.detach()).sample((5,))
+
+    first, second = step(hs.ones(3)), step(hs.ones(3))
+    assert first[0].item() != second[0].item()
+    np.testing.assert_allclose(first[1].numpy(), -2 / 3, atol=0.3)
+    assert first[2].numpy().max() < 3
+    step(-hs.ones(3))  # would be refused outside
+    with pytest.raises(CaptureError):
+        hs.compile(lambda c: D.Gamma(c, 1.0).sample())(hs.ones(2))
+
+
+def test_vmap() -> None:
+    loc, x = hs.arange(3.0), hs.ones(3)
+    found = vmap(lambda m, v: D.Normal(m, 2.0).log_prob(v))(loc, x)
+    np.testing.assert_allclose(found.numpy(), D.Normal(loc, 2.0).log_prob(x).numpy(), 1e-6)
+    with pytest.raises(NotImplementedError, match="Gamma is drawn on the host"):
+        vmap(lambda c: D.Gamma(c, 1.0).sample(), randomness="different")(hs.ones(2))
