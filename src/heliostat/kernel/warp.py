@@ -172,6 +172,8 @@ class _Rewriter:
     def op_reduce(self, i: Instruction) -> Instruction:
         value, kind = self.get(i.args[0]), i.attrs["kind"]
         if spread(i.args[0].lanes):
+            if not Type(i.elem).is_float and value.lanes > 1:  # in any order: each thread's own first
+                value = self.emit("reduce", Type(value.elem), value, kind=kind)
             mask = WARP // 2
             while mask:
                 parts = [self.lane(value, n) for n in range(value.lanes)]
