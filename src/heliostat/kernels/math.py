@@ -526,7 +526,7 @@ class Math:
         over where no lane asks for it.
 
         |x| is a whole number m times 2 ** e. Of m * (2 / pi * 2 ** e) only what is left modulo 4 counts, the product
-        with 96 bits of 2 / pi that begin where 4 * 2 ** -e stands (Payne and Hanek). No float comes closer to a multiple
+        with 96 bits of 2 / pi that begin where 4 * 2 ** -e stands (Payne and Hanek). No float comes closer to multiples
         of pi / 2 than 2 ** -31, so that the 62 bits behind the point are enough.
         """
         k = self.k
