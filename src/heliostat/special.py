@@ -88,7 +88,8 @@ scaled_modified_bessel_k1 = _function(
 
 
 def _sinc(x: Any) -> Any:
-    return np.sinc(np.asarray(x, np.float64) / np.pi)
+    x = np.asarray(x, np.float64)
+    return np.where(np.isinf(x), 0.0, np.sinc(np.where(np.isinf(x), 0.0, x) / np.pi))
 
 
 i0e: Any
@@ -98,7 +99,7 @@ spherical_bessel_j0 = _function("spherical_bessel_j0", _sinc, "sin(x) / x, 1 at 
 
 
 def _over(y: Tensor, x: Tensor, at_zero: float) -> Tensor:
-    zero = x == 0
+    zero = x.abs() < 1e-8  # below, y is rounded to a few digits, and the limit is as good
     made: Tensor = _F["where"](zero, at_zero, y / _F["where"](zero, 1.0, x))
     return made
 
@@ -147,7 +148,7 @@ def entr(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def xlog1py(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """input * log1p(other), 0 where input is 0. Shapes broadcast; floats."""
     x, y = (floats(t) for t in common(input, other)[0])
-    nothing = (x == 0) & (y == y)
+    nothing = (x == 0) & ((y <= -1) | (y == math.inf))  # elsewhere the product is 0 by itself
     return _written(_F["where"](nothing, 0.0, x * _F["where"](nothing, 0.0, y).log1p()), out)
 
 

@@ -162,9 +162,25 @@ def test_power_of_special_values(elem: str, interp: bool) -> None:
 
 
 def test_angles_without_a_value() -> None:
-    x = np.array([np.inf, -np.inf, np.nan, 1e30], np.float32)
+    x = np.array([np.inf, -np.inf, np.nan, 1.0], np.float32)
     for name in ("sin", "cos", "tan"):
-        assert np.isnan(apply(lambda m, v, name=name: getattr(m, name)(v), x)).all()
+        found = apply(lambda m, v, name=name: getattr(m, name)(v), x)
+        assert np.isnan(found[:3]).all()
+        assert found[3] == apply(lambda m, v, name=name: getattr(m, name)(v), x[3:])[0]
+
+
+@pytest.mark.parametrize("interp", [False, True], ids=["native", "interp"])
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_angles_of_all_sizes(name: str, interp: bool) -> None:
+    """Small ones beside large ones; 2 ** 22, powers of two, and the floats that are next to multiples of pi / 2."""
+    rng = np.random.default_rng(8)
+    x = np.exp(rng.uniform(-3, 88, 400 if interp else 1 << 16)) * rng.choice([-1, 1], 400 if interp else 1 << 16)
+    near = [16367173 * 2.0**72, 13962640 * 2.0**-1, 4194303.5, 4194304.0, 3.4028235e38]
+    x = np.concatenate([x, 2.0 ** np.arange(18, 128), -(2.0 ** np.arange(18, 128)), near]).astype(np.float32)
+    want = getattr(np, name)(x.astype(np.float64))
+    found = apply(lambda m, v: getattr(m, name)(v), x, interp=interp)
+    distance = np.abs(found - want) / np.spacing(np.abs(want).astype(np.float32))
+    assert distance.max() <= 4, (distance.max(), x[distance.argmax()])
 
 
 def test_extremes_propagate_nan() -> None:

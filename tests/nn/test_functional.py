@@ -89,3 +89,16 @@ def test_small_functions() -> None:
     scores, target = hs.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]]), hs.tensor([1, 1, 1])
     assert F.correct_count(scores, target).item() == 2
     assert F.accuracy(scores, target).item() == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (2, 3, 0)], ids=str)
+def test_batch_norm_of_an_empty_batch(shape: tuple[int, ...]) -> None:
+    found = []
+    for m in (hs, torch):
+        x, weight = m.zeros(*shape, requires_grad=True), m.ones(3, requires_grad=True)
+        layer = m.nn.BatchNorm1d(3)
+        y = m.nn.functional.batch_norm(x, layer.running_mean, layer.running_var, weight, training=True)
+        (y.sum() + layer(x).sum()).backward()
+        found.append([y.tolist(), layer.running_var.tolist(), layer.num_batches_tracked.item(), x.grad.tolist()])
+        found[-1] += [weight.grad.tolist(), layer.weight.grad.tolist()]
+    assert found[0] == found[1]

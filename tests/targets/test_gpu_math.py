@@ -51,6 +51,21 @@ def test_distance_from_reference(
 
 
 @pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_angles(name: str, run: Runner) -> None:
+    rng = np.random.default_rng(6)
+    x = (np.exp(rng.uniform(-3, 88, 1 << 11)) * rng.choice([-1, 1], 1 << 11)).astype(np.float32)
+    x[:1024] = rng.uniform(-100, 100, 1024)
+    x[-4:] = [np.inf, np.nan, 0, 16367173 * 2.0**72]
+    with np.errstate(invalid="ignore"):
+        want = getattr(np, name)(x.astype(np.float64))
+    found = values_of(name, x, run)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(want))
+    distance = np.nan_to_num(np.abs(found - want) / np.spacing(np.abs(want).astype(np.float32)))
+    assert distance.max() <= ULP, (distance.max(), x[distance.argmax()])
+
+
+@pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh"])
 def test_gelus(name: str, run: Runner) -> None:
     """Relative to the result also where it is a small part of x; beyond, the result is as good as 0."""

@@ -59,3 +59,51 @@ def test_angles_of_special_numbers(dtype: Any) -> None:
 
 def test_relu_passes_the_gradient_where_there_is_no_number() -> None:
     check(lambda m, x: m.relu(x), np.array([np.nan, 1.5, -1.5, 0.0, -0.0, np.inf, -np.inf]), grad=True)
+
+
+ENDS = np.array([
+    np.nan, np.inf, -np.inf, 0.0, -0.0, 1, -1, 0.5, -0.5, 3, -3, 6, -6, 1e-30, -1e-30, 20, 2.5, 1e30, -1e30,
+])  # fmt: skip
+F = "nn.functional"
+OF_ENDS = (
+    "abs", "asinh", "atan", "cosh", "erf", "exp", "exp2", "expm1", "frac", "log", "log1p", "neg", "reciprocal",
+    "relu", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "tanhshrink", "silu", "mish",
+    "softplus", "softsign", "relu6", "hardtanh", "hardswish", "hardsigmoid", "hardshrink", "softshrink", "leaky_relu",
+    "logsigmoid", "clamp", "clamp_min", "clamp_max", "nan_to_num",
+)  # fmt: skip
+ARGUMENTS: dict[str, Any] = {"clamp": (-1, 1), "clamp_min": (0.5,), "clamp_max": (0.5,)}
+
+
+def test_all_functions_at_the_ends_and_kinks_of_their_ranges() -> None:
+    """f64, and all of them in one program."""
+
+    def run(m: Any, x: Any) -> Any:
+        found = []
+        for name in OF_ENDS:
+            room = m if hasattr(torch, name) and name not in ("hardshrink",) else m.nn.functional
+            found.append(getattr(room, name)(x, *ARGUMENTS.get(name, ())))
+        return found
+
+    xs, ys = ours(ENDS, True), theirs(ENDS, True)
+    made, expected = run(hs, xs), run(torch, ys)
+    for name, a, b in zip(OF_ENDS, made, expected, strict=True):
+        if name not in ("sin", "tan"):  # of 1e30 in f64
+            same(a, b, what=name)
+        else:
+            same(a[:17], b[:17], what=name)
+    total = hs.stack([hs.autograd.grad(y.sum(), [xs], retain_graph=True)[0] for y in made])
+    for name, row, y in zip(OF_ENDS, total, expected, strict=True):
+        (wanted,) = torch.autograd.grad(y.sum(), [ys], retain_graph=True)
+        kept = slice(0, 17) if name in ("sin", "tan") else slice(None)
+        same(row[kept], wanted[kept], 1e-7, f"gradient of {name}")
+
+
+def test_special_functions_at_their_ends() -> None:
+    x = np.array([np.nan, 0.0, -0.0, 1e-30, -1e-12, 0.5, 2.0, -1.0, -3.0, 150.0, 1e10])
+    check(
+        lambda m, x: [m.digamma(x), m.special.scaled_modified_bessel_k0(x), m.special.scaled_modified_bessel_k1(x)], x
+    )
+    check(lambda m, x: [m.special.i1(x), m.special.i1e(x)], x[1:-2], grad=True)
+    check(lambda m, x: m.special.spherical_bessel_j0(x), np.array([np.inf, -np.inf, 1.0]))
+    a, b = np.array([0.0, 0.0, 2.0, 0.0]), np.array([2.0, np.nan, 3.0, 0.5])
+    check(lambda m, x, y: [m.xlogy(x, y), m.special.xlog1py(x, y)], a, b, grad=True)

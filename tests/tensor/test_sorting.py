@@ -92,3 +92,29 @@ def test_extremes_of_an_axis() -> None:
 
     check(pairs, floats(5, 6), grad=True)
     check(pairs, integers(5, 6))
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_places_among_and_of_nan(right: bool) -> None:
+    rng = np.random.default_rng(4)
+    rows = np.sort(rng.integers(0, 5, (6, 7)).astype(np.float64), 1)
+    rows[rng.random(rows.shape) < 0.25] = np.nan
+    x = np.concatenate([rng.integers(-1, 6, (6, 5)), np.full((6, 1), np.nan)], 1)
+    check(lambda m, s, a: [m.searchsorted(s, a, right=right), m.searchsorted(s[0], a, right=right)], rows, x)
+    check(lambda m, s, a: m.bucketize(a, s[1], right=right), rows, x)
+    check(lambda m, s, a: m.searchsorted(s, a, side="right" if right else "left", out_int32=True), rows[:, :0], x)
+
+
+def test_places_in_rows_by_their_order() -> None:
+    rows, x = floats(3, 6), floats(3, 4, seed=1)
+    check(lambda m, s, a: m.searchsorted(s, a, sorter=m.argsort(s, -1)), rows, x)
+    check(lambda m, s, a: [m.searchsorted(s, 2.5), m.bucketize(1.5, s), m.bucketize(a, s)], np.arange(4), x)
+    check(lambda m, s, a: m.searchsorted(s, a[:0]), rows[0], x)
+    for call, error in (
+        (lambda: hs.searchsorted(hs.ones(2, 3), hs.ones(3, 3)), "do not fit"),
+        (lambda: hs.searchsorted(hs.ones(3), hs.ones(3), right=True, side="left"), "right is True"),
+        (lambda: hs.searchsorted(hs.ones(3), hs.ones(3), side="up"), "'up'"),
+        (lambda: hs.bucketize(hs.ones(3), hs.ones(2, 3)), "one axis"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            call()

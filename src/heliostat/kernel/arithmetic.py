@@ -210,6 +210,7 @@ _COMBINE: dict[str, Callable[[Array, Array], Array]] = {
     "max": lambda a, b: np.where(a > b, a, b),
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "or": np.bitwise_or,
 }
 
 

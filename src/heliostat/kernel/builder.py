@@ -467,6 +467,12 @@ class KernelBuilder:
     def _offset(self, offset: Operand) -> Instruction:
         return offset if isinstance(offset, Instruction) else self.const(offset, "i64")
 
+    def any(self, flags: Instruction) -> Instruction:
+        """Whether one of the lanes holds."""
+        if not self.capability:
+            return self._reduce(flags, "or")
+        return self.reduce_max(self.convert(flags, "i32", signed=False)) > 0  # threads exchange 32 bits
+
     def alloc(self, nbytes: int) -> Instruction:
         """Private memory of this worker, 64-byte aligned, alive for the whole kernel. Top level of the kernel only."""
         return self.emit("alloc", Type("ptr"), (), nbytes=nbytes)

@@ -82,7 +82,7 @@ OPS: dict[str, tuple[int, str]] = {
     "shuffle": (2, "lanes attrs.lanes of the concatenation a, b"),
     "reduce": (
         1,
-        "one scalar: attrs.kind (add, min, max, maximum, minimum) of all lanes by halves, i with i + lanes / 2",
+        "one scalar: attrs.kind (add, min, max, maximum, minimum, or) of all lanes by halves, i with i + lanes / 2",
     ),
     "dot4": (3, "i32 lanes: acc + the sum of 4 products of unsigned bytes a (<= attrs.max) and signed bytes b"),
     "dot2": (

@@ -294,7 +294,7 @@ class _Verifier:
         if source.lanes == 1 or source.lanes & (source.lanes - 1):
             _fail(f"reduce takes a vector whose lanes are a power of two, not {source.type}")
         known = ("add", "min", "max", "maximum", "minimum") if source.elem == "f32" else ("add", "min", "max")
-        if kind not in known or source.elem == "i1":
+        if kind not in known if source.elem != "i1" else kind != "or":
             _fail(f"reduce does not know {kind} of {source.elem}")
 
     def shuffle(self, i: Instruction) -> None:

@@ -176,6 +176,8 @@ class _Rewriter:
             if kind in ACROSS and value.elem == "i32":
                 whole = value if value.lanes == 1 else self.emit("reduce", Type("i32"), value, kind=kind)
                 return self.emit("across", Type("i32"), whole, kind=kind)
+            if not Type(i.elem).is_float and value.lanes > 1:  # in any order: each thread's own first
+                value = self.emit("reduce", Type(value.elem), value, kind=kind)
             mask = WARP // 2
             while mask:
                 parts = [self.lane(value, n) for n in range(value.lanes)]

@@ -477,9 +477,8 @@ class Math:
         return self._signed(k.select(turned, math.pi / 2 - y, y), x)
 
     def sin(self, x: Instruction) -> Instruction:
-        """Sine; the angle is reduced by multiples of pi / 2 held in three parts.
-
-        NaN where |x| is 2 ** 22 (f32) or 2 ** 50 (f64) and more: the parts would not reduce it.
+        """Sine; the angle is reduced by multiples of pi / 2 held in three parts, in f32 from 2 ** 22 on by the bits of
+        2 / pi. NaN where |x| is 2 ** 50 (f64) and more: the parts would not reduce it.
         """
         sine, cosine, turn = self._circular(x)
         y = self._quadrant(sine, cosine, turn)
@@ -506,15 +505,57 @@ class Math:
     def _circular(self, x: Instruction) -> tuple[Instruction, Instruction, Instruction]:
         """Sine and cosine of the angle within -pi/4 .. pi/4, and how many quarter turns were taken off."""
         k, double = self.k, x.elem == "f64"
-        inside = k.select(k.fabs(x) < (2.0**50 if double else 2.0**22), x, math.nan)
+        size = k.fabs(x)
+        near = size < (2.0**50 if double else 2.0**22)
+        inside = k.select(near, x, math.nan) if double else x
         n, turn = self._nearest(inside, 2 / math.pi)
         r = inside
         for p in _split(math.pi / 2, double, fused=True):
             r = k.fma(n, -p, r)
+        if not double:
+            r, turn = self._reduced_far(x, k.logical_not(near), r, turn)
         z = r * r
         sines = [(-1) ** i / math.factorial(2 * i + 1) for i in range(1, 10 if double else 5)]
         cosines = [(-1) ** i / math.factorial(2 * i) for i in range(1, 11 if double else 6)]
         return k.fma(r * z, self._series(z, sines), r), k.fma(z, self._series(z, cosines), 1.0), turn
+
+    def _reduced_far(
+        self, x: Instruction, far: Instruction, r: Instruction, turn: Instruction
+    ) -> tuple[Instruction, Instruction]:
+        """r and turn of f32 angles, and where `far` holds of |x| >= 2 ** 22, NaN and infinities: a step that is passed
+        over where no lane asks for it.
+
+        |x| is a whole number m times 2 ** e. Of m * (2 / pi * 2 ** e) only what is left modulo 4 counts, the product
+        with 96 bits of 2 / pi that begin where 4 * 2 ** -e stands (Payne and Hanek). No float comes closer to multiples
+        of pi / 2 than 2 ** -31, so that the 62 bits behind the point are enough.
+        """
+        k = self.k
+        rest, turns = k.var(r), k.var(turn)
+        for _ in k.when(k.any(far)):
+            bits = k.bitcast(x, "i32")
+            place = ((bits >> 23) & 0xFF) - (127 + 23 + 2 - 32)  # of the first bit, in words with 32 zeros in front
+            word, shift = k.convert(k.ashr(place, 5), "i64"), k.convert(place & 31, "i64")
+            a, b, c, d = (self._word(word, j) for j in range(4))
+            high = (((a << 32) | b) << shift) | k.binary("lshr", c, 32 - shift)
+            low = ((c << shift) | k.binary("lshr", d, 32 - shift)) & 0xFFFFFFFF
+            m = k.convert((bits & 0x7FFFFF) | 0x800000, "i64")
+            product = m * high + k.binary("lshr", m * low, 32)  # quarter turns in the two highest bits
+            quarters = k.binary("lshr", product + (1 << 61), 62)
+            left = k.convert(product - (quarters << 62), "f32") * (math.pi / 2 * 2.0**-62)
+            count = k.convert(quarters, "i32")
+            below = bits < 0
+            left = k.select(k.fabs(x) < math.inf, k.select(below, -left, left), math.nan)
+            rest.set(k.select(far, left, r))
+            turns.set(k.select(far, k.select(below, 0 - count, count), turn))
+        return rest.get(), turns.get()
+
+    def _word(self, index: Instruction, ahead: int) -> Instruction:
+        """Word index + ahead of 32 zeros and the bits of 2 / pi, index 0 .. 4."""
+        k = self.k
+        found = k.const(_TWO_OVER_PI[ahead], "i64", index.lanes)
+        for i in range(1, 5):
+            found = k.select(k.binary("eq", index, i), k.const(_TWO_OVER_PI[i + ahead], "i64", index.lanes), found)
+        return found
 
 
 def _exp_series(double: bool) -> list[float]:
@@ -547,6 +588,9 @@ _EXACT = {
     math.pi / 2: Fraction("3.14159265358979323846264338327950288419716939937510582097494") / 2,
     math.log(2): Fraction("0.693147180559945309417232121458176568075500134360255254120680"),
 }
+
+# The bits of 2 / pi behind the point, 32 in a word, after a word of zeros.
+_TWO_OVER_PI = (0, 0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB)
 
 _LOG2_E = (1.4426950216293335, 1.92596298909109e-08)  # log2(e) as an f32 and what is left of it
 

@@ -276,7 +276,7 @@ class Abs(Unary, name="abs", version=1, amp=Amp.KEEP_INPUT):
         return k.abs(x)
 
     def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (g * sign(x),)
+        return (get("where").build(x > 0.0, g, get("where").build(x < 0.0, -g, _like(0, g))),)
 
 
 class Sign(Unary, name="sign", version=1, amp=Amp.KEEP_INPUT):

@@ -266,8 +266,13 @@ class _Printer:
     op_copy_async = op_commit_copies = op_wait_copies = op_barrier = op_warpgroup_mma = op_wait_mma = op_gather
 
     def op_reduce(self, i: Instruction) -> None:
-        """By halves, as the interpreter does it."""
+        """By halves, as the interpreter does it; flags by comparing their bits with none, one instruction on CPUs."""
         a = i.args[0]
+        if a.elem == "i1":
+            bits = self.fresh()
+            self.lines.append(f"{bits} = bitcast {self.typed(a)} to i{a.lanes}")
+            self.define(i, f"icmp ne i{a.lanes} {bits}, 0")
+            return
         while a.lanes > 1:
             half = a.lanes // 2
             t = Type(a.elem, half)

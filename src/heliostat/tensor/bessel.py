@@ -97,7 +97,15 @@ def bessel_i(order: int, x: Array, scaled: bool) -> Array:
 
 
 def _cosh_integral(order: float, x: Array) -> Array:
-    """exp(x) K(order, x) for x of at least 1 / 2."""
+    """exp(x) K(order, x) for x of at least 1 / 2; above 100, where the integrand is too narrow, by its asymptotic
+    series."""
+    if (x > 100).any():
+        size, term, total = np.where(x > 100, x, 100.0), np.ones_like(x), np.ones_like(x)
+        for k in range(1, 12):
+            term = term * (4 * order * order - (2 * k - 1) ** 2) / (k * 8 * size)
+            total += term
+        near = _cosh_integral(order, np.where(x > 100, 1.0, x))
+        return np.where(x > 100, np.sqrt(np.pi / (2 * size)) * total, near)
     grown = np.exp(-x[..., None] * (np.cosh(_TIMES) - 1)) * np.cosh(order * _TIMES)
     return (grown.sum(-1) - 0.5 * grown[..., 0]) / 32
 

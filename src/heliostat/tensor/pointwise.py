@@ -82,10 +82,11 @@ def _sign(v: Value) -> Value:
 
 
 def _asinh(v: Value) -> Value:
-    size = ops.abs(v)
-    square = ops.mul(size, size)
-    inner = ops.add(size, ops.div(square, ops.add(ops.sqrt(ops.add(square, 1.0)), 1.0)))
-    far = ops.gt(size, 1e10)
+    size = _with_sign(v, v)
+    far = ops.gt(size, 1e10)  # its square may be infinite
+    near = ops.where(far, 1.0, size)
+    square = ops.mul(near, near)
+    inner = ops.add(near, ops.div(square, ops.add(ops.sqrt(ops.add(square, 1.0)), 1.0)))
     large = ops.add(ops.log(ops.where(far, size, 1.0)), math.log(2.0))
     made = ops.where(far, large, ops.log1p(inner))
     return ops.where(ops.eq(v, 0.0), v, _with_sign(made, v))
@@ -307,14 +308,19 @@ def fmin(input: Tensor, other: Tensor) -> Tensor:
     return where(isnan(input), other, where(isnan(other), input, minimum(input, other)))
 
 
+def flat_at_nan(v: Value) -> Value:
+    """v, of floats, whose gradient is 0 where it is NaN."""
+    return ops.where(ops.eq(v, v), v, math.nan)
+
+
 @function("clip", in_place=True)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """input, but not below min and not above max; NaN where a bound is. The gradient at a bound is 1."""
+    """input, but not below min and not above max; NaN where a bound is. The gradient at a bound is 1, at NaN 0."""
     if min is None and max is None:
         raise ValueError("clamp needs min or max")
     operands = [input, *(b for b in (min, max) if b is not None)]
     found, dtype = common(*operands)
-    y = found[0].value
+    y = flat_at_nan(found[0].value) if dtype.is_float and found[0].requires_grad else found[0].value
     at = 1
     for given_, beyond in ((min, ops.lt), (max, ops.gt)):
         if given_ is None:
@@ -442,7 +448,9 @@ def xlogy(input: Numeric, other: Numeric) -> Tensor:
     """input * log(other), and 0 where input is 0."""
     (x, y), _ = common(input, other)
     x, y = floats(x), floats(y)
-    zero = ops.logical_and(ops.eq(x.value, 0.0), ops.eq(y.value, y.value))
+    bounded = ops.logical_and(ops.gt(y.value, 0.0), ops.lt(y.value, math.inf))  # there the product is 0 by itself
+    apart = ops.logical_or(bounded, ops.ne(y.value, y.value))
+    zero = ops.logical_and(ops.eq(x.value, 0.0), ops.logical_not(apart))
     return wrap(ops.where(zero, 0.0, ops.mul(x.value, ops.log(ops.where(zero, 1.0, y.value)))), x, y)
 
 

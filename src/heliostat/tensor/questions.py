@@ -7,7 +7,8 @@ from typing import Any
 
 from ..diagnostics import UnsupportedError
 from ..session import engine
-from .core import Tensor, as_tensor, convert
+from .core import Tensor, as_tensor, convert, wrap
+from .pointwise import flat_at_nan
 from .register import FUNCTIONS, METHODS, function
 
 
@@ -39,7 +40,7 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
 @function()
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| is above lambd, else 0."""
-    made: Tensor = FUNCTIONS["where"]((input >= -lambd) & (input <= lambd), 0.0, input)
+    made: Tensor = FUNCTIONS["where"]((input >= -lambd) & (input <= lambd), 0.0, wrap(flat_at_nan(input.value), input))
     return made
 
 

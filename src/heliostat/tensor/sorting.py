@@ -4,13 +4,15 @@ graph, so that gradients flow to them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..diagnostics import IndexOutOfRangeError, ShapeError
+from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError
 from ..ir.types import f64, i32, i64
-from .core import Tensor, as_tensor, convert, from_array, normal_dim
+from ..ops.rules import shown
+from .core import Tensor, as_tensor, common, convert, from_array, normal_dim
 from .levels import on_host
 from .reduce import ValuesIndices
 from .register import FUNCTIONS, function
@@ -258,28 +260,73 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 @function()
 def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
-) -> Tensor:
-    """Where to put elements into rows that are in order so that they stay so."""
-    x = as_tensor(input)
-    where: Any = side or ("right" if right else "left")
-    one = sorted_sequence.ndim == 1
-    rank = x.ndim
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+    sorter: Tensor | None = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Where to put elements into rows that are in order so that they stay so, int64, or int32 with `out_int32`.
 
-    def places(s: Array, a: Array) -> Array:
+    sorted_sequence: (..., N), whose leading sizes are those of input, or (N,). input: a tensor or a number; the result
+    has its shape. Both are compared in their common dtype. `right`, or side="right": behind equal ones. sorter: the
+    order of rows that are in none, int64, as argsort gives it. NaN in a row counts as less than everything, a NaN that
+    is looked for as more, as in PyTorch. Raises ShapeError for shapes that do not fit, DTypeError for another sorter,
+    ValueError for other sides."""
+    (sorted_sequence, x), _ = common(sorted_sequence, input)
+    _fits_rows(sorted_sequence, x, sorter)
+    if side not in (None, "left", "right"):
+        raise ValueError(f"searchsorted: side is 'left' or 'right', not {side!r}")
+    if right and side == "left":
+        raise ValueError("searchsorted: side is 'left', and right is True")
+    behind = right or side == "right"
+    one, rank = sorted_sequence.ndim == 1, x.ndim
+
+    def places(s: Array, a: Array, *order: Array) -> Array:
+        if order:
+            s = np.take_along_axis(s, np.broadcast_to(order[0], s.shape), -1)
         if s.ndim == 1:
-            return np.asarray(np.searchsorted(s, a, where))
-        values = a.reshape(*a.shape[: a.ndim - rank], -1) if one else a
-        rows = zip(s.reshape(-1, s.shape[-1]), values.reshape(-1, values.shape[-1]), strict=True)
-        return np.stack([np.searchsorted(r, v, where) for r, v in rows]).reshape(a.shape)
+            return _places(s, a, behind)
+        values = a.reshape(*a.shape[: a.ndim - rank], math.prod(a.shape[a.ndim - rank :])) if one else a
+        found = np.zeros(values.shape, np.int64)
+        for row in np.ndindex(s.shape[:-1]):
+            found[row] = _places(s[row], values[row], behind)
+        return found.reshape(a.shape)
 
-    return convert(on_host(places, sorted_sequence, x), i32 if out_int32 else i64)
+    tensors = (sorted_sequence, x) if sorter is None else (sorted_sequence, x, sorter)
+    made = convert(on_host(places, *tensors), i32 if out_int32 else i64)
+    return made if out is None else out._assign(made)
+
+
+def _fits_rows(rows: Tensor, x: Tensor, sorter: Tensor | None) -> None:
+    if not rows.ndim:
+        raise ShapeError("searchsorted: boundaries are rows, found a tensor without axes")
+    if rows.ndim > 1 and rows.shape[:-1] != x.shape[:-1]:
+        raise ShapeError(f"searchsorted: rows of {shown(rows.shape)} do not fit an input of {shown(x.shape)}")
+    if sorter is not None and sorter.dtype != i64:
+        raise DTypeError(f"searchsorted: the sorter is int64, found {sorter.dtype}")
+    if sorter is not None and sorter.shape != rows.shape:
+        raise ShapeError(f"searchsorted: a sorter of {shown(sorter.shape)} for rows of {shown(rows.shape)}")
+
+
+def _places(row: Array, values: Array, behind: bool) -> Array:
+    """`np.searchsorted`, but a search by halves where it sees NaN: what that ends at depends on the steps."""
+    if row.dtype.kind != "f" or not (np.isnan(row).any() or np.isnan(values).any()):
+        return np.asarray(np.searchsorted(row, values, "right" if behind else "left"))
+    low, high = np.zeros(values.shape, np.int64), np.full(values.shape, len(row), np.int64)
+    while (low < high).any():
+        middle = (low + high) // 2
+        here = row[np.minimum(middle, len(row) - 1)]
+        after = ~(here > values if behind else here >= values)
+        low, high = np.where((low < high) & after, middle + 1, low), np.where((low < high) & ~after, middle, high)
+    return low
 
 
 @function()
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
-    """The number of the bucket of each element, between boundaries in order."""
-    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
+) -> Tensor:
+    """The number of the bucket of each element, between boundaries (N,) in order; see `searchsorted`."""
+    if boundaries.ndim != 1:
+        raise ShapeError(f"bucketize: boundaries have one axis, found {shown(boundaries.shape)}")
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
 
 
 @function(method=False)

@@ -124,7 +124,9 @@ def digamma_value(v: Value) -> Value:
     up = ops.sub(ops.add(main, ops.mul(_series(square, _DIGAMMA), square)), less)
     angle = ops.mul(ops.sub(v, ops.round(v)), math.pi)
     reflected = ops.sub(up, ops.div(ops.mul(ops.cos(angle), math.pi), ops.sin(angle)))
-    return ops.where(low, reflected, up)
+    found = ops.where(low, reflected, up)
+    pole = ops.logical_and(ops.lt(v, 0.0), ops.eq(v, ops.floor(v)))
+    return ops.where(pole, math.nan, ops.where(ops.eq(v, 0.0), ops.div(-1.0, v), found))
 
 
 def _in_f64(build: Any, input: Tensor) -> Tensor:

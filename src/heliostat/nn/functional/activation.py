@@ -13,6 +13,7 @@ from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import wrap
+from ...tensor.pointwise import flat_at_nan
 
 where, hardshrink = FUNCTIONS["where"], FUNCTIONS["hardshrink"]
 
@@ -45,12 +46,17 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return where(input <= threshold, value, input)
 
 
+def _flat_at_nan(x: Tensor) -> Tensor:
+    """x, whose gradient is 0 where it is NaN."""
+    return wrap(flat_at_nan(x.value), x) if x.requires_grad else x
+
+
 @writable
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x, but not below min_val and not above max_val; no gradient at the bounds."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
+    return where(input <= min_val, min_val, where(input >= max_val, max_val, _flat_at_nan(input)))
 
 
 @writable
@@ -162,13 +168,14 @@ def logsigmoid(input: Tensor) -> Tensor:
 @writable
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(x + 3) / 6."""
-    return where(input <= -3, 0.0, where(input >= 3, 1.0, input / 6 + 0.5))
+    return where(input <= -3, 0.0, where(input >= 3, 1.0, _flat_at_nan(input) / 6 + 0.5))
 
 
 @writable
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * relu6(x + 3) / 6."""
-    return where(input <= -3, 0.0, where(input >= 3, input, input * (input + 3) / 6))
+    between = where((input > -3) & (input < 3) | (input != input), input, 0.0)  # elsewhere the product may be infinite
+    return where(input <= -3, input.detach() * 0.0, where(input >= 3, input, between * (between + 3) / 6))
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:

@@ -67,7 +67,8 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Each channel less its mean over its standard deviation, of the batch while training (running ones are brought
-    nearer to them), else of the running ones. input: (N, C, ...); the others: (C,)."""
+    nearer to them), else of the running ones. input: (N, C, ...); the others: (C,). Raises ValueError for one element
+    in a channel while training; an empty batch leaves the running ones as they are."""
     if input.ndim < 2:
         raise ShapeError(f"batch_norm needs (N, C, ...), found {list(input.shape)}")
     channels = input.shape[1]
@@ -83,7 +84,9 @@ def batch_norm(
         y = _scaled(input, running_mean.reshape(shape), running_var.reshape(shape), eps)
         return _affine(y, weight, bias, shape)
     count = input.numel() // max(channels, 1)
-    if count <= 1:
+    if not count:  # nothing to learn of: running ones stay
+        return _affine(input.clone(), weight, bias, shape)
+    if count == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
     mean, var = _moments(input, [i for i in range(input.ndim) if i != 1])
     _update(running_mean, mean.reshape(-1), momentum)
