@@ -268,3 +268,23 @@ def test_bytes_are_permuted(selector: int) -> None:
 def test_selectors_that_name_no_byte(selector: int) -> None:
     with pytest.raises(VerifyError, match="digits from 0 to 7"):
         verify(permuting(selector))
+
+
+def test_pairs_are_multiplied_and_added_with_one_rounding() -> None:
+    """a * b + c of two bf16 in a word, against exact integers; the text of the kernel is the same kernel."""
+    k = KernelBuilder("k")
+    a, b, c, y = (k.buffer(n, "w" if n == "y" else "r") for n in "abcy")
+    for i in k.parallel(2):
+        k.store(y, i * 256, k.fma_pair(*(k.load(buffer, i * 256, "i32", 64) for buffer in (a, b, c))))
+    kernel = k.finish()
+    verify(kernel)
+    assert print_kernel(parse_kernel(print_kernel(kernel))) == print_kernel(kernel)
+    rng = np.random.default_rng(1)
+    x, z = rng.integers(-255, 256, (2, 256)), rng.integers(-255, 256, 256) * 256
+    halves = [(v.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16) for v in (*x, z)]
+    found = np.zeros(256, np.uint16)
+    run_lockstep(kernel, [*halves, found])
+    exact = x[0] * x[1] + z
+    kept = 1 << np.maximum(np.abs(exact).astype(np.float64).view(np.int64) >> 52, 1023 + 7) - 1023 - 7
+    wanted = np.rint(exact / kept) * kept  # eight binary digits, ties to even
+    np.testing.assert_array_equal((found.astype(np.uint32) << 16).view(np.float32), wanted)

@@ -55,17 +55,24 @@ def inputs(element: BlockFormat, rows: int, out: int, depth: int, seed: int) -> 
     return arrays, x @ w.T + arrays["bias"] + arrays["residual"]
 
 
-def close(found: np.ndarray, wanted: np.ndarray) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=3e-5 * float(np.abs(wanted).max()))
+def close(found: np.ndarray, wanted: np.ndarray, element: BlockFormat | None = None, rows: int = 0) -> None:
+    """Nothing is rounded but sums. From 9 rows on, or where there may be so many, weights of short codes are too: to
+    bf16, as their scales and offsets are, which in these numbers are larger than weights.
+    """
+    bound, normal = 3e-5, None if element is None else element.normal
+    if max(rows, len(found)) > 8 and normal is not None and normal.width < 8:
+        bound = 4e-3 if normal.offset is None else 1.2e-2
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=bound * float(np.abs(wanted).max()))
 
 
 @pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("rows", [5, 18])
 @pytest.mark.parametrize("element", FORMATS, ids=str)
-def test_every_format(element: BlockFormat, run: Runner) -> None:
+def test_every_format(element: BlockFormat, rows: int, run: Runner) -> None:
     depth = max(64, element.block)
-    arrays, wanted = inputs(element, 5, 40, depth, 1)
-    (found,) = run(graph(element, 5, 40, depth), arrays, {})
-    close(found, wanted)
+    arrays, wanted = inputs(element, rows, 40, depth, 1)
+    (found,) = run(graph(element, rows, 40, depth), arrays, {})
+    close(found, wanted, element)
 
 
 def test_which_formats() -> None:
@@ -80,7 +87,7 @@ def test_every_number_of_rows(name: str, rows: int, out: int, depth: int, run: R
     element = named(name)
     arrays, wanted = inputs(element, rows, out, depth, rows)
     (found,) = run(graph(element, rows, out, depth), arrays, {})
-    close(found, wanted)
+    close(found, wanted, element)
 
 
 TILES = [
@@ -92,6 +99,9 @@ TILES = [
     ("Q6_K", FewTile(4, 2, 128, 3)),
     ("Q5_K", FewTile(2, 1, 64, 5)),
     ("NVFP4", FewTile(2, 1, 256, 2)),
+    ("Q8_0", FewTile(6, 2, 64, 3, groups=2)),  # x for two warps, uneven parts
+    ("Q4_K", FewTile(4, 4, 128, 2, groups=4)),  # a panel past the last
+    ("Q6_K", FewTile(4, 4, 256, 2, groups=2)),  # two panels in a warp
 ]
 
 
@@ -108,7 +118,7 @@ def test_rings(name: str, tile: FewTile) -> None:
     values, (raw, w_exact) = bits(rng, rows, depth), weights(element, out, depth, rng)
     y = np.full((rows, out), np.nan, np.float32)
     run_lockstep(kernel, [values, pack(raw, element, 32), y], blocks=2)
-    close(y, exact(values) @ w_exact.T)
+    close(y, exact(values) @ w_exact.T, element)
 
 
 @pytest.mark.parametrize("run", EVERYWHERE)
@@ -127,7 +137,7 @@ def test_products_side_by_side(name: str, run: Runner) -> None:
         held[n], w = weights(element, 96, 256, rng)
         sums.append(held["x"].astype(np.float64) @ w.T)
     (found,) = run(g, held, {})
-    close(found, sums[0] / (1 + np.exp(-sums[0])) * sums[1])
+    close(found, sums[0] / (1 + np.exp(-sums[0])) * sums[1], element)
 
 
 def test_the_number_of_rows_may_be_a_symbol() -> None:
@@ -136,7 +146,7 @@ def test_the_number_of_rows_may_be_a_symbol() -> None:
     for rows in (1, 9, 20):
         arrays, wanted = inputs(element, rows, 64, 128, rows)
         (found,) = lockstep_of_8(g, arrays, {"n": rows})
-        close(found, wanted)
+        close(found, wanted, element, 20)
 
 
 def kernels(g: Graph, target: Target) -> list[str]:

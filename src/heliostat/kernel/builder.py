@@ -342,6 +342,11 @@ class KernelBuilder:
         """f32 lanes as pairs of bf16 or f16 in i32 lanes. On GPUs only."""
         return self.emit("pack_pair", Type("i32", low.lanes), (low, high), kind=kind)
 
+    def fma_pair(self, a: Operand, b: Operand, c: Operand) -> Instruction:
+        """a * b + c of both bf16 in each of i32 lanes, rounded once. On GPUs only."""
+        x = next(o for o in (a, b, c) if isinstance(o, Instruction))
+        return self.emit("fma_pair", x.type, tuple(self._like(o, x) for o in (a, b, c)))
+
     def permute_bytes(self, a: Instruction, b: Operand, selector: int) -> Instruction:
         """Bytes of i32 lanes of a (numbers 0 to 3) and b (4 to 7): byte n is the one that hexadecimal digit n of
         `selector` says, from the right. On GPUs only.

@@ -103,6 +103,7 @@ OPS: dict[str, tuple[int, str]] = {
         2,
         "i32 lanes: a as attrs.kind (bf16, f16) in the low half, b in the high one, to nearest even; GPUs only",
     ),
+    "fma_pair": (3, "i32 lanes of two bf16 each: a * b + c of either half, rounded once; GPUs only"),
     "permute_bytes": (2, "i32 lanes: byte n is that of digit n of hex attrs.selector, 0-3 of a, 4-7 of b; GPUs only"),
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
     "maxnum": (2, "the larger of f32 lanes; where one is NaN, the other; GPUs only"),
@@ -146,7 +147,7 @@ _TEAMWORK = frozenset(
     {"copy_async", "commit_copies", "wait_copies", "barrier", "arrive", "await", "warpgroup_mma", "wait_mma"}
 )
 BARRIER = 8  # bytes of private memory that `arrive` and `await` take
-LOCKSTEP_ONLY = _TEAMWORK | {"pack_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum"}
+LOCKSTEP_ONLY = _TEAMWORK | {*("pack_pair", "fma_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum")}
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
 GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY
 

@@ -323,6 +323,12 @@ class _Warp:
         low, high = (bits(self.get(a)) for a in i.args)
         return (low | high << np.uint32(16)).view(np.int32)
 
+    def op_fma_pair(self, i: Instruction) -> Array:
+        a, b, c = (np.ascontiguousarray(self.get(x)).view(np.uint16).astype(np.uint32) << 16 for x in i.args)
+        x, y, z = (v.view(np.float32).astype(np.float64) for v in (a, b, c))
+        pairs = _odd_f32(x * y + z)
+        return _bf16_bits(pairs).astype(np.uint16).view(np.int32)
+
     def op_mma(self, i: Instruction) -> Array:
         acc, a, b = (np.ascontiguousarray(self.get(x)).reshape(-1) for x in i.args)
         return arithmetic.mma(acc, a, b, i.attrs["kind"]).reshape(WARP, -1)
@@ -469,6 +475,15 @@ def _bf16_bits(a: Array) -> Array:
     bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))
     return np.where(np.isnan(a), np.uint32(0x7FFF), rounded >> 16).astype(np.uint32)
+
+
+def _odd_f32(exact: Array) -> Array:
+    """f64 as f32 towards zero, the last bit set where something is lost: rounding that again rounds once."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = exact.astype(np.float32)
+        near = np.where(np.abs(near.astype(np.float64)) > np.abs(exact), np.nextafter(near, np.float32(0)), near)
+        lost = near.astype(np.float64) != exact
+    return (near.view(np.uint32) | (lost & ~np.isnan(exact)).astype(np.uint32)).view(np.float32)
 
 
 def _f16_bits(a: Array) -> Array:

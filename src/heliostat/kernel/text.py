@@ -21,7 +21,7 @@ CONVERSIONS = frozenset({"sext", "zext", "trunc", "sitofp", "uitofp", "fptosi", 
 _UNIFORM = frozenset(
     {"add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "maximum", "minimum", "and", "or", "xor",
      "shl", "lshr", "ashr", "sqrt",
-     "floor", "ceil", "rint", "fabs", "var", "maxnum"}
+     "floor", "ceil", "rint", "fabs", "var", "maxnum", "fma_pair"}
 )  # fmt: skip
 _NULLARY = frozenset({"worker", "workers", "index"})
 

@@ -513,6 +513,7 @@ _ELEMENTS_OF: dict[str, frozenset[str]] = {
     **dict.fromkeys(("and", "or", "xor"), _INTEGERS | {"i1"}),
     **dict.fromkeys(("fma", "neg", "sqrt", "floor", "ceil", "rint", "fabs"), FLOATS),
     **dict.fromkeys(("eq", "ne"), _ANY_NUMBER | {"i1"}),
+    "fma_pair": frozenset({"i32"}),
 }
 
 _BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
@@ -527,7 +528,7 @@ _CONVERTS: dict[str, Callable[[str, str], bool]] = {
 }
 
 _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
-    **dict.fromkeys(("add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max"), _Verifier.uniform),
+    **dict.fromkeys(("add", "sub", "mul", "div", "rem", "fma", "neg", "min", "max", "fma_pair"), _Verifier.uniform),
     **dict.fromkeys(("and", "or", "xor"), _Verifier.uniform),
     **dict.fromkeys(("shl", "lshr", "ashr"), _Verifier.shift),
     **dict.fromkeys(("sqrt", "floor", "ceil", "rint", "fabs"), _Verifier.uniform),

@@ -4,6 +4,9 @@ Weights are on the side of an instruction that has 16 rows. Codes are small inte
 multiplied as they are, and the f32 sum over a sub-block is scaled behind. What is to be subtracted from every code is
 one product more of a constant matrix with x, shared by all that a warp multiplies x with; an infinite x gives NaN.
 
+Scaling sums takes operations for every row of x. From `MADE` instructions of 8 rows on, weights of short codes are made
+in bf16 instead, two in an instruction: scales and offsets are rounded to bf16, and what they make once more.
+
 A thread has rows 4 r to 4 r + 3 of a panel, r = t / 4: those of tile i are 4 r + 2 i and the next.
 """
 
@@ -15,7 +18,7 @@ import numpy as np
 
 from ..ir.types import DType, bf16
 from ..kernel.builder import KernelBuilder, Variable
-from ..kernel.ir import ELEMENT_BYTES, Instruction
+from ..kernel.ir import ELEMENT_BYTES, Instruction, Operand
 from ..quant.algebra import Factor
 from ..quant.panel import CHUNK, QUAD, PanelPlan
 from . import dot
@@ -25,15 +28,18 @@ TOKENS = 8  # rows of x that an instruction takes
 HALF = 16  # elements of K that one takes
 UNIT = 16  # bytes that a thread copies at once
 LINE = 128  # bytes of a line, which eight threads copy: a row of x in a stage, and a vector of codes
+MADE = 2  # times 8 rows of x, from where on weights are made
 BASE = 128  # is added to codes of seven bits, and taken off those of eight, to make them bf16
 
 Sums = list[list[list[Variable]]]  # [matrix][tile of 16 rows of a panel][8 rows of x], f32 in a fragment's order
 
 
 class Stage:
-    """Where the parts of a stage lie: codes of each matrix, lines of x, parameters of each matrix."""
+    """Where the parts of a stage lie: codes of each matrix, lines of x, parameters of each matrix. `shared`: lines of x
+    lie elsewhere, as several warps read them.
+    """
 
-    def __init__(self, plan: PanelPlan, matrices: int, columns: int, depth: int) -> None:
+    def __init__(self, plan: PanelPlan, matrices: int, columns: int, depth: int, shared: bool = False) -> None:
         self.plan, self.matrices, self.rows, self.depth = plan, matrices, columns * TOKENS, depth
         plain = self.plain = isinstance(plan.format, DType)
         block = depth if plain else plan.format.block
@@ -45,7 +51,8 @@ class Stage:
         self.params = self.blocks * plan.chunk_offset
         self.x_at = matrices * self.codes
         self.lines = depth * bf16.nbytes // LINE  # of a row of x
-        self.params_at = self.x_at + self.lines * self.rows * LINE
+        self.x_nbytes = self.lines * self.rows * LINE
+        self.params_at = self.x_at + (0 if shared else self.x_nbytes)
         self.nbytes = -(-(self.params_at + matrices * self.params) // LINE) * LINE
 
     def turned(self, line: Instruction) -> Instruction:
@@ -58,6 +65,11 @@ class Stage:
     def turned_row(row: Instruction) -> Instruction:
         """The same for lines of x, for reads of 8 and of 16 bytes."""
         return ((row & 1) << 2) | (row & 2)
+
+
+def makes(plan: PanelPlan, columns: int) -> bool:
+    """Whether products with so many times 8 rows of x make bf16 weights."""
+    return columns >= MADE and not isinstance(plan.format, DType) and dot.code_table(plan.format).maximum < BASE
 
 
 class _Rows(dot.PanelReader):
@@ -98,11 +110,12 @@ class Products:
         maximum, zero = self.reader.codes.maximum, self.reader.codes.zero
         self.narrow = maximum < BASE
         self.excess = BASE + zero if self.narrow else zero - BASE  # of multiplied codes over t(code) - zero
+        self.made = makes(plan, self.columns)
 
-    def multiply(self, total: Sums, at: Instruction, step: Instruction) -> None:
-        """Add the products of stage `step`, which lies at `at`."""
+    def multiply(self, total: Sums, at: Instruction, x_at: Instruction, step: Instruction) -> None:
+        """Add the products of stage `step`, which lies at `at`, with lines of x at `x_at`."""
         if self.stage.plain:
-            self._multiply_plain(total, at)
+            self._multiply_plain(total, at, x_at)
             return
         stage, plan, normal = self.stage, self.plan, self.reader.normal
         skipped = step % stage.split * stage.chunks if stage.split > 1 else self.k.const(0, "i64")
@@ -114,19 +127,23 @@ class Products:
         ]
         fixed = [[self._fixed(base) for base in line] for line in bases]
         for c in range(stage.chunks):
-            x = [self._x(at + stage.x_at, c, n) for n in range(self.columns)]
-            begins, added = self._of_x(x, subs)
+            x = [self._x(x_at, c, n) for n in range(self.columns)]
+            begins, added = ([], []) if self.made else self._of_x(x, subs)
             block, inside = (c // each, self.k.const(c % each, "i64")) if stage.split == 1 else (0, skipped + c)
             for m in range(self.matrices):
-                operands = self._codes(at + m * stage.codes, c)
+                pairs = self._codes(at + m * stage.codes, c)
                 for s in range(subs):
                     j = inside * subs + s if normal.sub <= CHUNK else inside // (normal.sub // CHUNK)
                     parity = s % 2 if subs > 1 else c % 2
-                    scale, offset = self._factors(bases[m][block], fixed[m][block], j, parity)
                     halves = range(s, s + 1) if subs > 1 else range(2)
+                    scale, offset = self._factors(bases[m][block], fixed[m][block], j, parity)
+                    if self.made:
+                        self._multiply_made(total[m], pairs, x, halves, scale, offset)
+                        continue
+                    operands = {h: self._tiles(*pairs[h]) for h in halves}
                     self._scaled(total[m], operands, x, halves, begins[s], added[s], scale, offset)
 
-    def _multiply_plain(self, total: Sums, at: Instruction) -> None:
+    def _multiply_plain(self, total: Sums, at: Instruction, x_at: Instruction) -> None:
         """The products of a stage of bf16 weights: of each chunk thread t has the run t % 4 of x and of weights."""
         k, stage = self.k, self.stage
         thread = k.iota("i32", 32)
@@ -136,7 +153,7 @@ class Products:
             piece = (place + unit) ^ self.stage.turned_row(group)
             x = []
             for n in range(self.columns):
-                start = at + (stage.x_at + (line * stage.rows + n * TOKENS) * LINE)
+                start = x_at + (line * stage.rows + n * TOKENS) * LINE
                 run = k.gather(self.memory, start, group * LINE + piece * UNIT, "i32", QUAD)
                 x.append([k.bitcast(k.shuffle(run, run, _words(2 * h, 2 * h + 1)), "i16") for h in range(2)])
             for m, tiles in enumerate(total):
@@ -158,7 +175,7 @@ class Products:
     def _scaled(
         self,
         total: list[list[Variable]],
-        operands: list[list[Instruction]],
+        operands: dict[int, list[Instruction]],
         x: list[list[Instruction]],
         halves: Sequence[int],
         begins: list[Instruction],
@@ -176,6 +193,26 @@ class Products:
                     sums = k.mma(sums, operands[h][i], x[n][h], "bf16")
                 value = k.fma(sums, factor, total[i][n].get())
                 total[i][n].set(value if more is None else k.fma(added[n], more, value))
+
+    def _multiply_made(
+        self,
+        total: list[list[Variable]],
+        pairs: list[tuple[Instruction, Instruction]],
+        x: list[list[Instruction]],
+        halves: Sequence[int],
+        scale: Instruction,
+        offset: Instruction | None,
+    ) -> None:
+        """A sub-block's products with weights as bf16."""
+        k = self.k
+        factor = k.pack_pair(scale, scale)
+        more: Operand = 0 if offset is None else k.pack_pair(offset, offset)
+        for h in halves:
+            exact = [k.fma_pair(p, _pair(1.0), _pair(-self.excess)) if self.excess else p for p in pairs[h]]
+            made = [k.fma_pair(p, factor, more) for p in exact]
+            for i, operand in enumerate(self._tiles(made[0], made[1])):
+                for n, sums in enumerate(total[i]):
+                    sums.set(k.mma(sums.get(), operand, x[n][h], "bf16"))
 
     def _of_tile(self, values: Instruction, i: int) -> Instruction:
         """Of the rows of which each thread has four, those of tile i in the order of sums."""
@@ -216,9 +253,9 @@ class Products:
             found.append(k.bitcast(k.gather(self.memory, base, lanes, "i32", 2), "i16"))
         return found
 
-    def _codes(self, at: Instruction, chunk: int) -> list[list[Instruction]]:
-        """A chunk's operands [quad t % 4, and the quad four further][tile]: bf16 codes, too large by `excess`. Rows of
-        tile i are 4 r + 2 i and 4 r + 2 i + 1 of the panel.
+    def _codes(self, at: Instruction, chunk: int) -> list[tuple[Instruction, Instruction]]:
+        """A chunk's quads t % 4, and those four further: first and second pair of a thread's four rows as bf16 codes,
+        too large by `excess`.
 
         A plane of p bits holds quad q in vector q % p at bit p * (q / p).
         """
@@ -245,10 +282,10 @@ class Products:
                     bits = bits << plane.into_bit
                 before = words[h]
                 words[h] = bits if before is None else before | bits
-        return [self._operands(word) for word in words if word is not None]
+        return [self._pairs(word) for word in words if word is not None]
 
-    def _operands(self, word: Instruction) -> list[Instruction]:
-        """Four codes of each of a thread's four rows as bf16: two tiles."""
+    def _pairs(self, word: Instruction) -> tuple[Instruction, Instruction]:
+        """Four codes of each of a thread's four rows as pairs of bf16."""
         k, table = self.k, self.reader.codes.values
         if table is not None:
             word = k.bitcast(k.table(table, k.bitcast(word, "i8")), "i32")
@@ -261,6 +298,11 @@ class Products:
             ]
             bits = [k.bitcast(f, "i32") for f in floats]
             low, high = (k.permute_bytes(bits[e], bits[e + 1], 0x7632) for e in (0, 2))
+        return low, high
+
+    def _tiles(self, low: Instruction, high: Instruction) -> list[Instruction]:
+        """Operands of two tiles: rows of tile i are 4 r + 2 i and 4 r + 2 i + 1 of the panel."""
+        k = self.k
         return [
             k.bitcast(
                 k.shuffle(low, high, [4 * t + 2 * i + r + s for t in range(32) for s in (0, FRAGMENT) for r in (0, 1)]),
@@ -290,7 +332,9 @@ class Products:
         if normal.offset is None:
             return scale, None
         offset = self._factor(normal.offset, base, fixed[1], j, parity)
-        return scale, self.k.fma(scale, -float(self.excess), offset) if self.excess else offset
+        if self.made or not self.excess:
+            return scale, offset
+        return scale, self.k.fma(scale, -float(self.excess), offset)
 
     def _factor(
         self, factor: Factor, base: Instruction, fixed: Instruction | None, j: Instruction, parity: int
@@ -309,6 +353,11 @@ class Products:
 def _words(*numbers: int) -> list[int]:
     """Lanes of a thread's own of vectors with four in each."""
     return [QUAD * t + n for t in range(32) for n in numbers]
+
+
+def _pair(value: float) -> int:
+    """Twice a small integer as bf16."""
+    return _bf16_bits(value) * 0x10001
 
 
 def _bf16_bits(value: float) -> int:

@@ -381,7 +381,9 @@ class _Printer:
     def op_gather(self, i: Instruction) -> str:
         raise CompileError(f"{i.op} is for GPUs and cannot be written in C", help="choose a CPU as the target")
 
-    op_mma = op_pack_pair = op_permute_bytes = op_exp2 = op_rcp = op_maxnum = op_maximum = op_minimum = op_gather
+    op_mma = op_fma_pair = op_pack_pair = op_permute_bytes = op_exp2 = op_rcp = op_maxnum = op_maximum = op_minimum = (
+        op_gather
+    )
 
     def op_reduce(self, i: Instruction) -> str:
         source, kind = self.type_of(i.args[0]), i.attrs["kind"]

@@ -316,6 +316,14 @@ class _ThreadPrinter(_Printer):
             parts.append(self.emit(f'call i32 asm "cvt.rn.{i.attrs["kind"]}x2.f32 $0, $1, $2;", "=r,f,f"({text})'))
         self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
 
+    def op_fma_pair(self, i: Instruction) -> None:
+        assert i.type is not None
+        parts = []
+        for n in range(i.type.lanes):
+            given = ", ".join(f"i32 {self.scalar(a, n)}" for a in i.args)
+            parts.append(self.emit(f'call i32 asm "fma.rn.bf16x2 $0, $1, $2, $3;", "=r,r,r,r"({given})'))
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
+
     def op_permute_bytes(self, i: Instruction) -> None:
         assert i.type is not None
         function = "@llvm.nvvm.prmt"
