@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .. import ops
 from ..compiler.pipeline import Options
+from ..compiler.tuning import TuningTable
 from ..diagnostics import CompileError, DeviceMemoryError
 from ..ir.graph import Graph, Value, parameter
 from ..ir.types import bf16, evaluate, f32, i32, numel, tensor
@@ -160,25 +161,34 @@ def event_clock(call: Call, stream: Stream) -> Clock:
 
 
 def bench_cuda_ops(
-    chosen: list[Case], place: CudaDevice, peer: Peer | None, rounds: int, each: float = 0.02
+    chosen: list[Case], place: CudaDevice, peer: Peer | None, rounds: int, each: float = 0.02, tune: bool = False
 ) -> Iterator[CudaRow]:
-    """Measure cases one by one, `peer` in turn with us, in rounds of about `each` seconds.
+    """Measure cases one by one, `peer` in turn with us, in rounds of about `each` seconds. `tune`: choose tiles and
+    libraries for their products by measuring before, and keep the choices.
 
     Raises KernelFaultError: then the device is lost.
     """
     for case in chosen:
-        yield _row(case, WORK[case.op](case.params), place, peer, rounds, each)
+        yield _row(case, WORK[case.op](case.params), place, peer, rounds, each, tune)
 
 
-def _row(case: Case, work: Work, place: CudaDevice, peer: Peer | None, rounds: int, each: float) -> CudaRow:
+def _row(case: Case, work: Work, place: CudaDevice, peer: Peer | None, rounds: int, each: float, tune: bool) -> CudaRow:
     from ..session.cuda import CudaSession
+    from ..session.cuda_tuning import entries, tune_graph
     from ..session.tuning import load_tuning
+    from ..session.tuning_file import save_tuning
 
     result: Array | None = None
     note = ""
     clocks: list[Clock] = []
     try:
-        session = CudaSession(work.graph, place, Options(tuning=load_tuning(place.target)))
+        table = load_tuning(place.target)
+        if tune:
+            found = entries(tune_graph(work.graph, place))
+            save_tuning(place.target, found)
+            table = TuningTable({**table.entries, **found})
+        session = CudaSession(work.graph, place, Options(tuning=table))
+        note = "; ".join(n for row in session.compiled.program.report for n in row["notes"] if "cuBLASLt" in n)
         result = widened(session.run(work.arrays)[0])
         assert session.executable is not None
         clocks.append(event_clock(session.executable.run, place.stream))

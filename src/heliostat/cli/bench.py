@@ -63,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="train: steps in turn alone, without first steps and memory"
     )
+    parser.add_argument(
+        "--tune", action="store_true", help="ops on a GPU: choose tiles and libraries for products first, by measuring"
+    )
     parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
     parser.add_argument("--shape", default="4864x1024", metavar="OxK", help="formats: the matrix (default 4864x1024)")
 
@@ -75,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
     if args.quick and args.suite != "train":
         raise UsageError(f"bench {args.suite} has no --quick")
+    if args.tune and (args.suite != "ops" or args.device == "cpu"):
+        raise UsageError("--tune is for bench ops with --device cuda")
     if args.batch and args.suite != "llm":
         raise UsageError(f"bench {args.suite} has no --batch")
     if args.suite != "llm" and args.model is not None:
@@ -217,7 +222,7 @@ def _cuda_ops(args: argparse.Namespace) -> tuple[list[dict[str, Any]], CudaLimit
     peer = None if args.vs is None else TorchOnCuda(place.device.gpu.index)
     limits = measure_cuda_limits(place.device)
     rows = []
-    for n, row in enumerate(bench_cuda_ops(chosen, place.device, peer, args.reps)):
+    for n, row in enumerate(bench_cuda_ops(chosen, place.device, peer, args.reps, tune=args.tune)):
         rows.append(_cuda_row(row, limits))
         _progress(n + 1, len(chosen), row.case.label)
     return rows, limits

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
+from ..kernel.library import LibraryProduct
 from ..kernels import dot, expanded, few_linear, row_attention, row_attention_gradient, tensor_linear, warpgroup_linear
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
@@ -101,9 +102,15 @@ def _is_packable(x: TensorType, w: TensorType) -> bool:
     return floats and w.layout is None and isinstance(x.shape[-1], int)
 
 
-def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> Graph:
+def assign_layouts(
+    graph: Graph,
+    target: Target,
+    activations: str = "int8",
+    library: Callable[[Node], LibraryProduct | None] = lambda node: None,
+) -> Graph:
     """Weights of products go into panels, int8 activations where the format allows, key caches into key panels.
 
+    `library`: the product that a node is, where a library was chosen for it, which reads rows as they lie.
     `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers. A
     product
     of one row waits for memory, so there int8 takes two planes, which are as good as exact and cost no time. So do the
@@ -163,6 +170,8 @@ def assign_layouts(graph: Graph, target: Target, activations: str = "int8") -> G
             if element is bf16 and _pairs(x.type, target, activations):
                 # half of the multiplications: the machine adds products of bf16 pairs
                 return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
+            if target.gpu and x.type.rank == 2 and library(node) is not None:
+                return (REGISTRY["matmul"].build(x, transpose(w)),)
             if w.type.static and _is_packable(x.type, w.type):
                 if id(node) in turned:
                     y = transpose(REGISTRY["linear"].build(w, pack(node.inputs[0], x)))

@@ -61,7 +61,7 @@ from .pixel_groups import pixel_groups
 from .plan import Built, Planner
 from .split import split_reductions
 from .split_depth import split_depth
-from .tuning import TuningTable
+from .tuning import TuningTable, library_choice, library_notes
 from .updates import in_order, versions_of, with_copies
 
 SCHEDULES: tuple[ModuleType, ...] = (
@@ -136,6 +136,7 @@ class KernelLibrary:
             tile = options.tuning.tile(fused.schedule, group)
             chosen = {} if tile is None else {"tile": tile}
             made = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
+            made.library = None if over or not target.gpu else library_choice(group, options.tuning)
             self.kernels[key] = overwriting(made, over) if over else made
             self.groups[self.kernels[key].name] = fused
         return self.kernels[key], tuple(s.name for s in group.symbols)
@@ -180,7 +181,10 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("operands", operands_of_products),
         ("heads", partial(heads_of_attention, target=target)),
         ("split_depth", partial(split_depth, target=target)),
-        ("layout", partial(assign_layouts, target=target, activations=options.activations)),
+        (
+            "layout",
+            partial(assign_layouts, target=target, activations=options.activations, library=options.tuning.library),
+        ),
         ("share_again", share),
         ("decompose", partial(decompose, target=target)),
         ("split", partial(split_reductions, target=target)),
@@ -282,7 +286,7 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
                 "kernel": kernel.name,
                 "ops": [n.op.name for n in group.nodes],
                 "result": group.root.results[0].name,
-                "notes": fused.notes,
+                "notes": [*fused.notes, *library_notes(fused.group, kernel, options.tuning)],
             }
         )
     program = Planner(graph, kernels, built, versions, parts).run()

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any, Protocol, cast
 
+from ..ir.graph import Node
 from ..kernel.ir import Kernel
+from ..kernel.library import LibraryProduct
 from ..kernels.group import Group
+from ..kernels.library_product import chosen, product_of, product_of_node, reason
 from ..targets.target import Target
 
 
@@ -53,6 +56,25 @@ class TuningTable:
             if entry is not None:
                 return make_tile(candidate.Tile, entry)
         return None
+
+    def library(self, node: Node) -> LibraryProduct | None:
+        """The product that a node is, if the tuner chose a library for it; see `library_product`."""
+        product = product_of_node(node) if self.entries else ""
+        return None if isinstance(product, str) else chosen(product, self.entries)
+
+
+def library_choice(group: Group, table: TuningTable) -> LibraryProduct | None:
+    """The product that a group is, if the tuner chose a library for it and it has nothing behind it."""
+    return None if isinstance(product_of(group), str) else table.library(group.root)
+
+
+def library_notes(group: Group, kernel: Kernel, table: TuningTable) -> list[str]:
+    """For the report: that a library was chosen, and why it takes part or not."""
+    if kernel.library is not None:
+        return [reason(kernel.library, table.entries)]
+    if table.library(group.root) is not None and isinstance(refused := product_of(group), str):
+        return [f"cuBLASLt, chosen by the tuner, cannot take it: {refused}"]
+    return []
 
 
 def key_text(before: str, size: str, after: str) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .library import LibraryProduct
+
 ELEMENT_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "f16": 2, "f32": 4, "f64": 8, "ptr": 8}
 FLOATS = frozenset({"f16", "f32", "f64"})
 
@@ -289,6 +291,7 @@ class Kernel:
     """A finished kernel: `void name(args, worker, workers)` with `args[i]` the address of parameter i.
 
     `operations` and `nbytes` are the schedule's counts for one run (None where a symbolic dimension decides).
+    `library`: the product that a vendor's library may compute in its place, on GPUs where it is installed.
     """
 
     name: str
@@ -296,6 +299,7 @@ class Kernel:
     buffers: tuple[Instruction, ...]
     body: Block = field(default_factory=list)
     note: str = ""
+    library: LibraryProduct | None = None
 
     def walk(self) -> Iterator[Instruction]:
         """Every instruction, outer before inner, in order."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,26 @@ import numpy.typing as npt
 
 from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..compiler.plan import type_nbytes
-from ..diagnostics import ShapeError
+from ..diagnostics import DeviceUnavailableError, ShapeError
 from ..ir.graph import Graph, storage_dtype
 from ..ir.types import DType, TensorType, evaluate
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
-from ..runtime.cuda import DeviceBuffer, Event, Function, Launch, Module, PinnedBuffer, Stream, capture, device
+from ..runtime.cuda import (
+    CublasLt,
+    CublasLtError,
+    DeviceBuffer,
+    Event,
+    Function,
+    Launch,
+    LibraryLaunch,
+    Module,
+    PinnedBuffer,
+    Stream,
+    capture,
+    device,
+)
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime
@@ -30,6 +45,9 @@ from .executable import check_symbols
 from .phases import phases_of
 from .session import from_layout, prepare, shaped, to_layout
 
+Ready = Launch | LibraryLaunch
+Ahead = Ready | None
+
 
 class CudaDevice:
     """A GPU with the stream that programs run on, and what the compiler knows of it."""
@@ -38,7 +56,19 @@ class CudaDevice:
         """Raises DeviceUnavailableError, with what is missing."""
         self.gpu = device(number)
         self.stream = Stream(self.gpu)
-        self.target: Target = cuda_target(self.gpu.compute_capability)
+        self.target: Target = replace(cuda_target(self.gpu.compute_capability), machine=self.gpu.name)
+
+    @cached_property
+    def library(self) -> CublasLt | None:
+        """cuBLASLt for this device's stream; None where it is not installed or does not start."""
+        try:
+            return CublasLt(self.gpu, self.stream)
+        except (DeviceUnavailableError, CublasLtError):
+            return None
+
+    def has_library(self, program: Program) -> bool:
+        """Whether a library computes products of a program."""
+        return any(k.library is not None for k in program.kernels) and self.library is not None
 
     def upload(self, array: npt.NDArray[Any]) -> DeviceBuffer:
         return DeviceBuffer.of(array, self.stream)
@@ -58,9 +88,24 @@ class CudaCode:
         self.functions: dict[Phase, Function] = {}
         self.compiled = 0
 
-    def load(self, phases: Sequence[Phase], program: str) -> dict[Phase, Function]:
-        """The function of every phase. Raises CompileError."""
+    def launch(self, phase: Phase, program: str, arguments: Sequence[DeviceBuffer | int], after: Ahead) -> Ready:
+        """A launch of a phase that was loaded. `after`: the one ahead, None for the first; it may be overlapped."""
+        kernel = phase.kernels[0]
+        if phase not in self.functions:
+            assert self.place.library is not None
+            assert kernel.library is not None
+            made = self.place.library.launch(kernel.library, kernel.name, program)
+            made.arguments.words()[:] = [a if isinstance(a, int) else a.address for a in arguments]
+            return made
+        assert phase.blocks is not None
+        overlap = overlaps(self.place.target) and isinstance(after, Launch)
+        blocks, threads, function = sum(phase.blocks), phase.threads, self.functions[phase]
+        return function.prepare(blocks, threads, list(arguments), shared=phase.shared, overlap=overlap)
+
+    def load(self, phases: Sequence[Phase], program: str, library: bool = False) -> dict[Phase, Function]:
+        """The function of every phase; `library`: but of those that are a library's. Raises CompileError."""
         missing = [p for p in dict.fromkeys(phases) if p not in self.functions]
+        missing = [p for p in missing if not library or p.kernels[0].library is None]
         named = []
         for phase in missing:
             kernels = tuple(stages.replaced_kernel(k) for k in phase.kernels)
@@ -140,21 +185,17 @@ class CudaExecutable:
         self.device_slots = place.allocate(self.slots.nbytes)
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
-        phases, members = phases_of(program, place.gpu.sm_count)
-        functions = code.load(phases, program.name)
+        library = place.has_library(program)
+        phases, members = phases_of(program, place.gpu.sm_count, library)
+        code.load(phases, program.name, library)
         self.names = [" + ".join(k.name for k in phase.kernels) for phase in phases]
-        self.launches: list[Launch] = []
+        self.launches: list[Ready] = []
         for phase, numbers in zip(phases, members, strict=True):
             args: list[DeviceBuffer] = []
             for launch in (program.launches[n] for n in numbers):
                 args += [self.buffers[b] for b in launch.buffers]
                 args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
-            assert phase.blocks is not None
-            overlap = overlaps(place.target) and bool(self.launches)
-            function = functions[phase]
-            self.launches.append(
-                function.prepare(sum(phase.blocks), phase.threads, args, shared=phase.shared, overlap=overlap)
-            )
+            self.launches.append(code.launch(phase, program.name, args, self.launches[-1] if self.launches else None))
         self.graph: CudaGraph | None = None
         if self.launches:
             with capture(place.stream, name=program.name) as captured:

@@ -20,16 +20,16 @@ from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
-from ..runtime.cuda import DeviceBuffer, Event, Launch, capture
+from ..runtime.cuda import DeviceBuffer, Event, capture
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.trace import LaunchTime
-from ..targets.nvptx import overlaps
-from .cuda import CudaCode, CudaDevice
+from .cuda import CudaCode, CudaDevice, Ready
 from .cuda_trace import GpuTrace
 from .executable import check_symbols
 from .phases import phases_of
 from .recorder import Recorder
 from .runner import engine
+from .tuning import load_tuning
 
 SLOT = 64  # bytes between small values that are sent together
 GRAPHS = 4  # captured graphs of a step: one for each set of addresses that comes again
@@ -44,6 +44,7 @@ class CudaEngine:
         self.name = f"cuda:{number}"
         self.target = self.place.target
         self.library = KernelLibrary()
+        self.tuning = load_tuning(self.target)
         self.code = CudaCode(self.place)
         self.lock = threading.RLock()
         self.arena = self.place.allocate(64)
@@ -55,7 +56,7 @@ class CudaEngine:
 
     def made(self, graph: Graph) -> Compiled:
         """The compiled graph. Raises CompileError."""
-        made = compile_graph(graph, self.target, Options(), self.library)
+        made = compile_graph(graph, self.target, Options(tuning=self.tuning), self.library)
         assert not made.loads
         self.compiled += 1
         return made
@@ -109,8 +110,9 @@ class _Launches:
     def __init__(self, program: Program, owner: CudaEngine) -> None:
         self.program, self.owner = program, owner
         place = owner.place
-        phases, members = phases_of(program, place.gpu.sm_count)
-        functions = owner.code.load(phases, program.name)
+        library = place.has_library(program)
+        phases, members = phases_of(program, place.gpu.sm_count, library)
+        owner.code.load(phases, program.name, library)
         self.members = members
         self.trace: GpuTrace | None = None
         self.names = [" + ".join(k.name for k in phase.kernels) for phase in phases]
@@ -119,7 +121,7 @@ class _Launches:
         self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
         self.device_slots = place.allocate(self.slots.nbytes)
         self.constants: dict[int, DeviceBuffer] = {}
-        self.launches: list[Launch] = []
+        self.launches: list[Ready] = []
         self.parts: list[tuple[npt.NDArray[np.int64], slice]] = []
         which: list[int] = []  # of each argument: the number of its buffer, behind them those of symbols
         for phase, numbers in zip(phases, members, strict=True):
@@ -127,11 +129,8 @@ class _Launches:
             for launch in (program.launches[n] for n in numbers):
                 which += launch.buffers
                 which += [len(program.buffers) + self.number[s] for s in launch.symbols]
-            assert phase.blocks is not None
-            late = overlaps(place.target) and bool(self.launches)
-            made = functions[phase].prepare(
-                sum(phase.blocks), phase.threads, [0] * (len(which) - begin), shared=phase.shared, overlap=late
-            )
+            ahead = self.launches[-1] if self.launches else None
+            made = owner.code.launch(phase, program.name, [0] * (len(which) - begin), ahead)
             self.launches.append(made)
             self.parts.append((made.arguments.words(), slice(begin, len(which))))
         self.which = np.array(which, np.int64)

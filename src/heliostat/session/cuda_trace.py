@@ -12,21 +12,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.cuda import Event, Launch, Stream, capture
+from ..runtime.cuda import Event, Launch, LibraryLaunch, Stream, capture
 
 
 class GpuTrace:
     """The launches of a program once more, with events between them. None begins before the one ahead has ended, so
     that each time is that of one launch alone."""
 
-    def __init__(self, name: str, launches: Sequence[Launch]) -> None:
+    def __init__(self, name: str, launches: Sequence[Launch | LibraryLaunch]) -> None:
         self.name = name
-        self.launches = [
-            launch.function.prepare(
-                launch.grid, launch.block, [0] * (len(launch.arguments.words())), shared=launch.shared
-            )
-            for launch in launches
-        ]
+        self.launches = [launch.alone() for launch in launches]
         self.words = [launch.arguments.words() for launch in self.launches]
         device = launches[0].device
         self.events = [Event(device) for _ in range(len(launches) + 1)]

@@ -30,19 +30,22 @@ BLOCK_BYTES = 1024  # of shared memory that goes with each block
 @dataclass(frozen=True)
 class _Needs:
     """What a kernel needs of a block, or some kernels of a launch. `together`: products by four warps together.
-    `dynamic`, `fixed`: bytes of shared memory, of which those of kernels add up, by name."""
+    `alone`: a library's product, which is a launch already. `dynamic`, `fixed`: bytes of shared memory, of which those
+    of kernels add up, by name."""
 
     warps: int
     together: bool
     dynamic: int
     fixed: tuple[tuple[str, int], ...]
+    alone: bool = False
 
     @classmethod
-    def of(cls, kernel: Kernel) -> _Needs:
+    def of(cls, kernel: Kernel, library: bool = False) -> _Needs:
         dynamic, count = dynamic_bytes(kernel), warps(kernel)
         private = 0 if dynamic else private_bytes(kernel) * (1 if team_size(kernel) else count)
         together = any(i.op == "warpgroup_mma" for i in kernel.walk())
-        return cls(count, together, dynamic, ((kernel.name, private),) if private else ())
+        alone = library and kernel.library is not None
+        return cls(count, together, dynamic, ((kernel.name, private),) if private else (), alone)
 
     def __or__(self, other: _Needs) -> _Needs:
         fixed = tuple(dict.fromkeys((*self.fixed, *other.fixed)))
@@ -59,11 +62,12 @@ class _Needs:
         return max(1, min(WARPS_PER_SM // self.warps, (MOST_SHARED_BYTES + BLOCK_BYTES) // shared))
 
 
-def phases_of(program: Program, multiprocessors: int) -> tuple[list[Phase], list[list[int]]]:
-    """The launches between two barriers as few, and the numbers of the program's launches in each."""
+def phases_of(program: Program, multiprocessors: int, library: bool = False) -> tuple[list[Phase], list[list[int]]]:
+    """The launches between two barriers as few, and the numbers of the program's launches in each. `library`: whether
+    a library's products are launches of its own."""
     phases: list[Phase] = []
     members: list[list[int]] = []
-    needs = [_Needs.of(k) for k in program.kernels]
+    needs = [_Needs.of(k, library) for k in program.kernels]
     blocks = [launch_blocks(k, multiprocessors) for k in program.kernels]
     now: list[int] = []
     for n, launch in enumerate(program.launches):
@@ -93,6 +97,8 @@ def _grouped(kernels: Sequence[tuple[_Needs, int]], multiprocessors: int) -> lis
         own = kernels[n][0]
         for at, (needs, numbers) in enumerate(launches):
             both = needs | own
+            if needs.alone or own.alone:
+                continue
             if needs.together is own.together and both.fixed_bytes <= SHARED_BYTES and fit(both, [*numbers, n]):
                 launches[at] = both, sorted([*numbers, n])
                 break

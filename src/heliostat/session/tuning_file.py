@@ -1,4 +1,4 @@
-"""Where tile choices are kept, by machine (CPU and features).
+"""Where tile choices are kept, by machine (a GPU's name, or CPU and features).
 
 What was measured here lies in one JSON file of the cache directory. It is safe to delete, is replaced whole, and is
 passed over if it is damaged, of another version, or writable by others. Results that ship with the package are the
@@ -27,7 +27,10 @@ _lock = threading.Lock()
 
 
 def machine_key(target: Target) -> str:
-    """What results belong to: the CPU's name and the width of its vectors, with the settings' changes of features."""
+    """What results belong to: the GPU's name, or the CPU's and the width of its vectors, with the settings' changes of
+    features."""
+    if target.machine:
+        return target.machine
     changes = "".join(settings().cpu_features)
     return f"{target.cpu} {target.vector_bytes}{' ' + changes if changes else ''}"
 

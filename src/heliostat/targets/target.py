@@ -9,7 +9,8 @@ from ..diagnostics import UnsupportedError
 
 @dataclass(frozen=True)
 class Target:
-    """`features` are LLVM feature names that are on. `vector_bytes` is the widest register that kernels use."""
+    """`features` are LLVM feature names that are on. `vector_bytes` is the widest register that kernels use.
+    `machine`: the GPU that it is of, whose choices of the tuner it takes; "" for any."""
 
     name: str
     architecture: str
@@ -18,6 +19,7 @@ class Target:
     features: frozenset[str]
     vector_bytes: int
     vector_registers: int
+    machine: str = ""
 
     @property
     def lanes(self) -> int:

@@ -43,6 +43,7 @@ from .arguments import Argument, Arguments
 from .assemble import Cubin, assemble
 from .bandwidth import copy_bandwidth
 from .buffer import DeviceBuffer, PinnedBuffer
+from .cublaslt import CublasLt, CublasLtError, LibraryLaunch
 from .device import Device, KernelName, device
 from .driver import CudaError, Driver, device_count
 from .graph import Capture, Graph, capture
@@ -55,6 +56,8 @@ __all__ = [
     "Arguments",
     "Capture",
     "Cubin",
+    "CublasLt",
+    "CublasLtError",
     "CudaError",
     "Device",
     "DeviceBuffer",
@@ -64,6 +67,7 @@ __all__ = [
     "Graph",
     "KernelName",
     "Launch",
+    "LibraryLaunch",
     "Module",
     "PinnedBuffer",
     "Pool",

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...diagnostics import DeviceError
 from ...settings import settings
+from .cublaslt import LibraryLaunch
 from .device import Device, KernelName
 from .driver import CudaError
 from .module import Launch
@@ -143,8 +144,8 @@ class Graph:
     def _name_kernels(self) -> None:
         names: list[KernelName] = []
         for part in self._kept:
-            if isinstance(part, Launch):
-                names += part.function.names
+            if isinstance(part, (Launch, LibraryLaunch)):
+                names += part.names
             elif isinstance(part, Graph):
                 names += part.kernels
         self.kernels = tuple(names)

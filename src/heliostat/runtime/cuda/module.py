@@ -279,6 +279,15 @@ class Launch:
         if self._blocking:
             self._wait(stream)
 
+    @property
+    def names(self) -> tuple[KernelName, ...]:
+        """What faults and profiles call it."""
+        return self._names
+
+    def alone(self) -> Launch:
+        """The same launch with arguments of its own, which begins when the one ahead has ended."""
+        return Launch(self.function, self.grid, self.block, [0] * len(self.arguments), self.shared)
+
     def attributes(self, *, node: bool = False) -> list[tuple[Any, Any]]:
         """(id, value) of the launch attributes, as the bindings take them; `node`: for a kernel node of a graph, whose
         edges are full ones, so that `overlap` is left out."""

@@ -1,0 +1,239 @@
+"""Products that the tuner gave to cuBLASLt: launches of the library beside kernels, in graphs too, by a stand-in; on a
+GPU the library itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import ops
+from heliostat.compiler.driver import explain
+from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.compiler.tuning import TuningTable
+from heliostat.diagnostics import DeviceError, DeviceUnavailableError
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
+from heliostat.kernel.library import LibraryProduct
+from heliostat.kernels import library_product
+from heliostat.kernels.library_product import product_of_node
+from heliostat.runtime.cuda import CublasLt, CublasLtError
+from heliostat.runtime.cuda.cublaslt import candidates
+from heliostat.session import cuda_tuning
+from heliostat.session.cuda import CudaDevice, CudaSession
+from heliostat.session.cuda_tuning import library_notes, tune_graph
+from heliostat.session.devices import gpu_engine
+from heliostat.targets.target import CUDA
+from runtime.cuda.fake_cublaslt import FakeCublasLt
+from targets.gpus import stand_in
+
+SIZE = {"m": 16, "k": 24, "n": 32}
+
+
+def chosen(m: int, k: int, n: int, kind: str = "f16", algorithm: int = 1, more: str = "") -> TuningTable:
+    return TuningTable(
+        {f"product {kind} {kind} {more}{m}x{k}x{n}": {"algorithm": algorithm, "library_ns": 1, "own_ns": 2}}
+    )
+
+
+def product(m: int, k: int, n: int, dtype: DType = f16, turned: bool = False, behind: bool = False) -> Graph:
+    a, b = parameter("a", tensor(dtype, *((k, m) if turned else (m, k)))), parameter("b", tensor(dtype, k, n))
+    y = ops.matmul(ops.transpose(a, (1, 0)) if turned else a, b)
+    return Graph("product", [a, b], [ops.relu(y) if behind else y])
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublasLt]:
+    """A stand-in GPU with a stand-in library, for products of any size."""
+    monkeypatch.setattr(library_product, "LEAST", 0.0)
+    with stand_in() as bindings:
+        made = FakeCublasLt(bindings)
+        monkeypatch.setattr(
+            CudaDevice,
+            "library",
+            property(lambda self: self.__dict__.setdefault("lt", CublasLt(self.gpu, self.stream, made))),
+        )
+        yield made
+
+
+def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
+    return rng.standard_normal(shape).astype(np.float16)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_library_computes_what_the_kernel_does(fake: FakeCublasLt, turned: bool) -> None:
+    rng, graph = np.random.default_rng(0), product(**SIZE, turned=turned)
+    held = {"a": drawn(rng, 16, 24), "b": drawn(rng, 24, 32)}
+    wanted = held["a"].astype(np.float64) @ held["b"].astype(np.float64)
+    if turned:
+        held["a"] = np.ascontiguousarray(held["a"].T)
+    table = chosen(**SIZE)
+    if turned:
+        table = TuningTable({f"{key} turned": entry for key, entry in table.entries.items()})
+    session = CudaSession(graph, CudaDevice(0), Options(tuning=table))
+    for _ in range(2):
+        (found,) = session.run(held)
+        np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=2e-3, atol=1e-3)
+    assert fake.calls == [1, 1]
+    assert "cuBLASLt computes it" in explain(session.compiled)
+    assert session.executable is not None
+    assert "by cuBLASLt" in str(session.executable.graph.kernels)  # type: ignore[union-attr]
+    (own,) = CudaSession(graph, CudaDevice(0), Options()).run(held)
+    assert len(fake.calls) == 2
+    np.testing.assert_allclose(found, own, rtol=2e-3, atol=2e-3)
+
+
+def test_compiled_steps_and_lazy_tensors(fake: FakeCublasLt) -> None:
+    """A step with a product of the library between kernels: capture, replay, and a batch outside of it."""
+    rng = np.random.default_rng(1)
+    gpu_engine("cuda:0").tuning = TuningTable({**chosen(16, 24, 32).entries, **chosen(16, 24, 32, more="3x").entries})
+    a, b = (hs.tensor(drawn(rng, *shape), device="cuda") for shape in ((16, 24), (24, 32)))
+
+    @hs.compile
+    def step(a: hs.Tensor, b: hs.Tensor) -> hs.Tensor:
+        y = hs.matmul(a + 1, b)
+        return y.sum(0) + y.sum(0)
+
+    wanted = 2 * ((a.cpu().numpy().astype(np.float64) + 1) @ b.cpu().numpy().astype(np.float64)).sum(0)
+    for n in range(4):
+        np.testing.assert_allclose(step(a, b).cpu().numpy(), wanted, rtol=2e-2, atol=0.2)
+        assert len(fake.calls) == n + 1
+    x, y = (hs.tensor(drawn(rng, *shape), device="cuda") for shape in ((3, 16, 24), (3, 24, 32)))
+    z = hs.matmul(x, y).cpu().numpy()
+    np.testing.assert_allclose(z, np.matmul(x.cpu().numpy(), y.cpu().numpy(), dtype=np.float32), rtol=1e-2, atol=1e-2)
+    assert len(fake.calls) == 5
+
+
+def test_packed_weights_become_rows_for_the_library(fake: FakeCublasLt) -> None:
+    rng = np.random.default_rng(2)
+    x, w = parameter("x", tensor(f16, 16, 24)), parameter("w", tensor(f16, 32, 24), "weight")
+    graph = Graph("weights", [x, w], [ops.matmul(x, ops.transpose(w))])
+    held = {"x": drawn(rng, 16, 24), "w": drawn(rng, 32, 24)}
+    (found,) = CudaSession(graph, CudaDevice(0), Options(tuning=chosen(**SIZE))).run(held)
+    assert fake.calls == [1]
+    np.testing.assert_allclose(
+        found, held["x"].astype(np.float32) @ held["w"].T.astype(np.float32), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_what_stands_behind_a_product_keeps_it_ours(fake: FakeCublasLt) -> None:
+    graph = product(**SIZE, behind=True)
+    compiled = compile_graph(graph, CUDA, Options(tuning=chosen(**SIZE)))
+    assert all(k.library is None for k in compiled.program.kernels)
+    assert "cannot take it: 1 nodes are fused behind it" in explain(compiled)
+
+
+def test_without_the_library_the_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_product, "LEAST", 0.0)
+    rng = np.random.default_rng(3)
+    with stand_in():
+        place = CudaDevice(0)
+        monkeypatch.setattr("heliostat.runtime.cuda.cublaslt._library", lambda version: "nothing here")
+        with pytest.raises(DeviceUnavailableError, match="nothing here"):
+            CublasLt(place.gpu, place.stream)
+        held = {"a": drawn(rng, 16, 16), "b": drawn(rng, 16, 16)}
+        (found,) = CudaSession(product(16, 16, 16), place, Options(tuning=chosen(16, 16, 16))).run(held)
+        np.testing.assert_allclose(found, held["a"].astype(np.float32) @ held["b"], rtol=1e-2, atol=1e-2)
+
+
+def test_errors_name_the_call_and_what_to_do(fake: FakeCublasLt) -> None:
+    session = CudaSession(product(16, 16, 16), CudaDevice(0), Options(tuning=chosen(16, 16, 16, algorithm=5)))
+    held = {"a": np.ones((16, 16), np.float16), "b": np.ones((16, 16), np.float16)}
+    with pytest.raises(
+        CublasLtError, match="offers 3 algorithms for product f16 f16 16x16x16, not one of number 5"
+    ) as caught:
+        session.run(held)
+    assert "heliostat tune" in str(caught.value.help)
+    fake.fail = 13
+    with pytest.raises(CublasLtError, match="cublasLtMatmul failed: it failed on the device") as failed:
+        CudaSession(product(16, 16, 16), CudaDevice(0), Options(tuning=chosen(16, 16, 16))).run(held)
+    assert failed.value.status == 13
+    assert isinstance(failed.value, DeviceError)
+
+
+def test_the_tuner_measures_both(fake: FakeCublasLt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in's events count launches, so that times are equal and our kernel stays."""
+    for name in ("RUNS", "ROUNDS", "MOST_TURNS"):
+        monkeypatch.setattr(cuda_tuning, name, 1)
+    place = CudaDevice(0)
+    (found,) = tune_graph(product(16, 16, 16), place)
+    assert found.key == "product f16 f16 16x16x16"
+    assert found.tried == 4
+    assert "algorithm" not in found.tile
+    assert {0, 1, 2} == set(fake.calls)
+    assert library_notes([], place) == ["cuBLASLt 130100 is a candidate for large dense products"]
+
+
+N = dim(Symbol("n", 4096, 1))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "result"),
+    [
+        (tensor(bf16, 4096, 4096), tensor(bf16, 4096, 4096), LibraryProduct("bf16", "bf16", 4096, 4096, 4096)),
+        (tensor(f16, 2, 3, 1024, 1024), tensor(f16, 2, 3, 1024, 512), LibraryProduct("f16", "f16", 1024, 1024, 512, 6)),
+        (tensor(f32, 4096, 4096), tensor(f32, 4096, 4096), "takes f16 or bf16 here, not f32"),
+        (tensor(bf16, N, 4096), tensor(bf16, 4096, 4096), "symbols"),
+        (tensor(bf16, 64, 64), tensor(bf16, 64, 64), "small"),
+        (tensor(bf16, 4, 2048, 2048), tensor(bf16, 1, 2048, 2048), "several times"),
+        (tensor(bf16, 4096, 4100), tensor(bf16, 4100, 4096), "16 bytes"),
+    ],
+    ids=str,
+)
+def test_which_products_it_may_take(a: Any, b: Any, result: LibraryProduct | str) -> None:
+    found = product_of_node(ops.matmul(parameter("a", a), parameter("b", b)).node)
+    assert found == result if isinstance(result, LibraryProduct) else result in str(found)
+
+
+def test_a_damaged_choice_is_passed_over() -> None:
+    node = ops.matmul(parameter("a", tensor(bf16, 4096, 4096)), parameter("b", tensor(bf16, 4096, 4096))).node
+    key = "product bf16 bf16 4096x4096x4096"
+    wrong: list[Mapping[str, Any]] = [{}, {"algorithm": "1"}, {"algorithm": -1}, {"algorithm": True}, {"algorithm": 64}]
+    for entry in wrong:
+        assert TuningTable({key: entry}).library(node) is None
+    assert TuningTable({key: {"algorithm": 2}}).library(node) == LibraryProduct(
+        "bf16", "bf16", 4096, 4096, 4096, algorithm=2
+    )
+
+
+def test_where_it_is_looked_for(tmp_path: Any) -> None:
+    for inside in ("cu13", "cublas"):
+        (tmp_path / "nvidia" / inside / "lib").mkdir(parents=True)
+    (tmp_path / "nvidia" / "cu13" / "lib" / "libcublasLt.so.13").touch()
+    (tmp_path / "nvidia" / "cublas" / "lib" / "libcublasLt.so.12").touch()
+    names = candidates(13000, [str(tmp_path)])
+    assert [n.rpartition("/")[2] for n in names] == ["libcublasLt.so.13"] * 2 + ["libcublasLt.so.12"] * 2
+    assert names[0].startswith(str(tmp_path))
+    assert all(n.endswith("12") for n in candidates(12040, [str(tmp_path)]))  # an older driver runs no newer library
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("dtype", [bf16, f16], ids=str)
+def test_the_library_itself(dtype: DType, turned: bool) -> None:
+    rng = np.random.default_rng(4)
+    try:
+        place = CudaDevice(0)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    if place.library is None:
+        pytest.skip("cuBLASLt is not installed")
+    m, k, n = 1032, 2048, 776
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
+    raw = [x.astype(np.float16) if dtype is f16 else (x.view(np.uint32) >> 16).astype(np.uint16) for x in (a, b)]
+    values = [
+        x.astype(np.float64) if dtype is f16 else (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        for x in raw
+    ]
+    held = {"a": np.ascontiguousarray(raw[0].T) if turned else raw[0], "b": raw[1]}
+    key = f"product {dtype.name} {dtype.name} {m}x{k}x{n}{' turned' if turned else ''}"
+    for algorithm in range(place.library.algorithms(LibraryProduct(dtype.name, dtype.name, m, k, n, turned=turned))):
+        table = TuningTable({key: {"algorithm": algorithm}})
+        session = CudaSession(product(m, k, n, dtype, turned), place, Options(tuning=table))
+        (found,) = session.run(held)
+        assert any(p.library is not None for p in session.compiled.program.kernels)
+        value = found.astype(np.float64) if dtype is f16 else (found.astype(np.uint32) << 16).view(np.float32)
+        np.testing.assert_allclose(value, values[0] @ values[1], rtol=2.0**-8, atol=2e-2)
