@@ -75,6 +75,8 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
 
 class _Nest:
+    token_apart = False  # whether a token that is not in the cache yet is a part of its own; else it begins the last
+
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name)
         self.math, self.lanes, self.target = Math(k), target.lanes, target
@@ -212,7 +214,7 @@ class _Nest:
                 best.set(self._own_score(head))
                 total.set(k.const(1.0, "f32"))
                 for v, d in zip(sums, vectors, strict=True):
-                    v.set(rounded(k, self.new[1].load(self.kv_head(head), d, lanes), self.value_dtype))
+                    v.set(self._own_value(head, d))
         for base in k.loop(first // lanes * lanes + part * lanes, end, lanes * self.shared):
             number = k.splat(k.convert(base, "i32"), lanes) + k.iota("i32", lanes)
             seen = number < k.convert(end, "i32")
@@ -270,7 +272,7 @@ class _Nest:
 
     def _join(self, head: Instruction, start: Instruction, d: Instruction) -> None:
         """32 elements from d on: the values of parts from byte `start` on, weighed by how far each part's largest score
-        lies below the largest of all.
+        lies below the largest of all. Where `token_apart`, the token is one more part, of one key.
         """
         k, lanes = self.k, self.lanes
         places = k.minimum(k.iota("i32", lanes), self.shared - 1) * self.apart
@@ -278,13 +280,26 @@ class _Nest:
         if self.shared < lanes:
             inside = k.iota("i32", lanes) < self.shared
             best, totals = k.select(inside, best, LOWEST), k.select(inside, totals, 0.0)
-        factors = self.math.exp(best - k.splat(largest(k, best), lanes))
-        inverse = k.splat(1.0 / k.reduce_add(totals * factors), lanes)
+        top, own = largest(k, best), None
+        if self.token_apart and self.new is not None:
+            own = k.select(self.start < self.capacity, self._own_score(head), LOWEST)
+            top = k.maximum(top, own)
+        factors = self.math.exp(best - k.splat(top, lanes))
+        total = k.reduce_add(totals * factors)
         value = k.zeros("f32", lanes)
+        if own is not None:
+            mine = k.select(self.start < self.capacity, self.math.exp(own - top), k.zeros("f32"))
+            total, value = total + mine, self._own_value(head, d) * k.splat(mine, lanes)
+        inverse = k.splat(1.0 / total, lanes)
         for s in range(self.shared):
             part = k.load(self.parts, start + d * 4 + (s * self.apart + 8), "f32", lanes)
             value = k.fma(part, k.splat(k.extract(factors, s), lanes), value)
         self.out.store([*where(self.out, head), d], value * inverse)
+
+    def _own_value(self, head: Instruction, d: Instruction | int) -> Instruction:
+        """32 elements from d on of the token's own value, rounded as the cache will hold it."""
+        assert self.new is not None
+        return rounded(self.k, self.new[1].load(self.kv_head(head), d, self.lanes), self.value_dtype)
 
     def _own_score(self, head: Instruction) -> Instruction:
         """Of the token's own key, rounded as the cache will hold it."""

@@ -54,6 +54,8 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
 
 class _Together(decode_attention._Nest):
+    token_apart = True
+
     def _teams(self, start: Value) -> tuple[int, int, int]:
         heads, group = self.kv_heads, self.group_size
         fits = [n for n in range(1, min(group, COLUMNS) + 1) if group % n == 0]
