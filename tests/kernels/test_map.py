@@ -28,6 +28,22 @@ def test_one_axis(count: int, target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", NATIVE)
+@pytest.mark.parametrize("count", [5, 64, 127, 4096 + 4 * 64 + 17])
+def test_long_chains_take_several_vectors_at_once(count: int, target: Target) -> None:
+    x = parameter("x", tensor(f32, N))
+    chain = [ops.sigmoid(ops.tanh(x) * x), ops.exp(x)]
+    a = np.random.default_rng(count).uniform(-3, 3, count).astype(np.float32)
+    for workers in (1, 2):
+        got = run_group(map_schedule, chain, {x: a}, {"n": count}, workers, guard=True, target=target)
+        np.testing.assert_allclose(got[0], 1 / (1 + np.exp(-np.tanh(a.astype(np.float64)) * a)), rtol=1e-6)
+        np.testing.assert_allclose(got[1], np.exp(a.astype(np.float64)), rtol=1e-6)
+    if target.lanes >= map_schedule.WIDE and target.vector_registers >= map_schedule.REGISTERS:
+        group = group_of(chain)
+        lanes = {i.lanes for i in map_schedule.build(group, target, "chain").walk() if i.op == "load" and i.lanes > 1}
+        assert lanes == {target.lanes, map_schedule.TOGETHER * target.lanes}
+
+
+@pytest.mark.parametrize("target", NATIVE)
 @pytest.mark.parametrize("dtype", [f64, f32, f16, bf16, i64, u8, bool_], ids=str)
 def test_tails_of_every_dtype(dtype: DType, target: Target) -> None:
     """Nothing is read or written past the end: a page there is not accessible."""

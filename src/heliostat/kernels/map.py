@@ -20,6 +20,12 @@ from .elementwise import VIEWS, PointEvaluator, adds_few, is_pointwise, keeps_la
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 
 CHUNK = 4096  # elements of one parallel piece: below that a second worker does not pay
+LONG = 60
+"""Arithmetic of a vector from which on several are computed together: what a core looks ahead is then less than what
+one of them waits for."""
+TOGETHER = 4
+REGISTERS, WIDE = 32, 16  # of machines on which that was found, and lanes of their vectors
+MOVES = frozenset(("load", "splat", "const"))
 MOST_RUN = 8  # elements of a vector in one thread of a GPU
 
 
@@ -48,10 +54,27 @@ def may_overwrite(group: Group, old: Value, new: Value) -> bool:
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     """Reads each operand once per element of the results, writes each result once."""
+    kernel = _built(group, target, name, 1)
+    if (
+        target.gpu
+        or target.vector_registers < REGISTERS
+        or target.lanes < WIDE
+        or group.root.op.name == "concat"
+        or not _flat(group)
+    ):
+        return kernel
+    loop = next((i for i in kernel.walk() if i.op == "loop"), None)
+    steps = 0 if loop is None else sum(i.type is not None and i.lanes > 1 and i.op not in MOVES for i in loop.blocks[0])
+    return _built(group, target, name, TOGETHER) if steps >= LONG else kernel
+
+
+def _built(group: Group, target: Target, name: str, together: int) -> Kernel:
+    """`build` with so many vectors at once where one index serves all."""
     k = KernelBuilder(name, target.capability)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
     nest = (_ThreadNest if target.gpu else _Nest)(k, Dims(k, group.symbols), group, buffers, outs, target)
+    nest.together = together
     if group.root.op.name == "concat":
         nest.concat()
     elif _flat(group):
@@ -96,6 +119,7 @@ class _Nest:
     ) -> None:
         self.k, self.dims, self.group, self.buffers, self.outs = k, dims, group, buffers, outs
         self.lanes = _lanes(group, target)
+        self.together = 1
 
     def _operands(self) -> dict[Value, TensorOperand]:
         return {v: TensorOperand(self.k, self.dims, b, v.type) for v, b in self.buffers.items()}
@@ -108,8 +132,14 @@ class _Nest:
         evaluate, results = self._as_one_axis(total)
         count = dims(total)
         for chunk in k.parallel((count + (CHUNK - 1)) // CHUNK):
-            first = chunk * CHUNK
-            for piece in self._pieces([], first, k.minimum(first + CHUNK, count), self.lanes):
+            first, last = chunk * CHUNK, k.minimum(chunk * CHUNK + CHUNK, count)
+            if self.together > 1:
+                wide = self.lanes * self.together
+                whole = (last - first) // wide * wide + first
+                for c in k.loop(first, whole, wide):
+                    self._store(evaluate, results, _Piece([c], wide, None))
+                first = whole
+            for piece in self._pieces([], first, last, self.lanes):
                 self._store(evaluate, results, piece)
 
     def _as_one_axis(self, total: Dim) -> tuple[PointEvaluator, list[tuple[Value, TensorOperand]]]:

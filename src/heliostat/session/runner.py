@@ -126,14 +126,16 @@ class Runner:
         place = {number: n for n, number in enumerate(made)}
         # where each output's buffer comes from: those made here, or an input that it is another name of
         self.sources = [(True, place[n]) if n in place else (False, given[n]) for n in program.outputs]
+        self.as_made = self.sources == [(True, n) for n in range(len(made))]
         rows = [launch.buffers for launch in program.launches]
         which = [b for row in rows for b in row]
         self.which = np.array(which, np.int64)
         self.arguments = np.zeros(max(1, len(self.which)), np.int64)
         # One word at a time where there are few: an operation of NumPy takes as long as twenty words.
-        self.places: list[tuple[int, ...]] | None = None
+        self.places: list[tuple[int, int]] | None = None
         if len(which) <= FEW:
-            self.places = [tuple(at for at, b in enumerate(which) if b == n) for n in (*self.inputs, *made)]
+            order = {number: n for n, number in enumerate((*self.inputs, *made))}
+            self.places = [(at, order[b]) for at, b in enumerate(which) if b in order]
             self.words = self.arguments.data
         self.table = np.zeros((max(1, len(rows)), 3), np.int64)
         at = 0
@@ -153,17 +155,15 @@ class Runner:
         places = self.places
         made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in self.output_nbytes]
         with owner.lock:
-            arena = owner.scratch(self.arena_nbytes)
-            if arena != self.arena:
-                self.arena = arena
-                self.address[self.scratch] = self.offsets + arena
+            if owner.arena.address != self.arena or owner.arena.nbytes < self.arena_nbytes:
+                self.arena = owner.scratch(self.arena_nbytes)
+                self.address[self.scratch] = self.offsets + self.arena
                 if self.launches:
                     np.take(self.address, self.which, out=self.arguments)
             if places is not None:
-                words = self.words
-                for b, at in zip((*inputs, *made), places, strict=True):
-                    for n in at:
-                        words[n] = b.address
+                words, buffers = self.words, (*inputs, *made)
+                for at, n in places:
+                    words[at] = buffers[n].address
             else:
                 if inputs:
                     self.address[self.input_numbers] = [b.address for b in inputs]
@@ -175,4 +175,4 @@ class Runner:
                     self._run()
                 else:
                     owner.recorder.run(self.program, owner.pool, self.table.ctypes.data, self.alone)
-        return [made[n] if new else inputs[n] for new, n in self.sources]
+        return made if self.as_made else [made[n] if new else inputs[n] for new, n in self.sources]

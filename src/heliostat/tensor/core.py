@@ -354,6 +354,11 @@ class Tensor:
         """The same values, through which no gradient flows: of a leaf a view, of what functions made a copy."""
         if not self._leaf:
             return new(Tensor, ops.detach(self.value))
+        if not self._rg and self._base is None and _capture.get() is None:  # what is below, of most tensors
+            made: Tensor = new(Tensor, self.value)
+            made._view = View(lambda v: ops.detach(v) if self._rg else v, lambda b, v: v, False, True)
+            made._base, made._seen = self, self._version
+            return made
         base = self if self._base is None else self._base
         token = _grad_enabled.set(False)
         try:
@@ -424,7 +429,7 @@ class Tensor:
     def numpy(self, *, force: bool = False) -> Array:
         """The data as a read-only array, without a copy; with `force` of a GPU's memory too, by one. Raises
         GradientError for a tensor that requires grad, UnsupportedError for one on a GPU."""
-        if self.requires_grad and not force:
+        if not force and (self._rg or self._base is not None) and self.requires_grad:
             raise GradientError("numpy() of a tensor that requires grad", help="use detach().numpy()")
         return self.host_array() if force else self.array()
 

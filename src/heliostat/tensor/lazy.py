@@ -412,7 +412,7 @@ what the other rules need must outlast that."""
 
 def realize(values: Iterable[Value]) -> None:
     """Give data to values, and to every open tensor that is alive. Raises CompileError, in a capture CaptureError."""
-    if capturing():
+    if _capture.get() is not None:
         raise CaptureError(
             "a value is read while a step is captured, but it is known only when the step runs",
             help="return the tensor from the step, and choose with where() instead of if",
