@@ -76,10 +76,10 @@ class Categorical(Distribution):
     def sample(self, sample_shape: Shape = (), *, generator: Generator | None = None) -> Tensor:
         with no_grad():
             edges = convert(self.probs, f64).cumsum(-1)
-            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * edges[..., -1:]
-            # The last class of any probability takes what rounding leaves.
-            last = (self.probs > 0).flip(-1).to(FUNCTIONS["arange"](0).dtype).argmax(-1)
-            return (u >= edges).sum(-1).minimum(self._num_events - 1 - last)
+            total = edges[..., -1:]
+            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * total
+            # Behind the last class of any probability all edges are the total, which rounding may reach.
+            return ((u >= edges) & (edges < total)).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = self._checked(value).long().unsqueeze(-1)

@@ -12,6 +12,8 @@ import numpy as np
 from ..diagnostics import ConstraintError, ShapeError, UnsupportedError
 from ..tensor import FUNCTIONS, Tensor
 from ..tensor.dtypes import finfo
+from ..tensor.lazy import array_of
+from ..tensor.lazy import on_host as on_cpu
 from ..tensor.levels import on_host
 
 __all__ = [
@@ -85,6 +87,26 @@ class _DependentProperty(property, _Dependent):
         return _DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
 
 
+def holds(constraint: Constraint, value: Tensor) -> Tensor | bool:
+    """Whether all events lie inside, without a program where the numbers lie on the host already; else a tensor ()."""
+    plain: Any = constraint
+    while isinstance(plain, _IndependentConstraint):
+        plain = plain.base_constraint
+    if isinstance(plain, Elementwise):
+        arrays = [_known(x) for x in (value, *plain.bounds)]
+        if all(a is not None for a in arrays):
+            return bool(np.all(plain.inside(*arrays)))
+    return constraint.check(value).all()
+
+
+def _known(x: Any) -> Any:
+    """A number, or the array of a tensor that is computed and lies on the host; None for others."""
+    if not isinstance(x, Tensor):
+        return x
+    v = x.value
+    return array_of(v) if on_cpu(v) and v.type.element.name != "bf16" else None
+
+
 def is_dependent(constraint: Any) -> bool:
     """Whether a constraint depends on other variables, so that `check` cannot be asked."""
     return isinstance(constraint, _Dependent)
@@ -141,10 +163,29 @@ class MixtureSameFamilyConstraint(Constraint):
         return f"MixtureSameFamilyConstraint({self.base_constraint!r})"
 
 
-class _Boolean(Constraint):
-    is_discrete = True
+class Elementwise(Constraint):
+    """A region of single numbers. `inside` is made of operators, so that it takes tensors and NumPy arrays alike."""
+
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        """What `inside` takes beside the value: numbers or tensors that broadcast."""
+        return ()
+
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        """Whether each number lies inside."""
+        raise NotImplementedError
 
     def check(self, value: Tensor) -> Tensor:
+        made: Tensor = self.inside(value, *self.bounds)
+        return made
+
+
+class _Boolean(Elementwise):
+    is_discrete = True
+
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
         return (value == 0) | (value == 1)
 
 
@@ -156,86 +197,122 @@ class _OneHot(Constraint):
         return ((value == 0) | (value == 1)).all(-1) & value.sum(-1).eq(1)
 
 
-class _Bounded(Constraint):
-    """A region with a lower bound, an upper one, or both: numbers or tensors that broadcast."""
+class _Between(Elementwise):
+    """Between two bounds."""
 
-    lower_bound: Any
-    upper_bound: Any
-
-    def __repr__(self) -> str:
-        bounds = [f"{k}={v}" for k, v in self.__dict__.items() if k in ("lower_bound", "upper_bound")]
-        return f"{type(self).__name__.removeprefix('_')}({', '.join(bounds)})"
-
-
-class _Between(_Bounded):
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        return self.lower_bound, self.upper_bound
 
-class _Above(_Bounded):
+    def __repr__(self) -> str:
+        name = type(self).__name__.removeprefix("_")
+        return f"{name}(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
+
+
+class _Above(Elementwise):
+    """Above a bound."""
+
     def __init__(self, lower_bound: Any) -> None:
         self.lower_bound = lower_bound
 
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        return (self.lower_bound,)
 
-class _Below(_Bounded):
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.removeprefix('_')}(lower_bound={self.lower_bound})"
+
+
+class _Below(Elementwise):
+    """Below a bound."""
+
     def __init__(self, upper_bound: Any) -> None:
         self.upper_bound = upper_bound
+
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        return (self.upper_bound,)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.removeprefix('_')}(upper_bound={self.upper_bound})"
 
 
 class _IntegerInterval(_Between):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value >= self.lower_bound) & (value <= self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value % 1 == 0) & (value >= lower) & (value <= upper)
 
 
 class _IntegerLessThan(_Below):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value <= self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (upper,) = bounds
+        return (value % 1 == 0) & (value <= upper)
 
 
 class _IntegerGreaterThan(_Above):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value >= self.lower_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (lower,) = bounds
+        return (value % 1 == 0) & (value >= lower)
 
 
-class _Real(Constraint):
-    def check(self, value: Tensor) -> Tensor:
-        return value.eq(value)  # all but NaN
+class _Real(Elementwise):
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        return value == value  # all but NaN
 
 
 class _GreaterThan(_Above):
-    def check(self, value: Tensor) -> Tensor:
-        return value > self.lower_bound
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (lower,) = bounds
+        return value > lower
 
 
 class _GreaterThanEq(_Above):
-    def check(self, value: Tensor) -> Tensor:
-        return value >= self.lower_bound
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (lower,) = bounds
+        return value >= lower
 
 
 class _LessThan(_Below):
-    def check(self, value: Tensor) -> Tensor:
-        return value < self.upper_bound
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (upper,) = bounds
+        return value < upper
 
 
 class _Interval(_Between):
-    def check(self, value: Tensor) -> Tensor:
-        return (value >= self.lower_bound) & (value <= self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value >= lower) & (value <= upper)
 
 
 class _HalfOpenInterval(_Between):
-    def check(self, value: Tensor) -> Tensor:
-        return (value >= self.lower_bound) & (value < self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value >= lower) & (value < upper)
 
 
 class _OpenInterval(_Between):
-    def check(self, value: Tensor) -> Tensor:
-        return (value > self.lower_bound) & (value < self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value > lower) & (value < upper)
 
 
 class _Simplex(Constraint):
@@ -247,11 +324,14 @@ class _Simplex(Constraint):
         return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
 
 
-class _Multinomial(_Below):
+class _Multinomial(Constraint):
     """Vectors of counts whose sum is at most the bound."""
 
     is_discrete = True
     event_dim = 1
+
+    def __init__(self, upper_bound: Any) -> None:
+        self.upper_bound = upper_bound
 
     def check(self, value: Tensor) -> Tensor:
         return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
