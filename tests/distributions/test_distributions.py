@@ -144,6 +144,11 @@ def test_kumaraswamy_mode() -> None:
     assert math.isnan(p.mode[2].item())
 
 
+def test_an_expanded_multinomial_has_an_entropy() -> None:
+    p = D.Multinomial(3, hs.tensor([[0.2, 0.8]]))
+    np.testing.assert_allclose(p.expand((2, 1)).entropy().numpy(), np.full((2, 1), p.entropy().item()), 1e-6)
+
+
 def test_counts_with_a_number_of_probability() -> None:
     assert D.Binomial(hs.tensor([3, 4]), 0.25).mean.tolist() == [0.75, 1.0]
     assert D.NegativeBinomial(hs.tensor([3.0], dtype=hs.float64), probs=0.5).probs.dtype == hs.float64
