@@ -47,6 +47,14 @@ def _values(peer: Any, count: int = 3) -> Any:
     return peer.sample((count,)).detach().numpy()
 
 
+def test_names() -> None:
+    for room, peer in ((D, T), (D.constraints, T.constraints), (D.transforms, T.transforms), (D.kl, T.kl)):
+        assert [n for n in peer.__all__ if not hasattr(room, n)] == []
+    assert {TABLE[case][0] for case in TABLE} | {"Independent", "MixtureSameFamily", "TransformedDistribution"} >= {
+        n for n in D.__all__ if isinstance(getattr(D, n), type) and issubclass(getattr(D, n), D.Distribution)
+    } - {"Distribution", "ExponentialFamily"}
+
+
 @pytest.mark.parametrize("case", TABLE)
 def test_log_prob_and_its_gradients(case: str) -> None:
     (p, own), (q, others) = _ours(case), _peer(case)

@@ -98,7 +98,7 @@ class Categorical(Distribution):
         return made
 
 
-class _OfClasses(Distribution):
+class OfClasses(Distribution):
     """What is made of a `Categorical`."""
 
     arg_constraints: ClassVar[Any] = {"probs": constraints.simplex, "logits": constraints.real_vector}
@@ -126,7 +126,7 @@ class _OfClasses(Distribution):
         return self._categorical.param_shape
 
 
-class OneHotCategorical(_OfClasses):
+class OneHotCategorical(OfClasses):
     """One-hot vectors (..., K). probs, logits: as of `Categorical`."""
 
     support = constraints.one_hot
@@ -175,7 +175,7 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
         return self.sample(sample_shape, **drawn_by(generator)) + (self.probs - self.probs.detach())
 
 
-class Multinomial(_OfClasses):
+class Multinomial(OfClasses):
     """How often each class comes in total_count draws, (..., K). total_count: an int; probs, logits: as of
     `Categorical`. Raises UnsupportedError for a tensor of counts."""
 
