@@ -12,7 +12,7 @@ from ..diagnostics import ConstraintError, DTypeError, ShapeError, UnsupportedEr
 from ..tensor import Generator, Size, Tensor, autograd, no_grad
 from ..tensor.lazy import capturing
 from ..tensor.levels import open_levels
-from .constraints import holds, is_dependent
+from .constraint import holds, is_dependent
 from .parameters import broadcast_all, is_lazy, is_number, sum_rightmost
 
 Shape = Sequence[int]
