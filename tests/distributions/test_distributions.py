@@ -47,6 +47,14 @@ def _values(peer: Any, count: int = 3) -> Any:
     return peer.sample((count,)).detach().numpy()
 
 
+def test_names() -> None:
+    for room, peer in ((D, T), (D.constraints, T.constraints), (D.transforms, T.transforms), (D.kl, T.kl)):
+        assert [n for n in peer.__all__ if not hasattr(room, n)] == []
+    assert {TABLE[case][0] for case in TABLE} | {"Independent", "MixtureSameFamily", "TransformedDistribution"} >= {
+        n for n in D.__all__ if isinstance(getattr(D, n), type) and issubclass(getattr(D, n), D.Distribution)
+    } - {"Distribution", "ExponentialFamily"}
+
+
 @pytest.mark.parametrize("case", TABLE)
 def test_log_prob_and_its_gradients(case: str) -> None:
     (p, own), (q, others) = _ours(case), _peer(case)
@@ -142,6 +150,11 @@ def test_kumaraswamy_mode() -> None:
     best = x[:, 0].numpy()[p.log_prob(x).numpy().argmax(0)]
     np.testing.assert_allclose(p.mode.numpy()[:2], best[:2], atol=1e-3)
     assert math.isnan(p.mode[2].item())
+
+
+def test_an_expanded_multinomial_has_an_entropy() -> None:
+    p = D.Multinomial(3, hs.tensor([[0.2, 0.8]]))
+    np.testing.assert_allclose(p.expand((2, 1)).entropy().numpy(), np.full((2, 1), p.entropy().item()), 1e-6)
 
 
 def test_counts_with_a_number_of_probability() -> None:

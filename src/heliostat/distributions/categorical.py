@@ -76,10 +76,10 @@ class Categorical(Distribution):
     def sample(self, sample_shape: Shape = (), *, generator: Generator | None = None) -> Tensor:
         with no_grad():
             edges = convert(self.probs, f64).cumsum(-1)
-            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * edges[..., -1:]
-            # The last class of any probability takes what rounding leaves.
-            last = (self.probs > 0).flip(-1).to(FUNCTIONS["arange"](0).dtype).argmax(-1)
-            return (u >= edges).sum(-1).minimum(self._num_events - 1 - last)
+            total = edges[..., -1:]
+            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * total
+            # Behind the last class of any probability all edges are the total, which rounding may reach.
+            return ((u >= edges) & (edges < total)).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = self._checked(value).long().unsqueeze(-1)
@@ -98,7 +98,7 @@ class Categorical(Distribution):
         return made
 
 
-class _OfClasses(Distribution):
+class OfClasses(Distribution):
     """What is made of a `Categorical`."""
 
     arg_constraints: ClassVar[Any] = {"probs": constraints.simplex, "logits": constraints.real_vector}
@@ -126,7 +126,7 @@ class _OfClasses(Distribution):
         return self._categorical.param_shape
 
 
-class OneHotCategorical(_OfClasses):
+class OneHotCategorical(OfClasses):
     """One-hot vectors (..., K). probs, logits: as of `Categorical`."""
 
     support = constraints.one_hot
@@ -175,7 +175,7 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
         return self.sample(sample_shape, **drawn_by(generator)) + (self.probs - self.probs.detach())
 
 
-class Multinomial(_OfClasses):
+class Multinomial(OfClasses):
     """How often each class comes in total_count draws, (..., K). total_count: an int; probs, logits: as of
     `Categorical`. Raises UnsupportedError for a tensor of counts."""
 

@@ -4,15 +4,24 @@ whether it lies inside. `constraint_registry` has the transforms that lead into 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..diagnostics import ConstraintError, ShapeError, UnsupportedError
 from ..tensor import FUNCTIONS, Tensor
 from ..tensor.dtypes import finfo
 from ..tensor.levels import on_host
+from .constraint import (
+    Cat,
+    Constraint,
+    Dependent,
+    DependentProperty,
+    Elementwise,
+    IndependentConstraint,
+    MixtureSameFamilyConstraint,
+    Stack,
+    is_dependent,
+)
 
 __all__ = [
     "Constraint", "MixtureSameFamilyConstraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property",
@@ -22,129 +31,12 @@ __all__ = [
     "positive_semidefinite", "real", "real_vector", "simplex", "square", "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
 
-_UNKNOWN: Any = NotImplemented
 
-
-class Constraint:
-    """A region. `is_discrete`: it has single points. `event_dim`: how many axes at the end make an event."""
-
-    is_discrete: Any = False
-    event_dim: Any = 0
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each event lies inside: bool, the shape of value without the axes of an event."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return type(self).__name__.removeprefix("_") + "()"
-
-
-def _events(result: Tensor, ndims: int, value: Tensor, event_dim: int) -> Tensor:
-    if result.ndim < ndims:
-        raise ShapeError(f"Expected value.dim() >= {event_dim} but got {value.ndim}")
-    made: Tensor = result.reshape((*result.shape[: result.ndim - ndims], -1)).all(-1)
-    return made
-
-
-class _Dependent(Constraint):
-    """A region that depends on other variables."""
-
-    def __init__(self, *, is_discrete: Any = _UNKNOWN, event_dim: Any = _UNKNOWN) -> None:
-        self._is_discrete, self._event_dim = is_discrete, event_dim
-
-    @property
-    def is_discrete(self) -> bool:
-        if self._is_discrete is _UNKNOWN:
-            raise UnsupportedError(".is_discrete cannot be determined statically")
-        return bool(self._is_discrete)
-
-    @property
-    def event_dim(self) -> int:
-        if self._event_dim is _UNKNOWN:
-            raise UnsupportedError(".event_dim cannot be determined statically")
-        return int(self._event_dim)
-
-    def __call__(self, *, is_discrete: Any = _UNKNOWN, event_dim: Any = _UNKNOWN) -> _Dependent:
-        return _Dependent(
-            is_discrete=self._is_discrete if is_discrete is _UNKNOWN else is_discrete,
-            event_dim=self._event_dim if event_dim is _UNKNOWN else event_dim,
-        )
-
-    def check(self, value: Tensor) -> Tensor:
-        raise ConstraintError("Cannot determine validity of dependent constraint")
-
-
-class _DependentProperty(property, _Dependent):
-    """A property of an object that is a dependent constraint of its class."""
-
-    def __init__(self, fn: Any = None, *, is_discrete: Any = _UNKNOWN, event_dim: Any = _UNKNOWN) -> None:
-        property.__init__(self, fn)
-        _Dependent.__init__(self, is_discrete=is_discrete, event_dim=event_dim)
-
-    def __call__(self, fn: Any) -> _DependentProperty:  # type: ignore[override]
-        return _DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
-
-
-def is_dependent(constraint: Any) -> bool:
-    """Whether a constraint depends on other variables, so that `check` cannot be asked."""
-    return isinstance(constraint, _Dependent)
-
-
-class _IndependentConstraint(Constraint):
-    """Axes of a batch that count as axes of an event: all elements must lie inside."""
-
-    def __init__(self, base_constraint: Constraint, reinterpreted_batch_ndims: int) -> None:
-        if not isinstance(base_constraint, Constraint):
-            raise TypeError(f"base_constraint must be a Constraint, got {type(base_constraint).__name__}")
-        if not isinstance(reinterpreted_batch_ndims, int) or reinterpreted_batch_ndims < 0:
-            raise ShapeError(f"reinterpreted_batch_ndims must be an int >= 0, got {reinterpreted_batch_ndims}")
-        self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
-
-    @property
-    def is_discrete(self) -> bool:
-        return bool(self.base_constraint.is_discrete)
-
-    @property
-    def event_dim(self) -> int:
-        return int(self.base_constraint.event_dim) + self.reinterpreted_batch_ndims
-
-    def check(self, value: Tensor) -> Tensor:
-        return _events(self.base_constraint.check(value), self.reinterpreted_batch_ndims, value, self.event_dim)
-
-    def __repr__(self) -> str:
-        return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
-
-
-class MixtureSameFamilyConstraint(Constraint):
-    """The support of a mixture: an event lies in the support of all components."""
-
-    def __init__(self, base_constraint: Constraint) -> None:
-        if not isinstance(base_constraint, Constraint):
-            raise TypeError(f"base_constraint must be a Constraint, got {type(base_constraint).__name__}")
-        self.base_constraint = base_constraint
-
-    @property
-    def is_discrete(self) -> bool:
-        return bool(self.base_constraint.is_discrete)
-
-    @property
-    def event_dim(self) -> int:
-        return int(self.base_constraint.event_dim)
-
-    def check(self, value: Tensor) -> Tensor:
-        if value.ndim < self.event_dim:
-            raise ShapeError(f"Expected value.dim() >= {self.event_dim} but got {value.ndim}")
-        result = self.base_constraint.check(value.unsqueeze(-1 - self.event_dim))
-        return _events(result, result.ndim - (value.ndim - self.event_dim), value, self.event_dim)
-
-    def __repr__(self) -> str:
-        return f"MixtureSameFamilyConstraint({self.base_constraint!r})"
-
-
-class _Boolean(Constraint):
+class _Boolean(Elementwise):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
         return (value == 0) | (value == 1)
 
 
@@ -156,86 +48,122 @@ class _OneHot(Constraint):
         return ((value == 0) | (value == 1)).all(-1) & value.sum(-1).eq(1)
 
 
-class _Bounded(Constraint):
-    """A region with a lower bound, an upper one, or both: numbers or tensors that broadcast."""
+class _Between(Elementwise):
+    """Between two bounds."""
 
-    lower_bound: Any
-    upper_bound: Any
-
-    def __repr__(self) -> str:
-        bounds = [f"{k}={v}" for k, v in self.__dict__.items() if k in ("lower_bound", "upper_bound")]
-        return f"{type(self).__name__.removeprefix('_')}({', '.join(bounds)})"
-
-
-class _Between(_Bounded):
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        return self.lower_bound, self.upper_bound
 
-class _Above(_Bounded):
+    def __repr__(self) -> str:
+        name = type(self).__name__.removeprefix("_")
+        return f"{name}(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
+
+
+class _Above(Elementwise):
+    """Above a bound."""
+
     def __init__(self, lower_bound: Any) -> None:
         self.lower_bound = lower_bound
 
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        return (self.lower_bound,)
 
-class _Below(_Bounded):
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.removeprefix('_')}(lower_bound={self.lower_bound})"
+
+
+class _Below(Elementwise):
+    """Below a bound."""
+
     def __init__(self, upper_bound: Any) -> None:
         self.upper_bound = upper_bound
+
+    @property
+    def bounds(self) -> tuple[Any, ...]:
+        return (self.upper_bound,)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.removeprefix('_')}(upper_bound={self.upper_bound})"
 
 
 class _IntegerInterval(_Between):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value >= self.lower_bound) & (value <= self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value % 1 == 0) & (value >= lower) & (value <= upper)
 
 
 class _IntegerLessThan(_Below):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value <= self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (upper,) = bounds
+        return (value % 1 == 0) & (value <= upper)
 
 
 class _IntegerGreaterThan(_Above):
     is_discrete = True
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value >= self.lower_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (lower,) = bounds
+        return (value % 1 == 0) & (value >= lower)
 
 
-class _Real(Constraint):
-    def check(self, value: Tensor) -> Tensor:
-        return value.eq(value)  # all but NaN
+class _Real(Elementwise):
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        return value == value  # all but NaN
 
 
 class _GreaterThan(_Above):
-    def check(self, value: Tensor) -> Tensor:
-        return value > self.lower_bound
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (lower,) = bounds
+        return value > lower
 
 
 class _GreaterThanEq(_Above):
-    def check(self, value: Tensor) -> Tensor:
-        return value >= self.lower_bound
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (lower,) = bounds
+        return value >= lower
 
 
 class _LessThan(_Below):
-    def check(self, value: Tensor) -> Tensor:
-        return value < self.upper_bound
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        (upper,) = bounds
+        return value < upper
 
 
 class _Interval(_Between):
-    def check(self, value: Tensor) -> Tensor:
-        return (value >= self.lower_bound) & (value <= self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value >= lower) & (value <= upper)
 
 
 class _HalfOpenInterval(_Between):
-    def check(self, value: Tensor) -> Tensor:
-        return (value >= self.lower_bound) & (value < self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value >= lower) & (value < upper)
 
 
 class _OpenInterval(_Between):
-    def check(self, value: Tensor) -> Tensor:
-        return (value > self.lower_bound) & (value < self.upper_bound)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        lower, upper = bounds
+        return (value > lower) & (value < upper)
 
 
 class _Simplex(Constraint):
@@ -247,11 +175,14 @@ class _Simplex(Constraint):
         return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
 
 
-class _Multinomial(_Below):
+class _Multinomial(Constraint):
     """Vectors of counts whose sum is at most the bound."""
 
     is_discrete = True
     event_dim = 1
+
+    def __init__(self, upper_bound: Any) -> None:
+        self.upper_bound = upper_bound
 
     def check(self, value: Tensor) -> Tensor:
         return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
@@ -337,69 +268,9 @@ def _factors(matrix: Any) -> bool:
     return bool(np.isfinite(matrix).all())
 
 
-def _sequence(name: str, cseq: Sequence[Any]) -> list[Constraint]:
-    if not all(isinstance(c, Constraint) for c in cseq):
-        raise TypeError(f"constraints.{name}: all elements of cseq must be Constraint instances")
-    return list(cseq)
-
-
-def _axis(dim: int, value: Tensor) -> None:
-    if not -value.ndim <= dim < value.ndim:
-        raise ShapeError(f"dim {dim} out of range for value with {value.ndim} dimensions")
-
-
-class _Cat(Constraint):
-    """Constraints of neighbouring pieces along an axis, of the given lengths."""
-
-    def __init__(self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
-        self.cseq = _sequence("cat", cseq)
-        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
-        if len(self.lengths) != len(self.cseq):
-            raise ShapeError(f"lengths ({len(self.lengths)}) must match cseq ({len(self.cseq)})")
-        self.dim = dim
-
-    @property
-    def is_discrete(self) -> bool:
-        return any(c.is_discrete for c in self.cseq)
-
-    @property
-    def event_dim(self) -> int:
-        return max(int(c.event_dim) for c in self.cseq)
-
-    def check(self, value: Tensor) -> Tensor:
-        _axis(self.dim, value)
-        starts = [sum(self.lengths[:n]) for n in range(len(self.cseq))]
-        pieces = zip(self.cseq, starts, self.lengths, strict=True)
-        made: Tensor = FUNCTIONS["cat"]([c.check(value.narrow(self.dim, at, n)) for c, at, n in pieces], self.dim)
-        return made
-
-
-class _Stack(Constraint):
-    """A constraint for each slice of an axis."""
-
-    def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
-        self.cseq = _sequence("stack", cseq)
-        self.dim = dim
-
-    @property
-    def is_discrete(self) -> bool:
-        return any(c.is_discrete for c in self.cseq)
-
-    @property
-    def event_dim(self) -> int:
-        dim = max(int(c.event_dim) for c in self.cseq)
-        return dim + 1 if self.dim + dim < 0 else dim
-
-    def check(self, value: Tensor) -> Tensor:
-        _axis(self.dim, value)
-        pairs = zip(self.cseq, value.unbind(self.dim), strict=True)
-        made: Tensor = FUNCTIONS["stack"]([c.check(v) for c, v in pairs], self.dim)
-        return made
-
-
-dependent = _Dependent()
-dependent_property = _DependentProperty
-independent = _IndependentConstraint
+dependent = Dependent()
+dependent_property = DependentProperty
+independent = IndependentConstraint
 boolean = _Boolean()
 one_hot = _OneHot()
 nonnegative_integer = _IntegerGreaterThan(0)
@@ -425,5 +296,5 @@ square = _Square()
 symmetric = _Symmetric()
 positive_semidefinite = _PositiveSemidefinite()
 positive_definite = _PositiveDefinite()
-cat = _Cat
-stack = _Stack
+cat = Cat
+stack = Stack

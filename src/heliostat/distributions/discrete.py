@@ -31,7 +31,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
-class _OfOdds(Distribution):
+class OfOdds(Distribution):
     """One probability for each element, as probs or as log-odds; the other is computed when it is read."""
 
     arg_constraints: ClassVar[Any] = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -71,7 +71,7 @@ class _OfOdds(Distribution):
         return values.expand((-1, *self._batch_shape)) if expand else values
 
 
-class Bernoulli(_OfOdds, ExponentialFamily):
+class Bernoulli(OfOdds, ExponentialFamily):
     """1 with the probability probs, else 0. probs or logits: numbers or tensors."""
 
     support = constraints.boolean
@@ -119,7 +119,7 @@ class Bernoulli(_OfOdds, ExponentialFamily):
         return x.exp().log1p()
 
 
-class Geometric(_OfOdds):
+class Geometric(OfOdds):
     """How often a trial of the probability probs fails before it succeeds: 0, 1, ... probs: in (0, 1]."""
 
     support = constraints.nonnegative_integer
@@ -173,7 +173,7 @@ def _clamp_by_zero(x: Tensor) -> Tensor:
     return (x.clamp(min=0) + x - x.clamp(max=0)) / 2
 
 
-class Binomial(_OfOdds):
+class Binomial(OfOdds):
     """How many of total_count trials of the probability probs succeed. total_count: whole numbers of at least 0."""
 
     arg_constraints: ClassVar[Any] = {
@@ -231,7 +231,7 @@ class Binomial(_OfOdds):
         return self._counted(1 + self._one_count("enumerate_support"), expand)
 
 
-class NegativeBinomial(_OfOdds):
+class NegativeBinomial(OfOdds):
     """How often a trial of the probability probs succeeds before it fails total_count times. probs: in [0, 1)."""
 
     arg_constraints: ClassVar[Any] = {

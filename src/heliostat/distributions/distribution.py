@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -10,7 +12,7 @@ from ..diagnostics import ConstraintError, DTypeError, ShapeError, UnsupportedEr
 from ..tensor import Generator, Size, Tensor, autograd, no_grad
 from ..tensor.lazy import capturing
 from ..tensor.levels import open_levels
-from .constraints import is_dependent
+from .constraint import holds, is_dependent
 from .parameters import broadcast_all, is_lazy, is_number, sum_rightmost
 
 Shape = Sequence[int]
@@ -64,7 +66,7 @@ class Distribution:
             if is_dependent(constraint) or (name not in self.__dict__ and is_lazy(type(self), name)):
                 continue
             value = getattr(self, name)
-            checks.append((name, constraint, value, constraint.check(value).all()))
+            checks.append((name, constraint, value, holds(constraint, value)))
         if not _all_true([valid for *_, valid in checks]):
             name, constraint, value, _ = next(c for c in checks if not bool(c[3]))
             raise ConstraintError(
@@ -195,7 +197,7 @@ class Distribution:
                 stacklevel=3,
             )
             return
-        if not _all_true([support.check(value).all()]):
+        if not holds(support, value):
             raise ConstraintError(
                 f"Expected value argument ({type(value).__name__} of shape {shape}) to be within the support "
                 f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}",
@@ -224,14 +226,12 @@ class Distribution:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _all_true(checks: Sequence[Tensor]) -> bool:
-    """Whether all numbers are true, read at once."""
-    if not checks:
-        return True
-    total = checks[0]
-    for c in checks[1:]:
-        total = total & c
-    return bool(total)
+def _all_true(checks: Sequence[Any]) -> bool:
+    """Whether all are true, those that are tensors read at once."""
+    tensors = [c for c in checks if isinstance(c, Tensor)]
+    return all(c for c in checks if not isinstance(c, Tensor)) and (
+        not tensors or bool(functools.reduce(operator.and_, tensors))
+    )
 
 
 def drawn_by(generator: Generator | None) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor.gamma import STEP, lower_series, settled, upper_fraction
+from ..tensor.gamma import MANY, STEP, lower_series, settled, upper_fraction
 
-_LARGE = 1e5
+_LARGE = 1e5  # beyond it the series has thousands of terms
 
 
 def gamma_slope(a: Any, x: Any, psi: Any) -> Any:
@@ -49,7 +49,7 @@ def _beta_fraction(a: Any, b: Any, x: Any) -> Any:
     d = 1 - (a + b) * x / (a + 1)
     d = 1 / np.where(d == 0, tiny, d)
     h = d
-    for m in range(1, 20_000):
+    for m in range(1, MANY):
         for step in (
             m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
             -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),

@@ -15,11 +15,11 @@ from . import constraints
 from .distribution import Distribution, ExponentialFamily, Shape, looking
 from .draws import standard_normal
 from .gamma import Beta, Chi2
-from .multivariate import _OfFactor, factor_of, log_diagonal, one_matrix
+from .multivariate import OfFactor, factor_of, log_diagonal, one_matrix
 from .parameters import arange_like, broadcast_all, where
 
 
-class Wishart(_OfFactor, ExponentialFamily):
+class Wishart(OfFactor, ExponentialFamily):
     """Positive definite matrices (..., n, n): sums of df outer products of normal vectors. df > n - 1: a number or a
     tensor; one of covariance_matrix, precision_matrix, scale_tril, (..., n, n)."""
 

@@ -54,7 +54,7 @@ def factor_of(name: str, matrix: Tensor) -> Tensor:
     return made
 
 
-class _OfFactor(Distribution):
+class OfFactor(Distribution):
     """Matrices that follow from a Cholesky factor, `_factor`: (..., n, n) over the whole batch."""
 
     _factor: Tensor
@@ -72,7 +72,7 @@ class _OfFactor(Distribution):
 _MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 
 
-class MultivariateNormal(_OfFactor):
+class MultivariateNormal(OfFactor):
     """Normal vectors (..., n) of mean loc (..., n) and one of covariance_matrix, precision_matrix, scale_tril, its
     lower Cholesky factor, (..., n, n). scale_tril saves a factorization."""
 

@@ -11,16 +11,16 @@ from ..diagnostics import ConstraintError
 from ..tensor import Generator, Tensor
 from ..tensor.core import as_tensor
 from . import constraints
-from .categorical import Categorical, _OfClasses
+from .categorical import Categorical, OfClasses
 from .composite import TransformedDistribution
-from .discrete import _OfOdds, cross_entropy
+from .discrete import OfOdds, cross_entropy
 from .distribution import ExponentialFamily, Shape
 from .draws import uniform
 from .parameters import broadcast_all, clamp_probs, lazy_property, logits_to_probs, where
 from .transforms import ExpTransform, SigmoidTransform
 
 
-class ContinuousBernoulli(_OfOdds, ExponentialFamily):
+class ContinuousBernoulli(OfOdds, ExponentialFamily):
     """Numbers from 0 to 1 with the density C p^x (1-p)^(1-x). probs or logits: numbers or tensors. Between the `lims`,
     where the formulas cancel, series around 1/2 are taken."""
 
@@ -126,7 +126,7 @@ class ContinuousBernoulli(_OfOdds, ExponentialFamily):
         return made
 
 
-class LogitRelaxedBernoulli(_OfOdds):
+class LogitRelaxedBernoulli(OfOdds):
     """The log-odds of a `RelaxedBernoulli`. temperature > 0: a number or a tensor; probs or logits."""
 
     support = constraints.real
@@ -189,7 +189,7 @@ class RelaxedBernoulli(_Relaxed):
         super().__init__(base, SigmoidTransform(), validate_args=validate_args)
 
 
-class ExpRelaxedCategorical(_OfClasses):
+class ExpRelaxedCategorical(OfClasses):
     """The logarithms of a `RelaxedOneHotCategorical`. temperature > 0; probs or logits: (..., K)."""
 
     support = constraints.real_vector  # a surface in it

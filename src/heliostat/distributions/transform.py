@@ -107,6 +107,15 @@ class Transform:
         return shape
 
 
+class PlainTransform(Transform):
+    """A transform without options: equal to every other of its class."""
+
+    def __eq__(self, other: object) -> Any:
+        return type(other) is type(self)
+
+    __hash__ = object.__hash__
+
+
 class _InverseTransform(Transform):
     _inv: Transform
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import heliostat as hs
+from distributions.conftest import interpreted  # nothing is compiled
 from heliostat import einops
 from heliostat.einops import EinopsError, asnumpy, einsum, pack, parse_shape, rearrange, reduce, repeat, unpack
+
+__all__ = ["interpreted"]
 
 
 def _a(*shape: int) -> Any:
