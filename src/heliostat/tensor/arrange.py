@@ -37,25 +37,31 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
+def _listed(tensors: tuple[Any, ...]) -> Sequence[Tensor]:
+    """Tensors that were given one by one, or as one sequence."""
+    return tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+
+
 @function(method=False)
-def atleast_1d(*tensors: Tensor) -> Any:
+def atleast_1d(*tensors: Any) -> Any:
     """With at least one axis."""
-    found = tuple(x if x.ndim else x.reshape(1) for x in tensors)
-    return found[0] if len(found) == 1 else found
+    found = tuple(x if x.ndim else x.reshape(1) for x in _listed(tensors))
+    return found if len(found) > 1 or isinstance(tensors[0], list | tuple) else found[0]
 
 
 @function(method=False)
-def atleast_2d(*tensors: Tensor) -> Any:
+def atleast_2d(*tensors: Any) -> Any:
     """With at least two axes."""
-    found = tuple(x if x.ndim > 1 else x.reshape(1, -1) for x in tensors)
-    return found[0] if len(found) == 1 else found
+    found = tuple(x if x.ndim > 1 else x.reshape(1, -1) for x in _listed(tensors))
+    return found if len(found) > 1 or isinstance(tensors[0], list | tuple) else found[0]
 
 
 @function(method=False)
-def atleast_3d(*tensors: Tensor) -> Any:
+def atleast_3d(*tensors: Any) -> Any:
     """With at least three axes."""
-    found = tuple(x if x.ndim > 2 else (x.unsqueeze(-1) if x.ndim == 2 else x.reshape(1, -1, 1)) for x in tensors)
-    return found[0] if len(found) == 1 else found
+    given = _listed(tensors)
+    found = tuple(x if x.ndim > 2 else (x.unsqueeze(-1) if x.ndim == 2 else x.reshape(1, -1, 1)) for x in given)
+    return found if len(found) > 1 or isinstance(tensors[0], list | tuple) else found[0]
 
 
 @function(method=False)
@@ -142,8 +148,20 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 
 @function()
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
-    """Each element so many times, next to each other."""
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each element so many times, next to each other; of repeats (N,) alone their places, as int64. `output_size`, the
+    size of the axis of the result where it is known, is checked: ShapeError."""
+    if repeats is None:
+        input, repeats, dim = FUNCTIONS["arange"](input.numel()), input, 0
+    made = _repeated(input, repeats, dim)
+    if output_size is not None and made.shape[0 if dim is None else dim] != output_size:
+        raise ShapeError(f"repeat_interleave: a result of {shown(made.shape)} is not of output_size {output_size}")
+    return made
+
+
+def _repeated(input: Tensor, repeats: Any, dim: int | None) -> Tensor:
     if dim is None:
         input, dim = input.reshape(-1), 0
     at = normal_dim(dim, input.ndim)
@@ -159,9 +177,9 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
 
 # --- order ------------------------------------------------------------------------------------------------------------
 @function()
-def flip(input: Tensor, *dims: Any) -> Tensor:
-    """Elements of axes in the opposite order."""
-    for d in sizes_of(dims):
+def flip(input: Tensor, *given: Any, dims: Any = None) -> Tensor:
+    """Elements of axes, `dims` or one after the other, in the opposite order."""
+    for d in sizes_of(given if dims is None else (dims,)):
         at = normal_dim(d, input.ndim, "flip")
         if not input.ndim:
             return input.clone()

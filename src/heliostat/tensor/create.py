@@ -227,8 +227,11 @@ def logspace(
     requires_grad: bool = False,
     **rest: Any,
 ) -> Tensor:
-    """base to the power of `linspace`."""
-    made = from_array(np.logspace(start, end, steps, base=base), dtype_of(dtype or get_default_dtype()))
+    """base to the power of `linspace`; of integers start and end are whole."""
+    element = dtype_of(dtype or get_default_dtype())
+    if not element.is_float:
+        start, end = int(start), int(end)
+    made = from_array(np.logspace(start, end, steps, base=base), element)
     return finished(made, requires_grad, rest)
 
 

@@ -516,7 +516,8 @@ def from_nonzero(mask: Tensor) -> Tensor:
 @function(in_place=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """input with the elements where the mask holds replaced by those of source in order."""
-    hit = expand(mask, tuple(input.shape)).reshape(-1)
+    input, mask = FUNCTIONS["broadcast_tensors"](input, mask)
+    hit = mask.reshape(-1)
     if not lazy._levels.get() and (needed := int(np.count_nonzero(hit.array()))) > source.numel():
         raise ShapeError(f"masked_scatter: the mask holds at {needed} elements, source has {source.numel()}")
     if source.numel() == 0:

@@ -290,9 +290,17 @@ def _pair(a: str, x: Tensor, b: str, y: Tensor, needed: set[str]) -> tuple[str, 
     return "".join(letters), made.reshape([size[c] for c in letters])
 
 
+_DISTANCE_MODES = (
+    "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist",
+)  # fmt: skip
+
+
 @function(method=False)
-def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
-    """p-norm distances between all pairs of rows."""
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    """p-norm distances between all pairs of rows. `compute_mode` names PyTorch's ways to them; here there is one, by
+    differences. Raises ValueError for a name that is none of them."""
+    if compute_mode not in _DISTANCE_MODES:
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode, which is {', '.join(_DISTANCE_MODES)}")
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     return FUNCTIONS["norm"](d, p, -1)
 

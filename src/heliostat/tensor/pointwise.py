@@ -78,6 +78,8 @@ def _sinh(v: Value) -> Value:
 
 
 def _sign(v: Value) -> Value:
+    if v.type.dtype == bool_:
+        return v
     return ops.where(ops.ne(v, v), 0.0, ops.sign(v)) if v.type.dtype.is_float else ops.sign(v)
 
 

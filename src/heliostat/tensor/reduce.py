@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import bool_
+from ..ir.types import bool_, f64
+from ..ops.rules import shown
 from .core import Tensor, as_tensor, convert, normal_dim, normal_dims, wrap
 from .dtypes import dtype_of
 from .pointwise import flags, floats, given
@@ -201,15 +202,23 @@ def std(
 
 
 @function(method=False)
-def var_mean(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
     """(variance, mean) over axes."""
-    return var(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
 
 
 @function(method=False)
-def std_mean(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def std_mean(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
     """(standard deviation, mean) over axes."""
-    return std(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
 
 
 @function()
@@ -331,9 +340,13 @@ def cummin(input: Tensor, dim: int) -> ValuesIndices:
 
 @function()
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
-    """log of the running sums of exp along an axis."""
-    top = amax(input.detach(), dim, True)
-    return cumsum((input - top).exp(), dim).log() + top
+    """log of the running sums of exp along an axis; in f64, where what is smaller by e^700 still counts."""
+    if not input.numel():
+        return input.clone()
+    x = convert(input, f64)
+    highest = amax(x.detach(), dim, True)
+    top = FUNCTIONS["where"](highest.abs() == math.inf, 0.0, highest)
+    return convert(cumsum((x - top).exp(), dim).log() + top, input.dtype)
 
 
 @function()
@@ -350,12 +363,19 @@ def diff(
     return input
 
 
+def _widths(y: Tensor, x: Tensor, at: int) -> Tensor:
+    """Distances of the places x, (N,) or of the axes of y, along an axis of y."""
+    if x.ndim == 1:
+        return diff(x).reshape([-1 if i == at else 1 for i in range(y.ndim)])
+    return diff(x.reshape((1,) * (y.ndim - x.ndim) + tuple(x.shape)), dim=at)
+
+
 @function("trapz", method=False)
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Area under y along an axis by trapezoids, at places x or dx apart."""
     at = normal_dim(dim, y.ndim)
     middle = _middles(y, at)
-    return sum(middle * (dx if x is None else diff(x)), at)
+    return sum(middle * (dx if x is None else _widths(y, x, at)), at)
 
 
 def _middles(y: Tensor, at: int) -> Tensor:
@@ -368,7 +388,7 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, d
     """Running area under y along an axis by trapezoids."""
     at = normal_dim(dim, y.ndim)
     middle = _middles(y, at)
-    return cumsum(middle * (dx if x is None else diff(x)), at)
+    return cumsum(middle * (dx if x is None else _widths(y, x, at)), at)
 
 
 @function()
@@ -380,15 +400,40 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 @function()
-def cov(input: Tensor, *, correction: int = 1) -> Tensor:
-    """Covariance of variables (rows) over observations (columns)."""
-    t = input - mean(input, -1, True)
-    return (t @ t.transpose(0, 1) if t.ndim > 1 else (t * t).sum()) / (input.shape[-1] - correction)
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
+    """Covariance of variables (rows) over observations (columns), which count `fweights` times and have the weights
+    `aweights`, both (N,). A vector is one variable: its variance. Raises ShapeError for more axes and other weights."""
+    if input.ndim > 2:
+        raise ShapeError(f"cov takes at most two axes, found {shown(input.shape)}")
+    x = floats(input)
+    x = x.reshape(1, -1) if x.ndim < 2 else x
+    n = x.shape[1]
+    for w in (fweights, aweights):
+        if w is not None and tuple(w.shape) != (n,):
+            raise ShapeError(f"cov: weights of {shown(w.shape)} for {n} observations")
+    weights = [convert(w, x.dtype) for w in (fweights, aweights) if w is not None]
+    if not weights:
+        t, left = x - mean(x, 1, True), n - correction
+        product: Tensor = t @ t.transpose(0, 1) / (left if left > 0 else 0)
+        return product.squeeze()
+    each = weights[0] if len(weights) == 1 else weights[0] * weights[1]
+    whole = sum(each)
+    t = x - sum(x * each, 1, True) / whole
+    lost = whole * 0 + correction
+    if aweights is not None and correction:
+        lost = correction * sum(each * weights[-1]) / whole
+    product = (t * each) @ t.transpose(0, 1) / (whole - lost).clamp(min=0)
+    return product.squeeze()
 
 
 @function()
 def corrcoef(input: Tensor) -> Tensor:
     """Correlation of variables (rows) over observations (columns)."""
     c = cov(input)
+    if not c.ndim:
+        return c / c
     d = c.diagonal().sqrt()
-    return c / d.unsqueeze(0) / d.unsqueeze(1)
+    made: Tensor = (c / d.unsqueeze(1) / d.unsqueeze(0)).clamp(-1, 1)
+    return made

@@ -133,6 +133,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
 @function()
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without axes of size 1, or without those of them that are named: a view."""
+    if dim == ():
+        return _reshaped(input, tuple(input.shape))
     dims = normal_dims(dim, input.ndim, "squeeze") if dim is not None else tuple(range(input.ndim))
     return _reshaped(input, tuple(s for i, s in enumerate(input.shape) if i not in dims or s != 1))
 
@@ -376,7 +378,9 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 @function()
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of an axis: so many of nearly one size, or cut at given places."""
+    """Pieces of an axis: so many of nearly one size, or cut at given places; both may be tensors of integers."""
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = indices_or_sections.tolist()
     at = normal_dim(dim, input.ndim)
     size = input.shape[at]
     if isinstance(indices_or_sections, int):

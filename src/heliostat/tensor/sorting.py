@@ -156,6 +156,8 @@ def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
     """Quantiles of what is not NaN; without gradients."""
+    if not input.ndim:
+        return nanquantile(input.reshape(1), q, 0, interpolation=interpolation)
     f = np.asarray(input.detach().array())
     method: Any = interpolation
     y = np.nanquantile(
@@ -165,6 +167,8 @@ def nanquantile(
 
 
 def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str) -> Tensor:
+    if not x.ndim:
+        return _quantile(x.reshape(1), q, 0, False, how)
     share = q if isinstance(q, Tensor) else as_tensor(q, f64)
     at = 0 if dim is None else normal_dim(dim, x.ndim)
     rank = x.ndim

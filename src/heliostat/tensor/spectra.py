@@ -324,6 +324,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 def vander(x: Tensor, N: int | None = None) -> Tensor:
     """Powers 0 .. N - 1 of elements, along a new last axis, (..., N)."""
+    x = x if x.ndim else x.reshape(1)
     count = x.shape[-1] if N is None else N
     ones = FUNCTIONS["ones_like"](x.detach()).unsqueeze(-1)
     steps = [ones, *itertools.repeat(x.unsqueeze(-1), max(count - 1, 0))][:count]

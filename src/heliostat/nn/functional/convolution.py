@@ -202,7 +202,8 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     kernel, gaps = many(kernel_size, 2, "kernel_size"), many(dilation, 2, "dilation")
     v = ops.unfold(x.value, kernel, many(stride, 2, "stride"), many(padding, 2, "padding"), gaps)
     windows = wrap(v, x)
-    return unbatched(windows.reshape(x.shape[0], x.shape[1] * math.prod(kernel), -1), single)
+    count = math.prod(windows.shape[4:])
+    return unbatched(windows.reshape(x.shape[0], x.shape[1] * math.prod(kernel), count), single)
 
 
 def fold(
