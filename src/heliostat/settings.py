@@ -168,6 +168,14 @@ class Settings:
         default=True,
         metadata=_variable("HELIOSTAT_HUGE_PAGES", _flag, "0 asks the system for no huge pages for large buffers."),
     )
+    tune: bool = field(
+        default=False,
+        metadata=_variable(
+            "HELIOSTAT_TUNE",
+            _flag,
+            "1 measures the products of programs for a GPU when they are first compiled, and keeps what was fastest.",
+        ),
+    )
     cuda_blocking: bool = field(
         default=False,
         metadata=_variable(

@@ -32,6 +32,7 @@ from heliostat.settings import Debug, SettingError, Settings, describe, override
         ("HELIOSTAT_CPU_FEATURES", "-avx512f,+avx2", "cpu_features", ("-avx512f", "+avx2")),
         ("HELIOSTAT_HUGE_PAGES", "no", "huge_pages", False),
         ("HELIOSTAT_CUDA_BLOCKING", "1", "cuda_blocking", True),
+        ("HELIOSTAT_TUNE", "1", "tune", True),
     ],
 )
 def test_values(name: str, text: str, field: str, value: object) -> None:

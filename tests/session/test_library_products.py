@@ -26,6 +26,7 @@ from heliostat.session import cuda_tuning
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.cuda_tuning import library_notes, tune_graph
 from heliostat.session.devices import gpu_engine
+from heliostat.settings import override
 from heliostat.targets.target import CUDA
 from runtime.cuda.fake_cublaslt import FakeCublasLt
 from targets.gpus import stand_in
@@ -167,6 +168,27 @@ def test_the_tuner_measures_both(fake: FakeCublasLt, monkeypatch: pytest.MonkeyP
     assert library_notes([], place) == ["cuBLASLt 130100 is a candidate for large dense products"]
 
 
+def test_programs_are_tuned_when_they_are_asked_for(fake: FakeCublasLt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HELIOSTAT_TUNE: new products are measured once, the choice is used at once and kept for the engine."""
+    measured: list[int] = []
+
+    def measure(self: Any, candidates: Any) -> list[float]:
+        measured.append(len(candidates))
+        return [1.0, *(0.5 + 0.1 * n for n in range(len(candidates) - 1))]
+
+    monkeypatch.setattr(cuda_tuning._Bench, "in_turn", measure)
+    rng = np.random.default_rng(5)
+    a, b = (hs.tensor(drawn(rng, *shape), device="cuda") for shape in ((16, 24), (24, 32)))
+    with override(tune=True):
+        for scale in (1, 2):
+            y = hs.matmul(a * scale, b).cpu().numpy()
+            wanted = scale * a.cpu().numpy().astype(np.float32) @ b.cpu().numpy()
+            np.testing.assert_allclose(y, wanted, rtol=1e-2, atol=1e-2)
+    assert measured == [1, 4]  # our kernel alone, then beside three algorithms; nothing the second time
+    assert fake.calls == [0, 0]
+    assert gpu_engine("cuda:0").tuning.entries["product f16 f16 16x24x32"]["algorithm"] == 0
+
+
 N = dim(Symbol("n", 4096, 1))
 
 
@@ -221,7 +243,7 @@ def test_the_library_itself(dtype: DType, turned: bool) -> None:
         pytest.skip(str(error))
     if place.library is None:
         pytest.skip("cuBLASLt is not installed")
-    m, k, n = 1032, 2048, 776
+    m, k, n = 2056, 1032, 2080
     a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
     raw = [x.astype(np.float16) if dtype is f16 else (x.view(np.uint32) >> 16).astype(np.uint16) for x in (a, b)]
     values = [

@@ -89,7 +89,11 @@ CASES = [
 
 @pytest.mark.parametrize(("run", "kind", "rows", "out", "depth", "products", "tile"), CASES)
 def test_tiles(run: Runner, kind: Any, rows: int, out: int, depth: int, products: int, tile: tuple[int, int]) -> None:
-    rng, graph = np.random.default_rng(rows + out), product(kind, rows, out, depth, products)
+    symbols = {"n": rows} if out == 80 else {}  # more tiles than teams, whose number is not known before
+    rng, graph = (
+        np.random.default_rng(rows + out),
+        product(kind, dim(Symbol("n", 300, 1)) if symbols else rows, out, depth, products),
+    )
     key = " ".join(warpgroup_linear.tuning_key(group_of(graph)))
     chosen = with_tiles(run, {key: {"rows": tile[0], "panels": tile[1]}})
     held: dict[str, Any] = {"x": drawn(rng, rows, depth)}
@@ -102,7 +106,7 @@ def test_tiles(run: Runner, kind: Any, rows: int, out: int, depth: int, products
         wanted = sums[0][0] + held["residual"]
     else:
         wanted = sums[0][0] / (1 + np.exp(-sums[0][0])) * sums[1][0]
-    (found,) = chosen(graph, held, {})
+    (found,) = chosen(graph, held, symbols)
     rounding = 2.0**-9 if kind is not bf16 else 2.0**-18  # of each weight, and of sums in f32
     bound = rounding * sums[0][1] + 1e-5
     if products == 2:
@@ -133,6 +137,7 @@ def product_group(kind: Any) -> Group:
     [
         (bf16, 14336, 4096, 2, (256, 4)),  # weights are read by half as many
         (bf16, 4096, 14336, 1, (128, 4)),  # 128 rather than 64
+        (Q8_0, 4096, 14336, 1, (128, 4)),
         (bf16, 6144, 4096, 1, (128, 6)),  # 128 rather than 96
         (Q8_0, 14336, 4096, 2, (256, 4)),  # codes are made half as often
         (Q8_0, 6144, 4096, 1, (256, 4)),
@@ -142,6 +147,13 @@ def product_group(kind: Any) -> Group:
 def test_default_tiles_of_a_prompt(kind: Any, out: int, depth: int, products: int, tile: tuple[int, int]) -> None:
     graph = product(kind, dim(Symbol("n", 512, 1)), out, depth, products)
     assert tile_of(group_of(graph)) == WarpgroupTile(*tile)
+
+
+@pytest.mark.parametrize("kind", [bf16, Q8_0], ids=str)
+def test_more_rows_than_a_usual_prompt_leave_it_its_tile(kind: Any) -> None:
+    """Up to 2048 rows: tiles of 256 rows would do for them, but 512 rows would fill half a GPU."""
+    graph = product(kind, dim(Symbol("n", 2048, 1)), 4096, 14336, 1)
+    assert tile_of(group_of(graph)) == WarpgroupTile(128, 4)
 
 
 @pytest.mark.parametrize(("rows", "panels"), [(64, 4), (128, 0), (128, 9), (256, 8)])

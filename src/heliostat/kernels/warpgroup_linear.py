@@ -142,11 +142,24 @@ class _Tiles(linear._Nest):
         self.panels = self.plan.panels(self.out_features)
         count = self.dims(self.rows)
         tiles = (count + (self.height - 1)) // self.height
-        for item in k.parallel(tiles * -(-self.panels // wide)):
-            panel, first = item // tiles * wide, item % tiles * self.height
-            last = k.minimum(first + self.height, count)
+        across = -(-self.panels // wide)
+
+        def tile(warp: Instruction, item: Instruction) -> None:
+            first = item % tiles * self.height
+            self._warp(warp, item // tiles * wide, first, k.minimum(first + self.height, count))
+
+        if isinstance(self.rows, int):
+            for item in k.parallel(tiles * across):
+                for warp in k.team(WARPS):
+                    tile(warp, item)
+            return k.finish()
+        # As many teams as run at once, which take tiles in turn: those of the same panels are multiplied at the same
+        # time, so that their weights come from memory once.
+        teams = k.workers()
+        for team in k.parallel(teams):
             for warp in k.team(WARPS):
-                self._warp(warp, panel, first, last)
+                for turn in k.loop((tiles * across - team + (teams - 1)) // teams):
+                    tile(warp, team + turn * teams)
         return k.finish()
 
     def _warp(self, warp: Instruction, panel: Instruction, first: Instruction, last: Instruction) -> None:

@@ -17,6 +17,7 @@ HALF = 64  # rows that four warps multiply at once
 DEPTH = 64  # elements of K in a stage
 MOST = 8  # panels of 128 rows: as many sums as registers hold
 MULTIPROCESSORS = 132
+TYPICAL = 512  # tokens of a prompt, where there may be more
 SHARED_RATE = 128  # bytes of shared memory in a clock
 RATE = 2048  # products in a clock
 CONFLICTS = 1.1  # times the clocks that shared memory needs by count, measured
@@ -64,8 +65,16 @@ def divides_chunks(plan: PanelPlan) -> bool:
 
 
 def clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan) -> float:
-    """What a product takes, counted, where it has a device of 132 multiprocessors for itself and what runs beside."""
-    rows = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
+    """What a row takes in a product of the most rows, and twice that of one of `TYPICAL` rows where there may be more:
+    counted, where it has a device of 132 multiprocessors for itself and what runs beside."""
+    rows = numel(group.root.inputs[0].type.shape[:-1])
+    most = upper_bound(rows)
+    if isinstance(rows, int) or most <= TYPICAL:
+        return _clocks(tile, group, plan, most)
+    return _clocks(tile, group, plan, most) / most + 2 * _clocks(tile, group, plan, TYPICAL) / TYPICAL
+
+
+def _clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan, rows: int) -> float:
     depth = upper_bound(group.root.inputs[1].type.shape[1])
     outputs, together = upper_bound(group.root.inputs[1].type.shape[0]), len(products(group))
     each = tile.panels // together

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..diagnostics import FileFormatError, UnsupportedError
 from .gguf import Metadata
 
+MOST_LOGITS = 512  # tokens whose logits a run gives
 SCALINGS = ("none", "linear", "yarn", "longrope")
 
 

@@ -12,7 +12,7 @@ from .. import ops
 from ..ir.graph import Graph, Value
 from ..ir.types import Dim, Layout, Symbol, TensorType, dim, element, f32, i32, tensor
 from . import modules
-from .config import DecoderConfig
+from .config import MOST_LOGITS, DecoderConfig
 
 WeightType = Callable[[str], TensorType | None]
 
@@ -148,13 +148,13 @@ def step_graph(
     """The graph of one step: exactly one token, or up to `tokens` of them with the count a symbol.
 
     Inputs: tokens (N,) i32, positions (N,) i32, start () i32, frequencies (dim / 2,) f32. States: keys.I and values.I.
-    Output: logits of the last token, or of the last `rows` tokens (a symbol) if `all_rows`.
+    Output: logits of the last token, or of the last `rows` tokens (a symbol, at most MOST_LOGITS) if `all_rows`.
 
     With `sequences` S: one token of each, start (S,) i32, caches of all in turn, logits (S, V); `tokens` is 1 then.
     """
     config = decoder.config
     n: Dim = 1 if tokens == 1 else dim(Symbol("n", tokens, 1))
-    rows: Dim = 1 if not all_rows else (dim(Symbol("rows", tokens, 1)) if tokens > 1 else 1)
+    rows: Dim = 1 if not all_rows else (dim(Symbol("rows", min(tokens, MOST_LOGITS), 1)) if tokens > 1 else 1)
     if sequences is not None:
         n = rows = sequences
     held = element(cache.dtype)

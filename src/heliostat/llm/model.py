@@ -24,7 +24,7 @@ from .answer import Answer, Piece
 from .batch import Batch, generate_batch
 from .checkpoint import Checkpoint
 from .choice import is_greedy
-from .config import DecoderConfig, rope_frequencies
+from .config import MOST_LOGITS, DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
 from .sample import Sample, Sampler
 from .stepper import Stepper
@@ -171,7 +171,8 @@ class LanguageModel:
         if self._reserve is not None:
             self._reserve.expect(packed_nbytes(self.file, self.place.target.lanes))
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
-        self.options = StepOptions(self.context, activations, cache_dtype, float(magnitude), tuple(sorted(set(batch))))
+        batches, most = tuple(sorted(set(batch))), self.place.prompt_block
+        self.options = StepOptions(self.context, activations, cache_dtype, float(magnitude), batches, most)
         self._compile(weights, progress)
         self._pack(progress)
         self._bind(weights)
@@ -391,8 +392,9 @@ class LanguageModel:
         with self._lock:
             self._cached = []
             self._epoch += 1
-            for at in range(0, len(ids), self.block):
-                part = ids[at : at + self.block]
+            step = min(self.block, MOST_LOGITS)
+            for at in range(0, len(ids), step):
+                part = ids[at : at + step]
                 out[at : at + len(part)] = self._block(part, at, len(part))
             self._cached = list(ids)
         return out

@@ -33,6 +33,8 @@ class StepOptions:
     cache_dtype: str
     magnitude: float
     batches: tuple[int, ...] = ()
+    most: int = BLOCK
+    """Tokens of a prompt that are processed together, at most: `Place.prompt_block`."""
 
     @property
     def capacity(self) -> int:
@@ -42,7 +44,7 @@ class StepOptions:
     @property
     def block(self) -> int:
         """The most tokens of a prompt that one run takes."""
-        return max(min(BLOCK, self.capacity), 2)
+        return max(min(self.most, self.capacity), 2)
 
 
 def steps_key(weights: DecoderWeights, options: StepOptions, target: Target) -> str | None:

@@ -17,19 +17,23 @@ import numpy.typing as npt
 
 from ..compiler.driver import explain
 from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
+from ..compiler.tuning import TuningTable
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
 from ..runtime.cuda import DeviceBuffer, Event, capture
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.trace import LaunchTime
+from ..settings import settings
 from .cuda import CudaCode, CudaDevice, Ready
 from .cuda_trace import GpuTrace
+from .cuda_tuning import entries, tune_cuda
 from .executable import check_symbols
 from .phases import phases_of
 from .recorder import Recorder
 from .runner import engine
 from .tuning import load_tuning
+from .tuning_file import save_tuning
 
 SLOT = 64  # bytes between small values that are sent together
 GRAPHS = 4  # captured graphs of a step: one for each set of addresses that comes again
@@ -57,9 +61,23 @@ class CudaEngine:
     def made(self, graph: Graph) -> Compiled:
         """The compiled graph. Raises CompileError."""
         made = compile_graph(graph, self.target, Options(tuning=self.tuning), self.library)
+        if settings().tune and self._tuned(made):
+            made = compile_graph(graph, self.target, Options(tuning=self.tuning), self.library)
         assert not made.loads
         self.compiled += 1
         return made
+
+    def _tuned(self, made: Compiled) -> bool:
+        """Measure the products of a program that no choice is known for, and keep the choices; whether there are new
+        ones. Raises KernelFaultError."""
+        groups = [self.library.groups[k.name] for k in made.program.kernels if k.name in self.library.groups]
+        found = entries(tune_cuda(groups, self.place, known=self.tuning.entries))
+        if not found:
+            return False
+        save_tuning(self.target, found)
+        self.tuning = TuningTable({**self.tuning.entries, **found})
+        self.library = KernelLibrary()  # its kernels have other tiles
+        return True
 
     def scratch(self, nbytes: int) -> int:
         """The address of that many bytes, which the next run may use too."""

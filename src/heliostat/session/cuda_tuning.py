@@ -6,7 +6,7 @@ Choices are kept by the GPU's name (`tuning_file`). What is measured is one laun
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,15 +43,21 @@ def tune_graph(graph: Graph, place: CudaDevice, rows: int = 512) -> list[Tuned]:
 
 
 def tune_cuda(
-    groups: Iterable[FusedGroup], place: CudaDevice, rows: int = 512, progress: Progress | None = None
+    groups: Iterable[FusedGroup],
+    place: CudaDevice,
+    rows: int = 512,
+    progress: Progress | None = None,
+    known: Collection[str] = (),
 ) -> list[Tuned]:
     """Measure the tiles of products by four warps, each key once, and beside them the library's algorithms where it can
-    take the product. `rows`: the value of symbolic dimensions. Raises KernelFaultError: then the device is lost.
+    take the product. `rows`: the value of symbolic dimensions; `known`: keys that are left out.
+
+    Raises KernelFaultError: then the device is lost.
     """
     work: dict[str, FusedGroup] = {}
     for fused in groups:
         key = _key(fused)
-        if key is not None:
+        if key is not None and key not in known:
             work.setdefault(key, fused)
     found: list[Tuned] = []
     for n, (key, fused) in enumerate(work.items()):

@@ -36,6 +36,8 @@ class Place(Protocol):
     target: Target
     name: str
     threads: int
+    prompt_block: int
+    """Tokens of a prompt that are best processed together, at most."""
 
     @property
     def compiled(self) -> int:
@@ -68,6 +70,7 @@ class CpuPlace:
     """This machine's cores."""
 
     name = "cpu"
+    prompt_block = 512
 
     def __init__(self, threads: int | None = None) -> None:
         self.target = host_target()
@@ -104,6 +107,8 @@ class CpuPlace:
 
 class CudaPlace:
     """One NVIDIA GPU."""
+
+    prompt_block = 2048  # products of more rows fill its last round of tiles better, and read weights less often
 
     def __init__(self, number: int = 0) -> None:
         """Raises DeviceUnavailableError, with what is missing."""
