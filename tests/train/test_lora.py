@@ -293,15 +293,15 @@ def test_an_adapter_of_zeros_changes_nothing() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_adapters_learn_on_a_gpu_as_on_the_cpu(folder: Path, tmp_path: Path, kind: str) -> None:
     """A step and its check over a quantized base, whose products round activations to int8 or to bf16, so that losses
-    are a little apart; of Adam's first update, lr where the gradient is not 0, signs are compared."""
+    are some thousandths apart; of Adam's first update, lr where the gradient is not 0, signs are compared."""
     few = {"steps": 1, "batch": 1, "block": 4, "rank": 2, "targets": ("attn_q",), "eval_every": 1, "eval_batches": 1}
     alone = open_lora(options(folder, tmp_path, "Q8_0", **few))
     alone.train()
     with gpu(kind):
         made = open_lora(options(folder, tmp_path, "Q8_0", **{**few, "out": str(tmp_path / "gpu"), "device": "cuda"}))
         path = made.train()
-    np.testing.assert_allclose(made.run.progress.losses, alone.run.progress.losses, rtol=1e-3)
-    np.testing.assert_allclose(made.run.progress.checks, alone.run.progress.checks, rtol=1e-3)
+    np.testing.assert_allclose(made.run.progress.losses, alone.run.progress.losses, rtol=5e-3)
+    np.testing.assert_allclose(made.run.progress.checks, alone.run.progress.checks, rtol=5e-3)
     found, wanted = Adapter.load(path).pairs, alone.adapter.pairs
     for name, (_, b) in found.items():
         close = np.isclose(b.numpy(), wanted[name][1].detach().numpy(), rtol=1e-2, atol=1e-6)
