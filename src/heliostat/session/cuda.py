@@ -70,7 +70,7 @@ class CudaCode:
                     name += "_"
                 self.taken.add(name)
                 named.append(Phase(name, kernels, phase.blocks))
-            key = ["ptx 3", version(), t.cpu, t.feature_string, *(_text(p) for p in named)]
+            key = ["ptx 4", version(), t.cpu, t.feature_string, *(_text(p) for p in named)]
 
             def make() -> bytes:
                 self.compiled += len(named)
