@@ -80,6 +80,26 @@ def test_rings(name: str, tile: StreamTile) -> None:
     np.testing.assert_allclose(y, wanted, rtol=0, atol=3e-4 * float(np.abs(wanted).max()))
 
 
+def test_more_teams_than_panels() -> None:
+    """A team without a panel asks for nothing: no copy is on its way when it ends."""
+    element, rng = formats.get("Q8_0"), np.random.default_rng(6)
+    x, norm = parameter("x", tensor(f32, 1, 256)), parameter("norm", tensor(f32, 256), "weight")
+    w = parameter("w", tensor(element, 64, 256), "weight")
+    made = ops.matmul(ops.rms_norm(x, norm, eps=1e-6), ops.transpose(w))
+    library = KernelLibrary()
+    compile_graph(Graph("p", [x, norm, w], [made]), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is stream_linear)
+    raw, exact = weights(element, 64, 256, rng)
+    values, scale = rng.standard_normal((1, 256)).astype(np.float32), rng.standard_normal(256).astype(np.float32)
+    held = {v: values if v.type.shape == (1, 256) else scale for v in group.inputs}
+    held[group.root.inputs[1]] = pack(raw, element, 32)
+    y = np.full((1, 64), np.nan, np.float32)
+    run_lockstep(stream_linear.build(group, CUDA, "product"), [*(held[v] for v in group.inputs), y], blocks=3)
+    m = values.astype(np.float64)
+    wanted = (m / np.sqrt((m**2).mean() + 1e-6) * scale) @ exact.T
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-3 * float(np.abs(wanted).max()))
+
+
 def block(element: Any, depth: int, inner: int, rng: np.random.Generator) -> tuple[Graph, dict[str, Any], np.ndarray]:
     """h + down(silu(gate(n)) * up(n)) with n = rms_norm(h), of one row, and its value."""
     h, norm = parameter("h", tensor(f32, 1, depth)), parameter("norm", tensor(f32, depth), "weight")

@@ -390,11 +390,11 @@ class _Stream(linear._Nest):
         last = (k.worker() + 1) * panels // k.workers()
         for warp in k.team(self.stream.team):
             panel = k.worker() * panels // k.workers()
-            if self.vectors:
-                for v, near in self.vectors.items():
-                    self._bring(near, self.buffers[v], _vector_bytes(v), warp)
-                k.commit_copies()
-            for _ in k.when(panel < last):
+            for _ in k.when(panel < last):  # a team without a panel waits for nothing
+                if self.vectors:
+                    for v, near in self.vectors.items():
+                        self._bring(near, self.buffers[v], _vector_bytes(v), warp)
+                    k.commit_copies()
                 self.ring.begin(warp, panel)
         self._ask_for_small_weights()
         k.ready()
