@@ -13,12 +13,14 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import bf16, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
 from heliostat.kernels import stream_linear
+from heliostat.kernels.group import Group
 from heliostat.kernels.stream_linear import StreamTile
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
 from heliostat.quant.quantize import encode
+from heliostat.targets.nvptx import private_bytes
 from heliostat.targets.target import AARCH64, CUDA, cuda_target
 
 from .device import RUNNERS, Runner, lockstep_of_8
@@ -39,6 +41,7 @@ TILES = [
     ("Q8_0", StreamTile(4, 1, 3, 3)),  # 32 steps: three stages in each part
     ("Q8_0", StreamTile(32, 1, 2, 4)),  # parts of one step
     ("Q8_0", StreamTile(8, 1, 1, 5)),  # more stages than steps
+    ("Q4_K", StreamTile(8, 4, 1, 2, 2)),
     ("Q4_K", StreamTile(2, 1, 1, 2)),
     ("Q4_K", StreamTile(8, 4, 1, 2)),
     ("Q5_K", StreamTile(4, 2, 1, 3)),
@@ -52,15 +55,20 @@ TILES = [
 ]
 
 
+def product(element: Any, rows: int, depth: int) -> Group:
+    x, w = parameter("x", tensor(f32, 1, depth)), parameter("w", tensor(element, rows, depth), "weight")
+    library = KernelLibrary()
+    compile_graph(Graph("p", [x, w], [ops.matmul(x, ops.transpose(w))]), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is stream_linear)
+    return group
+
+
 @pytest.mark.parametrize(("name", "tile"), TILES, ids=lambda v: str(v) if isinstance(v, str) else repr(v)[11:-1])
 def test_rings(name: str, tile: StreamTile) -> None:
     """Three panels on two teams, so that one takes two in turn."""
     element, rows, depth = formats.get(name), 90, 1024
     rng = np.random.default_rng(3)
-    x, w = parameter("x", tensor(f32, 1, depth)), parameter("w", tensor(element, rows, depth), "weight")
-    library = KernelLibrary()
-    compile_graph(Graph("p", [x, w], [ops.matmul(x, ops.transpose(w))]), CUDA, Options(), library)
-    (group,) = (f.group for f in library.groups.values() if f.schedule is stream_linear)
+    group = product(element, rows, depth)
     kernel = stream_linear.build(group, CUDA, "ring", tile)
     raw, exact = weights(element, rows, depth, rng)
     values = rng.standard_normal((1, depth)).astype(np.float32)
@@ -70,6 +78,26 @@ def test_rings(name: str, tile: StreamTile) -> None:
     run_lockstep(kernel, [*(held[v] for v in group.inputs), y], blocks=2)
     wanted = values.astype(np.float64) @ exact.T
     np.testing.assert_allclose(y, wanted, rtol=0, atol=3e-4 * float(np.abs(wanted).max()))
+
+
+def test_more_teams_than_panels() -> None:
+    """A team without a panel asks for nothing: no copy is on its way when it ends."""
+    element, rng = formats.get("Q8_0"), np.random.default_rng(6)
+    x, norm = parameter("x", tensor(f32, 1, 256)), parameter("norm", tensor(f32, 256), "weight")
+    w = parameter("w", tensor(element, 64, 256), "weight")
+    made = ops.matmul(ops.rms_norm(x, norm, eps=1e-6), ops.transpose(w))
+    library = KernelLibrary()
+    compile_graph(Graph("p", [x, norm, w], [made]), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is stream_linear)
+    raw, exact = weights(element, 64, 256, rng)
+    values, scale = rng.standard_normal((1, 256)).astype(np.float32), rng.standard_normal(256).astype(np.float32)
+    held = {v: values if v.type.shape == (1, 256) else scale for v in group.inputs}
+    held[group.root.inputs[1]] = pack(raw, element, 32)
+    y = np.full((1, 64), np.nan, np.float32)
+    run_lockstep(stream_linear.build(group, CUDA, "product"), [*(held[v] for v in group.inputs), y], blocks=3)
+    m = values.astype(np.float64)
+    wanted = (m / np.sqrt((m**2).mean() + 1e-6) * scale) @ exact.T
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-3 * float(np.abs(wanted).max()))
 
 
 def block(element: Any, depth: int, inner: int, rng: np.random.Generator) -> tuple[Graph, dict[str, Any], np.ndarray]:
@@ -138,3 +166,14 @@ def test_tiles_that_make_no_sense() -> None:
     for wrong in ({"team": 3}, {"team": 64}, {"steps": 0}, {"stages": 1}, {"split": 2, "steps": 2}):
         with pytest.raises(ValueError, match=r"needed|warps|stage"):
             StreamTile(**wrong)
+
+
+def test_small_steps_have_as_many_stages_as_there_is_room_for() -> None:
+    """Private memory of all teams that a multiprocessor holds stays within it, whatever norms bring beside."""
+    for name, rows, depth in (("Q8_0", 4096, 14336), ("Q8_0", 896, 4864), ("Q4_K", 2048, 8192), ("Q8_0", 8192, 2048)):
+        group = product(formats.get(name), rows, depth)
+        tile = stream_linear.tile_of(group)
+        kernel = stream_linear.build(group, CUDA, "ring", tile)
+        held = min(-(-rows // 32 * tile.groups // 132), 32 // tile.team)
+        assert held * (private_bytes(kernel) + 1024) <= 228 << 10
+        assert tile.stages > 3 or name == "Q4_K" or depth == 14336

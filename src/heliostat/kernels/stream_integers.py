@@ -47,12 +47,12 @@ class IntegerSums:
         for step, (base,) in steps:
             block, skipped = (step, k.const(0, "i64")) if split == 1 else (step // split, step % split * chunks)
             block = block * groups
-            partial = k.var(k.zeros("f32", lanes))
+            partial, offsets = (k.var(k.zeros("f32", lanes)) for _ in range(2))
             written_out = [k.const(n, "i64") for n in range(0, chunks, body)]
             for c in written_out if len(written_out) <= LONG else k.loop(0, chunks, body):
                 codes = base + plan.chunk_offset
                 for e, quads in enumerate([reader.chunk(codes + (c + e) * plan.chunk_bytes) for e in range(body)]):
-                    value = self._chunk(reader, quads, base, block, skipped + c, e, total)
+                    value = self._chunk(reader, quads, base, block, skipped + c, e, offsets)
                     if scales == 1:
                         partial.set(partial.get() + value)
                         continue
@@ -63,6 +63,10 @@ class IntegerSums:
                 factor = reader.floats(normal.scale, base, 0, 0)
             if factor is not None:
                 value = value * factor
+            if normal.offset is not None:
+                offset = None if reader.varies(normal.offset) else reader.floats(normal.offset, base, 0, 0)
+                both = offsets.get()
+                total.set(total.get() + both if offset is None else k.fma(both, offset, total.get()))
             if scales > 1:
                 total.set(total.get() + value)
                 continue
@@ -81,10 +85,10 @@ class IntegerSums:
         block: Instruction,
         first: Instruction,
         more: int,
-        total: Variable,
+        offsets: Variable,
     ) -> Instruction:
-        """Sums of chunk first + more of a block, but for the scales of activations and of the block. What an offset
-        adds goes to `total`.
+        """Sums of chunk first + more of a block, but for the scales of activations and of the block. What offsets add
+        goes to `offsets`, but for what the block's have in common.
         """
         k, plan, format, normal = self.k, self.plan, self.format, reader.normal
         lanes, size = reader.rows, plan.format.block
@@ -110,10 +114,11 @@ class IntegerSums:
             else:
                 value = value + whole if weight is None else k.fma(whole, weight, value)
             if normal.offset is not None:
-                offset = dot.factor_of(k, reader, normal.offset, base, j, inside % 2)
+                own = reader.floats(normal.offset, base, j, inside % 2) if reader.varies(normal.offset) else None
+                offset = reader.scaled(own, normal.offset, base, j, inside % 2)
                 weighed = [self._of_x(at_sum + p, "f32", 4 * (size // part)) for p in self.planes]
                 both = weighed[0] if len(weighed) == 1 else weighed[0] + weighed[1]
-                total.set(k.fma(offset, both, total.get()))
+                offsets.set(offsets.get() + both if offset is None else k.fma(offset, both, offsets.get()))
         assert value is not None
         return value
 

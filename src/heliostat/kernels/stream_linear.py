@@ -28,6 +28,7 @@ PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
 LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at once
 MOST_BYTES = 140 << 10  # of a team's ring
+BLOCK = 1 << 10  # bytes that go with each block of a launch
 NEAR_BYTES = 16 << 10  # of a vector that private memory has room for beside a ring
 MOST_HELD = 227 << 10  # of all teams on a multiprocessor
 MULTIPROCESSORS = 132
@@ -142,17 +143,32 @@ def _panels(group: Group, plan: PanelPlan) -> int:
     return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
 
 
-def _tile_of(group: Group, plan: PanelPlan) -> StreamTile:
+def tile_of(group: Group) -> StreamTile:
+    """The tile of a group, from its sizes."""
     x, w = (v.type for v in group.root.inputs)
+    plan = w.layout.plan(w.element)  # type: ignore[union-attr]
     products = len(linear.products(group))
     whole = products > 1 or quantized(parts(group)[1]) is not None
     integers = isinstance(x.element, ActivationFormat)
-    return default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole)
+    beside = _beside(group, plan)
+    return default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole, beside)
+
+
+def _beside(group: Group, plan: PanelPlan) -> int:
+    """Bytes of private memory beside a ring, or some more: sums of warps, the row, what makes it."""
+    x, depth = group.root.inputs[0].type, upper_bound(group.root.inputs[1].type.shape[1])
+    before, _ = parts(group)
+    nbytes = 32 * 4 * plan.rows + BLOCK // 2
+    if before is not None:
+        nbytes += sum(_vector_bytes(v) for v in before.inputs if v.is_parameter and v.kind == "weight")
+    if isinstance(x.element, ActivationFormat):
+        return nbytes + x.element.row_bytes(depth)
+    return nbytes + (0 if before is None else depth * x.dtype.nbytes)
 
 
 def _beginnings(group: Group, plan: PanelPlan) -> int:
     """How often a multiprocessor begins a product: once for each team, which takes a few panels in turn."""
-    tile, depth = _tile_of(group, plan), upper_bound(group.root.inputs[1].type.shape[1])
+    tile, depth = tile_of(group), upper_bound(group.root.inputs[1].type.shape[1])
     rounds = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
     ring = tile.team * tile.stages * tile.steps * piece_bytes(plan, step_of(plan, depth)[1], tile.split)
     at_once = max(1, min(32 // tile.team, MOST_HELD // ring))
@@ -160,13 +176,19 @@ def _beginnings(group: Group, plan: PanelPlan) -> int:
 
 
 def default_tile(
-    plan: PanelPlan, panels: int, depth: int, integers: bool, products: int = 1, whole: bool = False
+    plan: PanelPlan,
+    panels: int,
+    depth: int,
+    integers: bool,
+    products: int = 1,
+    whole: bool = False,
+    beside: int = 0,
 ) -> StreamTile:
     """Warps for a panel, so that as many are in flight as fit at once: those of a second round would start late. Blocks
     are split where they are too few for that, or large; the ring has two to four stages.
 
     `panels`: that run at once. `products`: that a team forms of a row. `whole`: whether
-    panels must not be cut.
+    panels must not be cut. `beside`: bytes of private memory that a team wants beside the ring.
     """
     unit, nbytes = step_of(plan, depth)
     pairs = depth // unit // 2
@@ -189,6 +211,10 @@ def default_tile(
     each = -(-count * split // team)
     most = 2 if split > 1 else 3 if panels > MULTIPROCESSORS // 2 else 4
     stages = max(2, min(most, each + 1, MOST_BYTES // (team * products * size)))
+    if integers and split == 1:  # small steps: as many as there is room for
+        held = max(1, min(-(-panels // (products * MULTIPROCESSORS)), 32 // (team * products)))
+        room = MOST_HELD // held - beside - BLOCK
+        stages = max(stages, min(16, each + 1, room // (team * products * size)))
     return StreamTile(team * products, split, 1, stages, groups)
 
 
@@ -216,7 +242,7 @@ def build(group: Group, target: Target, name: str, tile: StreamTile | None = Non
     """x: (..., K) of one row, float or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once."""
     w = group.root.inputs[1].type
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
-    return _Stream(group, target, name, plan, tile or _tile_of(group, plan)).build()
+    return _Stream(group, target, name, plan, tile or tile_of(group)).build()
 
 
 class _Ring:
@@ -364,11 +390,11 @@ class _Stream(linear._Nest):
         last = (k.worker() + 1) * panels // k.workers()
         for warp in k.team(self.stream.team):
             panel = k.worker() * panels // k.workers()
-            if self.vectors:
-                for v, near in self.vectors.items():
-                    self._bring(near, self.buffers[v], _vector_bytes(v), warp)
-                k.commit_copies()
-            for _ in k.when(panel < last):
+            for _ in k.when(panel < last):  # a team without a panel waits for nothing
+                if self.vectors:
+                    for v, near in self.vectors.items():
+                        self._bring(near, self.buffers[v], _vector_bytes(v), warp)
+                    k.commit_copies()
                 self.ring.begin(warp, panel)
         self._ask_for_small_weights()
         k.ready()
@@ -409,7 +435,12 @@ class _Stream(linear._Nest):
         if self.before is None:
             return []
         found = [v for v in self.before.inputs if v.is_parameter and v.kind == "weight" and v.type.layout is None]
-        return [v for v in found if _vector_bytes(v) % 16 == 0 and 0 < _vector_bytes(v) <= NEAR_BYTES]
+        found = [v for v in found if _vector_bytes(v) % 16 == 0 and 0 < _vector_bytes(v) <= NEAR_BYTES]
+        tile, nbytes = self.stream, step_of(self.plan, self.depth)[1]
+        ring = tile.team * tile.stages * tile.steps * piece_bytes(self.plan, nbytes, tile.split)
+        panels = -(-_panels(self.group, self.plan) * tile.groups // (len(self.products) * MULTIPROCESSORS))
+        each = ring + _beside(self.group, self.plan) + BLOCK
+        return found if min(panels, 32 // tile.team) * each <= MOST_HELD else []
 
     def _ask_for_small_weights(self) -> None:
         """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""

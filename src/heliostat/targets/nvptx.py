@@ -605,12 +605,17 @@ class Phase:
         return max(shared_bytes(k) for k in self.kernels)
 
     @property
+    def ahead(self) -> bool:
+        """Whether kernels ask for the bytes of an iteration before the one ahead of it is done."""
+        return any(i.op == "parallel" and i.attrs.get("ahead") for k in self.kernels for i in k.walk())
+
+    @property
     def least(self) -> int:
         """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels plan for
         that ask for the next iteration's bytes, and one where there are no more."""
         if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
             return 1
-        if not any(i.op == "parallel" and i.attrs.get("ahead") for k in self.kernels for i in k.walk()):
+        if not self.ahead:
             return 0
         count = min(WARPS_AT_WORK * WARP // self.threads, MOST_SHARED_BYTES // max(1, self.shared))
         return count if count > 1 else 0
