@@ -296,6 +296,7 @@ class Kernel:
     buffers: tuple[Instruction, ...]
     body: Block = field(default_factory=list)
     note: str = ""
+    blocks: int = 0  # workers that a GPU's multiprocessor should have registers for at once; 0: as it comes
 
     def walk(self) -> Iterator[Instruction]:
         """Every instruction, outer before inner, in order."""

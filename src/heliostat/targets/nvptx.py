@@ -579,6 +579,11 @@ class Phase:
         return WARP * max(warps(k) for k in self.kernels)
 
     @property
+    def attributes(self) -> tuple[int, int]:
+        """Threads of a block, and blocks that a multiprocessor should have registers for."""
+        return self.threads, max(k.blocks for k in self.kernels)
+
+    @property
     def shared(self) -> int:
         """Bytes of dynamic shared memory of a block."""
         return max(shared_bytes(k) for k in self.kernels)
@@ -623,8 +628,13 @@ def _entry(phase: Phase, target: Target) -> str:
             ]  # fmt: skip
         lines += [call, "br label %done", f"n{n}:"]
     lines += ["br label %done", "done:", "ret void"]
-    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{phase.threads} {{"
+    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{_number(*phase.attributes)} {{"
     return "\n".join([head, *lines, "}\n"])
+
+
+def _number(threads: int, held: int) -> int:
+    """Of a group of attributes."""
+    return threads + 4096 * held
 
 
 def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
@@ -639,8 +649,10 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     bodies = [_ThreadPrinter(kernel, target, declarations).run() for kernel in kernels.values()]
     entries = [_entry(phase, target) for phase in phases]
     head = f'target triple = "{target.triple}"\n'
-    sizes = sorted({phase.threads for phase in phases})
-    attributes = [f'attributes #{n} = {{ nounwind "nvvm.maxntid"="{n}" }}' for n in sizes]
+    attributes = []
+    for threads, held in sorted({phase.attributes for phase in phases}):
+        more = f' "nvvm.minctasm"="{held}"' if held else ""
+        attributes.append(f'attributes #{_number(threads, held)} = {{ nounwind "nvvm.maxntid"="{threads}"{more} }}')
     return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, "!0 = !{}", ""])
 
 
