@@ -12,12 +12,13 @@ from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
+from heliostat.kernel.text import parse_kernel, print_kernel
 from heliostat.kernels import few_linear
 from heliostat.kernels.few_linear import FewTile
 from heliostat.quant import formats
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
-from heliostat.targets.nvptx import MOST_SHARED_BYTES, private_bytes
+from heliostat.targets.nvptx import MOST_SHARED_BYTES, print_nvptx, private_bytes, single
 from heliostat.targets.target import CUDA, Target, cuda_target
 
 from .device import RUNNERS, Runner, lockstep_of_8
@@ -66,7 +67,7 @@ def close(found: np.ndarray, wanted: np.ndarray, element: BlockFormat | None = N
 
 
 @pytest.mark.parametrize("run", RUNNERS)
-@pytest.mark.parametrize("rows", [5, 18])
+@pytest.mark.parametrize("rows", [5, 9])
 @pytest.mark.parametrize("element", FORMATS, ids=str)
 def test_every_format(element: BlockFormat, rows: int, run: Runner) -> None:
     depth = max(64, element.block)
@@ -119,6 +120,24 @@ def test_rings(name: str, tile: FewTile) -> None:
     y = np.full((rows, out), np.nan, np.float32)
     run_lockstep(kernel, [values, pack(raw, element, 32), y], blocks=2)
     close(y, exact(values) @ w_exact.T, element)
+
+
+def test_many_panels_share_x() -> None:
+    """Two panels of gate and up each for eight warps, and registers for two such teams."""
+    rows = parameter("x", tensor(f32, 32, 4096))
+    gate, up = (parameter(n, tensor(named("Q4_K"), 14336, 4096), "weight") for n in ("gate", "up"))
+    a, b = (ops.matmul(rows, ops.transpose(w)) for w in (gate, up))
+    library = KernelLibrary()
+    compile_graph(Graph("side", [rows, gate, up], [ops.mul(ops.silu(a), b)]), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is few_linear)
+    kernel = few_linear.build(group, CUDA, "k")
+    (items,) = (int(i.args[0].value) for i in kernel.walk() if i.op == "parallel")
+    assert items == 14336 // 64
+    assert kernel.blocks == 2
+    assert 2 * (private_bytes(kernel) + 1024) <= 228 << 10
+    text = print_kernel(kernel)
+    assert print_kernel(parse_kernel(text)) == text
+    assert '"nvvm.maxntid"="256" "nvvm.minctasm"="2"' in print_nvptx([single(kernel)], CUDA)
 
 
 @pytest.mark.parametrize("run", EVERYWHERE)

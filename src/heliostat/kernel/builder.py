@@ -66,9 +66,9 @@ class KernelBuilder:
         self.buffers.append(made)
         return self.load(made, 0, "i64")
 
-    def finish(self, note: str = "") -> Kernel:
+    def finish(self, note: str = "", blocks: int = 0) -> Kernel:
         assert len(self._blocks) == 1, "a region is still open"
-        return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note)
+        return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note, blocks)
 
     # --- emission ---------------------------------------------------------------------------------------------
     def emit(self, op: str, type: Type | None, args: tuple[Instruction, ...] = (), **attrs: Any) -> Instruction:

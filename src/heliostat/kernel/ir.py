@@ -300,6 +300,7 @@ class Kernel:
     body: Block = field(default_factory=list)
     note: str = ""
     library: LibraryProduct | None = None
+    blocks: int = 0  # workers that a GPU's multiprocessor should have registers for at once; 0: as it comes
 
     def walk(self) -> Iterator[Instruction]:
         """Every instruction, outer before inner, in order."""

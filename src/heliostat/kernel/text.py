@@ -61,6 +61,7 @@ class _Printer:
         k = self.source
         parameters = ", ".join(f"{p.name}: {'dim' if p.is_dim else p.mode}" for p in k.parameters)
         note = f" note {json.dumps(k.note)}" if k.note else ""
+        note += f" blocks {k.blocks}" if k.blocks else ""
         self.lines.append(f"kernel {k.name}({parameters}){note} {{")
         self.block(k.body, "  ")
         self.lines.append("}")
@@ -455,7 +456,8 @@ class _Parser:
                 note = json.loads(token)
             except ValueError:
                 self.fail_at(at, at + len(token), "not a string of JSON")
-        return Kernel(name, tuple(parameters), tuple(buffers), self.block([]), note)
+        blocks = self.integer("a number of blocks") if self.accept("blocks") else 0
+        return Kernel(name, tuple(parameters), tuple(buffers), self.block([]), note, blocks)
 
     def block(self, block: Block) -> Block:
         """`{ ... }`, appended to `block`. What it defines is forgotten at its end."""

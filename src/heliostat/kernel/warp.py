@@ -16,6 +16,7 @@ such loops is computed by all warps alike and written by the first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..diagnostics import CompileError
@@ -54,7 +55,7 @@ class _Rewriter:
             self.first_of_block = self.emit("and", Type("i1"), self.leads, self.first)
         for i in self.kernel.body:
             self.visit(i)
-        return Kernel(self.kernel.name, self.kernel.parameters, self.kernel.buffers, self.blocks[0], self.kernel.note)
+        return replace(self.kernel, body=self.blocks[0])
 
     # --- making instructions ----------------------------------------------------------------------------------------
     def emit(

@@ -31,7 +31,7 @@ ROW = 4 * 32 + 16  # bytes of a row of sums: threads store to different banks
 MOST_SUMS = 8  # tiles of 8 rows by panels whose sums, with what is multiplied for them, fit the registers of a thread
 ROOM = {90: 224 << 10, 100: 224 << 10}  # bytes of private memory on a multiprocessor, by compute capability
 LEAST_ROOM = 96 << 10
-MOST_STAGES = 4
+SHARED_STAGES = 3  # of two teams, which take turns
 SHARING = 4  # warps that have a ring of x together
 
 
@@ -132,12 +132,11 @@ def _shared_tile(plan: PanelPlan, columns: int, panels: int, depth: int, product
     wide = SHARING // products
     if panels % wide or panels // wide * 2 < 3 * MULTIPROCESSORS:
         return None
-    for each in (2 * DEPTH, DEPTH):
-        stage = Stage(plan, 1, columns, each, shared=True)
-        stages = room // (8 * stage.nbytes + 8 // SHARING * stage.x_nbytes)
-        if depth % each == 0 and stages > 2:
-            return FewTile(8, wide, each, min(stages, MOST_STAGES), SHARING)
-    return None
+    stage = Stage(plan, 1, columns, 2 * DEPTH, shared=True)
+    stages = room // (8 * stage.nbytes + 8 // SHARING * stage.x_nbytes)
+    if depth % stage.depth or stages < SHARED_STAGES:  # of half the depth, barriers cost what sharing gains
+        return None
+    return FewTile(8, wide, stage.depth, SHARED_STAGES, SHARING)
 
 
 def build(group: Group, target: Target, name: str, tile: FewTile | None = None) -> Kernel:
@@ -205,7 +204,8 @@ class _Few(linear._Nest):
                 if self.few.groups > 1:
                     k.barrier()  # sums have been read
                     self._ask_for_next(warp, item + 1, last, count)
-        return k.finish()
+        held = 2 if self.few.groups > 1 and team <= 8 and self.own * self.columns <= MOST_SUMS // 2 else 0
+        return k.finish(blocks=held)
 
     # --- the ring ---------------------------------------------------------------------------------------------------
     def _part(self, warp: Instruction) -> tuple[Instruction, Instruction]:

@@ -611,12 +611,13 @@ class Phase:
 
     @property
     def least(self) -> int:
-        """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels plan for
-        that ask for the next iteration's bytes, and one where there are no more."""
+        """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels say, or
+        plan for that ask for the next iteration's bytes, and one where there are no more."""
         if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
             return 1
-        if not self.ahead:
-            return 0
+        asked = max(k.blocks for k in self.kernels)
+        if asked or not self.ahead:
+            return asked
         count = min(WARPS_AT_WORK * WARP // self.threads, MOST_SHARED_BYTES // max(1, self.shared))
         return count if count > 1 else 0
 
