@@ -71,6 +71,17 @@ def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
     return rng.standard_normal(shape).astype(np.float16)
 
 
+def test_a_blocking_launch_is_done_when_it_returns(fake: FakeCublasLt) -> None:
+    with override(cuda_blocking=True):
+        place = CudaDevice(0)
+        buffers = [place.allocate(512) for _ in range(3)]
+        assert place.library is not None
+        launch = place.library.launch(LibraryProduct("f16", "f16", 16, 16, 16), "product")
+        launch.arguments.words()[:] = [b.address for b in buffers]
+        launch(place.stream)
+        assert fake.calls == [0]
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_library_computes_what_the_kernel_does(fake: FakeCublasLt, turned: bool) -> None:
     rng, graph = np.random.default_rng(0), product(**SIZE, turned=turned)
