@@ -3,7 +3,11 @@ GPU the library itself."""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +15,9 @@ import pytest
 
 import heliostat as hs
 from heliostat import ops
+from heliostat.cli import tune
 from heliostat.compiler.driver import explain
-from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.compiler.tuning import TuningTable
 from heliostat.diagnostics import DeviceError, DeviceUnavailableError
 from heliostat.ir.graph import Graph, parameter
@@ -26,6 +31,8 @@ from heliostat.session import cuda_tuning
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.cuda_tuning import library_notes, tune_graph
 from heliostat.session.devices import gpu_engine
+from heliostat.session.place import CudaPlace
+from heliostat.session.tuning import load_tuning
 from heliostat.settings import override
 from heliostat.targets.target import CUDA
 from runtime.cuda.fake_cublaslt import FakeCublasLt
@@ -62,6 +69,17 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublasLt]:
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
     return rng.standard_normal(shape).astype(np.float16)
+
+
+def test_a_blocking_launch_is_done_when_it_returns(fake: FakeCublasLt) -> None:
+    with override(cuda_blocking=True):
+        place = CudaDevice(0)
+        buffers = [place.allocate(512) for _ in range(3)]
+        assert place.library is not None
+        launch = place.library.launch(LibraryProduct("f16", "f16", 16, 16, 16), "product")
+        launch.arguments.words()[:] = [b.address for b in buffers]
+        launch(place.stream)
+        assert fake.calls == [0]
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -187,6 +205,30 @@ def test_programs_are_tuned_when_they_are_asked_for(fake: FakeCublasLt, monkeypa
     assert measured == [1, 4]  # our kernel alone, then beside three algorithms; nothing the second time
     assert fake.calls == [0, 0]
     assert gpu_engine("cuda:0").tuning.entries["product f16 f16 16x24x32"]["algorithm"] == 0
+
+
+def test_the_command_tunes_a_gpu(
+    fake: FakeCublasLt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`heliostat tune MODEL --device cuda`: choices are kept by the GPU's name, and found by it alone."""
+    for name in ("RUNS", "ROUNDS", "MOST_TURNS"):
+        monkeypatch.setattr(cuda_tuning, name, 1)
+    place, library = CudaPlace(0), KernelLibrary()
+    for graph in (product(16, 24, 32), product(16, 24, 40, behind=True)):
+        compile_graph(graph, place.target, Options(), library)
+    model = SimpleNamespace(place=place, compile_again=lambda: ([], library))
+    monkeypatch.setattr(tune, "open_model", lambda args: model)
+    parser = argparse.ArgumentParser()
+    tune.add_arguments(parser)
+    with override(cache=True, cache_dir=tmp_path):
+        assert tune.run(parser.parse_args(["model.gguf"])) == 0
+        text = capsys.readouterr().out
+        assert "product f16 f16 16x24x32" in text
+        assert "cuBLASLt 130100 is a candidate" in text
+        assert "not for 1 kernel: 1 nodes are fused behind it" in text
+        assert place.device.gpu.name in json.loads((tmp_path / "tuning.json").read_text())["machines"]
+        assert "product f16 f16 16x24x32" in load_tuning(place.target).entries
+        assert not any(key.startswith("product") for key in load_tuning(CUDA).entries)
 
 
 N = dim(Symbol("n", 4096, 1))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ...diagnostics import DeviceError, DeviceUnavailableError
 from ...kernel.library import LibraryProduct
+from ...settings import settings
 from .buffer import DeviceBuffer
 from .device import Device, KernelName
 from .stream import Stream
@@ -221,10 +222,15 @@ class LibraryLaunch:
             )
         self._algorithm = offered[product.algorithm].algorithm
         self.arguments = _Words()
+        self._blocking = settings().cuda_blocking
         self._one, self._zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
 
     def __call__(self, stream: Stream) -> None:
-        """Raises CublasLtError, and KernelFaultError if a kernel before failed."""
+        """Run the product, in the order of `stream`. The host does not wait.
+
+        Raises CublasLtError, and KernelFaultError if a kernel before failed (with HELIOSTAT_CUDA_BLOCKING=1, if this
+        one fails).
+        """
         self.device.activate()
         d, owner = self._descriptors, self.owner
         assert stream is owner.stream  # whose workspace it is
@@ -238,6 +244,8 @@ class LibraryLaunch:
             stream.captured.append(self)
             return
         stream.trail.append(self.names)
+        if self._blocking:
+            stream.synchronize()
 
     def alone(self) -> LibraryLaunch:
         """The same launch with addresses of its own."""
