@@ -263,6 +263,50 @@ def test_a_subclass_that_cannot_be_expanded_says_so() -> None:
             ask()
 
 
+def test_series_of_the_continuous_bernoulli() -> None:
+    probs, value = np.array([0.42, 0.47, 0.57]), np.array([0.2, 0.9, 0.5])
+    p = D.ContinuousBernoulli(hs.tensor(probs), lims=(0.4, 0.6))
+    q = T.ContinuousBernoulli(torch.tensor(probs), lims=(0.4, 0.6))
+    for ask in (lambda d, v: d.log_prob(v), lambda d, v: d.mean, lambda d, v: d.variance, lambda d, v: d.entropy()):
+        same(ask(p, hs.tensor(value)), ask(q, torch.tensor(value)), 1e-12)
+    natural = hs.tensor(probs - 0.5)
+    same(p._log_normalizer(natural), q._log_normalizer(torch.tensor(probs - 0.5)), 1e-12)
+
+
+def test_a_subclass_as_users_write_it() -> None:
+    class Doubled(D.Distribution):
+        arg_constraints: ClassVar[Any] = {"loc": D.constraints.real}
+        support = D.constraints.real
+        has_rsample = True
+
+        def __init__(self, loc: Any, validate_args: bool | None = None) -> None:
+            self.loc = loc
+            super().__init__(loc.shape, validate_args=validate_args)
+
+        def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+            new = self._get_checked_instance(Doubled, _instance)
+            new.loc = self.loc.expand(batch_shape)
+            super(Doubled, new).__init__(batch_shape, validate_args=False)
+            new._validate_args = self._validate_args
+            return new
+
+        def rsample(self, sample_shape: Any = hs.Size()) -> Any:  # no generator
+            return self.loc + 2 * hs.randn(*self._extended_shape(sample_shape))
+
+        def log_prob(self, value: Any) -> Any:
+            if self._validate_args:
+                self._validate_sample(value)
+            return D.Normal(self.loc, 2.0).log_prob(value)
+
+    p = Doubled(hs.zeros(3)).expand((2, 3))
+    wide = D.Independent(D.TransformedDistribution(p, D.ExpTransform()), 1)
+    assert tuple(wide.sample((4,)).shape) == (4, 2, 3)
+    expected = D.Independent(D.LogNormal(hs.zeros(2, 3), 2.0), 1).log_prob(hs.ones(2, 3))
+    np.testing.assert_allclose(wide.log_prob(hs.ones(2, 3)).numpy(), expected.numpy(), 1e-6)
+    with pytest.raises(ConstraintError, match="parameter loc"):
+        Doubled(hs.tensor([float("nan")]))
+
+
 def test_repr() -> None:
     assert repr(D.Normal(0.0, 1.0)) == "Normal(loc: tensor(0.), scale: tensor(1.))"
     assert "concentration: Size([3])" in repr(D.Dirichlet(hs.ones(3)))
