@@ -221,6 +221,19 @@ def test_messages(run: Any, pattern: str, sizes: dict[str, int], what: str) -> N
     assert "Input tensor shape: (2, 3)" in message
 
 
+def test_symbols_of_compiled_functions() -> None:
+    def moved(x: Any) -> Any:
+        return repeat(reduce(x, "b c -> b", "sum"), "b -> b k", k=3) + rearrange(
+            rearrange(x, "b c -> c b"), "c b -> b c"
+        )
+
+    compiled = hs.compile(moved, dynamic=True)
+    for n in (4, 6, 8):
+        x = hs.tensor(_a(n, 3))
+        _same(compiled(x), moved(x).numpy())
+    assert compiled.cache_info().misses == 1
+
+
 def test_other_errors() -> None:
     with pytest.raises(TypeError, match="empty list"):
         rearrange([], "a -> a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -55,6 +56,20 @@ def test_names() -> None:
     } - {"Distribution", "ExponentialFamily"}
 
 
+def _signature(f: Any) -> list[tuple[str, Any]]:
+    return [(p.name, p.default) for p in inspect.signature(f).parameters.values()]
+
+
+def test_signatures() -> None:
+    for room, peer in ((D, T), (D.transforms, T.transforms)):
+        for name in peer.__all__:
+            ours_, theirs_ = getattr(room, name), getattr(peer, name)
+            if isinstance(theirs_, type):
+                assert _signature(ours_) == _signature(theirs_), name
+                public = {n for n in dir(theirs_) if not n.startswith("_")}
+                assert public <= {*dir(ours_)}, name
+
+
 @pytest.mark.parametrize("case", TABLE)
 def test_log_prob_and_its_gradients(case: str) -> None:
     (p, own), (q, others) = _ours(case), _peer(case)
@@ -78,6 +93,8 @@ def test_moments_and_entropy(case: str) -> None:
     assert tuple(p.event_shape) == tuple(q.event_shape)
     assert p.has_rsample == (q.has_rsample or case == "LogitRelaxedBernoulli")  # theirs has it all the same
     assert p.has_enumerate_support == q.has_enumerate_support
+    for a, b in ((p.arg_constraints, q.arg_constraints), ({"support": p.support}, {"support": q.support})):
+        assert {k: repr(c).split("(")[0] for k, c in a.items()} == {k: repr(c).split("(")[0] for k, c in b.items()}
     assert p.support.event_dim == q.support.event_dim
     assert p.support.is_discrete == q.support.is_discrete
     for what in ("mean", "mode", "variance", "stddev", "entropy", "perplexity"):
@@ -196,6 +213,7 @@ def test_a_parameter_outside_of_its_constraint() -> None:
         (lambda: D.LKJCholesky(3, -1.0), "concentration"),
         (lambda: D.RelaxedBernoulli(1.0, probs=2.0), "probs"),
         (lambda: D.Poisson(-1.0), "rate"),
+        (lambda: D.Uniform(1.0, hs.tensor([2.0, 0.5])), "low"),
     ],
 )
 def test_parameters_are_checked_by_name(build: Any, name: str) -> None:
@@ -258,9 +276,60 @@ def test_a_subclass_that_cannot_be_expanded_says_so() -> None:
     class Own(D.Distribution):
         arg_constraints: ClassVar[Any] = {}
 
+    class Silent(D.Distribution):
+        pass
+
+    with pytest.warns(UserWarning, match="does not define `arg_constraints`"):
+        assert repr(Silent()) == "Silent()"
+    with pytest.warns(UserWarning, match="does not define `support`"):
+        Own()._validate_sample(hs.tensor(1.0))
     for ask in (lambda: Own().expand((2,)), lambda: Own().sample(), lambda: Own().mean, lambda: Own().entropy()):
         with pytest.raises(NotImplementedError, match="Own does not implement"):
             ask()
+
+
+def test_series_of_the_continuous_bernoulli() -> None:
+    probs, value = np.array([0.42, 0.47, 0.57]), np.array([0.2, 0.9, 0.5])
+    p = D.ContinuousBernoulli(hs.tensor(probs), lims=(0.4, 0.6))
+    q = T.ContinuousBernoulli(torch.tensor(probs), lims=(0.4, 0.6))
+    for ask in (lambda d, v: d.log_prob(v), lambda d, v: d.mean, lambda d, v: d.variance, lambda d, v: d.entropy()):
+        same(ask(p, hs.tensor(value)), ask(q, torch.tensor(value)), 1e-12)
+    natural = hs.tensor(probs - 0.5)
+    same(p._log_normalizer(natural), q._log_normalizer(torch.tensor(probs - 0.5)), 1e-12)
+
+
+def test_a_subclass_as_users_write_it() -> None:
+    class Doubled(D.Distribution):
+        arg_constraints: ClassVar[Any] = {"loc": D.constraints.real}
+        support = D.constraints.real
+        has_rsample = True
+
+        def __init__(self, loc: Any, validate_args: bool | None = None) -> None:
+            self.loc = loc
+            super().__init__(loc.shape, validate_args=validate_args)
+
+        def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+            new = self._get_checked_instance(Doubled, _instance)
+            new.loc = self.loc.expand(batch_shape)
+            super(Doubled, new).__init__(batch_shape, validate_args=False)
+            new._validate_args = self._validate_args
+            return new
+
+        def rsample(self, sample_shape: Any = hs.Size()) -> Any:  # no generator
+            return self.loc + 2 * hs.randn(*self._extended_shape(sample_shape))
+
+        def log_prob(self, value: Any) -> Any:
+            if self._validate_args:
+                self._validate_sample(value)
+            return D.Normal(self.loc, 2.0).log_prob(value)
+
+    p = Doubled(hs.zeros(3)).expand((2, 3))
+    wide = D.Independent(D.TransformedDistribution(p, D.ExpTransform()), 1)
+    assert tuple(wide.sample((4,)).shape) == (4, 2, 3)
+    expected = D.Independent(D.LogNormal(hs.zeros(2, 3), 2.0), 1).log_prob(hs.ones(2, 3))
+    np.testing.assert_allclose(wide.log_prob(hs.ones(2, 3)).numpy(), expected.numpy(), 1e-6)
+    with pytest.raises(ConstraintError, match="parameter loc"):
+        Doubled(hs.tensor([float("nan")]))
 
 
 def test_repr() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 import heliostat as hs
 from heliostat import distributions as D
-from heliostat.diagnostics import CaptureError
+from heliostat.diagnostics import CaptureError, ConstraintError
 from heliostat.func import vmap
+from targets.gpus import gpu
 
 torch = pytest.importorskip("torch")
 
@@ -49,6 +50,20 @@ def test_a_captured_step_draws_anew_and_does_not_look_at_values() -> None:
     step(-hs.ones(3))  # would be refused outside
     with pytest.raises(CaptureError):
         hs.compile(lambda c: D.Gamma(c, 1.0).sample())(hs.ones(2))
+
+
+def test_on_a_gpu() -> None:
+    with gpu("stand-in"):
+        scale = hs.ones(3, device="cuda")
+        p = D.HalfNormal(scale)  # whose mean is a number
+        x = p.sample()
+        assert str(x.device) == "cuda:0"
+        expected = D.HalfNormal(hs.ones(3)).log_prob(x.cpu()).numpy()
+        np.testing.assert_allclose(p.log_prob(x).cpu().numpy(), expected, 1e-5)
+        with pytest.raises(ConstraintError):
+            D.Normal(0.0, -scale)
+        with pytest.raises(NotImplementedError, match="host"):
+            D.Gamma(scale, 1.0).sample()
 
 
 def test_vmap() -> None:

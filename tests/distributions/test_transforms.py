@@ -135,6 +135,7 @@ def test_equality() -> None:
     assert F.ExpTransform() != F.TanhTransform()
     assert F.PowerTransform(2.0) == F.PowerTransform(hs.tensor(2.0))
     assert F.identity_transform(hs.ones(2)).tolist() == [1, 1]
+    assert F.AffineTransform(0, np.float64(-2)).sign == -1
     assert repr(F.ComposeTransform([F.ExpTransform(), F.ExpTransform().inv])) == (
         "ComposeTransform(\n    ExpTransform(),\n    InverseTransform(ExpTransform())\n)"
     )

@@ -76,10 +76,9 @@ class Categorical(Distribution):
     def sample(self, sample_shape: Shape = (), *, generator: Generator | None = None) -> Tensor:
         with no_grad():
             edges = convert(self.probs, f64).cumsum(-1)
-            total = edges[..., -1:]
-            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * total
-            # Behind the last class of any probability all edges are the total, which rounding may reach.
-            return ((u >= edges) & (edges < total)).sum(-1)
+            # 32 bits of 53: the product stays below the total, so that no class behind the last edge is found.
+            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * edges[..., -1:]
+            return (u >= edges).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = self._checked(value).long().unsqueeze(-1)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from ..diagnostics import ConstraintError, UnsupportedError
 from ..nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from ..tensor import Generator, Size, Tensor, no_grad
-from ..tensor.core import as_tensor
 from ..tensor.dtypes import get_default_dtype
 from . import constraints
 from .distribution import Distribution, ExponentialFamily, Shape, batch_of, drawn_by
@@ -17,6 +16,7 @@ from .gamma import Gamma
 from .parameters import (
     arange_like,
     broadcast_all,
+    constant_like,
     is_number,
     lazy_property,
     logits_to_probs,
@@ -52,9 +52,10 @@ class OfOdds(Distribution):
     def _take_counted(self, total_count: Any, probs: Any, logits: Any) -> Shape:
         one_of(probs, logits)
         given = logits if probs is None else probs
-        if is_number(given):  # the dtype of whole counts is not one of probabilities
-            floats = isinstance(total_count, Tensor) and total_count.dtype.is_float
-            given = as_tensor(given, total_count.dtype if floats else get_default_dtype())
+        if is_number(given) and isinstance(total_count, Tensor):
+            # The dtype of whole counts is not one of probabilities.
+            like = total_count if total_count.dtype.is_float else total_count.to(get_default_dtype())
+            given = constant_like(like, (), given)
         count, given = broadcast_all(total_count, given)
         self._take(given if probs is not None else None, None if probs is not None else given)
         self.total_count = count.to(self._param.dtype)

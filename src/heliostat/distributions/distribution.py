@@ -32,8 +32,6 @@ class Distribution:
 
     has_rsample: Any = False
     has_enumerate_support: Any = False
-    arg_constraints: ClassVar[Any]
-    support: Any
     _validate_args: bool = __debug__
     _batched: ClassVar[tuple[str, ...] | None] = None
     """Attributes, tensors or distributions, whose shapes begin with the batch's; None where `expand` is not known."""
@@ -54,7 +52,9 @@ class Distribution:
             self._check_parameters()
 
     def _check_parameters(self) -> None:
-        if not hasattr(type(self), "arg_constraints"):
+        try:
+            constraints = self.arg_constraints
+        except NotImplementedError:
             warnings.warn(
                 f"{type(self)} does not define `arg_constraints`. Please set `arg_constraints = {{}}` or initialize "
                 f"the distribution with `validate_args=False` to turn off validation.",
@@ -62,7 +62,7 @@ class Distribution:
             )
             return
         checks = []
-        for name, constraint in self.arg_constraints.items():
+        for name, constraint in constraints.items():
             if is_dependent(constraint) or (name not in self.__dict__ and is_lazy(type(self), name)):
                 continue
             value = getattr(self, name)
@@ -106,6 +106,16 @@ class Distribution:
     def event_shape(self) -> Size:
         """The shape of one event of one distribution."""
         return self._event_shape
+
+    @property
+    def arg_constraints(self) -> Any:
+        """The constraints of parameters, by name."""
+        raise self._has_no("arg_constraints")
+
+    @property
+    def support(self) -> Any:
+        """The constraint that holds for values."""
+        raise self._has_no("support")
 
     @property
     def mean(self) -> Tensor:
@@ -190,7 +200,7 @@ class Distribution:
             return
         try:
             support = self.support
-        except (AttributeError, NotImplementedError):
+        except NotImplementedError:
             warnings.warn(
                 f"{type(self)} does not define `support` to enable sample validation. Please initialize the "
                 f"distribution with `validate_args=False` to turn off validation.",
@@ -221,7 +231,8 @@ class Distribution:
         return object.__new__(type(self)) if _instance is None else _instance
 
     def __repr__(self) -> str:
-        found = {k: self.__dict__[k] for k in getattr(self, "arg_constraints", {}) if k in self.__dict__}
+        known = self.arg_constraints if type(self).arg_constraints is not Distribution.arg_constraints else ()
+        found = {k: self.__dict__[k] for k in known if k in self.__dict__}
         shown = [f"{k}: {x if x.numel() == 1 else x.shape}" for k, x in found.items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -140,12 +140,12 @@ class Cauchy(_LocScale):
 class Uniform(Distribution):
     """Evenly from low to below high, numbers or tensors."""
 
-    arg_constraints: ClassVar[Any] = {
-        "low": constraints.dependent(is_discrete=False, event_dim=0),
-        "high": constraints.dependent(is_discrete=False, event_dim=0),
-    }
     has_rsample = True
     _batched = ("low", "high")
+
+    @property
+    def arg_constraints(self) -> Any:
+        return {"low": constraints.less_than(self.high), "high": constraints.greater_than(self.low)}
 
     def __init__(self, low: Any, high: Any, validate_args: bool | None = None) -> None:
         self.low, self.high = broadcast_all(low, high)

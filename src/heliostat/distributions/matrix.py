@@ -45,7 +45,7 @@ class Wishart(OfFactor, ExponentialFamily):
         name, matrix = one_matrix(
             covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril
         )
-        df = as_tensor(df, matrix.dtype)
+        df = as_tensor(df, matrix.dtype).to(matrix.device)
         batch = FUNCTIONS["broadcast_shapes"](tuple(matrix.shape[:-2]), tuple(df.shape))
         self.df = df.expand(batch)
         n = matrix.shape[-1]

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..diagnostics import DTypeError, ShapeError
 from ..tensor import FUNCTIONS, Tensor, enable_grad
-from ..tensor.core import as_tensor
+from ..tensor.devices import get_default_device
 from ..tensor.dtypes import finfo, get_default_dtype
 
 where = FUNCTIONS["where"]
@@ -57,8 +57,9 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
         if not isinstance(v, Tensor) and not is_number(v):
             raise DTypeError(f"parameters must be numbers or tensors, found {type(v).__name__}", help="use hs.tensor")
     first = next((v for v in values if isinstance(v, Tensor)), None)
-    dtype = get_default_dtype() if first is None else first.dtype
-    tensors = [v if isinstance(v, Tensor) else as_tensor(v, dtype) for v in values]
+    dtype, device = (get_default_dtype(), get_default_device()) if first is None else (first.dtype, first.device)
+    make = FUNCTIONS["tensor"]
+    tensors = [v if isinstance(v, Tensor) else make(v, dtype=dtype, device=device) for v in values]
     shapes = {tuple(t.shape) for t in tensors}
     made: tuple[Tensor, ...] = tuple(tensors) if len(shapes) == 1 else FUNCTIONS["broadcast_tensors"](*tensors)
     return made

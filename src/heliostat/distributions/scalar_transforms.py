@@ -184,7 +184,7 @@ class AffineTransform(Transform):
 
     @property
     def sign(self) -> Any:
-        return (self.scale > 0) - (self.scale < 0) if is_number(self.scale) else self.scale.sign()
+        return int(self.scale > 0) - int(self.scale < 0) if is_number(self.scale) else self.scale.sign()
 
     def _call(self, x: Tensor) -> Tensor:
         made: Tensor = self.loc + self.scale * x

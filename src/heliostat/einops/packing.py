@@ -43,7 +43,7 @@ def pack(tensors: Sequence[Tensor], pattern: str) -> tuple[Tensor, list[Size]]:
         cut = len(shape) - after
         inner = Size(shape[before:cut])
         shapes.append(inner)
-        pieces.append(t.reshape((*shape[:before], inner.numel(), *shape[cut:])))
+        pieces.append(t if len(inner) == 1 else t.reshape((*shape[:before], inner.numel(), *shape[cut:])))
     made: Tensor = FUNCTIONS["cat"](pieces, before)
     return made, shapes
 

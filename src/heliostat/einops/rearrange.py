@@ -102,6 +102,9 @@ def _sizes(recipe: _Recipe, shape: Sequence[int], given: dict[str, int]) -> dict
     sizes = {a: a.length for g in (*recipe.left, *recipe.right) for a in g if a.length is not None}
     sizes.update((Axis(name), size) for name, size in given.items())
     for group, length in zip(recipe.left, shape, strict=True):
+        if len(group) == 1 and group[0] not in sizes:  # a size of a compiled function may be a symbol, as it is
+            sizes[group[0]] = length
+            continue
         unknown = [a for a in group if a not in sizes]
         known = math.prod(sizes[a] for a in group if a in sizes)
         if not unknown and known != length:
@@ -161,7 +164,7 @@ def _transformed(tensor: Any, pattern: str, reduction: Reduction, lengths: dict[
         for place, axis in enumerate(new):
             if axis in recipe.added:
                 x = x.unsqueeze(place)
-        x = x.expand(tuple(sizes[a] for a in new))
+        x = x.expand(tuple(sizes[a] if a in recipe.added else -1 for a in new))
     if any(len(g) != 1 for g in recipe.right):
         x = x.reshape(tuple(math.prod(sizes[a] for a in g) for g in recipe.right))
     return x
