@@ -47,6 +47,43 @@ def test_the_smaller_operand_is_packed(case: dict[str, Any], found: list[str]) -
     assert packed(graph_of(**{"rows": 4 * LANES, "outputs": 16 * LANES, "depth": 784} | case)) == found
 
 
+def product_of(*shape: int, columns: int, turned: bool = False) -> Graph:
+    """a @ b, or transpose(a) @ b."""
+    a, b = parameter("a", tensor(f32, *shape)), parameter("b", tensor(f32, shape[0] if turned else shape[-1], columns))
+    return Graph("product", [a, b], [ops.matmul(ops.transpose(a) if turned else a, b)])
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        (product_of(512, 96, columns=40), True),
+        (product_of(4, 130, 96, columns=40), True),
+        (product_of(511, 96, columns=40), False),
+        (product_of(512, 1024, columns=40), False),  # rows lie 4 KiB apart
+        (product_of(2048, 1024, columns=40), True),
+        (product_of(96, 600, columns=40, turned=True), False),
+    ],
+)
+def test_many_rows_read_a_packed_matrix(graph: Graph, found: bool) -> None:
+    nodes = lower(graph, host_target(), Options()).nodes()
+    assert ("repack" in [n.op.name for n in nodes]) is found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_products_of_many_rows_are_right(seed: int) -> None:
+    rng = random.Random(seed)
+    shape, columns = (
+        ((rng.randint(256, 300), 2, rng.randint(17, 90)), (rng.randint(512, 600), 70))[seed],
+        rng.randint(3, 70),
+    )
+    a, b = (
+        np.random.default_rng(n).standard_normal(s).astype(np.float32)
+        for n, s in enumerate((shape, (shape[-1], columns)))
+    )
+    (y,) = compile_graph(product_of(*shape, columns=columns)).run({"a": a, "b": b})
+    np.testing.assert_allclose(y, a.astype(np.float64) @ b, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_products_are_right_whichever_it_is(seed: int) -> None:
     rng = random.Random(seed)

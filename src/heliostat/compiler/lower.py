@@ -20,6 +20,7 @@ from ..targets.target import Target
 
 RUN_BYTES = 16  # that a thread of a GPU loads at once
 MOVED_AGAIN = 4  # an element of a product that is transposed behind it costs as much as packing so many
+MANY_ROWS, MANY_ROWS_APART, APART = 512, 2048, 1024  # measured; f32 elements in 4 KiB
 PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic than one plane everywhere can
 
 
@@ -76,16 +77,17 @@ def _turned(node: Node, x: Value, alone: bool) -> Sequence[Value] | None:
     return (REGISTRY["matmul"].build(left, a.node.inputs[0]),)
 
 
-def operands_of_products(graph: Graph) -> Graph:
-    """transpose(a) @ b reads a as it lies. A matrix on the right of several products becomes the transpose of a weight,
-    which is packed once for all of them."""
+def operands_of_products(graph: Graph, target: Target) -> Graph:
+    """transpose(a) @ b reads a as it lies. A matrix on the right of several products, or of one with many rows, becomes
+    the transpose of a weight, which is packed once for all of them."""
     right = Counter(id(n.inputs[1]) for n in graph.nodes() if n.op.name == "matmul")
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name != "matmul" or node.attrs["transpose_a"]:
             return None
         a, b = inputs
-        if right[id(node.inputs[1])] > 1 and b.type.rank == 2 and b.type.static and _is_packable(a.type, b.type):
+        worth = right[id(node.inputs[1])] > 1 or (not target.gpu and _has_many_rows(node.inputs[0]))
+        if worth and b.type.rank == 2 and b.type.static and _is_packable(a.type, b.type):
             return (REGISTRY["linear"].build(a, transpose(b)),)
         if a.node.op.name == "transpose" and b.type.rank > 1:
             axes, (source,) = a.node.attrs["axes"], a.node.inputs
@@ -94,6 +96,15 @@ def operands_of_products(graph: Graph) -> Graph:
         return None
 
     return rewrite(graph, replace)
+
+
+def _has_many_rows(a: Value) -> bool:
+    """Whether packing a matrix once costs less than a large product's own copies, which take f32 rows of `a` too. Rows
+    that lie 4 KiB apart fall on the same lines of the cache."""
+    if a.node.op.name == "transpose" or not a.type.static or a.type.element is not f32 or a.type.rank < 2:
+        return False
+    rows = upper_bound(numel(a.type.shape[:-1]))
+    return rows >= (MANY_ROWS_APART if upper_bound(a.type.shape[-1]) % APART == 0 else MANY_ROWS)
 
 
 def _is_packable(x: TensorType, w: TensorType) -> bool:

@@ -178,7 +178,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("attend", partial(attend, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
-        ("operands", operands_of_products),
+        ("operands", partial(operands_of_products, target=target)),
         ("heads", partial(heads_of_attention, target=target)),
         ("split_depth", partial(split_depth, target=target)),
         (
