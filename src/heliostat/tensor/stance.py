@@ -1,5 +1,5 @@
-"""What `compile` is asked besides compiling, as attributes of it with torch.compiler's names: `disable`, `is_compiling`,
-`mark_dynamic`, `reset`, `set_stance`.
+"""What `compile` is asked besides compiling: `disable`, `is_compiling`, `mark_dynamic`, `reset`, `set_stance`. They are
+attributes of it, with torch.compiler's names.
 """
 
 from __future__ import annotations
