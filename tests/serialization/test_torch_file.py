@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat import optim
+from heliostat import optim, serialization
 from heliostat.diagnostics import FileFormatError, HeliostatError, UnsupportedError
 from heliostat.serialization import get_unsafe_globals_in_checkpoint, load
 
@@ -229,3 +229,42 @@ def test_damage_is_found() -> None:
     for length in range(0, len(data), 37):
         with pytest.raises(HeliostatError):
             load(io.BytesIO(data[:length]))
+
+
+class Settings:
+    """What a checkpoint may hold besides data."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+
+def test_classes_that_are_named_as_safe() -> None:
+    data = {"settings": Settings(0.5), "weight": torch.ones(2), "shared": (s := Settings(2.0), s)}
+    with pytest.raises(UnsupportedError, match="Settings"):
+        load(saved(data))
+    with serialization.safe_globals([Settings]):
+        assert serialization.get_safe_globals() == [Settings]
+        found = load(saved(data))
+    assert type(found["settings"]) is Settings
+    assert found["settings"].rate == 0.5
+    assert found["shared"][0] is found["shared"][1]
+    assert found["weight"].tolist() == [1, 1]
+    assert serialization.get_safe_globals() == []
+    serialization.add_safe_globals([(OtherSettings, f"{__name__}.Settings")])
+    try:
+        assert type(load(saved(data))["settings"]) is OtherSettings
+        assert serialization.get_safe_globals() == [(OtherSettings, f"{__name__}.Settings")]
+    finally:
+        serialization.clear_safe_globals()
+    with pytest.raises(UnsupportedError, match="Settings"):
+        load(saved(data))
+    for wrong in (3, (Settings, "Settings")):
+        with pytest.raises(TypeError, match="safe global"):
+            serialization.add_safe_globals([wrong])  # type: ignore[list-item]
+
+
+class OtherSettings:
+    """Takes the state of Settings."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.rate = state["rate"]

@@ -167,3 +167,17 @@ def test_what_no_tensor_can_be_made_of() -> None:
 def test_copied_dtypes_are_the_same_objects() -> None:
     for dtype in (hs.float32, hs.bfloat16, hs.int64, hs.bool):
         assert pickle.loads(pickle.dumps(dtype)) is copy.deepcopy(dtype) is dtype
+
+
+def test_draws_of_a_fork_change_nothing_outside() -> None:
+    hs.manual_seed(3)
+    expected = hs.rand(4).tolist()
+    for enabled in (True, False):
+        hs.random.manual_seed(3)
+        with hs.random.fork_rng(enabled=enabled):
+            hs.rand(2).tolist()
+        assert (hs.rand(4).tolist() == expected) is enabled
+    hs.manual_seed(3)
+    with pytest.raises(ValueError, match="min or max"), hs.random.fork_rng(devices=[]):
+        hs.rand(2).clamp()
+    assert hs.rand(4).tolist() == expected

@@ -568,6 +568,32 @@ def test_out_of_memory() -> None:
         assert (x[:3] * 2).tolist() == [2, 2, 2]
 
 
+def test_a_share_of_the_memory() -> None:
+    with stand_in():
+        x = hs.ones(1 << 18, device="cuda") * 2
+        x.sum().item()
+        assert hs.cuda.get_per_process_memory_fraction() == 1.0
+        total = hs.cuda.mem_get_info()[1]
+        hs.cuda.set_per_process_memory_fraction(0.25)
+        assert hs.cuda.get_per_process_memory_fraction() == pytest.approx(0.25)
+        with pytest.raises(hs.cuda.OutOfMemoryError, match="the limit of this process"):
+            hs.ones(total // 8, device="cuda").mul(2).sum().item()  # half of it
+        assert hs.cuda.memory_reserved() <= total // 4
+        hs.cuda.set_per_process_memory_fraction(1.0)
+        assert (x[:3] * 2).tolist() == [4, 4, 4]
+        for wrong, error in ((1, TypeError), (1.5, ValueError), (-0.1, ValueError)):
+            with pytest.raises(error):
+                hs.cuda.set_per_process_memory_fraction(wrong)
+        segments = hs.cuda.memory_snapshot()
+        assert sum(s["total_size"] for s in segments) == hs.cuda.memory_reserved()
+        assert sum(s["allocated_size"] for s in segments) == hs.cuda.memory_allocated()
+        for s in segments:
+            assert [b["address"] for b in s["blocks"]] == sorted(b["address"] for b in s["blocks"])
+            assert s["blocks"][0]["address"] == s["address"]
+            assert sum(b["size"] for b in s["blocks"]) == s["total_size"]
+            assert any(b["state"] == "active_allocated" for b in s["blocks"]) == (s["allocated_size"] > 0)
+
+
 def test_two_gpus() -> None:
     with stand_in(2):
         assert hs.cuda.device_count() == 2

@@ -56,6 +56,16 @@ def test_running_sums_of_numbers_far_apart(dtype: Any) -> None:
     check(lambda m, x: m.logcumsumexp(x[:2], 0), x, grad=dtype is not np.float16)
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (2, 0, 0), (0, 2, 2)], ids=str)
+def test_empty_matrices(shape: tuple[int, ...]) -> None:
+    def f(m: Any, a: Any, b: Any) -> Any:
+        factors = m.linalg.lu_factor(a)
+        norms = [m.linalg.matrix_norm(a, ord) for ord in ("fro", "nuc", 1, 2, float("inf"))]
+        return [*factors, m.linalg.lu_solve(*factors, b), m.linalg.solve(a, b), m.linalg.inv(a), *norms]
+
+    check(f, np.zeros(shape), np.zeros((*shape[:-1], 3)))
+
+
 def test_what_does_not_fit() -> None:
     with pytest.raises(ShapeError, match="output_size 7"):
         hs.repeat_interleave(hs.ones(3), 2, output_size=7)

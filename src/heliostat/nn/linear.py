@@ -53,6 +53,26 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class FusedLinear(Linear):
+    """`Linear` and an activation behind it, "relu", "gelu" or None; the compiler makes one kernel of them."""
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, activation: str | None = "relu",
+        device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        if activation not in ("relu", "gelu", None):
+            raise ValueError(f"FusedLinear: activation is 'relu', 'gelu' or None, not {activation!r}")
+        super().__init__(in_features, out_features, bias, device, dtype)
+        self.activation = activation
+
+    def forward(self, input: Tensor) -> Tensor:
+        y = F.linear(input, self.weight, self.bias)
+        return y if self.activation is None else getattr(F, self.activation)(y)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation}"
+
+
 class Bilinear(Module):
     """y[o] = input1^T weight[o] input2 + bias[o]. (..., in1_features), (..., in2_features); (..., out_features)."""
 

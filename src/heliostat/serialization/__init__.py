@@ -17,6 +17,7 @@ from ..tensor.structure import mapped
 from . import container, torch_file
 from .bytes import as_bytes, from_bytes
 from .files import read_all, write_all
+from .safe_globals import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 from .safetensors import has_header, pack, unpack
 from .shards import load_sharded, save_sharded
 
@@ -85,6 +86,15 @@ PUBLIC: dict[str, Any] = {
 }  # fmt: skip
 
 __all__ = [
-    "get_unsafe_globals_in_checkpoint", "load", "load_safetensors", "load_sharded", "save", "save_safetensors",
+    "add_safe_globals",
+    "clear_safe_globals",
+    "get_safe_globals",
+    "get_unsafe_globals_in_checkpoint",
+    "load",
+    "load_safetensors",
+    "load_sharded",
+    "safe_globals",
+    "save",
+    "save_safetensors",
     "save_sharded",
 ]  # fmt: skip

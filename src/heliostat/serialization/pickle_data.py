@@ -71,9 +71,20 @@ def read(path: str, data: bytes, functions: Functions, persistent: Callable[[Any
         raise FileFormatError(f"{path}: the pickle is not valid: {type(error).__name__} {str(error)[:80]}") from None
 
 
+def _take_state(made: Any, state: Any) -> None:
+    """Give an instance of a class that the user named its attributes, as pickle does."""
+    if hasattr(made, "__setstate__"):
+        made.__setstate__(state)
+    elif isinstance(state, dict) and all(isinstance(key, str) for key in state):
+        made.__dict__.update(state)
+    else:
+        raise ValueError(f"the state of a {type(made).__name__} is a {type(state).__name__}, not a dict of attributes")
+
+
 class _Machine:
     def __init__(self, path: str, functions: Functions, persistent: Callable[[Any], Any]) -> None:
         self.path, self.functions, self.persistent = path, functions, persistent
+        self.classes = {f for f in functions.values() if isinstance(f, type)}  # those that the user named
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -147,9 +158,17 @@ class _Machine:
             if not isinstance(function, _Function) or not isinstance(arguments, tuple):
                 raise ValueError("only functions by name are called")
             stack.append(function.call(*arguments))
+        elif op == "NEWOBJ":
+            arguments, function = self.pop(), stack.pop()
+            made = function.call if isinstance(function, _Function) else None
+            if not isinstance(made, type) or not isinstance(arguments, tuple):
+                raise ValueError("only classes by name have instances")
+            stack.append(made.__new__(made, *arguments))
         elif op == "BUILD":
             state = self.pop()
-            if not isinstance(stack[-1], OrderedDict) or not isinstance(state, dict):
+            if type(stack[-1]) in self.classes:
+                _take_state(stack[-1], state)
+            elif not isinstance(stack[-1], OrderedDict) or not isinstance(state, dict):
                 raise UnsupportedError(f"{self.path}: gives a {type(stack[-1]).__name__} attributes")
         elif op in ("APPEND", "APPENDS"):
             rows = [self.pop()] if op == "APPEND" else self.marked()

@@ -26,6 +26,9 @@ STORAGES: dict[str, DType] = {
         ("Int", "int32"), ("Short", "int16"), ("Char", "int8"), ("Byte", "uint8"), ("Bool", "bool"),
     )
 }  # fmt: skip
+allowed: dict[str, Callable[..., Any]] = {}
+"""What `add_safe_globals` names besides, by module and name."""
+
 SPREAD = 1 << 28  # bytes that a tensor may have beyond those of its storage, by axes of stride 0
 
 
@@ -180,4 +183,4 @@ def _functions() -> dict[str, Any]:
         "torch._utils _rebuild_parameter": _parameter, "torch._utils _rebuild_parameter_with_state": _parameter,
     }  # fmt: skip
     dtypes = {f"torch {name}": dtype for name, dtype in NAMES.items() if name != "bool_"}
-    return {**found, **dtypes, **{name: _Kind(dtype) for name, dtype in STORAGES.items()}}
+    return {**allowed, **found, **dtypes, **{name: _Kind(dtype) for name, dtype in STORAGES.items()}}

@@ -18,8 +18,8 @@ from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of, get_default_dtype
 
 __all__ = [
-    "bartlett", "blackman", "cosine", "exponential", "gaussian", "general_cosine", "general_hamming", "hamming", "hann",
-    "kaiser", "nuttall",
+    "bartlett", "blackman", "cosine", "exponential", "gaussian", "general_cosine", "general_gaussian",
+    "general_hamming", "hamming", "hann", "kaiser", "nuttall", "triangular",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -116,6 +116,24 @@ def gaussian(n: Array, steps: float, /, *, std: float = 1.0) -> Array:
     if std <= 0:
         raise ShapeError(f"gaussian: std is above 0, found {std}")
     y: Array = np.exp(-0.5 * ((n - steps / 2) / std) ** 2)
+    return y
+
+
+@_window
+def general_gaussian(n: Array, steps: float, /, *, p: float = 1.0, sig: float = 1.0) -> Array:
+    """exp(-|(n - steps / 2) / sig|^(2 p) / 2): a Gaussian at p = 1, Laplace's curve at 1 / 2. sig > 0; scipy.signal's
+    name."""
+    if sig <= 0:
+        raise ShapeError(f"general_gaussian: sig is above 0, found {sig}")
+    y: Array = np.exp(-0.5 * np.abs((n - steps / 2) / sig) ** (2 * p))
+    return y
+
+
+@_window
+def triangular(n: Array, steps: float, /) -> Array:
+    """1 - |n - steps / 2| / (half the width), which ends above 0, unlike `bartlett`; scipy.signal's triang."""
+    half = (steps + 1) // 2 if (steps + 1) % 2 == 0 else (steps + 2) / 2
+    y: Array = 1 - np.abs(n - steps / 2) / half
     return y
 
 

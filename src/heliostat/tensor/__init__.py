@@ -71,7 +71,8 @@ PUBLIC: dict[str, Any] = {
     "get_autocast_dtype": get_autocast_dtype, "is_autocast_available": is_autocast_available,
     "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "no_grad": no_grad,
-    "promote_types": promote_types, "set_default_dtype": set_default_dtype, "set_grad_enabled": set_grad_enabled,
+    "promote_types": promote_types, "random": random, "set_default_dtype": set_default_dtype,
+    "set_grad_enabled": set_grad_enabled,
     "set_printoptions": set_printoptions, "vmap": vmap,
     **{f.__name__: f for f in (
         memory.empty_cache, memory.max_memory_allocated, memory.memory_allocated, memory.memory_reserved,

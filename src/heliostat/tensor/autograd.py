@@ -145,7 +145,7 @@ def _differentiated(
             if p.meta is None or not p.meta.uses:
                 other = uses.get(id(p), ())
                 if other is not known:  # the same ones come by many ways
-                    uses[id(p)] = tuple({id(u): u for u in (*other, *known)}.values()) if other else known
+                    uses[id(p)] = _joined(other, known)
         if needed:
             needing.add(id(v))
             _check_versions(v, made_of.uses(needed, known), known)
@@ -192,6 +192,14 @@ def _drop(unused: Sequence[Value | None], seen: set[int], before: int) -> None:
         if id(v) not in seen and v.node.serial > before and v.node.inputs:
             stack.extend(v.node.inputs)
             lazy.cut(v)
+
+
+def _joined(some: tuple[Use, ...], more: tuple[Use, ...]) -> tuple[Use, ...]:
+    """All uses of both, as the one that has them where that is so: what was found for it holds on."""
+    if not some:
+        return more
+    found = {id(u): u for u in (*some, *more)}
+    return some if len(found) == len(some) else more if len(found) == len(more) else tuple(found.values())
 
 
 class _MadeOf:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ..diagnostics import CaptureError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
-from . import lazy
+from . import lazy, stance
 from .autocast import signature
 from .capture import capture
 from .core import Tensor, is_grad_enabled
@@ -65,10 +65,13 @@ class Compiled:
         self.static_because: dict[Key, str] = {}
         self._failures: Counter[Key] = Counter()
         functools.update_wrapper(self, function, updated=())
+        stance.known.add(self)
 
     # --- calling --------------------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if lazy._capture.get() is not None or lazy.anomaly.active is not None:  # part of a larger step; or looked into
+            return self.function(*args, **kwargs)
+        if (how := stance.stance()) == "force_eager":
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
         spec: list[Any] = []
@@ -111,7 +114,12 @@ class Compiled:
                     else:
                         self.hits += 1
                         return made
-            return self._capture(key, args, kwargs, tensors, why)
+            if how == "default":
+                return self._capture(key, args, kwargs, tensors, why)
+            if how == "fail_on_recompile":
+                why = why or self._difference(key)
+                raise CaptureError(f"{self._name()} would be captured, the stance is fail_on_recompile: {why}")
+        return self.function(*args, **kwargs)
 
     def __get__(self, owner: Any, cls: Any = None) -> Any:
         return self if owner is None else functools.partial(self, owner)
@@ -126,7 +134,7 @@ class Compiled:
         types = [t._v.type for t in given]
         symbols: list[tuple[str, int]] = []
         blurred = _blurred(key)
-        if self._wants_symbols(key, blurred):
+        if self._wants_symbols(key, blurred, any(stance.is_marked(t) for t in given)):
             types, symbols = _symbolic(types)
         try:
             if symbols:
@@ -180,10 +188,10 @@ class Compiled:
         watch.note(captured)
         return Step(captured, self.keep_grads, symbols), watch
 
-    def _wants_symbols(self, key: Key, blurred: Key) -> bool:
+    def _wants_symbols(self, key: Key, blurred: Key, marked: bool) -> bool:
         if self.dynamic is False or blurred in self.static_because or blurred is key:
             return False
-        return bool(self.dynamic) or any(k != key and _blurred(k) == blurred for k in self.entries)
+        return bool(self.dynamic) or marked or any(k != key and _blurred(k) == blurred for k in self.entries)
 
     # --- saying what happened -------------------------------------------------------------------------------------
     def _name(self) -> str:
@@ -324,7 +332,11 @@ def compile(
     update can be read after it. Raises CaptureError where the function looks at a value."""
     if function is None:
         return functools.partial(compile, dynamic=dynamic, keep_grads=keep_grads)
-    if isinstance(function, Compiled):
+    if isinstance(function, Compiled) or stance.is_disabled(function):
         return function
     made = CompiledModule if is_module(function) else Compiled
     return made(function, dynamic, keep_grads)
+
+
+for _f in (stance.disable, stance.is_compiling, stance.mark_dynamic, stance.reset, stance.set_stance):
+    setattr(compile, _f.__name__, _f)

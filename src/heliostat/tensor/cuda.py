@@ -23,10 +23,11 @@ from .random import default_generator
 
 __all__ = [
     "DeviceProperties", "Event", "OutOfMemoryError", "current_device", "device", "device_count", "empty_cache",
-    "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "initial_seed",
-    "is_available", "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved",
-    "mem_get_info", "memory_allocated", "memory_reserved", "memory_stats", "memory_summary", "reset_peak_memory_stats",
-    "seed", "set_device", "set_rng_state", "synchronize",
+    "get_device_capability", "get_device_name", "get_device_properties", "get_per_process_memory_fraction",
+    "get_rng_state", "initial_seed", "is_available", "is_initialized", "manual_seed", "manual_seed_all",
+    "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved",
+    "memory_snapshot", "memory_stats", "memory_summary", "reset_peak_memory_stats", "seed", "set_device",
+    "set_per_process_memory_fraction", "set_rng_state", "synchronize",
 ]  # fmt: skip
 
 
@@ -211,6 +212,46 @@ def reset_peak_memory_stats(device: Any = None) -> None:
 def mem_get_info(device: Any = None) -> tuple[int, int]:
     """(free, total) bytes of a GPU, all processes counted. Raises DeviceUnavailableError."""
     return _gpu(device).memory()
+
+
+def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None:
+    """Let this process take at most a share of the memory of a GPU: what would pass it is an OutOfMemoryError, as if
+    the GPU had no more. Memory that is taken already stays. Raises ValueError for a share outside of 0 .. 1, TypeError
+    for what is no float, DeviceUnavailableError."""
+    if not isinstance(fraction, float):
+        raise TypeError(f"set_per_process_memory_fraction takes a float, found {fraction!r}")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"a share of the memory is 0.0 to 1.0, found {fraction}")
+    gpu = gpu_engine(f"cuda:{_number(device)}").place.gpu
+    gpu.pool.limit = None if fraction == 1 else int(gpu.memory()[1] * fraction)
+
+
+def get_per_process_memory_fraction(device: Any = None) -> float:
+    """The share of the memory of a GPU that this process may take, 1.0 unless it was set."""
+    gpu = _gpu(device)
+    return 1.0 if gpu.pool.limit is None else gpu.pool.limit / gpu.memory()[1]
+
+
+def memory_snapshot() -> list[dict[str, Any]]:
+    """The segments of the pools of all GPUs, with the blocks of each, by PyTorch's keys; sizes are bytes."""
+    found: list[dict[str, Any]] = []
+    for owner in gpus_in_use():
+        gpu = owner.place.gpu
+        for blocks in gpu.pool.segments():
+            rows = [
+                {
+                    "address": b.address, "size": b.nbytes, "requested_size": 0 if b.free else b.requested,
+                    "state": "inactive" if b.free else "active_allocated",
+                }
+                for b in blocks
+            ]  # fmt: skip
+            used = sum(b.nbytes for b in blocks if not b.free)
+            found.append({
+                "device": gpu.index, "address": blocks[0].address, "total_size": sum(b.nbytes for b in blocks),
+                "allocated_size": used, "active_size": used, "stream": blocks[0].stream,
+                "segment_type": "small" if blocks[0].kind == 0 else "large", "blocks": rows,
+            })  # fmt: skip
+    return found
 
 
 def empty_cache() -> None:

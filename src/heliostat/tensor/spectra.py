@@ -223,6 +223,11 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = Fals
     return made
 
 
+def _largest(sizes: Tensor, axis: int, keepdim: bool = False) -> Tensor:
+    """The largest of sizes along an axis, 0 where there is none."""
+    return sizes.amax(axis, keepdim) if sizes.shape[axis] else sizes.sum(axis, keepdim)
+
+
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -236,7 +241,7 @@ def matrix_norm(
         return made
     if ord in (2, -2, "nuc"):
         s = svdvals(x.movedim((rows, columns), (-2, -1)))
-        made = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord == 2 else s.amin(-1)
+        made = s.sum(-1) if ord == "nuc" else _largest(s, -1) if ord == 2 else s.amin(-1)
         for a in sorted((rows, columns)) if keepdim else ():
             made = made.unsqueeze(a)
         return made
@@ -244,7 +249,7 @@ def matrix_norm(
         raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
     inner, outer = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = x.abs().sum(inner, keepdim=True)
-    made = sums.amax(outer, keepdim=True) if ord > 0 else sums.amin(outer, keepdim=True)
+    made = _largest(sums, outer, True) if ord > 0 else sums.amin(outer, keepdim=True)
     return made if keepdim else made.squeeze((rows, columns))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,7 +162,7 @@ def factored(a: Any, pivot: bool = True) -> tuple[Any, Any, Any]:
     """LU, pivots and info of stacks of matrices, by columns, with the largest of each as pivot."""
     m, n = a.shape[-2:]
     k = min(m, n)
-    flat = np.array(a).reshape(-1, m, n)
+    flat = np.array(a).reshape(math.prod(a.shape[:-2]), m, n)
     every = np.arange(len(flat))
     pivots = np.zeros((len(flat), k), np.int32)
     info = np.zeros(len(flat), np.int32)
@@ -182,7 +183,7 @@ def factored(a: Any, pivot: bool = True) -> tuple[Any, Any, Any]:
 
 def _permutation(pivots: Any, m: int) -> Any:
     """P (..., m, m) of exchanges of rows."""
-    flat = pivots.reshape(-1, pivots.shape[-1])
+    flat = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
     order = np.tile(np.arange(m), (len(flat), 1))
     every = np.arange(len(flat))
     for j in range(flat.shape[1]):

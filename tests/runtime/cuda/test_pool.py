@@ -267,3 +267,18 @@ def test_any_order_of_calls_keeps_the_pool_consistent(steps: list[tuple[int, int
         pool.free(block)
     pool.empty()
     assert not memory.live
+
+
+def test_a_limit_is_kept_and_unused_segments_make_room() -> None:
+    pool = Pool(Memory())
+    pool.limit = 80 * MIB
+    a = pool.allocate(40 * MIB)
+    pool.free(a)
+    b = pool.allocate(60 * MIB)  # the other segment goes back first
+    assert pool.stats().reserved == 60 * MIB
+    with pytest.raises(DeviceMemoryError, match="the limit of this process is 83"):
+        pool.allocate(30 * MIB)
+    assert [len(blocks) for blocks in pool.segments()] == [1]
+    pool.limit = None
+    assert pool.allocate(30 * MIB).nbytes == 30 * MIB
+    pool.free(b)

@@ -118,6 +118,7 @@ class Pool:
     def __init__(self, source: Source, name: str = "device") -> None:
         self._source = source
         self._name = name
+        self.limit: int | None = None  # bytes of all segments that are not to be passed
         self._lock = threading.Lock()
         self._free: dict[tuple[Hashable, int], list[_Key]] = {}  # sorted by size, then address
         self._blocks: dict[int, Block] = {}  # all blocks by address
@@ -187,6 +188,15 @@ class Pool:
             self._take_back()
             return [self._blocks[address] for address in sorted(self._blocks)]
 
+    def segments(self) -> list[list[Block]]:
+        """The blocks of each segment, both by address."""
+        found: list[list[Block]] = []
+        for block in self.blocks():
+            if block.before is None:
+                found.append([])
+            found[-1].append(block)
+        return found
+
     def _take_back(self) -> None:
         while self._returned:
             block, fences = self._returned.popleft()
@@ -216,12 +226,12 @@ class Pool:
     def _grow(self, size: int, stream: Hashable, kind: int, nbytes: int) -> Block:
         segment = SIZE_CLASSES[kind].segment or -(-size // _LARGE_GRAIN) * _LARGE_GRAIN
         try:
-            address = self._source.allocate_segment(segment)
+            address = self._segment(segment)
         except DeviceMemoryError:
             self._retries += 1
             self._empty()
             try:
-                address = self._source.allocate_segment(segment)
+                address = self._segment(segment)
             except DeviceMemoryError as error:
                 raise self._error(nbytes, segment) from error
         block = Block(address, segment, stream, kind)
@@ -231,11 +241,17 @@ class Pool:
         self._peak_reserved = max(self._peak_reserved, self._reserved)
         return block
 
+    def _segment(self, nbytes: int) -> int:
+        if self.limit is not None and self._reserved + nbytes > self.limit:
+            raise DeviceMemoryError(f"{self._name}: {_size(nbytes)} more would pass the limit of {_size(self.limit)}")
+        return self._source.allocate_segment(nbytes)
+
     def _error(self, nbytes: int, segment: int) -> DeviceMemoryError:
         free, pooled = self._source.free_bytes(), self._reserved - self._allocated
+        limit = "" if self.limit is None else f", the limit of this process is {_size(self.limit)}"
         return DeviceMemoryError(
             f"{self._name} is out of memory: asked for {_size(nbytes)} (a segment of {_size(segment)}), free are"
-            f" {_size(free)}, in use by this process {_size(self._allocated)}, pooled {_size(pooled)}",
+            f" {_size(free)}, in use by this process {_size(self._allocated)}, pooled {_size(pooled)}{limit}",
             requested=nbytes,
             free=free,
             pooled=pooled,
