@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,4 +36,4 @@ def test_no_page_is_brought_in_that_nobody_takes(
     ranges = sorted((at - begin, at - begin + n) for at, n in asked if begin <= at < begin + reserve.memory.nbytes)
     assert ranges[0][0] == 0
     assert ranges[-1][1] == expected
-    assert all(before[1] == after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(ranges))
