@@ -102,12 +102,12 @@ class _Reserve:
         step = 32 << 20  # piece by piece: the packing of the first need not wait for the last
         while True:
             with self._lock:
-                start = self._next
-                if start >= self._expected:
+                memory, start = self.memory, self._next
+                end = min(start + step, self._expected)  # pages that nobody takes would stay
+                if start >= end:
                     return
-                self._next = start + step
-                memory = self.memory
-            if not populate_pages(memory.address + start, min(step, memory.nbytes - start)):
+                self._next = end
+            if not populate_pages(memory.address + start, end - start):
                 return
 
     def take(self, nbytes: int) -> Buffer:

@@ -9,6 +9,7 @@ import itertools
 import mmap
 import re
 import struct
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ class _Cursor:
         Lengths are taken from their two lowest bytes, and the other six of all are looked at together."""
         data = bytes(self.data[self.at : self.at + 48 * count])
         at = 0
-        found: list[int] = []
+        found = array("q")  # a list's integers would be the peak of a small model's memory
         append = found.append
         try:
             for _ in range(count):
@@ -114,7 +115,7 @@ class _Cursor:
             return None
         if at > len(data):
             return None
-        ends = np.array(found, np.int64)
+        ends = np.frombuffer(found, np.int64)
         heads = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
         raw = np.frombuffer(data, np.uint8)
         if any(raw[heads + byte].any() for byte in range(2, HEAD)):
