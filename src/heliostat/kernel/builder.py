@@ -68,7 +68,7 @@ class KernelBuilder:
 
     def finish(self, note: str = "", blocks: int = 0) -> Kernel:
         assert len(self._blocks) == 1, "a region is still open"
-        return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note, blocks)
+        return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note, blocks=blocks)
 
     # --- emission ---------------------------------------------------------------------------------------------
     def emit(self, op: str, type: Type | None, args: tuple[Instruction, ...] = (), **attrs: Any) -> Instruction:

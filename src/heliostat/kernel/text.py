@@ -457,7 +457,7 @@ class _Parser:
             except ValueError:
                 self.fail_at(at, at + len(token), "not a string of JSON")
         blocks = self.integer("a number of blocks") if self.accept("blocks") else 0
-        return Kernel(name, tuple(parameters), tuple(buffers), self.block([]), note, blocks)
+        return Kernel(name, tuple(parameters), tuple(buffers), self.block([]), note, blocks=blocks)
 
     def block(self, block: Block) -> Block:
         """`{ ... }`, appended to `block`. What it defines is forgotten at its end."""
