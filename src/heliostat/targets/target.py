@@ -41,6 +41,12 @@ class Target:
         return int(self.cpu.removeprefix("sm_").removesuffix("a")) if self.gpu else 0
 
     @property
+    def shared_bytes(self) -> int:
+        """Shared memory that a block of an NVIDIA GPU may have, when asked for. Source: CUDA C++ programming guide,
+        technical specifications per compute capability; of later ones the least that any has."""
+        return _SHARED_KIB.get(self.capability, 99) << 10
+
+    @property
     def feature_string(self) -> str:
         """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
         return ",".join(f"+{f}" for f in sorted(self.features))
@@ -48,6 +54,8 @@ class Target:
     def __str__(self) -> str:
         return self.name
 
+
+_SHARED_KIB = {70: 96, 72: 96, 75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227, 120: 99}
 
 _X86_AVX2 = frozenset(
     {"avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "sse4.2", "ssse3", "movbe", "cx16"}
