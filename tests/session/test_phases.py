@@ -14,10 +14,20 @@ from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import bf16, f32, tensor
+from heliostat.kernel.library import LibraryProduct
 from heliostat.kernel.program import Program
 from heliostat.kernel.warp import WARP, team_size
 from heliostat.session.phases import MOST_KERNELS, launch_blocks, phases_of
-from heliostat.targets.nvptx import MOST_SHARED_BYTES, SHARED_BYTES, private_bytes, shared_bytes, warps
+from heliostat.targets.nvptx import (
+    MOST_SHARED_BYTES,
+    SHARED_BYTES,
+    WARPS_AT_WORK,
+    Phase,
+    dynamic_bytes,
+    private_bytes,
+    shared_bytes,
+    warps,
+)
 from heliostat.targets.target import CUDA
 
 MULTIPROCESSORS = 132
@@ -96,15 +106,23 @@ def _mixed() -> Program:
 
 
 @settings(max_examples=100, deadline=None)
-@given(picks=st.lists(st.tuples(st.integers(0, 63), st.booleans()), max_size=24), multiprocessors=st.integers(1, 160))
+@given(
+    picks=st.lists(st.tuples(st.integers(0, 63), st.sampled_from([False, False, True])), max_size=24),
+    multiprocessors=st.integers(1, 160),
+    products=st.sets(st.integers(0, 7)),
+    library=st.booleans(),
+)
 def test_each_launch_has_one_phase_between_its_barriers(
-    picks: Sequence[tuple[int, bool]], multiprocessors: int
+    picks: Sequence[tuple[int, bool]], multiprocessors: int, products: set[int], library: bool
 ) -> None:
-    program, kernels = _mixed(), _mixed().kernels
+    """`products`: kernels that a library may compute instead, whose launches have nothing beside them then."""
+    made = LibraryProduct("bf16", "bf16", 64, 64, 64)
+    kernels = [dataclasses.replace(k, library=made if n in products else None) for n, k in enumerate(_mixed().kernels)]
+    program = dataclasses.replace(_mixed(), kernels=kernels)
     launches = [
         dataclasses.replace(program.launches[n % len(program.launches)], barrier=barrier) for n, barrier in picks
     ]
-    phases, members = phases_of(dataclasses.replace(program, launches=launches), multiprocessors)
+    phases, members = phases_of(dataclasses.replace(program, launches=launches), multiprocessors, library)
     order = [n for numbers in members for n in numbers]
     assert sorted(order) == list(range(len(launches)))
     part = [sum(launch.barrier for launch in launches[:n]) for n in range(len(launches))]
@@ -116,6 +134,19 @@ def test_each_launch_has_one_phase_between_its_barriers(
         assert all(blocks >= 1 for blocks in phase.blocks)
         assert phase.threads == WARP * max(map(warps, phase.kernels)) <= 1024
         assert max(map(shared_bytes, phase.kernels)) <= phase.shared <= MOST_SHARED_BYTES
+        assert len(phase.kernels) == 1 or not (library and any(k.library for k in phase.kernels))
+        assert len(phase.kernels) <= MOST_KERNELS
+        assert phase.least * phase.threads <= WARPS_AT_WORK * WARP
+        fixed = [k for k in dict.fromkeys(phase.kernels) if not dynamic_bytes(k)]
+        assert sum(map(shared_bytes, fixed)) <= SHARED_BYTES
+
+
+def test_a_wide_kernel_beside_is_left_its_registers() -> None:
+    """A kernel asks for registers for two blocks on a multiprocessor: for one where blocks have 32 warps."""
+    columns, few = (next(k for k in _mixed().kernels if warps(k) == n) for n in (32, 4))
+    few = dataclasses.replace(few, blocks=2)
+    assert Phase("alone", (few,), (200,)).least == 2
+    assert Phase("beside", (few, columns), (200, 8)).least == 1
 
 
 @pytest.mark.parametrize(("out", "blocks"), [(4096, 128), (14336, 132), (128256, 4008)])

@@ -12,7 +12,7 @@ from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, i32, i64, ten
 from heliostat.kernels import held_rows, long_rows
 from heliostat.kernels.group import Group
 from heliostat.ops import reduce
-from heliostat.targets.target import CUDA
+from heliostat.targets.target import CUDA, Target, cuda_target
 
 from .device import RUNNERS, Runner
 from .test_held_rows import check, drawn
@@ -85,10 +85,10 @@ def test_loss_of_classes_and_its_gradient(kind: DType, columns: int, run: Runner
 def test_tiles() -> None:
     """Rows of whole chunks of 16 bytes that a team has something to do for, two of which a multiprocessor holds."""
 
-    def tile(dtype: DType, rows: int, columns: int) -> long_rows.LongTile | None:
+    def tile(dtype: DType, rows: int, columns: int, target: Target = CUDA) -> long_rows.LongTile | None:
         x = parameter("x", tensor(dtype, rows, columns))
         node = reduce.sum(x, -1).node
-        return long_rows.tile_of(Group((node,), (x,), node.results, node), CUDA)
+        return long_rows.tile_of(Group((node,), (x,), node.results, node), target)
 
     assert tile(bf16, 16384, 50304) == long_rows.LongTile(8, 100864)
     assert tile(f32, 16384, 8192) == long_rows.LongTile(4, 32768)
@@ -96,3 +96,5 @@ def test_tiles() -> None:
     assert tile(bf16, 16384, 50305) is None
     assert tile(bf16, 16384, 8000) is None
     assert tile(bf16, 16384, 65536) is None
+    assert tile(bf16, 16384, 51200) == long_rows.LongTile(8, 102400)
+    assert tile(bf16, 16384, 51200, cuda_target((8, 9))) is None  # a block has 99 KB there

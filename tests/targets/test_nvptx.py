@@ -30,7 +30,7 @@ from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
 from heliostat.targets.nvptx import emit_ptx, single
-from heliostat.targets.target import CUDA, cuda_target
+from heliostat.targets.target import CUDA, GPUS, cuda_target
 from ops.sweep import cases, evaluated, given, graph_of
 
 from .device import AMPERE, RUNNERS, Runner, lockstep_of_8, meaning
@@ -291,6 +291,20 @@ def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
         command = [ptxas, f"-arch={CUDA.cpu}", "-O1", str(tmp_path / "k.ptx"), "-o", str(tmp_path / "k.cubin")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_every_gpu_has_its_version_of_ptx() -> None:
+    """LLVM ends the process where a version is too old for a GPU. One that is not known takes what an older does."""
+    k = KernelBuilder("one")
+    out = k.buffer("o0", "w")
+    for i in k.parallel(4):
+        k.store(out, i * 4, k.const(1.0, "f32"))
+    kernel = single(k.finish())
+    for number in (*GPUS, 199):
+        target = cuda_target(divmod(number, 10))
+        suffix = "a" if number == 90 else ""
+        assert f".target sm_{min(number, max(GPUS))}{suffix}\n" in emit_ptx([kernel], target)
+        assert 64 << 10 <= target.shared_bytes <= 227 << 10
 
 
 @pytest.mark.parametrize(("capability", "exchanged"), [((9, 0), False), ((8, 0), False), ((7, 5), True)])

@@ -13,7 +13,7 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import bf16, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
 from heliostat.kernels import stream_linear
-from heliostat.kernels.group import Group
+from heliostat.kernels.group import Group, Refuse
 from heliostat.kernels.stream_linear import StreamTile
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
@@ -172,8 +172,28 @@ def test_small_steps_have_as_many_stages_as_there_is_room_for() -> None:
     """Private memory of all teams that a multiprocessor holds stays within it, whatever norms bring beside."""
     for name, rows, depth in (("Q8_0", 4096, 14336), ("Q8_0", 896, 4864), ("Q4_K", 2048, 8192), ("Q8_0", 8192, 2048)):
         group = product(formats.get(name), rows, depth)
-        tile = stream_linear.tile_of(group)
+        tile = stream_linear.tile_of(group, CUDA)
         kernel = stream_linear.build(group, CUDA, "ring", tile)
         held = min(-(-rows // 32 * tile.groups // 132), 32 // tile.team)
         assert held * (private_bytes(kernel) + 1024) <= 228 << 10
         assert tile.stages > 3 or name == "Q4_K" or depth == 14336
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (12, 0)], ids=str)
+def test_private_memory_is_what_a_block_may_have(capability: tuple[int, int]) -> None:
+    """Of a large GPU a team has more than twice what others have."""
+    target = cuda_target(capability)
+    least = 99 << 10
+    assert target.shared_bytes == {(8, 0): 163 << 10, (9, 0): 227 << 10}.get(capability, least)
+    sizes: list[tuple[Any, int, int]] = [(formats.get("Q8_0"), 4096, 14336), (formats.get("Q6_K"), 2048, 8192)]
+    for element, rows, depth in [*sizes, (bf16, 2048, 8192), (bf16, 4096, 18944)]:
+        kernel = stream_linear.build(product(element, rows, depth), target, "ring")
+        assert private_bytes(kernel) <= target.shared_bytes
+
+
+def test_rows_that_private_memory_has_no_room_for_are_refused() -> None:
+    target = cuda_target((8, 9))
+    group = product(formats.get("Q8_0"), 64, 1 << 16)
+    verdict = stream_linear.accepts(group, target)
+    assert isinstance(verdict, Refuse)
+    assert "bytes of private memory" in verdict.reason

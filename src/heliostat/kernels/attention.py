@@ -97,6 +97,12 @@ def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
     if len(group.nodes) != 1:
         return Refuse("nothing is fused into attention")
     q, k, v, _ = root.inputs
+    if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
+        return Refuse("head counts, head sizes and the cache's capacity must be known")
+    if k.type.shape[1] % KEY_STEP:  # type: ignore[operator]
+        return Refuse(f"the cache's capacity {k.type.shape[1]} is not a multiple of {KEY_STEP} keys")
+    if q.type.shape[-1] % target.lanes:  # type: ignore[operator]
+        return Refuse(f"head size {q.type.shape[-1]} is not a multiple of {target.lanes} lanes")
     runs = getattr(k.type.layout, "run", 1), getattr(v.type.layout, "run", 1)
     if not isinstance(k.type.layout, KeyPanels) or runs[0] != runs[1]:
         return Refuse(
@@ -105,12 +111,6 @@ def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
         )
     if k.type.layout.keys != target.lanes:
         return Refuse(f"key panels of {k.type.layout.keys}, but a vector has {target.lanes} lanes")
-    if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
-        return Refuse("head counts, head sizes and the cache's capacity must be known")
-    if k.type.shape[1] % KEY_STEP:  # type: ignore[operator]
-        return Refuse(f"the cache's capacity {k.type.shape[1]} is not a multiple of {KEY_STEP} keys")
-    if q.type.shape[-1] % target.lanes:  # type: ignore[operator]
-        return Refuse(f"head size {q.type.shape[-1]} is not a multiple of {target.lanes} lanes")
     return Accept()
 
 

@@ -29,8 +29,7 @@ DEPTH = 64  # elements of K, of which rows are whole stages
 RUN = 8  # neighbours of a plain row that lie together
 ROW = 4 * 32 + 16  # bytes of a row of sums: threads store to different banks
 MOST_SUMS = 8  # tiles of 8 rows by panels whose sums, with what is multiplied for them, fit the registers of a thread
-ROOM = {90: 224 << 10, 100: 224 << 10}  # bytes of private memory on a multiprocessor, by compute capability
-LEAST_ROOM = 96 << 10
+LEFT = 3 << 10  # bytes of a multiprocessor's private memory that teams leave: some go with each block
 SHARED_STAGES = 3  # of two teams, which take turns
 SHARING = 4  # warps that have a ring of x together
 
@@ -108,7 +107,7 @@ def default_tile(plan: PanelPlan, rows: int, out: int, depth: int, products: int
     """Two panels side by side where there are enough of them, and as many warps as private memory has room for."""
     panels, columns = plan.panels(out), -(-rows // TOKENS)
     wide = 2 if panels % 2 == 0 and panels >= 4 * MULTIPROCESSORS and 2 * products * columns <= MOST_SUMS else 1
-    room = ROOM.get(target.capability, LEAST_ROOM)
+    room = target.shared_bytes - LEFT
     if (shared := _shared_tile(plan, columns, panels, depth, products, room // 2)) is not None:
         return shared
     long = columns == 1 and isinstance(plan.format, BlockFormat) and depth % (2 * DEPTH) == 0

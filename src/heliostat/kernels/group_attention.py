@@ -18,7 +18,7 @@ from ..targets.target import Target
 from . import decode_attention
 from .attention import LOWEST
 from .cache import sequences
-from .few_linear import LEAST_ROOM, ROOM
+from .few_linear import LEFT
 from .group import Accept, Group, Refuse
 from .prompt_attention import COLUMNS, PANEL, RUN, tile_bytes
 from .stream_linear import MULTIPROCESSORS
@@ -65,7 +65,7 @@ class _Together(decode_attention._Nest):
         self.ring = max(self.key_tile + value_tile, together * self.record)
         blocks = 2 if heads * group // together > MULTIPROCESSORS else 1
         kept = (together + 2) * (4 * self.size + 128)  # rotated queries, and the token's own key and value
-        room = ROOM.get(self.target.capability, LEAST_ROOM) // blocks - kept
+        room = (self.target.shared_bytes - LEFT) // blocks - kept
         team = max(1, min(MOST_WARPS // blocks, room // self.ring))
         return team, together, team
 

@@ -54,7 +54,8 @@ def tile_of(group: Group, target: Target) -> LongTile | None:
     if size < 2 * TEAM * WARP * run or any(size * v.type.dtype.nbytes % MOST_ALIGNED for v in whole):
         return None
     nbytes = sum(_row_bytes(v.type) for v in whole)
-    return LongTile(run, nbytes) if nbytes <= MOST_BYTES else None
+    most = min(MOST_BYTES, target.shared_bytes - SLOT * TEAM * len(reductions))
+    return LongTile(run, nbytes) if nbytes <= most else None
 
 
 def _row_bytes(type: TensorType) -> int:

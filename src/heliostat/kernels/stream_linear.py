@@ -30,7 +30,6 @@ LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at onc
 MOST_BYTES = 140 << 10  # of a team's ring
 BLOCK = 1 << 10  # bytes that go with each block of a launch
 NEAR_BYTES = 16 << 10  # of a vector that private memory has room for beside a ring
-MOST_HELD = 227 << 10  # of all teams on a multiprocessor
 MULTIPROCESSORS = 132
 TURNS = 4  # panels that a team takes in turn; of more, each has a team of its own
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
@@ -87,11 +86,14 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     unit, nbytes = step_of(plan, depth)
     if depth % unit or nbytes % 16:
         return Refuse(f"rows of {depth} elements are no whole steps of {unit}, or these no whole 16 bytes")
+    tile, beside = tile_of(group, target), _beside(group, plan)
+    if (wanted := ring_bytes(tile, plan, depth) + beside) > target.shared_bytes:
+        return Refuse(f"{wanted} bytes of private memory, {beside} of them beside the ring: {target.shared_bytes} fit")
     if before is None:
         return Accept()
     if (reason := reduce.refusal_as_prologue(before, target)) is not None:
         return Refuse(reason)
-    blocks = _beginnings(group, plan)
+    blocks = _beginnings(group, plan, target)
     if blocks * depth > (REPEATED if blocks == 1 else REPEATED // 2):
         return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
     return Accept()
@@ -143,15 +145,15 @@ def _panels(group: Group, plan: PanelPlan) -> int:
     return plan.panels(max(group.beside, upper_bound(group.root.inputs[1].type.shape[0])))
 
 
-def tile_of(group: Group) -> StreamTile:
-    """The tile of a group, from its sizes."""
+def tile_of(group: Group, target: Target) -> StreamTile:
+    """The tile of a group, from its sizes and the target's private memory."""
     x, w = (v.type for v in group.root.inputs)
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
     products = len(linear.products(group))
     whole = products > 1 or quantized(parts(group)[1]) is not None
     integers = isinstance(x.element, ActivationFormat)
-    beside = _beside(group, plan)
-    return default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole, beside)
+    beside, most = _beside(group, plan), target.shared_bytes
+    return default_tile(plan, _panels(group, plan), upper_bound(w.shape[1]), integers, products, whole, beside, most)
 
 
 def _beside(group: Group, plan: PanelPlan) -> int:
@@ -160,18 +162,22 @@ def _beside(group: Group, plan: PanelPlan) -> int:
     before, _ = parts(group)
     nbytes = 32 * 4 * plan.rows + BLOCK // 2
     if before is not None:
-        nbytes += sum(_vector_bytes(v) for v in before.inputs if v.is_parameter and v.kind == "weight")
+        nbytes += sum(_vector_bytes(v) for v in _near_weights(before))
     if isinstance(x.element, ActivationFormat):
         return nbytes + x.element.row_bytes(depth)
     return nbytes + (0 if before is None else depth * x.dtype.nbytes)
 
 
-def _beginnings(group: Group, plan: PanelPlan) -> int:
+def ring_bytes(tile: StreamTile, plan: PanelPlan, depth: int) -> int:
+    """Private memory of all rings of a team."""
+    return tile.team * tile.stages * tile.steps * piece_bytes(plan, step_of(plan, depth)[1], tile.split)
+
+
+def _beginnings(group: Group, plan: PanelPlan, target: Target) -> int:
     """How often a multiprocessor begins a product: once for each team, which takes a few panels in turn."""
-    tile, depth = tile_of(group), upper_bound(group.root.inputs[1].type.shape[1])
+    tile, depth = tile_of(group, target), upper_bound(group.root.inputs[1].type.shape[1])
     rounds = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
-    ring = tile.team * tile.stages * tile.steps * piece_bytes(plan, step_of(plan, depth)[1], tile.split)
-    at_once = max(1, min(32 // tile.team, MOST_HELD // ring))
+    at_once = max(1, min(32 // tile.team, target.shared_bytes // ring_bytes(tile, plan, depth)))
     return min(rounds, at_once) if rounds <= TURNS * at_once else rounds
 
 
@@ -183,14 +189,17 @@ def default_tile(
     products: int = 1,
     whole: bool = False,
     beside: int = 0,
+    private: int = 227 << 10,
 ) -> StreamTile:
     """Warps for a panel, so that as many are in flight as fit at once: those of a second round would start late. Blocks
     are split where they are too few for that, or large; the ring has two to four stages.
 
     `panels`: that run at once. `products`: that a team forms of a row. `whole`: whether
-    panels must not be cut. `beside`: bytes of private memory that a team wants beside the ring.
+    panels must not be cut. `beside`: bytes of private memory that a team wants beside the ring, of `private` that all
+    teams on a multiprocessor have.
     """
     unit, nbytes = step_of(plan, depth)
+    most_bytes = min(MOST_BYTES, private - beside)  # of a team's ring
     pairs = depth // unit // 2
     enough = pairs * (most_pieces(plan) if integers else 1) >= 32  # to keep a team of many warps
     fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and enough
@@ -206,14 +215,14 @@ def default_tile(
     while integers and split < most_pieces(plan) and (split * count < team or piece_bytes(plan, nbytes, split) > stage):
         split *= 2
     size = piece_bytes(plan, nbytes, split)
-    while team > 1 and (team > split * count or team * products > 32 or 2 * team * products * size > MOST_BYTES):
+    while team > 1 and (team > split * count or team * products > 32 or 2 * team * products * size > most_bytes):
         team //= 2
     each = -(-count * split // team)
     most = 2 if split > 1 else 3 if panels > MULTIPROCESSORS // 2 else 4
-    stages = max(2, min(most, each + 1, MOST_BYTES // (team * products * size)))
+    stages = max(2, min(most, each + 1, most_bytes // (team * products * size)))
     if integers and split == 1:  # small steps: as many as there is room for
         held = max(1, min(-(-panels // (products * MULTIPROCESSORS)), 32 // (team * products)))
-        room = MOST_HELD // held - beside - BLOCK
+        room = private // held - beside - BLOCK
         stages = max(stages, min(16, each + 1, room // (team * products * size)))
     return StreamTile(team * products, split, 1, stages, groups)
 
@@ -242,7 +251,7 @@ def build(group: Group, target: Target, name: str, tile: StreamTile | None = Non
     """x: (..., K) of one row, float or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once."""
     w = group.root.inputs[1].type
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
-    return _Stream(group, target, name, plan, tile or tile_of(group)).build()
+    return _Stream(group, target, name, plan, tile or tile_of(group, target)).build()
 
 
 class _Ring:
@@ -368,6 +377,12 @@ def _vector_bytes(value: Value) -> int:
     return count * element.nbytes if isinstance(count, int) and isinstance(element, DType) else 0
 
 
+def _near_weights(before: Group) -> list[Value]:
+    """Weights of what makes a row that private memory has room for beside a ring."""
+    found = [v for v in before.inputs if v.is_parameter and v.kind == "weight" and v.type.layout is None]
+    return [v for v in found if _vector_bytes(v) % 16 == 0 and 0 < _vector_bytes(v) <= NEAR_BYTES]
+
+
 class _Stream(linear._Nest):
     """A team for every panel, or for one of each of two products."""
 
@@ -434,13 +449,11 @@ class _Stream(linear._Nest):
         """Weights of what makes the row, a norm's: brought before that row is there, they are near in time."""
         if self.before is None:
             return []
-        found = [v for v in self.before.inputs if v.is_parameter and v.kind == "weight" and v.type.layout is None]
-        found = [v for v in found if _vector_bytes(v) % 16 == 0 and 0 < _vector_bytes(v) <= NEAR_BYTES]
-        tile, nbytes = self.stream, step_of(self.plan, self.depth)[1]
-        ring = tile.team * tile.stages * tile.steps * piece_bytes(self.plan, nbytes, tile.split)
+        found = _near_weights(self.before)
+        tile, most = self.stream, self.target.shared_bytes
         panels = -(-_panels(self.group, self.plan) * tile.groups // (len(self.products) * MULTIPROCESSORS))
-        each = ring + _beside(self.group, self.plan) + BLOCK
-        return found if min(panels, 32 // tile.team) * each <= MOST_HELD else []
+        each = ring_bytes(tile, self.plan, self.depth) + _beside(self.group, self.plan) + BLOCK
+        return found if min(panels, 32 // tile.team) * each <= most else []
 
     def _ask_for_small_weights(self) -> None:
         """Norms' weights and biases into the second-level cache: a step comes by each once, so that it is not there."""

@@ -612,13 +612,14 @@ class Phase:
     @property
     def least(self) -> int:
         """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels say, or
-        plan for that ask for the next iteration's bytes, and one where there are no more."""
+        plan for that ask for the next iteration's bytes, and one where there are no more, or where the widest kernel of
+        a launch leaves fewer than 64 registers for each thread."""
         if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
             return 1
-        asked = max(k.blocks for k in self.kernels)
+        asked, most = max(k.blocks for k in self.kernels), WARPS_AT_WORK * WARP // self.threads
         if asked or not self.ahead:
-            return asked
-        count = min(WARPS_AT_WORK * WARP // self.threads, MOST_SHARED_BYTES // max(1, self.shared))
+            return min(asked, most)
+        count = min(most, MOST_SHARED_BYTES // max(1, self.shared))
         return count if count > 1 else 0
 
 

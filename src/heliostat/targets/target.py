@@ -41,6 +41,11 @@ class Target:
         return int(self.cpu.removeprefix("sm_").removesuffix("a")) if self.gpu else 0
 
     @property
+    def shared_bytes(self) -> int:
+        """Shared memory that a block of an NVIDIA GPU may have, when asked for; 0 for anything else."""
+        return GPUS[self.capability][1] << 10 if self.gpu else 0
+
+    @property
     def feature_string(self) -> str:
         """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
         return ",".join(f"+{f}" for f in sorted(self.features))
@@ -48,6 +53,13 @@ class Target:
     def __str__(self) -> str:
         return self.name
 
+
+GPUS = {
+    70: (70, 96), 72: (70, 96), 75: (70, 64), 80: (75, 163), 86: (75, 99), 87: (75, 163), 88: (90, 99), 89: (78, 99),
+    90: (83, 227), 100: (86, 227), 103: (88, 227), 110: (90, 227), 120: (87, 99), 121: (88, 99),
+}  # fmt: skip
+"""By compute capability: the version of PTX, without which LLVM ends the process, and KB of shared memory of a block.
+Source: CUDA C++ programming guide, technical specifications; PTX ISA, release history."""
 
 _X86_AVX2 = frozenset(
     {"avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "sse4.2", "ssse3", "movbe", "cx16"}
@@ -79,12 +91,12 @@ def aarch64_target(
 
 
 def cuda_target(capability: tuple[int, int] = (9, 0)) -> Target:
-    """An NVIDIA GPU of a compute capability: a warp is a worker with vectors of 32 lanes."""
+    """An NVIDIA GPU of a compute capability: a warp is a worker with vectors of 32 lanes. Raises UnsupportedError."""
     major, minor = capability
     if major < 7:
         raise UnsupportedError(f"GPUs of compute capability {major}.{minor} are not supported", help="7.0 is the least")
-    ptx = "ptx83" if major >= 9 else "ptx75" if major >= 8 else "ptx70"
-    cpu = f"sm_{major}{minor}"
+    known = max(n for n in GPUS if n <= 10 * major + minor)  # PTX for a GPU runs on later ones
+    ptx, cpu = f"ptx{GPUS[known][0]}", f"sm_{known}"
     if (major, minor) == (9, 0):
         cpu += "a"  # with what only this generation has: products by four warps together
     return Target(f"cuda-sm{major}{minor}", "nvptx64", "nvptx64-nvidia-cuda", cpu, frozenset({ptx}), 128, 32)
