@@ -33,7 +33,7 @@ class _Interpreted:
         return [Buffer.of(np.array(a, lazy.NUMPY[v.type.dtype.name], order="C")) for a, v in results]
 
 
-class _Programs:
+class _Programs(lazy.Programs):
     def get(self, key: Any, build: Callable[[], Any], device: str = "cpu") -> _Interpreted:
         return _Interpreted(build())
 
