@@ -196,3 +196,10 @@ def test_a_stream_is_not_set_while_a_step_is_captured(name: str) -> None:
 
     with pytest.raises(CaptureError, match="is set while a step is captured"):
         hs.compile(step)(hs.ones(2))
+
+
+def test_a_number_in_a_string_is_the_number() -> None:
+    for value in (1.5, True, 3, 1 + 2j):
+        assert f"{hs.tensor(value)}" == f"{torch.tensor(value)}"
+    assert f"{hs.tensor(0.25, requires_grad=True)} {hs.tensor(1.23456):.2f}" == "0.25 1.23"
+    assert f"{hs.tensor([1.5])}" == f"{torch.tensor([1.5])}"
