@@ -99,3 +99,22 @@ def test_counts_beyond_64_bits_and_of_no_number() -> None:
     drawn = D.Binomial(5, probs, validate_args=False).sample().tolist()
     assert drawn[0] == 5
     assert math.isnan(drawn[1])
+
+
+def test_divergence_of_counts_that_are_always_zero() -> None:
+    p, q = hs.tensor([0.0, 0.0, 2.0]), hs.tensor([0.0, 3.0, 0.0], requires_grad=True)
+    assert D.kl_divergence(D.Poisson(p), D.Poisson(q)).tolist() == [0, 3, math.inf]
+
+
+def test_weights_that_a_batch_of_mixtures_shares() -> None:
+    hs.manual_seed(0)
+    weights = D.Categorical(hs.tensor([0.25, 0.75]))
+    p = D.MixtureSameFamily(weights, D.Normal(hs.tensor([[0.0, 10.0], [100.0, 110.0], [200.0, 210.0]]), 0.1))
+    drawn = p.sample((2000,)).numpy()
+    upper = drawn - np.array([0, 100, 200]) > 5
+    np.testing.assert_allclose(upper.mean(0), 0.75, atol=0.05)
+    assert (upper[:, 0] != upper[:, 1]).any()  # each draws for itself
+    np.testing.assert_allclose(p.mean.numpy(), [7.5, 107.5, 207.5], 1e-6)
+    wide = p.expand((4, 3))
+    assert tuple(wide.sample((5,)).shape) == (5, 4, 3)
+    assert tuple(wide.log_prob(wide.sample()).shape) == (4, 3)
