@@ -333,6 +333,7 @@ def test_a_subclass_as_users_write_it() -> None:
 
 
 def test_repr() -> None:
-    assert repr(D.Normal(0.0, 1.0)) == "Normal(loc: tensor(0.), scale: tensor(1.))"
+    for p, peer in ((D.Normal(0.0, 1.5), T.Normal(0.0, 1.5)), (D.Binomial(3, 0.5), T.Binomial(3, 0.5))):
+        assert repr(p) == repr(peer)
     assert "concentration: Size([3])" in repr(D.Dirichlet(hs.ones(3)))
     assert repr(D.Independent(D.Normal(hs.zeros(2), hs.ones(2)), 1)).startswith("Independent(Normal(")

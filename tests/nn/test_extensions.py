@@ -55,6 +55,9 @@ def test_vector_quantization() -> None:
     found.loss.backward()
     assert layer.weight.grad.abs().sum() > 0
     assert 1 <= found.perplexity.item() <= 4
+    x32 = hs.tensor(x, dtype=hs.float32)
+    for inside, outside in zip(hs.compile(layer)(x32), layer(x32), strict=True):
+        np.testing.assert_allclose(inside.tolist(), outside.tolist(), 1e-6)
     assert repr(layer) == "VectorQuantizer(4, 3, commitment_cost=0.25)"
     with pytest.raises(ShapeError, match="do not fit"):
         layer(hs.ones(2, 2))

@@ -86,5 +86,10 @@ def test_stances() -> None:
     assert f.cache_info()[:2] == (1, 1)
     f(hs.ones(3))
     assert f.cache_info().misses == 2
+    again = hs.compile(lambda x: x + 1)
+    assert hs.compile.set_stance("force_eager")(again)(hs.ones(1)).tolist() == [2]
+    assert again.cache_info().misses == 0
+    again(hs.ones(1))  # the stance was the decorated function's alone
+    assert again.cache_info().misses == 1
     with pytest.raises(ValueError, match="there is no 'fast'"):
         hs.compile.set_stance("fast")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import DTypeError, ShapeError, UnsupportedError
+from heliostat.diagnostics import CaptureError, DTypeError, ShapeError, UnsupportedError
 from heliostat.tensor.printing import long_name
 
 from .compare import check, floats, same, torch
@@ -181,3 +181,25 @@ def test_draws_of_a_fork_change_nothing_outside() -> None:
     with pytest.raises(ValueError, match="min or max"), hs.random.fork_rng(devices=[]):
         hs.rand(2).clamp()
     assert hs.rand(4).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["fork_rng", "manual_seed", "set_rng_state"])
+def test_a_stream_is_not_set_while_a_step_is_captured(name: str) -> None:
+    state = hs.get_rng_state()
+
+    def step(x: Any) -> Any:
+        if name == "fork_rng":
+            with hs.random.fork_rng():
+                return x + hs.rand(2)
+        getattr(hs, name)(3 if name == "manual_seed" else state)
+        return x + hs.rand(2)
+
+    with pytest.raises(CaptureError, match="is set while a step is captured"):
+        hs.compile(step)(hs.ones(2))
+
+
+def test_a_number_in_a_string_is_the_number() -> None:
+    for value in (1.5, True, 3, 1 + 2j):
+        assert f"{hs.tensor(value)}" == f"{torch.tensor(value)}"
+    assert f"{hs.tensor(0.25, requires_grad=True)} {hs.tensor(1.23456):.2f}" == "0.25 1.23"
+    assert f"{hs.tensor([1.5])}" == f"{torch.tensor([1.5])}"

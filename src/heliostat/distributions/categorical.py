@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from ..diagnostics import ShapeError, UnsupportedError
+from ..diagnostics import ConstraintError, DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f64
 from ..tensor import FUNCTIONS, Generator, Size, Tensor, no_grad
 from ..tensor.core import convert
@@ -39,7 +39,8 @@ class Categorical(Distribution):
     ) -> None:
         one_of(probs, logits)
         name, given = ("probs", probs) if probs is not None else ("logits", logits)
-        assert given is not None
+        if not isinstance(given, Tensor):
+            raise DTypeError(f"`{name}` must be a tensor, found {type(given).__name__}", help="use hs.tensor")
         if given.ndim < 1:
             raise ShapeError(f"`{name}` parameter must be at least one-dimensional.")
         if probs is not None:
@@ -189,6 +190,13 @@ class Multinomial(OfClasses):
     ) -> None:
         if not isinstance(total_count, int):
             raise UnsupportedError("inhomogeneous total_count is not supported", help="give an int")
+        if total_count < 0:
+            raise ConstraintError(
+                f"Multinomial: total_count must be at least 0, found {total_count}",
+                parameter="total_count",
+                constraint=repr(constraints.nonnegative_integer),
+                value=total_count,
+            )
         self.total_count = total_count
         self._categorical = Categorical(probs, logits, validate_args=validate_args)
         super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args)

@@ -8,7 +8,7 @@ from ..diagnostics import ShapeError, UnsupportedError
 from ..tensor import Generator, Size, Tensor, no_grad
 from . import constraints
 from .distribution import Distribution, Shape, drawn_by
-from .parameters import sum_rightmost
+from .parameters import sum_rightmost, where
 from .transform import ComposeTransform, Transform
 
 
@@ -21,9 +21,9 @@ class Independent(Distribution):
         self, base_distribution: Distribution, reinterpreted_batch_ndims: int, validate_args: bool | None = None
     ) -> None:
         batch = base_distribution.batch_shape
-        if reinterpreted_batch_ndims > len(batch):
+        if not 0 <= reinterpreted_batch_ndims <= len(batch):
             raise ShapeError(
-                f"Expected reinterpreted_batch_ndims <= len(base_distribution.batch_shape), actual "
+                f"Expected 0 <= reinterpreted_batch_ndims <= len(base_distribution.batch_shape), actual "
                 f"{reinterpreted_batch_ndims} vs {len(batch)}"
             )
         cut = len(batch) - reinterpreted_batch_ndims
@@ -174,7 +174,7 @@ class TransformedDistribution(Distribution):
             sign = sign * t.sign
         if isinstance(sign, int):
             return value if sign == 1 else 1 - value
-        made: Tensor = sign * (value - 0.5) + 0.5
+        made: Tensor = where(sign < 0, 1 - value, value)
         return made
 
     def cdf(self, value: Tensor) -> Tensor:

@@ -183,6 +183,10 @@ class Distribution:
         return UnsupportedError(f"{type(self).__name__} does not implement {what}")
 
     def _extended_shape(self, sample_shape: Shape = ()) -> Size:
+        if isinstance(sample_shape, int):
+            raise ShapeError(
+                f"sample_shape must be a tuple of sizes, found {sample_shape}", help=f"write ({sample_shape},)"
+            )
         return Size((*sample_shape, *self._batch_shape, *self._event_shape))
 
     def _validate_sample(self, value: Any) -> None:

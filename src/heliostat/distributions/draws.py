@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import UnsupportedError
+from ..diagnostics import CaptureError, UnsupportedError
 from ..ir.types import f64
 from ..tensor import FUNCTIONS, Function, Generator, Tensor
 from ..tensor.core import convert
 from ..tensor.dtypes import finfo
 from ..tensor.function import once_differentiable
+from ..tensor.lazy import capturing
 from ..tensor.levels import on_host, open_levels
 from ..tensor.random import host_stream
 from .implicit import beta_slope, gamma_slope
@@ -42,6 +43,11 @@ def standard_normal(shape: Sequence[int], like: Tensor, generator: Generator | N
 
 def _drawn(name: str, draw: Callable[..., Any], generator: Generator | None, *parameters: Tensor) -> Tensor:
     """What a function of NumPy's generator and arrays draws, with the dtype of the first parameter."""
+    if capturing():
+        raise CaptureError(
+            f"{name} is drawn on the host, which cannot be done while a step is captured",
+            help="draw outside of the compiled function, and hand in the sample",
+        )
     if open_levels():
         raise UnsupportedError(
             f"{name} is drawn on the host, which cannot be done inside of vmap",
@@ -52,17 +58,36 @@ def _drawn(name: str, draw: Callable[..., Any], generator: Generator | None, *pa
     return convert(found, parameters[0].dtype)
 
 
+_MANY = 1e15  # beyond it counts are normal numbers to more digits than f64 has
+
+
+def _binomial(rng: np.random.Generator, count: Any, prob: Any) -> Any:
+    known = ~np.isnan(prob)
+    return np.where(known, rng.binomial(count.astype(np.int64), np.where(known, prob, 0.0)), np.nan)
+
+
+def _poisson(rng: np.random.Generator, rate: Any) -> Any:
+    # NumPy takes means below 2^63, and no NaN.
+    few = rate <= _MANY
+    found = rng.poisson(np.where(few, rate, 0.0)).astype(np.float64)
+    if not few.all():
+        with np.errstate(invalid="ignore"):
+            large = rate + np.sqrt(rate) * rng.standard_normal(rate.shape)
+        found = np.where(few, found, np.where(np.isinf(rate), rate, np.rint(large)))
+    return found
+
+
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
     """How many of `count` trials succeed; shapes are equal."""
     return _drawn(
-        "Binomial", lambda rng, n, p: rng.binomial(n.astype(np.int64), p), generator,
+        "Binomial", _binomial, generator,
         count.detach(), prob.detach(),
     )  # fmt: skip
 
 
 def poisson(rate: Tensor, generator: Generator | None = None) -> Tensor:
     """Counts of the mean `rate`."""
-    return _drawn("Poisson", lambda rng, r: rng.poisson(r), generator, rate.detach())
+    return _drawn("Poisson", _poisson, generator, rate.detach())
 
 
 def von_mises(loc: Tensor, concentration: Tensor, generator: Generator | None = None) -> Tensor:

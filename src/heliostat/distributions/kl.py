@@ -238,7 +238,9 @@ def _pareto(p: Any, q: Any) -> Tensor:
 
 @register_kl(Poisson, Poisson)
 def _poisson(p: Any, q: Any) -> Tensor:
-    made: Tensor = p.rate * (p.rate.log() - q.rate.log()) - (p.rate - q.rate)
+    zero = p.rate == 0
+    rate = where(zero, 1.0, p.rate)
+    made: Tensor = where(zero, q.rate, rate * (rate.log() - q.rate.log()) - (rate - q.rate))
     return made
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ..special import i0e, i1e
-from ..tensor import Generator, Tensor
+from ..tensor import FUNCTIONS, Generator, Tensor
 from ..tensor.dtypes import finfo
 from . import constraints
 from .composite import TransformedDistribution
@@ -62,7 +62,7 @@ class Normal(_LocScale, ExponentialFamily):
         return -0.5 * self._z(value) ** 2 - self.scale.log() - HALF_LOG_TWO_PI
 
     def cdf(self, value: Tensor) -> Tensor:
-        return 0.5 * (1 + (self._z(value) * math.sqrt(0.5)).erf())
+        return 0.5 * (self._z(value) * -math.sqrt(0.5)).erfc()
 
     def icdf(self, value: Tensor) -> Tensor:
         return self.loc + self.scale * (2 * value - 1).erfinv() * math.sqrt(2)
@@ -99,11 +99,14 @@ class Laplace(_LocScale):
 
     def cdf(self, value: Tensor) -> Tensor:
         z = self._z(value)
-        return 0.5 - 0.5 * z.sign() * (-z.abs()).expm1()
+        tail = 0.5 * (-z.abs()).exp()
+        made: Tensor = where(z < 0, tail, 1 - tail)
+        return made
 
     def icdf(self, value: Tensor) -> Tensor:
-        term = value - 0.5
-        return self.loc - self.scale * term.sign() * (-2 * term.abs()).log1p()
+        low = value < 0.5
+        found = (2 * where(low, value, 1 - value)).log()
+        return self.loc + self.scale * where(low, found, -found)
 
     def entropy(self) -> Tensor:
         return 1 + (2 * self.scale).log()
@@ -128,10 +131,15 @@ class Cauchy(_LocScale):
         return -math.log(math.pi) - self.scale.log() - (self._z(value) ** 2).log1p()
 
     def cdf(self, value: Tensor) -> Tensor:
-        return self._z(value).atan() / math.pi + 0.5
+        z = self._z(value)
+        return FUNCTIONS["ones_like"](z).atan2(-z) / math.pi
 
     def icdf(self, value: Tensor) -> Tensor:
-        return (math.pi * (value - 0.5)).tan() * self.scale + self.loc
+        # Near the ends by the distance from them, which keeps its digits.
+        end = where(value < 0.5, value, 1 - value)
+        far = (math.pi * where(end < 0.25, end, 0.25)).tan().reciprocal()
+        middle = (math.pi * (value - 0.5)).tan()
+        return where(end < 0.25, where(value < 0.5, -far, far), middle) * self.scale + self.loc
 
     def entropy(self) -> Tensor:
         return math.log(4 * math.pi) + self.scale.log()
@@ -275,13 +283,6 @@ class _Half(_Transformed):
         made: Tensor = where(value >= 0, found, -math.inf)
         return made
 
-    def cdf(self, value: Tensor) -> Tensor:
-        return 2 * self.base_dist.cdf(self._checked(value)) - 1
-
-    def icdf(self, value: Tensor) -> Tensor:
-        made: Tensor = self.base_dist.icdf((value + 1) / 2)
-        return made
-
     def entropy(self) -> Tensor:
         made: Tensor = self.base_dist.entropy() - math.log(2)
         return made
@@ -303,6 +304,12 @@ class HalfNormal(_Half):
     def variance(self) -> Tensor:
         return self.scale**2 * (1 - 2 / math.pi)
 
+    def cdf(self, value: Tensor) -> Tensor:
+        return (self._checked(value) / self.scale * math.sqrt(0.5)).erf()
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return value.erfinv() * math.sqrt(2) * self.scale
+
 
 class HalfCauchy(_Half):
     """|x| of a Cauchy distribution of median 0 and the scale > 0."""
@@ -320,6 +327,13 @@ class HalfCauchy(_Half):
     def variance(self) -> Tensor:
         made: Tensor = self.base_dist.variance
         return made
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return (self._checked(value) / self.scale).atan() * (2 / math.pi)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        half = 0.5 * math.pi * value
+        return where(value < 0.5, half.tan(), (0.5 * math.pi * (1 - value)).tan().reciprocal()) * self.scale
 
 
 class Gumbel(TransformedDistribution):
@@ -341,6 +355,12 @@ class Gumbel(TransformedDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         y = (self.loc - self._checked(value)) / self.scale
         return y - y.exp() - self.scale.log()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return (-((self.loc - self._checked(value)) / self.scale).exp()).exp()
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return self.loc - self.scale * (-value.log()).log()
 
     @property
     def mean(self) -> Tensor:

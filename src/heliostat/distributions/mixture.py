@@ -97,7 +97,10 @@ class MixtureSameFamily(Distribution):
 
     def sample(self, sample_shape: Shape = (), *, generator: Generator | None = None) -> Tensor:
         with no_grad():
-            chosen = self._mixture_distribution.sample(sample_shape, **drawn_by(generator))
+            weights = self._mixture_distribution
+            if weights.batch_shape != self.batch_shape:
+                weights = weights.expand(self.batch_shape)  # a class is drawn for each element of the batch
+            chosen = weights.sample(sample_shape, **drawn_by(generator))
             parts = self._component_distribution.sample(sample_shape, **drawn_by(generator))
             axis = len(sample_shape) + len(self.batch_shape)
             chosen = chosen.reshape((*chosen.shape, *[1] * (self._event_ndims + 1)))

@@ -36,13 +36,16 @@ def precision_to_scale_tril(precision: Tensor) -> Tensor:
 
 
 def one_matrix(**given: Tensor | None) -> tuple[str, Tensor]:
-    """The one matrix that is given and its name. Raises ShapeError for none, several, or fewer than two axes."""
+    """The one matrix that is given and its name. Raises ShapeError for none, several, fewer than two axes, no
+    square."""
     found = [(name, m) for name, m in given.items() if m is not None]
     if len(found) != 1:
         raise ShapeError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
     name, matrix = found[0]
     if matrix.ndim < 2:
         raise ShapeError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
+    if matrix.shape[-2] != matrix.shape[-1]:
+        raise ShapeError(f"{name} must hold square matrices, found {list(matrix.shape)}")
     return name, matrix
 
 
@@ -99,6 +102,10 @@ class MultivariateNormal(OfFactor):
         name, matrix = one_matrix(
             covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril
         )
+        if matrix.shape[-1] != loc.shape[-1]:
+            raise ShapeError(
+                f"{name} {list(matrix.shape)} does not fit loc {list(loc.shape)}: sizes at the end must be equal"
+            )
         batch = FUNCTIONS["broadcast_shapes"](tuple(matrix.shape[:-2]), tuple(loc.shape[:-1]))
         matrix = matrix.expand((*batch, *matrix.shape[-2:]))
         self.__dict__[name] = matrix

@@ -555,7 +555,7 @@ class Tensor:
         return text(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
+        return format(self.item(), spec) if spec or self.ndim == 0 else repr(self)
 
     def __reduce__(self) -> Any:
         kept = (type(self), self.host_array(), self.dtype.name, self._rg and self._leaf)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import UnsupportedError
+from ..diagnostics import CaptureError, UnsupportedError
 from ..ir.graph import PARAMETER, Node, Value
 from ..ir.types import TensorType
 from ..ops.batching import batch_node
@@ -157,7 +157,12 @@ def on_host(function: Callable[..., Any], *tensors: Tensor) -> Any:
     """Tensors of what a NumPy function gives of the data: an array, or a tuple of them.
 
     Inside of vmap the arrays have leading axes for the elements of batches: the function must leave those alone, and
-    count axes from the back."""
+    count axes from the back. Raises CaptureError while a step is captured."""
+    if lazy.capturing():
+        raise CaptureError(
+            "a function that computes on the host, as factorizations do, is called while a step is captured",
+            help="call it outside of the compiled function, and hand in what it gives",
+        )
     values = [t.value for t in tensors]
     for level in reversed(open_levels()):
         whole = [level.batched(v) for v in values]

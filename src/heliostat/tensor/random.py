@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import DTypeError, ShapeError
+from ..diagnostics import CaptureError, DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import DType, f32, f64, i64
 from . import lazy
@@ -29,15 +29,25 @@ from .shape import sizes_of
 _drawing = threading.Lock()
 
 
+def _outside_of_steps(what: str) -> None:
+    """A program takes the number of each draw when it runs: what is set while it is made would hold for no run."""
+    if lazy.capturing():
+        raise CaptureError(
+            f"{what} is set while a step is captured, but draws are numbered when the step runs",
+            help="set it outside of the compiled function",
+        )
+
+
 class Generator:
     """A stream of draws: a seed and how many draws were taken."""
 
     def __init__(self, device: Any = "cpu") -> None:
         self.device = Device(device)
-        self.manual_seed(0)
+        self._seed = self._count = 0
 
     def manual_seed(self, seed: int) -> Generator:
-        """Start the stream of a seed."""
+        """Start the stream of a seed. Raises CaptureError while a step is captured."""
+        _outside_of_steps("a stream's seed")
         self._seed = int(seed) & ((1 << 63) - 1)
         self._count = 0
         return self
@@ -56,7 +66,8 @@ class Generator:
         return from_array(np.array([self._seed, self._count], np.int64).view(np.uint8))
 
     def set_state(self, state: Tensor) -> Generator:
-        """Go on where `get_state` was called."""
+        """Go on where `get_state` was called. Raises CaptureError while a step is captured."""
+        _outside_of_steps("a stream's state")
         found = np.asarray(state.host_array()).copy().view(np.int64)
         if found.shape != (2,):
             raise ShapeError("a generator's state has 16 bytes")
@@ -152,10 +163,12 @@ def set_rng_state(state: Tensor) -> None:
 @contextmanager
 def fork_rng(devices: Any = None, enabled: bool = True, *, device_type: str = "cuda") -> Iterator[None]:
     """A `with` after which the default stream is where it was before: draws inside change nothing outside. One stream
-    serves all devices, so that `devices` and `device_type` choose nothing. Nothing happens unless `enabled`."""
+    serves all devices, so that `devices` and `device_type` choose nothing. Nothing happens unless `enabled`. Raises
+    CaptureError while a step is captured."""
     if not enabled:
         yield
         return
+    _outside_of_steps("a stream's state")
     before = default_generator.get_state()
     try:
         yield

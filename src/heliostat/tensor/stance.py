@@ -86,12 +86,13 @@ def is_marked(tensor: Tensor) -> bool:
 
 
 class set_stance:
-    """Say what compiled functions do from here on, or inside a `with`: one of STANCES. Raises ValueError for others."""
+    """Say what compiled functions do from here on, inside a `with`, or in a function that
+    it decorates: one of STANCES. Raises ValueError for others."""
 
     def __init__(self, name: str = "default") -> None:
         if name not in STANCES:
             raise ValueError(f"set_stance: there is no {name!r}; there are {', '.join(STANCES)}")
-        self._before = _stance.get()
+        self._name, self._before = name, _stance.get()
         _stance.set(name)
 
     def __enter__(self) -> set_stance:
@@ -99,3 +100,15 @@ class set_stance:
 
     def __exit__(self, *rest: object) -> None:
         _stance.set(self._before)
+
+    def __call__(self, function: Any) -> Any:
+        """The function, run with the stance, which holds for it alone."""
+        _stance.set(self._before)
+        name = self._name
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with set_stance(name):
+                return function(*args, **kwargs)
+
+        return run

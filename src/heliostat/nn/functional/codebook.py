@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...diagnostics import ShapeError
+from ...ir.types import f32, f64
 from ...tensor import FUNCTIONS, Tensor
 from .embedding import embedding
 from .loss import mse_loss
@@ -62,7 +63,10 @@ def vector_quantize(input: Tensor, codebook: Tensor, commitment_cost: float = 0.
     indices = nearest_codebook(input, codebook)
     rows = embedding(indices, codebook)
     loss = mse_loss(rows, input.detach()) + commitment_cost * mse_loss(input, rows.detach())
-    used = FUNCTIONS["bincount"](indices.reshape(-1), minlength=codebook.shape[0]).to(input.dtype)
-    share = used / max(indices.numel(), 1)
+    # In the graph, unlike bincount, whose size depends on what is counted.
+    flat = indices.reshape(-1)
+    exact = {"dtype": f64 if input.dtype == f64 else f32, "device": input.device}
+    used = FUNCTIONS["zeros"](codebook.shape[0], **exact).index_add(0, flat, FUNCTIONS["ones"](flat.shape[0], **exact))
+    share = (used / max(flat.shape[0], 1)).to(input.dtype)
     perplexity = (-FUNCTIONS["xlogy"](share, share).sum()).exp()
     return VectorQuantizerOutput(straight_through(rows, input), indices, loss, perplexity)
