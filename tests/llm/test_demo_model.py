@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heliostat.diagnostics import ContextLengthError
+from heliostat.diagnostics import ContextLengthError, TokenizerError
 from heliostat.llm import LanguageModel, demo_path, load, load_tokenizer
 
 DATA = Path(__file__).parent / "data"
@@ -79,6 +79,9 @@ def test_stop_string_ends_the_text_before_it(model: LanguageModel) -> None:
     stop = free[10:14]
     text = "".join(p.text for p in model.generate("To install a package,", max_tokens=20, stop=(stop,)))
     assert text == free[: free.index(stop)]
+    assert text == "".join(p.text for p in model.generate("To install a package,", max_tokens=20, stop=stop))
+    with pytest.raises(TokenizerError, match="empty"):
+        model.generate("To install a package,", stop=("",))  # before a piece is asked for
 
 
 def test_two_generators_may_take_turns(model: LanguageModel) -> None:
