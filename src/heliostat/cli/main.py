@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from heliostat.cli.report import FindingsError, print_error
-from heliostat.diagnostics import HeliostatError
+from heliostat.diagnostics import HeliostatError, printable
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -88,6 +89,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. `argv` are the words behind the program's name. Returns the exit code, never raises."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # a pipe on Windows, say, may know fewer characters than a model writes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args = _parser(arguments).parse_args(arguments)
         code: int = args.run(args)
@@ -119,7 +123,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, MemoryError):
         print("error: out of memory", file=sys.stderr)
         return 2
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     hint = "" if _debug() else " (set HELIOSTAT_DEBUG=1 for the traceback)"
     print(f"internal error: {type(error).__name__}: {text}{hint}", file=sys.stderr)
     return INTERNAL_ERROR
