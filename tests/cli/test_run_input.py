@@ -28,6 +28,18 @@ def test_characters_that_the_output_does_not_know(tmp_path: Path) -> None:
     assert b"\xe9\\ud55c.lum" in found.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "f.lum"
+    path.write_text("fn f(x: tensor<f32, [2]>) -> tensor<f32, [2]> { return x; }")
+    command = f"{sys.executable} -m heliostat check {path}"
+    found = subprocess.run(f"{command} >/dev/full", shell=True, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1), found.stderr
+    assert found.stderr.startswith("error: ")
+    found = subprocess.run(f"{command} >&- 2>&-", shell=True, check=False)
+    assert found.returncode == 0
+
+
 def test_names_in_files_move_no_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def string(text: bytes) -> bytes:
         return struct.pack("<Q", len(text)) + text
