@@ -6,6 +6,7 @@ import json
 import lzma
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,22 @@ def test_context_is_never_cut_silently(model: LanguageModel) -> None:
     assert len(list(model.generate([1] * 512, ignore_eos=True))) == 1
     with pytest.raises(ValueError, match="8192"):
         model.generate([8192])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [({"batch": 8}, ValueError, "in a list, got 8"), ({"batch": [1]}, ValueError, "2 to 256"),
+     ({"batch": [8.5]}, TypeError, "integer"), ({"context": 1.5}, TypeError, "integer")],
+)  # fmt: skip
+def test_sizes_that_are_none(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load(demo_path(), **options)
+
+
+def test_tokens_are_whole_numbers(model: LanguageModel) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        model.generate([1.7])  # type: ignore[list-item]
+    assert len(list(model.generate(np.array([5, 6]), max_tokens=1, ignore_eos=True))) == 1  # type: ignore[arg-type]
 
 
 def test_logits_do_not_depend_on_threads() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,8 +160,10 @@ class LanguageModel:
             raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
         if cache_dtype not in ("f16", "bf16", "f32"):
             raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
-        if not all(2 <= count <= MOST_SEQUENCES for count in batch):
-            raise ValueError(f"batch must be numbers from 2 to {MOST_SEQUENCES}, got {list(batch)}")
+        if context is not None:
+            context = index(context)
+        if isinstance(batch, int) or not all(2 <= index(count) <= MOST_SEQUENCES for count in batch):
+            raise ValueError(f"batch must be numbers from 2 to {MOST_SEQUENCES} in a list, got {batch!r}")
         started = time.perf_counter()
         self.report = LoadReport()
         self._reserve = _Reserve(path) if device == "cpu" else None
@@ -281,7 +284,7 @@ class LanguageModel:
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
-        ids = [int(i) for i in ids]
+        ids = [index(i) for i in ids]
         if not ids:
             raise ContextLengthError("the prompt is empty", help="give at least one token")
         if len(ids) + more > self.context:
