@@ -59,7 +59,14 @@ def test_assembly() -> None:
 @pytest.mark.parametrize("comment", [0, 200_000])  # what does not fit a pipe is still held when the process is gone
 def test_a_process_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch, program: str, comment: int) -> None:
     real = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **kw: real([*command[:-1], program], **kw))
+
+    def start(command: list[str], **kw: Any) -> subprocess.Popen[bytes]:
+        process = real([*command[:-1], program], **kw)
+        if "exit" in program:
+            process.wait()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start)
     errors: list[object] = []
     monkeypatch.setattr(threading, "excepthook", errors.append)
     texts = [text + ";" * comment for text in TEXTS]
@@ -96,9 +103,11 @@ def test_no_process_where_python_is_inside_of_another_program(
     monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
     monkeypatch.setattr(sys, name, value, raising=False)
-    monkeypatch.setattr(subprocess, "Popen", None)
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **kw: started.append(command))
     with override(compile_workers=2):
         assert emit_all("object", TEXTS[:2], host_target()) == [emit_object(t, host_target()) for t in TEXTS[:2]]
+    assert not started
 
 
 def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
