@@ -83,6 +83,11 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert "\r" not in rendered
 
 
+def test_nor_do_those_of_names_in_messages() -> None:
+    rendered = Diagnostic("a\x1b[31m\u202eb\r", help="c\x07 é 한\nd").render()
+    assert rendered == "error: a\\x1b[31m\\u202eb\\r\n  help: c\\x07 é 한\nd"
+
+
 def test_color_changes_nothing_but_colors() -> None:
     import re
 

@@ -53,9 +53,9 @@ class Diagnostic:
         without it only the headline, notes and help are given. `color` adds terminal colours.
         """
         paint = _paint if color else _plain
-        place = paint(f"{self.at}: ", "bold") if self.at else ""
+        place = paint(printable(f"{self.at}: "), "bold") if self.at else ""
         shade = "red" if self.severity == "error" else "yellow"
-        out = [f"{place}{paint(f'{self.severity}:', shade)} {paint(self.message, 'bold')}"]
+        out = [f"{place}{paint(f'{self.severity}:', shade)} {paint(printable(self.message), 'bold')}"]
         elsewhere = self.notes
         if self.at is not None and source is not None:
             lines = source.split("\n") if isinstance(source, str) else source
@@ -64,8 +64,20 @@ class Diagnostic:
             out += _excerpt(self.at, here, lines, paint)
         out += [f"  note: {note.at}: {note.message}" for note in elsewhere]
         if self.help:
-            out.append(f"  {paint('help:', 'cyan')} {self.help}")
+            out.append(f"  {paint('help:', 'cyan')} {printable(self.help)}")
         return "\n".join(out)
+
+
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn")  # categories that would move the cursor or hide text
+
+
+def printable(text: str) -> str:
+    """`text` as a terminal may show it: control characters but line feeds, and what hides or turns text, as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c == "\n" or unicodedata.category(c) not in _HIDDEN else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 _COLORS = {"red": "31;1", "yellow": "33;1", "cyan": "36;1", "bold": "1"}
@@ -126,7 +138,7 @@ def _shown(text: str, spans: Sequence[Span]) -> tuple[str, list[int], int]:
     cells = [0]
     out: list[str] = []
     for c in text:
-        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Cn"):  # would move the cursor or hide text
+        if unicodedata.category(c) in _HIDDEN:
             c = " " if c == "\t" else "\u00b7"
         width = 0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         cells.append(cells[-1] + width)

@@ -101,6 +101,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
         ["ops", "--only", "nothing of that name"], ["formats", "--shape", "7"], ["formats", "--shape", "0x256"],
         ["formats", "--vs", "torch"], ["ops", "--reps", "0"], ["ops", "model.gguf"],
         ["ops", "--batch", "8"], ["llm", "--batch", "1"], ["llm", "--batch", "8,"],
+        ["ops", "--csv", "no/folder/rows.csv"], ["formats", "--csv", "."], ["ops", "--plot", "no/folder/p.svg"],
+        ["ops", "--plot", "bars.nothing"],
     ],
 )  # fmt: skip
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

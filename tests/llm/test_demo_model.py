@@ -6,11 +6,12 @@ import json
 import lzma
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from heliostat.diagnostics import ContextLengthError
+from heliostat.diagnostics import ContextLengthError, TokenizerError
 from heliostat.llm import LanguageModel, demo_path, load, load_tokenizer
 
 DATA = Path(__file__).parent / "data"
@@ -79,6 +80,9 @@ def test_stop_string_ends_the_text_before_it(model: LanguageModel) -> None:
     stop = free[10:14]
     text = "".join(p.text for p in model.generate("To install a package,", max_tokens=20, stop=(stop,)))
     assert text == free[: free.index(stop)]
+    assert text == "".join(p.text for p in model.generate("To install a package,", max_tokens=20, stop=stop))
+    with pytest.raises(TokenizerError, match="empty"):
+        model.generate("To install a package,", stop=("",))  # before a piece is asked for
 
 
 def test_two_generators_may_take_turns(model: LanguageModel) -> None:
@@ -97,6 +101,22 @@ def test_context_is_never_cut_silently(model: LanguageModel) -> None:
     assert len(list(model.generate([1] * 512, ignore_eos=True))) == 1
     with pytest.raises(ValueError, match="8192"):
         model.generate([8192])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [({"batch": 8}, ValueError, "in a list, got 8"), ({"batch": [1]}, ValueError, "2 to 256"),
+     ({"batch": [8.5]}, TypeError, "integer"), ({"context": 1.5}, TypeError, "integer")],
+)  # fmt: skip
+def test_sizes_that_are_none(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load(demo_path(), **options)
+
+
+def test_tokens_are_whole_numbers(model: LanguageModel) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        model.generate([1.7])  # type: ignore[list-item]
+    assert len(list(model.generate(np.array([5, 6]), max_tokens=1, ignore_eos=True))) == 1  # type: ignore[arg-type]
 
 
 def test_logits_do_not_depend_on_threads() -> None:

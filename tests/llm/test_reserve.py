@@ -1,14 +1,18 @@
-"""Memory for packed weights: what is brought in ahead is what will be taken."""
+"""Memory for packed weights: what is brought in ahead is what will be taken; files without a model say so."""
 
 from __future__ import annotations
 
+import os
 import threading
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from heliostat.diagnostics import FileFormatError
 from heliostat.llm import model
+from heliostat.llm.gguf.reader import TensorInfo
 
 MIB = 1 << 20
 
@@ -37,3 +41,24 @@ def test_no_page_is_brought_in_that_nobody_takes(
     assert ranges[0][0] == 0
     assert ranges[-1][1] == expected
     assert all(before[1] == after[0] for before, after in pairwise(ranges))
+
+
+def test_what_is_wrong_with_a_file_too_large_for_memory_is_said_by_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "populate_pages", lambda address, nbytes: False)
+    path = tmp_path / "no-model.gguf"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with path.open("r+b") as file:
+        file.write(b"text")
+    with pytest.raises(FileFormatError, match="not a GGUF file"):
+        model.LanguageModel(path)
+
+
+def test_matrices_without_rows_take_nothing() -> None:
+    tensors = {
+        "extra": TensorInfo("extra", "F32", (0, 32), 0, 0, 0),
+        "output.weight": TensorInfo("output.weight", "F32", (20, 8), 640, 0, 0),
+    }
+    assert model.packed_nbytes(SimpleNamespace(tensors=tensors), 16) == 32 * 32 + 4096

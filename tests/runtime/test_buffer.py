@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heliostat import settings as settings_module
 from heliostat.diagnostics import DeviceError, FileFormatError
 from heliostat.runtime import platform
 from heliostat.runtime.buffer import ALIGNMENT, Arena, Buffer, MappedFile
 from heliostat.runtime.guard import guarded_buffer
-from heliostat.settings import override
+from heliostat.settings import SettingError, override
 
 SIZES = [0, 1, 63, 64, 4097, (1 << 20) - 1, 1 << 20, (1 << 20) + 3, (5 << 20) + 1]
 
@@ -38,6 +39,13 @@ def test_allocation_that_cannot_be_is_an_error() -> None:
         Buffer.allocate(1 << 100)
     with pytest.raises(ValueError, match="negative"):
         Buffer.allocate(-1)
+
+
+def test_a_setting_that_cannot_be_read_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "_current", None)
+    monkeypatch.setenv("HELIOSTAT_THREADS", "many")
+    with pytest.raises(SettingError, match="HELIOSTAT_THREADS='many'"):
+        Buffer.allocate(8 << 20)
 
 
 def test_large_memory_goes_back_to_the_system() -> None:

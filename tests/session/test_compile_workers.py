@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import threading
+import time
+from typing import Any
 
 import pytest
 
 from heliostat.diagnostics import CompileError
+from heliostat.session import compile_workers
 from heliostat.session.compile_workers import emit_all
 from heliostat.session.host import host_target
 from heliostat.settings import override
 from heliostat.targets.llvm import emit_assembly, emit_object
+from heliostat.targets.target import Target
 
 
 def _text(name: str, value: int) -> str:
@@ -50,13 +56,58 @@ def test_assembly() -> None:
 @pytest.mark.parametrize(
     "program", ["import os; os._exit(0)", "import os; os.read(0, 20); os.write(1, b'12345678abc')"]
 )
-def test_a_process_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    import subprocess
-
+@pytest.mark.parametrize("comment", [0, 200_000])  # what does not fit a pipe is still held when the process is gone
+def test_a_process_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch, program: str, comment: int) -> None:
     real = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **kw: real([*command[:-1], program], **kw))
+
+    def start(command: list[str], **kw: Any) -> subprocess.Popen[bytes]:
+        process = real([*command[:-1], program], **kw)
+        if "exit" in program:
+            process.wait()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    texts = [text + ";" * comment for text in TEXTS]
     with override(compile_workers=2):
-        assert emit_all("object", TEXTS, host_target()) == [emit_object(text, host_target()) for text in TEXTS]
+        assert emit_all("object", texts, host_target()) == [emit_object(text, host_target()) for text in texts]
+    assert not errors
+
+
+def test_an_interrupt_ends_what_the_processes_are_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, program = subprocess.Popen, "import time; time.sleep(60)"
+    started: list[subprocess.Popen[bytes]] = []
+    ready = threading.Event()
+
+    def start(command: list[str], **kw: Any) -> subprocess.Popen[bytes]:
+        started.append(real([*command[:-1], program], **kw))
+        ready.set()
+        return started[-1]
+
+    def interrupted(stage: str, text: str, target: Target) -> bytes:
+        assert ready.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(compile_workers, "emit", interrupted)
+    begun = time.perf_counter()
+    with override(compile_workers=1), pytest.raises(KeyboardInterrupt):
+        emit_all("object", TEXTS, host_target())
+    assert time.perf_counter() - begun < 30
+    assert [process.poll() is None for process in started] == [False]
+
+
+@pytest.mark.parametrize(("name", "value"), [("frozen", True), ("executable", "")])
+def test_no_process_where_python_is_inside_of_another_program(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    monkeypatch.setattr(sys, name, value, raising=False)
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **kw: started.append(command))
+    with override(compile_workers=2):
+        assert emit_all("object", TEXTS[:2], host_target()) == [emit_object(t, host_target()) for t in TEXTS[:2]]
+    assert not started
 
 
 def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

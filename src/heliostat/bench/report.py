@@ -15,7 +15,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class PlotError(HeliostatError):
-    """A plot was asked for, and matplotlib is not installed."""
+    """A plot was asked for, and matplotlib is not installed or does not know the kind of file."""
 
 
 def as_json(rows: Rows, limits: Mapping[str, Any]) -> str:
@@ -50,12 +50,22 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def plot(rows: Rows, label: str, values: Mapping[str, str], path: str, title: str) -> None:
-    """Bars for each row: `values` maps a column to its legend. The file's ending decides the kind. Raises PlotError."""
+def check_plot(path: str) -> None:
+    """Whether `plot` can write such a file. Raises PlotError."""
     try:
-        import matplotlib as mpl
+        from matplotlib.figure import Figure
     except ImportError:
         raise PlotError("matplotlib is not installed", help="pip install 'heliostat[plot]'") from None
+    kinds = sorted(Figure().canvas.get_supported_filetypes())
+    if Path(path).suffix[1:].lower() not in ["", *kinds]:
+        raise PlotError(f"{path}: matplotlib writes no such files", help=f"it writes {', '.join(kinds)}")
+
+
+def plot(rows: Rows, label: str, values: Mapping[str, str], path: str, title: str) -> None:
+    """Bars for each row: `values` maps a column to its legend. The file's ending decides the kind. Raises PlotError."""
+    check_plot(path)
+    import matplotlib as mpl
+
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "heliostat"
     from matplotlib import pyplot

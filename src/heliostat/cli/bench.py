@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from heliostat.bench.limits import Limits, measure_limits
 from heliostat.bench.models import bench, bench_batch, bench_llama_cpp, step_nbytes
-from heliostat.bench.report import as_csv, as_json, as_table, plot
+from heliostat.bench.report import as_csv, as_json, as_table, check_plot, plot
 from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import HeliostatError
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"bench {args.suite} has no --batch")
     if args.suite != "llm" and args.model is not None:
         raise UsageError(f"bench {args.suite} takes no model")
+    _check_files(args)
     if args.suite == "llm":
         return _models(args)
     if args.device != "cpu":
@@ -94,6 +95,17 @@ def run(args: argparse.Namespace) -> int:
         limits = measure_limits(pool.threads)
     rows = {"ops": _ops, "formats": _formats, "train": _train}[args.suite](args, limits)
     return _finish(args, rows, limits)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """What would keep the results from being written is said before minutes of measuring."""
+    for name, path in (("csv", args.csv), ("plot", args.plot)):
+        if path is not None and not Path(path).parent.is_dir():
+            raise UsageError(f"--{name} {path}: there is no folder {Path(path).parent}")
+        if path is not None and (not path or Path(path).is_dir()):
+            raise UsageError(f"--{name} {path}: is no file's name")
+    if args.plot is not None:
+        check_plot(args.plot)
 
 
 def _models(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from heliostat.diagnostics import HeliostatError
+from heliostat.diagnostics import HeliostatError, printable
 from heliostat.llm import demo_path
 from heliostat.llm.gguf import GGUFFile
 from heliostat.llm.model import open_model_file
@@ -47,21 +47,22 @@ def run(args: argparse.Namespace) -> int:
                 ],
             }, ensure_ascii=False))  # fmt: skip
             return 0
-        print(f"{file.path}: {kind}, {file.size / 1e6:.1f} MB, {len(file.tensors)} tensors, {len(file.metadata)} keys")
+        path, counts = printable(file.path), f"{len(file.tensors)} tensors, {len(file.metadata)} keys"
+        print(f"{path}: {kind}, {file.size / 1e6:.1f} MB, {counts}")
         print("\nmetadata")
         for key, value in file.metadata.items():
-            print(f"  {key} = {_short(value)}")
+            print(printable(f"  {key} = {_short(value)}"))
         print("\nformats")
         for name, row in sorted(formats.items(), key=lambda f: -f[1]["bytes"]):
             print(f"  {name:<8} {row['tensors']:>5} tensors  {row['bytes'] / 1e6:>10.1f} MB")
         if memory:
             print("\nmemory")
             for key, value in memory.items():
-                print(f"  {key}: {value}")
+                print(printable(f"  {key}: {value}"))
         if args.tensors:
             print("\ntensors")
             for t in file.tensors.values():
-                print(f"  {t.name:<32} {t.type_name:<8} {'x'.join(map(str, t.shape)):<16} {t.nbytes:>12}")
+                print(f"  {printable(t.name):<32} {t.type_name:<8} {'x'.join(map(str, t.shape)):<16} {t.nbytes:>12}")
     return 0
 
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from heliostat.cli.report import FindingsError, print_error
-from heliostat.diagnostics import HeliostatError
+from heliostat.diagnostics import HeliostatError, printable
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -88,6 +90,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. `argv` are the words behind the program's name. Returns the exit code, never raises."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        _prepare_output()
     try:
         args = _parser(arguments).parse_args(arguments)
         code: int = args.run(args)
@@ -96,14 +100,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse: usage errors, --help and --version
         return stop.code if isinstance(stop.code, int) else 2
     except BrokenPipeError:
-        # What is still buffered cannot be written; Python would complain about that at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        return _report(error)
+        code = _report(error)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk, say
+            _drop_output()
+        return code
+
+
+def _prepare_output() -> None:
+    """Streams that this process was started without lead nowhere, and characters that standard output does not know
+    (a pipe on Windows, say) are written as escapes."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 # for good
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What is still buffered cannot be written; Python would complain about that at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: Exception) -> int:
@@ -119,7 +142,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, MemoryError):
         print("error: out of memory", file=sys.stderr)
         return 2
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     hint = "" if _debug() else " (set HELIOSTAT_DEBUG=1 for the traceback)"
     print(f"internal error: {type(error).__name__}: {text}{hint}", file=sys.stderr)
     return INTERNAL_ERROR

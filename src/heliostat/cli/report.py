@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from heliostat.diagnostics import Diagnostic, HeliostatError
+from heliostat.diagnostics import Diagnostic, HeliostatError, printable
 from heliostat.lang.source import MAX_BYTES, Source, decode_source, read_source
 
 
@@ -44,4 +44,4 @@ def print_error(error: HeliostatError | OSError) -> None:
         text = f"error: {error.filename}: {error.strerror or error}"
     else:
         text = f"error: {error}"
-    print(text, file=sys.stderr)
+    print(text if isinstance(error, HeliostatError) else printable(text), file=sys.stderr)

@@ -22,7 +22,7 @@ class Piece:
 class Answer:
     """What one prompt is continued with. `done` is set by the token that ends it, `left` counts those that may come."""
 
-    def __init__(self, tokenizer: Tokenizer | None, limit: int, stop: Sequence[str], ignore_eos: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer | None, limit: int, stop: str | Sequence[str], ignore_eos: bool) -> None:
         """`limit`: most tokens. Raises TokenizerError for an empty stop string."""
         self._ends = tokenizer.eog_ids if tokenizer is not None and not ignore_eos else frozenset[int]()
         self._stream = TextStream(tokenizer, stop) if tokenizer is not None else None

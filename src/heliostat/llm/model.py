@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..diagnostics import ContextLengthError, FileFormatError, TokenizerError, UnsupportedError
+from ..diagnostics import ContextLengthError, DeviceError, FileFormatError, TokenizerError, UnsupportedError
 from ..kernel.program import Compiled
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
@@ -85,7 +86,10 @@ class _Reserve:
         `expect` says what is needed."""
         place = Path(path)
         size = place.stat().st_size if place.is_file() else 0
-        self.memory = Buffer.allocate(size + size // 4 + 64, zeroed=False)
+        try:
+            self.memory = Buffer.allocate(size + size // 4 + 64, zeroed=False)
+        except DeviceError:  # no model may be in such a file: the reader says so first
+            size, self.memory = 0, Buffer.allocate(64, zeroed=False)
         self.used = self._next = self._expected = 0
         self._lock = threading.Lock()
         self.expect(min(size * 2 // 5, 1 << 30), threads=1)
@@ -125,7 +129,11 @@ def packed_nbytes(file: GGUFFile | Checkpoint, lanes: int) -> int:
     """
     total = 0
     for info in file.tensors.values():
-        if len(info.shape) == 2 and not (info.name == "token_embd.weight" and "output.weight" in file.tensors):
+        if (
+            len(info.shape) == 2
+            and info.nbytes
+            and not (info.name == "token_embd.weight" and "output.weight" in file.tensors)
+        ):
             rows = info.shape[0]
             total += -(-rows // lanes) * lanes * (info.nbytes // rows) + 4096
     return total
@@ -152,8 +160,10 @@ class LanguageModel:
             raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
         if cache_dtype not in ("f16", "bf16", "f32"):
             raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
-        if not all(2 <= count <= MOST_SEQUENCES for count in batch):
-            raise ValueError(f"batch must be numbers from 2 to {MOST_SEQUENCES}, got {list(batch)}")
+        if context is not None:
+            context = index(context)
+        if isinstance(batch, int) or not all(2 <= index(count) <= MOST_SEQUENCES for count in batch):
+            raise ValueError(f"batch must be numbers from 2 to {MOST_SEQUENCES} in a list, got {batch!r}")
         started = time.perf_counter()
         self.report = LoadReport()
         self._reserve = _Reserve(path) if device == "cpu" else None
@@ -274,7 +284,7 @@ class LanguageModel:
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
-        ids = [int(i) for i in ids]
+        ids = [index(i) for i in ids]
         if not ids:
             raise ContextLengthError("the prompt is empty", help="give at least one token")
         if len(ids) + more > self.context:
@@ -413,28 +423,25 @@ class LanguageModel:
         max_tokens: int | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         ignore_eos: bool = False,
         **sampling: Any,
     ) -> Iterator[Piece]:
         """Continue a prompt, a piece per token, until an end token, a stop string, `max_tokens`, or the context's end.
 
         `sampling`: top_k, top_p, min_p, repetition_penalty, repetition_window of `Sampler`. Raises ContextLengthError
-        for a prompt that does not fit, SamplingError for logits that hold NaN.
+        for a prompt that does not fit, SamplingError for logits that hold NaN, TokenizerError for an empty stop string.
         """
         ids = self._check(self.encode(prompt) if isinstance(prompt, str) else prompt)
         sampler = Sampler(temperature, seed=seed, **sampling)
         room = self.context - len(ids) + 1
         limit = room if max_tokens is None else min(max_tokens, room)
-        return self._generate(ids, limit, sampler, tuple(stop), ignore_eos)
+        return self._generate(ids, limit, sampler, Answer(self.tokenizer, limit, stop, ignore_eos))
 
-    def _generate(
-        self, ids: list[int], limit: int, sampler: Sampler, stop: tuple[str, ...], ignore_eos: bool
-    ) -> Iterator[Piece]:
+    def _generate(self, ids: list[int], limit: int, sampler: Sampler, answer: Answer) -> Iterator[Piece]:
         if limit <= 0:
             return
         history = list(ids)
-        answer = Answer(self.tokenizer, limit, stop, ignore_eos)
         greedy = self._steps.chooses and is_greedy(sampler)
         timing = self.timing = Timing(prompt_tokens=len(ids))
         started = time.perf_counter()
@@ -469,7 +476,7 @@ class LanguageModel:
         max_tokens: int | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         ignore_eos: bool = False,
         **sampling: Any,
     ) -> Iterator[tuple[int, Piece]]:
@@ -485,7 +492,7 @@ class LanguageModel:
         ids = [self._check(self.encode(p) if isinstance(p, str) else p) for p in prompts]
         rooms = [self.context - len(i) + 1 for i in ids]
         limits = [room if max_tokens is None else min(max_tokens, room) for room in rooms]
-        answers = [Answer(self.tokenizer, limit, tuple(stop), ignore_eos) for limit in limits]
+        answers = [Answer(self.tokenizer, limit, stop, ignore_eos) for limit in limits]
         samplers = [Sampler(temperature, seed=seed, **sampling) for _ in ids]
         rows = min((n for n in self.batches if n >= len(ids)), default=max(self.batches))
         self.timing = Timing()

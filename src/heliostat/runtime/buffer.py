@@ -47,13 +47,11 @@ class Buffer:
         """
         if nbytes < 0:
             raise ValueError(f"nbytes must not be negative, got {nbytes}")
-        unit = ALIGNMENT
+        unit = _HUGE_PAGE if nbytes >= _HUGE_PAGE and settings().huge_pages else ALIGNMENT
         try:
             if nbytes < SMALLEST:
                 raw = (np.zeros if zeroed else np.empty)(nbytes + unit, np.uint8)
             else:
-                if nbytes >= _HUGE_PAGE and settings().huge_pages:
-                    unit = _HUGE_PAGE
                 again = recycled and not zeroed
                 found = free_list.take(nbytes + unit) if again else None
                 raw = _fresh(nbytes, unit, zeroed) if found is None else found

@@ -6,6 +6,7 @@ texts, the longest first, and does what a process leaves undone: nothing depends
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -55,6 +56,11 @@ def emit_all(
     try:
         while take(lambda text: emit(stage, text, target)):
             done(len(made))
+    except BaseException:  # Ctrl-C, or text that LLVM refuses: what others are at is of no use
+        todo.clear()
+        for worker in workers:
+            worker.stop()
+        raise
     finally:
         todo.clear()
         for worker in workers:
@@ -67,11 +73,11 @@ def emit_all(
 
 def _processes(texts: Sequence[str]) -> int:
     """How many beside this one."""
+    if not sys.executable or getattr(sys, "frozen", False):  # Python inside another program, which it would start anew
+        return 0
     asked = settings().compile_workers
     if asked is not None:
         return min(asked, max(len(texts) - 1, 0))
-    if not sys.executable:  # Python inside another program
-        return 0
     cores = min(len(available_cpus()), settings().threads or default_threads())
     return max(0, min(cores - 1, len(texts) - 1, MOST, sum(map(len, texts)) // TEXT))
 
@@ -82,11 +88,21 @@ class _Worker(threading.Thread):
     def __init__(self, stage: str, target: Target, take: Callable[[Callable[[str], bytes | None]], bool]) -> None:
         super().__init__(name="heliostat-compile", daemon=True)
         self.stage, self.target, self.take = stage, target, take
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
         self.start()
 
+    def stop(self) -> None:
+        """Give up what it is at."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
     def run(self) -> None:
-        paths = [str(Path(__file__).parents[2]), *sys.path]
-        code = f"import sys; sys.path[:0] = {paths!r}; from heliostat.targets.llvm_worker import serve; serve()"
+        here, paths = str(Path(__file__).parents[2]), [str(path) for path in sys.path]
+        if here not in paths:
+            paths = [here, *paths]
+        code = f"import sys; sys.path[:] = {paths!r}; from heliostat.targets.llvm_worker import serve; serve()"
         try:
             process = subprocess.Popen(
                 [sys.executable, "-c", code],
@@ -97,8 +113,9 @@ class _Worker(threading.Thread):
             )
         except OSError:
             return
-        with process:
-            while self.take(lambda text: self._made(process, text)):
+        with contextlib.suppress(OSError), process:  # a process that is gone does not take what was begun for it
+            self._process = process
+            while not self._stopped and self.take(lambda text: self._made(process, text)):
                 pass
             process.kill()  # it holds nothing that is not kept
 
@@ -108,5 +125,5 @@ class _Worker(threading.Thread):
         try:
             write_request(process.stdin, self.stage, text, self.target)
             return read_answer(process.stdout)
-        except OSError:
+        except (OSError, MemoryError, OverflowError):  # gone, or an answer that is none: its length is anything
             return None

@@ -193,7 +193,9 @@ def _check_surrogates(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise TokenizerError(f"character {error.start} of the text is an unpaired surrogate") from None
+        raise TokenizerError(
+            f"character {error.start} of the text is an unpaired surrogate", help="the text must be UTF-8"
+        ) from None
 
 
 @contextmanager
