@@ -158,6 +158,8 @@ def test_expand_is_a_view() -> None:
         e, whole = y.expand(4, 3), y.expand(1, 3)
         y.mul_(2)
         whole[0, 1] = 5.0
+        whole.contiguous().add_(1)  # where nothing is repeated the order is that of the axes: no copy
+        y.expand(3).reshape(3, 1)[2] = 7.0
         return [e, whole, y, e[1] + y]
 
     check(f, floats(3), grad=True)
