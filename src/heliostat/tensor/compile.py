@@ -18,7 +18,7 @@ from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from . import lazy, stance
 from .autocast import signature
-from .capture import capture
+from .capture import capture, hooked
 from .core import Tensor, is_grad_enabled
 from .determinism import get_deterministic_debug_mode
 from .dtypes import get_default_dtype
@@ -83,7 +83,10 @@ class Compiled:
                 spec.append(taken_apart(a, tensors))
         if kwargs:
             spec.append(taken_apart(kwargs, tensors))
-        rows = [(t._v.type.shape, t._v.type.element.name, t._rg, t._v.device) for t in tensors]
+        rows = [
+            (t._v.type.shape, t._v.type.element.name, t._rg and ("hooks" if hooked(t) else True), t._v.device)
+            for t in tensors
+        ]
         key = (
             tuple(spec),
             tuple(rows),
