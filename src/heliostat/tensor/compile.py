@@ -282,12 +282,12 @@ def _given(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _blurred(key: Key) -> Key:
-    """The key without the sizes of leading axes; the key itself if there is none."""
+    """The key without the sizes of leading axes that may be symbols; the key itself if there is none."""
     rows = key[1]
     if not any(len(shape) for shape, *_ in rows):
         return key
     sizes = [shape[0] for shape, *_ in rows if shape]
-    alike = tuple(sizes.index(shape[0]) if shape else -1 for shape, *_ in rows)
+    alike = tuple((sizes.index(shape[0]) if shape[0] > 1 else -2 - shape[0]) if shape else -1 for shape, *_ in rows)
     blurred = tuple((len(shape), shape[1:], *rest) for shape, *rest in rows)
     return (key[0], blurred, alike, *key[2:])
 
