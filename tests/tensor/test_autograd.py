@@ -412,6 +412,35 @@ def test_hooks() -> None:
         hs.ones(1).register_hook(lambda g: None)
 
 
+WRITES: list[Any] = [
+    lambda m, w: m.optim.SGD([w], lr=0.25).step(), lambda m, w: m.optim.Adam([w], lr=0.25).step(),
+    lambda m, w: w.mul_(0.5), lambda m, w: w.copy_(m.ones(2)), lambda m, w: w.view(2, 1)[0].fill_(3.0),
+    lambda m, w: w.data.mul_(0.5), lambda m, w: setattr(w, "data", w.data * 0.5),
+    lambda m, w: w.requires_grad_(False).requires_grad_(True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WRITES)
+def test_hooks_of_a_leaf_outlast_its_values(change: Any) -> None:
+    found = []
+    for m in (hs, torch):
+        w = m.tensor([1.0, 2.0]).requires_grad_(True)
+        handle = w.register_hook(lambda g: g * 10)
+        grads = []
+        for n in range(4):
+            if n == 3:
+                handle.remove()
+            w.grad = None
+            (w * w).sum().backward()
+            grads.append(w.grad.tolist())
+            with m.no_grad():
+                change(m, w)
+        other = w.detach().requires_grad_(True)
+        other.sum().backward()
+        found.append([*grads, other.grad.tolist()])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
 def test_deep_graphs_need_no_deep_stack() -> None:
     x = hs.tensor([1.0], requires_grad=True)
     y = x

@@ -663,3 +663,38 @@ def test_gradients_that_are_used_up_are_lost_again_after_each_step() -> None:
             w.grad.numpy()
         w.grad = put
     np.testing.assert_allclose(w.detach().numpy(), 1 - 0.8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_hooks_of_tensors_from_outside_are_those_of_the_call(read: bool) -> None:
+    w = hs.tensor([1.0, 2.0]).requires_grad_()
+
+    @hs.compile
+    def step(x: Any) -> Any:
+        w.grad = None
+        (x * (w * w if read else w)).sum().backward()
+        return w.grad
+
+    plain = step(hs.ones(2)).tolist()
+    for factor in (10, 100):
+        handle = w.register_hook(lambda g, factor=factor: g * factor)
+        for _ in range(2):
+            assert step(hs.ones(2)).tolist() == [factor * g for g in plain]
+        handle.remove()
+        assert step(hs.ones(2)).tolist() == plain
+
+
+def test_hooks_of_an_argument_are_refused_inside() -> None:
+    inside = hs.compile(lambda x: (x * x).sum().backward())
+    outside = hs.compile(lambda x: (x * x).sum())
+    x = hs.ones(2, requires_grad=True)
+    inside(x)
+    handle = x.register_hook(lambda g: g * 10)
+    with pytest.raises(CaptureError, match="an argument that has hooks"):
+        inside(x)
+    x.grad = None
+    outside(x).backward()
+    assert x.grad.tolist() == [20, 20]
+    handle.remove()
+    inside(x)
+    assert x.grad.tolist() == [22, 22]

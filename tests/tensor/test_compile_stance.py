@@ -72,6 +72,14 @@ def test_a_marked_axis_is_a_symbol_from_the_first_call() -> None:
             hs.compile.mark_dynamic(t, axis)
 
 
+def test_sizes_0_and_1_are_no_symbols() -> None:
+    f = hs.compile(lambda x, y: x.sum(0) + y.sum(0), dynamic=True)
+    for _ in range(2):
+        for n, m in ((4, 1), (5, 3), (6, 0), (7, 1), (1, 5), (0, 1), (8, 2)):
+            assert f(hs.ones(n, 2), hs.ones(m, 2)).tolist() == [n + m] * 2
+    assert f.cache_info().misses == 5
+
+
 def test_stances() -> None:
     f = hs.compile(lambda x: x * 2)
     f(hs.ones(2))

@@ -73,6 +73,7 @@ def test_negative_padding_and_values() -> None:
         check(
             lambda m, x, a=amount: (m.nn.functional if m is torch else m).pad(x, a, value=2.5), floats(3, 4), grad=True
         )
+    assert np.signbit(hs.pad(hs.ones(1), (1, 1), value=-0.0).numpy()).tolist() == [True, False, True]
 
 
 def test_joining_of_dtypes() -> None:

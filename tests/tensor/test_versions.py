@@ -10,7 +10,7 @@ import pytest
 import heliostat as hs
 from heliostat.diagnostics import GradientError, ShapeError
 
-from .compare import check, floats, ours, theirs, torch
+from .compare import check, floats, ours, same, theirs, torch
 
 Call = Callable[..., Any]
 SQUARE, ROW, IMAGE = (3, 3), (3,), (1, 3, 4, 4)
@@ -158,6 +158,8 @@ def test_expand_is_a_view() -> None:
         e, whole = y.expand(4, 3), y.expand(1, 3)
         y.mul_(2)
         whole[0, 1] = 5.0
+        whole.contiguous().add_(1)  # where nothing is repeated the order is that of the axes: no copy
+        y.expand(3).reshape(3, 1)[2] = 7.0
         return [e, whole, y, e[1] + y]
 
     check(f, floats(3), grad=True)
@@ -165,3 +167,32 @@ def test_expand_is_a_view() -> None:
     with pytest.raises(ShapeError, match="several places"):
         x.expand(2, 3).add_(1)
     assert x.tolist() == [0, 0, 0]
+
+
+GIVEN = floats(3, 4)
+BY_MASK_OR_NUMBER: list[Any] = [
+    lambda m, y: y.masked_fill(y > 0.5, 0.0), lambda m, y: m.where(y > 0.5, y, 0.0), lambda m, y: y * (y > 0.5),
+    lambda m, y: y[m.arange(3), y.argmax(1)], lambda m, y: y.index_select(0, y.argmax(0)), lambda m, y: y.max(1)[0],
+    lambda m, y: y.scatter(1, y.argsort(1), y * 2), lambda m, y: y.index_put((y.argmax(0),), y[0], True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("f", BY_MASK_OR_NUMBER)
+def test_what_a_mask_or_an_index_was_made_of_may_change(f: Any) -> None:
+    """Its gradient needs the mask alone."""
+    found = []
+    for m, x in ((hs, ours(GIVEN, True)), (torch, theirs(GIVEN, True))):
+        y = x * 1
+        loss = (f(m, y) * 3).sum()
+        y.add_(1)
+        loss.backward()
+        found.append(x.grad)
+    same(*found)
+
+
+def test_a_mask_or_an_index_may_not_change() -> None:
+    for made, f in ((hs.tensor([True, False]), hs.masked_fill), (hs.tensor([1, 0]), lambda y, at, _: y[at])):
+        y = f(hs.ones(2, requires_grad=True) * 1, made, 0.0) * 1
+        made.copy_(made.flip(0))
+        with pytest.raises(GradientError, match="changed in place"):
+            y.sum().backward()

@@ -319,7 +319,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         if low == 0 and high == 0:
             continue
         if mode == "constant":
-            input = _pad_constant(input, at, low, high, value or 0)
+            input = _pad_constant(input, at, low, high, 0 if value is None else value)
         elif mode in ("reflect", "replicate", "circular"):
             if mode == "reflect" and max(low, high) >= size:
                 raise ShapeError(f"reflection by {max(low, high)} needs an axis longer than {size}")

@@ -128,8 +128,22 @@ def argument(t: Tensor, type: TensorType) -> Tensor:
     if t._rg:
         made._leaf = t._leaf
         made._v.meta.leaf = weakref.ref(made)
-        made._v.meta.hooks = None if t._leaf else [_history]
+        made._v.meta.hooks = [_history] if not t._leaf else [_own_hooks] if hooked(t) else None
     return made
+
+
+def hooked(t: Tensor) -> bool:
+    """Whether hooks of its own wait for the gradient of a leaf."""
+    m = t._v.meta
+    return m is not None and bool(m.hooks) and t._leaf
+
+
+def _own_hooks(g: Tensor) -> None:
+    """A hook of arguments that have hooks, which would not be those of the next call's."""
+    raise CaptureError(
+        "backward inside of a compiled step reaches an argument that has hooks",
+        help="do inside what they do, remove them, or call backward outside",
+    )
 
 
 def _history(g: Tensor) -> None:

@@ -18,7 +18,7 @@ from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from . import lazy, stance
 from .autocast import signature
-from .capture import capture
+from .capture import capture, hooked
 from .core import Tensor, is_grad_enabled
 from .determinism import get_deterministic_debug_mode
 from .dtypes import get_default_dtype
@@ -83,7 +83,10 @@ class Compiled:
                 spec.append(taken_apart(a, tensors))
         if kwargs:
             spec.append(taken_apart(kwargs, tensors))
-        rows = [(t._v.type.shape, t._v.type.element.name, t._rg, t._v.device) for t in tensors]
+        rows = [
+            (t._v.type.shape, t._v.type.element.name, t._rg and ("hooks" if hooked(t) else True), t._v.device)
+            for t in tensors
+        ]
         key = (
             tuple(spec),
             tuple(rows),
@@ -279,12 +282,12 @@ def _given(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _blurred(key: Key) -> Key:
-    """The key without the sizes of leading axes; the key itself if there is none."""
+    """The key without the sizes of leading axes that may be symbols; the key itself if there is none."""
     rows = key[1]
     if not any(len(shape) for shape, *_ in rows):
         return key
     sizes = [shape[0] for shape, *_ in rows if shape]
-    alike = tuple(sizes.index(shape[0]) if shape else -1 for shape, *_ in rows)
+    alike = tuple((sizes.index(shape[0]) if shape[0] > 1 else -2 - shape[0]) if shape else -1 for shape, *_ in rows)
     blurred = tuple((len(shape), shape[1:], *rest) for shape, *rest in rows)
     return (key[0], blurred, alike, *key[2:])
 

@@ -345,7 +345,14 @@ class Tensor:
         if on and self._base is not None:
             self._base, self._view = None, None
         self._rg = on
-        self._v = _leaf_value(self, self._v) if on else ops.detach(self._v)
+        m = self._v.meta
+        if on:
+            self._v = _leaf_value(self, self._v)
+            self._v.meta.hooks = self.__dict__.pop("_hooks", None)
+        else:
+            self._v = ops.detach(self._v)
+            if m is not None and m.hooks:
+                self.__dict__["_hooks"] = m.hooks  # until it gathers gradients again
         if lazy.buffer_of(self._v) is None:
             lazy.note_open(self)
         return self
@@ -615,7 +622,11 @@ def _leaf_value(t: Tensor, v: Value) -> Value:
         made = v
     else:
         made = ops.detach(v)
-    lazy.meta(made).leaf = weakref.ref(t)
+    m = lazy.meta(made)
+    m.leaf = weakref.ref(t)
+    before = t._v.meta
+    if before is not None and before.leaf is not None and before.leaf() is t:  # hooks outlast values
+        m.hooks = before.hooks
     return made
 
 

@@ -103,7 +103,7 @@ class _Rows:
 
     def __init__(self, x: Tensor, tensors: list[Tensor | None]) -> None:
         axes = [i for i, t in enumerate(tensors) if t is not None]
-        found = [t for t in tensors if t is not None]
+        self.given = found = [t for t in tensors if t is not None]
         self.rest = [i for i in range(x.ndim) if i not in axes]
         self.order = [*axes, *self.rest]
         self.shape = FUNCTIONS["broadcast_shapes"](*(tuple(t.shape) for t in found))
@@ -199,7 +199,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     if all(t is None for t in tensors):
         return x
     rows = _Rows(x, tensors)
-    return rows.result(wrap(taken(rows.rows(x.value), rows.ids), x))
+    return rows.result(wrap(taken(rows.rows(x.value), rows.ids), x, *rows.given))
 
 
 METHODS["__getitem__"] = getitem
@@ -247,7 +247,7 @@ def _written(x: Tensor, tensors: list[Tensor | None], source: Tensor, accumulate
     if rows.shape.numel() == 0 or rows.depth == 0:
         return x
     made = ops.put(rows.rows(x.value), rows.ids, new_rows, accumulate)
-    return wrap(rows.back(made, tuple(x.shape)), x, source)
+    return wrap(rows.back(made, tuple(x.shape)), x, source, *rows.given)
 
 
 @function()
@@ -271,7 +271,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensors: list[Tensor | None] = [None] * input.ndim
     tensors[at] = ids if ids.ndim else ids.reshape(1)
     rows = _Rows(input, tensors)
-    return rows.result(wrap(taken(rows.rows(input.value), rows.ids), input))
+    return rows.result(wrap(taken(rows.rows(input.value), rows.ids), input, *rows.given))
 
 
 @function()
@@ -284,7 +284,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     rows = ops.reshape(input.value, (input.numel(), 1))
     if index.numel() == 0:
         return wrap(ops.reshape(ops.slice(rows, 0, 0, 0), tuple(index.shape)), input)
-    return wrap(ops.reshape(ops.take(rows, flat), tuple(index.shape)), input)
+    return wrap(ops.reshape(ops.take(rows, flat), tuple(index.shape)), input, index)
 
 
 def _flat_places(x: Tensor, axis: int, index: Tensor, op: str) -> Value:
@@ -324,7 +324,7 @@ def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, accumulate: boo
     flat = _flat_places(input, at, index, op)
     rows = ops.reshape(input.value, (input.numel(), 1))
     made = ops.put(rows, flat, ops.reshape(source.value, (index.numel(), 1)), accumulate)
-    return wrap(ops.reshape(made, tuple(input.shape)), input, source)
+    return wrap(ops.reshape(made, tuple(input.shape)), input, source, index)
 
 
 @function(in_place=True)
@@ -412,7 +412,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements by number among all in order. Shape of index."""
     v = wrapped_index(index, input.numel(), 0, input.reshape(-1))
     rows = ops.take(ops.reshape(input.value, (input.numel(), 1)), ops.reshape(v, (index.numel(),)))
-    return wrap(ops.reshape(rows, tuple(index.shape)), input)
+    return wrap(ops.reshape(rows, tuple(index.shape)), input, index)
 
 
 @function(in_place=True)

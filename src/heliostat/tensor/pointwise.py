@@ -665,7 +665,8 @@ del METHODS["_where_method"]
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """input with `value` where the mask holds. The dtype of input."""
     fill = convert(value, input.dtype) if isinstance(value, Tensor) else number_tensor(value, input.dtype)
-    return wrap(ops.where(flags(mask).value, fill.value, input.value), input, fill)
+    c = flags(mask)
+    return wrap(ops.where(c.value, fill.value, input.value), input, fill, c)
 
 
 # --- casts ------------------------------------------------------------------------------------------------------------

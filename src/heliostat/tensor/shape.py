@@ -280,14 +280,15 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
         if s < 0 or (i >= lead and self.shape[i - lead] not in (1, s)):
             raise ShapeError(f"expand: {shown(self.shape)} does not go to {shown(shape)}")
     whole, before = tuple(full), tuple(self.shape)
+    repeated = math.prod(whole) != math.prod(before)
 
     def put(b: Value, v: Value) -> Value:
-        if math.prod(whole) != math.prod(before):
+        if repeated:
             what = f"an element of {shown(before)} stands in several places of what is written, {shown(whole)}"
             raise ShapeError(what, help="clone() what expand gives before it is written")
         return ops.reshape(v, before)
 
-    return view_of(self, lambda v: ops.broadcast_to(v, whole), put, True)
+    return view_of(self, lambda v: ops.broadcast_to(v, whole), put, repeated)
 
 
 @method("expand_as")

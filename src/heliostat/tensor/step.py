@@ -87,10 +87,19 @@ class Moved(Exception):
     """A tensor from outside is not what it was at the capture; the message says how."""
 
 
+def _hooks(v: Value) -> tuple[Any, ...]:
+    return () if v.meta is None else tuple(v.meta.hooks or ())
+
+
+def _check_hooks(v: Value, hooks: tuple[Any, ...]) -> None:
+    if _hooks(v) != hooks:
+        raise Moved("the hooks of a tensor from outside changed")
+
+
 class State:
     """A tensor from outside that the program reads or writes. `of`: whose gradient it is, if it is found that way."""
 
-    __slots__ = ("address", "device", "made", "number", "of", "rg", "sent", "tensor", "type", "written")
+    __slots__ = ("address", "device", "hooks", "made", "number", "of", "rg", "sent", "tensor", "type", "written")
 
     def __init__(self, o: Outside, number: int, written: bool, of: Tensor | None) -> None:
         self.tensor, self.number, self.written, self.of = o.tensor, number, written, of
@@ -99,6 +108,7 @@ class State:
         self.device: str | None = o.before[0].device
         self.sent: Any = None  # where a number of the host lies on a GPU
         self.rg = o.before[1]
+        self.hooks = _hooks(o.before[0])
 
 
 class Plan:
@@ -285,6 +295,8 @@ class Step:
                 self.source[number] = native.uploaded(Buffer.of(np.frombuffer(data, np.uint8).copy()))
         self.types = [v.type for v in plan.roots]
         self.devices = [v.device if self.device == "cpu" else self.device for v in plan.roots]
+        placed = {id(s.tensor) for s in self.states}
+        self.unread = [(o.tensor, _hooks(o.before[0])) for o in c.outside if o.before[1] and id(o.tensor) not in placed]
         for o in c.outside:
             o.before = ()  # it would hold what lay in the tensor
         self.made = [(n, o) for n, o in dict(self.outputs).items() if o is not None]
@@ -302,6 +314,8 @@ class Step:
         native = self.native
         if self.written_arguments and len({id(t) for t in arguments}) != len(arguments):
             raise CaptureError("a tensor is given twice to a compiled function that writes into it", help="clone() one")
+        for t, hooks in self.unread:
+            _check_hooks(t._v, hooks)
         for state in self.states:
             self._place(state)
         buffers: list[Buffer] = []
@@ -367,6 +381,8 @@ class Step:
             if v.type != state.type or t._rg is not state.rg:
                 raise Moved(f"a tensor from outside was {state.type}, is {v.type}, or requires_grad changed")
             state.type = v.type
+        if m.hooks or state.hooks:
+            _check_hooks(v, state.hooks)
         if v.device is not state.device and v.device != state.device:
             if self.device != "cpu" or v.device not in (None, "cpu"):
                 raise Moved(f"a tensor from outside was on {state.device or 'cpu'}, is on {v.device or 'cpu'}")
