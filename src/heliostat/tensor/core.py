@@ -436,7 +436,7 @@ class Tensor:
     def numpy(self, *, force: bool = False) -> Array:
         """The data as a read-only array, without a copy; with `force` of a GPU's memory too, by one. Raises
         GradientError for a tensor that requires grad, UnsupportedError for one on a GPU."""
-        if not force and (self._rg or self._base is not None) and self.requires_grad:
+        if not force and self.requires_grad:
             raise GradientError("numpy() of a tensor that requires grad", help="use detach().numpy()")
         return self.host_array() if force else self.array()
 
