@@ -169,25 +169,14 @@ class Elementwise(Constraint):
         return made
 
 
-def _sequence(name: str, cseq: Sequence[Any]) -> list[Constraint]:
-    if not all(isinstance(c, Constraint) for c in cseq):
-        raise TypeError(f"constraints.{name}: all elements of cseq must be Constraint instances")
-    return list(cseq)
+class _OfParts(Constraint):
+    """A constraint for each part of an axis."""
 
-
-def _axis(dim: int, value: Tensor) -> None:
-    if not -value.ndim <= dim < value.ndim:
-        raise ShapeError(f"dim {dim} out of range for value with {value.ndim} dimensions")
-
-
-class Cat(Constraint):
-    """Constraints of neighbouring pieces along an axis, of the given lengths."""
-
-    def __init__(self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
-        self.cseq = _sequence("cat", cseq)
-        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
-        if len(self.lengths) != len(self.cseq):
-            raise ShapeError(f"lengths ({len(self.lengths)}) must match cseq ({len(self.cseq)})")
+    def __init__(self, cseq: Sequence[Any], dim: int) -> None:
+        if not all(isinstance(c, Constraint) for c in cseq):
+            name = type(self).__name__.lower()
+            raise TypeError(f"constraints.{name}: all elements of cseq must be Constraint instances")
+        self.cseq: list[Constraint] = list(cseq)
         self.dim = dim
 
     @property
@@ -198,32 +187,41 @@ class Cat(Constraint):
     def event_dim(self) -> int:
         return max(int(c.event_dim) for c in self.cseq)
 
+    def _has_axis(self, value: Tensor) -> None:
+        if not -value.ndim <= self.dim < value.ndim:
+            raise ShapeError(f"dim {self.dim} out of range for value with {value.ndim} dimensions")
+
+
+class Cat(_OfParts):
+    """Constraints of neighbouring pieces along an axis, of the given lengths."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
+        super().__init__(cseq, dim)
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+        if len(self.lengths) != len(self.cseq):
+            raise ShapeError(f"lengths ({len(self.lengths)}) must match cseq ({len(self.cseq)})")
+
     def check(self, value: Tensor) -> Tensor:
-        _axis(self.dim, value)
+        self._has_axis(value)
         starts = [sum(self.lengths[:n]) for n in range(len(self.cseq))]
         pieces = zip(self.cseq, starts, self.lengths, strict=True)
         made: Tensor = FUNCTIONS["cat"]([c.check(value.narrow(self.dim, at, n)) for c, at, n in pieces], self.dim)
         return made
 
 
-class Stack(Constraint):
+class Stack(_OfParts):
     """A constraint for each slice of an axis."""
 
     def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
-        self.cseq = _sequence("stack", cseq)
-        self.dim = dim
-
-    @property
-    def is_discrete(self) -> bool:
-        return any(c.is_discrete for c in self.cseq)
+        super().__init__(cseq, dim)
 
     @property
     def event_dim(self) -> int:
-        dim = max(int(c.event_dim) for c in self.cseq)
+        dim = super().event_dim
         return dim + 1 if self.dim + dim < 0 else dim
 
     def check(self, value: Tensor) -> Tensor:
-        _axis(self.dim, value)
+        self._has_axis(value)
         pairs = zip(self.cseq, value.unbind(self.dim), strict=True)
         made: Tensor = FUNCTIONS["stack"]([c.check(v) for c, v in pairs], self.dim)
         return made

@@ -19,6 +19,7 @@ from ..tensor.lazy import capturing
 from ..tensor.levels import on_host, open_levels
 from ..tensor.random import host_stream
 from .implicit import beta_slope, gamma_slope
+from .parameters import off_the_ends
 
 _rand, _randn = FUNCTIONS["rand"], FUNCTIONS["randn"]
 
@@ -31,8 +32,7 @@ def uniform(shape: Sequence[int], like: Tensor, generator: Generator | None) -> 
 
 def inner_uniform(shape: Sequence[int], like: Tensor, generator: Generator | None) -> Tensor:
     """0 < u < 1, with dtype and device of `like`."""
-    limits = finfo(like.dtype)
-    return uniform(shape, like, generator).clamp(min=limits.tiny, max=1 - limits.eps)
+    return off_the_ends(uniform(shape, like, generator))
 
 
 def standard_normal(shape: Sequence[int], like: Tensor, generator: Generator | None) -> Tensor:

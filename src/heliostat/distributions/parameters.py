@@ -89,6 +89,13 @@ def clamp_probs(probs: Tensor) -> Tensor:
     return made
 
 
+def off_the_ends(probs: Tensor) -> Tensor:
+    """Probabilities from the smallest normal number of their dtype to one less its epsilon."""
+    limits = finfo(probs.dtype)
+    made: Tensor = probs.clamp(min=limits.tiny, max=1 - limits.eps)
+    return made
+
+
 def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
     """The probabilities of log-odds, or of log probabilities along the last axis, which need no norm."""
     made: Tensor = logits.sigmoid() if is_binary else logits.softmax(-1)

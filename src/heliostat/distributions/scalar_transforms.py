@@ -7,9 +7,8 @@ from typing import Any
 
 from ..nn.functional import softplus
 from ..tensor import FUNCTIONS, Size, Tensor
-from ..tensor.dtypes import finfo
 from . import constraints
-from .parameters import broadcast_all, constant_like, is_number, lazy_property, sum_rightmost
+from .parameters import broadcast_all, constant_like, is_number, lazy_property, off_the_ends, sum_rightmost
 from .transform import PlainTransform, Transform
 
 
@@ -74,8 +73,7 @@ class PowerTransform(Transform):
 
 def clipped_sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), kept off 0 and 1."""
-    limits = finfo(x.dtype)
-    return x.sigmoid().clamp(min=limits.tiny, max=1.0 - limits.eps)
+    return off_the_ends(x.sigmoid())
 
 
 class SigmoidTransform(PlainTransform):
@@ -90,8 +88,7 @@ class SigmoidTransform(PlainTransform):
         return clipped_sigmoid(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        limits = finfo(y.dtype)
-        y = y.clamp(min=limits.tiny, max=1.0 - limits.eps)
+        y = off_the_ends(y)
         return y.log() - (-y).log1p()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
