@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -21,12 +21,19 @@ from heliostat.runtime.buffer import Buffer
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.executable import as_array, check_symbols
 from heliostat.session.session import from_layout, prepare, shaped, to_layout
+from heliostat.targets.llvm import emit_assembly
+from heliostat.targets.nvptx import Phase, print_nvptx
 from heliostat.targets.target import CUDA, Target, cuda_target
 
 AMPERE = cuda_target((8, 0))
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Runner = Callable[[Graph, Mapping[str, Array], Mapping[str, int]], list[Array]]
+
+
+def emit_ptx(phases: Sequence[Phase], target: Target) -> str:
+    """Phases as one text of PTX."""
+    return emit_assembly(print_nvptx(phases, target), target)
 
 
 @lru_cache(maxsize=1)

@@ -29,11 +29,11 @@ from heliostat.quant.activation import activation_format
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
-from heliostat.targets.nvptx import emit_ptx, single
+from heliostat.targets.nvptx import single
 from heliostat.targets.target import CUDA, GPUS, cuda_target
 from ops.sweep import cases, evaluated, given, graph_of
 
-from .device import AMPERE, RUNNERS, Runner, lockstep_of_8, meaning
+from .device import AMPERE, RUNNERS, Runner, emit_ptx, lockstep_of_8, meaning
 
 TOLERANCE = {"f16": 4e-3, "bf16": 3e-2, "f64": 1e-12}
 NEED_STATES = {"attention", "cache_update"}  # their operands are states of a program: below

@@ -15,10 +15,10 @@ from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, TensorType, bf16, dim, f16, f32, i32, tensor
 from heliostat.ops.evaluate import evaluate
-from heliostat.targets.nvptx import emit_ptx, single
+from heliostat.targets.nvptx import single
 from heliostat.targets.target import cuda_target
 
-from .device import RUNNERS, Runner, lockstep_of_8
+from .device import RUNNERS, Runner, emit_ptx, lockstep_of_8
 
 N = dim(Symbol("n", 160, 1))
 

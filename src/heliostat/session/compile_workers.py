@@ -52,22 +52,23 @@ def emit_all(
             keep(n, code)
         return code is not None
 
-    workers = [_Worker(stage, target, take) for _ in range(_processes(texts))]
-    try:
+    def take_all() -> None:
         while take(lambda text: emit(stage, text, target)):
             done(len(made))
+
+    workers = [_Worker(stage, target, take) for _ in range(_processes(texts))]
+    try:
+        take_all()
     except BaseException:  # Ctrl-C, or text that LLVM refuses: what others are at is of no use
         todo.clear()
         for worker in workers:
             worker.stop()
         raise
     finally:
-        todo.clear()
         for worker in workers:
             worker.join()
     todo += [n for n in range(len(texts)) if n not in made]
-    while take(lambda text: emit(stage, text, target)):
-        done(len(made))
+    take_all()
     return [made[n] for n in range(len(texts))]
 
 

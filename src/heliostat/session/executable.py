@@ -78,13 +78,14 @@ class CodeStore:
         from . import stages  # the compiler's side: not imported where programs come from the cache
         from .compile_workers import emit_all
 
+        anew = stages.wants_code()
         objects: dict[str, bytes] = {}
         texts: dict[str, tuple[str, str]] = {}  # keys and LLVM IR of what is to be made
         for kernel in kernels:
             if progress:
                 progress(len(objects), len(kernels), kernel.name)
             key, text = self._text(kernel)
-            found = None if stages.wants_code() else self.cache.get(key)
+            found = None if anew else self.cache.get(key)
             if found is None:
                 texts[kernel.name] = key, text()
             else:
@@ -92,7 +93,7 @@ class CodeStore:
         names, found_count = list(texts), len(objects)
 
         def keep(n: int, code: bytes) -> None:
-            if not stages.wants_code():
+            if not anew:
                 self.cache.put(texts[names[n]][0], code)
 
         def show(count: int) -> None:

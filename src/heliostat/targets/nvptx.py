@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
 from ..kernel.warp import WARP, for_threads, team_size
-from .llvm import _float_text, _Printer, _suffix, _type, emit_assembly
+from .llvm import _float_text, _Printer, _suffix, _type
 from .target import Target
 
 WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
@@ -662,17 +662,18 @@ def _entry(phase: Phase, target: Target) -> str:
             ]  # fmt: skip
         lines += [call, "br label %done", f"n{n}:"]
     lines += ["br label %done", "done:", "ret void"]
-    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{_attributes(phase)} {{"
+    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{_numbered(phase.threads, phase.least)} {{"
     return "\n".join([head, *lines, "}\n"])
 
 
-def _attributes(phase: Phase) -> int:
-    """The number of the attributes of a launch."""
-    return phase.threads + 4096 * phase.least
+def _numbered(threads: int, least: int) -> int:
+    """The number of a launch's attributes."""
+    return threads + 4096 * least
 
 
 def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
-    """One LLVM module with a kernel for each phase: `void NAME(buffers of its kernels...)`."""
+    """One LLVM module with a kernel for each phase: `void NAME(buffers of its kernels...)`. Raises CompileError for
+    what cannot be spread over threads."""
     declarations: dict[str, None] = {
         f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()": None for name in ("tid", "ctaid", "nctaid")
     }
@@ -683,15 +684,8 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     bodies = [_ThreadPrinter(kernel, target, declarations).run() for kernel in kernels.values()]
     entries = [_entry(phase, target) for phase in phases]
     head = f'target triple = "{target.triple}"\n'
-    kinds = sorted({(_attributes(phase), phase.threads, phase.least) for phase in phases})
-    attributes = [
-        f'attributes #{number} = {{ nounwind "nvvm.maxntid"="{threads}"'
-        + (f' "nvvm.minctasm"="{least}" }}' if least else " }")
-        for number, threads, least in kinds
-    ]
+    attributes = []
+    for threads, least in sorted({(phase.threads, phase.least) for phase in phases}):
+        more = f' "nvvm.minctasm"="{least}"' if least else ""
+        attributes.append(f'attributes #{_numbered(threads, least)} = {{ nounwind "nvvm.maxntid"="{threads}"{more} }}')
     return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, "!0 = !{}", ""])
-
-
-def emit_ptx(phases: Sequence[Phase], target: Target) -> str:
-    """The phases as PTX. Raises CompileError for what cannot be spread over threads."""
-    return emit_assembly(print_nvptx(phases, target), target)
