@@ -21,7 +21,7 @@ from heliostat.quant.formats import Q2_K, Q4_K, Q8_0
 from heliostat.quant.quantize import encode
 from heliostat.targets.target import CUDA
 
-from .device import Runner, lockstep, on_gpu, with_tiles
+from .device import RUNNERS, Runner, lockstep, on_gpu, with_tiles
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
@@ -136,7 +136,7 @@ def product_group(kind: Any) -> Group:
 @pytest.mark.parametrize(
     ("kind", "out", "depth", "products", "tile"),
     [
-        (bf16, 14336, 4096, 2, (256, 4)),  # weights are read by half as many
+        (bf16, 14336, 4096, 2, (128, 8)),  # 256 columns ask less of shared memory than 256 rows
         (bf16, 4096, 14336, 1, (128, 4)),  # 128 rather than 64
         (Q8_0, 4096, 14336, 1, (128, 4)),
         (bf16, 6144, 4096, 1, (128, 6)),  # 128 rather than 96
@@ -152,12 +152,28 @@ def test_default_tiles_of_a_prompt(kind: Any, out: int, depth: int, products: in
 
 @pytest.mark.parametrize("kind", [bf16, Q8_0], ids=str)
 def test_more_rows_than_a_usual_prompt_leave_it_its_tile(kind: Any) -> None:
-    """Up to 2048 rows: tiles of 256 rows would do for them, but 512 rows would fill half a GPU."""
+    """Up to 2048 rows: large tiles are for them, but 512 rows would fill half a GPU."""
     graph = product(kind, dim(Symbol("n", 2048, 1)), 4096, 14336, 1)
-    assert tile_of(group_of(graph)) == WarpgroupTile(128, 4)
+    many = (128, 8, 1536) if kind is bf16 else (256, 4, 512)
+    assert tile_of(group_of(graph)) == WarpgroupTile(128, 4, many)
+
+
+@pytest.mark.parametrize("rows", [130, 150], ids=["few", "many"])
+@pytest.mark.parametrize("run", RUNNERS)
+def test_many_rows_take_another_tile(run: Runner, rows: int) -> None:
+    rng, graph = np.random.default_rng(rows), product(bf16, dim(Symbol("n", 1024, 1)), 128, 192)
+    key = " ".join(warpgroup_linear.tuning_key(group_of(graph)))
+    chosen = with_tiles(run, {key: {"rows": 128, "panels": 2, "many": [256, 4, 140]}})
+    stored, values = weights(rng, bf16, 128, 192)
+    x, residual = drawn(rng, rows, 192), drawn(rng, rows, 128)
+    (found,) = chosen(graph, {"x": x, "w0": stored, "residual": residual}, {"n": rows})
+    bound = 2.0**-18 * np.abs(x) @ np.abs(values.T) + 1e-5
+    assert np.all(np.abs(found - (x @ values.T + residual)) <= bound)
 
 
 @pytest.mark.parametrize(("rows", "panels"), [(64, 4), (128, 0), (128, 9), (256, 8)])
 def test_tiles_without_registers_are_refused(rows: int, panels: int) -> None:
     with pytest.raises(ValueError, match="are tiles"):
         WarpgroupTile(rows, panels)
+    with pytest.raises(ValueError, match="are tiles"):
+        WarpgroupTile(many=(rows, panels, 512))

@@ -22,7 +22,7 @@ from ..quant.panel import CHUNK, QUAD, PanelPlan, panel_plan
 from ..targets.target import Target
 from . import dot, linear
 from .dot import PanelReader
-from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
+from .fragment_rows import PADDED, ROWS, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Group, Refuse
 from .linear_tile import LinearTile
 from .tensor_linear import FRAGMENT, OUTPUTS, zipped
@@ -124,43 +124,76 @@ class _Tiles(linear._Nest):
     def __init__(
         self, group: Group, target: Target, name: str, plan: PanelPlan, tile: WarpgroupTile, rows: Dim
     ) -> None:
+        (self.few, self.many), self.last_of_few = tile.both, tile.many[2]
+        self.together = len(linear.products(group))
+        self._take(self.few)
+        super().__init__(group, target, name, plan, self.tile, rows)
+
+    def _take(self, tile: WarpgroupTile) -> None:
+        """What is written from here on is of that tile."""
         self.height, self.all = tile.rows, tile.panels
         self.halves = tile.rows // (2 * HALF)  # that each four warps have
         self.a_bytes = tile.rows * DEPTH * 2
-        wide = tile.panels // len(linear.products(group))
-        super().__init__(group, target, name, plan, LinearTile((64, 1), panels=wide, block=tile.rows), rows)
+        self.tile = LinearTile((64, 1), panels=tile.panels // self.together, block=tile.rows)
+
+    @property
+    def across(self) -> int:
+        """Bytes from 8 elements of K of all weights of a stage to the next."""
+        return self.all * self.plan.rows * 16
+
+    @property
+    def stage(self) -> int:
+        """Bytes of a stage."""
+        return self.a_bytes + self.all * self.plan.rows * DEPTH * 2
 
     def private(self) -> Instruction | None:
-        self.across = self.all * self.plan.rows * 16  # bytes from 8 elements of K to the next
-        self.stage = self.a_bytes + self.all * self.plan.rows * DEPTH * 2
-        sums = WARPS * self.halves * self.all * (self.plan.rows // OUTPUTS) * PADDED
-        return self.k.alloc(max(STAGES * self.stage, sums))
+        needed = []
+        for tile in (self.many, self.few):
+            self._take(tile)
+            sums = WARPS * self.halves * self.all * (self.plan.rows // OUTPUTS) * PADDED
+            needed.append(max(STAGES * self.stage, sums))
+        return self.k.alloc(max(needed))
 
     def build(self) -> Kernel:
-        k, wide = self.k, self.tile.panels
+        k = self.k
         assert self.aside is not None
         self.panels = self.plan.panels(self.out_features)
-        count = self.dims(self.rows)
-        tiles = (count + (self.height - 1)) // self.height
-        across = -(-self.panels // wide)
-
-        def tile(warp: Instruction, item: Instruction) -> None:
-            first = item % tiles * self.height
-            self._warp(warp, item // tiles * wide, first, k.minimum(first + self.height, count))
-
         if isinstance(self.rows, int):
-            for item in k.parallel(tiles * across):
+            count, tiles = self._tiles_of()
+            for item in k.parallel(count):
                 for warp in k.team(WARPS):
-                    tile(warp, item)
+                    self._tile_of(warp, item, tiles)
             return k.finish()
-        # As many teams as run at once, which take tiles in turn: those of the same panels are multiplied at the same
-        # time, so that their weights come from memory once.
         teams = k.workers()
         for team in k.parallel(teams):
             for warp in k.team(WARPS):
-                for turn in k.loop((tiles * across - team + (teams - 1)) // teams):
-                    tile(warp, team + turn * teams)
+                if self.many == self.few:
+                    self._in_turn(warp, team, teams)
+                    continue
+                for _ in k.when(self.dims(self.rows) <= self.last_of_few):
+                    self._in_turn(warp, team, teams)
+                self._take(self.many)
+                for _ in k.otherwise():
+                    self._in_turn(warp, team, teams)
         return k.finish()
+
+    def _tiles_of(self) -> tuple[Instruction, Instruction]:
+        """How many tiles there are, and how many of them have the same panels."""
+        tiles = (self.dims(self.rows) + (self.height - 1)) // self.height
+        return tiles * -(-self.panels // self.tile.panels), tiles
+
+    def _tile_of(self, warp: Instruction, item: Instruction, tiles: Instruction) -> None:
+        first = item % tiles * self.height
+        last = self.k.minimum(first + self.height, self.dims(self.rows))
+        self._warp(warp, item // tiles * self.tile.panels, first, last)
+
+    def _in_turn(self, warp: Instruction, team: Instruction, teams: Instruction) -> None:
+        """As many teams as run at once take tiles in turn: those of the same panels are multiplied at the same time, so
+        that their weights come from memory once.
+        """
+        count, tiles = self._tiles_of()
+        for turn in self.k.loop((count - team + (teams - 1)) // teams):
+            self._tile_of(warp, team + turn * teams, tiles)
 
     def _warp(self, warp: Instruction, panel: Instruction, first: Instruction, last: Instruction) -> None:
         """One warp's part of a tile: it fetches some of each stage, and has 16 rows of each 64 of its sums."""
@@ -419,15 +452,13 @@ class _Tiles(linear._Nest):
         begin = first + ((warp >> 2) * self.halves + half) * HALF + (warp & 3) * 16
         end = k.minimum(begin + 16, last)
         run = run_of(self.group, wide * rows)
-        even = isinstance(self.rows, int) and self.rows % 16 == 0
-        at_once = rows_at_once(self.group, self.all * rows) if even else 1
         made = partial(self._row, panel, begin, mine, run)
         filled = self.out_features % rows == 0
         if filled and self.panels % wide == 0:
-            store_rows(k, begin, end, at_once, made)
+            self._store_rows(begin, end, made)
             return
         for _ in k.when(panel + wide <= self.panels) if filled else ():
-            store_rows(k, begin, end, at_once, made)
+            self._store_rows(begin, end, made)
         for _ in k.otherwise() if filled else (None,):
             for r in k.loop(begin, end):
                 for q in range(wide):
@@ -435,6 +466,21 @@ class _Tiles(linear._Nest):
                     held = [sums_of_row(k, self.aside, mine, r - begin, number, 1) for number in numbers]
                     for _ in k.when(panel + q < self.panels):
                         self._store(panel + q, [(r, held)])
+
+    def _store_rows(
+        self, begin: Instruction, end: Instruction, made: Callable[[Instruction], list[Callable[[], None]]]
+    ) -> None:
+        """Rows begin .. end, several at once where there are 16: each waits for operands of the epilogue alone, as long
+        as for all of them.
+        """
+        k, at_once = self.k, rows_at_once(self.group, self.all * self.plan.rows)
+        if isinstance(self.rows, int) and self.rows % ROWS == 0:
+            store_rows(k, begin, end, at_once, made)
+            return
+        for _ in k.when(begin + ROWS <= end):
+            store_rows(k, begin, end, at_once, made)
+        for _ in k.otherwise():
+            store_rows(k, begin, end, 1, made)
 
     def _row(
         self, panel: Instruction, begin: Instruction, mine: Instruction, run: int, row: Instruction

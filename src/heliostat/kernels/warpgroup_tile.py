@@ -1,12 +1,12 @@
 """Tiles of `warpgroup_linear`: what the tuner may choose, and a good tile by count without tuning.
 
-What a stage takes is counted for one multiprocessor: products, bytes of shared memory, and what comes from the
-second-level cache, of which the largest stands, since they go on side by side.
+What a stage takes is counted for one multiprocessor: products and bytes of shared memory, of which the larger stands,
+since they go on side by side.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.types import DType, numel, upper_bound
 from ..quant.panel import CHUNK, PanelPlan
@@ -17,37 +17,50 @@ HALF = 64  # rows that four warps multiply at once
 DEPTH = 64  # elements of K in a stage
 MOST = 8  # panels of 128 rows: as many sums as registers hold
 MULTIPROCESSORS = 132
-TYPICAL = 512  # tokens of a prompt, where there may be more
+TYPICAL = 512  # tokens of a prompt, where there may be more: their tile is chosen for so many
 SHARED_RATE = 128  # bytes of shared memory in a clock
 RATE = 2048  # products in a clock
 CONFLICTS = 1.1  # times the clocks that shared memory needs by count, measured
-WEIGHT_CLOCKS, ROW_CLOCKS = (
-    0.0434,
-    0.005,
-)  # of a byte from the second-level cache where all multiprocessors ask, measured
 MAKE = (
     650,
     110,
     0.68,
 )  # of a stage whose weights are made of codes: clocks, for each panel, for each row of each; measured
-ENDS = 2048, 256  # clocks of a tile's beginning and end, and for each panel
+ENDS = 3000, 1150  # clocks of a tile's beginning and end, and for each panel; measured
+
+
+ALWAYS = (0, 0, 0)  # one tile for any number of rows
 
 
 @dataclass(frozen=True)
 class WarpgroupTile:
     """`rows` of x, 128 or 256, by `panels` of all products together. More rows share what is made of quantized weights;
-    128 by 8 and 256 by 4 have the same sums in registers."""
+    128 by 8 and 256 by 4 have the same sums in registers.
+
+    `many`: rows and panels of another tile, and for more rows of x than how many it is taken, where the number is a
+    symbol: a usual prompt fills a device with small tiles only, a long one asks less of shared memory with large ones.
+    """
 
     rows: int = 128
     panels: int = MOST
+    many: tuple[int, int, int] = ALWAYS
 
     def __post_init__(self) -> None:
-        if self.rows not in (128, 256) or not 0 < self.panels <= MOST * 128 // self.rows:
+        sizes = [(self.rows, self.panels), *([self.many[:2]] if self.many != ALWAYS else [])]
+        if any(rows not in (128, 256) or not 0 < panels <= MOST * 128 // rows for rows, panels in sizes):
             raise ValueError(f"128 rows by 1 to 8 panels, or 256 rows by 1 to 4, are tiles; got {self}")
+
+    @property
+    def both(self) -> tuple[WarpgroupTile, WarpgroupTile]:
+        """The tiles of few rows and of many."""
+        few = WarpgroupTile(self.rows, self.panels)
+        return few, few if self.many == ALWAYS else WarpgroupTile(*self.many[:2])
 
 
 def fits(tile: WarpgroupTile, group: Group, plan: PanelPlan) -> bool:
     """Whether a tile serves a group: panels are shared evenly by products, and codes by warps."""
+    if tile.many != ALWAYS:
+        return all(fits(one, group, plan) for one in tile.both)
     each, left = divmod(tile.panels, len(products(group)))
     if left or not each:
         return False
@@ -64,17 +77,9 @@ def divides_chunks(plan: PanelPlan) -> bool:
     return normal.sub != CHUNK or not any(p.storage == "u4" for p in plan.params)
 
 
-def clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan) -> float:
-    """What a row takes in a product of the most rows, and twice that of one of `TYPICAL` rows where there may be more:
-    counted, where it has a device of 132 multiprocessors for itself and what runs beside."""
-    rows = numel(group.root.inputs[0].type.shape[:-1])
-    most = upper_bound(rows)
-    if isinstance(rows, int) or most <= TYPICAL:
-        return _clocks(tile, group, plan, most)
-    return _clocks(tile, group, plan, most) / most + 2 * _clocks(tile, group, plan, TYPICAL) / TYPICAL
-
-
-def _clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan, rows: int) -> float:
+def clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan, rows: int) -> float:
+    """What a product of so many rows takes: counted, where it has a device of 132 multiprocessors for itself and what
+    runs beside."""
     depth = upper_bound(group.root.inputs[1].type.shape[1])
     outputs, together = upper_bound(group.root.inputs[1].type.shape[0]), len(products(group))
     each = tile.panels // together
@@ -87,8 +92,7 @@ def _clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan, rows: int) -> fl
     if isinstance(plan.format, DType):
         reads = DEPTH // 16 * halves * (HALF + columns) * 32
         shared = (reads + (tile.rows + columns) * DEPTH * 2) / SHARED_RATE * CONFLICTS
-        second = (columns * WEIGHT_CLOCKS + tile.rows * ROW_CLOCKS) * DEPTH * 2 * min(1.0, tiles / MULTIPROCESSORS)
-        stage = max(tile.rows * columns * DEPTH / RATE, shared, second)
+        stage = max(tile.rows * columns * DEPTH / RATE, shared)
     else:
         stage = MAKE[0] + MAKE[1] * max(tile.panels, 4) + MAKE[2] * tile.rows * tile.panels
     rounds = -(-tiles // MULTIPROCESSORS)
@@ -96,13 +100,42 @@ def _clocks(tile: WarpgroupTile, group: Group, plan: PanelPlan, rows: int) -> fl
 
 
 def default_tile(group: Group, plan: PanelPlan) -> WarpgroupTile:
-    """The tile that takes least by count, of those that the group's sizes fill."""
-    return min(_tiles(group, plan), key=lambda tile: clocks(tile, group, plan))
+    """The tile that takes least by count, of those that the group's sizes fill; two where the number of rows is not
+    known and may be more than `TYPICAL`."""
+    most = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
+    if not _is_open(group):
+        return _best(group, plan, most)
+    few, many = _best(group, plan, TYPICAL), _best(group, plan, most)
+    last = _last_of_few(few, many, group, plan, most)
+    return few if last == most else replace(few, many=(many.rows, many.panels, last))
 
 
 def candidates_of(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
-    """The default, and the others."""
-    return list(dict.fromkeys([default_tile(group, plan), *_tiles(group, plan)]))
+    """The default, and the others; each for few rows and each for many where both may come."""
+    default, others = default_tile(group, plan), _tiles(group, plan)
+    found = [default, *(replace(tile, many=default.many) for tile in others)]
+    if _is_open(group):
+        last = default.many[2] or TYPICAL
+        found += [replace(default, many=(tile.rows, tile.panels, last)) for tile in others]
+    return list(dict.fromkeys(found))
+
+
+def _is_open(group: Group) -> bool:
+    """Whether a usual number of rows may come and a larger one."""
+    rows = numel(group.root.inputs[0].type.shape[:-1])
+    return not isinstance(rows, int) and upper_bound(rows) > TYPICAL
+
+
+def _last_of_few(few: WarpgroupTile, many: WarpgroupTile, group: Group, plan: PanelPlan, most: int) -> int:
+    """Up to how many rows the tile of few takes less."""
+    last = most
+    while many != few and last > TYPICAL and clocks(many, group, plan, last) <= clocks(few, group, plan, last):
+        last -= HALF
+    return last
+
+
+def _best(group: Group, plan: PanelPlan, rows: int) -> WarpgroupTile:
+    return min(_tiles(group, plan), key=lambda tile: clocks(tile, group, plan, rows))
 
 
 def _tiles(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
