@@ -12,7 +12,8 @@ import pytest
 from heliostat.bench.compare import Call, Clock, host_clock
 from heliostat.bench.cuda_limits import measure_cuda_limits
 from heliostat.bench.cuda_ops import WORK, TorchOnCuda, Work, bench_cuda_ops, widened
-from heliostat.bench.ops import Case, PeerError, cases
+from heliostat.bench.ops import Case, cases
+from heliostat.bench.peer import PeerError
 from heliostat.cli.main import main
 from heliostat.diagnostics import CompileError
 from heliostat.ops.evaluate import evaluate
@@ -133,7 +134,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     ("arguments", "said"),
     [
         (["formats", "--device", "cuda"], "runs on the CPU alone"),
-        (["train", "--device", "cuda:1"], "runs on the CPU alone"),
+        (["train", "--device", "cuda", "--threads", "2"], "bench train on cuda has no --threads"),
         (["ops", "--device", "cuda", "--vs", "numpy"], "no --vs numpy"),
         (["ops", "--device", "cuda", "--threads", "2"], "no --threads"),
         (["ops", "--device", "cuda", "--only", "nothing of that name"], "no case"),

@@ -15,7 +15,8 @@ from heliostat.bench.compare import Seconds, time_in_turn
 from heliostat.bench.formats import bench_formats, elements
 from heliostat.bench.limits import measure_limits
 from heliostat.bench.models import step_nbytes
-from heliostat.bench.ops import WORK, PeerError, bench_ops, cases
+from heliostat.bench.ops import WORK, bench_ops, cases
+from heliostat.bench.peer import PeerError
 from heliostat.bench.report import as_csv, as_json, as_table, plot
 from heliostat.cli.main import main
 from heliostat.llm import demo_path, load

@@ -15,24 +15,32 @@ import heliostat as hs
 from heliostat.bench import train
 from heliostat.bench.train import bench_train, chosen
 from heliostat.bench.training import (
+    CUDA_WORKLOADS,
+    RESNET,
     WORKLOADS,
     Workload,
     cnn,
     copy_parameters,
     gpt,
+    gpt_amp,
     gpt_flops,
     heliostat,
     lstm,
     mlp,
+    resnet,
+    resnet_amp,
+    resnet_flops,
     torch,
 )
 from heliostat.cli.main import main
+from targets.gpus import stand_in
 
-SMALL: dict[Any, dict[str, int]] = {
+SMALL: dict[Any, dict[str, Any]] = {
     mlp: {"inputs": 20, "hidden": 16, "batch": 8},
     cnn: {"channels": 4, "side": 8, "batch": 4},
     lstm: {"width": 12, "length": 5, "batch": 3},
     gpt: {"layers": 2, "width": 16, "heads": 2, "length": 8, "batch": 2, "vocabulary": 24},
+    resnet: {"width": 4, "blocks": (1, 2), "side": 16, "batch": 8, "classes": 5},
 }
 
 
@@ -56,6 +64,9 @@ def test_the_suite_is_the_one_asked_for() -> None:
     assert len({w.name for w in WORKLOADS}) == len(WORKLOADS) == 10
     assert [w.name for w in chosen("LSTM")] == ["lstm 256 T=64 B=32 Adam", "lstm loop without compile"]
     sizes = {"layers": 1, "width": 2, "length": 3, "batch": 1, "vocabulary": 5}
+    assert [w.name.split()[0] for w in CUDA_WORKLOADS] == ["gpt-2", "resnet-50"]
+    assert chosen("resnet", "cuda:0") == [CUDA_WORKLOADS[1]]
+    assert resnet_flops(RESNET) / 64 == pytest.approx(3 * 2 * 4.09e9, rel=0.02)  # as published for one image
     assert gpt_flops(sizes) == 3 * 2 * 3 * (2 * 6 + 2 * 2 + 2 * 8 + 8 * 2 + 2 * 3 + 3 * 2 + 2 * 5)
 
 
@@ -74,6 +85,20 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     (quick,) = bench_train(small, 1, "torch", 1, quick=True)
     assert (quick.cold_s, quick.nbytes, quick.peer_compiled, quick.note) == (None, None, None, "")
     assert row.gflops == pytest.approx(1000 / row.own.best / 1e9)
+
+
+@pytest.mark.parametrize("build", [gpt_amp, resnet_amp], ids=["gpt", "resnet"])
+def test_rows_of_a_gpu(build: Any) -> None:
+    sizes = {
+        gpt_amp: {"layers": 1, "width": 16, "heads": 2, "length": 4, "batch": 2, "vocabulary": 24, "tied": True},
+        resnet_amp: {"width": 4, "blocks": (1,), "side": 8, "batch": 2, "classes": 5},
+    }
+    with stand_in():
+        (row,) = bench_train([Workload("small", build, sizes[build])], 1, None, 1, quick=True, device="cuda:0")
+    assert row.own is not None
+    assert row.nbytes is not None
+    assert row.nbytes > 0
+    assert (row.cold_s, row.peer, row.note) == (None, None, "")
 
 
 def test_a_wrong_step_shows_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat.diagnostics import CompileError
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import bf16, f32, tensor
 from heliostat.kernel.library import LibraryProduct
@@ -19,16 +20,15 @@ from heliostat.kernel.program import Program
 from heliostat.kernel.warp import WARP, team_size
 from heliostat.session.phases import MOST_KERNELS, launch_blocks, phases_of
 from heliostat.targets.nvptx import (
-    MOST_SHARED_BYTES,
     SHARED_BYTES,
-    WARPS_AT_WORK,
     Phase,
     dynamic_bytes,
+    print_nvptx,
     private_bytes,
     shared_bytes,
     warps,
 )
-from heliostat.targets.target import CUDA
+from heliostat.targets.target import CUDA, WARPS_AT_WORK, cuda_target
 
 MULTIPROCESSORS = 132
 
@@ -37,11 +37,11 @@ def _phases(*results: Value) -> list[list[str]]:
     parameters = list(dict.fromkeys(v for r in results for v in r.node.inputs))
     program = compile_graph(Graph("beside", parameters, list(results)), CUDA, Options()).program
     assert not any(launch.barrier for launch in program.launches[:-1])
-    phases, members = phases_of(program, MULTIPROCESSORS)
+    phases, members = phases_of(program, CUDA, MULTIPROCESSORS)
     assert sorted(n for numbers in members for n in numbers) == list(range(len(program.launches)))
     for phase, numbers in zip(phases, members, strict=True):
         assert [program.kernels[program.launches[n].kernel].name for n in numbers] == [k.name for k in phase.kernels]
-        assert phase.blocks == tuple(launch_blocks(k, MULTIPROCESSORS) for k in phase.kernels)
+        assert phase.blocks == tuple(launch_blocks(k, CUDA, MULTIPROCESSORS) for k in phase.kernels)
         assert sum(private_bytes(k) for k in dict.fromkeys(phase.kernels) if team_size(k)) <= SHARED_BYTES
     return [[k.name.split("_")[1] for k in phase.kernels] for phase in phases]
 
@@ -85,7 +85,7 @@ def test_tiles_of_long_sums_begin_first() -> None:
     c, d = parameter("c", tensor(bf16, 128, 1024)), parameter("d", tensor(bf16, 1024, 128))
     graph = Graph("two", [a, b, c, d], [ops.matmul(a, b), ops.matmul(c, d)])
     program = compile_graph(graph, CUDA, Options()).program
-    phases, members = phases_of(program, MULTIPROCESSORS)
+    phases, members = phases_of(program, CUDA, MULTIPROCESSORS)
     assert len(phases) == 1
     assert list(phases[0].blocks or ()) == sorted(phases[0].blocks or ())
     assert sorted(members[0]) == [0, 1]
@@ -122,7 +122,7 @@ def test_each_launch_has_one_phase_between_its_barriers(
     launches = [
         dataclasses.replace(program.launches[n % len(program.launches)], barrier=barrier) for n, barrier in picks
     ]
-    phases, members = phases_of(dataclasses.replace(program, launches=launches), multiprocessors, library)
+    phases, members = phases_of(dataclasses.replace(program, launches=launches), CUDA, multiprocessors, library)
     order = [n for numbers in members for n in numbers]
     assert sorted(order) == list(range(len(launches)))
     part = [sum(launch.barrier for launch in launches[:n]) for n in range(len(launches))]
@@ -133,20 +133,60 @@ def test_each_launch_has_one_phase_between_its_barriers(
         assert phase.blocks is not None
         assert all(blocks >= 1 for blocks in phase.blocks)
         assert phase.threads == WARP * max(map(warps, phase.kernels)) <= 1024
-        assert max(map(shared_bytes, phase.kernels)) <= phase.shared <= MOST_SHARED_BYTES
+        assert max(map(shared_bytes, phase.kernels)) <= phase.shared <= CUDA.shared_bytes
         assert len(phase.kernels) == 1 or not (library and any(k.library for k in phase.kernels))
         assert len(phase.kernels) <= MOST_KERNELS
-        assert phase.least * phase.threads <= WARPS_AT_WORK * WARP
+        assert phase.least(CUDA) * phase.threads <= WARPS_AT_WORK * WARP
         fixed = [k for k in dict.fromkeys(phase.kernels) if not dynamic_bytes(k)]
         assert sum(map(shared_bytes, fixed)) <= SHARED_BYTES
+
+
+GPUS = {(7, 5): (64, 32), (8, 0): (163, 64), (8, 6): (99, 48), (8, 9): (99, 48), (9, 0): (227, 64), (10, 0): (227, 64),
+        (12, 0): (99, 48)}  # fmt: skip
+"""KB of shared memory that a block may have, and warps that a multiprocessor holds."""
+
+
+@pytest.mark.parametrize("capability", GPUS, ids=str)
+def test_launches_are_planned_for_the_shared_memory_there_is(capability: tuple[int, int]) -> None:
+    target = cuda_target(capability)
+    kilobytes, held = GPUS[capability]
+    most = kilobytes << 10
+    assert [target.blocks_held(w, s) for w, s in ((4, 0), (32, 0), (4, most), (1, most // 2))] == [
+        held // 4, held // 32, 1, 1 if most // 2 > (most - 1024) // 2 else 2
+    ]  # fmt: skip
+    assert target.blocks_held(8, 0, WARPS_AT_WORK) == 4
+    x, norm = _input("x", 1, 4096), parameter("norm", tensor(f32, 4096), "weight")
+    w, rows = parameter("w", tensor(bf16, 14336, 4096), "weight"), _input("r", 64, 20_000)
+    single = ops.matmul(ops.rms_norm(x, norm, eps=1e-6), ops.transpose(w))
+    graph = Graph("several", [x, norm, w, rows], [single, ops.softmax(rows)])
+    program = compile_graph(graph, target, Options()).program
+    phases, _ = phases_of(program, target, 80)
+    assert {k.name for p in phases for k in p.kernels} == {k.name for k in program.kernels}
+    for phase in phases:
+        assert phase.shared <= most
+        least = phase.least(target)
+        assert least * (phase.shared + 1024) <= most + 1024
+        for kernel, blocks in zip(phase.kernels, phase.blocks or (), strict=True):
+            if dynamic_bytes(kernel) and (team := team_size(kernel)):
+                fit = (most + 1024) // (private_bytes(kernel) + 1024)
+                panels = 14336 // 32 if any(i.attrs.get("ahead") for i in kernel.walk()) else 64
+                assert blocks in (panels, 80 * min(WARPS_AT_WORK // team, fit)), kernel.name
+        assert print_nvptx([dataclasses.replace(phase, name="p")], target).count("nvvm.maxntid") == 1
+
+
+def test_more_shared_memory_than_a_block_has_is_refused() -> None:
+    phases, _ = phases_of(_mixed(), CUDA, MULTIPROCESSORS)
+    assert max(phase.shared for phase in phases) > 99 << 10
+    with pytest.raises(CompileError, match=r"bytes of shared memory, a block of cuda-sm86 has 101376"):
+        print_nvptx(phases, cuda_target((8, 6)))
 
 
 def test_a_wide_kernel_beside_is_left_its_registers() -> None:
     """A kernel asks for registers for two blocks on a multiprocessor: for one where blocks have 32 warps."""
     columns, few = (next(k for k in _mixed().kernels if warps(k) == n) for n in (32, 4))
     few = dataclasses.replace(few, blocks=2)
-    assert Phase("alone", (few,), (200,)).least == 2
-    assert Phase("beside", (few, columns), (200, 8)).least == 1
+    assert Phase("alone", (few,), (200,)).least(CUDA) == 2
+    assert Phase("beside", (few, columns), (200, 8)).least(CUDA) == 1
 
 
 @pytest.mark.parametrize(("out", "blocks"), [(4096, 128), (14336, 132), (128256, 4008)])
@@ -156,6 +196,6 @@ def test_a_few_panels_in_turn_are_one_block(out: int, blocks: int) -> None:
     gate, up = (parameter(n, tensor(bf16, out, 4096), "weight") for n in ("gate", "up"))
     made = ops.mul(*(ops.matmul(ops.rms_norm(x, norm, eps=1e-6), ops.transpose(w)) for w in (gate, up)))
     program = compile_graph(Graph("pair", [x, norm, gate, up], [made]), CUDA, Options()).program
-    phases, _ = phases_of(program, MULTIPROCESSORS)
+    phases, _ = phases_of(program, CUDA, MULTIPROCESSORS)
     assert phases[-1].kernels[0].name.startswith("stream")
     assert phases[-1].blocks == (blocks,)

@@ -18,7 +18,7 @@ from heliostat.kernels.few_linear import FewTile
 from heliostat.quant import formats
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
-from heliostat.targets.nvptx import MOST_SHARED_BYTES, print_nvptx, private_bytes, single
+from heliostat.targets.nvptx import print_nvptx, private_bytes, single
 from heliostat.targets.target import CUDA, Target, cuda_target
 
 from .device import RUNNERS, Runner, lockstep_of_8
@@ -192,7 +192,7 @@ def test_private_memory_fits(name: str, capability: tuple[int, int]) -> None:
             library = KernelLibrary()
             compile_graph(graph(element, rows, out, depth), target, Options(), library)
             (group,) = (f.group for f in library.groups.values() if f.schedule is few_linear)
-            most = MOST_SHARED_BYTES if capability == (9, 0) else 99 << 10
+            most = target.shared_bytes
             assert private_bytes(few_linear.build(group, target, "k")) <= most
 
 

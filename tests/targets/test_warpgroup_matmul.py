@@ -184,6 +184,6 @@ def test_others_have_a_launch_of_their_own() -> None:
     graph = Graph("apart", [a, b, x], [ops.matmul(a, b), ops.exp(x)])
     program = compile_graph(graph, CUDA, Options()).program
     assert not any(launch.barrier for launch in program.launches[:-1])
-    phases, members = phases_of(program, 132)
+    phases, members = phases_of(program, CUDA, 132)
     assert [[k.name.split("_")[0] for k in p.kernels] for p in phases] == [["warpgroup"], ["map"]]
     assert sorted(n for numbers in members for n in numbers) == [0, 1]

@@ -21,7 +21,8 @@ from ..ir.graph import Graph, Value, parameter
 from ..ir.types import bf16, evaluate, f32, i32, numel, tensor
 from ..runtime.cuda import Stream
 from .compare import Call, Clock, Seconds, clocks_in_turn
-from .ops import Case, Params, PeerError
+from .ops import Case, Params
+from .peer import torch_with_cuda
 
 if TYPE_CHECKING:
     from ..session.cuda import CudaDevice
@@ -90,15 +91,7 @@ class TorchOnCuda:
 
     def __init__(self, number: int) -> None:
         """Raises PeerError where PyTorch or its CUDA is missing."""
-        try:
-            import torch
-        except ImportError:
-            raise PeerError("PyTorch is not installed", help="install a PyTorch with CUDA, or leave --vs out") from None
-        if not torch.cuda.is_available():
-            raise PeerError(
-                f"PyTorch {torch.__version__} finds no CUDA device",
-                help="install a PyTorch with CUDA, or leave --vs out",
-            )
+        torch = torch_with_cuda()
         self.torch, self.device = torch, f"cuda:{number}"
 
     def given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:

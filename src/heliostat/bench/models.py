@@ -13,13 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import HeliostatError
 from ..llm.model import LanguageModel
 from ..runtime.platform import peak_rss_bytes
-
-
-class PeerError(HeliostatError):
-    """The peer that was asked for is not installed, or failed."""
+from .peer import PeerError
 
 
 def random_tokens(vocabulary: int, count: int) -> list[int]:

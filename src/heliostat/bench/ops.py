@@ -15,18 +15,14 @@ import numpy.typing as npt
 
 from .. import ops
 from ..compiler.flops import flops
-from ..diagnostics import HeliostatError
 from ..ir.graph import Graph, Value, parameter
 from ..ir.types import evaluate, f32, i64, numel, tensor
 from ..session import compile_graph
 from .compare import Call, Seconds, time_in_turn
+from .peer import PeerError
 
 Array = npt.NDArray[Any]
 Params = Mapping[str, Any]
-
-
-class PeerError(HeliostatError):
-    """The peer that was asked for is not installed."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from ..llm.config import DecoderConfig, rope_frequencies
 from ..llm.model import LanguageModel
 from ..llm.weights import DecoderWeights
 from ..quant.codec import dequantize
-from .models import PeerError, random_tokens
+from .models import random_tokens
+from .peer import PeerError
 
 CLASSES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 WARM_UP = 4  # steps before the clock: compiled ones record a CUDA graph at the second or third

@@ -1,7 +1,7 @@
 """`heliostat bench`: speeds on this machine, beside a peer in alternating runs.
 
 `llm` prompts and generation of a model, `ops` single ops and small pipelines, `formats` products in every format,
-`train` training steps of small networks. On a GPU `llm` and `ops` (`--device cuda`).
+`train` training steps of small networks, on a GPU of GPT-2 and ResNet-50. All but `formats` run on a GPU too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from heliostat.cli.model_options import add_model_arguments, open_model
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import HeliostatError
 from heliostat.llm.model import DEFAULT_CONTEXT, MOST_SEQUENCES
+from heliostat.runtime.platform import default_threads
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session.place import CudaPlace, open_place
 
 if TYPE_CHECKING:
     from heliostat.bench.cuda_limits import CudaLimits
     from heliostat.bench.cuda_ops import CudaRow
+    from heliostat.bench.train import TrainRow
     from heliostat.llm import LanguageModel
 
 USUAL = 512  # tokens of a prompt, and in the cache before generation
@@ -61,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", default="", metavar="B,B", help="llm: so many sequences generated together as well, such as 8,32"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="train: steps in turn alone, without first steps and memory"
+        "--quick", action="store_true", help="train: steps in turn alone, without first steps and torch.compile"
     )
     parser.add_argument(
         "--tune", action="store_true", help="ops on a GPU: choose tiles and libraries for products first, by measuring"
@@ -88,9 +90,13 @@ def run(args: argparse.Namespace) -> int:
     if args.suite == "llm":
         return _models(args)
     if args.device != "cpu":
-        if args.suite != "ops":
+        if args.suite == "formats":
             raise UsageError(f"bench {args.suite} runs on the CPU alone, not on {args.device}")
-        return _finish(args, *_cuda_ops(args))
+        if args.vs == "numpy" or args.threads is not None:
+            raise UsageError(
+                f"bench {args.suite} on {args.device} has no {'--vs numpy' if args.vs == 'numpy' else '--threads'}"
+            )
+        return _finish(args, *(_cuda_ops(args) if args.suite == "ops" else _cuda_train(args)))
     with WorkerPool(args.threads) as pool:
         limits = measure_limits(pool.threads)
     rows = {"ops": _ops, "formats": _formats, "train": _train}[args.suite](args, limits)
@@ -224,8 +230,6 @@ def _cuda_ops(args: argparse.Namespace) -> tuple[list[dict[str, Any]], CudaLimit
     from heliostat.bench.cuda_ops import TorchOnCuda, bench_cuda_ops
     from heliostat.bench.ops import cases
 
-    if args.vs == "numpy" or args.threads is not None:
-        raise UsageError(f"bench ops on {args.device} has no {'--vs numpy' if args.vs == 'numpy' else '--threads'}")
     chosen = cases(args.only, "cuda")
     if not chosen:
         raise UsageError(f"no case for GPUs contains {args.only!r}")
@@ -287,32 +291,58 @@ def _formats(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
 
 
 def _train(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
+    return _train_rows(args, limits, limits.threads)
+
+
+def _cuda_train(args: argparse.Namespace) -> tuple[list[dict[str, Any]], CudaLimits]:
+    from heliostat.bench.cuda_limits import measure_cuda_limits
+
+    place = open_place(args.device)
+    assert isinstance(place, CudaPlace)
+    limits = measure_cuda_limits(place.device)
+    return _train_rows(args, limits, default_threads(), f"cuda:{place.device.gpu.index}"), limits
+
+
+def _train_rows(
+    args: argparse.Namespace, limits: Limits | CudaLimits, threads: int, device: str = "cpu"
+) -> list[dict[str, Any]]:
     from heliostat.bench.train import bench_train, chosen  # loads modules and optimizers
 
-    found = chosen(args.only)
+    found = chosen(args.only, device)
     if not found:
         raise UsageError(f"no workload contains {args.only!r}")
     rows = []
-    for n, row in enumerate(bench_train(found, limits.threads, args.vs, args.reps, args.quick)):
-        shown: dict[str, Any] = {"workload": row.name}
-        for name, seconds in (("heliostat", row.own), (args.vs, row.peer), (f"{args.vs}.compile", row.peer_compiled)):
-            if name == "heliostat" or (args.vs is not None and seconds is not None):
-                shown[f"{name} ms"] = None if seconds is None else round(seconds.best * 1e3, 3)
-                shown[f"{name} spread"] = None if seconds is None else round(seconds.spread, 2)
-                if name != "heliostat" and seconds is not None and row.own is not None:
-                    shown[f"times {name}"] = round(seconds.best / row.own.best, 2)
-        if row.gflops is not None:
-            shown |= {"GFLOP/s": round(row.gflops, 1), "% of FMA": round(100 * row.gflops / limits.fma_gflops, 1)}
-        if not args.quick:
-            shown |= {"cold s": _rounded(row.cold_s, 2), "cached s": _rounded(row.cached_s, 2)}
-            shown["MB"] = None if row.nbytes is None else round(row.nbytes / 1e6)
-        if args.vs is not None and not args.quick:
-            shown[f"{args.vs} MB"] = None if row.peer_nbytes is None else round(row.peer_nbytes / 1e6)
-        if args.vs is not None:
-            shown["error"] = row.error
-        rows.append(shown | {"note": row.note})
+    for n, row in enumerate(bench_train(found, threads, args.vs, args.reps, args.quick, device)):
+        rows.append(_train_row(row, args.vs, args.quick, limits))
         _progress(n + 1, len(found), row.name)
     return rows
+
+
+def _train_row(row: TrainRow, vs: str | None, quick: bool, limits: Limits | CudaLimits) -> dict[str, Any]:
+    """What is shown of a workload: times in turn, the ratios, first steps, and memory of each side."""
+    shown: dict[str, Any] = {"workload": row.name}
+    for name, seconds in (("heliostat", row.own), (vs, row.peer), (f"{vs}.compile", row.peer_compiled)):
+        if name == "heliostat" or (vs is not None and seconds is not None):
+            shown[f"{name} ms"] = None if seconds is None else round(seconds.best * 1e3, 3)
+            shown[f"{name} spread"] = None if seconds is None else round(seconds.spread, 2)
+            if name != "heliostat" and seconds is not None and row.own is not None:
+                shown[f"times {name}"] = round(seconds.best / row.own.best, 2)
+    if row.gflops is not None:
+        if isinstance(limits, Limits):
+            shown |= {"GFLOP/s": round(row.gflops, 1), "% of FMA": round(100 * row.gflops / limits.fma_gflops, 1)}
+        else:
+            shown["TFLOP/s"] = round(row.gflops / 1e3, 1)
+    sizes = {"MB": row.nbytes}
+    if vs is not None:
+        sizes |= {f"{vs} MB": row.peer_nbytes, f"{vs}.compile MB": row.peer_compiled_nbytes}
+    if not quick:
+        shown |= {"cold s": _rounded(row.cold_s, 2), "cached s": _rounded(row.cached_s, 2)}
+        if row.peer_compiled_s is not None:
+            shown[f"{vs}.compile first s"] = round(row.peer_compiled_s, 2)
+    shown |= {name: round(size / 1e6) for name, size in sizes.items() if size is not None}
+    if vs is not None:
+        shown["error"] = row.error
+    return shown | {"note": row.note}
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -17,7 +17,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
 from ..quant.panel import CHUNK, QUAD, PanelPlan
-from ..targets.target import Target
+from ..targets.target import WARPS_AT_WORK, Target
 from . import dot, linear, reduce
 from .group import Accept, Group, Refuse, TensorOperand
 from .linear_tile import LinearTile
@@ -177,7 +177,7 @@ def _beginnings(group: Group, plan: PanelPlan, target: Target) -> int:
     """How often a multiprocessor begins a product: once for each team, which takes a few panels in turn."""
     tile, depth = tile_of(group, target), upper_bound(group.root.inputs[1].type.shape[1])
     rounds = -(-_panels(group, plan) // (MULTIPROCESSORS * len(linear.products(group))))
-    at_once = max(1, min(32 // tile.team, target.shared_bytes // ring_bytes(tile, plan, depth)))
+    at_once = target.blocks_held(tile.team, ring_bytes(tile, plan, depth), WARPS_AT_WORK)
     return min(rounds, at_once) if rounds <= TURNS * at_once else rounds
 
 

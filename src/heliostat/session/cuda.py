@@ -186,7 +186,7 @@ class CudaExecutable:
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
         library = place.has_library(program)
-        phases, members = phases_of(program, place.gpu.sm_count, library)
+        phases, members = phases_of(program, place.target, place.gpu.sm_count, library)
         code.load(phases, program.name, library)
         self.names = [" + ".join(k.name for k in phase.kernels) for phase in phases]
         self.launches: list[Ready] = []

@@ -129,7 +129,7 @@ class _Launches:
         self.program, self.owner = program, owner
         place = owner.place
         library = place.has_library(program)
-        phases, members = phases_of(program, place.gpu.sm_count, library)
+        phases, members = phases_of(program, place.target, place.gpu.sm_count, library)
         owner.code.load(phases, program.name, library)
         self.members = members
         self.trace: GpuTrace | None = None

@@ -182,7 +182,7 @@ class _Bench:
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """A launch for each turn. Raises CompileError."""
-        phase = Phase("", (kernel,), (launch_blocks(kernel, self.place.gpu.sm_count),))
+        phase = Phase("", (kernel,), (launch_blocks(kernel, self.place.target, self.place.gpu.sm_count),))
         self.code.load([phase], "tuning")
         symbols = [self.slots.slice(8 * n, 8) for n in range(len(self.group.symbols))]
         made = []

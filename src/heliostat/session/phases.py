@@ -10,21 +10,19 @@ from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
 from ..kernel.warp import team_size
 from ..targets.nvptx import (
-    MOST_SHARED_BYTES,
     SHARED_BYTES,
-    WARPS_AT_WORK,
     Phase,
     dynamic_bytes,
     private_bytes,
     warps,
 )
+from ..targets.target import WARPS_AT_WORK, Target
 
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work
 TURNS = 4  # of a block's iterations that ask for each other's bytes: more of them even out better over more blocks
 QUEUED = 64  # times as many blocks as run at once, where each is known to have work
-WARPS_PER_SM = 64  # that a multiprocessor holds at once: more would wait
+WARPS_PER_SM = 64  # that a multiprocessor holds at most: more would wait
 MOST_KERNELS = 8  # of a launch: the driver takes 10 s for a function of 52
-BLOCK_BYTES = 1024  # of shared memory that goes with each block
 
 
 @dataclass(frozen=True)
@@ -55,26 +53,26 @@ class _Needs:
     def fixed_bytes(self) -> int:
         return sum(nbytes for _, nbytes in self.fixed)
 
-    @property
-    def held(self) -> int:
+    def held(self, target: Target) -> int:
         """Blocks that a multiprocessor holds at once."""
-        shared = self.dynamic + self.fixed_bytes + BLOCK_BYTES
-        return max(1, min(WARPS_PER_SM // self.warps, (MOST_SHARED_BYTES + BLOCK_BYTES) // shared))
+        return target.blocks_held(self.warps, self.dynamic + self.fixed_bytes)
 
 
-def phases_of(program: Program, multiprocessors: int, library: bool = False) -> tuple[list[Phase], list[list[int]]]:
-    """The launches between two barriers as few, and the numbers of the program's launches in each. `library`: whether
-    a library's products are launches of its own."""
+def phases_of(
+    program: Program, target: Target, multiprocessors: int, library: bool = False
+) -> tuple[list[Phase], list[list[int]]]:
+    """The launches between two barriers as few, on a GPU of so many multiprocessors, and the numbers of the program's
+    launches in each. `library`: whether a library's products are launches of its own."""
     phases: list[Phase] = []
     members: list[list[int]] = []
     needs = [_Needs.of(k, library) for k in program.kernels]
-    blocks = [launch_blocks(k, multiprocessors) for k in program.kernels]
+    blocks = [launch_blocks(k, target, multiprocessors) for k in program.kernels]
     now: list[int] = []
     for n, launch in enumerate(program.launches):
         now.append(program.launches[n].kernel)
         if not launch.barrier and n < len(program.launches) - 1:
             continue
-        grouped = _grouped([(needs[k], blocks[k]) for k in now], multiprocessors)
+        grouped = _grouped([(needs[k], blocks[k]) for k in now], target, multiprocessors)
         for numbers in (part for whole in grouped for part in _parts(whole, now)):
             kernels = tuple(program.kernels[now[m]] for m in numbers)
             phases.append(Phase("", kernels, tuple(blocks[now[m]] for m in numbers)))
@@ -83,15 +81,15 @@ def phases_of(program: Program, multiprocessors: int, library: bool = False) -> 
     return phases, members
 
 
-def _grouped(kernels: Sequence[tuple[_Needs, int]], multiprocessors: int) -> list[list[int]]:
+def _grouped(kernels: Sequence[tuple[_Needs, int]], target: Target, multiprocessors: int) -> list[list[int]]:
     """Kernels that do not need each other, by needs and blocks, as launches. One joins another's launch where all of
     them have as many warps at work as alone, or all that they have; products by four warps together, which need most
     of everything, are by themselves."""
     launches: list[tuple[_Needs, list[int]]] = []
 
     def fit(both: _Needs, numbers: Sequence[int]) -> bool:
-        held = ((kernels[n][0].held, kernels[n][1]) for n in numbers)
-        return all(both.held >= own or both.held * multiprocessors >= blocks for own, blocks in held)
+        held, found = both.held(target), ((kernels[n][0].held(target), kernels[n][1]) for n in numbers)
+        return all(held >= own or held * multiprocessors >= blocks for own, blocks in found)
 
     for n in sorted(range(len(kernels)), key=lambda n: -kernels[n][0].warps):
         own = kernels[n][0]
@@ -117,7 +115,7 @@ def _parts(numbers: list[int], kernels: Sequence[int]) -> list[list[int]]:
     return [ordered[at : at + MOST_KERNELS] for at in range(0, len(ordered), MOST_KERNELS)]
 
 
-def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
+def launch_blocks(kernel: Kernel, target: Target, multiprocessors: int) -> int:
     """Blocks of a launch: a warp, or a team, for each iteration of the largest parallel region, as far as the device
     holds them; several times as many where all are known to have work, since the device hands them out evenly, unless a
     worker asks for what its next iteration reads.
@@ -133,11 +131,10 @@ def launch_blocks(kernel: Kernel, multiprocessors: int) -> int:
     team = team_size(kernel)
     each = 1 if team else warps(kernel)
     if team and not known:  # blocks without work take time too; a few rounds even out what iterations take
-        held = min(WARPS_PER_SM // team, (MOST_SHARED_BYTES + BLOCK_BYTES) // (private_bytes(kernel) + BLOCK_BYTES))
-        found = min(found, multiprocessors * max(1, held) * (1 if dynamic_bytes(kernel) else ROUNDS))
+        at_once = multiprocessors * target.blocks_held(team, private_bytes(kernel))
+        found = min(found, at_once * (1 if dynamic_bytes(kernel) else ROUNDS))
     elif team and ahead:  # those of a second round would begin with nothing asked for
-        held = min(WARPS_AT_WORK // team, (MOST_SHARED_BYTES + BLOCK_BYTES) // (private_bytes(kernel) + BLOCK_BYTES))
-        at_once = multiprocessors * max(1, held)
+        at_once = multiprocessors * target.blocks_held(team, private_bytes(kernel), WARPS_AT_WORK)
         found = min(found, at_once) if found <= TURNS * at_once else found
     elif known and not dynamic_bytes(kernel):
         most *= QUEUED

@@ -12,15 +12,13 @@ from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
 from ..kernel.warp import WARP, for_threads, team_size
 from .llvm import _float_text, _Printer, _suffix, _type
-from .target import Target
+from .target import WARPS_AT_WORK, Target
 
 WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
 SWIZZLED = (16, 1024)  # strides of a tile for warpgroup_mma whose rows of 128 bytes are swizzled
 LINE = 128  # bytes of a line of the second-level cache
 SHARED_BYTES = 48 << 10  # of a block, without asking for more
 FEW_BLOCKS = 64  # of a launch, that leave multiprocessors idle whatever they hold
-WARPS_AT_WORK = 32  # of a multiprocessor that streams: with 64 registers for each thread
-MOST_SHARED_BYTES = 227 << 10  # of a block, of compute capability 9.0, when asked for; 1 KB more goes with each block
 
 _GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 _ALL = "i32 -1"
@@ -48,10 +46,10 @@ def shared_bytes(kernel: Kernel) -> int:
 
 
 def warps(kernel: Kernel) -> int:
-    """Warps of a block. Raises CompileError where not even one has enough shared memory for its private memory."""
+    """Warps of a block: of a team, or as many as have enough shared memory without asking for more. Raises CompileError
+    where not even one has."""
     private = private_bytes(kernel)
-    team = team_size(kernel)
-    if team and private <= MOST_SHARED_BYTES:
+    if team := team_size(kernel):
         return team
     count = WARPS
     while count * private > SHARED_BYTES:
@@ -609,8 +607,7 @@ class Phase:
         """Whether kernels ask for the bytes of an iteration before the one ahead of it is done."""
         return any(i.op == "parallel" and i.attrs.get("ahead") for k in self.kernels for i in k.walk())
 
-    @property
-    def least(self) -> int:
+    def least(self, target: Target) -> int:
         """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels say, or
         plan for that ask for the next iteration's bytes, and one where there are no more, or where the widest kernel of
         a launch leaves fewer than 64 registers for each thread."""
@@ -619,7 +616,7 @@ class Phase:
         asked, most = max(k.blocks for k in self.kernels), WARPS_AT_WORK * WARP // self.threads
         if asked or not self.ahead:
             return min(asked, most)
-        count = min(most, MOST_SHARED_BYTES // max(1, self.shared))
+        count = target.blocks_held(self.threads // WARP, self.shared, WARPS_AT_WORK)
         return count if count > 1 else 0
 
 
@@ -662,8 +659,19 @@ def _entry(phase: Phase, target: Target) -> str:
             ]  # fmt: skip
         lines += [call, "br label %done", f"n{n}:"]
     lines += ["br label %done", "done:", "ret void"]
-    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{_numbered(phase.threads, phase.least)} {{"
+    attributes = _numbered(phase.threads, phase.least(target))
+    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{attributes} {{"
     return "\n".join([head, *lines, "}\n"])
+
+
+def _check_shared(phase: Phase, target: Target) -> None:
+    for kernel in phase.kernels:
+        if (wanted := shared_bytes(kernel)) > target.shared_bytes:
+            raise CompileError(
+                f"kernel {kernel.name} needs {wanted} bytes of shared memory, a block of {target} has"
+                f" {target.shared_bytes}",
+                help="this is a bug in the schedule for GPUs",
+            )
 
 
 def _numbered(threads: int, least: int) -> int:
@@ -673,7 +681,9 @@ def _numbered(threads: int, least: int) -> int:
 
 def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     """One LLVM module with a kernel for each phase: `void NAME(buffers of its kernels...)`. Raises CompileError for
-    what cannot be spread over threads."""
+    what cannot be spread over threads, and for more shared memory than a block of the target has."""
+    for phase in phases:
+        _check_shared(phase, target)
     declarations: dict[str, None] = {
         f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()": None for name in ("tid", "ctaid", "nctaid")
     }
@@ -685,7 +695,7 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     entries = [_entry(phase, target) for phase in phases]
     head = f'target triple = "{target.triple}"\n'
     attributes = []
-    for threads, least in sorted({(phase.threads, phase.least) for phase in phases}):
+    for threads, least in sorted({(phase.threads, phase.least(target)) for phase in phases}):
         more = f' "nvvm.minctasm"="{least}"' if least else ""
         attributes.append(f'attributes #{_numbered(threads, least)} = {{ nounwind "nvvm.maxntid"="{threads}"{more} }}')
     return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, "!0 = !{}", ""])

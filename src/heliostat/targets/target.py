@@ -45,6 +45,13 @@ class Target:
         """Shared memory that a block of an NVIDIA GPU may have, when asked for; 0 for anything else."""
         return GPUS[self.capability][1] << 10 if self.gpu else 0
 
+    def blocks_held(self, warps: int, shared: int, busy: int | None = None) -> int:
+        """Blocks of so many warps and bytes of shared memory that a multiprocessor of this GPU holds at once, at least
+        one. `busy`: warps that registers leave room for, where that is fewer than it holds."""
+        room = self.shared_bytes + BLOCK_BYTES  # what one block may have, and what goes with it
+        most = min(GPUS[self.capability][2], busy or GPUS[self.capability][2])
+        return max(1, min(most // warps, room // (shared + BLOCK_BYTES)))
+
     @property
     def feature_string(self) -> str:
         """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
@@ -55,11 +62,15 @@ class Target:
 
 
 GPUS = {
-    70: (70, 96), 72: (70, 96), 75: (70, 64), 80: (75, 163), 86: (75, 99), 87: (75, 163), 88: (90, 99), 89: (78, 99),
-    90: (83, 227), 100: (86, 227), 103: (88, 227), 110: (90, 227), 120: (87, 99), 121: (88, 99),
+    70: (70, 96, 64), 72: (70, 96, 64), 75: (70, 64, 32), 80: (75, 163, 64), 86: (75, 99, 48), 87: (75, 163, 48),
+    88: (90, 99, 48), 89: (78, 99, 48), 90: (83, 227, 64), 100: (86, 227, 64), 103: (88, 227, 64), 110: (90, 227, 48),
+    120: (87, 99, 48), 121: (88, 99, 48),
 }  # fmt: skip
-"""By compute capability: the version of PTX, without which LLVM ends the process, and KB of shared memory of a block.
-Source: CUDA C++ programming guide, technical specifications; PTX ISA, release history."""
+"""By compute capability: the version of PTX, without which LLVM ends the process, KB of shared memory of a block, and
+warps that a multiprocessor holds. Source: CUDA C++ programming guide, technical specifications; PTX ISA, history."""
+
+BLOCK_BYTES = 1024  # of shared memory that goes with each block
+WARPS_AT_WORK = 32  # of a multiprocessor that streams: with 64 registers for each thread
 
 _X86_AVX2 = frozenset(
     {"avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "sse4.2", "ssse3", "movbe", "cx16"}
