@@ -323,6 +323,10 @@ class ContextLengthError(HeliostatError, ValueError):
     """A prompt and its continuation do not fit the model's context."""
 
 
+class CacheFullError(HeliostatError, MemoryError):
+    """All pages of a key/value cache are in use by sequences that go on."""
+
+
 class DeviceError(HeliostatError, RuntimeError):
     """A device is missing, out of memory or has failed."""
 

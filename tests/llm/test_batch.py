@@ -57,9 +57,11 @@ def test_int8_activations_round_only(tmp_path: Path) -> None:
 def check(model: LanguageModel, ids: list[list[int]], weights: dict[str, Any], least: float) -> None:
     """Logits of a step of each sequence against NumPy's, and the greedy choice against those logits."""
     batch = model.batches[len(ids)]
+    last = [(known[-1], max(0, len(known) - 1)) for known in ids]
     for row, known in enumerate(ids):
         model.fill(batch, row, known[:-1] or known)
-    found = batch.steps.greedy([(i[-1], max(0, len(i) - 1)) for i in ids])
+        assert model.hold(batch, row, last[row])
+    found = batch.steps.greedy(last)
     logits = np.array(batch.steps.logits(), np.float64)
     for row, known in enumerate(ids):
         expected = forward(weights, known)[-1]

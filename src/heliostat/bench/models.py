@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..diagnostics import CacheFullError
 from ..llm.model import LanguageModel
 from ..runtime.platform import peak_rss_bytes
 from .peer import PeerError
@@ -62,7 +63,7 @@ def bench(model: LanguageModel, prompt: int, generate: int, depth: int, repeat: 
 def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> float:
     """Tokens per second of `rows` sequences together, each behind `depth` tokens, the greedy one chosen each time.
 
-    Raises ContextLengthError, and KeyError for a number that the model was not loaded with.
+    Raises ContextLengthError, CacheFullError, and KeyError for a number that the model was not loaded with.
     """
     batch = model.batches[rows]
     model.check_room(depth + generate)
@@ -72,7 +73,13 @@ def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> f
     last = [tokens[-1]] * rows
     started = time.perf_counter()
     for i in range(generate):
-        found = batch.steps.greedy([(token, depth + i) for token in last], i + 1 < generate)
+        ahead = i + 1 < generate
+        places = [(token, depth + i) for token in last]
+        if not all(model.hold(batch, row, place, ahead) for row, place in enumerate(places)):
+            raise CacheFullError(
+                f"there are no pages for {rows} sequences of {depth + generate} tokens", help="give more cache tokens"
+            )
+        found = batch.steps.greedy(places, ahead)
         last = [int(np.argmax(batch.steps.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
     return rows * generate / (time.perf_counter() - started)
 

@@ -38,7 +38,8 @@ def _node_flops(node: Node, symbols: Mapping[str, int]) -> int:
         per_output = numel(inputs[1].shape[1:])
         return 2 * _size(node.results[0].type, symbols) * evaluate(per_output, symbols)
     if name == "attention":  # two products for each head: queries with keys, weights with values
-        return 4 * _size(inputs[0], symbols) * evaluate(inputs[1].shape[1], symbols)
+        table = inputs[4].shape[-1] if len(inputs) > 4 else 1
+        return 4 * _size(inputs[0], symbols) * evaluate(inputs[1].shape[-2] * table, symbols)
     if name in _PAIRS:
         return _PAIRS[name] * _pairs(node, symbols)
     if name == "rope":

@@ -271,8 +271,8 @@ def _fits_key_panels(type: TensorType, lanes: int) -> bool:
         type.layout is None
         and type.static
         and isinstance(type.element, DType)
-        and type.shape[1] % 64 == 0  # type: ignore[operator]
-        and type.shape[2] % lanes == 0  # type: ignore[operator]
+        and type.shape[-2] % 64 == 0  # type: ignore[operator]
+        and type.shape[-1] % lanes == 0  # type: ignore[operator]
     )
 
 

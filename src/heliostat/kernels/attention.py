@@ -7,14 +7,15 @@ per tile. The key cache lies in `KeyPanels`: a vector holds one key per lane and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..ir.types import Dim, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
-from .cache import Sequences, sequences
+from .cache import CacheRows, Sequences, sequences, table_of
 from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
@@ -59,17 +60,22 @@ def default_tile(tokens: Dim, group: int, target: Target) -> AttentionTile:
 
 def heads_of_a_key(group: Group) -> int:
     """Query heads that read one head of the caches."""
-    q, keys, _, start = group.root.inputs
-    return upper_bound(q.type.shape[1]) * sequences(start.type) // upper_bound(keys.type.shape[0])
+    return upper_bound(group.root.inputs[0].type.shape[1]) // heads_of_a_cache(group)
+
+
+def heads_of_a_cache(group: Group) -> int:
+    """Heads of keys and values that a sequence has."""
+    keys, start = group.root.inputs[1].type, group.root.inputs[3].type
+    if table_of(group.root) is not None:
+        return upper_bound(keys.shape[1])
+    return upper_bound(keys.shape[0]) // sequences(start)
 
 
 def tuning_key(group: Group) -> tuple[str, str, str]:
     """`attention DTYPE`, `Hq/HkvxD`, and `1` for a single token or `n`."""
-    q, keys, _, start = group.root.inputs
-    count = sequences(start.type)
-    single = "1" if upper_bound(q.type.shape[0]) == count else "n"
-    kv_heads = keys.type.shape[0] if count == 1 else upper_bound(keys.type.shape[0]) // count
-    return f"attention {keys.type.element}", f"{q.type.shape[1]}/{kv_heads}x{q.type.shape[2]}", single
+    q, keys, _, start = group.root.inputs[:4]
+    single = "1" if upper_bound(q.type.shape[0]) == sequences(start.type) else "n"
+    return f"attention {keys.type.element}", f"{q.type.shape[1]}/{heads_of_a_cache(group)}x{q.type.shape[2]}", single
 
 
 def candidates(group: Group, target: Target) -> list[AttentionTile]:
@@ -96,11 +102,12 @@ def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
         return Refuse(f"root is {root.op.name}, not attention")
     if len(group.nodes) != 1:
         return Refuse("nothing is fused into attention")
-    q, k, v, _ = root.inputs
+    q, k, v = root.inputs[:3]
     if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
         return Refuse("head counts, head sizes and the cache's capacity must be known")
-    if k.type.shape[1] % KEY_STEP:  # type: ignore[operator]
-        return Refuse(f"the cache's capacity {k.type.shape[1]} is not a multiple of {KEY_STEP} keys")
+    if k.type.shape[-2] % KEY_STEP:  # type: ignore[operator]
+        what = "cache's capacity" if table_of(root) is None else "page size"
+        return Refuse(f"the {what} {k.type.shape[-2]} is not a multiple of {KEY_STEP} keys")
     if q.type.shape[-1] % target.lanes:  # type: ignore[operator]
         return Refuse(f"head size {q.type.shape[-1]} is not a multiple of {target.lanes} lanes")
     runs = getattr(k.type.layout, "run", 1), getattr(v.type.layout, "run", 1)
@@ -115,11 +122,11 @@ def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str, tile: AttentionTile | None = None) -> Kernel:
-    """q: (S N, Hq, D), keys and values: (S Hkv, C, D), start: () or (S,) i32, out: (S N, Hq, D).
+    """q: (S N, Hq, D), keys and values: (S Hkv, C, D) or pages, start: () or (S,) i32, out: (S N, Hq, D).
 
     Per tile of M rows and key: 4 * M * D operations, 2 * D cache elements read.
     """
-    q, _, _, start = group.root.inputs
+    q, start = group.root.inputs[0], group.root.inputs[3]
     rows, count = q.type.shape[0], sequences(start.type)
     tokens = rows if count == 1 else int(rows) // count  # type: ignore[arg-type]
     chosen = tile or default_tile(tokens, heads_of_a_key(group), target)
@@ -134,15 +141,15 @@ class _Nest:
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         out = k.buffer("o0", "w")
         self.dims = Dims(k, group.symbols)
-        q, keys, values, start = group.root.inputs
+        q, keys, values, start = group.root.inputs[:4]
         self.q = TensorOperand(k, self.dims, buffers[q], q.type)
         self.out = TensorOperand(k, self.dims, out, group.outputs[0].type)
         self.keys, self.values = buffers[keys], buffers[values]
         self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
         self.heads, self.head_dim = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
-        self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
-        count = sequences(start.type)
-        self.each = self.kv_heads // count  # heads of the caches that are a sequence's
+        self.rows = CacheRows(k, self.dims, keys.type, start.type, table_of(group.root), buffers)
+        self.each, self.capacity = self.rows.heads, self.rows.capacity  # of a sequence
+        self.kv_heads = self.each * sequences(start.type)
         self.group_size = self.heads // self.each
         attrs = group.root.attrs
         self.scale = float(attrs["scale"])
@@ -225,7 +232,7 @@ class _Nest:
         size = self.key_dtype.nbytes
         for group in k.loop(0, count, lanes * wide):
             acc = [[k.var(k.zeros("f32", lanes)) for _ in range(wide)] for _ in rows]
-            at = (head * self.capacity + base + group) * self.head_dim
+            at = self.rows.row(head, base + group) * self.head_dim
             for first in k.loop(0, self.head_dim, self.unroll):
                 for d in (first + e for e in range(self.unroll)):
                     vectors = [
@@ -288,23 +295,33 @@ class _Nest:
             wide -= 1
         for d in k.loop(0, self.head_dim, lanes * wide):
             acc = [[k.var(self._sum(m, d, s)) for s in range(wide)] for m in range(rows)]
-            at = (head * self.capacity + base) * self.head_dim + d
-            # Keys past the last have weight 0; they lie inside the cache, whose capacity is whole steps.
-            for first in k.loop(0, count, self.unroll):
-                for t in (first + e for e in range(self.unroll)):
-                    values = [
-                        load_as_compute(
-                            k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes
-                        )
-                        for s in range(wide)
-                    ]
-                    for m in range(rows):
-                        weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
-                        for s in range(wide):
-                            acc[m][s].set(k.fma(values[s], weight, acc[m][s].get()))
+            for piece, end in self._pieces(count):
+                at = (self.rows.row(head, base + piece) - piece) * self.head_dim + d
+                # Keys past the last have weight 0; they lie inside the cache, whose capacity is whole steps.
+                for first in k.loop(piece, end, self.unroll):
+                    for t in (first + e for e in range(self.unroll)):
+                        values = [
+                            load_as_compute(
+                                k, self.values, (at + t * self.head_dim + s * lanes) * size, self.value_dtype, lanes
+                            )
+                            for s in range(wide)
+                        ]
+                        for m in range(rows):
+                            weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
+                            for s in range(wide):
+                                acc[m][s].set(k.fma(values[s], weight, acc[m][s].get()))
             for m in range(rows):
                 for s in range(wide):
                     k.store(self.sums, (d + (m * self.head_dim + s * lanes)) * 4, acc[m][s].get())
+
+    def _pieces(self, count: Instruction) -> Iterator[tuple[Instruction, Instruction]]:
+        """Parts of a block of `count` keys, each of keys whose rows are neighbours: one, unless pages are smaller."""
+        k, together = self.k, math.gcd(self.rows.together, self.tile.keys)
+        if together == self.tile.keys:
+            yield k.const(0, "i64"), count
+            return
+        for piece in k.loop(0, count, together):
+            yield piece, k.minimum(piece + together, count)
 
     def _sum(self, m: int, d: Instruction, s: int) -> Instruction:
         k, lanes = self.k, self.lanes

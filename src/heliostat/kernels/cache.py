@@ -4,6 +4,9 @@ layout.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from ..ir.graph import Node, Value
 from ..ir.types import Dim, DType, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
@@ -48,63 +51,122 @@ class Sequences:
         return self.start(sequence) + row % self.tokens, sequence * heads + head
 
 
+def table_of(node: Node) -> Value | None:
+    """The table of pages of `attention` or `cache_update`, None where caches are not in pages."""
+    return next(iter(node.inputs[4 if node.op.name == "attention" else 3 :]), None)
+
+
 def sequences(start: TensorType) -> int:
     """How many sequences a start, () or (S,), speaks of."""
     return int(start.shape[0]) if start.rank else 1  # type: ignore[arg-type]
 
 
-class CacheWriter:
-    """Writes rows (token, head, elements) into a cache (H, C, D). Rows past the capacity are not written."""
+class CacheRows:
+    """Which row of memory a position of a head is, of a cache (S H, C, D) or of pages (P, H, page, D) with a table.
 
-    def __init__(self, k: KernelBuilder, buffer: Instruction, type: TensorType) -> None:
-        self.k, self.buffer, self.type = k, buffer, type
-        self.capacity, self.size = int(type.shape[1]), int(type.shape[2])  # type: ignore[arg-type]
+    Heads are counted over all sequences. Neighbouring positions are neighbouring rows, `together` of them from a
+    multiple of that on.
+    """
+
+    def __init__(
+        self,
+        k: KernelBuilder,
+        dims: Dims,
+        cache: TensorType,
+        start: TensorType,
+        table: Value | None,
+        buffers: Mapping[Value, Instruction],
+    ) -> None:
+        """`table`: of a cache in pages. `buffers`: of the kernel's inputs."""
+        self.k = k
+        self.size = int(cache.shape[-1])  # type: ignore[arg-type]
+        self.table: TensorOperand | None = None
+        if table is None:
+            self.heads = int(cache.shape[0]) // sequences(start)  # type: ignore[arg-type]
+            self.capacity = self.together = int(cache.shape[1])  # type: ignore[arg-type]
+            return
+        self.table = TensorOperand(k, dims, buffers[table], table.type)
+        self.pages, self.heads, self.together = (int(d) for d in cache.shape[:3])  # type: ignore[arg-type]
+        self.capacity = int(table.type.shape[-1]) * self.together  # type: ignore[arg-type]
+
+    def row(self, head: Instruction, position: Instruction) -> Instruction:
+        """The row of a position that is not negative; a position past the capacity is one of the last page."""
+        if self.table is None:
+            return head * self.capacity + position
+        k, last = self.k, self.capacity // self.together - 1
+        page, own = self._page(head, k.minimum(position // self.together, last))
+        inside = k.select(k.ult(page, self.pages), page, k.const(0, "i64"))
+        return (inside * self.heads + own) * self.together + position % self.together
+
+    def for_writing(self, head: Instruction, position: Instruction) -> Iterator[Instruction]:
+        """Runs its block, with the row, where the position has a place: `for row in rows.for_writing(head, p)`."""
+        k = self.k
+        for _ in k.when(k.ult(position, self.capacity)):
+            if self.table is None:
+                yield head * self.capacity + position
+                continue
+            page, own = self._page(head, position // self.together)
+            for _ in k.when(k.ult(page, self.pages)):
+                yield (page * self.heads + own) * self.together + position % self.together
+
+    def _page(self, head: Instruction, place: Instruction) -> tuple[Instruction, Instruction]:
+        """The page at a place of the table of a head's sequence, and the head's number in it."""
+        assert self.table is not None
+        at, own = [place], head
+        if self.table.type.rank == 2:
+            at, own = [head // self.heads, place], head % self.heads
+        return self.k.convert(self.table.load(at), "i64"), own
+
+
+class CacheWriter:
+    """Writes rows (token, head, elements) into a cache. Rows that have no place there are not written."""
+
+    def __init__(self, k: KernelBuilder, buffer: Instruction, type: TensorType, rows: CacheRows) -> None:
+        self.k, self.buffer, self.type, self.rows = k, buffer, type, rows
+        self.size = rows.size
 
     def store(self, position: Instruction, head: Instruction, at: Operand, value: Instruction) -> None:
         """`value`: the elements at .. at + lanes of the row at `position` of a head, in compute form."""
         k, dtype = self.k, self.type.dtype
-        for _ in k.when(k.ult(position, self.capacity)):
+        for row in self.rows.for_writing(head, position):
             if isinstance(self.type.layout, KeyPanels):
                 keys = self.type.layout.keys
                 if self.type.layout.run > 1:
-                    self._scatter(position, head, at, value)
+                    self._scatter(row, at, value)
                     continue
-                panel = position // keys * keys
-                first = (head * self.capacity + panel) * self.size + position % keys
+                first = row // keys * keys * self.size + row % keys
                 for lane in range(value.lanes):
                     number = first + (k.const(0, "i64") + at + lane) * keys
                     store_from_compute(k, self.buffer, number * dtype.nbytes, k.extract(value, lane), dtype)
             elif isinstance(self.type.layout, ValuePanels):
-                self._scatter(position, head, at, value)
+                self._scatter(row, at, value)
             else:
-                number = (head * self.capacity + position) * self.size + at
+                number = row * self.size + at
                 store_from_compute(k, self.buffer, number * dtype.nbytes, value, dtype)
 
-    def _scatter(self, position: Instruction, head: Instruction, at: Operand, value: Instruction) -> None:
+    def _scatter(self, row: Instruction, at: Operand, value: Instruction) -> None:
         """Elements of a row, each to its place in a layout with runs. For GPUs: an element is a thread's."""
         k = self.k
         if value.lanes < WARP:  # all threads have all of them: the first ones store
             for lane in range(value.lanes):
                 one = k.splat(k.extract(value, lane), WARP)
-                self._to_places(position, head, k.const(0, "i64") + at + lane, one, k.zeros("i32", WARP))
+                self._to_places(row, k.const(0, "i64") + at + lane, one, k.zeros("i32", WARP))
             return
-        self._to_places(position, head, at, value, k.iota("i32", value.lanes))
+        self._to_places(row, at, value, k.iota("i32", value.lanes))
 
-    def _to_places(
-        self, position: Instruction, head: Instruction, at: Operand, value: Instruction, element: Instruction
-    ) -> None:
+    def _to_places(self, row: Instruction, at: Operand, value: Instruction, element: Instruction) -> None:
         """Lane i of a value goes to element at + element[i]. `at` is a multiple of the run where elements differ."""
         k, dtype, layout = self.k, self.type.dtype, self.type.layout
         start = k.const(0, "i64") + at
         if isinstance(layout, KeyPanels):
             keys, run = layout.keys, layout.run
-            first = (head * self.capacity + position // keys * keys) * self.size + position % keys * run
+            first = row // keys * keys * self.size + row % keys * run
             first = first + start // run * (keys * run) + start % run
             lanes = (element // run) * (keys * run) + element % run
         else:
             assert isinstance(layout, ValuePanels)
             run = layout.run
-            first = (head * self.capacity + position // run * run) * self.size + position % run
+            first = row // run * run * self.size + row % run
             first = first + start * run
             lanes = element * run
         k.scatter(self.buffer, first * dtype.nbytes, lanes * dtype.nbytes, stored_form(k, value, dtype))
@@ -131,15 +193,16 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
-    """new: (S N, H, D), start: () or (S,) i32, out: the cache (S H, C, D), written in place. Reads new once."""
+    """new: (S N, H, D), start: () or (S,) i32, out: the cache (S H, C, D) or pages, in place. Reads new once."""
     k = KernelBuilder(name)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     out = k.buffer("o0", "w")
     dims = Dims(k, group.symbols)
-    cache, new, start = group.root.inputs
+    cache, new, start = group.root.inputs[:3]
     rows = TensorOperand(k, dims, buffers[new], new.type)
     where = Sequences(k, dims, buffers[start], start.type, new.type.shape[0])
-    writer = CacheWriter(k, out, cache.type)
+    places = CacheRows(k, dims, cache.type, start.type, table_of(group.root), buffers)
+    writer = CacheWriter(k, out, cache.type, places)
     heads, size = int(new.type.shape[1]), int(new.type.shape[2])  # type: ignore[arg-type]
     lanes = vector_length(size, target)
     for item in k.parallel(dims(new.type.shape[0]) * heads):

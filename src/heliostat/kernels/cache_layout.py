@@ -18,7 +18,8 @@ from ..ir.types import Layout
 class KeyPanels(Layout):
     """Layout of a key cache (heads, capacity, head_dim): [head][capacity / keys][head_dim / run][keys][run].
 
-    `capacity` is a multiple of `keys`, `head_dim` of `run`.
+    Of pages (pages, heads, page, head_dim) each head of each page lies so. `capacity`, or `page`, is a multiple of
+    `keys`, `head_dim` of `run`.
     """
 
     keys: int

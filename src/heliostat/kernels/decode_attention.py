@@ -13,7 +13,7 @@ from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
 from . import attention, rope
 from .attention import LOWEST
-from .cache import Sequences, sequences
+from .cache import CacheRows, Sequences, sequences, table_of
 from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute, stored_form
 from .math import Math
@@ -53,10 +53,11 @@ def _alone(node: Node) -> Group:
 
 def _caches(root: Node) -> list[Node]:
     """The updates of the key cache and of the value cache with this token, where both are there."""
-    _, keys, values, start = root.inputs
+    _, keys, values, *place = root.inputs
     updates = [keys.node, values.node]
-    if any(n.op.name != "cache_update" or n.inputs[2] is not start for n in updates):
+    if any(n.op.name != "cache_update" or [id(v) for v in n.inputs[2:]] != [id(v) for v in place] for n in updates):
         return []
+    start = place[0]
     return updates if all(n.inputs[1].type.shape[0] == sequences(start.type) for n in updates) else []
 
 
@@ -68,8 +69,8 @@ def brought(root: Node) -> list[Node]:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (S, Hq, D), keys and values: (S Hkv, C, D), start: () or (S,) i32, out: (S, Hq, D). Reads each key and value
-    once for each query head.
+    """q: (S, Hq, D), keys and values: (S Hkv, C, D) or pages, start: () or (S,) i32, out: (S, Hq, D). Reads each key
+    and value once for each query head.
     """
     return _Nest(group, target, name).build()
 
@@ -83,7 +84,7 @@ class _Nest:
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         out = k.buffer("o0", "w")
         dims = Dims(k, group.symbols)
-        q, keys, values, start = group.root.inputs
+        q, keys, values, start = group.root.inputs[:4]
         inside = {id(r): n for n in group.nodes for r in n.results}
         self.size = int(q.type.shape[2])  # type: ignore[arg-type]
 
@@ -103,7 +104,10 @@ class _Nest:
         self.keys, self.values = buffers[keys], buffers[values]
         self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
         self.heads = int(q.type.shape[1])  # type: ignore[arg-type]
-        self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
+        table = table_of(group.root)
+        self.rows = CacheRows(k, dims, keys.type, start.type, table, buffers)
+        self.capacity = self.rows.capacity
+        self.kv_heads = self.rows.heads * sequences(start.type)
         self.group_size = attention.heads_of_a_key(group)
         attrs = group.root.attrs
         self.scale = float(attrs["scale"])
@@ -117,7 +121,7 @@ class _Nest:
         for h in (self.q, *(self.new or ())):
             h.keep(self.together if h is self.q else 1)
         self.parts = k.alloc(self._places())
-        if start.is_parameter:
+        if start.is_parameter and (table is None or table.is_parameter):
             self._come_early(TensorOperand(k, dims, buffers[start], start.type))
         k.ready()
         self.sequences = Sequences(k, dims, buffers[start], start.type, q.type.shape[0])
@@ -150,8 +154,8 @@ class _Nest:
         for s in k.team(self.team):
             part = s if self.shared == self.team else s % self.shared
             base = k.minimum(first // lanes * lanes + part * lanes, self.capacity - lanes)
-            at = (kv * self.capacity + base) * self.size
             for _ in k.when(base < end):
+                at = self.rows.row(kv, base) * self.size
                 k.prefetch_all(self.keys, at * self.key_dtype.nbytes, lanes * self.size * self.key_dtype.nbytes)
                 k.prefetch_all(self.values, at * self.value_dtype.nbytes, lanes * self.size * self.value_dtype.nbytes)
 
@@ -220,7 +224,8 @@ class _Nest:
             seen = number < k.convert(end, "i32")
             if self.window:
                 seen = seen & (number >= k.convert(first, "i32"))
-            score = k.select(seen, self._scores(head, base) * self.scale, LOWEST)
+            at = self.rows.row(self.kv_head(head), base) * self.size
+            score = k.select(seen, self._scores(head, at) * self.scale, LOWEST)
             old = best.get()
             new = k.maximum(old, largest(k, score))
             weight = k.select(seen, self.math.exp(score - k.splat(new, lanes)), 0.0)
@@ -229,7 +234,6 @@ class _Nest:
             for v in sums:
                 v.set(v.get() * k.splat(factor, lanes))
             best.set(new)
-            at = (self.kv_head(head) * self.capacity + base) * self.size
             self.held: dict[tuple[int, int], Instruction] = {}
             for t in range(lanes):
                 mine = k.splat(k.extract(weight, t), lanes)
@@ -241,11 +245,10 @@ class _Nest:
         for n, d in enumerate(vectors):
             k.store(self.parts, place + (8 + 4 * d), sums[n].get())
 
-    def _scores(self, head: Instruction, base: Instruction) -> Instruction:
-        """q . key for the keys of a panel, one key a lane."""
+    def _scores(self, head: Instruction, at: Instruction) -> Instruction:
+        """q . key for the keys of the panel that starts at element `at` of the cache, one key a lane."""
         k, lanes = self.k, self.lanes
         acc = k.var(k.zeros("f32", lanes))
-        at = (self.kv_head(head) * self.capacity + base) * self.size
         run, nbytes = self.run, self.key_dtype.nbytes
         side_by_side = next(n for n in (8, 4, 2, 1) if self.size % (n * run) == 0)  # loads that wait together
         unroll = min(side_by_side * run, 2 * lanes) if run > 1 else 8

@@ -86,7 +86,7 @@ class _Tiles(Pipelined):
         """Past the last step: that one once more, to where nothing is read."""
         groups = self.o.groups
         base = self.k.minimum(base, (steps.count - 1) * STEP)
-        start = source.start(steps.cache // groups, steps.cache % groups)
+        start = source.start(steps.head // groups, steps.head % groups)
         self.o.copy(self.memory, at, source, start, warp, base, STEP)
 
     def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:

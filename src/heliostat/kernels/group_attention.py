@@ -36,7 +36,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     verdict = decode_attention.accepts(group, target)
     if isinstance(verdict, Refuse):
         return verdict
-    q, keys, _, start = group.root.inputs
+    q, keys, _, start = group.root.inputs[:4]
     if getattr(keys.type.layout, "run", 1) != 8 or target.capability < 80:
         return Refuse("caches are not in runs for tensor cores")
     if sequences(start.type) == 1:
@@ -47,8 +47,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (S, Hq, D) f32, keys and values: (S Hkv, C, D), start: (S,) i32, out: (S, Hq, D). Reads each key and value
-    once, or a few times where there are few sequences; 4 * 8 * D operations for each key.
+    """q: (S, Hq, D) f32, keys and values: (S Hkv, C, D) or pages, start: (S,) i32, out: (S, Hq, D). Reads each key and
+    value once, or a few times where there are few sequences; 4 * 8 * D operations for each key.
     """
     return _Together(group, target, name).build()
 
@@ -82,14 +82,14 @@ class _Together(decode_attention._Nest):
         query = self._queries(head, row, place)
         best, total = (k.var(k.const(v, "f32", 64)) for v in (LOWEST / 2, 0.0))  # of a thread's two heads
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(0, self.size, 16)]
-        cache = self.kv_head(head) * self.capacity
+        kv = self.kv_head(head)
         begin, step = first // PANEL * PANEL + s * PANEL, PANEL * self.team
         for _ in k.when(begin < end):
-            self._copy_keys(s, cache + begin)
+            self._copy_keys(s, self.rows.row(kv, begin))
         k.commit_copies()
         for base in k.loop(begin, end, step):
             k.wait_copies(0)
-            self._copy_values(s, cache + base, end - base)
+            self._copy_values(s, self.rows.row(kv, base), end - base)
             k.commit_copies()
             scores = self._scores_of(query, s * self.ring, row, place)
             partly = end < base + PANEL
@@ -101,7 +101,7 @@ class _Together(decode_attention._Nest):
             weights = self._turned([v.get() for v in scores], row)
             k.wait_copies(0)
             for _ in k.when(base + step < end):
-                self._copy_keys(s, cache + base + step)
+                self._copy_keys(s, self.rows.row(kv, base + step))
             k.commit_copies()
             lanes = row * RUN + place * self.value_row
             for n, v in enumerate(sums):
@@ -115,14 +115,14 @@ class _Together(decode_attention._Nest):
         self._put(s, row, place, best.get(), self._over_rows(total.get(), "add"), sums)
 
     def _copy_keys(self, s: Instruction, key: Instruction) -> None:
-        """The panel from a key of the cache on to warp s's place: [size / 8][32] runs."""
+        """The panel from a row of the cache on to warp s's place: [size / 8][32] runs."""
         k, lanes = self.k, self.k.iota("i32", 32) * RUN
         for n in range(self.size // 8):
             source = key * (self.size * 2) + n * (PANEL * RUN)
             k.copy_async(self.parts, s * self.ring + n * self.key_row, lanes, self.keys, source, lanes)
 
     def _copy_values(self, s: Instruction, key: Instruction, left: Instruction) -> None:
-        """The panel from a key of the cache on, of which `left` are there: [32 / 8][size] runs. What lies behind may be
+        """The panel from a row of the cache on, of which `left` are there: [32 / 8][size] runs. What lies behind may be
         NaN, which a weight of zero would not hide; it is replaced by zeros.
         """
         k, lanes = self.k, self.k.iota("i32", 32) * RUN

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel, Operand
 from .attention import LOWEST
+from .cache import CacheRows, table_of
 from .group import Dims, Group, TensorOperand
 from .tensor_linear import FRAGMENT, operand_a, packed, zipped
 
@@ -27,9 +28,9 @@ SECTION = 16 << 20  # bytes of caches that tiles of one time read: they stay in 
 
 @dataclass(frozen=True)
 class Steps:
-    """Keys `begin` .. `end` of a head whose cache starts at row `cache`, in `count` steps."""
+    """Keys `begin` .. `end` of a head of the caches, in `count` steps."""
 
-    cache: Instruction
+    head: Instruction
     begin: Instruction
     end: Instruction
     count: Instruction
@@ -184,7 +185,7 @@ class Attending:
 
 
 class Prompt(Attending):
-    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32; writes out: (N, Hq, D) f32.
+    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32; writes out: (N, Hq, D) f32.
 
     `gap`: bytes between rows of runs in shared memory.
     """
@@ -194,12 +195,13 @@ class Prompt(Attending):
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.out = k.buffer("o0", "w")
         dims = Dims(k, group.symbols)
-        q, keys, values, start = group.root.inputs
+        q, keys, values, start = group.root.inputs[:4]
         self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
         self.kind, self.value_kind = keys.type.dtype.name, values.type.dtype.name
         self.tokens, self.counted = dims(q.type.shape[0]), isinstance(q.type.shape[0], int)
         self.heads, self.size = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
-        self.kv_heads, self.capacity = int(keys.type.shape[0]), int(keys.type.shape[1])  # type: ignore[arg-type]
+        self.cache = CacheRows(k, dims, keys.type, start.type, table_of(group.root), buffers)
+        self.kv_heads, self.capacity = self.cache.heads, self.cache.capacity
         self.group_size = self.heads // self.kv_heads
         attrs = group.root.attrs
         self.scale = float(attrs["scale"]) * math.log2(math.e)  # weights are powers of two
@@ -224,7 +226,7 @@ class Prompt(Attending):
         if self.window:
             oldest = self.start + first // self.group_size + 1
             begin = k.maximum(oldest - self.window, 0) // self.step * self.step
-        return Steps(head * self.capacity, begin, end, (end - begin + (self.step - 1)) // self.step)
+        return Steps(head, begin, end, (end - begin + (self.step - 1)) // self.step)
 
     def _place(self, head: Instruction, row: Instruction) -> Instruction:
         """Byte offsets of rows in q and in the result: row r is token r / group of head `head` * group + r % group."""
@@ -241,7 +243,7 @@ class Prompt(Attending):
         panels = self.step // PANEL
         panel, row = warp % panels, warp // panels
         first = base + panel * PANEL
-        source = (steps.cache + first) * (self.size * 2) + row * (PANEL * RUN)
+        source = self.cache.row(steps.head, first) * (self.size * 2) + row * (PANEL * RUN)
         to = row * self.key_row + panel * (PANEL * RUN) + at
         nbytes = k.convert(k.select(first < steps.end, k.const(RUN, "i64"), k.const(0, "i64")), "i32")
         for n in range(0, self.size // 8, WARPS // panels):
@@ -258,7 +260,13 @@ class Prompt(Attending):
         each = self.size // 32  # pieces of 32 runs in a row of them
         pieces = self.step // 8 * each
         even = WARPS % each == 0  # then a warp's pieces are at one place in their rows
-        source = (steps.cache + base) * (self.size * 2) + warp * (32 * RUN)
+        together = math.gcd(self.cache.together, self.step)  # keys whose rows are neighbours
+        sources = [
+            self.cache.row(steps.head, base + key) * (self.size * 2) + warp * (32 * RUN)
+            for key in range(0, self.step, together)
+        ]
+        run = together // 8 * each  # pieces of them
+        assert run == pieces or run % WARPS == 0
         row, part = warp // each, warp % each
         to = row * self.value_row + part * (32 * RUN) + self.values_at + at
         left = (steps.end - base - row * 8) * 2
@@ -273,7 +281,7 @@ class Prompt(Attending):
                             place = row * self.value_row + part * (32 * RUN) + self.values_at + at
                             rest = (steps.end - base - row * 8) * 2
                         nbytes = None if whole else k.convert(k.maximum(k.minimum(rest, RUN), 0), "i32")
-                        at_source = source + n * (32 * RUN)
+                        at_source = sources[n // run] + n % run * (32 * RUN)
                         k.copy_async(self.memory, place, lanes, self.values, at_source, lanes, nbytes)
 
     def _if_any(self, number: Instruction, count: int, most: int) -> Sequence[None]:

@@ -9,7 +9,7 @@ from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
-from .cache import CacheWriter, Sequences, cache_refusal, vector_length
+from .cache import CacheRows, CacheWriter, Sequences, cache_refusal, table_of, vector_length
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
 Put = Callable[[Instruction, Instruction, Operand, Instruction], None]
@@ -43,10 +43,11 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     x, cos, sin = (TensorOperand(k, dims, buffers[v], v.type) for v in group.root.inputs)
     put: Put
     if len(group.nodes) == 2:
-        cache, _, start = group.nodes[1].inputs
+        cache, _, start = group.nodes[1].inputs[:3]
         where = Sequences(k, dims, buffers[start], start.type, group.root.inputs[0].type.shape[0])
         each = int(x.type.shape[1])  # type: ignore[arg-type]
-        writer = CacheWriter(k, out, cache.type)
+        places = CacheRows(k, dims, cache.type, start.type, table_of(group.nodes[1]), buffers)
+        writer = CacheWriter(k, out, cache.type, places)
 
         def put(n: Instruction, h: Instruction, at: Operand, value: Instruction) -> None:
             position, place = where.place(n, h, each)

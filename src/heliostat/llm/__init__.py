@@ -20,6 +20,9 @@ def load(
     progress: Progress | None = None,
     device: str = "cpu",
     batch: Sequence[int] = (),
+    cache: str = "contiguous",
+    page_size: int | None = None,
+    cache_tokens: int | None = None,
 ) -> LanguageModel:
     """Load a model for this machine: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
 
@@ -27,9 +30,15 @@ def load(
     the model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them
     in f32. `device`: "cpu", "cuda", or "cuda:1" for the second GPU. `batch`: numbers of
     sequences that `generate_batch` may take together, each with caches of its own.
+    `cache`: "contiguous", or "paged" for one cache of pages that all sequences share: each takes memory for the tokens
+    it has, those that begin alike share pages, and where pages are short some wait. `page_size`: tokens of a page, a
+    multiple of 64 (default 64). `cache_tokens`: tokens that all pages hold, at least `context` (default: that, or a
+    quarter of it for each sequence of the largest batch, whichever is more).
     Raises FileFormatError, UnsupportedError or ContextLengthError with one line that names the file and the fault.
     """
-    return LanguageModel(path, threads, context, activations, cache_dtype, progress, device, batch)
+    return LanguageModel(
+        path, threads, context, activations, cache_dtype, progress, device, batch, cache, page_size, cache_tokens
+    )
 
 
 def demo_path() -> Path:

@@ -1,22 +1,27 @@
 """Generation of several sequences together: one program takes a token of each, so that weights are read once for all.
 
-A sequence has a row of the batch, and a part of its caches. Prompts go through the model's own cache, which is then
-copied there; rows become free as answers end, and take the next prompt.
+A sequence has a row of the batch, and a part of its caches, or pages. Prompts go through the model's own cache, which
+is then copied there, or straight into pages; rows become free as answers end, and take the next prompt. Where pages are
+short, a prompt waits; a row that finds none for its next token goes back to those that wait, the latest first.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..diagnostics import CacheFullError
 from ..kernel.program import Compiled
 from ..session.place import Place
 from .answer import Answer, Piece
 from .choice import is_greedy
+from .paged_cache import PagedCache
+from .pages import PagedSequence
 from .sample import Sample, Sampler
-from .stepper import Stepper
+from .stepper import Last, Stepper
 
 if TYPE_CHECKING:
     from .model import LanguageModel
@@ -38,28 +43,91 @@ class Batch:
         inputs = place.inputs({"start": rows, "tokens": rows, "positions": rows})
         run = place.executable(decode.program, {**given, **inputs.buffers})
         self.steps = Stepper(place, rows, inputs, run, None if choice is None else choice.program)
-        self._caches = {p.name: b for p, b in _states(run)}
+        self.states = states_of(run)
+        self._caches = {p.name: b for p, b in self.states}
 
     def fill(self, row: int, source: Any) -> None:
         """Copy the caches of a single sequence, those of an executable, to a row's part."""
         self.steps.forget()
-        for plan, buffer in _states(source):
+        for plan, buffer in states_of(source):
             whole = self._caches[plan.name]
             part = plan.nbytes
             self.place.copy(whole.slice(row * part, part), buffer.slice(0, part))
 
+    def hold(self, row: int, last: Last, ahead: bool = False) -> bool:
+        """Whether there is room for a row's next token, and `ahead` for the one behind it."""
+        return True
 
-def _states(executable: Any) -> list[tuple[Any, Any]]:
+    def release(self, row: int) -> None:
+        """A row's sequence has ended."""
+
+
+class PagedBatch(Batch):
+    """Sequences whose caches are pages that they share with the model's own."""
+
+    def __init__(
+        self,
+        place: Place,
+        rows: int,
+        decode: Compiled,
+        choice: Compiled | None,
+        given: Mapping[str, Any],
+        cache: PagedCache,
+    ) -> None:
+        """`given`: the states too."""
+        self.table = cache.table(rows)
+        super().__init__(place, rows, decode, choice, {**given, "table": self.table.buffer})
+        self.sequences: list[PagedSequence | None] = [None] * rows
+
+    def put(self, row: int, sequence: PagedSequence) -> None:
+        """Make a sequence that of a row."""
+        self.release(row)
+        self.sequences[row] = sequence
+        self._name(row, sequence.pages)
+
+    def hold(self, row: int, last: Last, ahead: bool = False) -> bool:
+        sequence, (token, position) = self.sequences[row], last
+        assert sequence is not None
+        try:
+            changed = sequence.reserve(position, position + (2 if ahead else 1))
+        except CacheFullError:
+            return False
+        if changed:
+            self._name(row, sequence.pages)
+        del sequence.tokens[position:]
+        sequence.tokens.append(token)
+        return True
+
+    def release(self, row: int) -> None:
+        """Give a row's pages back."""
+        sequence = self.sequences[row]
+        if sequence is not None:
+            self.steps.forget()
+            self.sequences[row] = None
+            sequence.cut(0)
+            self._name(row, ())
+
+    def _name(self, row: int, pages: Sequence[int]) -> None:
+        self.table.name(row, pages)
+        self.table.send()
+
+
+def states_of(executable: Any) -> list[tuple[Any, Any]]:
     """Plans and buffers of an executable's caches."""
     pairs = zip(executable.program.buffers, executable.buffers, strict=True)
     return [(plan, buffer) for plan, buffer in pairs if plan.kind == "state"]
 
 
 class _Row:
-    """A sequence that has a row: the tokens so far, and the one that was chosen last."""
+    """A sequence that has a row: the tokens so far, and the one that was chosen last. `turn`: when it got its row."""
 
     def __init__(self, number: int, history: list[int], answer: Answer, sampler: Sampler) -> None:
         self.number, self.history, self.answer, self.sampler = number, history, answer, sampler
+        self.turn = 0
+
+    @property
+    def last(self) -> Last:
+        return self.history[-1], len(self.history) - 1
 
 
 def generate_batch(
@@ -79,36 +147,68 @@ def generate_batch(
     )
     rows: list[_Row | None] = [None] * batch.rows
     timing = model.timing
-    while True:
+    turns = itertools.count()
+    try:
+        while True:
+            for place in range(batch.rows):
+                while rows[place] is None and waiting:
+                    if any(rows) and not model.has_room(batch, waiting[0].history):
+                        break
+                    row = waiting.popleft()
+                    row.turn = next(turns)
+                    started = time.perf_counter()
+                    chosen = row.sampler.sample(model.fill(batch, place, row.history), row.history)
+                    timing.prompt_tokens += len(row.history)
+                    timing.prompt_seconds += time.perf_counter() - started
+                    rows[place] = row
+                    yield from _take(row, chosen)
+                    if row.answer.done:
+                        rows[place] = None
+                        batch.release(place)
+            if not any(rows):
+                return
+            started = time.perf_counter()
+            there = [r is None or is_greedy(r.sampler) for r in rows]
+            ahead = all(there) and all(r is None or r.answer.left > 1 for r in rows)
+            ahead = _hold(model, batch, rows, waiting, ahead)
+            last = [r.last if r is not None else None for r in rows]
+            found: list[Sample | None] = [None] * batch.rows
+            if any(r is not None and is_greedy(r.sampler) for r in rows):
+                found = batch.steps.greedy(last, ahead)
+            else:
+                batch.steps.run(last)
+            for place, one in enumerate(rows):
+                if one is not None:
+                    likeliest = found[place] if there[place] else None
+                    chosen = likeliest or one.sampler.sample(batch.steps.logits()[place], one.history)
+                    timing.generated_tokens += 1
+                    pieces = list(_take(one, chosen))
+                    timing.generated_seconds += time.perf_counter() - started
+                    yield from pieces
+                    started = time.perf_counter()
+            for place, one in enumerate(rows):
+                if one is not None and one.answer.done:
+                    rows[place] = None
+                    batch.release(place)
+    finally:
         for place in range(batch.rows):
-            while rows[place] is None and waiting:
-                row = waiting.popleft()
-                started = time.perf_counter()
-                chosen = row.sampler.sample(model.fill(batch, place, row.history), row.history)
-                timing.prompt_tokens += len(row.history)
-                timing.prompt_seconds += time.perf_counter() - started
-                yield from _take(row, chosen)
-                rows[place] = None if row.answer.done else row
-        if not any(rows):
-            return
-        started = time.perf_counter()
-        last = [(r.history[-1], len(r.history) - 1) if r is not None else None for r in rows]
-        there = [r is None or is_greedy(r.sampler) for r in rows]
-        found: list[Sample | None] = [None] * batch.rows
-        if any(r is not None and is_greedy(r.sampler) for r in rows):
-            found = batch.steps.greedy(last, all(there) and all(r is None or r.answer.left > 1 for r in rows))
-        else:
-            batch.steps.run(last)
-        for place, one in enumerate(rows):
-            if one is not None:
-                likeliest = found[place] if there[place] else None
-                chosen = likeliest or one.sampler.sample(batch.steps.logits()[place], one.history)
-                timing.generated_tokens += 1
-                pieces = list(_take(one, chosen))
-                rows[place] = None if one.answer.done else one
-                timing.generated_seconds += time.perf_counter() - started
-                yield from pieces
-                started = time.perf_counter()
+            batch.release(place)
+
+
+def _hold(model: LanguageModel, batch: Batch, rows: list[_Row | None], waiting: deque[_Row], ahead: bool) -> bool:
+    """Make room for the next token of every row, and for one more if `ahead`: whether there is room for that. A row
+    that got its place last gives it up where there is none for all.
+    """
+    live = [(place, row) for place, row in enumerate(rows) if row is not None]
+    if ahead and all(model.hold(batch, place, row.last, True) for place, row in live):
+        return True
+    for place, row in sorted(live, key=lambda pair: pair[1].turn):
+        while rows[place] is not None and not model.hold(batch, place, row.last):
+            latest = max((n for n, r in enumerate(rows) if r is not None), key=lambda n: rows[n].turn)  # type: ignore[union-attr]
+            batch.release(latest)
+            waiting.appendleft(rows[latest])  # type: ignore[arg-type]
+            rows[latest] = None
+    return False
 
 
 def _take(row: _Row, chosen: Sample) -> Iterator[tuple[int, Piece]]:

@@ -19,11 +19,19 @@ WeightType = Callable[[str], TensorType | None]
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """The key/value cache: `capacity` tokens of `dtype`. `key_layout` is what the target's attention kernel reads."""
+    """The key/value cache: `capacity` tokens of a sequence, of `dtype`. `key_layout` is what the target's attention
+    kernel reads. With `pages` it is in so many pages of `page_size` tokens, which all sequences share."""
 
     capacity: int
     dtype: str = "f16"
     key_layout: Layout | None = None
+    pages: int = 0
+    page_size: int = 0
+
+    @property
+    def table_width(self) -> int:
+        """Pages that a sequence has room for."""
+        return -(-self.capacity // self.page_size)
 
 
 class Attention(modules.Module):
@@ -52,11 +60,10 @@ class Attention(modules.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q = ops.rope(q, positions.cos, positions.sin, interleaved=c.rope.interleaved)
         k = ops.rope(k, positions.cos, positions.sin, interleaved=c.rope.interleaved)
-        keys = ops.cache_update(keys, k, positions.start)
-        values = ops.cache_update(values, v, positions.start)
-        mixed = ops.attention(
-            q, keys, values, positions.start, scale=c.attention_scale, causal=True, window=c.sliding_window
-        )
+        start, table = positions.start, positions.table
+        keys = ops.cache_update(keys, k, start, table)
+        values = ops.cache_update(values, v, start, table)
+        mixed = ops.attention(q, keys, values, start, c.attention_scale, True, c.sliding_window, table)
         return self.output(ops.reshape(mixed, shape=(n, c.heads * c.head_dim))), keys, values
 
 
@@ -92,11 +99,13 @@ class Block(modules.Module):
 
 @dataclass(frozen=True)
 class Positions:
-    """Where a block of tokens stands: tables of cosine and sine (N, dim / 2), and how many tokens the cache holds."""
+    """Where a block of tokens stands: tables of cosine and sine (N, dim / 2), how many tokens the cache holds, and in
+    which pages."""
 
     cos: Value
     sin: Value
     start: Value
+    table: Value | None
 
 
 class Decoder(modules.Module):
@@ -120,10 +129,12 @@ class Decoder(modules.Module):
         caches: Sequence[tuple[Value, Value]],
         rows: Dim,
         magnitude: float,
+        table: Value | None = None,
     ) -> tuple[Value, list[tuple[Value, Value]]]:
-        """tokens, positions: (N,) i32. Returns logits (rows, V) f32 of the last `rows` tokens, and the new caches."""
+        """tokens, positions: (N,) i32; `table`: the pages of caches in pages. Returns logits (rows, V) f32 of the last
+        `rows` tokens, and the new caches."""
         cos, sin = ops.rope_table(positions, frequencies, scale=magnitude)
-        place = Positions(cos, sin, start)
+        place = Positions(cos, sin, start, table)
         x = self.embedding(tokens)
         renewed: list[tuple[Value, Value]] = []
         for block, (keys, values) in zip(self.blocks, caches, strict=True):
@@ -151,6 +162,7 @@ def step_graph(
     Output: logits of the last token, or of the last `rows` tokens (a symbol, at most MOST_LOGITS) if `all_rows`.
 
     With `sequences` S: one token of each, start (S,) i32, caches of all in turn, logits (S, V); `tokens` is 1 then.
+    Where the cache is in pages, there is an input table (M,) i32, or (S, M), as `ops.pages` says.
     """
     config = decoder.config
     n: Dim = 1 if tokens == 1 else dim(Symbol("n", tokens, 1))
@@ -158,7 +170,9 @@ def step_graph(
     if sequences is not None:
         n = rows = sequences
     held = element(cache.dtype)
-    shape = (config.kv_heads * (sequences or 1), cache.capacity, config.head_dim)
+    shape: tuple[int, ...] = (config.kv_heads * (sequences or 1), cache.capacity, config.head_dim)
+    if cache.pages:
+        shape = (cache.pages, config.kv_heads, cache.page_size, config.head_dim)
     states: dict[str, TensorType] = {}
     for i in range(config.layers):
         states[f"keys.{i}"] = TensorType(held, shape, cache.key_layout)
@@ -169,12 +183,14 @@ def step_graph(
         "start": tensor(i32) if sequences is None else tensor(i32, sequences),
         "frequencies": tensor(f32, config.rope.dim // 2),
     }
+    if cache.pages:
+        inputs["table"] = tensor(i32, *([] if sequences is None else [sequences]), cache.table_width)
 
     def run(
-        tokens: Value, positions: Value, start: Value, frequencies: Value, **held: Value
+        tokens: Value, positions: Value, start: Value, frequencies: Value, table: Value | None = None, **held: Value
     ) -> tuple[list[Value], list[tuple[Value, Value]]]:
         caches = [(held[f"keys.{i}"], held[f"values.{i}"]) for i in range(config.layers)]
-        logits, renewed = decoder(tokens, positions, start, frequencies, caches, rows, magnitude)
+        logits, renewed = decoder(tokens, positions, start, frequencies, caches, rows, magnitude, table)
         updates = [pair for old, new in zip(caches, renewed, strict=True) for pair in zip(old, new, strict=True)]
         return [logits], updates
 

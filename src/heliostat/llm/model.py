@@ -22,19 +22,22 @@ from ..session.executable import Executable
 from ..session.place import CpuPlace, open_place
 from ..session.stored import load_programs, save_programs
 from .answer import Answer, Piece
-from .batch import Batch, generate_batch
+from .batch import Batch, PagedBatch, generate_batch, states_of
 from .checkpoint import Checkpoint
 from .choice import is_greedy
 from .config import MOST_LOGITS, DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
+from .paged_cache import BoundTable, PagedCache
+from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike
 from .sample import Sample, Sampler
-from .stepper import Stepper
+from .stepper import Last, Stepper
 from .steps import StepOptions, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
 DEFAULT_CONTEXT = 4096
 MOST_SEQUENCES = 256
+MOST_PAGE = 4096
 SMALL = 64 << 10
 """Bytes of a weight below which it is copied rather than read where the file is mapped."""
 PART = 16 << 20
@@ -66,7 +69,8 @@ class Timing:
 
 @dataclass
 class LoadReport:
-    """How long loading took, in seconds, and how many kernels were compiled rather than found in the cache."""
+    """How long loading took, in seconds, how many kernels were compiled rather than found in the cache, and the bytes
+    of weights and of all caches of keys and values."""
 
     open_seconds: float = 0.0
     compile_seconds: float = 0.0
@@ -74,6 +78,7 @@ class LoadReport:
     kernels: int = 0
     compiled: int = 0
     weight_bytes: int = 0
+    cache_bytes: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -155,11 +160,15 @@ class LanguageModel:
         progress: Progress | None = None,
         device: str = "cpu",
         batch: Sequence[int] = (),
+        cache: str = "contiguous",
+        page_size: int | None = None,
+        cache_tokens: int | None = None,
     ) -> None:
         if activations not in ("int8", "float"):
             raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
         if cache_dtype not in ("f16", "bf16", "f32"):
             raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
+        page_size = _page_size(cache, page_size, cache_tokens)
         if context is not None:
             context = index(context)
         if isinstance(batch, int) or not all(2 <= index(count) <= MOST_SEQUENCES for count in batch):
@@ -175,14 +184,16 @@ class LanguageModel:
         self.timing = Timing()
         self.place = open_place(device, threads)
         self._lock = threading.RLock()
-        self._cached: list[int] = []
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
         if self._reserve is not None:
             self._reserve.expect(packed_nbytes(self.file, self.place.target.lanes))
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
         batches, most = tuple(sorted(set(batch))), self.place.prompt_block
-        self.options = StepOptions(self.context, activations, cache_dtype, float(magnitude), batches, most)
+        held = self._cache_tokens(cache_tokens, max(batches, default=1)) if page_size else 0
+        self.options = StepOptions(
+            self.context, activations, cache_dtype, float(magnitude), batches, most, page_size, held
+        )
         self._compile(weights, progress)
         self._pack(progress)
         self._bind(weights)
@@ -194,6 +205,17 @@ class LanguageModel:
                 f"{self.file.path}: a context of {wanted} tokens was asked for; the model has {most}"
             )
         return min(most, DEFAULT_CONTEXT) if wanted is None else wanted
+
+    def _cache_tokens(self, wanted: int | None, rows: int) -> int:
+        """Tokens that the pages hold: a whole context, and a quarter of one for each row if it is not said."""
+        if wanted is None:
+            return max(self.context, -(-self.context * rows // 4))
+        if index(wanted) < self.context:
+            raise ContextLengthError(
+                f"a cache of {wanted} tokens does not hold one context of {self.context}",
+                help="give more cache_tokens, or a smaller context",
+            )
+        return index(wanted)
 
     # --- loading ------------------------------------------------------------------------------------------------
     def _compile(self, weights: DecoderWeights, progress: Progress | None) -> None:
@@ -269,18 +291,32 @@ class LanguageModel:
         self._tokens, self._positions, self._start = (self._inputs.arrays[n] for n in ("tokens", "positions", "start"))
         given.update(self._inputs.buffers)
         given["frequencies"] = self.place.weight(self._frequencies)
+        self._pages: PagedCache | None = None
+        self._sequence: ContiguousSequence | PagedSequence = ContiguousSequence()
+        self._table: BoundTable | None = None
+        if self.options.pages:
+            o = self.options
+            self._pages = PagedCache(self.place, o.pages, o.page_size, o.capacity)
+            self._sequence, self._table = self._pages.sequence(), self._pages.table(1)
+            given["table"] = self._table.buffer
         self._decode = self.place.executable(self.decode.program, given)
-        for plan, buffer in zip(self.decode.program.buffers, self._decode.buffers, strict=True):
-            if plan.kind == "state":
-                given[plan.name] = buffer
+        states = states_of(self._decode)
+        given.update({plan.name: buffer for plan, buffer in states})
         self._prefill = self.place.executable(self.prefill.program, given)
         choice = self.programs.get("choice")
         self._steps = Stepper(self.place, 1, self._inputs, self._decode, None if choice is None else choice.program)
         fixed = {**self.weights, "frequencies": given["frequencies"]}
+        if self._pages is not None:
+            fixed.update(self._pages.bind(states))
         self.batches: dict[int, Batch] = {}
         for n in self.options.batches:
             several = self.programs[f"decode_{n}"], self.programs.get(f"choice_{n}")
-            self.batches[n] = Batch(self.place, n, *several, fixed)
+            if self._pages is not None:
+                self.batches[n] = PagedBatch(self.place, n, *several, fixed, self._pages)
+            else:
+                self.batches[n] = Batch(self.place, n, *several, fixed)
+                states = [*states, *self.batches[n].states]
+        self.report.cache_bytes = sum(plan.nbytes for plan, _ in states)
 
     # --- running ------------------------------------------------------------------------------------------------
     def _check(self, ids: Sequence[int], more: int = 0) -> list[int]:
@@ -304,6 +340,7 @@ class LanguageModel:
         A row's result does not depend, bit for bit, on how a prompt is cut into blocks.
         """
         n = len(ids)
+        self._reserve_pages(start, start + n)
         self._tokens[:n] = ids
         self._positions[:n] = np.arange(start, start + n)
         self._start[0] = start
@@ -317,20 +354,23 @@ class LanguageModel:
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
         self._steps.forget()
-        shared = 0
-        for a, b in zip(self._cached, ids[:-1], strict=False):
-            if a != b:
-                break
-            shared += 1
-        self._cached = list(ids[:shared])
+        sequence = self._sequence
+        sequence.cut(alike(sequence.tokens, ids[:-1]))
         logits: npt.NDArray[np.float32] | None = None
-        for at in range(shared, len(ids), self.block):
+        for at in range(len(sequence.tokens), len(ids), self.block):
             part = ids[at : at + self.block]
             logits = self._block(part, at, 1)
-            self._cached += part
+            sequence.tokens += part
         assert logits is not None
         self._epoch += 1
         return logits[-1]
+
+    def _reserve_pages(self, start: int, stop: int) -> None:
+        """Make room for the keys and values of positions start .. stop - 1. Raises CacheFullError."""
+        if isinstance(self._sequence, PagedSequence) and self._table is not None:
+            self._sequence.reserve(start, stop)
+            self._table.name(0, self._sequence.pages)
+            self._table.send()
 
     def check_room(self, tokens: int) -> None:
         """Raise ContextLengthError unless that many tokens fit."""
@@ -343,14 +383,15 @@ class LanguageModel:
     def restart(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Fill an empty cache with `ids`; logits (V,) of the last one, valid until the next run."""
         with self._lock:
-            self._cached = []
+            self._sequence.cut(0)
             return self._advance(self._check(ids))
 
     def extend(self, token: int, position: int) -> npt.NDArray[np.float32]:
         """Run one token at the cache's end, `position`; logits (V,), valid until the next run."""
         with self._lock:
             self._epoch += 1
-            self._cached = [*self._cached[:position], token]
+            self._reserve_pages(position, position + 1)
+            self._sequence.tokens = [*self._sequence.tokens[:position], token]
             self._steps.run([(token, position)])
             return self._steps.logits()[0]
 
@@ -367,10 +408,10 @@ class LanguageModel:
         sampler = Sampler(0.0)
         with self._lock:
             self._epoch += 1
-            self._cached = self._cached[:position]
+            tokens = self._sequence.tokens = self._sequence.tokens[:position]
             for n in range(count):
-                self._cached.append(token)
-                token = self._next(token, position + n, sampler, self._cached, True, n + 1 < count).token
+                tokens.append(token)
+                token = self._next(token, position + n, sampler, tokens, True, n + 1 < count).token
                 yield token
 
     def _next(
@@ -378,8 +419,10 @@ class LanguageModel:
     ) -> Sample:
         """Run one token; the next one. `greedy`: found where the logits are. `more`: another step will follow."""
         last = [(token, position)]
+        ahead = greedy and more and position + 1 < self.context
+        self._reserve_pages(position, position + (2 if ahead else 1))
         if greedy:
-            (found,) = self._steps.greedy(last, more and position + 1 < self.context)
+            (found,) = self._steps.greedy(last, ahead)
             if found is not None:
                 return found
         else:
@@ -400,13 +443,13 @@ class LanguageModel:
         ids = self._check(ids)
         out = np.empty((len(ids), self.config.vocabulary), np.float32)
         with self._lock:
-            self._cached = []
+            self._sequence.cut(0)
             self._epoch += 1
             step = min(self.block, MOST_LOGITS)
             for at in range(0, len(ids), step):
                 part = ids[at : at + step]
                 out[at : at + len(part)] = self._block(part, at, len(part))
-            self._cached = list(ids)
+            self._sequence.tokens = list(ids)
         return out
 
     def encode(self, prompt: str) -> list[int]:
@@ -466,7 +509,7 @@ class LanguageModel:
                     chosen = sampler.sample(logits, history)
                 else:
                     chosen = self._next(token, len(history) - 1, sampler, history, greedy, answer.left > 1)
-                    self._cached.append(token)
+                    self._sequence.tokens.append(token)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1
 
@@ -500,15 +543,77 @@ class LanguageModel:
 
     def fill(self, batch: Batch, row: int, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Make a prompt the sequence of a row of a batch; logits (V,) of its last token, valid until the next run."""
+        ids = self._check(ids)
         with self._lock:
-            logits = self._advance(self._check(ids))
-            batch.fill(row, self._decode)
+            if self._pages is None or not isinstance(batch, PagedBatch):
+                logits = self._advance(ids)
+                batch.fill(row, self._decode)
+                return logits
+            batch.release(row)
+            own, known = self._sequence, self._known()
+            sequence = self._pages.begun(ids, known)
+            if sequence.needs(len(sequence.tokens), len(ids) + 1) > self._pages.pool.free:
+                self._drop()
+            self._sequence = sequence
+            try:
+                logits = self._advance(ids)
+            except BaseException:
+                sequence.cut(0)
+                raise
+            finally:
+                self._sequence = own
+            batch.put(row, sequence)
             return logits
+
+    def _known(self) -> list[PagedSequence]:
+        """All sequences that have pages."""
+        rows = (s for b in self.batches.values() if isinstance(b, PagedBatch) for s in b.sequences)
+        return [s for s in (self._sequence, *rows) if isinstance(s, PagedSequence)]
+
+    def _drop(self) -> None:
+        """Give the pages of the sequence that `generate` left behind to others. Where it is still going on it will be
+        computed again."""
+        self._sequence.cut(0)
+        self._epoch += 1
+
+    def has_room(self, batch: Batch, ids: Sequence[int]) -> bool:
+        """Whether there are pages for a prompt beside the sequences of a batch, with one for each of them to go on."""
+        if self._pages is None or not isinstance(batch, PagedBatch):
+            return True
+        with self._lock:
+            live = sum(s is not None for s in batch.sequences)
+            if self._pages.needed(list(ids), self._known()) + live > self._pages.pool.free:
+                self._drop()
+            return self._pages.needed(list(ids), self._known()) + live <= self._pages.pool.free
+
+    def hold(self, batch: Batch, row: int, last: Last, ahead: bool = False) -> bool:
+        """Make room for a row's next token, and `ahead` for the one behind it; whether there is room."""
+        with self._lock:
+            if batch.hold(row, last, ahead):
+                return True
+            if ahead:
+                return False
+            self._drop()
+            return batch.hold(row, last)
 
     def close(self) -> None:
         """Stop the workers and let the file go."""
         self.place.close()
         self.file.close()
+
+
+def _page_size(cache: str, wanted: int | None, tokens: int | None) -> int:
+    """Tokens of a page, 0 for contiguous caches. Raises ValueError for options that do not go together."""
+    if cache not in ("contiguous", "paged"):
+        raise ValueError(f'cache must be "contiguous" or "paged", got {cache!r}')
+    if cache == "contiguous":
+        if wanted is not None or tokens is not None:
+            raise ValueError('page_size and cache_tokens are for cache="paged"')
+        return 0
+    size = LEAST_PAGE if wanted is None else index(wanted)
+    if size <= 0 or size % LEAST_PAGE or size > MOST_PAGE:
+        raise ValueError(f"page_size must be a multiple of {LEAST_PAGE} up to {MOST_PAGE}, got {wanted}")
+    return size
 
 
 def open_model_file(path: str | Path) -> GGUFFile | Checkpoint:

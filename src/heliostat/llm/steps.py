@@ -14,6 +14,7 @@ from ..kernel.program import Compiled
 from ..session.stored import program_key
 from ..session.tuning_file import tuning_entries
 from ..targets.target import Target
+from .pages import pages_of
 from .weights import DecoderWeights
 
 if TYPE_CHECKING:
@@ -35,11 +36,20 @@ class StepOptions:
     batches: tuple[int, ...] = ()
     most: int = BLOCK
     """Tokens of a prompt that are processed together, at most: `Place.prompt_block`."""
+    page_size: int = 0
+    """Tokens of a page of the cache; 0 where caches are not in pages."""
+    cache_tokens: int = 0
+    """Tokens that all pages hold together."""
 
     @property
     def capacity(self) -> int:
         """Tokens that a cache holds."""
         return -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
+
+    @property
+    def pages(self) -> int:
+        """Pages of the cache, with the one that is nobody's; 0 where it is not in pages."""
+        return 1 + pages_of(self.cache_tokens, self.page_size) if self.page_size else 0
 
     @property
     def block(self) -> int:
@@ -68,7 +78,7 @@ def compile_steps(
     from .decoder import CacheConfig, Decoder, step_graph
 
     decoder = Decoder(weights.config, weights.type)
-    cache = CacheConfig(options.capacity, options.cache_dtype)
+    cache = CacheConfig(options.capacity, options.cache_dtype, pages=options.pages, page_size=options.page_size)
     magnitude = options.magnitude
     graphs = [
         step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),

@@ -17,11 +17,14 @@ from .error import LargestUlp, Ulp
 from .matmul import matmul
 from .normalize import softmax
 from .op import Amp, Array, Batching, NotDifferentiable, Op, get, public
+from .pages import check_table, gathered, gathered_array, slots, slots_array, unpaged
+from .reduce import sum
 from .rules import float_only, plain
 from .samples import Exactly, Sample, Uniform, sample
 from .shape import concat, iota, reshape, slice, transpose, unsqueeze
 
 N = Symbol("n", 4, 1)
+_PAGES = Exactly((2, 4))  # of each sequence of a sample: their rows do not meet
 
 
 def _attention_samples() -> tuple[Sample, ...]:
@@ -46,6 +49,17 @@ def _attention_samples() -> tuple[Sample, ...]:
         k = tensor(cache, 2 * len(starts), 8, 4)
         given = tensor(i32, len(starts)), Exactly(starts)
         found.append(sample(tensor(q, tokens * len(starts), 4, 4), k, k, given, scale=0.5, **attrs))
+    for dtypes, rows, starts, numbers, attrs in (
+        ((f64, f64), 4, (4, 0), 4, {"window": 3}),  # pages 0 .. 4 of both, some in both tables
+        ((f32, f16), 3, (0, 7, 3), 4, {}),
+        ((f64, f64), 1, (2,), 9, {"causal": False}),  # page 0 for numbers outside
+    ):
+        pages, table = tensor(dtypes[1], 5, 2, 4, 4), (tensor(i32, len(starts), 2), Uniform(4 - numbers, numbers))
+        given = tensor(i32, len(starts)), Exactly(starts)
+        found.append(sample(tensor(dtypes[0], rows, 4, 4), pages, pages, given, table, scale=0.5, **attrs))
+    pages, table = tensor(bf16, 5, 2, 4, 4), (tensor(i32, 2), Uniform(0, 4))
+    q_type, start = tensor(f32, dim(N), 4, 4), (tensor(i32), Exactly(5))
+    found.append(sample(q_type, pages, pages, start, table, symbols={"n": 3}, scale=0.5))
     return tuple(found)
 
 
@@ -90,7 +104,9 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
 
     Several sequences: start: (S,) i32. Sequence s has rows s N to (s + 1) N of q, (S N, Hq, D), and heads s Hkv to
     (s + 1) Hkv of the caches, (S Hkv, C, D); all else is as above for each of them.
-    Source: arXiv 1706.03762, 2305.13245.
+
+    With a `table` of pages, (S, M) i32 or (M,), caches are (P, Hkv, page, D): see `ops.pages`; C is M page.
+    Source: arXiv 1706.03762, 2305.13245, 2309.06180.
     """
 
     samples = _attention_samples()
@@ -102,11 +118,15 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
         k: TensorType,
         v: TensorType,
         start: TensorType,
+        table: TensorType | None = None,
         *,
         scale: float,
         causal: bool = True,
         window: int = 0,
     ) -> TensorType:
+        if table is not None:
+            check_table(k, start, table, "attention")
+            k, v = (unpaged(t, start, table) for t in (k, v))
         if q.rank != 3 or k.rank != 3 or v.shape != k.shape:
             raise ShapeError(f"attention needs q (N, Hq, D) and k, v (Hkv, C, D), found {q}, {k} and {v}")
         if q.shape[2] != k.shape[2]:
@@ -125,13 +145,33 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
         return TensorType(float_only(q, "attention"), q.shape)
 
     def call(
-        self, q: Value, k: Value, v: Value, start: Value, scale: float, causal: bool = True, window: int = 0
+        self,
+        q: Value,
+        k: Value,
+        v: Value,
+        start: Value,
+        scale: float,
+        causal: bool = True,
+        window: int = 0,
+        table: Value | None = None,
     ) -> Value:
-        return self.build(q, k, v, start, scale=float(scale), causal=bool(causal), window=int(window))
+        given = (q, k, v, start) if table is None else (q, k, v, start, table)
+        return self.build(*given, scale=float(scale), causal=bool(causal), window=int(window))
 
     def reference(
-        self, q: Array, k: Array, v: Array, start: Array, *, scale: float, causal: bool = True, window: int = 0
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        start: Array,
+        table: Array | None = None,
+        *,
+        scale: float,
+        causal: bool = True,
+        window: int = 0,
     ) -> Array:
+        if table is not None:
+            k, v = (gathered_array(x, table) for x in (k, v))
         if start.shape:
             each = zip(*(np.split(x, start.size) for x in (q, k, v)), start, strict=True)
             parts = [self.reference(*s, scale=scale, causal=causal, window=window) for s in each]
@@ -154,9 +194,20 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
         return out
 
     def decompose(
-        self, q: Value, k: Value, v: Value, start: Value, *, scale: float, causal: bool = True, window: int = 0
+        self,
+        q: Value,
+        k: Value,
+        v: Value,
+        start: Value,
+        table: Value | None = None,
+        *,
+        scale: float,
+        causal: bool = True,
+        window: int = 0,
     ) -> Value:
         """Over the whole capacity, with a mask; heads of one group are rows of one product."""
+        if table is not None:
+            k, v = (gathered(x, table) for x in (k, v))
         if start.type.rank:
             attrs: dict[str, Any] = {"scale": scale, "causal": causal, "window": window}
             return _joined([self.decompose(p[1], p[2], p[3], p[0], **attrs) for p in _parts(start, q, k, v)])
@@ -288,7 +339,9 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
     """The cache with new rows: cache[h, start + n] = new[n, h], converted to its dtype. Type and layout of the cache.
 
     cache: (H, C, D) plain floats, a state; new: (N, H, D) float; start: () i32. Rows outside 0 .. C are dropped.
-    Several sequences as in `attention`: start: (S,) i32, new: (S N, H, D), cache: (S H, C, D)."""
+    Several sequences as in `attention`: start: (S,) i32, new: (S N, H, D), cache: (S H, C, D). With a `table` of pages,
+    (S, M) i32 or (M,), the cache is (P, H, page, D): see `ops.pages`. No two rows may go to one place, except that it
+    does not matter what stands there."""
 
     samples = (
         sample(tensor(f32, 2, 6, 3), tensor(f32, 2, 2, 3), (tensor(i32), Exactly(3))),
@@ -297,11 +350,25 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(bf16, 1, 4, 2), tensor(f32, 1, 1, 2), (tensor(i32), Exactly(1))),
         sample(tensor(f16, 6, 4, 2), tensor(f32, 3, 2, 2), (tensor(i32, 3), Exactly((3, 0, 4)))),
         sample(tensor(f64, 2, 6, 3), tensor(f64, 4, 1, 3), (tensor(i32, 2), Exactly((1, 3)))),
+        *(
+            sample(tensor(dtype, 5, 2, 4, 2), tensor(new, tokens, 2, 2), start, table, symbols={"n": 3})
+            for dtype, new, tokens, start, table in (
+                (f64, f64, 4, (tensor(i32, 2), Exactly((3, 6))), (tensor(i32, 2, 2), _PAGES)),
+                (f16, f32, dim(N), (tensor(i32), Exactly(2)), (tensor(i32, 3), Exactly((4, 1, 0)))),
+                (f64, f64, 3, (tensor(i32), Exactly(-1)), (tensor(i32, 2), Exactly((-1, 3)))),
+            )
+        ),
     )
     error = Ulp(f64=0, f32=0, f16=1, bf16=1)
     batching = Batching.REFUSED
 
-    def infer(self, cache: TensorType, new: TensorType, start: TensorType) -> TensorType:
+    def infer(
+        self, cache: TensorType, new: TensorType, start: TensorType, table: TensorType | None = None
+    ) -> TensorType:
+        if table is not None:
+            check_table(cache, start, table, "cache_update")
+            self.infer(unpaged(cache, start, table), new, start)
+            return cache
         if cache.rank != 3 or new.rank != 3:
             raise ShapeError(f"cache_update needs a cache (H, C, D) and rows (N, H, D), found {cache} and {new}")
         count = _sequences(start, new.shape[0], cache.shape[0], "cache_update")
@@ -313,10 +380,16 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         float_only(new, "cache_update")
         return cache
 
-    def call(self, cache: Value, new: Value, start: Value) -> Value:
-        return self.build(cache, new, start)
+    def call(self, cache: Value, new: Value, start: Value, table: Value | None = None) -> Value:
+        return self.build(*((cache, new, start) if table is None else (cache, new, start, table)))
 
-    def reference(self, cache: Array, new: Array, start: Array) -> Array:
+    def reference(self, cache: Array, new: Array, start: Array, table: Array | None = None) -> Array:
+        if table is not None:
+            out = np.array(cache)
+            slot, page = slots_array(cache, start, table, new.shape[0]), cache.shape[2]
+            kept = slot >= 0
+            out[slot[kept] // page, :, slot[kept] % page] = new[kept]
+            return out
         if start.shape:
             each = zip(*(np.split(x, start.size) for x in (cache, new)), start, strict=True)
             return np.concatenate([self.reference(*s) for s in each])
@@ -326,8 +399,10 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         out[:, at[kept]] = new[kept].transpose(1, 0, 2)
         return out
 
-    def gradient(self, g: Value, cache: Value, new: Value, start: Value, y: Value) -> Sequence[Value | None]:
+    def gradient(self, g: Value, cache: Value, new: Value, start: Value, *table_and_y: Value) -> Sequence[Value | None]:
         """Rows that were written have the gradient of `new`, the others that of the old cache."""
+        if len(table_and_y) > 1:
+            return self._gradient_of_pages(g, cache, new, start, table_and_y[0])
         if start.type.rank:
             parts = [self.gradient(p[1], p[2], p[3], p[0], p[1]) for p in _parts(start, g, cache, new)]
             by_cache, by_new, _ = zip(*parts, strict=True)
@@ -338,6 +413,17 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         g_cache = where(reshape(written, (capacity, 1)), 0.0, g)
         pick = cast(eq(reshape(source, (1, capacity)), reshape(iota(n), (n, 1))), g.type.dtype)  # (N, C)
         return g_cache, transpose(matmul(pick, g), (1, 0, 2)), None
+
+    def _gradient_of_pages(
+        self, g: Value, cache: Value, new: Value, start: Value, table: Value
+    ) -> Sequence[Value | None]:
+        pages, heads, page, size = cache.type.shape
+        rows = new.type.shape[0]
+        slot = reshape(slots(cache, start, table, rows), (rows, 1))
+        pick = cast(eq(slot, reshape(iota(pages * page), (1, pages * page))), g.type.dtype)  # (N, P page)
+        by_head = reshape(transpose(g, (1, 0, 2, 3)), (heads, pages * page, size))
+        written = reshape(sum(pick, 0), (pages, 1, page, 1))
+        return where(eq(written, 0.0), g, 0.0), transpose(matmul(pick, by_head), (1, 0, 2)), None, None
 
 
 attention = public(Attention, Attention.call)

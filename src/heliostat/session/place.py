@@ -59,6 +59,9 @@ class Place(Protocol):
     def copy(self, target: Any, source: Any) -> None:
         """Copy the bytes of a buffer to another of that size, behind what was given to run before."""
 
+    def write(self, target: Any, array: npt.NDArray[Any]) -> None:
+        """Copy an array's bytes to a buffer, behind what was given to run before. The array may change then."""
+
     def rounds(self, executables: Sequence[Any]) -> CudaRounds | None:
         """Programs that run one behind the other, again and again; None where the host runs them itself."""
         ...
@@ -97,6 +100,9 @@ class CpuPlace:
 
     def copy(self, target: Buffer, source: Buffer) -> None:
         target.array(np.uint8)[:] = source.array(np.uint8)
+
+    def write(self, target: Buffer, array: npt.NDArray[Any]) -> None:
+        target.array(np.uint8)[: array.nbytes] = array.reshape(-1).view(np.uint8)
 
     def rounds(self, executables: Sequence[Executable]) -> None:
         return None
@@ -152,6 +158,9 @@ class CudaPlace:
 
     def copy(self, target: Any, source: Any) -> None:
         target.copy_from(source, self.device.stream)
+
+    def write(self, target: Any, array: npt.NDArray[Any]) -> None:
+        target.copy_from_host(array, self.device.stream)
 
     def rounds(self, executables: Sequence[CudaExecutable]) -> CudaRounds:
         from .rounds import CudaRounds

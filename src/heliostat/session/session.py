@@ -123,15 +123,15 @@ def to_layout(data: npt.NDArray[np.uint8], type: TensorType) -> npt.NDArray[np.u
 
 def from_layout(data: npt.NDArray[np.uint8], type: TensorType) -> npt.NDArray[Any]:
     """A cache in its layout as a row-major array, bf16 as uint16."""
-    heads, capacity, size = (int(d) for d in type.shape)  # type: ignore[arg-type]
     kind = np.uint16 if type.element.name == "bf16" else storage_dtype(type.dtype)
-    return _swap(data, type, inverse=True).view(kind).reshape(heads, capacity, size)
+    shape = tuple(int(d) for d in type.shape)  # type: ignore[arg-type]
+    return _swap(data, type, inverse=True).view(kind).reshape(shape)
 
 
 def _swap(data: npt.NDArray[np.uint8], type: TensorType, inverse: bool) -> npt.NDArray[np.uint8]:
-    heads, capacity, size = (int(d) for d in type.shape)  # type: ignore[arg-type]
+    *_, capacity, size = (int(d) for d in type.shape)  # type: ignore[arg-type]
     assert type.layout is not None
-    return arranged(data.reshape(heads, capacity, size, type.element.nbytes), type.layout, inverse)
+    return arranged(data.reshape(-1, capacity, size, type.element.nbytes), type.layout, inverse)
 
 
 def compile_graph(

@@ -1,0 +1,130 @@
+"""Generation with caches in pages: the tokens of contiguous caches, in memory for what is held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy_forward
+import pytest
+from numpy_forward import VOCABULARY, write_model
+from test_batch import check, prompts, together
+
+from heliostat.diagnostics import CacheFullError, ContextLengthError
+from heliostat.llm import LanguageModel, load
+from heliostat.llm.batch import PagedBatch
+from targets.device import gpu
+from targets.fake_gpu import fake_gpu
+
+
+def used(model: LanguageModel) -> int:
+    assert model._pages is not None
+    return model._pages.pool.used
+
+
+def test_tokens_are_those_of_contiguous_caches(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf", "qwen2", "Q8_0", extra={"attention.sliding_window": 16})
+    options: dict[str, Any] = {"threads": 2, "activations": "float", "cache_dtype": "f32", "batch": [3]}
+    plain, paged = load(tmp_path / "m.gguf", **options), load(tmp_path / "m.gguf", cache="paged", **options)
+    ids = prompts(1, 63, 64, 90, 3, 130)
+    for more in ({"max_tokens": 9}, {"max_tokens": 7, "temperature": 0.8, "seed": 5}):
+        expected = [[p.token for p in plain.generate(i, **more)] for i in ids]
+        assert [[p.token for p in paged.generate(i, **more)] for i in ids] == expected
+        assert together(paged, ids, **more) == expected
+    np.testing.assert_array_equal(paged.logits(ids[3]), plain.logits(ids[3]))
+    paged.restart([1])
+    assert used(paged) == 1
+    assert paged.report.cache_bytes < plain.report.cache_bytes / 3
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """Seven pages for four sequences of up to three each."""
+    path = tmp_path_factory.mktemp("paged") / "m.gguf"
+    write_model(path, "llama", "Q8_0", extra={"context_length": 192})
+    options: dict[str, Any] = {"threads": 2, "activations": "float", "cache_dtype": "f32", "batch": [4]}
+    return load(path, cache="paged", cache_tokens=7 * 64, **options)
+
+
+def test_sequences_that_begin_alike_share_pages(small: LanguageModel) -> None:
+    (common,) = prompts(70)
+    ids = [[*common, n] for n in range(4)]
+    expected = [small.restart(one).copy() for one in ids]
+    batch = small.batches[4]
+    assert isinstance(batch, PagedBatch)
+    for row, one in enumerate(ids):
+        np.testing.assert_array_equal(small.fill(batch, row, one), expected[row])
+        if not row:
+            small.restart([5])
+    assert used(small) == 1 + 1 + 4  # the model's own, a whole page of all, and the second of each
+    for row in range(4):
+        batch.release(row)
+    answers = [[p.token for p in small.generate(one, max_tokens=60)] for one in ids]
+    assert together(small, ids, max_tokens=60) == answers
+
+
+def test_where_pages_are_short_some_wait(small: LanguageModel) -> None:
+    """Rows are put back, and taken up again as if nothing had been."""
+    ids = prompts(60, 20, 100, 62)
+    for options in ({"max_tokens": 75}, {"max_tokens": 75, "temperature": 0.7, "seed": 3}):
+        expected = [[p.token for p in small.generate(i, **options)] for i in ids]
+        assert together(small, ids, **options) == expected
+    small.restart([1])
+    assert used(small) == 1
+
+
+def test_a_prompt_beside_a_full_batch_is_refused(small: LanguageModel) -> None:
+    (long,) = prompts(70)
+    running = small.generate_batch(prompts(150, 140), max_tokens=4)
+    next(running)
+    next(running)
+    with pytest.raises(CacheFullError, match="2 more pages of 64 tokens are needed, 1 of 7 are free"):
+        small.restart(long)
+    assert len(list(running)) == 6
+    small.restart(long)
+    running = small.generate_batch(prompts(150, 140), max_tokens=4)
+    next(running)
+    running.close()  # an answer that nobody reads to its end
+    small.restart([1])
+    assert used(small) == 1
+
+
+def test_refusals(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf", "qwen2", "Q8_0")
+    path = tmp_path / "m.gguf"
+    for wrong, message in (
+        ({"cache": "heap"}, 'cache must be "contiguous" or "paged"'),
+        ({"page_size": 64}, "are for cache="),
+        ({"cache_tokens": 64}, "are for cache="),
+        ({"cache": "paged", "page_size": 16}, "a multiple of 64"),
+        ({"cache": "paged", "page_size": 0}, "a multiple of 64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(path, threads=1, **wrong)
+    with pytest.raises(ContextLengthError, match="a cache of 100 tokens does not hold one context of 256"):
+        load(path, threads=1, cache="paged", cache_tokens=100)
+
+
+def test_on_a_simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"HIDDEN": 64, "LAYERS": 1, "HEADS": 2, "KV": 1, "FEED": 64}.items():
+        monkeypatch.setattr(numpy_forward, name, size)
+    weights = write_model(tmp_path / "m.gguf", "llama", "BF16")
+    with fake_gpu():
+        model = load(tmp_path / "m.gguf", device="cuda", context=128, batch=[2], cache="paged")
+        check(model, prompts(5, 2), weights, 0.999)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("kind", ["BF16", "Q4_K"])
+def test_on_a_gpu(tmp_path: Path, kind: str) -> None:
+    place = gpu()
+    if isinstance(place, str):
+        pytest.skip(place)
+    weights = write_model(tmp_path / "m.gguf", "llama", kind)
+    model = load(tmp_path / "m.gguf", device="cuda", batch=[3, 17], cache="paged")
+    check(model, prompts(5, 90, 31), weights, 0.998)
+    check(model, prompts(*range(2, 19)), weights, 0.998)
+    plain = load(tmp_path / "m.gguf", device="cuda", batch=[3])
+    ids = [[int(i) for i in np.random.default_rng(n).integers(0, VOCABULARY, 60 + n)] for n in range(5)]
+    assert together(model, ids, max_tokens=20) == together(plain, ids, max_tokens=20)
