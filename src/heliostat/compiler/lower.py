@@ -11,7 +11,16 @@ from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
 from ..kernel.library import LibraryProduct
-from ..kernels import dot, expanded, few_linear, row_attention, row_attention_gradient, tensor_linear, warpgroup_linear
+from ..kernels import (
+    dot,
+    expanded,
+    few_linear,
+    row_attention,
+    row_attention_gradient,
+    tensor_linear,
+    warpgroup_linear,
+    window_maximum,
+)
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
@@ -25,7 +34,12 @@ PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic t
 
 
 # Composites that a schedule may take whole
-_CLAIMS = {"dot_product_attention": row_attention, "dot_product_attention_gradient": row_attention_gradient}
+_CLAIMS = {
+    "dot_product_attention": row_attention,
+    "dot_product_attention_gradient": row_attention_gradient,
+    "max_pool2d": window_maximum,
+    "max_pool2d_gradient": window_maximum,
+}
 
 
 def share(graph: Graph) -> Graph:

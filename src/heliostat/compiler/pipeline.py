@@ -45,6 +45,7 @@ from ..kernels import (
     warpgroup_matmul,
     window,
     window_matmul,
+    window_maximum,
 )
 from ..quant.format import BlockFormat
 from ..targets.target import Target
@@ -87,6 +88,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     put,
     scan,
     window,
+    window_maximum,
     rope,
     cache,
     repack,

@@ -1,4 +1,5 @@
-"""Reductions with few results, on GPUs: cut into parts that all multiprocessors work at, whose results are reduced.
+"""Reductions as two, one behind the other: on GPUs those with few results, in parts that all multiprocessors work at;
+on cores those over the last axes and others before them, of which rows come first.
 
 Sums of f16 and bf16 meet in f32, as they would in one kernel.
 """
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
-from ..ir.types import bf16, f16, f32
+from ..ir.types import bf16, f16, f32, numel, upper_bound
 from ..ops import REGISTRY, cast, reshape
 from ..targets.target import Target
 
@@ -22,16 +23,35 @@ LEAST_ROWS = 64  # of a part of columns
 
 
 def split_reductions(graph: Graph, target: Target) -> Graph:
-    """sum, mean, max, min and prod of static tensors over their first or their last axes; elsewhere nothing changes."""
-    if not target.gpu:
-        return graph
+    """sum, mean, max, min and prod of static tensors: over their first or their last axes on GPUs, over their last axes
+    and others apart from them on cores. Elsewhere nothing changes."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name not in ("sum", "mean", "max", "min", "prod") or not node.inputs[0].type.static:
             return None
-        return _parts(node, inputs[0])
+        return _parts(node, inputs[0]) if target.gpu else _rows_first(node, inputs[0], target)
 
     return rewrite(graph, replace)
+
+
+def _rows_first(node: Node, x: Value, target: Target) -> Sequence[Value] | None:
+    """Axes with kept ones between them, the last among them: a kernel over such would take element by element, one over
+    rows takes vectors."""
+    axes: tuple[int, ...] = tuple(sorted(node.attrs["axes"]))
+    lead = x.type.rank
+    while lead - 1 in axes:
+        lead -= 1
+    rows, others = tuple(a for a in axes if a >= lead), tuple(a for a in axes if a < lead)
+    if not rows or not others or upper_bound(numel(tuple(x.type.shape[lead:]))) < target.lanes:
+        return None
+    result, dtype = node.results[0].type, x.type.dtype
+    reduction = REGISTRY["sum" if node.op.name == "mean" else node.op.name]
+    wide = cast(x, f32) if dtype in (f16, bf16) else x
+    whole = reduction.build(reduction.build(wide, axes=rows, keepdim=False), axes=others, keepdim=False)
+    if node.op.name == "mean":
+        count = upper_bound(numel(tuple(x.type.shape[a] for a in axes)))
+        whole = (cast(whole, result.dtype) if result.dtype not in (f16, bf16) else whole) / float(count)
+    return (reshape(cast(whole, result.dtype), result.shape),)
 
 
 def _parts(node: Node, x: Value) -> Sequence[Value] | None:
