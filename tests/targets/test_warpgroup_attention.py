@@ -66,6 +66,19 @@ def test_tokens_attend_over_steps_of_keys(case: tuple[Any, ...], dtype: Any, run
     np.testing.assert_allclose(found, exact, rtol=0, atol=bound * float(np.abs(exact).max()))
 
 
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize("dtype", [bf16, f16], ids=str)
+def test_results_are_rounded_where_they_are_made(dtype: Any, run: Runner) -> None:
+    graph, arrays, exact = prompt(dtype, N, 37, 6, 2, 32, 64, 20)
+    (mixed,) = graph.outputs
+    rounded = Graph("attend", graph.parameters, [ops.cast(ops.cast(mixed, dtype), f32)])
+    kernels = [k.name for k in compile_graph(rounded, cuda_target((9, 0)), Options()).program.kernels]
+    assert sorted(name.partition("_")[0] for name in kernels) == ["map", "warpgroup"]  # back to f32 alone is apart
+    (found,) = run(rounded, arrays, {"n": 37})
+    bound = 2e-3 if dtype == f16 else 1.5e-2
+    np.testing.assert_allclose(found, exact, rtol=0, atol=bound * float(np.abs(exact).max()))
+
+
 @pytest.mark.parametrize("run", RUNNERS)
 def test_heads_take_turns_where_lengths_are_known(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tile for each block, the heads of a section of the caches together."""

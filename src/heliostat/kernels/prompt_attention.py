@@ -184,7 +184,7 @@ class Attending:
 
 
 class Prompt(Attending):
-    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32; writes out: (N, Hq, D) f32.
+    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32; writes out: (N, Hq, D) f32, bf16 or f16.
 
     `gap`: bytes between rows of runs in shared memory.
     """
@@ -192,7 +192,7 @@ class Prompt(Attending):
     def __init__(self, group: Group, name: str, step: int, slots: int, gap: int) -> None:
         k = self.k = KernelBuilder(name)
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
-        self.out = k.buffer("o0", "w")
+        self.out, self.out_kind = k.buffer("o0", "w"), group.outputs[0].type.dtype.name
         dims = Dims(k, group.symbols)
         q, keys, values, start = group.root.inputs
         self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
@@ -287,8 +287,13 @@ class Prompt(Attending):
         for n, v in enumerate(sums):
             value = v.get() * wide
             for h in range(2):
-                pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
-                k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
+                if self.out_kind == "f32":
+                    pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
+                    k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
+                    continue
+                low, high = (k.shuffle(value, value, range(2 * h + e, FRAGMENT, 4)) for e in range(2))
+                word = k.pack_pair(low, high, self.out_kind)
+                k.scatter(self.out, n * (COLUMNS * 2), (places[h] >> 1) + self.place * 4, word)
 
 
 class Rows:

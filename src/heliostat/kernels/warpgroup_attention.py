@@ -40,7 +40,7 @@ def keys_of(size: int) -> int:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32, out: (N, Hq, D) f32.
+    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32, out: (N, Hq, D) f32, bf16 or f16.
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """
