@@ -185,6 +185,7 @@ class Attending:
 
 class Prompt(Attending):
     """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D), start: () i32; writes out: (N, Hq, D) f32, bf16 or f16.
+    `rotation`: buffers of cosines and sines, pairs of a head, and whether they are interleaved, where q is rotated.
 
     `gap`: bytes between rows of runs in shared memory.
     """
@@ -195,6 +196,12 @@ class Prompt(Attending):
         self.out, self.out_kind = k.buffer("o0", "w"), group.outputs[0].type.dtype.name
         dims = Dims(k, group.symbols)
         q, keys, values, start = group.root.inputs
+        self.rotation: tuple[list[Instruction], int, bool] | None = None
+        if q.node is group.nodes[0]:
+            rotation = q.node
+            angles = [buffers[v] for v in rotation.inputs[1:]]
+            self.rotation = angles, int(rotation.inputs[1].type.shape[1]), bool(rotation.attrs["interleaved"])  # type: ignore[arg-type]
+            q = rotation.inputs[0]
         self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
         self.kind, self.value_kind = keys.type.dtype.name, values.type.dtype.name
         self.tokens, self.counted = dims(q.type.shape[0]), isinstance(q.type.shape[0], int)
