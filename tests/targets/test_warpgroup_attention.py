@@ -66,6 +66,38 @@ def test_tokens_attend_over_steps_of_keys(case: tuple[Any, ...], dtype: Any, run
     np.testing.assert_allclose(found, exact, rtol=0, atol=bound * float(np.abs(exact).max()))
 
 
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize("dtype", [bf16, f16], ids=str)
+def test_results_are_rounded_where_they_are_made(dtype: Any, run: Runner) -> None:
+    graph, arrays, exact = prompt(dtype, N, 37, 6, 2, 32, 64, 20)
+    (mixed,) = graph.outputs
+    rounded = Graph("attend", graph.parameters, [ops.cast(ops.cast(mixed, dtype), f32)])
+    kernels = [k.name for k in compile_graph(rounded, cuda_target((9, 0)), Options()).program.kernels]
+    assert sorted(name.partition("_")[0] for name in kernels) == ["map", "warpgroup"]  # back to f32 alone is apart
+    (found,) = run(rounded, arrays, {"n": 37})
+    bound = 2e-3 if dtype == f16 else 1.5e-2
+    np.testing.assert_allclose(found, exact, rtol=0, atol=bound * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(("size", "half", "interleaved"), [(64, 32, False), (64, 16, False), (32, 16, True)], ids=str)
+def test_queries_are_rotated_where_they_are_read(size: int, half: int, interleaved: bool, run: Runner) -> None:
+    graph, arrays, _ = prompt(f16, N, 37, 6, 2, size, 64, 20)
+    q, *others = graph.parameters
+    cos, sin = (parameter(name, tensor(f32, N, half)) for name in ("cos", "sin"))
+    rotated = ops.rope(q, cos, sin, interleaved=interleaved)
+    mixed = ops.attention(rotated, *others, scale=size**-0.5)
+    graph = Graph("attend", [q, cos, sin, *others], [ops.cast(ops.cast(mixed, f16), f32)])
+    kernels = [k.name for k in compile_graph(graph, cuda_target((9, 0)), Options()).program.kernels]
+    assert sorted(name.partition("_")[0] for name in kernels) == ["map", "warpgroup"]
+    angles = np.random.default_rng(half).uniform(0, 6, (37, half))
+    arrays |= {"cos": np.cos(angles).astype(np.float32), "sin": np.sin(angles).astype(np.float32)}
+    seen = {name: np.nan_to_num(a) if a.ndim == 3 else a for name, a in arrays.items()}
+    (exact,) = evaluate(graph, seen, {"n": 37})
+    (found,) = run(graph, arrays, {"n": 37})
+    np.testing.assert_allclose(found, exact, rtol=0, atol=2e-3 * float(np.abs(exact).max()))
+
+
 @pytest.mark.parametrize("run", RUNNERS)
 def test_heads_take_turns_where_lengths_are_known(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tile for each block, the heads of a section of the caches together."""

@@ -161,11 +161,11 @@ def test_more_rows_than_a_usual_prompt_leave_it_its_tile(kind: Any) -> None:
 @pytest.mark.parametrize("rows", [130, 150], ids=["few", "many"])
 @pytest.mark.parametrize("run", RUNNERS)
 def test_many_rows_take_another_tile(run: Runner, rows: int) -> None:
-    rng, graph = np.random.default_rng(rows), product(bf16, dim(Symbol("n", 1024, 1)), 128, 192)
+    rng, graph = np.random.default_rng(rows), product(bf16, dim(Symbol("n", 1024, 1)), 272, 128)
     key = " ".join(warpgroup_linear.tuning_key(group_of(graph)))
     chosen = with_tiles(run, {key: {"rows": 128, "panels": 2, "many": [256, 4, 140]}})
-    stored, values = weights(rng, bf16, 128, 192)
-    x, residual = drawn(rng, rows, 192), drawn(rng, rows, 128)
+    stored, values = weights(rng, bf16, 272, 128)
+    x, residual = drawn(rng, rows, 128), drawn(rng, rows, 272)
     (found,) = chosen(graph, {"x": x, "w0": stored, "residual": residual}, {"n": rows})
     bound = 2.0**-18 * np.abs(x) @ np.abs(values.T) + 1e-5
     assert np.all(np.abs(found - (x @ values.T + residual)) <= bound)

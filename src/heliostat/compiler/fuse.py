@@ -321,13 +321,19 @@ class Fuser:
                 self._absorb_into(number, host, readers)
 
     def _absorb_token(self) -> None:
-        """Let attention of one token take its row before that is in the caches: then it need not wait for them."""
+        """Let attention of one token take its row before that is in the caches: then it need not wait for them. That of
+        many rotates its queries where it reads them."""
         for reader in self.open:
-            if not reader.nodes or reader.root.op.name != "attention" or len(reader.nodes) > 1:
+            if not reader.nodes or reader.root.op.name != "attention":
                 continue
             before = decode_attention.brought(reader.root)
             alone = [n for n in before if n.op.name != "rope" or self._feeds(n, [*before, reader.root])]
-            verdict = self._select(self._group([*alone, reader.root], reader.root, alone)) if alone else ""
+            verdict: ModuleType | str = ""
+            while alone and isinstance(verdict, str):
+                verdict = self._select(self._group([*alone, *reader.nodes], reader.root, alone))
+                if isinstance(verdict, str):  # the rotation of queries by itself, then nothing
+                    queries = [n for n in alone if n is reader.root.inputs[0].node and n.op.name == "rope"]
+                    alone = queries if len(alone) > 1 else []
             if isinstance(verdict, str):
                 continue
             reader.schedule, reader.before = verdict, alone

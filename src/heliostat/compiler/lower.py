@@ -184,7 +184,7 @@ def assign_layouts(
                     return (REGISTRY["linear"].build(_floats(x), repack(dequantize(w), Panel(lanes))),)
                 if activations == "int8" and _many(x.type, target, element):
                     # codes or values in bf16 on tensor cores, which is closer to exact than int8 activations
-                    return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
+                    return (REGISTRY["linear"].build(_halves(x), pack(node.inputs[1], w), dtype=f32),)
                 # int8 codes stand for f32 values; a result of another dtype is rounded to it afterwards
                 if activations == "int8" and dot.refusal(element) is None:
                     rows = upper_bound(numel(x.type.shape[:-1]))
@@ -194,7 +194,7 @@ def assign_layouts(
                 return (cast(y, node.results[0].type.dtype),)
             if element is bf16 and _pairs(x.type, target, activations):
                 # half of the multiplications: the machine adds products of bf16 pairs
-                return (REGISTRY["linear"].build(cast(x, bf16), pack(node.inputs[1], w), dtype=f32),)
+                return (REGISTRY["linear"].build(_halves(x), pack(node.inputs[1], w), dtype=f32),)
             if target.gpu and x.type.rank == 2 and library(node) is not None:
                 return (REGISTRY["matmul"].build(x, transpose(w)),)
             if w.type.static and _is_packable(x.type, w.type):
@@ -263,6 +263,12 @@ def _small_products(graph: Graph) -> set[int]:
             break
         chosen |= {id(n) for n in equal}
     return chosen
+
+
+def _halves(x: Value) -> Value:
+    """x in bf16; of a name for a value, that value, so that the kernel which makes it can round it."""
+    node = x.node
+    return reshape(_halves(node.inputs[0]), x.type.shape) if node.op.name == "reshape" else cast(x, bf16)
 
 
 def _floats(x: Value) -> Value:

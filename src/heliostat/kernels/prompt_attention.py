@@ -185,7 +185,8 @@ class Attending:
 
 
 class Prompt(Attending):
-    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32; writes out: (N, Hq, D) f32.
+    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32; writes out: (N, Hq, D) f32, bf16 or
+    f16. `rotation`: buffers of cosines and sines, pairs of a head, and whether they are interleaved, where q is rotated.
 
     `gap`: bytes between rows of runs in shared memory.
     """
@@ -193,9 +194,15 @@ class Prompt(Attending):
     def __init__(self, group: Group, name: str, step: int, slots: int, gap: int) -> None:
         k = self.k = KernelBuilder(name)
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
-        self.out = k.buffer("o0", "w")
+        self.out, self.out_kind = k.buffer("o0", "w"), group.outputs[0].type.dtype.name
         dims = Dims(k, group.symbols)
         q, keys, values, start = group.root.inputs[:4]
+        self.rotation: tuple[list[Instruction], int, bool] | None = None
+        if q.node is group.nodes[0]:
+            rotation = q.node
+            angles = [buffers[v] for v in rotation.inputs[1:]]
+            self.rotation = angles, int(rotation.inputs[1].type.shape[1]), bool(rotation.attrs["interleaved"])  # type: ignore[arg-type]
+            q = rotation.inputs[0]
         self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
         self.kind, self.value_kind = keys.type.dtype.name, values.type.dtype.name
         self.tokens, self.counted = dims(q.type.shape[0]), isinstance(q.type.shape[0], int)
@@ -295,8 +302,13 @@ class Prompt(Attending):
         for n, v in enumerate(sums):
             value = v.get() * wide
             for h in range(2):
-                pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
-                k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
+                if self.out_kind == "f32":
+                    pair = k.shuffle(value, value, [4 * t + 2 * h + e for t in range(32) for e in range(2)])
+                    k.scatter(self.out, n * (COLUMNS * 4), places[h] + self.place * 8, pair)
+                    continue
+                low, high = (k.shuffle(value, value, range(2 * h + e, FRAGMENT, 4)) for e in range(2))
+                word = k.pack_pair(low, high, self.out_kind)
+                k.scatter(self.out, n * (COLUMNS * 2), (places[h] >> 1) + self.place * 4, word)
 
 
 class Rows:

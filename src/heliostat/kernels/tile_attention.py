@@ -10,8 +10,10 @@ in shared memory are a little apart, so that the threads of a quad meet in no ba
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ..ir.types import upper_bound
+from ..ir.graph import Node, Value
+from ..ir.types import bf16, f16, upper_bound
 from ..kernel.builder import Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
@@ -27,7 +29,10 @@ SHARED_BYTES = 99 << 10  # of a block, on every GPU with these tensor cores
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """What `attention` accepts, over caches in runs of eight."""
+    """What `attention` accepts, over caches in runs of eight; results may be cast to what a product reads."""
+    result = group.root.results[0]
+    if len(group.nodes) == 2 and group.outputs == group.nodes[1].results and _halves(group.nodes[1], result):
+        group = replace(group, nodes=(group.root,), outputs=(result,))
     verdict = attention.accepts_caches(group, target)
     if isinstance(verdict, Refuse):
         return verdict
@@ -46,13 +51,18 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     return verdict
 
 
+def _halves(node: Node, value: Value) -> bool:
+    """Whether a node makes bf16 or f16 of a value."""
+    return node.op.name == "cast" and node.inputs[0] is value and node.results[0].type.element in (bf16, f16)
+
+
 def keys_of(size: int) -> int:
     """Keys of a step: scores and sums of larger heads do not fit a thread's registers together."""
     return 2 * PANEL if size <= 128 else PANEL
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32.
+    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32, bf16 or f16.
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """

@@ -9,7 +9,10 @@ the next become weights; and four warps may be half a step ahead of the others, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ..ir.graph import Node
+from ..ir.types import f32
 from ..kernel.builder import Variable
 from ..kernel.ir import BARRIER, Instruction, Kernel
 from ..targets.target import Target
@@ -24,7 +27,12 @@ MOST_SIZE = 256  # of a head: sums of as many columns fit one product
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """What `tile_attention` accepts, on compute capability 9.0."""
+    """What `tile_attention` accepts, on compute capability 9.0, and the rotation of the queries before it."""
+    rotation, root = group.nodes[0], group.root
+    if rotation.op.name == "rope":
+        if not _rotates(rotation, root):
+            return Refuse("queries are rotated in runs of eight elements, each token by its own angles")
+        group = replace(group, nodes=group.nodes[1:])
     verdict = tile_attention.accepts(group, target)
     if isinstance(verdict, Refuse):
         return verdict
@@ -34,13 +42,23 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     return Accept() if size <= MOST_SIZE else Refuse(f"heads of {size} elements: a product makes {MOST_SIZE}")
 
 
+def _rotates(node: Node, root: Node) -> bool:
+    """Whether a rotation is one of attention's queries that a thread makes of the elements it has."""
+    x, cos, sin = node.inputs
+    half = cos.type.shape[-1]
+    angles = all(v.type.element is f32 and v.type.shape == (x.type.shape[0], half) for v in (cos, sin))
+    whole = x.type.element is f32 and isinstance(half, int) and half % COLUMNS == 0
+    return whole and angles and x.type.rank == 3 and root.inputs[0] is node.results[0]
+
+
 def keys_of(size: int) -> int:
     """Keys of a step: sums, scores, weights and queries are in a thread's 255 registers together."""
     return 128 if size <= 128 else 32
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32.
+    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32, bf16 or f16; before it
+    q may be rotated, cos and sin: (N, R / 2) f32.
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """
@@ -128,17 +146,37 @@ class Pipelined(Attending):
 
 class _Tiles(Pipelined, Prompt):
     def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+        pairs = [self._pairs(place) for place in places]
+        return [
+            self._operand_a(*(of_row[d + n] for n in (0, COLUMNS) for of_row in pairs)) for d in range(0, self.size, 16)
+        ]
+
+    def _pairs(self, place: Instruction) -> dict[int, Instruction]:
+        """Two neighbours of every 8 elements of a row at a place, rotated where that is to be done, and scaled."""
         k = self.k
-        operands = []
-        for d in range(0, self.size, 16):
-            words = []
-            for n in range(2):
-                for place in places:
-                    pair = k.gather(self.q, (d + 8 * n) * 4, place + self.place * 8, "f32", 2) * self.scale
-                    low, high = (k.shuffle(pair, pair, range(e, 64, 2)) for e in range(2))
-                    words.append(k.pack_pair(low, high, self.kind))
-            operands.append(self._operand_a(*words))
-        return operands
+        lanes = place + self.place * 8
+        found = {d: k.gather(self.q, d * 4, lanes, "f32", 2) for d in range(0, self.size, COLUMNS)}
+        split = {d: [k.shuffle(v, v, range(e, 64, 2)) for e in range(2)] for d, v in found.items()}
+        if self.rotation is not None:
+            self._rotate(split, place // (self.heads * self.size * 4))
+        return {d: k.pack_pair(low * self.scale, high * self.scale, self.kind) for d, (low, high) in split.items()}
+
+    def _rotate(self, split: dict[int, list[Instruction]], token: Instruction) -> None:
+        """What `rope` does with a thread's elements of a row: a * c - b * s, b * c + a * s."""
+        k = self.k
+        assert self.rotation is not None
+        angles, half, interleaved = self.rotation
+        for d in range(0, half, COLUMNS // 2 if interleaved else COLUMNS):
+            if interleaved:  # elements 2 i and 2 i + 1
+                c, s = (k.gather(v, d * 4, (token * half + self.place) * 4, "f32") for v in angles)
+                low, high = split[2 * d]
+                split[2 * d] = [low * c - high * s, high * c + low * s]
+                continue
+            first, second = split[d], split[d + half]
+            both = [k.gather(v, d * 4, token * (half * 4) + self.place * 8, "f32", 2) for v in angles]
+            of = [[k.shuffle(v, v, range(e, 64, 2)) for v in both] for e in range(2)]
+            split[d] = [a * c - b * s for a, b, (c, s) in zip(first, second, of, strict=True)]
+            split[d + half] = [b * c + a * s for a, b, (c, s) in zip(first, second, of, strict=True)]
 
     def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:
         """scores = q . key of this warp's rows and the keys at `at`."""
