@@ -20,6 +20,7 @@ CASES: list[dict[str, Any]] = [
     {"starts": 200, "heads": 6, "kv": 2, "size": 64, "page": 64, "dtype": bf16},
     {"starts": 131, "heads": 2, "kv": 1, "size": 128, "page": 128, "tokens": 70, "window": 40},
     {"starts": 0, "heads": 4, "kv": 4, "size": 32, "page": 64, "tokens": 200, "dtype": f32},
+    {"starts": 900, "heads": 2, "kv": 1, "size": 32, "page": 512, "tokens": 3, "capacity": 1024},
     {"starts": (70, 0, 255), "heads": 4, "kv": 2, "size": 32, "page": 64},
     {"starts": (5, 190), "heads": 4, "kv": 2, "size": 64, "page": 128, "tokens": 9, "dtype": f32, "window": 70},
 ]

@@ -122,7 +122,7 @@ def test_on_a_gpu(tmp_path: Path, kind: str) -> None:
     if isinstance(place, str):
         pytest.skip(place)
     weights = write_model(tmp_path / "m.gguf", "llama", kind)
-    model = load(tmp_path / "m.gguf", device="cuda", batch=[3, 17], cache="paged")
+    model = load(tmp_path / "m.gguf", device="cuda", batch=[3, 17], cache="paged", cache_tokens=2048)
     check(model, prompts(5, 90, 31), weights, 0.998)
     check(model, prompts(*range(2, 19)), weights, 0.998)
     plain = load(tmp_path / "m.gguf", device="cuda", batch=[3])

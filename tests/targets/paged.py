@@ -12,7 +12,6 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, TensorType, bf16, f16, f32, i32, tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
-CAPACITY = 256
 
 
 def step(
@@ -27,18 +26,19 @@ def step(
     rotated: bool = True,
     dtype: DType = f16,
     unwritten: float = np.nan,
+    capacity: int = 256,
     seed: int = 0,
 ) -> tuple[Graph, Graph, dict[str, Array], Array]:
     """The step over pages, the step over contiguous caches, inputs of both (`keys`, `values` are the contiguous caches,
     `key_pages` and `value_pages` the pages), and the table.
 
     `starts`: of several sequences, or of one. `unwritten`: what stands in values where no sequence has written. Pages
-    are in random order, and there are more than are used.
+    are in random order, and there are more than are used. `capacity`: positions of a sequence.
     """
     rng = np.random.default_rng([seed, heads, size, page])
     several = not isinstance(starts, int)
     each = list(starts) if not isinstance(starts, int) else [starts]
-    count, width = len(each), CAPACITY // page
+    count, width = len(each), capacity // page
     rows = tokens * count
     lead = (count,) if several else ()
     at, table = parameter("at", tensor(i32, *lead)), parameter("table", tensor(i32, *lead, width))
@@ -54,7 +54,7 @@ def step(
         given = [*new.values(), *angles.values(), at, *place, keys, values]
         return Graph(kind, given, [y], [(keys, new_keys), (values, new_values)])
 
-    contiguous = graph("contiguous", (count * kv, CAPACITY, size), ("keys", "values"))
+    contiguous = graph("contiguous", (count * kv, capacity, size), ("keys", "values"))
     paged = graph("paged", (pages, kv, page, size), ("key_pages", "value_pages"), table)
 
     arrays: dict[str, Array] = {n: rng.standard_normal(v.type.shape).astype(np.float32) for n, v in new.items()}
@@ -63,12 +63,12 @@ def step(
         arrays |= {"cos": np.cos(turn).astype(np.float32), "sin": np.sin(turn).astype(np.float32)}
     numbers = rng.permutation(pages)[: count * width].reshape(count, width).astype(np.int32)
     for name, pool in (("keys", "key_pages"), ("values", "value_pages")):
-        drawn = rng.standard_normal((count, kv, CAPACITY, size)).astype(np.float32)
+        drawn = rng.standard_normal((count, kv, capacity, size)).astype(np.float32)
         for s, start in enumerate(each):
             drawn[s, :, start:] = unwritten if name == "values" else 9
         held = np.full((pages, kv, page, size), unwritten if name == "values" else 9, np.float32)
         held[numbers] = drawn.reshape(count, kv, width, page, size).transpose(0, 2, 1, 3, 4)
-        arrays[name], arrays[pool] = stored(drawn.reshape(-1, CAPACITY, size), dtype), stored(held, dtype)
+        arrays[name], arrays[pool] = stored(drawn.reshape(-1, capacity, size), dtype), stored(held, dtype)
     arrays["at"] = np.array(each if several else each[0], np.int32)
     arrays["table"] = numbers if several else numbers[0]
     return paged, contiguous, arrays, numbers

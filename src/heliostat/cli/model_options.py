@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from heliostat.cli.report import UsageError
-from heliostat.llm import LanguageModel, demo_path, load
+from heliostat.llm import LanguageModel, Progress, demo_path, load
+from heliostat.llm.model import MOST_PAGE
+from heliostat.llm.pages import LEAST_PAGE
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cache-dtype", choices=("f16", "bf16", "f32"), default="f16", help="element type of the key/value cache"
+    )
+    parser.add_argument(
+        "--cache",
+        choices=("contiguous", "paged"),
+        default="contiguous",
+        help="paged: all sequences share pages of keys and values, and take what they hold",
+    )
+    parser.add_argument("--page-size", type=int, metavar="N", help="tokens of a page (default: 64)")
+    parser.add_argument(
+        "--cache-tokens", type=int, metavar="N", help="tokens that all pages hold (default: at least a context)"
     )
     parser.add_argument(
         "--explain", action="store_true", help="print what was fused into which kernel, and why not more"
@@ -68,16 +80,33 @@ def open_model(args: argparse.Namespace, batch: Sequence[int] = ()) -> LanguageM
     takes it."""
     if args.threads is not None and not 1 <= args.threads <= 1024:
         raise UsageError(f"--threads must be from 1 to 1024, got {args.threads}")
-    path = args.model or demo_path()
-    if not sys.stderr.isatty():
-        model = load(
-            path, args.threads, args.context, args.activations, args.cache_dtype, device=args.device, batch=batch
+    if args.cache != "paged" and (args.page_size is not None or args.cache_tokens is not None):
+        raise UsageError("--page-size and --cache-tokens are for --cache paged")
+    if args.page_size is not None and not (0 < args.page_size <= MOST_PAGE and args.page_size % LEAST_PAGE == 0):
+        raise UsageError(f"--page-size must be a multiple of {LEAST_PAGE} up to {MOST_PAGE}, got {args.page_size}")
+
+    def opened(show: Progress | None) -> LanguageModel:
+        return load(
+            args.model or demo_path(),
+            args.threads,
+            args.context,
+            args.activations,
+            args.cache_dtype,
+            show,
+            args.device,
+            batch,
+            args.cache,
+            args.page_size,
+            args.cache_tokens,
         )
+
+    if not sys.stderr.isatty():
+        model = opened(None)
     else:
         from rich.console import Console  # slow to import, and needed at a terminal alone
-        from rich.progress import Progress
+        from rich.progress import Progress as Bars
 
-        with Progress(console=Console(stderr=True), transient=True) as bars:
+        with Bars(console=Console(stderr=True), transient=True) as bars:
             tasks: dict[str, Any] = {}
 
             def show(stage: str, done: int, total: int) -> None:
@@ -85,11 +114,11 @@ def open_model(args: argparse.Namespace, batch: Sequence[int] = ()) -> LanguageM
                     tasks[stage] = bars.add_task(stage, total=total)
                 bars.update(tasks[stage], completed=done)
 
-            model = load(path, args.threads, args.context, args.activations, args.cache_dtype, show, args.device, batch)
+            model = opened(show)
     if args.explain:
         from heliostat.compiler.driver import explain
 
-        print(*map(explain, model.compile_again()[0]), sep="\n", file=sys.stderr)
+        print(*map(explain, model.compile_again()[0]), model.explain_cache(), sep="\n", file=sys.stderr)
     return model
 
 

@@ -227,32 +227,45 @@ class _Nest:
         begins: Sequence[Instruction] | None,
     ) -> None:
         """scores[m][t] = q[m] . key[base + t] for t < count, or LOWEST where row m must not see the key."""
+        k, step = self.k, self.lanes * self.tile.key_panels
+        for piece, end in self._pieces(count):
+            rows_at = self.rows.row(head, base + piece) - piece
+            for group in k.loop(piece, end, step):
+                self._score_group(rows, base, group, (rows_at + group) * self.head_dim, ends, begins)
+
+    def _score_group(
+        self,
+        rows: Sequence[Instruction],
+        base: Instruction,
+        group: Instruction,
+        at: Instruction,
+        ends: Sequence[Instruction],
+        begins: Sequence[Instruction] | None,
+    ) -> None:
+        """The scores of some panels of keys, which start at element `at` of the cache."""
         k, lanes, tile = self.k, self.lanes, self.tile
-        wide = tile.key_panels
-        size = self.key_dtype.nbytes
-        for group in k.loop(0, count, lanes * wide):
-            acc = [[k.var(k.zeros("f32", lanes)) for _ in range(wide)] for _ in rows]
-            at = self.rows.row(head, base + group) * self.head_dim
-            for first in k.loop(0, self.head_dim, self.unroll):
-                for d in (first + e for e in range(self.unroll)):
-                    vectors = [
-                        load_as_compute(
-                            k, self.keys, (at + d * lanes + s * self.head_dim * lanes) * size, self.key_dtype, lanes
-                        )
-                        for s in range(wide)
-                    ]
-                    for m in range(len(rows)):
-                        q = k.splat(k.load(self.q_scaled, (d + m * self.head_dim) * 4, "f32"), lanes)
-                        for s in range(wide):
-                            acc[m][s].set(k.fma(vectors[s], q, acc[m][s].get()))
-            for s in range(wide):
-                number = k.splat(k.convert(base + group + s * lanes, "i32"), lanes) + k.iota("i32", lanes)
+        wide, size = tile.key_panels, self.key_dtype.nbytes
+        acc = [[k.var(k.zeros("f32", lanes)) for _ in range(wide)] for _ in rows]
+        for first in k.loop(0, self.head_dim, self.unroll):
+            for d in (first + e for e in range(self.unroll)):
+                vectors = [
+                    load_as_compute(
+                        k, self.keys, (at + d * lanes + s * self.head_dim * lanes) * size, self.key_dtype, lanes
+                    )
+                    for s in range(wide)
+                ]
                 for m in range(len(rows)):
-                    seen = number < k.convert(ends[m], "i32")
-                    if begins is not None:
-                        seen = seen & (number >= k.convert(begins[m], "i32"))
-                    value = k.select(seen, acc[m][s].get(), LOWEST)
-                    k.store(self.scores, (group + (m * tile.keys + s * lanes)) * 4, value)
+                    q = k.splat(k.load(self.q_scaled, (d + m * self.head_dim) * 4, "f32"), lanes)
+                    for s in range(wide):
+                        acc[m][s].set(k.fma(vectors[s], q, acc[m][s].get()))
+        for s in range(wide):
+            number = k.splat(k.convert(base + group + s * lanes, "i32"), lanes) + k.iota("i32", lanes)
+            for m in range(len(rows)):
+                seen = number < k.convert(ends[m], "i32")
+                if begins is not None:
+                    seen = seen & (number >= k.convert(begins[m], "i32"))
+                value = k.select(seen, acc[m][s].get(), LOWEST)
+                k.store(self.scores, (group + (m * tile.keys + s * lanes)) * 4, value)
 
     def _softmax(self, m: int, count: Instruction, best: Variable, total: Variable) -> None:
         """Turn a row of scores into exp(score - best), where best is the largest so far; note the old sums' factor."""

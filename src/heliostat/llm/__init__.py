@@ -8,7 +8,7 @@ from pathlib import Path
 from .answer import Piece
 from .model import LanguageModel, Progress, load_tokenizer
 
-__all__ = ["LanguageModel", "Piece", "demo_path", "load", "load_tokenizer"]
+__all__ = ["LanguageModel", "Piece", "Progress", "demo_path", "load", "load_tokenizer"]
 
 
 def load(

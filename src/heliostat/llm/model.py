@@ -429,6 +429,16 @@ class LanguageModel:
             self._steps.run(last)
         return sampler.sample(self._steps.logits()[0], history)
 
+    def explain_cache(self) -> str:
+        """What the caches of keys and values take, in a line."""
+        o = self.options
+        size = f"{o.cache_dtype}, {self.report.cache_bytes / 1e6:.1f} MB"
+        if not o.pages:
+            rows = 1 + sum(o.batches)
+            return f"cache: {rows} x {o.capacity} tokens, contiguous, {size}"
+        held = f"{o.pages - 1} pages of {o.page_size} tokens"
+        return f"cache: {held} for sequences of up to {o.context}, {size}"
+
     def profile_decode(self) -> list[LaunchTime]:
         """Times of the launches of one more decode step at the cache's last position."""
         with self._lock:

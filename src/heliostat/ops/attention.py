@@ -58,8 +58,8 @@ def _attention_samples() -> tuple[Sample, ...]:
         given = tensor(i32, len(starts)), Exactly(starts)
         found.append(sample(tensor(dtypes[0], rows, 4, 4), pages, pages, given, table, scale=0.5, **attrs))
     pages, table = tensor(bf16, 5, 2, 4, 4), (tensor(i32, 2), Uniform(0, 4))
-    q_type, start = tensor(f32, dim(N), 4, 4), (tensor(i32), Exactly(5))
-    found.append(sample(q_type, pages, pages, start, table, symbols={"n": 3}, scale=0.5))
+    q_type, behind = tensor(f32, dim(N), 4, 4), (tensor(i32), Exactly(5))
+    found.append(sample(q_type, pages, pages, behind, table, symbols={"n": 3}, scale=0.5))
     return tuple(found)
 
 
