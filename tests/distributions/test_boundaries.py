@@ -80,9 +80,7 @@ def test_what_is_refused(make: Any, kind: type[Exception], text: str) -> None:
         make()
 
 
-def test_what_is_drawn_on_the_host_names_itself_in_a_compiled_function() -> None:
-    with pytest.raises(CaptureError, match="Gamma is drawn on the host"):
-        hs.compile(lambda c: D.Gamma(c, 1.0).sample())(hs.ones(2))
+def test_what_is_computed_on_the_host_names_itself_in_a_compiled_function() -> None:
     with pytest.raises(CaptureError, match="computes on the host"):
         hs.compile(lambda c: D.MultivariateNormal(c, hs.eye(2)).sample())(hs.ones(2))
 

@@ -95,6 +95,18 @@ class NumpyMath:
     def high_half(self, x: Array) -> Array:
         return (x.view(np.uint64) >> np.uint64(32)).view(np.int64)
 
+    def cast(self, x: Array, dtype: Any) -> Array:
+        return x.astype(np.float64)
+
+    def logical_not(self, x: Array) -> Array:
+        return np.logical_not(x)
+
+    def repeat(self, state: Any, going: Any, step: Any, rounds: int) -> Any:
+        for n in range(rounds):
+            here = going(state)
+            state = [_quiet(np.where, here, new, old) for new, old in zip(step(n, state), state, strict=True)]
+        return state
+
     def abs(self, x: Array) -> Array:
         return np.abs(x)
 

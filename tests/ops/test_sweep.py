@@ -98,8 +98,9 @@ def test_scalar_lowering_means_the_reference(op: Any, case: Sample) -> None:
     (expected,) = evaluated(graph, arrays, case.symbols)
     type = graph.outputs[0].type
     kind = np.float64 if any(o.type.dtype.is_float for o in case.operands) or op.floats else np.int64
-    given = [a if a.dtype == bool else a.astype(kind) for a in np.broadcast_arrays(*arrays)]
-    if op.name != "where" and any(a.dtype != bool for a in given):
+    wide = np.broadcast_arrays(*arrays)
+    given = [np.array(a) if op.mixed or a.dtype == bool else a.astype(kind) for a in wide]
+    if not op.mixed and op.name != "where" and any(a.dtype != bool for a in given):
         given = [a.astype(kind) for a in given]
     if not type.dtype.is_float and kind == np.int64 and np.abs(expected).max(initial=0) > 2**31:
         pytest.skip("wraps around")

@@ -176,9 +176,8 @@ def test_launches_are_planned_for_the_shared_memory_there_is(capability: tuple[i
 
 def test_more_shared_memory_than_a_block_has_is_refused() -> None:
     phases, _ = phases_of(_mixed(), CUDA, MULTIPROCESSORS)
-    assert max(phase.shared for phase in phases) > 99 << 10
-    with pytest.raises(CompileError, match=r"bytes of shared memory, a block of cuda-sm86 has 101376"):
-        print_nvptx(phases, cuda_target((8, 6)))
+    with pytest.raises(CompileError, match=r"needs \d+ bytes of shared memory, a block of cuda-sm75 has 65536"):
+        print_nvptx(phases, cuda_target((7, 5)))
 
 
 def test_a_wide_kernel_beside_is_left_its_registers() -> None:

@@ -215,7 +215,7 @@ class Walk:
         k = self.k
         wide = max(a.lanes for a in arguments)
         arguments = [k.splat(a, wide) for a in arguments]
-        if node.op.name != "cast":
+        if not node.op.mixed:  # type: ignore[attr-defined]
             common = _common(node)
             arguments = [
                 a if node.op.name == "where" and n == 0 else _to(k, a, common) for n, a in enumerate(arguments)

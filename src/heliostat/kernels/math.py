@@ -8,7 +8,7 @@ within 3 units in the last place; below the smallest normal number they may lose
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -191,6 +191,25 @@ class Math:
     def shift_right(self, a: Instruction, b: Instruction) -> Instruction:
         last = 63 if a.elem == "i64" else 31
         return self.k.ashr(a, self.k.select((b >= 0) & (b < last), b, last))
+
+    def repeat(
+        self,
+        state: Sequence[Instruction],
+        going: Callable[[list[Instruction]], Instruction],
+        step: Callable[[Instruction, list[Instruction]], Sequence[Instruction]],
+        rounds: int,
+    ) -> list[Instruction]:
+        """`step(round, state)` as the new state of the lanes where `going(state)` holds, until it does in none, for so
+        many rounds at most."""
+        k = self.k
+        held = [k.var(s) for s in state]
+        for n in k.loop(rounds):
+            before = [v.get() for v in held]
+            here = going(before)
+            for _ in k.when(k.any(here)):
+                for v, new, old in zip(held, step(n, before), before, strict=True):
+                    v.set(k.select(here, new, old))
+        return [v.get() for v in held]
 
     def high_half(self, x: Instruction) -> Instruction:
         """The upper 32 bits of an i64."""

@@ -55,6 +55,7 @@ from .pixels import pixel_rows, pixel_sums, window_gradient, window_matmul
 from .pool import max_pool2d, max_pool2d_gradient, pixel_argmax, pixel_max, pixel_max_gradient
 from .quantize import dequantize, quantize, repack
 from .reduce import argmax, max, mean, min, prod, sum
+from .rejection import random_binomial, random_log_gamma, random_poisson, random_von_mises
 from .rules import promote
 from .scaled_dot_product_attention import (
     attention_key_gradient,
@@ -91,8 +92,9 @@ __all__ = [
     "get", "gradients", "gt", "last_row", "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and",
     "logical_not", "logical_or", "logsumexp", "lt", "matmul", "max", "max_pool2d", "max_pool2d_gradient", "maximum",
     "mean", "min", "minimum", "mul", "ne", "neg", "pixel_argmax", "pixel_max", "pixel_max_gradient", "pixel_rows",
-    "pixel_sums", "pow", "prod", "promote", "put", "quantize", "random_bits", "reciprocal", "relu", "remainder",
-    "repack", "reshape", "rms_norm", "rope", "rope_table", "round", "rsqrt", "scaled_dot_product_attention", "scan",
+    "pixel_sums", "pow", "prod", "promote", "put", "quantize", "random_binomial", "random_bits", "random_log_gamma",
+    "random_poisson", "random_von_mises", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm", "rope",
+    "rope_table", "round", "rsqrt", "scaled_dot_product_attention", "scan",
     "shift_left", "shift_right", "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sqrt", "squeeze",
     "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold",
     "unsqueeze", "where", "window_gradient", "window_matmul",

@@ -37,7 +37,8 @@ _DTYPES: dict[int, tuple[tuple[DType, ...], ...]] = {
 class Elementwise(Op):
     """Broadcast shapes, promoted dtype. `floats`: integers become f32 first. `boolean`: the result is a flag.
 
-    `bools`: operands may all be bools; a sum of bools is true where one is, and false < true, as in PyTorch."""
+    `bools`: operands may all be bools; a sum of bools is true where one is, and false < true, as in PyTorch. `mixed`:
+    the kernel expression gets each operand in its own dtype, not in the promoted one."""
 
     kind = "elementwise"
     batching = Batching.BROADCAST
@@ -46,6 +47,7 @@ class Elementwise(Op):
     floats: ClassVar[bool] = False
     boolean: ClassVar[bool] = False
     bools: ClassVar[bool] = True
+    mixed: ClassVar[bool] = False
     scalar: Callable[..., Any]
 
     def infer(self, *types: TensorType) -> TensorType:
@@ -579,6 +581,7 @@ class Cast(Elementwise, name="cast", version=1, amp=Amp.KEEP_INPUT):
     """The same values as another plain dtype. Floats go to the nearest float, and to integers toward zero, saturating,
     NaN to 0; integers wrap around; anything but 0 is true."""
 
+    mixed = True
     samples = tuple(
         sample((tensor(a, dim(N), 3), _ANY), symbols={"n": 4}, dtype=b)
         for a, b in (

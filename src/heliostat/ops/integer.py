@@ -205,14 +205,19 @@ class RandomBits(Elementwise, name="random_bits", version=1, amp=Amp.KEEP_INPUT)
         return c[word].view(np.int64)
 
     def scalar(self, k: Any, number: Any, key: Any, draw: Any, *, word: int = 0) -> Any:
-        high = k.high_half
-        c = [number & _LOW, high(number), draw & _LOW, high(draw)]
-        keys = [key & _LOW, high(key)]
-        for _ in range(_ROUNDS):
-            a, b = c[0] * _MULTIPLIERS[0], c[2] * _MULTIPLIERS[1]
-            c = [high(b) ^ c[1] ^ keys[0], b & _LOW, high(a) ^ c[3] ^ keys[1], a & _LOW]
-            keys = [(keys[0] + _WEYL[0]) & _LOW, (keys[1] + _WEYL[1]) & _LOW]
-        return c[word]
+        return philox(k, number, key, draw)[word]
+
+
+def philox(k: Any, number: Any, key: Any, draw: Any) -> list[Any]:
+    """The four words that `random_bits` picks from, as kernel instructions."""
+    high = k.high_half
+    c = [number & _LOW, high(number), draw & _LOW, high(draw)]
+    keys = [key & _LOW, high(key)]
+    for _ in range(_ROUNDS):
+        a, b = c[0] * _MULTIPLIERS[0], c[2] * _MULTIPLIERS[1]
+        c = [high(b) ^ c[1] ^ keys[0], b & _LOW, high(a) ^ c[3] ^ keys[1], a & _LOW]
+        keys = [(keys[0] + _WEYL[0]) & _LOW, (keys[1] + _WEYL[1]) & _LOW]
+    return c
 
 
 floor_divide = public(FloorDivide, Binary.call)

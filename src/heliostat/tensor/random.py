@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,6 +92,12 @@ default_generator = Generator()
 
 def bits(shape: Sequence[int], generator: Generator | None, words: int = 1) -> list[Value]:
     """32 random bits for each element, as i64, of one draw; `words` of them, independent."""
+    place = _place(shape, generator)
+    return [ops.random_bits(*place, word) for word in range(words)]
+
+
+def _place(shape: Sequence[int], generator: Generator | None) -> tuple[Value, Value, Value]:
+    """What the numbers of one draw follow from: the elements' numbers, the seed, and the number of the draw."""
     g = generator or default_generator
     count = Size(shape).numel()
     key = live_scalar(lambda: g._seed, i64)
@@ -99,7 +105,15 @@ def bits(shape: Sequence[int], generator: Generator | None, words: int = 1) -> l
     number = ops.reshape(ops.arange(count), tuple(shape))
     if lazy._levels.get() and (more := checked_random(shape)) is not None:
         number = ops.add(number, more)
-    return [ops.random_bits(number, key.value, draw.value, word) for word in range(words)]
+    return number, key.value, draw.value
+
+
+def rejected(op: Callable[..., Value], generator: Generator | None, *parameters: Tensor) -> Tensor:
+    """What an op of `ops.rejection` draws for each element of its parameters, which have one shape: a sample in f64, on
+    their device."""
+    wide = [convert(p.detach(), f64).value for p in parameters]
+    made: Tensor = new(Tensor, op(*_place(parameters[0].shape, generator), *wide))
+    return made
 
 
 def uniform_value(shape: Sequence[int], dtype: DType, generator: Generator | None) -> Value:
@@ -277,8 +291,8 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
 
 @function(method=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
-    """Counts of given means, drawn on the host from the stream's next number."""
-    return from_array(host_stream(generator).poisson(np.asarray(input.detach().array())), input.dtype)
+    """Counts of given means, none below 0."""
+    return convert(rejected(ops.random_poisson, generator, input), input.dtype)
 
 
 @function()
@@ -302,12 +316,6 @@ def multinomial(
         gumbel = -(-(rand(n, k, generator=generator, dtype=f64) + 1e-12).log()).log()
         found = (convert(rows, f64).log() + gumbel).topk(num_samples, -1).indices
     return found if w.ndim == 2 else found.squeeze(0)
-
-
-def host_stream(generator: Generator | None) -> np.random.Generator:
-    """NumPy's distributions for one draw of the host, from the stream's next number."""
-    g = generator or default_generator
-    return np.random.Generator(np.random.Philox(key=g._seed, counter=[0, 0, g.next_draw(), 0]))
 
 
 def _filler(name: str, build: Any) -> None:
