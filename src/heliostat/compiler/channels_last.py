@@ -17,12 +17,12 @@ import numpy as np
 from ..ir.graph import CONSTANT, Graph, Node, Value, constant
 from ..ir.rewrite import rewrite
 from ..ir.types import TensorType, bf16, f16, f32, numel
-from ..kernels import pixel_rows, window_matmul, window_maximum
+from ..kernels import pixel_rows, window_matmul
 from ..kernels.stream_linear import MULTIPROCESSORS
 from ..kernels.warpgroup_matmul import CHUNK
 from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, slice, sum, transpose
 from ..targets.target import Target
-from .lower import expand
+from .lower import claimed, expand
 from .split import divisor
 from .split_depth import parts
 
@@ -40,25 +40,22 @@ def channels_last(graph: Graph, target: Target) -> Graph:
     """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
     what it has no kernel for as other ops."""
     fast = target.capability == 90
-    early = frozenset({"batch_norm"}) | (frozenset() if fast else GRADIENTS)
 
     def parted(node: Node) -> bool:
-        return node.op.name in POOLS and window_maximum.refusal(node, target) is not None
+        return node.op.name in GRADIENTS | POOLS and not claimed(node, target)
 
-    graph = expand(graph, lambda node: node.op.name in early or (not fast and parted(node)))
+    graph = expand(graph, lambda node: node.op.name == "batch_norm" or (not fast and parted(node)))
     if fast and any(n.op.name == "conv2d" or n.op.name in GRADIENTS for n in graph.nodes()):
         graph = _Pass(target).run(graph)
 
     def unfit(node: Node) -> bool:
-        if node.op.name not in GRADIENTS | POOLS | CLAIMED:
-            return False
+        if node.op.name not in CLAIMED:
+            return parted(node)
         if node.op.name in OF_PIXELS:
             return not target.gpu
         if node.op.name == "pixel_rows":
             return pixel_rows.fits(node, target) is not None
-        if node.op.name in POOLS:
-            return parted(node)
-        return node.op.name in GRADIENTS or window_matmul.fits(node, target) is not None
+        return window_matmul.fits(node, target) is not None
 
     return expand(graph, unfit)
 

@@ -12,6 +12,7 @@ from ..ir.rewrite import rewrite, share_equal
 from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
 from ..kernel.library import LibraryProduct
 from ..kernels import (
+    convolution_weights,
     dot,
     expanded,
     few_linear,
@@ -35,6 +36,7 @@ PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic t
 
 # Composites that a schedule may take whole
 _CLAIMS = {
+    "conv2d_weight_gradient": convolution_weights,
     "dot_product_attention": row_attention,
     "dot_product_attention_gradient": row_attention_gradient,
     "max_pool2d": window_maximum,
@@ -308,14 +310,17 @@ def expand(graph: Graph, when: Callable[[Node], bool]) -> Graph:
     return rewrite(graph, replace)
 
 
+def claimed(node: Node, target: Target) -> bool:
+    """Whether a schedule takes a composite whole."""
+    schedule = _CLAIMS.get(node.op.name)
+    return schedule is not None and schedule.refusal(node, target) is None
+
+
 def decompose(graph: Graph, target: Target) -> Graph:
     """Composites become the ops that define them, until none is left but those that a schedule takes whole."""
 
     def whole(node: Node) -> bool:
-        if getattr(node.op, "kind", "") != "composite":
-            return True
-        schedule = _CLAIMS.get(node.op.name)
-        return schedule is not None and schedule.refusal(node, target) is None
+        return getattr(node.op, "kind", "") != "composite" or claimed(node, target)
 
     while not all(map(whole, graph.nodes())):
         graph = expand(graph, lambda node: not whole(node))
