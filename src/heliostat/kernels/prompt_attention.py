@@ -185,8 +185,9 @@ class Attending:
 
 
 class Prompt(Attending):
-    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32; writes out: (N, Hq, D) f32, bf16 or
-    f16. `rotation`: buffers of cosines and sines, pairs of a head, and whether they are interleaved, where q is rotated.
+    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32; writes out: (N, Hq, D)
+    f32, bf16 or f16. `rotation`: buffers of cosines and sines, pairs of a head, and whether they are interleaved, where
+    q is rotated.
 
     `gap`: bytes between rows of runs in shared memory.
     """

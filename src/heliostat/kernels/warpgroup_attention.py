@@ -57,8 +57,8 @@ def keys_of(size: int) -> int:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32, bf16 or f16; before it
-    q may be rotated, cos and sin: (N, R / 2) f32.
+    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32, bf16 or f16;
+    before it q may be rotated, cos and sin: (N, R / 2) f32.
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """
