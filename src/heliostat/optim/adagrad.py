@@ -42,10 +42,7 @@ class Adagrad(RuleOptimizer):
             "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable, "fused": fused,
         })  # fmt: skip
-        step = number_tensor(0.0, f32)
-        for group in self.param_groups:  # as PyTorch, which has the state from the start
-            for p in group["params"]:
-                self.state[p].update({"step": step, **self.begin(p, group)})
+        self.make_state()  # as PyTorch, which has it from the start
 
     def begin(self, p: Tensor, group: Group) -> State:
         return {"sum": like(p, group["initial_accumulator_value"])}
