@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..ir.types import f32
-from ..tensor.core import Tensor, number_tensor
+from ..tensor.core import Tensor
 from .optimizer import RuleOptimizer, check, check_lr, decayed, like
 from .walked import Group, Numbers, State
 
