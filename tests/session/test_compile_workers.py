@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heliostat.diagnostics import CompileError
 from heliostat.session import compile_workers
-from heliostat.session.compile_workers import emit_all
+from heliostat.session.compile_workers import Maker, emit_all
 from heliostat.session.host import host_target
 from heliostat.settings import override
 from heliostat.targets.llvm import emit_assembly, emit_object
@@ -45,6 +46,27 @@ def test_every_text_is_made_once(workers: int) -> None:
     assert kept == dict(enumerate(made))
     assert counts == sorted(counts)
     assert all(1 <= count <= len(TEXTS) for count in counts)
+
+
+def test_another_compiler_here_and_in_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the driver of a GPU makes of PTX goes the same way."""
+    (tmp_path / "upper.py").write_text(
+        "from heliostat.targets.llvm_worker import answer\n"
+        "def serve():\n    answer(lambda stage, text, target: (stage + text).upper().encode())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    here: list[str] = []
+
+    def make(stage: str, text: str, target: Target) -> bytes:
+        here.append(text)
+        time.sleep(0.2)  # others take their share
+        return (stage + text).upper().encode()
+
+    texts = [c * 9 for c in "abcdefghijkl"]
+    with override(compile_workers=2):
+        made = emit_all("x ", texts, host_target(), maker=Maker(make, "upper", 1))
+    assert made == [f"X {text.upper()}".encode() for text in texts]
+    assert 0 < len(here) < len(texts)
 
 
 def test_assembly() -> None:

@@ -50,6 +50,7 @@ def torch(threads: int, device: str = "cpu") -> Library:
     """PyTorch on so many threads, with tensors on `device`. Raises PeerError where it, or its CUDA, is missing."""
     if device != "cpu":
         root = torch_with_cuda()
+        root.cuda.init()  # its memory can be asked about from here on
     else:
         try:
             import torch as root

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..ir.types import f32
-from ..tensor.core import Tensor, number_tensor
+from ..tensor.core import Tensor
 from .optimizer import RuleOptimizer, check, check_lr, decayed, like
 from .walked import Group, Numbers, State
 
@@ -42,10 +41,7 @@ class Adagrad(RuleOptimizer):
             "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable, "fused": fused,
         })  # fmt: skip
-        step = number_tensor(0.0, f32)
-        for group in self.param_groups:  # as PyTorch, which has the state from the start
-            for p in group["params"]:
-                self.state[p].update({"step": step, **self.begin(p, group)})
+        self.make_state()  # as PyTorch, which has it from the start
 
     def begin(self, p: Tensor, group: Group) -> State:
         return {"sum": like(p, group["initial_accumulator_value"])}

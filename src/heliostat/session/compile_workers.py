@@ -1,6 +1,7 @@
 """Many kernels compiled at once, in processes beside this one.
 
-Python prints LLVM IR; LLVM turns it into machine code, which takes most of the time. The caller takes its share of the
+Python prints LLVM IR; LLVM turns it into machine code, which takes most of the time, and for a GPU into PTX, which the
+driver's assembler takes as long for again. The caller takes its share of the
 texts, the longest first, and does what a process leaves undone: nothing depends on one that starts late or dies.
 """
 
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.platform import available_cpus, default_threads
@@ -18,8 +20,22 @@ from ..settings import settings
 from ..targets.llvm_worker import emit, read_answer, write_request
 from ..targets.target import Target
 
+
+@dataclass(frozen=True)
+class Maker:
+    """A compiler of texts: `make(stage, text, target)` here, and `module.serve()` in a process. `text`: characters for
+    which one more process is worth its start."""
+
+    make: Callable[[str, str, Target], bytes]
+    module: str
+    text: int
+
+
 TEXT = 250_000
 """Characters of LLVM IR for which one more process is worth its start of 0.2 s: LLVM takes about 2 s for a million."""
+
+PTX_TEXT = 300_000
+"""The same of PTX: a process takes 1 s to come to the device, and the driver 3 s for a million characters."""
 
 MOST = 8
 """Processes at most: each holds about 100 MB."""
@@ -31,32 +47,34 @@ def emit_all(
     target: Target,
     keep: Callable[[int, bytes], object] = lambda n, code: None,
     done: Callable[[int], object] = lambda count: None,
+    maker: Maker | None = None,
 ) -> list[bytes]:
-    """Machine code (`object`) or `assembly` of every text.
+    """Machine code (`object`) or `assembly` of every text, or what another `maker` than LLVM makes of it.
 
     `keep` gets the number of a text and its code as soon as that is made, in any thread; `done` how many are, in the
     caller's. Raises CompileError for text that LLVM refuses.
     """
+    maker = maker or Maker(emit, "heliostat.targets.llvm_worker", TEXT)
     made: dict[int, bytes] = {}
     todo = sorted(range(len(texts)), key=lambda n: len(texts[n]))
 
-    def take(emit: Callable[[str], bytes | None]) -> bool:
+    def take(make: Callable[[str], bytes | None]) -> bool:
         """Make one. Whether there was one to make, and it is made."""
         try:
             n = todo.pop()
         except IndexError:
             return False
-        code = emit(texts[n])
+        code = make(texts[n])
         if code is not None:
             made[n] = code
             keep(n, code)
         return code is not None
 
     def take_all() -> None:
-        while take(lambda text: emit(stage, text, target)):
+        while take(lambda text: maker.make(stage, text, target)):
             done(len(made))
 
-    workers = [_Worker(stage, target, take) for _ in range(_processes(texts))]
+    workers = [_Worker(stage, target, take, maker.module) for _ in range(_processes(texts, maker.text))]
     try:
         take_all()
     except BaseException:  # Ctrl-C, or text that LLVM refuses: what others are at is of no use
@@ -72,7 +90,7 @@ def emit_all(
     return [made[n] for n in range(len(texts))]
 
 
-def _processes(texts: Sequence[str]) -> int:
+def _processes(texts: Sequence[str], text: int) -> int:
     """How many beside this one."""
     if not sys.executable or getattr(sys, "frozen", False):  # Python inside another program, which it would start anew
         return 0
@@ -80,15 +98,17 @@ def _processes(texts: Sequence[str]) -> int:
     if asked is not None:
         return min(asked, max(len(texts) - 1, 0))
     cores = min(len(available_cpus()), settings().threads or default_threads())
-    return max(0, min(cores - 1, len(texts) - 1, MOST, sum(map(len, texts)) // TEXT))
+    return max(0, min(cores - 1, len(texts) - 1, MOST, sum(map(len, texts)) // text))
 
 
 class _Worker(threading.Thread):
     """Has a process of its own make texts, one at a time, until none is left or the process fails."""
 
-    def __init__(self, stage: str, target: Target, take: Callable[[Callable[[str], bytes | None]], bool]) -> None:
+    def __init__(
+        self, stage: str, target: Target, take: Callable[[Callable[[str], bytes | None]], bool], module: str
+    ) -> None:
         super().__init__(name="heliostat-compile", daemon=True)
-        self.stage, self.target, self.take = stage, target, take
+        self.stage, self.target, self.take, self.module = stage, target, take, module
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
         self.start()
@@ -103,7 +123,7 @@ class _Worker(threading.Thread):
         here, paths = str(Path(__file__).parents[2]), [str(path) for path in sys.path]
         if here not in paths:
             paths = [here, *paths]
-        code = f"import sys; sys.path[:] = {paths!r}; from heliostat.targets.llvm_worker import serve; serve()"
+        code = f"import sys; sys.path[:] = {paths!r}; from {self.module} import serve; serve()"
         try:
             process = subprocess.Popen(
                 [sys.executable, "-c", code],

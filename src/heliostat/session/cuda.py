@@ -30,17 +30,19 @@ from ..runtime.cuda import (
     Module,
     PinnedBuffer,
     Stream,
+    assembly_worker,
     capture,
     device,
 )
 from ..runtime.cuda import Graph as CudaGraph
+from ..runtime.cuda.assemble import entry_key, linked, packed, unpacked
 from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
 from ..targets.nvptx import Phase, overlaps, print_nvptx
 from ..targets.target import Target, cuda_target
 from . import stages
-from .compile_workers import emit_all
+from .compile_workers import PTX_TEXT, Maker, emit_all
 from .executable import check_symbols
 from .phases import phases_of
 from .session import from_layout, prepare, shaped, to_layout
@@ -111,8 +113,8 @@ class CudaCode:
             kernels = tuple(stages.replaced_kernel(k) for k in phase.kernels)
             named.append(Phase(_name(kernels, phase.blocks), kernels, phase.blocks))
         functions = []
-        for phase, ptx in zip(named, self._ptx(named), strict=True):
-            module = Module(self.place.gpu, ptx, program=program, linker=False)
+        for phase, image in zip(named, self._cubins(self._ptx(named), program), strict=True):
+            module = Module(self.place.gpu, image, program=program)
             functions.append(module.function(phase.name))
         self.functions.update(zip(missing, functions, strict=True))
         return self.functions
@@ -128,6 +130,26 @@ class CudaCode:
         made = emit_modules(list(wanted.values()), t, lambda n, code: cache.put(names[n], code))
         found.update(zip(names, made, strict=True))
         return [(found[key] or b"").decode() for key in keys]
+
+    def _cubins(self, texts: Sequence[str], program: str) -> list[bytes]:
+        """Machine code of each PTX text, found or made and kept. Raises CompileError."""
+        cache, gpu = ObjectCache.default(), self.place.gpu
+        keys = {text: entry_key(gpu, text) for text in dict.fromkeys(texts)}
+        found = {text: unpacked(cache.get(key)) for text, key in keys.items()}
+        wanted = [text for text, cubin in found.items() if cubin is None]
+
+        def make(stage: str, text: str, target: Target) -> bytes:
+            return packed(linked(gpu, text, program))
+
+        made = emit_all(
+            f"cubin {gpu.index}", wanted, self.place.target, lambda n, entry: cache.put(keys[wanted[n]], entry),
+            maker=Maker(make, assembly_worker.__name__, PTX_TEXT),
+        )  # fmt: skip
+        images = {text: cubin.image for text, cubin in found.items() if cubin is not None}
+        for text, entry in zip(wanted, made, strict=True):
+            cubin = unpacked(entry) or linked(gpu, text, program)  # a process that answers nonsense is done without
+            images[text] = cubin.image
+        return [images[text] for text in texts]
 
 
 def emit_modules(phases: Sequence[Phase], target: Target, keep: Callable[[int, bytes], object]) -> list[bytes]:

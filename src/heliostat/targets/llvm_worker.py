@@ -1,7 +1,8 @@
 """LLVM in a process of its own: requests come on standard input, machine code goes out on standard output.
 
 llvmlite lets one thread at a time into LLVM, so two compilations at once need two processes. A request is the stage
-(`object` or `assembly`), the target as JSON, and LLVM IR text; the answer is empty where LLVM refuses the text.
+(`object` or `assembly`), the target as JSON, and LLVM IR text; the answer is empty where LLVM refuses the text. Other
+compilers that take text are served alike (`answer`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO
 
-from ..diagnostics import CompileError
+from ..diagnostics import HeliostatError
 from .target import Target
 
 _LENGTH = 8  # bytes before each part of a message, little-endian
@@ -40,6 +42,11 @@ def emit(stage: str, text: str, target: Target) -> bytes:
 
 def serve() -> None:
     """Answer requests until the input ends."""
+    answer(emit)
+
+
+def answer(make: Callable[[str, str, Target], bytes]) -> None:
+    """Answer requests by `make(stage, text, target)` until the input ends."""
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between answers
     while (head := _read(source)) is not None:
@@ -47,8 +54,8 @@ def serve() -> None:
         text = (_read(source) or b"").decode()
         target = Target(**(described | {"features": frozenset(described["features"])}))
         try:
-            _write(sink, emit(stage, text, target))
-        except CompileError:
+            _write(sink, make(stage, text, target))
+        except HeliostatError:
             _write(sink, b"")
         sink.flush()
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from heliostat.runtime.cuda import Device, Driver, Module, assemble
+from heliostat.runtime.cuda import Device, Driver, Module, assemble, assembly_worker
+from heliostat.runtime.cuda.assemble import linked, unpacked
 from heliostat.runtime.object_cache import ObjectCache
+from heliostat.targets.target import CUDA
 from runtime.cuda.fake_bindings import FakeBindings
 
 PTX = ".version 8.0\n.target sm_90a\n"
@@ -63,3 +65,14 @@ def test_what_differs_is_made_anew(fake: FakeBindings, gpu: Device, tmp_path: Pa
 def _newer(fake: FakeBindings) -> FakeBindings:
     fake.version = 13000
     return fake
+
+
+def test_a_process_answers_with_entries_of_the_cache(
+    fake: FakeBindings, gpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.link_log = ("the log", "")
+    monkeypatch.setattr(assembly_worker, "device", lambda number: {0: gpu}[number])
+    entry = assembly_worker.emit("cubin 0", PTX, CUDA)
+    assert unpacked(entry) == linked(gpu, PTX)
+    for damaged in (None, b"", entry[:5], b"x" + entry):
+        assert unpacked(damaged) is None

@@ -42,17 +42,34 @@ def assemble(
     driver is too old for the PTX version.
     """
     cache = cache or ObjectCache.default()
-    major, minor = device.compute_capability
-    key = cache_key(["cuda", f"sm_{major}{minor}", str(device.driver.version), f"registers {max_registers}", ptx])
-    stored = cache.get(key)
-    if stored is not None and stored[: len(_MAGIC)] == _MAGIC and len(stored) >= _ENTRY.size:
-        length = _ENTRY.unpack_from(stored)[1]
-        log = stored[_ENTRY.size : _ENTRY.size + length]
-        return Cubin(stored[_ENTRY.size + length :], log.decode(errors="replace"))
-    made = _link(device, ptx, program, max_registers)
-    log = made.log.encode()
-    cache.put(key, _ENTRY.pack(_MAGIC, len(log)) + log + made.image)
+    key = entry_key(device, ptx, max_registers)
+    stored = unpacked(cache.get(key))
+    if stored is not None:
+        return stored
+    made = linked(device, ptx, program, max_registers)
+    cache.put(key, packed(made))
     return made
+
+
+def entry_key(device: Device, ptx: str, max_registers: int | None = None) -> str:
+    """By what the cache knows the machine code of PTX: it is of one driver, too."""
+    major, minor = device.compute_capability
+    return cache_key(["cuda", f"sm_{major}{minor}", str(device.driver.version), f"registers {max_registers}", ptx])
+
+
+def packed(cubin: Cubin) -> bytes:
+    """An entry of the cache."""
+    log = cubin.log.encode()
+    return _ENTRY.pack(_MAGIC, len(log)) + log + cubin.image
+
+
+def unpacked(entry: bytes | None) -> Cubin | None:
+    """What `packed` made an entry of; None where it is none."""
+    if entry is None or entry[: len(_MAGIC)] != _MAGIC or len(entry) < _ENTRY.size:
+        return None
+    length = _ENTRY.unpack_from(entry)[1]
+    log = entry[_ENTRY.size : _ENTRY.size + length]
+    return Cubin(entry[_ENTRY.size + length :], log.decode(errors="replace"))
 
 
 class JitLog:
@@ -115,7 +132,8 @@ def jit_error(device: Device, error: CudaError, log: JitLog, ptx: str, program: 
     return CompileError(f"{where} does not assemble for {device}: {said}{excerpt}")
 
 
-def _link(device: Device, ptx: str, program: str, max_registers: int | None) -> Cubin:
+def linked(device: Device, ptx: str, program: str = "", max_registers: int | None = None) -> Cubin:
+    """Machine code of PTX by the driver's linker, now. Raises as `assemble` does."""
     bindings = device.driver.bindings
     extra: list[tuple[str, Any]] = [] if max_registers is None else [("MAX_REGISTERS", max_registers)]
     specific = re.search(r"^\s*\.target\s+sm_(\d+)a\b", ptx, re.MULTILINE)

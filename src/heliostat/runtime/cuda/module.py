@@ -41,10 +41,8 @@ class Module:
         program: str = "",
         max_registers: int | None = None,
         cache: ObjectCache | None = None,
-        linker: bool = True,
     ) -> None:
-        """`image`: a cubin or PTX; PTX is assembled once and then read from `cache` (None: the default one), or, with
-        `linker` False, given to the driver as it is, which keeps a cache of its own.
+        """`image`: a cubin or PTX, which is assembled once and then read from `cache` (None: the default one).
 
         Raises CompileError with the assembler's errors, DeviceUnavailableError if the driver is too old for the PTX.
         """
@@ -52,12 +50,12 @@ class Module:
         self.program = program
         text = image if isinstance(image, str) else "" if image[:4] == b"\x7fELF" else image.decode(errors="replace")
         self.log = ""
-        if text and linker:
+        if text:
             cubin = assemble(device, text, program=program, max_registers=max_registers, cache=cache)
             data, self.log = cubin.image, cubin.log
         else:
-            data = text.encode() + b"\0" if text else bytes(image)  # type: ignore[arg-type]
-        jit = JitLog(device.driver.bindings, [("MAX_REGISTERS", max_registers)] if max_registers and text else ())
+            data = bytes(image)  # type: ignore[arg-type]
+        jit = JitLog(device.driver.bindings)
         try:
             self.handle: Any = device.call("cuModuleLoadDataEx", data, *jit.arguments)
         except CudaError as error:
