@@ -95,6 +95,28 @@ def test_a_window_without_causality_ends_with_the_block(window: int, start: int)
     np.testing.assert_allclose(found, evaluate(g, inputs)[0], rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("tokens", [1, 30])
+def test_weights_are_never_denormal(tokens: int) -> None:
+    """Scores far below the largest weigh nothing; those above 2 ** -126 of it weigh what they should."""
+    q, at = parameter("q", tensor(f32, tokens, 2, 32)), parameter("at", tensor(i32))
+    keys, values = (parameter(name, tensor(f32, 1, CAPACITY, 32), "state") for name in ("keys", "values"))
+    y = ops.attention(q, keys, values, at, scale=1.0, causal=False)
+    run = compile_graph(Graph("attend", [q, keys, values, at], [y]), threads=2)
+    distance = np.where(np.arange(CAPACITY) % 2, 90.0, 80.0)  # e ** -90 is a denormal
+    inputs = {
+        "q": np.zeros((tokens, 2, 32), np.float32), "at": np.array(100, np.int32),
+        "keys": np.zeros((1, CAPACITY, 32), np.float32), "values": np.full((1, CAPACITY, 32), 1e38, np.float32),
+    }  # fmt: skip
+    inputs["q"][..., 0] = 1
+    inputs["keys"][0, 1:, 0] = -distance[1:]
+    inputs["values"][0, 0] = 0
+    inputs["values"][0, 2::2] = 0
+    assert not run.run(inputs)[0].any()
+    inputs["values"][0, 2::2] = 1e38
+    even = (100 + tokens - 1) // 2
+    np.testing.assert_allclose(run.run(inputs)[0], even * np.exp(-80.0) * 1e38, rtol=1e-4)
+
+
 @pytest.mark.parametrize("tokens", [1, 3])
 @pytest.mark.parametrize("case", CASES, ids=str)
 @settings(max_examples=4, deadline=None)

@@ -32,6 +32,19 @@ def test_allocation_is_aligned_zero_and_writable(nbytes: int, huge: bool) -> Non
     assert len(Buffer.allocate(nbytes, zeroed=False)) == nbytes
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's list of mappings")
+def test_large_memory_is_private() -> None:
+    """Linux gives huge pages to private memory where it is asked, and to shared memory by default never."""
+    buffer = Buffer.allocate(8 << 20)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights = line.split()[:2]
+        first, last = (int(end, 16) for end in span.split("-"))
+        if first <= buffer.address < last:
+            assert rights == "rw-p"
+            return
+    raise AssertionError("the buffer lies in no mapping")
+
+
 def test_allocation_that_cannot_be_is_an_error() -> None:
     with pytest.raises(DeviceError, match=r"cannot allocate 4611686018\.43 GB"):
         Buffer.allocate(1 << 62)

@@ -21,7 +21,7 @@ from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
 
 KEY_STEP = 64  # keys that a cache's capacity is a multiple of: whole steps of any tile
-LOWEST = -3.0e38  # below every finite score: exp of the difference is 0, and no infinity is subtracted from another
+LOWEST = -3.0e38  # below every finite score: a power of the difference is 0, and no infinity is subtracted from another
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class _Nest:
         self.kv_heads = self.each * sequences(start.type)
         self.group_size = self.heads // self.each
         attrs = group.root.attrs
-        self.scale = float(attrs["scale"])
+        self.scale = float(attrs["scale"]) * math.log2(math.e)  # scores are in powers of two
         self.causal = bool(attrs.get("causal", True))
         self.window = int(attrs.get("window", 0) or 0)
         self.sequences = Sequences(k, self.dims, buffers[start], start.type, q.type.shape[0])
@@ -268,7 +268,10 @@ class _Nest:
                 k.store(self.scores, (group + (m * tile.keys + s * lanes)) * 4, value)
 
     def _softmax(self, m: int, count: Instruction, best: Variable, total: Variable) -> None:
-        """Turn a row of scores into exp(score - best), where best is the largest so far; note the old sums' factor."""
+        """Turn a row of scores into 2 ** (score - best), where best is the largest so far; note the old sums' factor.
+
+        Weights below 2 ** -126 are 0: Intel's multiply-adds take some 150 cycles for each denormal operand.
+        """
         k, lanes, wide = self.k, self.lanes, self.tile.key_panels
         row = m * self.tile.keys
         tops = [k.var(k.const(LOWEST, "f32", lanes)) for _ in range(wide)]
@@ -286,14 +289,14 @@ class _Nest:
             for s, sum_ in enumerate(sums):
                 at = (t + (row + s * lanes)) * 4
                 score = k.load(self.scores, at, "f32", lanes)
-                # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not exp(0).
-                weight = k.select(score > LOWEST, self.math.exp(score - center), 0.0)
+                # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not 2 ** 0.
+                weight = k.select(score > LOWEST, self.math.exp2_below(score - center), 0.0)
                 k.store(self.scores, at, weight)
                 sum_.set(sum_.get() + weight)
         summed = sums[0].get()
         for sum_ in sums[1:]:
             summed = summed + sum_.get()
-        factor = k.extract(self.math.exp(k.splat(old - new, lanes)), 0)
+        factor = k.extract(self.math.exp2_below(k.splat(old - new, lanes)), 0)
         k.store(self.rescale, m * 4, factor)
         total.set(k.fma(total.get(), factor, k.reduce_add(summed)))
         best.set(new)

@@ -27,11 +27,12 @@ STRAIGHT = 2  # chunks of a sub-block up to which they are written out
 
 def takes(format: BlockFormat | DType, target: Target, rows: int) -> bool:
     """Whether products of up to `rows` rows unpack panels of a format once: where a machine multiplies any byte exactly
-    in one instruction and registers hold a tile of two panels. What lies in whole bytes is unpacked already.
+    in one instruction and registers hold a tile of two panels. Whole bytes are only copied, but a piece of them then
+    stays in the first-level cache, where whole panels do not, and scales are converted once.
     """
     if rows < FEWEST or target.gpu or target.vector_registers < 32 or "avx512vnni" not in target.features:
         return False
-    return isinstance(format, BlockFormat) and format.normal is not None and format.normal.width < 8
+    return isinstance(format, BlockFormat) and format.normal is not None
 
 
 def partner(format: BlockFormat, planes: int, target: Target, rows: int) -> ActivationFormat:

@@ -120,7 +120,7 @@ def _fresh(nbytes: int, unit: int, zeroed: bool) -> npt.NDArray[np.uint8]:
     if nbytes < _MAPPED_FROM:
         return (np.zeros if zeroed else np.empty)(size, np.uint8)
     # A fresh anonymous mapping is zero, so `zeroed` costs nothing here.
-    raw = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    raw = np.frombuffer(platform.anonymous_memory(size), np.uint8)
     if unit == _HUGE_PAGE:
         begin = raw.ctypes.data
         platform.advise_huge_pages(begin + -begin % unit, nbytes)

@@ -226,6 +226,16 @@ def _madvise(address: int, nbytes: int, advice: int) -> bool:
     return bool(_libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), ctypes.c_int(advice)) == 0)
 
 
+def anonymous_memory(nbytes: int) -> mmap.mmap:
+    """Zeroed pages that belong to this process alone. Raises OSError or ValueError where there is no such memory.
+
+    mmap's own default is shared memory, which Linux gives no huge pages unless an administrator allowed that.
+    """
+    if sys.platform == "win32":
+        return mmap.mmap(-1, nbytes)
+    return mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def advise_huge_pages(address: int, nbytes: int) -> bool:
     """Ask for huge pages behind a range. Returns whether the system agreed; always False off Linux."""
     return LINUX and _madvise(address, nbytes, _MADV_HUGEPAGE)
