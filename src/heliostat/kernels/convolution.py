@@ -124,28 +124,68 @@ class _Nest:
         for i in k.loop(self.inner):
             for y in k.loop(self.kh):
                 lines = [(row + r) * self.sh + (y * self.dh - self.ph) for r in rows]
-                for x in range(self.kw):
-                    at = column * self.sw + (x * self.dw - self.pw)
-                    vectors = [self._input(image, first + i, line, at, inside) for line in lines]
-                    for c, channel in enumerate(channels):
-                        weight = k.splat(k.convert(self.w.load([channel, i, y, k.const(x, "i64")]), self.elem), lanes)
-                        for r in rows:
-                            acc[c][r].set(k.fma(weight, vectors[r], acc[c][r].get()))
+                if inside:
+                    self._taps(image, first + i, channels, (i, y), column, lines, acc, None)
+                    continue
+                visible = [(line >= 0) & (line < self.height) for line in lines]
+                if self.lanes == 1:
+                    self._taps(image, first + i, channels, (i, y), column, lines, acc, visible)
+                    continue
+                # most lines at a border are inside: what masks there are is then the same for all of them
+                whole = visible[0] & visible[-1]
+                for _ in k.when(whole):
+                    self._taps(image, first + i, channels, (i, y), column, lines, acc, [None for _ in lines])
+                for _ in k.otherwise():
+                    self._taps(image, first + i, channels, (i, y), column, lines, acc, visible)
         mask = None if inside else self._lanes_below(column, self.columns)
         for r in rows:
             for _ in k.when(row + r < self.rows) if not inside else (None,):
                 for c, channel in enumerate(channels):
                     self._store([image, channel, row + r, column], acc[c][r].get(), mask)
 
+    def _taps(
+        self,
+        image: Instruction,
+        plane: Instruction,
+        channels: Sequence[Instruction],
+        tap: tuple[Instruction, Instruction],
+        column: Instruction,
+        lines: Sequence[Instruction],
+        acc: Sequence[Sequence[Variable]],
+        visible: Sequence[Instruction | None] | None,
+    ) -> None:
+        """One row of taps of an input channel. `visible`: of each line whether it is inside of the image, None of one
+        that is; None where all that is read is inside."""
+        k = self.k
+        for x in range(self.kw):
+            at = column * self.sw + (x * self.dw - self.pw)
+            seen = visible or [None for _ in lines]
+            vectors = [
+                self._input(image, plane, line, at, visible is None, v) for line, v in zip(lines, seen, strict=True)
+            ]
+            for c, channel in enumerate(channels):
+                value = self.w.load([channel, *tap, k.const(x, "i64")])
+                weight = k.splat(k.convert(value, self.elem), self.lanes)
+                for r, vector in enumerate(vectors):
+                    acc[c][r].set(k.fma(weight, vector, acc[c][r].get()))
+
     def _input(
-        self, image: Instruction, channel: Instruction, line: Instruction, at: Instruction, inside: bool
+        self,
+        image: Instruction,
+        channel: Instruction,
+        line: Instruction,
+        at: Instruction,
+        inside: bool,
+        visible: Instruction | None,
     ) -> Instruction:
-        """The inputs under a vector of outputs, the first of them in column `at`."""
+        """The inputs under a vector of outputs, the first of them in column `at`; zeros where the line is not
+        `visible`."""
         k, lanes = self.k, self.lanes
-        if lanes == 1 or not inside:
-            visible = (line >= 0) & (line < self.height)
+        if visible is not None:
             line = k.minimum(k.maximum(line, 0), self.height - 1)
         if lanes == 1:
+            if visible is None:
+                return k.convert(self.x.load([image, channel, line, at]), self.elem)
             here = k.minimum(k.maximum(at, 0), self.width - 1)
             value = k.convert(self.x.load([image, channel, line, here]), self.elem)
             return k.select(visible & (at >= 0) & (at < self.width), value, k.zeros(self.elem))
@@ -155,7 +195,9 @@ class _Nest:
             mask = None
             if not inside:
                 number = k.splat(k.convert(start, "i32"), lanes) + k.iota("i32", lanes)
-                mask = (number >= 0) & (number < k.splat(k.convert(self.width, "i32"), lanes)) & k.splat(visible, lanes)
+                mask = (number >= 0) & (number < k.splat(k.convert(self.width, "i32"), lanes))
+                if visible is not None:
+                    mask = mask & k.splat(visible, lanes)
             value = k.convert(self.x.load([image, channel, line, start], lanes, mask), self.elem)
             if mask is not None and self.x.type.shape[-1] == 1:  # one column is read for all lanes, whatever the mask
                 value = k.select(mask, value, k.zeros(self.elem, lanes))
