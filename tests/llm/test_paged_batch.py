@@ -11,7 +11,7 @@ import pytest
 from numpy_forward import VOCABULARY, write_model
 from test_batch import check, prompts, together
 
-from heliostat.diagnostics import CacheFullError, ContextLengthError
+from heliostat.diagnostics import CacheFullError, ContextLengthError, UnsupportedError
 from heliostat.llm import LanguageModel, load
 from heliostat.llm.batch import PagedBatch
 from targets.device import gpu
@@ -90,10 +90,31 @@ def test_a_prompt_beside_a_full_batch_is_refused(small: LanguageModel) -> None:
     assert used(small) == 1
 
 
+def test_q8_0_caches(tmp_path: Path) -> None:
+    """About half of the bytes of f16; pages give what contiguous caches give; logits stay near."""
+    weights = write_model(tmp_path / "m.gguf", "qwen2", "Q8_0")
+    options: dict[str, Any] = {"threads": 2, "context": 128, "activations": "float", "batch": [2]}
+    plain = load(tmp_path / "m.gguf", cache_dtype="q8_0", **options)
+    paged = load(tmp_path / "m.gguf", cache_dtype="q8_0", cache="paged", cache_tokens=256, **options)
+    ids = prompts(70, 9)
+    np.testing.assert_array_equal(paged.logits(ids[0]), plain.logits(ids[0]))
+    assert together(paged, ids, max_tokens=9) == together(plain, ids, max_tokens=9)
+    check(paged, ids, weights, 0.999)
+    assert plain.report.cache_bytes == 3 * 128 * 2 * 2 * 2 * 34  # sequences, tokens, layers, keys and values, heads
+
+
+def test_q8_0_needs_whole_blocks(tmp_path: Path) -> None:
+    sizes = dict.fromkeys(("attention.key_length", "attention.value_length", "rope.dimension_count"), 16)
+    write_model(tmp_path / "m.gguf", "llama", "Q8_0", extra=sizes)
+    with pytest.raises(UnsupportedError, match="heads of 16 elements are no whole blocks of q8_0"):
+        load(tmp_path / "m.gguf", cache_dtype="q8_0")
+
+
 def test_refusals(tmp_path: Path) -> None:
     write_model(tmp_path / "m.gguf", "qwen2", "Q8_0")
     path = tmp_path / "m.gguf"
     for wrong, message in (
+        ({"cache_dtype": "q5_0"}, "cache_dtype must be one of f16, bf16, f32, q8_0"),
         ({"cache": "heap"}, 'cache must be "contiguous" or "paged"'),
         ({"page_size": 64}, "are for cache="),
         ({"cache_tokens": 64}, "are for cache="),

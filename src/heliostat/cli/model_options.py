@@ -9,7 +9,7 @@ from typing import Any
 
 from heliostat.cli.report import UsageError
 from heliostat.llm import LanguageModel, Progress, demo_path, load
-from heliostat.llm.model import MOST_PAGE
+from heliostat.llm.model import CACHE_DTYPES, MOST_PAGE
 from heliostat.llm.pages import LEAST_PAGE
 
 
@@ -29,7 +29,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--activations", choices=("int8", "float"), default="int8", help="how quantized products read their inputs"
     )
     parser.add_argument(
-        "--cache-dtype", choices=("f16", "bf16", "f32"), default="f16", help="element type of the key/value cache"
+        "--cache-dtype",
+        choices=CACHE_DTYPES,
+        default="f16",
+        help="element type of the key/value cache; q8_0: blocks of 32 with a scale, about half of f16",
     )
     parser.add_argument(
         "--cache",

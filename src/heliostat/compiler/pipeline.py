@@ -14,6 +14,8 @@ from ..kernel.ir import Kernel
 from ..kernel.program import Compiled, Program
 from ..kernels import (
     attention,
+    block_attention,
+    block_decode_attention,
     cache,
     convolution,
     convolution_weights,
@@ -31,6 +33,7 @@ from ..kernels import (
     pixel_rows,
     pixel_sums,
     put,
+    quantize_rows,
     reduce,
     repack,
     rope,
@@ -82,6 +85,8 @@ SCHEDULES: tuple[ModuleType, ...] = (
     warpgroup_attention,
     tile_attention,
     attention,
+    block_decode_attention,
+    block_attention,
     flash_attention,
     flash_gradient,
     row_attention,
@@ -94,6 +99,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     rope,
     cache,
     repack,
+    quantize_rows,
     dequantize,
     transpose,
     pixel_pool,

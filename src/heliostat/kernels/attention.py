@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..ir.types import Dim, upper_bound
+from ..ir.types import Dim, TensorType, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
@@ -145,7 +145,7 @@ class _Nest:
         self.q = TensorOperand(k, self.dims, buffers[q], q.type)
         self.out = TensorOperand(k, self.dims, out, group.outputs[0].type)
         self.keys, self.values = buffers[keys], buffers[values]
-        self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
+        self._hold(keys.type, values.type)
         self.heads, self.head_dim = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
         self.rows = CacheRows(k, self.dims, keys.type, start.type, table_of(group.root), buffers)
         self.each, self.capacity = self.rows.heads, self.rows.capacity  # of a sequence
@@ -164,6 +164,10 @@ class _Nest:
         self.scores = k.alloc(most * tile.keys * 4)
         self.sums = k.alloc(most * self.head_dim * 4)
         self.rescale = k.alloc(most * 4)
+
+    def _hold(self, keys: TensorType, values: TensorType) -> None:
+        """How elements of the caches are read."""
+        self.key_dtype, self.value_dtype = keys.dtype, values.dtype
 
     def build(self) -> Kernel:
         k = self.k

@@ -11,9 +11,10 @@ from ..ir.types import Dim, DType, TensorType
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..kernel.warp import WARP
+from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .cache_layout import KeyPanels, ValuePanels
-from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute, stored_form
+from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute, stored_form, vectors
 
 
 def vector_length(size: int, target: Target) -> int:
@@ -173,7 +174,7 @@ class CacheWriter:
 
 
 def cache_refusal(type: TensorType) -> str | None:
-    """Why a cache of that type cannot be written; None where it can."""
+    """Why floats cannot be written into a cache of that type; None where they can."""
     if not isinstance(type.element, DType):
         return f"a cache of {type.element} blocks"
     if type.layout is not None and not isinstance(type.layout, (KeyPanels, ValuePanels)):
@@ -186,7 +187,12 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Refuse(f"root is {group.root.op.name}, not cache_update")
     if len(group.nodes) != 1:
         return Refuse("nothing is fused into cache_update")
-    reason = cache_refusal(group.root.inputs[0].type)
+    type = group.root.inputs[0].type
+    if isinstance(type.element, BlockFormat):
+        return (
+            Accept() if type.layout is None and type.static else Refuse("blocks of a cache lie in rows of known size")
+        )
+    reason = cache_refusal(type)
     if reason is None and not isinstance(group.root.inputs[1].type.shape[2], int):
         reason = "rows of unknown size"
     return Accept() if reason is None else Refuse(reason)
@@ -199,10 +205,12 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     out = k.buffer("o0", "w")
     dims = Dims(k, group.symbols)
     cache, new, start = group.root.inputs[:3]
-    rows = TensorOperand(k, dims, buffers[new], new.type)
     where = Sequences(k, dims, buffers[start], start.type, new.type.shape[0])
     places = CacheRows(k, dims, cache.type, start.type, table_of(group.root), buffers)
-    writer = CacheWriter(k, out, cache.type, places)
+    if isinstance(cache.type.element, BlockFormat):
+        _copy_blocks(k, target, dims, buffers[new], new.type, out, where, places)
+        return k.finish()
+    rows, writer = TensorOperand(k, dims, buffers[new], new.type), CacheWriter(k, out, cache.type, places)
     heads, size = int(new.type.shape[1]), int(new.type.shape[2])  # type: ignore[arg-type]
     lanes = vector_length(size, target)
     for item in k.parallel(dims(new.type.shape[0]) * heads):
@@ -211,3 +219,28 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
             position, place = where.place(n, h, heads)
             writer.store(position, place, d, rows.load([n, h, d], lanes))
     return k.finish()
+
+
+def _copy_blocks(
+    k: KernelBuilder,
+    target: Target,
+    dims: Dims,
+    new: Instruction,
+    type: TensorType,
+    out: Instruction,
+    where: Sequences,
+    places: CacheRows,
+) -> None:
+    """Rows of blocks to their places, as they are."""
+    heads, nbytes = int(type.shape[1]), row_nbytes(type)  # type: ignore[arg-type]
+    for item in k.parallel(dims(type.shape[0]) * heads):
+        n, h = item // heads, item % heads
+        position, place = where.place(n, h, heads)
+        for row in places.for_writing(place, position):
+            for at, mask in vectors(k, k.const(0, "i64"), k.const(nbytes, "i64"), target.lanes):
+                k.store(out, row * nbytes + at, k.load(new, item * nbytes + at, "i8", target.lanes, mask), mask)
+
+
+def row_nbytes(type: TensorType) -> int:
+    """Bytes of a row of blocks."""
+    return int(type.shape[-1]) // type.element.block * type.element.nbytes  # type: ignore[arg-type]

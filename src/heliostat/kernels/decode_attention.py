@@ -7,7 +7,7 @@ and what one warp has read is near for the others.
 from __future__ import annotations
 
 from ..ir.graph import Node, Value
-from ..ir.types import DType, upper_bound
+from ..ir.types import DType, TensorType, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..targets.target import Target
@@ -102,7 +102,7 @@ class _Nest:
             keys, values = keys.node.inputs[0], values.node.inputs[0]
         self.out = TensorOperand(k, dims, out, group.outputs[0].type)
         self.keys, self.values = buffers[keys], buffers[values]
-        self.key_dtype, self.value_dtype = keys.type.dtype, values.type.dtype
+        self._hold(keys.type, values.type)
         self.heads = int(q.type.shape[1])  # type: ignore[arg-type]
         table = table_of(group.root)
         self.rows = CacheRows(k, dims, keys.type, start.type, table, buffers)
@@ -112,10 +112,6 @@ class _Nest:
         attrs = group.root.attrs
         self.scale = float(attrs["scale"])
         self.window = int(attrs.get("window", 0) or 0)
-        layout = keys.type.layout
-        assert isinstance(layout, KeyPanels)
-        self.layout = layout
-        self.run = layout.run  # elements of a key, and keys of a value's element, that lie together
         self.record = 4 * (self.size + 2)  # of a part: its largest score, its sum of weights, its weighed values
         self.team, self.together, self.shared = self._teams(start)
         for h in (self.q, *(self.new or ())):
@@ -126,6 +122,13 @@ class _Nest:
         k.ready()
         self.sequences = Sequences(k, dims, buffers[start], start.type, q.type.shape[0])
         self.start: Instruction
+
+    def _hold(self, keys: TensorType, values: TensorType) -> None:
+        """How elements of the caches are read. `run`: elements of a key, and keys of a value's element, that lie
+        together."""
+        self.key_dtype, self.value_dtype = keys.dtype, values.dtype
+        assert isinstance(keys.layout, KeyPanels)
+        self.run = keys.layout.run
 
     def _teams(self, start: Value) -> tuple[int, int, int]:
         """Warps of a team, query heads that it takes together, and parts that the keys of one are cut into."""

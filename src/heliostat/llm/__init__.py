@@ -28,7 +28,8 @@ def load(
 
     `threads`: worker threads, None for the physical cores. `context`: tokens of prompt and answer together, None for
     the model's own up to 4096. `activations`: "int8" quantizes the inputs of quantized products, "float" computes them
-    in f32. `device`: "cpu", "cuda", or "cuda:1" for the second GPU. `batch`: numbers of
+    in f32. `cache_dtype`: of keys and values, "f16", "bf16", "f32", or "q8_0", which quantizes blocks of 32 elements.
+    `device`: "cpu", "cuda", or "cuda:1" for the second GPU. `batch`: numbers of
     sequences that `generate_batch` may take together, each with caches of its own.
     `cache`: "contiguous", or "paged" for one cache of pages that all sequences share: each takes memory for the tokens
     it has, those that begin alike share pages, and where pages are short some wait. `page_size`: tokens of a page, a

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .. import ops
 from ..ir.graph import Graph, Value
 from ..ir.types import Dim, Layout, Symbol, TensorType, dim, element, f32, i32, tensor
+from ..quant.format import BlockFormat
 from . import modules
 from .config import MOST_LOGITS, DecoderConfig
 
@@ -19,8 +20,9 @@ WeightType = Callable[[str], TensorType | None]
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """The key/value cache: `capacity` tokens of a sequence, of `dtype`. `key_layout` is what the target's attention
-    kernel reads. With `pages` it is in so many pages of `page_size` tokens, which all sequences share."""
+    """The key/value cache: `capacity` tokens of a sequence, of `dtype`, which may be a block format. `key_layout` is
+    what the target's attention kernel reads. With `pages` it is in so many pages of `page_size` tokens, which all
+    sequences share."""
 
     capacity: int
     dtype: str = "f16"
@@ -61,6 +63,8 @@ class Attention(modules.Module):
         q = ops.rope(q, positions.cos, positions.sin, interleaved=c.rope.interleaved)
         k = ops.rope(k, positions.cos, positions.sin, interleaved=c.rope.interleaved)
         start, table = positions.start, positions.table
+        if isinstance(keys.type.element, BlockFormat):
+            k, v = ops.quantize(k, keys.type.element), ops.quantize(v, values.type.element)
         keys = ops.cache_update(keys, k, start, table)
         values = ops.cache_update(values, v, start, table)
         mixed = ops.attention(q, keys, values, start, c.attention_scale, True, c.sliding_window, table)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..diagnostics import ContextLengthError, DeviceError, FileFormatError, TokenizerError, UnsupportedError
+from ..ir.types import element
 from ..kernel.program import Compiled
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
@@ -36,6 +37,8 @@ from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
 DEFAULT_CONTEXT = 4096
+CACHE_DTYPES = ("f16", "bf16", "f32", "q8_0")
+"""Of keys and values; q8_0 quantizes blocks of 32 when they are put into the cache."""
 MOST_SEQUENCES = 256
 MOST_PAGE = 4096
 SMALL = 64 << 10
@@ -166,8 +169,8 @@ class LanguageModel:
     ) -> None:
         if activations not in ("int8", "float"):
             raise ValueError(f'activations must be "int8" or "float", got {activations!r}')
-        if cache_dtype not in ("f16", "bf16", "f32"):
-            raise ValueError(f'cache_dtype must be "f16", "bf16" or "f32", got {cache_dtype!r}')
+        if cache_dtype not in CACHE_DTYPES:
+            raise ValueError(f"cache_dtype must be one of {', '.join(CACHE_DTYPES)}, got {cache_dtype!r}")
         page_size = _page_size(cache, page_size, cache_tokens)
         if context is not None:
             context = index(context)
@@ -179,6 +182,12 @@ class LanguageModel:
         self.file = open_model_file(path)
         weights = DecoderWeights(self.file)
         self.config: DecoderConfig = weights.config
+        block = element(cache_dtype).block
+        if self.config.head_dim % block:
+            raise UnsupportedError(
+                f"{self.file.path}: heads of {self.config.head_dim} elements are no whole blocks of {cache_dtype}",
+                help=f"use another cache_dtype; {cache_dtype} needs a multiple of {block}",
+            )
         self.context = self._capacity(context)
         self.tokenizer = _tokenizer(self.file)
         self.timing = Timing()

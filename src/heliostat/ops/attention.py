@@ -10,6 +10,8 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value, constant
 from ..ir.types import Dim, DType, Symbol, TensorType, bf16, dim, f16, f32, f64, i32, lower_bound, tensor, upper_bound
+from ..quant.format import BlockFormat
+from ..quant.formats import Q8_0
 from .compare import eq, ge, logical_and, lt, where
 from .composite import Claimed, Composite
 from .elementwise import add, cast, cos, mul, sin, sub, widened
@@ -18,6 +20,7 @@ from .matmul import matmul
 from .normalize import softmax
 from .op import Amp, Array, Batching, NotDifferentiable, Op, get, public
 from .pages import check_table, gathered, gathered_array, slots, slots_array, unpaged
+from .quantize import dequantize
 from .reduce import sum
 from .rules import float_only, plain
 from .samples import Exactly, Sample, Uniform, sample
@@ -57,10 +60,19 @@ def _attention_samples() -> tuple[Sample, ...]:
         pages, table = tensor(dtypes[1], 5, 2, 4, 4), (tensor(i32, len(starts), 2), Uniform(4 - numbers, numbers))
         given = tensor(i32, len(starts)), Exactly(starts)
         found.append(sample(tensor(dtypes[0], rows, 4, 4), pages, pages, given, table, scale=0.5, **attrs))
+    blocks = tensor(Q8_0, 4, 6, 32)
+    found.append(sample(tensor(f32, 2, 4, 32), blocks, blocks, (tensor(i32, 2), Exactly((3, 0))), scale=0.2))
     pages, table = tensor(bf16, 5, 2, 4, 4), (tensor(i32, 2), Uniform(0, 4))
     q_type, behind = tensor(f32, dim(N), 4, 4), (tensor(i32), Exactly(5))
     found.append(sample(q_type, pages, pages, behind, table, symbols={"n": 3}, scale=0.5))
     return tuple(found)
+
+
+def _is_held(cache: TensorType) -> bool:
+    """Whether keys or values may be of that type: floats, or whole blocks along the last axis."""
+    if isinstance(cache.element, BlockFormat):
+        return isinstance(cache.shape[-1], int) and cache.shape[-1] % cache.element.block == 0
+    return isinstance(cache.element, DType) and cache.element.is_float
 
 
 def _sequences(start: TensorType, rows: Dim, heads: Dim, op: str) -> int:
@@ -94,7 +106,8 @@ def _joined(parts: Sequence[Value]) -> Value:
 
 
 class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
-    """softmax(q k^T * scale) v over a cache. q: (N, Hq, D) float; k, v: (Hkv, C, D) float, of one dtype; start: () i32.
+    """softmax(q k^T * scale) v over a cache. q: (N, Hq, D) float; k, v: (Hkv, C, D), of one float dtype or block
+    format; start: () i32.
 
     `start` tokens stood in the cache before this block, whose own keys are already there: query i is at position
     start + i and sees keys 0 .. start + i, or all start + N of them if not `causal`; with a `window` w > 0 it sees none
@@ -138,8 +151,8 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
         if lower_bound(q.shape[0]) // count > upper_bound(k.shape[1]):
             raise ShapeError(f"attention: {q.shape[0]} queries are more than the cache of {k.shape[1]} holds")
         for t in (k, v):
-            if not isinstance(t.element, DType) or not t.element.is_float or t.element != k.element:
-                raise DTypeError(f"attention needs k and v of one float dtype, found {k} and {v}")
+            if not _is_held(t) or t.element != k.element:
+                raise DTypeError(f"attention needs k and v of one float dtype or block format, found {k} and {v}")
         if window < 0:
             raise ShapeError(f"attention: the window must be 0 (none) or more, found {window}")
         return TensorType(float_only(q, "attention"), q.shape)
@@ -209,8 +222,10 @@ class Attention(Claimed, name="attention", version=1, amp=Amp.FLOAT32):
         if table is not None:
             k, v = (gathered(x, table) for x in (k, v))
         if start.type.rank:
+            k, v = (dequantize(x) if isinstance(x.type.element, BlockFormat) else x for x in (k, v))
             attrs: dict[str, Any] = {"scale": scale, "causal": causal, "window": window}
             return _joined([self.decompose(p[1], p[2], p[3], p[0], **attrs) for p in _parts(start, q, k, v)])
+        k, v = (dequantize(x) if isinstance(x.type.element, BlockFormat) else x for x in (k, v))
         n, heads, size = q.type.shape
         groups, capacity, _ = k.type.shape
         assert isinstance(heads, int)
@@ -338,7 +353,8 @@ class RopeAngles(Composite, name="rope_angles", version=1, amp=Amp.FLOAT32):
 class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
     """The cache with new rows: cache[h, start + n] = new[n, h], converted to its dtype. Type and layout of the cache.
 
-    cache: (H, C, D) plain floats, a state; new: (N, H, D) float; start: () i32. Rows outside 0 .. C are dropped.
+    cache: (H, C, D) floats, a state; new: (N, H, D) float; start: () i32. Rows outside 0 .. C are dropped. A cache of a
+    block format takes rows of that format: quantize(x, format).
     Several sequences as in `attention`: start: (S,) i32, new: (S N, H, D), cache: (S H, C, D). With a `table` of pages,
     (S, M) i32 or (M,), the cache is (P, H, page, D): see `ops.pages`. No two rows may go to one place, except that it
     does not matter what stands there."""
@@ -350,6 +366,7 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(bf16, 1, 4, 2), tensor(f32, 1, 1, 2), (tensor(i32), Exactly(1))),
         sample(tensor(f16, 6, 4, 2), tensor(f32, 3, 2, 2), (tensor(i32, 3), Exactly((3, 0, 4)))),
         sample(tensor(f64, 2, 6, 3), tensor(f64, 4, 1, 3), (tensor(i32, 2), Exactly((1, 3)))),
+        sample(tensor(Q8_0, 2, 6, 64), tensor(Q8_0, 3, 2, 64), (tensor(i32), Exactly(2))),
         *(
             sample(tensor(dtype, 5, 2, 4, 2), tensor(new, tokens, 2, 2), start, table, symbols={"n": 3})
             for dtype, new, tokens, start, table in (
@@ -375,9 +392,12 @@ class CacheUpdate(Op, name="cache_update", version=1, amp=Amp.KEEP_INPUT):
         heads = cache.shape[0] if count == 1 else int(cache.shape[0]) // count  # type: ignore[arg-type]
         if (heads, cache.shape[2]) != new.shape[1:]:
             raise ShapeError(f"cache_update needs a cache (H, C, D) and rows (N, H, D), found {cache} and {new}")
-        if not isinstance(cache.element, DType) or not cache.element.is_float:
+        if not _is_held(cache):
             raise DTypeError(f"cache_update needs a cache of floats, found {cache}")
-        float_only(new, "cache_update")
+        if not isinstance(cache.element, BlockFormat):
+            float_only(new, "cache_update")
+        elif new.element != cache.element:
+            raise DTypeError(f"cache_update: a cache of {cache.element} takes rows of it, found {new}")
         return cache
 
     def call(self, cache: Value, new: Value, start: Value, table: Value | None = None) -> Value:
