@@ -366,7 +366,7 @@ class _Rewriter:
 
 
 def only_written(body: Block) -> set[int]:
-    """Ids of private memory that a block stores to and touches in no other way: its readers stand behind a barrier."""
+    """Ids of private memory that a block writes and touches in no other way: its readers stand behind a barrier."""
     stored: set[int] = set()
     read: set[int] = set()
     stack = list(body)
@@ -375,7 +375,7 @@ def only_written(body: Block) -> set[int]:
         for inner in i.blocks:
             stack += inner
         touched = {id(a) for a in i.args if a.op == "alloc"}
-        if i.op == "store":
+        if i.op in ("store", "scatter"):
             stored |= touched
         else:
             read |= touched

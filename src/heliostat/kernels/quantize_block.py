@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
+from ..kernel.warp import WARP
 from ..quant.activation import FINE, ActivationFormat
 from .math import whole
 
+SPREAD = 4  # neighbours of a thread where blocks lie across a warp
 MOST_LANES = 16  # of a CPU's vector: on a GPU lanes are threads, and permutations messages
 
 
@@ -40,6 +42,73 @@ def quantize_block(
     if format.planes == 2:
         rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
         _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+
+
+def spreads(format: ActivationFormat) -> bool:
+    """Whether `quantize_spread` makes blocks of a format."""
+    whole_threads = format.sub % SPREAD == 0 and format.sub <= format.block
+    return format.block == WARP and whole_threads and not format.most and format.sums != "i16"
+
+
+def quantize_spread(
+    k: KernelBuilder,
+    format: ActivationFormat,
+    size: int,
+    buffer: Instruction,
+    base: Instruction,
+    at: Instruction,
+    value: Instruction,
+) -> None:
+    """What `quantize_block` makes, of SPREAD blocks of 32 that lie across a warp, as many neighbours to a thread: what
+    is done once for a block is done for all of them at once. On GPUs.
+    """
+    largest = k.bitcast(_of_threads(k, k.bitcast(k.fabs(value), "i32"), WARP // SPREAD, k.maximum), "f32")
+    scale = largest * (1 / 127)
+    inverse = k.select(largest > 0.0, 127.0 / largest, 0.0)
+    scaled = value * k.shuffle(inverse, inverse, [t for t in range(WARP) for _ in range(SPREAD)])
+    rounded = k.rint(scaled)
+    _spread_plane(k, format, size, buffer, base, at, rounded, scale)
+    if format.planes == 2:
+        rest = k.rint((scaled - rounded) * float(FINE))
+        _spread_plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+
+
+def _spread_plane(
+    k: KernelBuilder,
+    format: ActivationFormat,
+    size: int,
+    buffer: Instruction,
+    base: Instruction,
+    at: Instruction,
+    rounded: Instruction,
+    scale: Instruction,
+) -> None:
+    """One plane of these blocks: codes, scales, and sums, which all threads of a block or a sum know and store."""
+    thread = k.iota("i32", WARP)
+    codes = whole(k, rounded)
+    k.store(buffer, base + at, k.convert(codes, "i8"))
+    number = (thread >> ((WARP // SPREAD).bit_length() - 1)) * 4
+    k.scatter(buffer, base + (at // format.block * 4 + format.scales_at(size)), number, scale)
+    threads = format.sub // SPREAD
+    total = _of_threads(k, codes, threads, lambda a, b: a + b)
+    total = scale * k.convert(total, "f32") if format.sums == "f32" else total * format.factor
+    number = (thread >> (threads.bit_length() - 1)) * format.sum_bytes
+    k.scatter(buffer, base + (at // format.sub * format.sum_bytes + format.sums_at(size)), number, total)
+
+
+def _of_threads(
+    k: KernelBuilder,
+    value: Instruction,
+    threads: int,
+    combine: Callable[[Instruction, Instruction], Instruction],
+) -> Instruction:
+    """A thread's elements and those of its neighbours, so many threads in all, combined for each of them."""
+    found = tree([k.shuffle(value, value, range(e, value.lanes, SPREAD)) for e in range(SPREAD)], combine)
+    mask = 1
+    while mask < threads:
+        found = combine(found, k.shuffle(found, found, [t ^ mask for t in range(WARP)]))
+        mask *= 2
+    return found
 
 
 def _largest_sum(k: KernelBuilder, format: ActivationFormat, values: Sequence[Instruction]) -> Instruction:

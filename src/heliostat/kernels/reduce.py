@@ -14,12 +14,13 @@ from ..ir.graph import Node, Value, parameter
 from ..ir.types import Dim, DType, TensorType, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
+from ..kernel.warp import WARP
 from ..quant.activation import ActivationFormat
 from ..targets.target import Target
 from . import column_reduce, held_rows, long_rows
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
-from .quantize_block import quantize_block, tree
+from .quantize_block import SPREAD, quantize_block, quantize_spread, spreads, tree
 from .reduction import REDUCTIONS, First, Reduction
 
 ACCUMULATORS = 4
@@ -190,6 +191,9 @@ class _Rows:
         self.team = self._team_of_rows() if team is None else team
         if self.team:
             self.parts = k.alloc(8 * self.team)
+        last = self.shape[-1]
+        fits = isinstance(last, int) and last % (SPREAD * WARP) == 0
+        self.spread = bool(self.team) and fits and all(spreads(n.attrs["format"]) for n in self.quantized)
 
     def build(self) -> Kernel:
         k = self.k
@@ -257,7 +261,9 @@ class _Rows:
         return each, -(-size // each)
 
     def _step(self) -> int:
-        """Elements of the widest block among the quantized results."""
+        """Elements of the widest block among the quantized results, or of what a warp quantizes at once."""
+        if self.spread:
+            return SPREAD * WARP
         return math.lcm(*(n.attrs["format"].block for n in self.quantized))
 
     # --- reductions ---------------------------------------------------------------------------------------------
@@ -367,7 +373,7 @@ class _Rows:
         step = self._step()
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
         sources = [n.inputs[0] for n in self.quantized]
-        if self.team:  # blocks side by side: each is a chain of reductions that wait for each other
+        if self.team and not self.spread:  # blocks side by side: each is a chain of reductions that wait for each other
             wide = step * max(1, min(SIDE_BY_SIDE, self._each(step) // step))
             whole = lo + (hi - lo) // wide * wide
             for at in k.loop(lo, whole, wide):
@@ -391,6 +397,8 @@ class _Rows:
     ) -> None:
         """`step` elements from `at` on, whole blocks."""
         k, lanes = self.k, self.target.lanes
+        if self.spread:
+            lanes = step
         rows: list[list[Instruction]] = [[] for _ in sources]
         for c in range(0, step, lanes):
             made = self.evaluate.all_at([*full, *sources], [*index, at + c], lanes, preset=known)
@@ -403,6 +411,9 @@ class _Rows:
         for node, values in zip(self.quantized, rows, strict=True):
             format: ActivationFormat = node.attrs["format"]
             buffer, base = self.outs[node.results[0]], row * format.row_bytes(size)
+            if self.spread:
+                quantize_spread(k, format, size, buffer, base, at, values[0])
+                continue
             for b in range(0, step, format.block):
                 taken = values[b // lanes : (b + format.block) // lanes]
                 quantize_block(k, format, size, buffer, base, at + b, taken)
