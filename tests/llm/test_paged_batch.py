@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,13 @@ def test_q8_0_caches(tmp_path: Path) -> None:
     assert together(paged, ids, max_tokens=9) == together(plain, ids, max_tokens=9)
     check(paged, ids, weights, 0.999)
     assert plain.report.cache_bytes == 3 * 128 * 2 * 2 * 2 * 34  # sequences, tokens, layers, keys and values, heads
+
+
+def test_formats_of_caches_are_known_at_once() -> None:
+    """Also where nothing else has asked for the declarations: programs that were found on disk do not."""
+    code = "from heliostat.llm.steps import cache_element as e; print(e('q8_0').nbytes, e('bf16').nbytes)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["34", "2"]
 
 
 def test_q8_0_needs_whole_blocks(tmp_path: Path) -> None:

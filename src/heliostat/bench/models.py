@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import CacheFullError
-from ..ir.types import element
 from ..llm.model import LanguageModel
+from ..llm.steps import cache_element
 from ..runtime.platform import peak_rss_bytes
 from .peer import PeerError
 
@@ -87,7 +87,7 @@ def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> f
 
 def step_nbytes(model: LanguageModel, rows: int, depth: float) -> float:
     """Bytes that a step of a batch cannot but read: all weights once, and keys and values of `depth` tokens a row."""
-    held = element(model.options.cache_dtype)
+    held = cache_element(model.options.cache_dtype)
     c, each = model.config, held.nbytes / held.block
     seen = min(depth, c.sliding_window) if c.sliding_window else depth
     return model.report.weight_bytes + 2.0 * rows * seen * c.layers * c.kv_heads * c.head_dim * each

@@ -103,16 +103,21 @@ class _Nest(attention._Nest):
 
     def _weigh(self, head: Instruction, rows: int, base: Instruction, count: Instruction) -> None:
         k, lanes, keys, size = self.k, self.lanes, self.tile.keys, self.head_dim
-        block = self.format.block
-        for b in k.loop(0, size // block):
-            acc = [[k.var(self._sum(m, b * block, s)) for s in range(block // lanes)] for m in range(rows)]
+        block, each = self.format.block, self.format.block // lanes  # elements and vectors of a block
+        together = max(1, min(4, (self.target.vector_registers - 4) // rows) // each)  # blocks of a key
+        while size // block % together:
+            together -= 1
+        for d in k.loop(0, size, block * together):
+            acc = [[k.var(self._sum(m, d, s)) for s in range(each * together)] for m in range(rows)]
             for piece, end in self._pieces(count):
-                at = (self.rows.row(head, base + piece) - piece) * self.row_nbytes + b * self.format.nbytes
+                at = (self.rows.row(head, base + piece) - piece) * self.row_nbytes + d // block * self.format.nbytes
                 for t in k.loop(piece, end):
-                    for s, value in enumerate(vectors_of(self.value_reader, lanes, at + t * self.row_nbytes)):
-                        for m in range(rows):
-                            weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
+                    blocks = [at + t * self.row_nbytes + n * self.format.nbytes for n in range(together)]
+                    values = [v for b in blocks for v in vectors_of(self.value_reader, lanes, b)]
+                    for m in range(rows):
+                        weight = k.splat(k.load(self.scores, (t + m * keys) * 4, "f32"), lanes)
+                        for s, value in enumerate(values):
                             acc[m][s].set(k.fma(value, weight, acc[m][s].get()))
             for m in range(rows):
                 for s, sum_ in enumerate(acc[m]):
-                    k.store(self.sums, (b * block + (m * size + s * lanes)) * 4, sum_.get())
+                    k.store(self.sums, (d + (m * size + s * lanes)) * 4, sum_.get())

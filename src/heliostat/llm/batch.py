@@ -164,7 +164,7 @@ def generate_batch(
                     yield from _take(row, chosen)
                     if row.answer.done:
                         rows[place] = None
-                        batch.release(place)
+                        model.release(batch, place)
             if not any(rows):
                 return
             started = time.perf_counter()
@@ -189,10 +189,10 @@ def generate_batch(
             for place, one in enumerate(rows):
                 if one is not None and one.answer.done:
                     rows[place] = None
-                    batch.release(place)
+                    model.release(batch, place)
     finally:
         for place in range(batch.rows):
-            batch.release(place)
+            model.release(batch, place)
 
 
 def _hold(model: LanguageModel, batch: Batch, rows: list[_Row | None], waiting: deque[_Row], ahead: bool) -> bool:
@@ -205,7 +205,7 @@ def _hold(model: LanguageModel, batch: Batch, rows: list[_Row | None], waiting: 
     for place, row in sorted(live, key=lambda pair: pair[1].turn):
         while rows[place] is not None and not model.hold(batch, place, row.last):
             latest = max((n for n, r in enumerate(rows) if r is not None), key=lambda n: rows[n].turn)  # type: ignore[union-attr]
-            batch.release(latest)
+            model.release(batch, latest)
             waiting.appendleft(rows[latest])  # type: ignore[arg-type]
             rows[latest] = None
     return False

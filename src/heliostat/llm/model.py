@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..diagnostics import ContextLengthError, DeviceError, FileFormatError, TokenizerError, UnsupportedError
-from ..ir.types import element
 from ..kernel.program import Compiled
 from ..runtime.buffer import Buffer
 from ..runtime.platform import populate_pages
@@ -32,7 +31,7 @@ from .paged_cache import BoundTable, PagedCache
 from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike
 from .sample import Sample, Sampler
 from .stepper import Last, Stepper
-from .steps import StepOptions, compile_steps, steps_key
+from .steps import StepOptions, cache_element, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
@@ -182,7 +181,7 @@ class LanguageModel:
         self.file = open_model_file(path)
         weights = DecoderWeights(self.file)
         self.config: DecoderConfig = weights.config
-        block = element(cache_dtype).block
+        block = cache_element(cache_dtype).block
         if self.config.head_dim % block:
             raise UnsupportedError(
                 f"{self.file.path}: heads of {self.config.head_dim} elements are no whole blocks of {cache_dtype}",
@@ -381,6 +380,11 @@ class LanguageModel:
             self._table.name(0, self._sequence.pages)
             self._table.send()
 
+    def _has_pages(self, start: int, stop: int) -> bool:
+        """Whether `_reserve_pages` would find what it needs."""
+        sequence = self._sequence
+        return not isinstance(sequence, PagedSequence) or sequence.needs(start, stop) <= sequence.pool.free
+
     def check_room(self, tokens: int) -> None:
         """Raise ContextLengthError unless that many tokens fit."""
         if tokens > self.context:
@@ -428,7 +432,7 @@ class LanguageModel:
     ) -> Sample:
         """Run one token; the next one. `greedy`: found where the logits are. `more`: another step will follow."""
         last = [(token, position)]
-        ahead = greedy and more and position + 1 < self.context
+        ahead = greedy and more and position + 1 < self.context and self._has_pages(position, position + 2)
         self._reserve_pages(position, position + (2 if ahead else 1))
         if greedy:
             (found,) = self._steps.greedy(last, ahead)
@@ -614,6 +618,11 @@ class LanguageModel:
                 return False
             self._drop()
             return batch.hold(row, last)
+
+    def release(self, batch: Batch, row: int) -> None:
+        """A row's sequence has ended: its pages are for others."""
+        with self._lock:
+            batch.release(row)
 
     def close(self) -> None:
         """Stop the workers and let the file go."""

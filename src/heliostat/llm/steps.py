@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..ir.types import Element, element
 from ..kernel.program import Compiled
 from ..session.stored import program_key
 from ..session.tuning_file import tuning_entries
@@ -55,6 +56,15 @@ class StepOptions:
     def block(self) -> int:
         """The most tokens of a prompt that one run takes."""
         return max(min(self.most, self.capacity), 2)
+
+
+def cache_element(name: str) -> Element:
+    """The element type of a cache. Raises FormatError."""
+    if name in ("f16", "bf16", "f32"):
+        return element(name)
+    from ..quant import formats  # declarations, which plain caches do not need
+
+    return formats.get(name)
 
 
 def steps_key(weights: DecoderWeights, options: StepOptions, target: Target) -> str | None:
