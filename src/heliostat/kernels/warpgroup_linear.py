@@ -22,6 +22,7 @@ from ..quant.panel import CHUNK, QUAD, PanelPlan, panel_plan
 from ..targets.target import Target
 from . import dot, linear
 from .dot import PanelReader
+from .elementwise import unrounded
 from .fragment_rows import PADDED, ROWS, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Group, Refuse
 from .linear_tile import LinearTile
@@ -219,20 +220,22 @@ class _Tiles(linear._Nest):
             k.wait_copies(STAGES - 3)
             k.barrier()  # this stage is there, and all have done with the one before the last
             at = step % STAGES * self.stage
-            coming = k.minimum(step + (STAGES - 2), steps - 1)  # past the last: once more, to where nothing is read
-            to = (step + (STAGES - 2)) % STAGES * self.stage
-            self._rows_of_x(warp, coming, to, first, last)
+            coming, to = step + (STAGES - 2), (step + (STAGES - 2)) % STAGES * self.stage
             if plain:
-                self._copy_weights(warp, coming, to, panel)
+                for _ in k.when(coming < steps):
+                    self._rows_of_x(warp, coming, to, first, last)
+                    self._copy_weights(warp, coming, to, panel)
                 k.commit_copies()
                 self._multiply(total, warp, at, 0, DEPTH // 16)
                 k.wait_mma(every, self.halves)
                 continue
+            coming = k.minimum(coming, steps - 1)  # past the last: once more, to where nothing is read
+            self._rows_of_x(warp, coming, to, first, last)
             self._share(warp, partial(self._between, total, warp, at, panel, coming, to))
             k.commit_copies()
             k.wait_mma(every, DEPTH // 16 * self.halves)
         k.wait_mma(every)
-        k.wait_copies(0)  # those past the last stage: the memory is needed for sums
+        k.wait_copies(0)  # quantized weights have some past the last stage: the memory is needed for sums
         k.barrier()
         for half, sums in enumerate(total):
             self._finish(warp, half, sums, panel, first, last)
@@ -495,7 +498,7 @@ class _Tiles(linear._Nest):
             index = self._index(results[0], row, panel * rows + q)
             held = [sums_of_row(k, self.aside, mine, row - begin, n * wide + q, run) for n in range(len(results))]
             preset = dict(zip(results, held, strict=True))
-            values = self.epilogue.all_at([v for v, _ in self.results], index, WARP * run, None, preset)
+            values = self.epilogue.all_at([unrounded(v) for v, _ in self.results], index, WARP * run, None, preset)
             for (v, buffer), value in zip(self.results, values, strict=True):
                 stores.append(partial(self.operand_of(v, buffer).store, index, value, None))
         return stores

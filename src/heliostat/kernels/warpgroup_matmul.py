@@ -18,7 +18,7 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import WARP
 from ..targets.target import Target
-from .elementwise import PointEvaluator
+from .elementwise import PointEvaluator, unrounded
 from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 from .matmul import may_overwrite as may_overwrite
@@ -240,7 +240,8 @@ class Tiles:
                     left = k.convert(self.dims(columns) - index[-1], "i32")
                     mask = k.iota("i32", lanes) < k.splat(left, lanes)
                 held = sums_of_row(k, self.memory, mine, r - begin, q, run)
-                values = self.epilogue.all_at(self.outputs, index, lanes, mask, {self.root: held})
+                wanted = [unrounded(v) for v in self.outputs]
+                values = self.epilogue.all_at(wanted, index, lanes, mask, {self.root: held})
                 for operand, value in zip(self.results, values, strict=True):
                     stores.append(partial(operand.store, index, value, mask))
             return stores
