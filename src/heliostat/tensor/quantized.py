@@ -34,10 +34,17 @@ class QDtype:
         """False."""
         return False
 
+    def __reduce__(self) -> Any:
+        return _one, (self.name,)  # a copy is the same object
+
     def __str__(self) -> str:
         return self.name
 
     __repr__ = __str__
+
+
+def _one(name: str) -> QDtype:
+    return QDTYPES[name]
 
 
 quint8 = QDtype("quint8", u8, 0, 255)
