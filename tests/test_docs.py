@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("name", ["coming-from-pytorch.md", "distributions.md", "transforms.md"])
+@pytest.mark.parametrize("name", ["coming-from-pytorch.md", "distributions.md", "quantization.md", "transforms.md"])
 def test_examples_run(name: str) -> None:
     room: dict[str, Any] = {"__name__": "__main__"}
     blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / name).read_text(), flags=re.S | re.M)

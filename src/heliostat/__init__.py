@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 # Rooms that need no import.
 ROOMS = (
-    "amp", "array_api", "distributions", "einops", "fft", "func", "linalg", "nn", "optim", "profiler", "signal",
-    "special", "tensor", "utils",
+    "amp", "ao", "array_api", "distributions", "einops", "export", "fft", "func", "linalg", "nn", "optim", "profiler",
+    "signal", "special", "tensor", "utils",
 )  # fmt: skip
 
 

@@ -90,11 +90,14 @@ class _Conv(_Convolution):
     function: Any
 
     def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
             input = FUNCTIONS["pad"](input, self._around(), self.padding_mode)
             padding = (0,) * self.axes
-        return type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return type(self).function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _around(self) -> list[int]:
         if self.padding == "valid":
@@ -158,10 +161,11 @@ class _ConvTranspose(_Convolution):
         )  # fmt: skip
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias, output_size)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None, output_size: Any = None) -> Tensor:
         more = self.output_padding if output_size is None else self._more(input, output_size)
-        return type(self).function(
-            input, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation
-        )
+        return type(self).function(input, weight, bias, self.stride, self.padding, more, self.groups, self.dilation)
 
     def _more(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
         k = self.axes

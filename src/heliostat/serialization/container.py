@@ -20,12 +20,14 @@ from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import DType
 from ..tensor.core import Size, Tensor, from_array
 from ..tensor.devices import Device
+from ..tensor.quantized import QDTYPES, QuantizedTensor, of_codes
 from ..tensor.random import Generator
 from .bytes import BY_NAME, Record, as_bytes, from_bytes
 from .safetensors import header, order, pack, unpack
 
 FORMAT, VERSION = "heliostat", 1
 DEPTH = 200  # of containers in containers
+PARTS = ("codes", "scale", "zero_point")  # of a quantized tensor
 KIND = "$"  # the key that says what a JSON object stands for
 
 
@@ -44,6 +46,10 @@ class _Writer:
             return x
         if type(x) is float:
             return x if math.isfinite(x) else {KIND: "float", "is": repr(x)}
+        if isinstance(x, QuantizedTensor):
+            parts = (x._codes, x._scale, x._zero_point)
+            rows = [self.value(p, (*path, name)) for name, p in zip(PARTS, parts, strict=True)]
+            return {KIND: "quantized", "is": [x._kind.name, x._axis, *rows]}
         if isinstance(x, Tensor):
             return {KIND: "tensor", "is": self.tensor(x, path), "grad": x.requires_grad and x.is_leaf}
         if type(x) is np.ndarray:
@@ -174,6 +180,9 @@ class _Reader:
         if kind in ("array", "number"):
             found = from_bytes(*self.records[inner]).array()
             return found.copy() if kind == "array" else found.reshape(-1)[0]
+        if kind == "quantized":
+            dtype, axis, *parts = inner
+            return _quantized(dtype, axis, *(self.value(p) for p in parts))
         containers: dict[str, Any] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
         if kind in containers:
             return containers[kind]({_key(self.value(k)): self.value(v) for k, v in inner})
@@ -190,6 +199,16 @@ class _Reader:
 def _key(k: Any) -> Any:
     hash(k)
     return k
+
+
+def _quantized(dtype: str, axis: int | None, codes: Tensor, scale: Any, zero_point: Any) -> QuantizedTensor:
+    """Codes of a file. Raises ValueError for scales that do not fit them."""
+    kind = QDTYPES[dtype]
+    shape = () if axis is None else (codes.shape[axis],)
+    for x in (scale, zero_point):
+        if not isinstance(x, int | float) and tuple(x.shape) != shape:
+            raise ValueError(f"scales of shape {list(x.shape)} do not fit codes {list(codes.shape)}")
+    return of_codes(codes, scale, zero_point, kind, axis)
 
 
 def _generator(state: list[int]) -> Generator:

@@ -20,6 +20,7 @@ from . import (
     create,
     cuda,
     determinism,
+    fake_quantize,
     forward_ad,
     functional,
     gamma,
@@ -29,6 +30,8 @@ from . import (
     memory,
     parts,
     pointwise,
+    quantized,
+    quantized_functions,
     questions,
     random,
     reduce,
@@ -60,6 +63,7 @@ autograd.GradcheckError = gradcheck.GradcheckError
 autograd.checkpoint, autograd.checkpoint_sequential = checkpoint.checkpoint, checkpoint.checkpoint_sequential
 attach(Tensor)
 complex_arrays.attach_complex()
+quantized_functions.attach_quantized()
 
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **{name: create.on_default_device(name, FUNCTIONS[name]) for name in create.MAKERS}, **NAMES,
@@ -73,7 +77,7 @@ PUBLIC: dict[str, Any] = {
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "no_grad": no_grad,
     "promote_types": promote_types, "random": random, "set_default_dtype": set_default_dtype,
     "set_grad_enabled": set_grad_enabled,
-    "set_printoptions": set_printoptions, "vmap": vmap,
+    "set_printoptions": set_printoptions, "vmap": vmap, **quantized.PUBLIC,
     **{f.__name__: f for f in (
         memory.empty_cache, memory.max_memory_allocated, memory.memory_allocated, memory.memory_reserved,
         memory.memory_stats, memory.memory_summary, memory.reset_accumulated_memory_stats,
@@ -102,8 +106,8 @@ sys.modules[__name__].__class__ = _Room
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
     "autograd", "backward", "buckets", "checkpoint", "complex", "complex_arrays", "copies", "create",
-    "default_generator", "enable_grad", "forward_ad", "functional", "gamma", "grad", "gradcheck", "index",
-    "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "questions", "random", "reduce",
-    "saved", "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "spectra", "spectrum",
-    "strided", "triangles", "vmap",
+    "default_generator", "enable_grad", "fake_quantize", "forward_ad", "functional", "gamma", "grad", "gradcheck",
+    "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad", "parts", "pointwise", "quantized",
+    "quantized_functions", "questions", "random", "reduce", "saved", "set_grad_enabled", "set_printoptions", "shape",
+    "sorting", "special", "spectra", "spectrum", "strided", "triangles", "vmap",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from .autocast import signature
 from .capture import capture, hooked
 from .core import Tensor, is_grad_enabled
 from .determinism import get_deterministic_debug_mode
+from .diagnose import DiagnosisReport, OpInfo, diagnose
 from .dtypes import get_default_dtype
 from .step import Moved, Step
 from .structure import NOTHING, TENSOR, differing, taken_apart
@@ -341,5 +342,34 @@ def compile(
     return made(function, dynamic, keep_grads)
 
 
-for _f in (stance.disable, stance.is_compiling, stance.mark_dynamic, stance.reset, stance.set_stance):
+def compile_optimizer(optimizer: Any, **options: Any) -> Compiled:
+    """`optimizer.step` compiled: one program for all updates of its parameters. options: those of `compile`."""
+
+    def step() -> None:
+        optimizer.step()
+
+    made: Compiled = compile(step, **options)
+    return made
+
+
+def make_step(model: Any, loss: Callable[..., Any], optimizer: Any, **options: Any) -> Compiled:
+    """A compiled training step: `step(input, *targets)` is the loss(model(input), *targets) before the update, which
+    it makes, with gradients from zero on. options: those of `compile`."""
+
+    def step(input: Any, *targets: Any) -> Any:
+        optimizer.zero_grad()
+        value = loss(model(input), *targets)
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    made: Compiled = compile(step, **options)
+    return made
+
+
+for _f in (
+    stance.allow_in_graph, stance.assume_constant_result, stance.disable, stance.is_compiling, stance.is_exporting,
+    stance.list_backends, stance.mark_dynamic, stance.reset, stance.set_stance, stance.wrap_numpy, compile_optimizer,
+    make_step, CompiledModule, diagnose, DiagnosisReport, OpInfo,
+):  # fmt: skip
     setattr(compile, _f.__name__, _f)

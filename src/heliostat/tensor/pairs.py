@@ -17,31 +17,28 @@ from .core import Array, Size, Tensor, convert, from_array, normal_dim
 from .devices import Device
 from .dtypes import COMPLEX_OF, REAL_OF, default_complex, of_numpy
 
-
-def _refuse() -> UnsupportedError:
-    return UnsupportedError(
-        "this function takes no complex tensors", help="take real and imag apart, or use view_as_real()"
-    )
+HELP = {"complex": "take real and imag apart, or use view_as_real()", "quantized": "take dequantize() or int_repr()"}
+"""What may be done where a function takes no tensors of a kind."""
 
 
-def refuse(name: str) -> Any:
-    """A function that says that `name` takes no complex tensors."""
+def refuse(name: str, kind: str = "complex") -> Any:
+    """A function that says that `name` takes no tensors of a kind in HELP."""
 
     def refused(*args: Any, **kwargs: Any) -> Any:
-        raise UnsupportedError(
-            f"{name} takes no complex tensors", help="take real and imag apart, or use view_as_real()"
-        )
+        raise UnsupportedError(f"{name} takes no {kind} tensors", help=HELP[kind])
 
     refused.__name__ = name
-    refused.__doc__ = f"Refused: {name} takes no complex tensors. Raises UnsupportedError."
+    refused.__doc__ = f"Refused: {name} takes no {kind} tensors. Raises UnsupportedError."
     return refused
 
 
-def _private(name: str) -> Any:
-    def get(self: Any) -> Any:
-        raise _refuse()
+def withheld(name: str, kind: str = "complex") -> Any:
+    """A property that tensors of a kind have only in the parts that they are made of."""
 
-    return property(get, doc=f"Refused: a complex tensor has no {name} of its own. Raises UnsupportedError.")
+    def get(self: Any) -> Any:
+        raise UnsupportedError(f"this function takes no {kind} tensors", help=HELP[kind])
+
+    return property(get, doc=f"Refused: a {kind} tensor has no {name} of its own. Raises UnsupportedError.")
 
 
 class ComplexTensor(Tensor):
@@ -49,7 +46,7 @@ class ComplexTensor(Tensor):
 
     __slots__ = ("_pair",)
     _pair: Tensor
-    _v, value, _base, _view, _rg, _leaf = (_private(n) for n in ("value", "value", "base", "view", "flag", "flag"))
+    _v, value, _base, _view, _rg, _leaf = (withheld(n) for n in ("value", "value", "base", "view", "flag", "flag"))
 
     def __new__(cls, data: Any = None, **kwargs: Any) -> Any:
         """Refused. Raises UnsupportedError: `heliostat.complex` and `heliostat.tensor` make complex tensors."""

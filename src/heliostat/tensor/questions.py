@@ -96,7 +96,7 @@ def _dequantized(self: Tensor) -> Tensor:
     return convert(self, f32)
 
 
-_dequantized.__doc__ = "This tensor in float32: no tensor is quantized."
+_dequantized.__doc__ = "This tensor in float32, which it is."
 METHODS["dequantize"] = _dequantized
 METHODS["data_ptr"] = lambda self: self.array().ctypes.data
 METHODS["is_meta"] = property(lambda self: False)

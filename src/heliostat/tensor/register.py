@@ -29,28 +29,51 @@ MAKERS = frozenset((
 ))  # fmt: skip
 """Functions that take complex numbers as what they are."""
 
-_WATCHED = frozenset((ComplexTensor, complex, list, tuple))
+QUANTIZED: dict[str, Any] = {}
+"""What functions do with quantized tensors, by name; those that are not here are refused."""
+
+MEANINGS = {"complex": COMPLEX, "quantized": QUANTIZED}
+KINDS: dict[type, str] = {ComplexTensor: "complex", complex: "complex"}
+"""Which of MEANINGS there are for a class."""
+
+_WATCHED: set[type] = {*KINDS, list, tuple}
+
+
+def watch(cls: type, kind: str) -> None:
+    """Let functions that are given something of a class mean what MEANINGS say of its kind."""
+    KINDS[cls] = kind
+    _WATCHED.add(cls)
+
+
+def kind_of(x: Any) -> str | None:
+    """Which meaning an argument asks for, or the first of a sequence's elements that asks for one."""
+    cls = x.__class__
+    if cls is list or cls is tuple:
+        return next((KINDS[i.__class__] for i in x if i.__class__ in KINDS), None)
+    return KINDS.get(cls)
 
 
 def has_complex(x: Any) -> bool:
     """Whether an argument is complex, or a sequence with something complex in it."""
-    kind = x.__class__
-    if kind is list or kind is tuple:
-        return any(i.__class__ is ComplexTensor or i.__class__ is complex for i in x)
-    return kind is ComplexTensor or kind is complex
+    return kind_of(x) == "complex"
 
 
-def _watching(name: str, f: Any) -> Any:
-    """f, or its meaning for complex numbers where one of the arguments is complex."""
+def meaning(name: str, kind: str) -> Any:
+    """What a function does with arguments of a kind; a function that refuses them where it has no meaning."""
+    return MEANINGS[kind].get(name) or refuse(name, kind)
+
+
+def watching(name: str, f: Any) -> Any:
+    """f, or its meaning where one of the arguments asks for another."""
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
         for a in args:
-            if a.__class__ in _WATCHED and has_complex(a):
-                return COMPLEX.get(name, refuse(name))(*args, **kwargs)
+            if a.__class__ in _WATCHED and (kind := kind_of(a)) is not None:
+                return meaning(name, kind)(*args, **kwargs)
         for a in kwargs.values():
-            if a.__class__ in _WATCHED and has_complex(a):
-                return COMPLEX.get(name, refuse(name))(*args, **kwargs)
+            if a.__class__ in _WATCHED and (kind := kind_of(a)) is not None:
+                return meaning(name, kind)(*args, **kwargs)
         return f(*args, **kwargs)
 
     return run
@@ -70,7 +93,7 @@ def function(*names: str, method: bool = True, in_place: bool = False, op: Op | 
         plain = f
         ALIASES.update((name, first) for name in names)
         for name in (*names, first):
-            f = plain if first in MAKERS else _watching(name, noted(first, plain))
+            f = plain if first in MAKERS else watching(name, noted(first, plain))
             if op is not None:
                 f = cast(F, quick.unary(op, f, plain is not written))
             FUNCTIONS[name] = f

@@ -15,6 +15,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 from ..ir.graph import Value
+from ..ir.types import SymbolicDim
 from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, normal_dim, normal_dims, view_of, wrap
@@ -26,13 +27,13 @@ def sizes_of(shape: Any) -> tuple[int, ...]:
     """A shape given as one sequence or as several numbers."""
     if len(shape) == 1 and not isinstance(shape[0], int) and isinstance(shape[0], Sequence):
         shape = shape[0]
-    return tuple(int(s) for s in shape)
+    return tuple(s if isinstance(s, SymbolicDim) else int(s) for s in shape)
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
 def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     sizes = list(shape)
-    if sizes.count(-1) > 1 or any(s < -1 for s in sizes):
+    if sizes.count(-1) > 1 or any(isinstance(s, int) and s < -1 for s in sizes):
         raise ShapeError(f"reshape: one size may be -1 and none less, found {shown(shape)}")
     if -1 in sizes:
         known = 1

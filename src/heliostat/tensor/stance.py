@@ -1,17 +1,22 @@
-"""What `compile` is asked besides compiling: `disable`, `is_compiling`, `mark_dynamic`, `reset`, `set_stance`. They are
-attributes of it, with torch.compiler's names.
+"""What `compile` is asked besides compiling: `disable`, `is_compiling`, `mark_dynamic`, `set_stance` and others. They
+are attributes of it, with torch.compiler's names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+
 from ..diagnostics import CaptureError, UnsupportedError
-from . import lazy
-from .core import Tensor
+from . import cuda, lazy
+from .core import Tensor, from_array
+from .structure import mapped
 from .watch import is_module
 
 STANCES = ("default", "eager_on_recompile", "fail_on_recompile", "force_eager")
@@ -20,6 +25,68 @@ STANCES = ("default", "eager_on_recompile", "fail_on_recompile", "force_eager")
 _stance: ContextVar[str] = ContextVar("heliostat_stance", default="default")
 known: weakref.WeakSet[Any] = weakref.WeakSet()
 """The compiled functions that are alive."""
+
+
+_exporting: ContextVar[bool] = ContextVar("heliostat_exporting", default=False)
+
+
+def is_exporting() -> bool:
+    """Whether the code that asks runs inside of `heliostat.export.export`."""
+    return _exporting.get()
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """A scope in which `is_exporting` holds."""
+    token = _exporting.set(True)
+    try:
+        yield
+    finally:
+        _exporting.reset(token)
+
+
+def list_backends() -> list[str]:
+    """The devices that steps are compiled for on this machine: "cpu", and "cuda" where there is a GPU."""
+    return ["cpu", "cuda"] if cuda.is_available() else ["cpu"]
+
+
+def allow_in_graph(function: Any) -> Any:
+    """The function, which is in the graph already: a capture runs all Python and takes whatever it does with tensors.
+    A decorator too."""
+    return function
+
+
+def assume_constant_result(function: Any) -> Any:
+    """The function, whose Python results are constants of a capture already: it runs once for each signature. One that
+    looks at a tensor's value raises CaptureError there, as everywhere. A decorator too."""
+    return function
+
+
+def wrap_numpy(function: Any) -> Any:
+    """A function of tensors from one of NumPy arrays: it reads its arguments, runs on the host and has no gradients;
+    inside of a capture it raises CaptureError. A decorator too."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if lazy.capturing():
+            name = getattr(function, "__name__", type(function).__name__)
+            raise CaptureError(f"{name} computes with NumPy inside of a compiled function", help="call it outside")
+        made = function(*_arrays(args), **_arrays(kwargs))
+        return _tensors(made)
+
+    return run
+
+
+def _arrays(x: Any) -> Any:
+    return mapped(x, lambda t: np.asarray(t.detach().numpy()))
+
+
+def _tensors(x: Any) -> Any:
+    if isinstance(x, np.ndarray | np.generic):
+        return from_array(np.asarray(x))
+    if isinstance(x, tuple | list):
+        return type(x)(_tensors(i) for i in x)
+    return {k: _tensors(v) for k, v in x.items()} if isinstance(x, dict) else x
 
 
 def stance() -> str:

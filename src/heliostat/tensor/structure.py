@@ -16,6 +16,7 @@ from ..diagnostics import CaptureError
 from ..ir.types import Element
 from .core import Tensor
 from .pairs import ComplexTensor, over
+from .quantized import QuantizedTensor, of_codes
 
 TENSOR = "tensor"
 NOTHING = "nothing"
@@ -45,6 +46,9 @@ def taken_apart(x: Any, found: list[Tensor]) -> Any:
     NumPy arrays."""
     if isinstance(x, ComplexTensor):
         return ("complex", taken_apart(x._pair, found))
+    if isinstance(x, QuantizedTensor):
+        parts = (x._codes, x._scale, x._zero_point)
+        return ("quantized", x._kind.name, x._axis, *[taken_apart(part, found) for part in parts])
     if isinstance(x, Tensor):
         found.append(x)
         return TENSOR if type(x) is Tensor else ("object", Same(x))
@@ -66,6 +70,9 @@ def mapped(x: Any, f: Callable[[Tensor], Any]) -> Any:
     if isinstance(x, ComplexTensor):
         made = f(x._pair)
         return over(made) if isinstance(made, Tensor) else made
+    if isinstance(x, QuantizedTensor):
+        parts = [mapped(part, f) for part in (x._codes, x._scale, x._zero_point)]
+        return of_codes(parts[0], parts[1], parts[2], x._kind, x._axis) if isinstance(parts[0], Tensor) else parts[0]
     if isinstance(x, Tensor):
         return f(x)
     if isinstance(x, tuple | list):

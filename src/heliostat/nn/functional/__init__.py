@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...tensor.register import QUANTIZED
 from ...tensor.uses import noted
 from .activation import (
     celu,
@@ -119,6 +120,7 @@ from .pooling import (
     max_unpool3d,
 )
 from .positional import apply_rotary_emb, sinusoidal_embedding, sinusoidal_embedding_2d
+from .quantized import meanings, quantizable
 from .resize import (
     affine_grid,
     channel_shuffle,
@@ -156,5 +158,10 @@ __all__ = [
     "upsample_nearest", "vector_quantize",
 ]  # fmt: skip
 
+_MEANINGS = meanings(globals())
+for _name in _MEANINGS:
+    QUANTIZED.setdefault(_name, _MEANINGS[_name])
 for _name in __all__:
     globals()[_name] = noted(_name, globals()[_name])
+    if _name in _MEANINGS and _name != "linear":  # which asks itself, since recurrent networks call it from within
+        globals()[_name] = quantizable(globals()[_name])

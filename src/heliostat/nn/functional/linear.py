@@ -11,8 +11,10 @@ from ...tensor.autocast import ruled
 from ...tensor.core import wrap
 from ...tensor.index import check_known
 from .activation import gelu
+from .quantized import quantizable
 
 
+@quantizable
 @ruled
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight^T + bias. input: (..., in), weight: (out, in) or (in,), bias: (out,); (..., out)."""

@@ -14,6 +14,7 @@ from ...ir.types import TensorType
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import current, ruled
 from ...tensor.core import grad_mode, wrap
+from ...tensor.quantized import QuantizedTensor
 from ...tensor.recorded import Recorded, Unrolled, record, unwatched
 from .linear import linear
 
@@ -58,11 +59,12 @@ def run_layer(
     w_ih, w_hh, b_ih, b_hh, proj = weights
     assert w_ih is not None
     assert w_hh is not None
+    quantized = isinstance(w_hh, QuantizedTensor)  # each step has a range of its own
     gates = linear(x, w_ih, b_ih)
     if step is not gru_step and b_hh is not None:
         gates, b_hh = gates + b_hh, None  # once for all steps
     steps = range(x.shape[0])
-    if masks is None and len(steps) > 1 and unwatched() and current() is None:
+    if masks is None and len(steps) > 1 and unwatched() and current() is None and not quantized:
         found = _unrolled(step, gates, state, (w_hh, b_hh, proj), backwards)
         if found is not None:
             return found

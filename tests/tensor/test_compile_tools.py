@@ -1,0 +1,70 @@
+"""What stands around `compile`: diagnosis, whole steps, NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import nn
+from heliostat.diagnostics import CaptureError
+
+
+def test_diagnosis() -> None:
+    layer = nn.Linear(3, 2)
+    x = hs.ones(4, 3)
+    report = hs.compile.diagnose(lambda x: hs.relu(layer(x)), x)
+    assert report.compilable
+    assert {"matmul", "relu"} <= {op.name for op in report.ops}
+    assert report.nodes == sum(op.count for op in report.ops)
+    assert (report.reads, report.writes, report.random) == (2, 0, False)
+    assert "can be compiled" in str(report)
+    counter = hs.zeros(3)
+    assert hs.compile.diagnose(lambda x: counter.add_(x.sum(0)), x).writes == 1
+    assert counter.tolist() == [0, 0, 0]  # nothing is changed
+    report = hs.compile.diagnose(lambda x: x if x.sum() > 0 else -x, x)
+    assert not report.compilable
+    assert "CaptureError" in report.reason
+    assert "test_compile_tools.py" in report.where
+
+
+def test_whole_steps() -> None:
+    losses = []
+    for compiled in (True, False):
+        hs.manual_seed(0)
+        model = nn.Linear(3, 1)
+        optimizer = hs.optim.Adam(model.parameters(), 0.1)
+        step = hs.compile.make_step(model, nn.functional.mse_loss, optimizer)
+        x, y = hs.ones(4, 3), hs.zeros(4, 1)
+        losses.append([(step if compiled else step.function)(x, y).item() for _ in range(4)])
+        assert not compiled or step.cache_info().hits >= 2
+    np.testing.assert_allclose(losses[0], losses[1], 1e-5)
+    assert losses[0][-1] < losses[0][0]
+    w = nn.Parameter(hs.ones(3))
+    optimizer = hs.optim.SGD([w], 0.5)
+    update = hs.compile.compile_optimizer(optimizer)
+    for _ in range(2):
+        w.grad = hs.ones(3)
+        update()
+    assert w.tolist() == [0, 0, 0]
+
+
+def test_functions_of_arrays() -> None:
+    @hs.compile.wrap_numpy
+    def ordered(x: Any, *, by: int) -> Any:
+        return np.sort(x) * by, {"least": x.min()}
+
+    y, rest = ordered(hs.tensor([3, 1, 2]), by=2)
+    assert y.tolist() == [2, 4, 6]
+    assert rest["least"].item() == 1
+    with pytest.raises(CaptureError, match="NumPy"):
+        hs.compile(lambda x: ordered(x, by=1)[0])(hs.ones(2))
+
+
+def test_what_is_so_already() -> None:
+    f = hs.compile.allow_in_graph(hs.compile.assume_constant_result(lambda: 3))
+    assert hs.compile(lambda x: x * f())(hs.ones(2)).tolist() == [3, 3]
+    assert "cpu" in hs.compile.list_backends()
+    assert isinstance(hs.compile(nn.Linear(2, 2)), hs.compile.CompiledModule)

@@ -1,0 +1,109 @@
+"""Programs in files: what was captured runs again, and files that are no programs are refused."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import export, nn
+from heliostat.diagnostics import CaptureError, FileFormatError, ShapeError
+
+
+def array(*shape: int) -> Any:
+    return hs.tensor(np.random.default_rng(shape).normal(size=shape).astype(np.float32))
+
+
+def model() -> nn.Module:
+    hs.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)).eval()
+
+
+def again(program: Any) -> Any:
+    file = io.BytesIO()
+    export.save(program, file)
+    return export.load(io.BytesIO(file.getvalue()))
+
+
+def test_a_module_from_a_file() -> None:
+    m, x = model(), array(5, 2, 4, 4)
+    program = export.export(m, (x,))
+    assert program.state_dict.keys() <= m.state_dict().keys()
+    loaded = again(program)
+    expected = m(x).tolist()
+    np.testing.assert_allclose(program(x).tolist(), expected, 1e-6)
+    np.testing.assert_allclose(loaded(x).tolist(), expected, 1e-6)
+    np.testing.assert_allclose(hs.compile(loaded.module())(x).tolist(), expected, 1e-5)
+    assert "conv2d" in loaded.graph_dump()
+    with pytest.raises(ShapeError, match="is asked for, found"):
+        loaded(array(6, 2, 4, 4))
+
+
+def test_sizes_that_are_not_fixed() -> None:
+    m = model()
+    loaded = again(export.export(m, (array(5, 2, 4, 4),), dynamic_shapes=({0: export.Dim("batch", max=16)},)))
+    for n in (2, 9):
+        x = array(n, 2, 4, 4)
+        np.testing.assert_allclose(loaded(x).tolist(), m(x).tolist(), 1e-5, 1e-6)
+    with pytest.raises(ShapeError, match="batch"):
+        loaded(array(17, 2, 4, 4))
+    with pytest.raises(ShapeError, match="which is not that of"):
+        export.export(m, (array(5, 2, 4, 4),), dynamic_shapes=({0: export.Dim("batch", max=4)},))
+
+
+def test_nested_arguments_and_results() -> None:
+    def f(pair: Any, *, scale: Any, up: bool) -> Any:
+        assert hs.compile.is_exporting()
+        a, b = pair
+        return {"sum": (a + b) * scale, "both": (a, [b * 2 if up else b])}
+
+    given = ((array(2), array(2)),)
+    program = again(export.export(f, given, {"scale": array(1), "up": True}))
+    assert not hs.compile.is_exporting()
+    found = program(*given, scale=array(1), up=True)
+    a, b = given[0]
+    assert found["sum"].tolist() == ((a + b) * array(1)).tolist()
+    assert found["both"][0].tolist() == a.tolist()
+    assert isinstance(found["both"], tuple)
+    assert found["both"][1][0].tolist() == (b * 2).tolist()
+    with pytest.raises(ShapeError, match="nested"):
+        program(*given, scale=array(1), up=False)
+
+
+def test_what_is_not_exported() -> None:
+    x = array(3)
+    counter = hs.zeros(3)
+    for function, text in (
+        (lambda x: counter.add_(x), "writes tensors"), (lambda x: hs.rand(3) + x, "random numbers"),
+        (lambda x: x if x.sum() > 0 else -x, "value is read"), (lambda x: hs.ones(2), "does not depend"),
+    ):  # fmt: skip
+        with pytest.raises(CaptureError, match=text):
+            export.export(function, (x,))
+    with pytest.raises(ValueError, match="are none"):
+        export.Dim("n", min=5, max=4)
+
+
+def test_files_that_are_no_programs() -> None:
+    file = io.BytesIO()
+    export.save(export.export(model(), (array(1, 2, 4, 4),)), file)
+    data = file.getvalue()
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 1
+    other = io.BytesIO()
+    hs.save({"a": hs.ones(2)}, other)
+    for wrong in (bytes(damaged), data[:-5], data[: len(data) // 3], other.getvalue(), b"", b"PK"):
+        with pytest.raises(FileFormatError):
+            export.load(io.BytesIO(wrong))
+    good = hs.load(io.BytesIO(data))
+    for key, value in (
+        ("graph", "graph x() { }"), ("graph", 3), ("state", {}), ("inputs", [1]), ("outputs", {"$tensor": 7}),
+        ("outputs", {"$tensor": -1}), ("version", 2), ("graph", good["graph"].replace("conv2d", "conv9d")),
+        ("graph", good["graph"].replace("relu", "matmul")),
+    ):  # fmt: skip
+        changed = io.BytesIO()
+        hs.save({**good, key: value}, changed)
+        with pytest.raises(FileFormatError):
+            export.load(io.BytesIO(changed.getvalue()))
