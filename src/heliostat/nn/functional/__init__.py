@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...tensor.outputs import takes_out
 from ...tensor.uses import noted
 from .activation import (
     celu,
@@ -158,3 +159,4 @@ __all__ = [
 
 for _name in __all__:
     globals()[_name] = noted(_name, globals()[_name])
+globals()["normalize"] = takes_out("normalize", globals()["normalize"])
