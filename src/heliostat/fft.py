@@ -9,6 +9,7 @@ import numpy as np
 from .tensor import FUNCTIONS, Tensor
 from .tensor.core import as_tensor, normal_dim
 from .tensor.dtypes import dtype_of, get_default_dtype
+from .tensor.outputs import takes_out
 from .tensor.spectrum import Axes, complex_transform, real_result, real_transform
 
 __all__ = [
@@ -20,17 +21,14 @@ __all__ = [
 def _made(base: str, what: str, run: Any, forth: bool) -> tuple[Any, Any, Any]:
     """Over one axis, over two, and over any number."""
 
-    def one(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Any = None) -> Tensor:
-        y = run(base, input, None if n is None else (n,), dim, norm, forth)
-        return y if out is None else out._assign(y)
+    def one(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+        return run(base, input, None if n is None else (n,), dim, norm, forth)
 
-    def two(input: Tensor, s: Any = None, dim: Axes = (-2, -1), norm: str | None = None, *, out: Any = None) -> Tensor:
-        y = run(base + "2", input, s, dim, norm, forth)
-        return y if out is None else out._assign(y)
+    def two(input: Tensor, s: Any = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:
+        return run(base + "2", input, s, dim, norm, forth)
 
-    def many(input: Tensor, s: Any = None, dim: Axes = None, norm: str | None = None, *, out: Any = None) -> Tensor:
-        y = run(base + "n", input, s, dim, norm, forth)
-        return y if out is None else out._assign(y)
+    def many(input: Tensor, s: Any = None, dim: Axes = None, norm: str | None = None) -> Tensor:
+        return run(base + "n", input, s, dim, norm, forth)
 
     for f, end, over in ((one, "", "an axis"), (two, "2", "two axes"), (many, "n", "axes, all where none is named")):
         f.__name__ = f.__qualname__ = base + end
@@ -87,3 +85,8 @@ def fftshift(input: Tensor, dim: Axes = None) -> Tensor:
 def ifftshift(input: Tensor, dim: Axes = None) -> Tensor:
     """The inverse of `fftshift`."""
     return _shifted(input, dim, True)
+
+
+for _public in __all__:
+    if _public not in ("fftshift", "ifftshift"):
+        globals()[_public] = takes_out(_public, globals()[_public])

@@ -9,6 +9,7 @@ from typing import Any
 
 from .tensor import FUNCTIONS, Tensor
 from .tensor import linalg as _products
+from .tensor.outputs import takes_out
 from .tensor.spectra import (
     cholesky_ex,
     cond,
@@ -68,8 +69,12 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return made
 
 
+_WITHOUT_OUT = ("diagonal", "dot", "inner", "inv", "matmul", "matrix_exp", "matrix_power", "outer", "vander")
+"""What has no `out=`, or has it from the function of the package that it is."""
+
 for _public in __all__:
-    globals()[_public] = noted(_public, globals()[_public])
+    _f = noted(_public, globals()[_public])
+    globals()[_public] = _f if _public in _WITHOUT_OUT else takes_out(_public, _f)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from .tensor.core import as_tensor, common, convert
 from .tensor.function import Function
 from .tensor.gamma import zeta as _zeta
 from .tensor.levels import on_host
+from .tensor.outputs import takes_out
 from .tensor.pointwise import floats
 from .tensor.uses import noted
 
@@ -26,10 +27,6 @@ _KNOWN = {
     "xlogy": "xlogy",
 }  # fmt: skip
 globals().update({name: _F[other] for name, other in _KNOWN.items()})
-
-
-def _written(y: Tensor, out: Tensor | None) -> Tensor:
-    return y if out is None else out._assign(y)
 
 
 def _function(
@@ -50,12 +47,12 @@ def _function(
             x, _ = ctx.saved_tensors
             return g * slope(x, f(x))
 
-    def f(input: Any, *, out: Tensor | None = None) -> Tensor:
+    def f(input: Any) -> Tensor:
         x = floats(as_tensor(input))
         if slope is None:
-            return _written(convert(on_host(run, x.detach()), x.dtype), out)
+            return convert(on_host(run, x.detach()), x.dtype)
         made: Tensor = OnHost.apply(x)
-        return _written(made, out)
+        return made
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"{what} Shape of input, floats; computed on the host." + (" No gradient." if slope is None else "")
@@ -124,35 +121,46 @@ ndtri = _function(
 )  # fmt: skip
 
 
-def ndtr(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+def ndtr(input: Tensor) -> Tensor:
     """The share of the normal distribution below x. Shape of input, floats."""
-    return _written(0.5 * _F["erfc"](floats(input) * -math.sqrt(0.5)), out)
+    return 0.5 * _F["erfc"](floats(input) * -math.sqrt(0.5))
 
 
-def log_ndtr(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+def log_ndtr(input: Tensor) -> Tensor:
     """The logarithm of `ndtr`, of far values too. Shape of input, floats."""
     x = floats(input)
     low = x < -1
     below, above = _F["where"](low, x, -2.0), _F["where"](low, 0.0, x)
     tail = (0.5 * erfcx(below * -math.sqrt(0.5))).log() - below * below * 0.5
-    return _written(_F["where"](low, tail, (-0.5 * _F["erfc"](above * math.sqrt(0.5))).log1p()), out)
+    return _F["where"](low, tail, (-0.5 * _F["erfc"](above * math.sqrt(0.5))).log1p())
 
 
-def entr(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+class _Entropy(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _F["where"](x < 0, -math.inf, -_F["xlogy"](x, _F["where"](x < 0, 1.0, x)))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g * (-x.log() - 1)  # infinite at 0, and NaN below
+
+
+def entr(input: Tensor) -> Tensor:
     """-x log(x): 0 at 0, -infinity below. Shape of input, floats."""
-    x = floats(input)
-    y = -_F["xlogy"](x, _F["where"](x < 0, 1.0, x))
-    return _written(_F["where"](x < 0, -math.inf, y), out)
+    made: Tensor = _Entropy.apply(floats(input))
+    return made
 
 
-def xlog1py(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+def xlog1py(input: Any, other: Any) -> Tensor:
     """input * log1p(other), 0 where input is 0. Shapes broadcast; floats."""
     x, y = (floats(t) for t in common(input, other)[0])
     nothing = (x == 0) & ((y <= -1) | (y == math.inf))  # elsewhere the product is 0 by itself
-    return _written(_F["where"](nothing, 0.0, x * _F["where"](nothing, 0.0, y).log1p()), out)
+    return _F["where"](nothing, 0.0, x * _F["where"](nothing, 0.0, y).log1p())
 
 
-def zeta(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+def zeta(input: Any, other: Any) -> Tensor:
     """Hurwitz' sum of (other + k)^-input over k >= 0, for input > 1: infinite at 1 and where a term is, NaN below 1.
     Shapes broadcast; floats. No gradient."""
 
@@ -168,7 +176,7 @@ def zeta(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
         return np.where(s == 1, np.inf, np.where(s > 1, y, np.nan))
 
     s, q = (floats(t) for t in common(input, other)[0])
-    return _written(convert(on_host(run, s.detach(), q.detach()), s.dtype), out)
+    return convert(on_host(run, s.detach(), q.detach()), s.dtype)
 
 
 def _polynomials(name: str, what: str, first: Any, step: Any, shifted: bool = False) -> Any:
@@ -176,9 +184,9 @@ def _polynomials(name: str, what: str, first: Any, step: Any, shifted: bool = Fa
         x = np.asarray(x, np.float64)
         return _bessel.polynomial(first, step, 2 * x - 1 if shifted else x, n)
 
-    def f(input: Any, n: Any, *, out: Tensor | None = None) -> Tensor:
+    def f(input: Any, n: Any) -> Tensor:
         x, degree = (floats(t) for t in common(input, n)[0])
-        return _written(convert(on_host(run, x.detach(), degree.detach()), x.dtype), out)
+        return convert(on_host(run, x.detach(), degree.detach()), x.dtype)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"{what} of degree n at input. Shapes broadcast; floats; computed on the host. No gradient."
@@ -228,4 +236,5 @@ __all__ = [
 ]  # fmt: skip
 
 for _public in __all__:
-    globals()[_public] = noted(_public, globals()[_public])
+    _f = noted(_public, globals()[_public])
+    globals()[_public] = _f if _public in _KNOWN else takes_out(_public, _f)

@@ -9,6 +9,7 @@ import pytest
 
 import heliostat as hs
 import heliostat.nn.functional as hf
+import heliostat.special
 from heliostat import func
 
 from .compare import check, ours, same, theirs, torch
@@ -17,7 +18,7 @@ ZEROS = np.array([[0.0, 0.0], [3.0, 0.0], [-4.0, 1.0]])
 MOVED = np.array([[0.0], [1.0], [0.0]])
 
 
-@pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, "fro", float("inf"), -float("inf")])
+@pytest.mark.parametrize("p", [0.5, -0.5, -1, 1, 1.5, 2, 3, "fro", float("inf"), -float("inf")])
 @pytest.mark.parametrize("x", [ZEROS, np.zeros((2, 3))], ids=["some", "all"])
 def test_norms_of_zeros(p: Any, x: Any) -> None:
     check(lambda m, x: [m.norm(x, p), m.norm(x, p, dim=1)], x, grad=True)
@@ -107,3 +108,34 @@ def test_special_functions_at_their_ends() -> None:
     check(lambda m, x: m.special.spherical_bessel_j0(x), np.array([np.inf, -np.inf, 1.0]))
     a, b = np.array([0.0, 0.0, 2.0, 0.0]), np.array([2.0, np.nan, 3.0, 0.5])
     check(lambda m, x, y: [m.xlogy(x, y), m.special.xlog1py(x, y)], a, b, grad=True)
+
+
+SECOND: dict[str, Any] = {
+    "prod": (lambda m, x: x.prod(), [[2.0, 0.0, 3.0], [1.0, 4.0, 0.5]]),
+    "prod of two zeros": (lambda m, x: x.prod(1), [[2.0, 0.0, 0.0, 3.0], [1.0, 4.0, 0.5, 2.0]]),
+    "cumprod": (lambda m, x: x.cumprod(1), [[1.0, 0.0, 3.0, 2.0, 0.0], [1.0, 2.0, 3.0, 0.5, 4.0]]),
+    "i0": (lambda m, x: m.i0(x), [0.0, -0.5, 2.0, 31.0]),
+    "scatter_reduce": (
+        lambda m, x: x.new_ones(2).scatter_reduce(0, m.tensor([0, 1, 0, 0]), x, "prod"), [2.0, 3.0, -1.0, 4.0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_second_derivatives(name: str) -> None:
+    f, values = SECOND[name]
+
+    def twice(m: Any, x: Any) -> Any:
+        y = f(m, x)
+        y = y * m.arange(1, y.numel() + 1, dtype=y.dtype).reshape(y.shape)
+        (first,) = m.autograd.grad(y.sum(), x, create_graph=True)
+        (second,) = m.autograd.grad((first * first + first * x).sum(), x)
+        return [first.detach(), second]
+
+    same(twice(hs, ours(np.array(values), True)), twice(torch, theirs(np.array(values), True)))
+
+
+def test_gradients_at_the_ends_of_a_range() -> None:
+    ends = np.array([0.0, 1.0, 2.0, -1.0, 0.5])
+    check(lambda m, x: [m.logit(x), m.special.entr(x)], ends, grad=True)
+    check(lambda m, x: m.logit(x, eps=0.1), ends, grad=True)

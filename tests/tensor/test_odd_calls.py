@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import ShapeError
+from heliostat.diagnostics import DTypeError, ShapeError
 
-from .compare import check, floats, integers
+from .compare import check, floats, integers, torch
 
 Call = Callable[[Any, Any], Any]
 
@@ -73,3 +73,81 @@ def test_what_does_not_fit() -> None:
         hs.cov(hs.ones(2, 3), fweights=hs.tensor([1, 2]))
     with pytest.raises(ValueError, match="compute_mode"):
         hs.cdist(hs.ones(2, 3), hs.ones(2, 3), compute_mode="fast")
+
+
+OF_WHOLE_NUMBERS: dict[str, Call] = {
+    "pow": lambda m, x: [
+        m.tensor([3, 2, -2, 7, -1, 1, 0, 5, -1, 0]) ** m.tensor([-3, 70, 63, 25, -5, -2, -0, 130, -4, 3]),
+        x**0, m.tensor([2, 3], dtype=m.uint8) ** m.tensor([7, 200], dtype=m.uint8),
+    ],
+    "linspace": lambda m, x: [m.linspace(4.3, 1, 50, dtype=m.int64), m.linspace(-2.9, 3.2, 7, dtype=m.int32)],
+    "arange": lambda m, x: [
+        m.arange(-0.9, 2.1, 2.0, dtype=m.int64), m.arange(0, -8.00001, -4.0, dtype=m.int64),
+        m.arange(0.1, -7.9, -4.0, dtype=m.int32),
+    ],
+    "square": lambda m, x: [m.square(x > 0), m.diff(x > 0), m.diff((x > 0)[:, :0])],
+    "hardtanh": lambda m, x: [m.nn.functional.hardtanh(x, -2.5, 3.5), m.nn.functional.relu6(x)],
+    "cumsum_": lambda m, x: [x.to(m.uint8).cumsum_(0), x.to(m.uint8).cumprod_(1)],
+    "scatter": lambda m, x: [
+        m.scatter(x[0, 0], 0, m.tensor(0), m.tensor(7)), m.scatter_add(x[0, 0], 0, m.tensor(0), m.tensor(7)),
+        (x > 0).scatter_reduce(1, m.tensor([[0, 1], [2, 2], [1, 3]]), x[:, :2] > 3, "amin"),
+        (x > 0).scatter_reduce(1, m.tensor([[0, 1], [2, 2], [1, 3]]), x[:, :2] > 3, "amax", include_self=False),
+    ],
+    "indices": lambda m, x: [m.tril_indices(3, 4, dtype=m.int32), m.triu_indices(3, 4, 1, device="cpu")],
+    "memory_format": lambda m, x: [x.float(memory_format=None), x.bool(), x.half()],
+    "hsplit": lambda m, x: [*m.hsplit(x, 2), *m.vsplit(x, [1]), *m.vsplit(x, 3)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_WHOLE_NUMBERS)
+def test_whole_numbers(name: str) -> None:
+    check(OF_WHOLE_NUMBERS[name], integers(3, 4))
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
+def test_interpolation_of_bytes(mode: str) -> None:
+    x = integers(1, 1, 3, 4, low=0, high=255, dtype=np.uint8)
+    found = hs.nn.functional.interpolate(hs.tensor(x), size=(5, 6), mode=mode)
+    expected = torch.nn.functional.interpolate(torch.tensor(x), size=(5, 6), mode=mode)
+    assert found.dtype == hs.uint8
+    off = found.numpy().astype(int) - expected.numpy()  # PyTorch rounds weights, and after each axis
+    assert np.abs(off).max() <= (mode != "nearest")
+
+
+def test_nothing_at_all() -> None:
+    x = np.zeros((0, 2), np.float32)
+    check(lambda m, x: [m.histogram(x, 3)[1], m.nn.functional.group_norm(x, 1)], x)
+    check(lambda m, x: m.nn.functional.adaptive_avg_pool2d(x, (2, 0)), np.zeros((1, 2, 3, 3), np.float32))
+    check(lambda m, x: m.nn.functional.pixel_shuffle(x, 1), np.zeros((1, 0, 1, 1), np.float32))
+
+
+def test_norms_of_half_precision_do_not_overflow() -> None:
+    x = np.array([[200.0, -300.0], [1.0, 0.5]], np.float16)
+    check(lambda m, x: [m.norm(x, 4), m.norm(x, 3, dim=1), m.dist(x, x * 0.5, 4)], x)
+
+
+REFUSED: dict[str, Call] = {
+    "diag_embed": lambda m, x: m.diag_embed(x, dim1=1, dim2=1),
+    "movedim": lambda m, x: m.movedim(x, (0, 0), (0, 1)),
+    "movedim of other lengths": lambda m, x: m.movedim(x, (0, 1), (0,)),
+    "arange": lambda m, x: m.arange(0, float("inf")),
+    "rot90": lambda m, x: m.rot90(x, 1, [1, 1]),
+    "hsplit": lambda m, x: m.hsplit(x, 3),
+    "vsplit": lambda m, x: m.vsplit(x[0], 1),
+    "dsplit": lambda m, x: m.dsplit(x[None], 0),
+    "trace": lambda m, x: m.trace(x[None]),
+    "diag": lambda m, x: m.diag(x[None]),
+    "flipud": lambda m, x: m.flipud(x[0, 0]),
+    "diff": lambda m, x: m.diff(x, -1),
+    "cov": lambda m, x: m.cov(x, fweights=x[0].abs()),
+    "adaptive_avg_pool2d": lambda m, x: m.nn.functional.adaptive_avg_pool2d(x[None], (-1, 0)),
+    "tril_indices": lambda m, x: m.tril_indices(-1, 2),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_pytorch_refuses_is_refused(name: str) -> None:
+    with pytest.raises((ShapeError, DTypeError)):
+        REFUSED[name](hs, hs.tensor(floats(3, 4)))
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        REFUSED[name](torch, torch.tensor(floats(3, 4)))

@@ -16,7 +16,8 @@ from .error import EXACT, LargestUlp, Ulp
 from .op import Amp, Array, Batching, Forward, NotDifferentiable, Op, public
 from .rules import floating, normalize_axis, plain, summed
 from .samples import Sample, Samples, SpecialFloats, Uniform, Values, sample
-from .shape import broadcast_to, reshape
+from .scan import products_before
+from .shape import broadcast_to, reshape, transpose
 
 N = Symbol("n", 8)
 Axes = int | Sequence[int] | None
@@ -168,7 +169,17 @@ class Prod(Reduction, name="prod", version=1, amp=Amp.FLOAT32):
         return summed(dtype)
 
     def gradient(self, g: Value, x: Value, y: Value, *, axes: tuple[int, ...], keepdim: bool) -> Sequence[Value]:
-        """y / x where no factor is 0; where one is, it alone has a gradient: the product of the others."""
+        """The product of the others, of those before and those behind, which differentiates again."""
+        if all(isinstance(x.type.shape[a], int) for a in axes):
+            others, part = _kept(g, x.type, axes), x
+            for a in reversed(axes):
+                last = (*(i for i in range(x.type.rank) if i != a), a)
+                v = transpose(part, last)
+                product = products_before(v) * products_before(v, reverse=True)
+                others = others * transpose(product, tuple(last.index(i) for i in range(x.type.rank)))
+                part = prod(part, (a,), keepdim=True)
+            return (others,)
+        # y / x where no factor is 0; where one is, it alone has a gradient
         zero = eq(x, 0.0)
         zeros = sum(cast(zero, x.type.dtype), axes, keepdim=True)
         others = prod(where(zero, 1.0, x), axes, keepdim=True)

@@ -15,6 +15,7 @@ from .error import LargestUlp
 from .op import Amp, Array, Batching, Op, public
 from .rules import plain, summed
 from .samples import Uniform, sample
+from .shape import broadcast_to, concat, slice
 
 N = Symbol("n", 8)
 KINDS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -64,6 +65,11 @@ class Scan(Op, name="scan", version=1, amp=Amp.FLOAT32):
             raise UnsupportedError(
                 f"scan has no gradient for kind {kind!r}", help="gather the elements by their places"
             )
+        size = x.type.shape[-1]
+        if isinstance(size, int):
+            return (products_before(x, reverse) * _behind(g, x, size, reverse),)
+        # A size that is a symbol has no number of steps. This serves once: where it divides by what is not 0, its own
+        # gradient at zeros is not that of a product.
         # before the first 0: sum of g * y over what follows, divided by x; at it: the same with a 1 in its place
         none = constant(0, TensorType(x.type.dtype, ()))
         zeros = scan(cast(eq(x, none), f32), "sum", reverse)
@@ -78,3 +84,31 @@ class Scan(Op, name="scan", version=1, amp=Amp.FLOAT32):
 
 
 scan = public(Scan, Scan.call)
+
+
+def products_before(x: Value, reverse: bool = False) -> Value:
+    """The product of x[..., 0 .. i - 1] for each i, or of x[..., i + 1 ..] if `reverse`; 1 at the end. Static size."""
+    size = x.type.shape[-1]
+    assert isinstance(size, int)
+    if not size:
+        return x
+    one = broadcast_to(constant(1, TensorType(x.type.dtype, ())), (*x.type.shape[:-1], 1))
+    y = scan(x, "prod", reverse)
+    return concat(slice(y, -1, 1, size), one) if reverse else concat(one, slice(y, -1, 0, size - 1))
+
+
+def _behind(g: Value, x: Value, size: int, reverse: bool) -> Value:
+    """The sum of g[i] * x[m + 1] * ... * x[i] over i >= m for each m (i <= m if `reverse`), without a division, so that
+    zeros do not matter: s[m] = g[m] + x[m + 1] * s[m + 1], by doubling the distance (Hillis and Steele 1986)."""
+
+    def moved(v: Value, by: int) -> Value:
+        none = broadcast_to(constant(0, TensorType(v.type.dtype, ())), (*v.type.shape[:-1], by))
+        return concat(none, slice(v, -1, 0, size - by)) if reverse else concat(slice(v, -1, by, size), none)
+
+    total, distance = g, 1
+    factor = moved(x, 1) if size else x
+    while distance < size:
+        total = total + factor * moved(total, distance)
+        factor = factor * moved(factor, distance)
+        distance *= 2
+    return total

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..diagnostics import ShapeError, UnsupportedError
+from ..ir.types import i64
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, convert, normal_dim, wrap
-from .dtypes import result_dtype
+from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
+from .create import finished
+from .dtypes import dtype_of, result_dtype
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import movedim, sizes_of, sliced, transpose, unsqueeze
 
@@ -197,7 +201,9 @@ def fliplr(input: Tensor) -> Tensor:
 
 @function()
 def flipud(input: Tensor) -> Tensor:
-    """Rows in the opposite order."""
+    """Rows in the opposite order. Raises ShapeError for a tensor without axes."""
+    if not input.ndim:
+        raise ShapeError("flipud takes at least one axis, found a tensor without axes")
     return flip(input, 0)
 
 
@@ -222,7 +228,9 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 @function()
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """A quarter turn, k times, in the plane of two axes."""
-    a, b = dims
+    a, b = (normal_dim(d, input.ndim, "rot90") for d in dims)
+    if a == b:
+        raise ShapeError(f"rot90: {list(dims)} is one axis, and a plane has two")
     k %= 4
     if k == 1:
         return transpose(flip(input, b), a, b)
@@ -256,24 +264,32 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 @function(method=False)
-def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
-    """Rows and columns of the lower triangle, (2, n)."""
-    import numpy as np
-
-    return as_tensor(np.stack(np.tril_indices(row, offset, col)))
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **rest: Any) -> Tensor:
+    """Rows and columns of the lower triangle, (2, n), int64 unless another dtype is named."""
+    return _places_of(np.tril_indices(_size(row), offset, _size(col)), dtype, rest)
 
 
 @function(method=False)
-def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
-    """Rows and columns of the upper triangle, (2, n)."""
-    import numpy as np
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **rest: Any) -> Tensor:
+    """Rows and columns of the upper triangle, (2, n), int64 unless another dtype is named."""
+    return _places_of(np.triu_indices(_size(row), offset, _size(col)), dtype, rest)
 
-    return as_tensor(np.stack(np.triu_indices(row, offset, col)))
+
+def _size(n: int) -> int:
+    if n < 0:
+        raise ShapeError(f"the sizes of a matrix are not negative, found {n}")
+    return n
+
+
+def _places_of(found: tuple[Any, ...], dtype: Any, rest: dict[str, Any]) -> Tensor:
+    return finished(from_array(np.stack(found), i64 if dtype is None else dtype_of(dtype)), False, rest)
 
 
 @function()
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The matrix with a vector on its diagonal, or the diagonal of a matrix."""
+    """The matrix with a vector on its diagonal, or the diagonal of a matrix. Raises ShapeError for other tensors."""
+    if input.ndim not in (1, 2):
+        raise ShapeError(f"diag takes a vector or a matrix, found {shown(input.shape)}")
     return diag_embed(input, diagonal) if input.ndim == 1 else FUNCTIONS["diagonal"](input, diagonal).clone()
 
 
@@ -287,6 +303,8 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     made = wrap(ops.where(here, ops.unsqueeze(wide.value, wide.ndim - 1), False if wide.dtype.kind == "b" else 0), wide)
     rank = made.ndim
     a, b = normal_dim(dim1, rank), normal_dim(dim2, rank)
+    if a == b:
+        raise ShapeError(f"diag_embed: the axes {dim1} and {dim2} are one")
     return made if (a, b) == (rank - 2, rank - 1) else movedim(made, (-2, -1), (a, b))
 
 
@@ -298,7 +316,9 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
 
 @function()
 def trace(input: Tensor) -> Tensor:
-    """Sum of the diagonal of a matrix."""
+    """Sum of the diagonal of a matrix. Raises ShapeError for other tensors."""
+    if input.ndim != 2:
+        raise ShapeError(f"trace takes a matrix, found {shown(input.shape)}")
     return FUNCTIONS["diagonal"](input).sum()
 
 

@@ -56,7 +56,7 @@ def histogram(
 def _edges(a: Any, bins: int, limits: Sequence[float] | None) -> Any:
     if bins <= 0:
         raise ValueError(f"a histogram needs at least one bin, found {bins}")
-    low, high = limits if limits is not None else (float(a.min()), float(a.max())) if a.size else (0.0, 0.0)
+    low, high = limits if limits is not None else (float(a.min()), float(a.max())) if a.size else (0.0, 1.0)
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
         raise ValueError(f"a histogram over {low} to {high} is not possible; give a finite range")
     if low == high:

@@ -15,7 +15,6 @@ from ..ops.rules import shown
 from .core import Tensor, as_tensor, convert
 from .dtypes import COMPLEX_OF, c64, c128, result_dtype
 from .pairs import ComplexTensor, joined, over, widened
-from .pointwise import given
 from .register import COMPLEX, FUNCTIONS, METHODS, function
 
 F = FUNCTIONS
@@ -49,17 +48,17 @@ def parts(z: Any) -> Parts:
 
 # --- making and taking apart ------------------------------------------------------------------------------------------
 @function(method=False)
-def complex_(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
+def complex_(real: Tensor, imag: Tensor) -> Tensor:
     """real + i imag, which are broadcast. Raises DTypeError unless both are float32, or both float64."""
     if real.dtype != imag.dtype or real.dtype not in COMPLEX_OF:
         raise DTypeError(f"complex takes float32 or float64, one of both, found {real.dtype} and {imag.dtype}")
-    return given(joined(*F["broadcast_tensors"](real, imag)), out)
+    return joined(*F["broadcast_tensors"](real, imag))
 
 
 @function(method=False)
-def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs * (cos(angle) + i sin(angle))."""
-    return complex_(abs * angle.cos(), abs * angle.sin(), out=out)
+    return complex_(abs * angle.cos(), abs * angle.sin())
 
 
 @function(method=False)
@@ -112,9 +111,9 @@ def _quotient(a: Any, b: Any) -> Any:
 
 
 def _two(name: str, build: Callable[[Any, Any], Any], *others: str) -> None:
-    def f(input: Any, other: Any, *, alpha: Any = 1, out: Tensor | None = None) -> Tensor:
+    def f(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         a, b = common(input, other if alpha == 1 else F["mul"](as_tensor(other), alpha))
-        return given(build(*_broadcast(a, b)), out)
+        return build(*_broadcast(a, b))
 
     of_complex(name, *others)(f)
 
@@ -134,29 +133,29 @@ COMPLEX["rsub"] = lambda input, other, alpha=1: COMPLEX["sub"](other, input, alp
 
 
 @of_complex("div")
-def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other."""
     if rounding_mode is not None:
         raise UnsupportedError("complex numbers are not rounded", help="leave rounding_mode out")
-    return given(COMPLEX["true_divide"](input, other), out)
+    return COMPLEX["true_divide"](input, other)
 
 
 @of_complex("pow")
-def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
+def pow(input: Any, exponent: Any) -> Tensor:
     """exp(exponent * log(input)), by products for small whole numbers; 0 to the power of 0 is 1."""
     if isinstance(exponent, int | float) and exponent in (0.5, -1, 2, 3):
         z = widened(input)
         if exponent in (0.5, -1):
-            return given(COMPLEX["sqrt" if exponent == 0.5 else "reciprocal"](z), out)
+            return COMPLEX["sqrt" if exponent == 0.5 else "reciprocal"](z)
         square = _product(z, z)
-        return given(square if exponent == 2 else _product(square, z), out)
+        return square if exponent == 2 else _product(square, z)
     a, b = _broadcast(*common(input, exponent))
     (p, q), (r, s) = parts(a), parts(b)
     zero, still = (p == 0) & (q == 0), (r == 0) & (s == 0)
     base = joined(F["where"](zero, 1.0, p), q)
     x, y = parts(COMPLEX["exp"](_product(b, COMPLEX["log"](base))))
     nothing = zero & ~still
-    return given(joined(F["where"](nothing, 0.0, F["where"](still, 1.0, x)), F["where"](nothing | still, 0.0, y)), out)
+    return joined(F["where"](nothing, 0.0, F["where"](still, 1.0, x)), F["where"](nothing | still, 0.0, y))
 
 
 COMPLEX["float_power"] = lambda input, exponent: pow(*(widened(o, c128) for o in (input, exponent)))
@@ -169,8 +168,8 @@ COMPLEX["addcdiv"] = lambda input, a, b, *, value=1: COMPLEX["add"](
 
 # --- functions of one number ------------------------------------------------------------------------------------------
 def _one(name: str, build: Callable[[Tensor, Tensor], Parts], *others: str) -> None:
-    def f(input: Any, *, out: Tensor | None = None) -> Tensor:
-        return given(joined(*build(*parts(input))), out)
+    def f(input: Any) -> Tensor:
+        return joined(*build(*parts(input)))
 
     f.__name__ = name
     of_complex(name, *others)(f)
@@ -368,7 +367,7 @@ _one("sigmoid", _sigmoid)
 _one("sgn", _sgn)
 _one("neg", lambda a, b: (-a, -b))
 _one("conj", lambda a, b: (a, -b), "conj_physical")
-COMPLEX["abs"] = lambda input, *, out=None: given(F["hypot"](*parts(input)), out)
+COMPLEX["abs"] = lambda input: F["hypot"](*parts(input))
 COMPLEX["angle"] = lambda input: F["atan2"](input.imag, input.real)
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -378,13 +377,13 @@ COMPLEX["isreal"] = lambda input: input.imag == 0
 
 
 @of_complex("eq")
-def eq(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+def eq(input: Any, other: Any) -> Tensor:
     """Whether both parts are equal."""
     a, b = _broadcast(*common(input, other))
-    return given((a.real == b.real) & (a.imag == b.imag), out)
+    return (a.real == b.real) & (a.imag == b.imag)
 
 
-COMPLEX["ne"] = lambda input, other, *, out=None: given(F["logical_not"](eq(input, other)), out)
+COMPLEX["ne"] = lambda input, other: F["logical_not"](eq(input, other))
 COMPLEX["equal"] = lambda input, other: input.shape == other.shape and bool(eq(input, other).all())
 
 

@@ -20,7 +20,6 @@ from .core import Tensor, as_tensor, convert, normal_dim, normal_dims
 from .devices import Device
 from .dtypes import REAL_OF, dtype_of, result_dtype
 from .pairs import ComplexTensor, joined, over, refuse, widened
-from .pointwise import given
 from .register import ALIASES, COMPLEX, METHODS, has_complex
 from .shape import sizes_of
 
@@ -251,7 +250,6 @@ def _bilinear(*names: str) -> None:
     for name in names:
 
         def f(input: Any, other: Any, *args: Any, _name: str = name, **kwargs: Any) -> Any:
-            out = kwargs.pop("out", None)
             if input.dtype != other.dtype:
                 raise DTypeError(
                     f"{_name} needs one dtype, found {input.dtype} and {other.dtype}", help="use x.to(dtype)"
@@ -259,7 +257,7 @@ def _bilinear(*names: str) -> None:
             (a, b), (c, d) = parts(input), parts(other)
             run = _function(_name)
             real = run(a, c, *args, **kwargs) - run(b, d, *args, **kwargs)
-            return given(joined(real, run(a, d, *args, **kwargs) + run(b, c, *args, **kwargs)), out)
+            return joined(real, run(a, d, *args, **kwargs) + run(b, c, *args, **kwargs))
 
         f.__name__ = name
         COMPLEX[name] = f
@@ -410,6 +408,15 @@ COMPLEX["cpu"] = COMPLEX["pin_memory"] = COMPLEX["to_dense"] = lambda self: self
 COMPLEX["copy_"] = lambda self, src, non_blocking=False: self._assign(
     widened(src, self.dtype).expand(tuple(self.shape))
 )
+
+
+@of_complex("resize_")
+def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """As the method of floats."""
+    METHODS["resize_"](self._pair, (*sizes_of(sizes), 2))
+    return self  # type: ignore[no-any-return]
+
+
 COMPLEX["fill_"] = lambda self, value: COMPLEX["copy_"](self, value)
 COMPLEX["zero_"] = lambda self: COMPLEX["copy_"](self, 0)
 for _name in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ def on_default_device(name: str, f: Any) -> Any:
     def run(*args: Any, device: Any = None, **kwargs: Any) -> Any:
         if device is None and name in COPIERS and args and isinstance(args[0], Tensor):
             device = args[0].device
+        elif device is None and isinstance(out := kwargs.get("out"), Tensor):
+            device = out.device
         return f(*args, device=default_name(device), **kwargs)
 
     return run
@@ -194,6 +197,10 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    if not all(map(math.isfinite, (start, end, step))):
+        raise ShapeError(f"arange: bounds and step are finite, found {start}, {end} and {step}")
+    if dtype is not None and dtype_of(dtype).kind in "iu":  # as PyTorch: what is given is rounded, not what is made
+        start, end, step = int(start), int(end), int(step)
     if step == 0 or (end - start) * step < 0:
         raise ShapeError(f"arange: from {start} to {end} by {step} leads nowhere")
     d = (
@@ -212,7 +219,10 @@ def linspace(
 ) -> Tensor:
     """`steps` numbers from start to end, evenly spaced."""
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
-    made = from_array(np.linspace(start, end, steps), dtype_of(dtype or get_default_dtype()))
+    element = dtype_of(dtype or get_default_dtype())
+    if element.kind in "iu":  # as PyTorch: bounds are rounded first
+        start, end = int(start), int(end)
+    made = from_array(np.linspace(start, end, steps), element)
     return finished(made, requires_grad, rest)
 
 

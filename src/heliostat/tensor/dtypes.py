@@ -142,8 +142,6 @@ def result_dtype(operands: Any) -> DType:
 def can_cast(source: DType, target: DType) -> bool:
     """Whether a value may be written into a tensor: not floats into integers, nor integers into bools."""
     order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-    if source.kind == "i" and target.kind == "u":
-        return False
     return order[source.kind] <= order[target.kind]
 
 

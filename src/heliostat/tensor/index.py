@@ -311,8 +311,9 @@ def _flat_places(x: Tensor, axis: int, index: Tensor, op: str) -> Value:
 
 def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, accumulate: bool, op: str) -> Tensor:
     if not input.ndim:
-        input_, index = input.reshape(1), index.reshape(1)
-        return _scattered(input_, 0, index, src, accumulate, op).reshape(())
+        normal_dim(dim, 0, op)
+        source = src.reshape(1) if isinstance(src, Tensor) else src
+        return _scattered(input.reshape(1), 0, index.reshape(1), source, accumulate, op).reshape(())
     at = normal_dim(dim, input.ndim, op)
     source = convert(as_tensor(src), input.dtype)
     if not isinstance(src, Tensor):

@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
-from ..ir.types import DType, bool_, f32, f64
+from ..ir.types import DType, bool_, f32, f64, i64
 from . import quick
 from .core import Tensor, as_tensor, common, convert, number_tensor, with_number, wrap
 from .dtypes import get_default_dtype, result_dtype
@@ -34,25 +34,17 @@ def _unary(name: str, build: Callable[[Value], Value], *others: str, whole: str 
     else:
         op = None
 
-    def f(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    def f(input: Tensor) -> Tensor:
         x = as_tensor(input)
         if not x.dtype.is_float:
             if whole == "same" and x.dtype != bool_:
-                return given(wrap(x.value, x), out)
+                return wrap(x.value, x)
             x = floats(x) if whole == "float" else x
-        y = wrap(build(x.value), x)
-        return y if out is None else out._assign(y)
+        return wrap(build(x.value), x)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"`{name}` of every element, as torch.{name}. Shape of input."
     function(*others, in_place=True, op=op)(f)
-
-
-def given(y: Tensor, out: Tensor | None) -> Tensor:
-    """A result, or `out` after the result was written into it."""
-    if out is None:
-        return y
-    return out._assign(y)
 
 
 def _log_base(base: float) -> Callable[[Value], Value]:
@@ -113,6 +105,11 @@ def _frac(v: Value) -> Value:
     return ops.sub(v, ops.trunc(v))
 
 
+def _square(v: Value) -> Value:
+    w = ops.cast(v, i64) if v.type.dtype == bool_ else v
+    return ops.mul(w, w)
+
+
 def _sinc(v: Value) -> Value:
     x = ops.mul(v, math.pi)
     zero = ops.eq(x, 0.0)
@@ -132,7 +129,7 @@ for _name, _build, _others, _whole in (
     ("erf", ops.erf, (), "float"), ("reciprocal", ops.reciprocal, (), "float"), ("sinc", _sinc, (), "float"),
     ("floor", ops.floor, (), "same"), ("ceil", ops.ceil, (), "same"), ("trunc", ops.trunc, ("fix",), "same"),
     ("frac", _frac, (), "float"), ("abs", ops.abs, ("absolute",), "keep"), ("neg", ops.neg, ("negative",), "keep"),
-    ("sign", _sign, ("sgn",), "keep"), ("square", lambda v: ops.mul(v, v), (), "keep"),
+    ("sign", _sign, ("sgn",), "keep"), ("square", _square, (), "keep"),
     ("relu", ops.relu, (), "keep"), ("deg2rad", lambda v: ops.mul(v, math.pi / 180), (), "float"),
     ("rad2deg", lambda v: ops.mul(v, 180 / math.pi), (), "float"), ("silu", ops.silu, (), "float"),
 ):  # fmt: skip
@@ -169,15 +166,15 @@ def binary(op: Any, a: Any, b: Any) -> Tensor:
 
 
 @function(in_place=True)
-def add(input: Numeric, other: Numeric, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+def add(input: Numeric, other: Numeric, *, alpha: float = 1) -> Tensor:
     """input + alpha * other."""
-    return given(binary(_ADD, input, other if alpha == 1 else mul(other, alpha)), out)
+    return binary(_ADD, input, other if alpha == 1 else mul(other, alpha))
 
 
 @function("subtract", in_place=True)
-def sub(input: Numeric, other: Numeric, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+def sub(input: Numeric, other: Numeric, *, alpha: float = 1) -> Tensor:
     """input - alpha * other."""
-    return given(binary(_SUB, input, other if alpha == 1 else mul(other, alpha)), out)
+    return binary(_SUB, input, other if alpha == 1 else mul(other, alpha))
 
 
 @function()
@@ -187,33 +184,33 @@ def rsub(input: Numeric, other: Numeric, *, alpha: float = 1) -> Tensor:
 
 
 @function("multiply", in_place=True)
-def mul(input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor:
+def mul(input: Numeric, other: Numeric) -> Tensor:
     """input * other."""
-    return given(binary(_MUL, input, other), out)
+    return binary(_MUL, input, other)
 
 
 @function("divide", in_place=True)
-def div(input: Numeric, other: Numeric, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
+def div(input: Numeric, other: Numeric, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, as floats; with `rounding_mode` "floor" or "trunc" a whole number of the common dtype."""
     if rounding_mode is not None:
         if rounding_mode not in ("floor", "trunc"):
             raise ValueError(f"rounding_mode is 'floor', 'trunc' or None, not {rounding_mode!r}")
         if rounding_mode == "floor":
-            return given(floor_divide(input, other), out)
+            return floor_divide(input, other)
         (x, y), dtype = common(input, other)
         q = wrap(ops.div(x.value, y.value), x, y)
         if dtype.is_float:
-            return given(wrap(ops.trunc(q.value), q), out)
+            return wrap(ops.trunc(q.value), q)
         down = ops.floor_divide(x.value, y.value)
         rest = ops.sub(x.value, ops.mul(down, y.value))
         up = ops.logical_and(ops.lt(down, 0), ops.ne(rest, 0))
-        return given(wrap(ops.where(up, ops.add(down, 1), down), x, y), out)
+        return wrap(ops.where(up, ops.add(down, 1), down), x, y)
     first = input if isinstance(input, Tensor) else other
     if isinstance(first, Tensor) and first._v.type.element.is_float:  # type: ignore[attr-defined]
-        return given(binary(_DIV, input, other), out)
+        return binary(_DIV, input, other)
     (x, y), dtype = common(input, other)
     x, y = floats(x), floats(y)
-    return given(wrap(ops.div(x.value, y.value), x, y), out)
+    return wrap(ops.div(x.value, y.value), x, y)
 
 
 @function(in_place=True)
@@ -245,7 +242,7 @@ def fmod(input: Numeric, other: Numeric) -> Tensor:
 
 
 @function(in_place=True)
-def pow(input: Numeric, exponent: Numeric, *, out: Tensor | None = None) -> Tensor:
+def pow(input: Numeric, exponent: Numeric) -> Tensor:
     """input ** exponent in the common dtype. Small whole exponents are products."""
     if isinstance(exponent, int | float) and isinstance(input, Tensor):
         dtype = result_dtype([input, exponent])
@@ -253,24 +250,31 @@ def pow(input: Numeric, exponent: Numeric, *, out: Tensor | None = None) -> Tens
         v = x.value
         if exponent in (2, 3) and not isinstance(exponent, bool):
             square = ops.mul(v, v)
-            return given(wrap(square if exponent == 2 else ops.mul(square, v), x), out)
+            return wrap(square if exponent == 2 else ops.mul(square, v), x)
         if dtype.is_float and exponent in (0.5, -0.5, -1, 1, 0):
             build = {0.5: ops.sqrt, -0.5: ops.rsqrt, -1: ops.reciprocal}.get(exponent)
             if build is not None:
-                return given(wrap(build(v), x), out)
+                return wrap(build(v), x)
         if not dtype.is_float and exponent < 0:
             raise DTypeError("integers to negative powers are not integers", help="use floats")
     (x, y), dtype = common(input, exponent)
     if dtype.is_float:
-        return given(wrap(ops.pow(x.value, y.value), x, y), out)
-    return given(_integer_power(x, y), out)
+        return wrap(ops.pow(x.value, y.value), x, y)
+    return _integer_power(x, y)
 
 
 def _integer_power(x: Tensor, y: Tensor) -> Tensor:
-    """By squaring: 6 steps serve every exponent whose result is not all overflow."""
+    """By squaring, a step for each bit of an exponent. A negative one gives 1, -1 or 0, as PyTorch's integers do."""
     base, n = x.value, y.value
+    bits = y.dtype.bits - (y.dtype.kind == "i")
+    if y.dtype.kind == "i":
+        below = ops.lt(n, 0)
+        inverse = ops.where(ops.eq(ops.abs(base), 1), base, 0)  # 1 / base, rounded towards 0
+        base = ops.where(below, inverse, base)
+        n = ops.where(below, ops.bitwise_and(n, 1), n)  # of 1, -1 and 0 the parity is enough ...
+        n = ops.where(ops.logical_and(below, ops.eq(inverse, 0)), 1, n)  # ... but 0 to the power of 0 is 1
     result = ops.add(ops.mul(base, 0), ops.add(ops.mul(n, 0), 1))
-    for _ in range(7):
+    for _ in range(bits):
         odd = ops.eq(ops.bitwise_and(n, 1), 1)
         result = ops.where(odd, ops.mul(result, base), result)
         base, n = ops.mul(base, base), ops.shift_right(n, 1)
@@ -467,7 +471,11 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), of x brought between eps and 1 - eps where eps is given."""
     x = floats(input)
     x = x if eps is None else clamp(x, eps, 1 - eps)
-    return wrap(ops.log(ops.div(x.value, ops.sub(1.0, x.value))), x)
+    v = x.value
+    inside = ops.logical_and(ops.ge(v, 0.0), ops.le(v, 1.0))
+    one = ops.cast(inside, v.type.dtype)
+    v = ops.mul(v, ops.div(one, one))  # 0 / 0 outside, so that the gradient, too, is NaN there
+    return wrap(ops.sub(ops.log(v), ops.log(ops.sub(1.0, v))), x)
 
 
 @function(in_place=True)
@@ -511,8 +519,8 @@ def positive(input: Tensor) -> Tensor:
 
 # --- comparison and logic ---------------------------------------------------------------------------------------------
 def _comparison(name: str, op: Any, *others: str) -> Any:
-    def f(input: Tensor, other: Numeric, *, out: Tensor | None = None) -> Tensor:
-        return given(binary(op, input, other), out)
+    def f(input: Tensor, other: Numeric) -> Tensor:
+        return binary(op, input, other)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"`{name}` of each pair of elements, as bool."
@@ -671,11 +679,11 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 # --- casts ------------------------------------------------------------------------------------------------------------
 def _cast_method(name: str, dtype: DType) -> None:
-    def f(self: Tensor) -> Tensor:
+    def f(self: Tensor, memory_format: Any = None) -> Tensor:
         return convert(self, dtype)
 
     f.__name__ = name
-    f.__doc__ = f"This tensor in {dtype}."
+    f.__doc__ = f"This tensor in {dtype}. A memory format changes nothing: elements always lie in the order of axes."
     METHODS[name] = f
 
 

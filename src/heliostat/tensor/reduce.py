@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import bool_, f64
+from ..ir.types import bf16, bool_, f16, f32, f64
 from ..ops.rules import shown
 from .core import Tensor, as_tensor, convert, normal_dim, normal_dims, wrap
 from .dtypes import dtype_of
-from .pointwise import flags, floats, given
+from .pointwise import flags, floats
 from .register import FUNCTIONS, function
 
 Dims = int | Sequence[int] | None
@@ -43,13 +43,11 @@ def reduced(op: Any, x: Tensor, dim: Dims, keepdim: bool, name: str) -> Tensor:
 
 
 @function()
-def sum(
-    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
-) -> Tensor:
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Sum over axes, all where none is named. Integers and bools are summed in int64."""
     x = as_tensor(input) if dtype is None else convert(input, dtype_of(dtype))
     y = reduced(ops.sum, x, dim, keepdim, "sum")
-    return given(y if dtype is None else convert(y, dtype_of(dtype)), out)
+    return y if dtype is None else convert(y, dtype_of(dtype))
 
 
 @function()
@@ -236,6 +234,12 @@ def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> 
         return sum(convert(x != 0, x.dtype), dim, keepdim)
     if p == 1:
         return sum(size, dim, keepdim)
+    if x.dtype in (f16, bf16):  # powers of theirs would overflow
+        return convert(norm(convert(x, f32), p, dim, keepdim), x.dtype)
+    if p < 0:  # of a 0 the power is infinite, and the norm 0
+        zero = (x == 0).any(dim, keepdim) if dim is not None else (x == 0).any()
+        inner = size.masked_fill(x == 0, 1.0) ** p
+        return _root(sum(inner, dim, keepdim), p).masked_fill(zero.reshape(sum(inner, dim, keepdim).shape), 0.0)
     if p < 1:  # whose slope at 0 is infinite
         zero = x == 0
         return _root(sum((size.masked_fill(zero, 1.0) ** p).masked_fill(zero, 0.0), dim, keepdim), p)
@@ -354,12 +358,16 @@ def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
     """Differences of neighbours along an axis, n times, of input between prepend and append."""
+    if n < 0:
+        raise ShapeError(f"diff: n is not negative, found {n}")
     at = normal_dim(dim, input.ndim)
     if prepend is not None or append is not None:
         input = FUNCTIONS["cat"]([t for t in (prepend, input, append) if t is not None], at)
     for _ in range(n):
-        size = input.shape[at]
-        input = input.narrow(at, 1, size - 1) - input.narrow(at, 0, size - 1)
+        first = int(input.shape[at] > 0)
+        size = input.shape[at] - first
+        ahead, behind = input.narrow(at, first, size), input.narrow(at, 0, size)
+        input = ahead ^ behind if input.dtype == bool_ else ahead - behind
     return input
 
 
@@ -413,6 +421,8 @@ def cov(
     for w in (fweights, aweights):
         if w is not None and tuple(w.shape) != (n,):
             raise ShapeError(f"cov: weights of {shown(w.shape)} for {n} observations")
+    if fweights is not None and fweights.dtype.kind not in "iu":
+        raise DTypeError(f"cov: fweights are whole numbers, found {fweights.dtype}")
     weights = [convert(w, x.dtype) for w in (fweights, aweights) if w is not None]
     if not weights:
         t, left = x - mean(x, 1, True), n - correction

@@ -10,6 +10,7 @@ from ..ops import Op
 from ..ops.amp import NAMED
 from . import quick
 from .autocast import ruled, switched
+from .outputs import TAKE_OUT, write
 from .pairs import ComplexTensor, refuse
 from .uses import noted
 
@@ -64,10 +65,15 @@ def meaning(name: str, kind: str) -> Any:
 
 
 def watching(name: str, f: Any) -> Any:
-    """f, or its meaning where one of the arguments asks for another."""
+    """f, or its meaning where one of the arguments asks for another; with `out=` where it has that."""
+    takes_out = name in TAKE_OUT
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and takes_out and "out" in kwargs:
+            out = kwargs.pop("out")
+            made = run(*args, **kwargs)
+            return made if out is None else write(name, made, out, args, kwargs)
         for a in args:
             if a.__class__ in _WATCHED and (kind := kind_of(a)) is not None:
                 return meaning(name, kind)(*args, **kwargs)

@@ -23,7 +23,8 @@ class Scattered(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        """Extremes share their gradient among all that are equal, as in PyTorch; a product's has no gradient itself."""
+        """Extremes share their gradient among all that are equal, as in PyTorch. That of a product differentiates again
+        where no factor is 0."""
         x, src, index, y = ctx.saved_tensors
         part = src[tuple(slice(0, s) for s in index.shape)]
         share = _of_product if ctx.reduce == "prod" else _of_extreme
@@ -48,9 +49,8 @@ def _of_extreme(ctx: Any, x: Tensor, src: Tensor, index: Tensor, y: Tensor, g: T
 
 def _of_product(ctx: Any, x: Tensor, src: Tensor, index: Tensor, y: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     where = FUNCTIONS["where"]
-    x, src, g = x.detach(), src.detach(), g.detach()
     full = where(x == 0, 1.0, x), where(src == 0, 1.0, src)
-    others = from_array(_reduced(full[0], ctx.axis, index, full[1], "prod", ctx.include_self), x.dtype)
+    others: Tensor = Scattered.apply(full[0], full[1], index, ctx.axis, "prod", ctx.include_self)
     own = convert(x == 0, g.dtype)
     if not ctx.include_self:
         reached = FUNCTIONS["scatter_add"](own * 0, ctx.axis, index, FUNCTIONS["ones_like"](src)) != 0
@@ -81,8 +81,8 @@ def _reduced(x: Tensor, axis: int, index: Tensor, src: Tensor, reduce: str, incl
 
 
 def _lowest(dtype: Any) -> Any:
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+    return -np.inf if dtype.kind == "f" else dtype.kind != "b" and np.iinfo(dtype).min
 
 
 def _highest(dtype: Any) -> Any:
-    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+    return np.inf if dtype.kind == "f" else dtype.kind == "b" or np.iinfo(dtype).max

@@ -124,6 +124,11 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places, the others in order: a view."""
     src = [normal_dim(d, input.ndim) for d in ([source] if isinstance(source, int) else source)]
     dst = [normal_dim(d, input.ndim) for d in ([destination] if isinstance(destination, int) else destination)]
+    for what, dims in (("source", src), ("destination", dst)):
+        if len(set(dims)) < len(dims):
+            raise ShapeError(f"movedim: an axis is named twice in {what} {list(dims)}")
+    if len(src) != len(dst):
+        raise ShapeError(f"movedim: {len(src)} axes do not go to {len(dst)} places")
     order: list[int] = [-1] * input.ndim
     for s, d in zip(src, dst, strict=True):
         order[d] = s
@@ -396,20 +401,28 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
 
 @function()
 def hsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
-    """Pieces of the second axis (of a vector the first)."""
-    return tensor_split(input, sections, 0 if input.ndim == 1 else 1)
+    """Pieces of the second axis (of a vector the first). Raises ShapeError where a number does not divide it."""
+    return _equal_parts("hsplit", input, sections, 0 if input.ndim == 1 else 1, 1)
 
 
 @function()
 def vsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
-    """Pieces of the first axis."""
-    return tensor_split(input, sections, 0)
+    """Pieces of the first axis of at least two. Raises ShapeError where a number does not divide it."""
+    return _equal_parts("vsplit", input, sections, 0, 2)
 
 
 @function()
 def dsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
-    """Pieces of the third axis."""
-    return tensor_split(input, sections, 2)
+    """Pieces of the third axis. Raises ShapeError where a number does not divide it."""
+    return _equal_parts("dsplit", input, sections, 2, 3)
+
+
+def _equal_parts(name: str, input: Tensor, sections: Any, at: int, axes: int) -> tuple[Tensor, ...]:
+    if input.ndim < axes:
+        raise ShapeError(f"{name} takes at least {axes} axes, found {shown(input.shape)}")
+    if isinstance(sections, int) and (sections < 1 or input.shape[at] % sections):
+        raise ShapeError(f"{name}: axis {at} of size {input.shape[at]} is not divided into {sections} equal pieces")
+    return tensor_split(input, sections, at)
 
 
 for _name in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims"):

@@ -265,7 +265,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 @function()
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
-    sorter: Tensor | None = None, out: Tensor | None = None,
+    sorter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Where to put elements into rows that are in order so that they stay so, int64, or int32 with `out_int32`.
 
@@ -295,8 +295,7 @@ def searchsorted(
         return found.reshape(a.shape)
 
     tensors = (sorted_sequence, x) if sorter is None else (sorted_sequence, x, sorter)
-    made = convert(on_host(places, *tensors), i32 if out_int32 else i64)
-    return made if out is None else out._assign(made)
+    return convert(on_host(places, *tensors), i32 if out_int32 else i64)
 
 
 def _fits_rows(rows: Tensor, x: Tensor, sorter: Tensor | None) -> None:
@@ -324,13 +323,11 @@ def _places(row: Array, values: Array, behind: bool) -> Array:
 
 
 @function()
-def bucketize(
-    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Tensor | None = None
-) -> Tensor:
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The number of the bucket of each element, between boundaries (N,) in order; see `searchsorted`."""
     if boundaries.ndim != 1:
         raise ShapeError(f"bucketize: boundaries have one axis, found {shown(boundaries.shape)}")
-    return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
 @function(method=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...tensor.outputs import takes_out
 from ...tensor.register import QUANTIZED
 from ...tensor.uses import noted
 from .activation import (
@@ -165,3 +166,4 @@ for _name in __all__:
     globals()[_name] = noted(_name, globals()[_name])
     if _name in _MEANINGS and _name != "linear":  # which asks itself, since recurrent networks call it from within
         globals()[_name] = quantizable(globals()[_name])
+globals()["normalize"] = takes_out("normalize", globals()["normalize"])

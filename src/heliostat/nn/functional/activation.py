@@ -56,6 +56,8 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x, but not below min_val and not above max_val; no gradient at the bounds."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if not input.dtype.is_float:
+        min_val, max_val = int(min_val), int(max_val)
     return where(input <= min_val, min_val, where(input >= max_val, max_val, _flat_at_nan(input)))
 
 

@@ -191,7 +191,7 @@ def group_norm(
             f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
-    groups = input.reshape(n, num_groups, -1)
+    groups = input.reshape(n, num_groups, math.prod(input.shape[1:]) // num_groups)
     mean, var = _moments(groups, [2])
     y = _scaled(groups, mean, var, eps).reshape(input.shape)
     return _affine(y, weight, bias, [1, channels, *[1] * (input.ndim - 2)])

@@ -165,7 +165,12 @@ def _adaptive_avg(axes: int, input: Tensor, output_size: Any) -> Tensor:
     x, single = batched(input, axes, f"adaptive_avg_pool{axes}d")
     size = tuple(x.shape[2:])
     for i, (n, count) in enumerate(zip(size, _wanted(output_size, size), strict=True)):
+        if count < 0:
+            raise ShapeError(f"adaptive_avg_pool{axes}d: sizes are at least 0, found {output_size}")
         if n == count:
+            continue
+        if count == 0:
+            x = x.narrow(2 + i, 0, 0)
             continue
         if count == 1:
             x = x.mean(2 + i, True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...diagnostics import ShapeError
+from ...ir.types import f32, u8
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import from_array
@@ -40,7 +41,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
             f"but input.size(-3)={c} is not divisible by {r * r}"
         )
-    y = input.reshape(-1, c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
+    y = input.reshape(math.prod(lead), c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
     return y.reshape(*lead, c // (r * r), h * r, w * r)
 
 
@@ -52,7 +53,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
         raise ShapeError(
             f"pixel_unshuffle expects height and width to be divisible by downscale_factor, found {h}, {w} and {r}"
         )
-    y = input.reshape(-1, c, h // r, r, w // r, r).permute(0, 1, 3, 5, 2, 4)
+    y = input.reshape(math.prod(lead), c, h // r, r, w // r, r).permute(0, 1, 3, 5, 2, 4)
     return y.reshape(*lead, c * r * r, h // r, w // r)
 
 
@@ -155,7 +156,7 @@ def interpolate(
     wanted_size, factors = _sizes(axes, size, scale_factor, recompute_scale_factor)
     if mode == "area":
         return _adaptive_avg(len(axes), input, wanted_size)
-    y = input
+    y = input.to(f32) if smooth and input.dtype == u8 else input
     for i, (n, m, f) in enumerate(zip(axes, wanted_size, factors, strict=True)):
         if mode.startswith("nearest"):
             scale = np.float32(1 / f) if f is not None else np.float32(n) / np.float32(m)
@@ -172,7 +173,7 @@ def interpolate(
         else:
             matrix = (_cubic if mode == "bicubic" else _linear)(n, m, step, bool(align_corners))
         y = y if n == m and np.array_equal(matrix, np.eye(n)) else along(y, 2 + i, matrix)
-    return y
+    return (y + 0.5).floor().clamp(0, 255).to(u8) if y.dtype != input.dtype else y
 
 
 def _sizes(axes: tuple[int, ...], size: Any, factor: Any, recompute: bool | None) -> tuple[list[int], list[Any]]:
