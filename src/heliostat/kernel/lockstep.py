@@ -124,8 +124,6 @@ class _Warp:
             elif i.op == "wait_copies":
                 while len(self.groups) > i.attrs["left"]:
                     for data, where, bytes_ in self.groups.pop(0):
-                        if (data[where] != POISON).any():
-                            raise LockstepError("memory was written while a copy to it was under way")
                         data[where] = bytes_
             elif i.op == "wait_mma":
                 while len(self.products) > i.attrs["left"]:
