@@ -11,7 +11,7 @@ import pytest
 from heliostat import ops
 from heliostat.tensor.gamma import _incomplete
 
-COUNT = 20_000
+COUNT = 80_000
 
 
 def drawn(name: str, *parameters: float, seed: int = 5) -> Any:

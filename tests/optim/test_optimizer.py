@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat import optim
+from heliostat import nn, optim
 from heliostat.diagnostics import UnsupportedError
 from heliostat.tensor import lazy
 
@@ -342,3 +342,31 @@ def test_averages_of_models() -> None:
 
 def test_shapes_of_the_rules_are_covered() -> None:
     assert {len(s) for s in SHAPES} == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("make", "idle"), [
+    (lambda p: optim.AdamW(p, 0.1), False), (lambda p: optim.SGD(p, 0.1, momentum=0.9), True),
+], ids=["AdamW", "SGD"])  # fmt: skip
+def test_a_compiled_step_is_one_program_from_the_start(make: Any, idle: bool) -> None:
+    """Its state is made before the capture, and only of parameters that the step changes. `idle`: of one that could
+    have a gradient, and gets none."""
+    found = []
+    for compiled in (False, True):
+        hs.manual_seed(1)
+        net, other = nn.Linear(4, 2), nn.Parameter(hs.ones(3), requires_grad=idle)
+        optimizer = make([*net.parameters(), other])
+
+        def step(x: hs.Tensor, net: Any = net, optimizer: Any = optimizer) -> hs.Tensor:
+            optimizer.zero_grad()
+            loss = (net(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = hs.compile(step) if compiled else step
+        losses = [float(run(hs.ones(3, 4))) for _ in range(3)]
+        if compiled:
+            assert run.cache_info().compiled == 1
+        found.append((losses, sorted(optimizer.state_dict()["state"])))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    assert found[1][1] == found[0][1] == [0, 1]

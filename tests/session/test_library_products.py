@@ -21,10 +21,10 @@ from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.compiler.tuning import TuningTable
 from heliostat.diagnostics import DeviceError, DeviceUnavailableError
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
+from heliostat.ir.types import DType, Symbol, bf16, bool_, dim, f16, f32, tensor
 from heliostat.kernel.library import LibraryProduct
 from heliostat.kernels import library_product
-from heliostat.kernels.library_product import product_of_node
+from heliostat.kernels.library_product import product_of, product_of_node
 from heliostat.runtime.cuda import CublasLt, CublasLtError
 from heliostat.runtime.cuda.cublaslt import candidates
 from heliostat.session import cuda_tuning
@@ -301,3 +301,9 @@ def test_the_library_itself(dtype: DType, turned: bool) -> None:
         assert any(p.library is not None for p in session.compiled.program.kernels)
         value = found.astype(np.float64) if dtype is f16 else (found.astype(np.uint32) << 16).view(np.float32)
         np.testing.assert_allclose(value, values[0] @ values[1], rtol=2.0**-8, atol=2e-2)
+
+
+def test_an_op_of_more_operands_than_its_group_has_inputs_is_no_product() -> None:
+    c, x = parameter("c", tensor(bool_, 4)), parameter("x", tensor(f32, 4))
+    node = ops.where(c, x, x).node
+    assert product_of(SimpleNamespace(nodes=[node], inputs=[c, x], root=node)) == "both operands are one"  # type: ignore[arg-type]

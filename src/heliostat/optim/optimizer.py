@@ -307,11 +307,12 @@ class RuleOptimizer(Optimizer):
         """The new parameter and the new values of its state, of p, its gradient and its state."""
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
-    def make_state(self) -> None:
-        """Make the state of all parameters now instead of at their first step, as one that is compiled wants."""
+    def make_state(self, frozen: bool = True) -> None:
+        """Make the state of all parameters now instead of at their first step. `frozen`: of those that require no
+        gradient, too."""
         with grad_mode(False):
             for group in self.param_groups:
-                self._begin(group["params"], group)
+                self._begin([p for p in group["params"] if frozen or p.requires_grad], group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change the parameters by their gradients, when they are read. Returns what closure, run before, returned."""

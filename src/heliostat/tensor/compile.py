@@ -97,17 +97,18 @@ class Compiled:
             get_deterministic_debug_mode(),
         )
         with engine().lock:
-            why = None
+            why = None  # of the newest
             for entry in self.entries.get(key, ()):
-                why = entry.watch.changed()
-                if why is None:
+                changed = entry.watch.changed()
+                if changed is None:
                     try:
                         made = entry.step.run(_given(tensors))
                     except Moved as moved:
-                        why = str(moved)
-                        continue
-                    self.hits += 1
-                    return made
+                        changed = str(moved)
+                    else:
+                        self.hits += 1
+                        return made
+                why = why or changed
             if self.symbolic:
                 found = self.symbolic.get(_blurred(key))
                 if found is not None and found.watch.changed() is None and found.step.fits(tensors):
@@ -134,6 +135,7 @@ class Compiled:
         given = _given(tensors)
         modules, optimizers = reached(self.function, (*args, *kwargs.values()))
         kept = Kept(optimizers)
+        kept.make()
         watch = Watch(modules, optimizers)
         types = [t._v.type for t in given]
         symbols: list[tuple[str, int]] = []
@@ -171,6 +173,7 @@ class Compiled:
                     help="write into tensors that are there before, by copy_() or [...] =, or return them",
                 )
         else:
+            kept.forget({id(o.tensor) for o in step.captured.outside if o.final is not None})
             self._failures.pop(key, None)
             entry = Entry(key, step, watch_, reason)
             if symbols:

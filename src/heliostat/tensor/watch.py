@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from .capture import Captured
@@ -125,6 +125,21 @@ class Kept:
 
     def __init__(self, optimizers: Iterable[Any]) -> None:
         self.found = [(o, {k: dict(s) if isinstance(s, dict) else s for k, s in o.state.items()}) for o in optimizers]
+
+    def make(self) -> None:
+        """Make what the first step of each would make: a capture then finds it, and its program serves later steps."""
+        for o, _ in self.found:
+            if (make := getattr(o, "make_state", None)) is not None:
+                make(frozen=False)
+
+    def forget(self, changed: Collection[int]) -> None:
+        """Leave out what was made here of parameters that the captured step does not change, by the ids of tensors.
+        Parameters share their counts of steps, which say nothing of one."""
+        for o, before in self.found:
+            for p in [p for p in o.state if p not in before]:
+                own = [t for k, t in o.state[p].items() if k != "step"] or list(o.state[p].values())
+                if not any(id(t) in changed for t in own):
+                    del o.state[p]
 
     def restore(self) -> None:
         for o, state in self.found:
