@@ -10,7 +10,7 @@ import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import DType, Symbol, dim, f16, f32, f64, tensor
+from heliostat.ir.types import DType, Symbol, bool_, dim, f16, f32, f64, tensor
 from heliostat.kernels import window_maximum
 from heliostat.session import compile_graph
 from heliostat.targets.target import X86_AVX2, Target
@@ -96,6 +96,22 @@ def test_the_interpreter_says_the_same() -> None:
         given = {x: images((1, 2, 6, 20), f32), g: np.ones(g.type.shape, np.float32)}
         native, meant = (run_group(window_maximum, [dx], given, interp=i)[0] for i in (False, True))
         np.testing.assert_array_equal(native, meant)
+
+
+@pytest.mark.parametrize("width", [32, 22])
+def test_what_stands_behind_a_gradient(width: int) -> None:
+    """The gradient of relu in the same kernel where windows cover the image, in another one where they do not."""
+    x, m = parameter("x", tensor(f32, 2, 2, 6, width)), parameter("m", tensor(bool_, 2, 2, 6, width))
+    for at in (HALVES, CASES[3][1]):
+        g = parameter("g", ops.get("max_pool2d").build(x, **at).type)
+        dx = ops.get("max_pool2d_gradient").build(g, x, **at)
+        y = ops.where(m, 0.0, dx * 2.0)
+        given = {"x": np.nan_to_num(images((2, 2, 6, width), f32)), "g": np.full(g.type.shape, 3, np.float32)}
+        given["m"] = given["x"] <= 0
+        session = compile_graph(Graph("r", [x, g, m], [y]), threads=2)
+        want = dx.node.op.reference(given["g"].astype(np.float64), given["x"].astype(np.float64), **at)
+        np.testing.assert_array_equal(session.run(given)[0], np.where(given["m"], 0, want * 2))
+        assert (len(session.compiled.program.kernels) == 1) == (at is HALVES)
 
 
 def test_a_symbolic_batch() -> None:

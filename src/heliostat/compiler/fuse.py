@@ -21,8 +21,9 @@ from .defer import defer
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
+PRODUCTS = frozenset({"linear", "matmul", "conv2d", "window_matmul"})
 # Groups rooted at these take elementwise nodes as an epilogue, computed while the result is in registers.
-EPILOGUE_ROOTS = frozenset({"linear", "matmul", "conv2d", "window_matmul"})
+EPILOGUE_ROOTS = PRODUCTS | {"max_pool2d_gradient"}
 
 SLOW = frozenset(
     {"erf", "exp", "gelu", "gelu_slope", "gelu_tanh", "log", "pow", "sigmoid", "silu", "sin", "cos", "tanh"}
@@ -157,7 +158,7 @@ class Fuser:
         host = self.open[number]
         if host.schedule is transpose:
             return "a transpose by itself reads and writes vectors"
-        if host.root.op.name in EPILOGUE_ROOTS and node.op.name not in EPILOGUE_ROOTS:
+        if host.root.op.name in PRODUCTS and node.op.name not in EPILOGUE_ROOTS:
             reason = self._epilogue_refusal(node, number)
             if reason is not None:
                 return reason
@@ -183,7 +184,7 @@ class Fuser:
                 if self.target.gpu and _widens(node) and self._feeds_reductions(user):
                     return f"its result feeds {user.op.name} of whole rows, which reads fewer bytes before the cast"
         for other in self._needs(node) - {number}:
-            if other not in self.open[number].needs and self.open[other].root.op.name in EPILOGUE_ROOTS:
+            if other not in self.open[number].needs and self.open[other].root.op.name in PRODUCTS:
                 return "two products side by side need no barrier between them; a kernel after both takes it"
         return None
 

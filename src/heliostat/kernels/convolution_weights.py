@@ -118,10 +118,10 @@ class _Nest:
                             self._tile(sums, base, channels, first, plane, y, (image, end), (top, bottom))
             for i in k.loop(inner):
                 for y in k.loop(self.kh):
-                    for c, x, at in self._places(channels):
-                        value = k.load(sums, (i * self.kh + y) * tile + at, self.elem, self.lanes)
-                        place = [first + c, begin + i, y, k.const(x, "i64")]
-                        self.result.store(place, k.reduce_add(value))
+                    for c, x, place in self._places(channels):
+                        value = k.load(sums, (i * self.kh + y) * tile + place, self.elem, self.lanes)
+                        index = [first + c, begin + i, y, k.const(x, "i64")]
+                        self.result.store(index, k.reduce_add(value))
 
     def _places(self, channels: int) -> Iterator[tuple[int, int, int]]:
         """Channel, tap and byte offset of each vector of a tile's sums."""

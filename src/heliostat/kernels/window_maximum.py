@@ -14,7 +14,8 @@ from ..ir.types import DType
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..targets.target import Target
-from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
+from .elementwise import PointEvaluator
+from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
 
 NAMES = ("max_pool2d", "max_pool2d_gradient")
 
@@ -55,10 +56,13 @@ def overlapping(node: Node) -> bool:
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """One such op by itself."""
-    if len(group.nodes) != 1:
-        return Refuse("nothing is fused into maxima over windows")
-    reason = refusal(group.root, target)
+    """One such op; behind a gradient that writes each element once, elementwise nodes too."""
+    root = group.root
+    reason = refusal(root, target)
+    if reason is None and len(group.nodes) != 1:
+        if root.op.name != "max_pool2d_gradient" or not covered(root):
+            return Refuse("elements that are added to, or largest ones, have no epilogue")
+        reason = epilogue_refusal(group)
     return Accept() if reason is None else Refuse(reason)
 
 
@@ -73,13 +77,17 @@ class _Nest:
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name)
         node = group.root
-        buffers = [k.buffer(f"i{n}", "r") for n in range(len(node.inputs))]
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.covered = node.op.name == "max_pool2d_gradient" and covered(node)
-        out = k.buffer("o0", "w" if self.covered or node.op.name == "max_pool2d" else "rw")
+        mode = "w" if self.covered or node.op.name == "max_pool2d" else "rw"
+        outs = [k.buffer(f"o{n}", mode) for n in range(len(group.outputs))]
         dims = self.dims = Dims(k, group.symbols)
-        operands = [TensorOperand(k, dims, b, v.type) for b, v in zip(buffers, node.inputs, strict=True)]
-        self.x, self.g = operands[-1], operands[0]
-        self.result = TensorOperand(k, dims, out, node.results[0].type)
+        operands = {v: TensorOperand(k, dims, b, v.type) for v, b in buffers.items()}
+        self.epilogue = PointEvaluator(k, dims, operands)
+        self.x, self.g = operands[node.inputs[-1]], operands[node.inputs[0]]
+        self.root, self.outputs = node.results[0], group.outputs
+        self.results = [TensorOperand(k, dims, b, v.type) for b, v in zip(outs, group.outputs, strict=True)]
+        self.result = self.results[0]
         windows = node.results[0].type if node.op.name == "max_pool2d" else node.inputs[0].type
         self.height, self.width = (int(d) for d in self.x.type.shape[2:])  # type: ignore[arg-type]
         self.rows, self.columns = (int(d) for d in windows.shape[2:])  # type: ignore[arg-type]
@@ -233,13 +241,19 @@ class _Nest:
         start = column * self.stride[1]
         if lanes == 1 or len(parts) == 1:
             for n, part in enumerate(parts):
-                self.result.store([*plane, line, start + n], part, self._below(start, self.width))
+                self._store([*plane, line, start + n], part, self._below(start, self.width))
             return
         for half in range(2):
-            joined = k.shuffle(*parts, [half * lanes // 2 + n // 2 + n % 2 * lanes for n in range(lanes)])
+            joined = k.shuffle(parts[0], parts[1], [half * lanes // 2 + n // 2 + n % 2 * lanes for n in range(lanes)])
             at = start + half * lanes
             end = None if self.columns % lanes == 0 else self._within(at)
-            self.result.store([*plane, line, at], joined, end)
+            self._store([*plane, line, at], joined, end)
+
+    def _store(self, index: list[Instruction], value: Instruction, mask: Instruction | None) -> None:
+        """Elements that are done, through the epilogue."""
+        done = self.epilogue.all_at(self.outputs, index, self.lanes, mask, {self.root: value})
+        for operand, out in zip(self.results, done, strict=True):
+            operand.store(index, out, mask)
 
     def _add(
         self, plane: list[Instruction], row: Instruction, column: Instruction, tap_row: int, parts: list[Instruction]
