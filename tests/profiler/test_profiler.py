@@ -170,3 +170,10 @@ def test_order_of_calls() -> None:
 
     with pytest.raises(ScopeError, match="around the step"):
         step()
+
+
+def test_memory_beside_a_profile() -> None:
+    with hs.profiler.profile() as p:
+        kept = hs.ones(1000) + 1
+        assert kept.sum().item() == 2000
+    assert p.memory_stats().current_bytes >= 4000

@@ -18,7 +18,8 @@ from ..diagnostics import ScopeError, UnsupportedError
 from ..session import engine
 from ..session.devices import gpu_engine
 from ..session.recorder import Recorder
-from ..tensor import cuda, lazy
+from ..tensor import cuda, lazy, memory
+from ..tensor.memory import MemoryStats
 from .events import OpEvent, op_events
 from .schedule import ProfilerAction
 from .summaries import ProfileSummary, Summaries
@@ -200,6 +201,10 @@ class Profiler:
             s.total_flops += e.flops
         devices = sorted({s.device for s in found.values()}) or ["cpu"]
         return Summaries(list(found.values()), {name: _limits(name) for name in devices})
+
+    def memory_stats(self) -> MemoryStats:
+        """`heliostat.memory_stats()`, of this process: a profile has no memory of its own."""
+        return memory.memory_stats()
 
     def table(self, sort_by: str | None = None, row_limit: int = 100) -> str:
         """`key_averages().table()`."""

@@ -6,7 +6,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from .capture import capture
 from .core import Tensor
@@ -15,7 +15,8 @@ from .structure import tensors_in
 from .watch import Kept, reached
 
 
-class OpInfo(NamedTuple):
+@dataclass(frozen=True)
+class OpInfo:
     """An op of a graph, and how many nodes have it."""
 
     name: str

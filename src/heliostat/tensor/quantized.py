@@ -120,6 +120,8 @@ class QuantizedTensor(Tensor):
     _codes: Tensor
     _kind: QDtype
     _axis: int | None
+    _scale: Any
+    _zero_point: Any
     _v, value, _base, _view, _rg, _leaf = (
         withheld(n, "quantized") for n in ("value", "value", "base", "view", "flag", "flag")
     )
@@ -172,7 +174,7 @@ class QuantizedTensor(Tensor):
         """True: there are no gradients."""
         return True
 
-    @property
+    @property  # type: ignore[misc]
     def grad(self) -> Tensor | None:
         """None: there are no gradients."""
         return None
@@ -271,9 +273,8 @@ class QuantizedTensor(Tensor):
         return of_codes, (self._codes, self._scale, self._zero_point, self._kind, self._axis)
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        kept = [x.__deepcopy__(memo) if isinstance(x, Tensor) else x for x in
-                (self._codes, self._scale, self._zero_point)]  # fmt: skip
-        return of_codes(*kept, self._kind, self._axis)
+        scale, zero = (x.__deepcopy__(memo) if isinstance(x, Tensor) else x for x in (self._scale, self._zero_point))
+        return of_codes(self._codes.__deepcopy__(memo), scale, zero, self._kind, self._axis)
 
     def copy_(self, src: Any, non_blocking: bool = False) -> QuantizedTensor:
         """Take codes, scales, zero points and dtype of a quantized tensor of this shape: for state dicts. Raises

@@ -6,6 +6,7 @@ the same scale and zero point, as PyTorch does.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,9 +101,8 @@ def to(self: QuantizedTensor, *args: Any, **kwargs: Any) -> QuantizedTensor:
         raise UnsupportedError("to() of a quantized tensor takes a device alone", help="dequantize() it first")
     if device is None or device == self.device.name:
         return self
-    parts = [x.to(device=device) if isinstance(x, Tensor) else x for x in
-             (self.int_repr(), self._scale, self._zero_point)]  # fmt: skip
-    return of_codes(*parts, self.dtype, self._axis)
+    scale, zero = (x.to(device=device) if isinstance(x, Tensor) else x for x in (self._scale, self._zero_point))
+    return of_codes(self.int_repr().to(device=device), scale, zero, self.dtype, self._axis)
 
 
 def attach_quantized() -> None:
@@ -150,8 +150,10 @@ def attach_quantized() -> None:
     for name in ("numel", "element_size"):
         setattr(cls, name, lambda self, name=name: getattr(self.int_repr(), name)())
     for name in ("itemsize", "nbytes"):
-        setattr(cls, name, property(lambda self, name=name: getattr(self.int_repr(), name)))
-    cls.__len__, cls.__bool__, cls.requires_grad_ = lambda self: self.shape[0], lambda self: bool(self.item()), _no_grad
+        setattr(cls, name, property(operator.attrgetter(f"_codes.{name}")))
+    cls.__len__ = lambda self: self.shape[0]
+    cls.__bool__ = lambda self: bool(self.item())
+    cls.requires_grad_ = _no_grad
 
 
 def _values(x: Any) -> Any:

@@ -24,10 +24,11 @@ from .register import FUNCTIONS, METHODS, function, method
 
 
 def sizes_of(shape: Any) -> tuple[int, ...]:
-    """A shape given as one sequence or as several numbers."""
+    """A shape given as one sequence or as several numbers; symbolic sizes stay."""
     if len(shape) == 1 and not isinstance(shape[0], int) and isinstance(shape[0], Sequence):
         shape = shape[0]
-    return tuple(s if isinstance(s, SymbolicDim) else int(s) for s in shape)
+    made: Any = tuple(s if isinstance(s, SymbolicDim) else int(s) for s in shape)
+    return made
 
 
 # --- views ------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def _trainable(product: Any, bn: Any) -> None:
                          "running statistics")  # fmt: skip
 
 
-def _by_class(table: dict[type, Any], module: Any) -> Any:
+def _by_class(table: Any, module: Any) -> Any:
     found = table.get(type(module))
     if found is None:
         raise UnsupportedError(f"there is no fused module for {type(module).__name__}")

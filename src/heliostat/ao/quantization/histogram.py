@@ -15,7 +15,7 @@ from ...diagnostics import UnsupportedError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.core import from_array
 from ...tensor.quantized import QDtype, QScheme, quint8
-from ..affine import QParams
+from ...tensor.quantized_range import QParams
 from .observer import EPS, RangeObserver
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -16,7 +16,8 @@ from ...ir.types import f16, f32
 from ...nn import Module
 from ...tensor import FUNCTIONS, Tensor, no_grad
 from ...tensor.quantized import QScheme, qint8, quint8
-from ..affine import QParams, calculate_qparams, code_range, is_per_channel
+from ...tensor.quantized_range import QParams
+from ..affine import calculate_qparams, code_range, is_per_channel
 
 maximum, minimum, where = FUNCTIONS["maximum"], FUNCTIONS["minimum"], FUNCTIONS["where"]
 tensor = FUNCTIONS["as_tensor"]

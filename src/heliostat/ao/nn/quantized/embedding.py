@@ -13,13 +13,13 @@ from ..swap import copied, quantized_weight
 from .codes import weight_observer
 
 
-class _Table(nn.Module):
+class _TableOfCodes(nn.Module):
     """A weight (num_embeddings, embedding_dim) of quint8 or quint4x2 codes with a scale and a zero point, which is a
     float, for each row."""
 
     FLOAT: Any
 
-    def _make(self, module: Any, weight: Any, dtype: Any) -> None:
+    def _take(self, module: Any, weight: Any, dtype: Any) -> None:
         self.__dict__.update(copied(type(self), module).__dict__)
         del self._parameters["weight"]
         if weight is None:
@@ -54,28 +54,28 @@ class _Table(nn.Module):
         return made
 
 
-class Embedding(_Table, nn.Embedding):
+class Embedding(_TableOfCodes, nn.Embedding):  # type: ignore[misc]
     """`nn.Embedding` over codes. input: integers, any shape; (*input.shape, embedding_dim) float32."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
                  max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
                  sparse: bool = False, _weight: Any = None, dtype: Any = quint8) -> None:  # fmt: skip
-        self._make(nn.Embedding(num_embeddings, embedding_dim, padding_idx), _weight, dtype)
+        self._take(nn.Embedding(num_embeddings, embedding_dim, padding_idx), _weight, dtype)
 
-    def forward(self, indices: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, indices: Tensor) -> Tensor:
         return F.embedding(indices, self.weight())
 
 
-class EmbeddingBag(_Table, nn.EmbeddingBag):
+class EmbeddingBag(_TableOfCodes, nn.EmbeddingBag):  # type: ignore[misc]
     """`nn.EmbeddingBag` over codes: sums of rows by default. input: (B, n), or (N,) with offsets (B,)."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
                  scale_grad_by_freq: bool = False, mode: str = "sum", sparse: bool = False, _weight: Any = None,
                  include_last_offset: bool = False, dtype: Any = quint8) -> None:  # fmt: skip
         float_ = nn.EmbeddingBag(num_embeddings, embedding_dim, mode=mode, include_last_offset=include_last_offset)
-        self._make(float_, _weight, dtype)
+        self._take(float_, _weight, dtype)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, indices: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
     ) -> Tensor:
         return F.embedding_bag(indices, self.weight(), offsets, mode=self.mode, per_sample_weights=per_sample_weights,

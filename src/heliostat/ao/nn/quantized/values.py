@@ -219,7 +219,8 @@ class Quantize(OutputCodes):
     @classmethod
     def from_float(cls, mod: Any, use_precomputed_fake_quant: bool = False) -> Self:
         """Of an observed QuantStub."""
-        return cls(*mod.activation_post_process.calculate_qparams(), mod.activation_post_process.dtype)
+        scale, zero_point = mod.activation_post_process.calculate_qparams()
+        return cls(scale, zero_point, mod.activation_post_process.dtype)
 
 
 class DeQuantize(nn.Module):

@@ -116,19 +116,22 @@ class _ConvBn(_WithBatchNorm):
 class ConvBn1d(_ConvBn, qat.Conv1d):
     """bn(conv(input)) with a rounded weight. input: (N, C, L)."""
 
-    NORM, FUSED = nn.BatchNorm1d, fused.ConvBn1d
+    NORM: Any = nn.BatchNorm1d
+    FUSED: Any = fused.ConvBn1d
 
 
 class ConvBn2d(_ConvBn, qat.Conv2d):
     """bn(conv(input)) with a rounded weight. input: (N, C, H, W)."""
 
-    NORM, FUSED = nn.BatchNorm2d, fused.ConvBn2d
+    NORM: Any = nn.BatchNorm2d
+    FUSED: Any = fused.ConvBn2d
 
 
 class ConvBn3d(_ConvBn, qat.Conv3d):
     """bn(conv(input)) with a rounded weight. input: (N, C, D, H, W)."""
 
-    NORM, FUSED = nn.BatchNorm3d, fused.ConvBn3d
+    NORM: Any = nn.BatchNorm3d
+    FUSED: Any = fused.ConvBn3d
 
 
 class _ReLU(_ConvBn):
