@@ -72,6 +72,29 @@ def test_a_marked_axis_is_a_symbol_from_the_first_call() -> None:
             hs.compile.mark_dynamic(t, axis)
 
 
+def test_axes_that_stay_are_no_symbols() -> None:
+    def f(x: hs.Tensor, w: hs.Tensor, y: hs.Tensor) -> hs.Tensor:
+        shapes.append(w.shape[0])
+        return (x @ w.transpose(0, 1)).sum(1) + y
+
+    shapes: list[object] = []
+    for marked in (True, False):
+        shapes.clear()
+        compiled = hs.compile(f)
+        w = hs.ones(4, 2)
+        for n in (3, 5, 7, 8):
+            x = hs.ones(n, 2)
+            if marked and n == 3:
+                hs.compile.mark_dynamic(x, 0)
+            assert compiled(x, w, hs.zeros(n)).tolist() == [8.0] * n
+        assert set(map(type, shapes)) == {int}
+        assert compiled.cache_info().misses == 2 - marked
+        # another size of what stayed is never read by the program of the first
+        assert compiled(hs.ones(6, 2), hs.ones(2, 2), hs.zeros(6)).tolist() == [4.0] * 6
+        assert compiled(hs.ones(9, 2), hs.ones(3, 2), hs.zeros(9)).tolist() == [6.0] * 9
+        assert compiled(hs.ones(11, 2), w, hs.zeros(11)).tolist() == [8.0] * 11
+
+
 def test_sizes_0_and_1_are_no_symbols() -> None:
     f = hs.compile(lambda x, y: x.sum(0) + y.sum(0), dynamic=True)
     for _ in range(2):

@@ -10,7 +10,7 @@ import functools
 import inspect
 import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from ..diagnostics import CaptureError
@@ -45,13 +45,21 @@ class CacheInfo(NamedTuple):
     reasons: tuple[str, ...]
 
 
+_NONE: frozenset[int] = frozenset()
+
+
 class Entry:
-    """A program for a signature, valid while what it depends on besides is as it was."""
+    """A program for a signature, valid while what it depends on besides is as it was. symbolic: the numbers of the
+    tensors whose leading axis is a symbol in it; those of the others have the sizes that they have in the key."""
 
-    __slots__ = ("key", "reason", "step", "watch")
+    __slots__ = ("key", "reason", "step", "symbolic", "watch")
 
-    def __init__(self, key: Key, step: Step, watch: Watch, reason: str) -> None:
-        self.key, self.step, self.watch, self.reason = key, step, watch, reason
+    def __init__(self, key: Key, step: Step, watch: Watch, reason: str, symbolic: frozenset[int] = _NONE) -> None:
+        self.key, self.step, self.watch, self.reason, self.symbolic = key, step, watch, reason, symbolic
+
+    def others(self, key: Key) -> frozenset[int]:
+        """The tensors without a symbol whose leading axis has another size in a key."""
+        return _changed(self.key, key) - self.symbolic
 
 
 class Compiled:
@@ -111,7 +119,12 @@ class Compiled:
                 why = why or changed
             if self.symbolic:
                 found = self.symbolic.get(_blurred(key))
-                if found is not None and found.watch.changed() is None and found.step.fits(tensors):
+                if (
+                    found is not None
+                    and found.watch.changed() is None
+                    and not found.others(key)
+                    and found.step.fits(tensors)
+                ):
                     try:
                         made = found.step.run(_given(tensors))
                     except Moved as moved:
@@ -140,8 +153,10 @@ class Compiled:
         types = [t._v.type for t in given]
         symbols: list[tuple[str, int]] = []
         blurred = _blurred(key)
-        if self._wants_symbols(key, blurred, any(stance.is_marked(t) for t in given)):
-            types, symbols = _symbolic(types)
+        place = [n for n, t in enumerate(tensors) if type(t) is Tensor]  # of those that are given, among all
+        which = self._symbolic_axes(key, blurred, {t.shape[0] for t in given if stance.is_marked(t)}) & set(place)
+        if which:
+            types, symbols = _symbolic(types, [n for n, at in enumerate(place) if at in which])
         try:
             if symbols:
                 try:
@@ -175,7 +190,7 @@ class Compiled:
         else:
             kept.forget({id(o.tensor) for o in step.captured.outside if o.final is not None})
             self._failures.pop(key, None)
-            entry = Entry(key, step, watch_, reason)
+            entry = Entry(key, step, watch_, reason, which if symbols else _NONE)
             if symbols:
                 self.symbolic[blurred] = entry
             else:
@@ -195,10 +210,21 @@ class Compiled:
         watch.note(captured)
         return Step(captured, self.keep_grads, symbols), watch
 
-    def _wants_symbols(self, key: Key, blurred: Key, marked: bool) -> bool:
+    def _symbolic_axes(self, key: Key, blurred: Key, marked: set[int]) -> frozenset[int]:
+        """The numbers of the tensors whose leading axis is to be a symbol: all if `dynamic`, else those of a size that
+        was marked, and those that had another size before. Weights that are arguments stay as they are."""
         if self.dynamic is False or blurred in self.static_because or blurred is key:
-            return False
-        return bool(self.dynamic) or marked or any(k != key and _blurred(k) == blurred for k in self.entries)
+            return _NONE
+        sizes = {n: shape[0] for n, (shape, *_) in enumerate(key[1]) if shape}
+        if self.dynamic:
+            return frozenset(sizes)
+        found = {n for n, size in sizes.items() if size in marked}
+        if (known := self.symbolic.get(blurred)) is not None:
+            found |= known.symbolic | known.others(key)
+        for k in self.entries:
+            if k != key and _blurred(k) == blurred:
+                found |= _changed(k, key)
+        return frozenset(found)
 
     # --- saying what happened -------------------------------------------------------------------------------------
     def _name(self) -> str:
@@ -296,13 +322,19 @@ def _blurred(key: Key) -> Key:
     return (key[0], blurred, alike, *key[2:])
 
 
-def _symbolic(types: Sequence[TensorType]) -> tuple[list[TensorType], list[tuple[str, int]]]:
-    """Types with symbols for leading axes, the same for equal sizes; and of which argument each is taken."""
+def _changed(a: Key, b: Key) -> frozenset[int]:
+    """The tensors whose leading axes differ in size between two keys that are alike otherwise."""
+    rows = enumerate(zip(a[1], b[1], strict=True))
+    return frozenset(n for n, ((x, *_), (y, *_)) in rows if x and x[0] != y[0])
+
+
+def _symbolic(types: Sequence[TensorType], which: Collection[int]) -> tuple[list[TensorType], list[tuple[str, int]]]:
+    """Types with symbols for leading axes of some, the same for equal sizes; and of which argument each is taken."""
     names: dict[Any, Symbol] = {}
     symbols: list[tuple[str, int]] = []
     made: list[TensorType] = []
     for n, type in enumerate(types):
-        if not type.shape or type.shape[0] in (0, 1):
+        if n not in which or not type.shape or type.shape[0] in (0, 1):
             made.append(type)
             continue
         size = type.shape[0]

@@ -414,7 +414,7 @@ COMPLEX["copy_"] = lambda self, src, non_blocking=False: self._assign(
 def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     """As the method of floats."""
     METHODS["resize_"](self._pair, (*sizes_of(sizes), 2))
-    return self  # type: ignore[no-any-return]
+    return self
 
 
 COMPLEX["fill_"] = lambda self, value: COMPLEX["copy_"](self, value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import numpy as np
 from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.graph import Value
-from ..ir.types import bf16, f64
+from ..ir.types import TensorType, bf16, f64
+from . import recorded
 from .core import Tensor, common, convert, wrap
+from .function import Function
 from .levels import on_host
 from .pointwise import floats
 from .register import FUNCTIONS, function
@@ -44,22 +48,21 @@ def erfc(input: Tensor) -> Tensor:
 @function(in_place=True)
 def erfinv(input: Tensor) -> Tensor:
     """The x whose erf is given. Its gradient is sqrt(pi) / 2 exp(x^2)."""
-    from .function import Function
-
-    class ErfInv(Function):
-        @staticmethod
-        def forward(ctx: Any, y: Tensor) -> Tensor:
-            x = _in_f64(erfinv_value, y)
-            ctx.save_for_backward(x)
-            return x
-
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            (x,) = ctx.saved_tensors
-            return g * (x * x).exp() * (math.sqrt(math.pi) / 2)
-
-    made: Tensor = ErfInv.apply(floats(input))
+    made: Tensor = _ErfInv.apply(floats(input))
     return made
+
+
+class _ErfInv(Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor) -> Tensor:
+        x = _in_f64(erfinv_value, y)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g * (x * x).exp() * (math.sqrt(math.pi) / 2)
 
 
 def erfinv_value(y: Value) -> Value:
@@ -129,27 +132,38 @@ def digamma_value(v: Value) -> Value:
     return ops.where(pole, math.nan, ops.where(ops.eq(v, 0.0), ops.div(-1.0, v), found))
 
 
-def _in_f64(build: Any, input: Tensor) -> Tensor:
-    x = floats(input)
+@functools.lru_cache(maxsize=256)
+def _recorded(build: Callable[[Value], Value], type: TensorType) -> recorded.Recorded | None:
+    """What `_in_f64` builds for a tensor of a type, as one node: it is a hundred, and they are the same each time."""
+    return recorded.record(lambda given: [_built(build, given[0])], (type,))
+
+
+def _built(build: Callable[[Value], Value], x: Tensor) -> Tensor:
     return convert(wrap(build(convert(x, f64).value), x), x.dtype)
+
+
+def _in_f64(build: Callable[[Value], Value], input: Tensor) -> Tensor:
+    x = floats(input)
+    one = _recorded(build, x.value.type) if recorded.allowed() else None
+    return _built(build, x) if one is None else wrap(one([x.value])[0], x)
 
 
 @function(in_place=True)
 def lgamma(input: Tensor) -> Tensor:
     """Logarithm of the size of the gamma function. Its gradient is digamma's."""
-    from .function import Function
+    made: Tensor = _LGamma.apply(floats(input))
+    return made
 
-    class LGamma(Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            ctx.save_for_backward(x)
-            return _in_f64(lgamma_value, x)
 
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            return g * digamma(ctx.saved_tensors[0])
+class _LGamma(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _in_f64(lgamma_value, x)
 
-    return LGamma.apply(floats(input))
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * digamma(ctx.saved_tensors[0])
 
 
 @function(in_place=True)
@@ -165,21 +179,20 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
 @function(in_place=True)
 def digamma(input: Tensor) -> Tensor:
     """Derivative of the logarithm of the gamma function. Its gradient is polygamma(1, x)."""
-    from .function import Function
-    from .gamma import polygamma
-
-    class Digamma(Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            ctx.save_for_backward(x)
-            return _in_f64(digamma_value, x)
-
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            return g * polygamma(1, ctx.saved_tensors[0])
-
-    made: Tensor = Digamma.apply(floats(input))
+    made: Tensor = _Digamma.apply(floats(input))
     return made
+
+
+class _Digamma(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _in_f64(digamma_value, x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        made: Tensor = g * FUNCTIONS["polygamma"](1, ctx.saved_tensors[0])
+        return made
 
 
 @function()

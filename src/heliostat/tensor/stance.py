@@ -136,7 +136,8 @@ def reset() -> None:
 
 
 def mark_dynamic(tensor: Tensor, index: Any) -> None:
-    """Make an axis of an argument a symbol from the first capture on, so that other sizes need no compilation.
+    """Make an axis of an argument a symbol from the first capture on, so that other sizes need no compilation. Leading
+    axes of other arguments that have the same size go along; those of other sizes, as weights have, stay.
 
     Raises UnsupportedError for other axes than the leading one, and for an axis of size 0 or 1."""
     for axis in index if isinstance(index, list | tuple) else (index,):
