@@ -4,6 +4,7 @@ to refuse by name. Without a GPU `test_cuda.py` looks at where results lie, and 
 from __future__ import annotations
 
 import copy
+import functools
 import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from targets.gpus import gpu
 from .patterns import PATTERNS, X, Y, Z
 
 TOGETHER = 40  # cases of one program
+PARTS = 14  # of the functions, for as many processes
 BOUND = 2e-4  # of the largest number of a result, and of each
 ROOMS: dict[str, Any] = {"hs": FUNCTIONS, "functional": F, "special": hs.special, "linalg": hs.linalg, "fft": hs.fft}
 OTHER = {
@@ -79,8 +81,8 @@ def with_gradients(made: Sequence[hs.Tensor], inputs: Sequence[hs.Tensor]) -> li
     return [*made, *(g for g in grads if g is not None)]
 
 
-def calls() -> Iterator[Case]:
-    """Every public function and method that can be called in one of the usual ways."""
+def calls(part: int) -> Iterator[Case]:
+    """Every public function and method of one of PARTS that can be called in one of the usual ways."""
     found: dict[str, Any] = {}
     for room, names in ROOMS.items():
         listed = (
@@ -90,7 +92,7 @@ def calls() -> Iterator[Case]:
     for name in METHODS:
         if name not in FUNCTIONS and not name.startswith("_") and name not in OTHER:
             found[f"Tensor.{name}"] = lambda x, *rest, name=name: getattr(x * 1, name)(*rest)
-    for name, f in sorted(found.items()):
+    for name, f in sorted(found.items())[part::PARTS]:
         if isinstance(f, type | types.ModuleType):
             continue
         for pattern in PATTERNS.values():
@@ -318,20 +320,28 @@ def _compared(here: list[hs.Tensor], there: list[hs.Tensor]) -> str:
     return "; ".join(filter(None, map(apart, here, there)))
 
 
+KINDS: dict[str, Callable[[], Iterator[Case]]] = {
+    **{f"calls-{part}": functools.partial(calls, part) for part in range(PARTS)},
+    "modules": modules,
+    "optimizers": optimizers,
+    "samples": samples,
+}
+
+
 @pytest.mark.cuda
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", [calls, modules, optimizers, samples], ids=lambda f: f.__name__)
-def test_everything_equals_the_cpu(device: str, kind: Callable[[], Iterator[Case]]) -> None:
+@pytest.mark.parametrize("kind", [*KINDS], ids=str)
+def test_everything_equals_the_cpu(device: str, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cases = list(kind())
+        cases = list(KINDS[kind]())
     wrong: dict[str, str] = {}
     refused: dict[str, str] = {}
     for at in range(0, len(cases), TOGETHER):
         a, b = differences(cases[at : at + TOGETHER], device)
         wrong |= a
         refused |= b
-    print(f"{kind.__name__}: {len(cases)} cases, {len(refused)} run on the host: {' '.join(sorted(refused))}")
+    print(f"{kind}: {len(cases)} cases, {len(refused)} run on the host: {' '.join(sorted(refused))}")
     assert not wrong, "\n".join(f"{name}: {text[:300]}" for name, text in wrong.items())
     assert [f"{name}: {text}" for name, text in refused.items() if "copy it by .cpu() first" not in text] == []
-    assert kind is calls or not refused
+    assert kind.startswith("calls") or not refused
