@@ -155,6 +155,6 @@ def test_on_a_gpu(tmp_path: Path, kind: str) -> None:
     model = load(tmp_path / "m.gguf", device="cuda", batch=[3, 17], cache="paged", cache_tokens=2048)
     check(model, prompts(5, 90, 31), weights, 0.998)
     check(model, prompts(*range(2, 19)), weights, 0.998)
-    plain = load(tmp_path / "m.gguf", device="cuda", batch=[3])
+    plain = load(tmp_path / "m.gguf", device="cuda", batch=[3, 17])
     ids = [[int(i) for i in np.random.default_rng(n).integers(0, VOCABULARY, 60 + n)] for n in range(5)]
     assert together(model, ids, max_tokens=20) == together(plain, ids, max_tokens=20)

@@ -16,7 +16,7 @@ import pytest
 import heliostat as hs
 from heliostat import distributions as D
 from heliostat import nn, optim
-from heliostat.diagnostics import UnsupportedError
+from heliostat.diagnostics import HeliostatError, UnsupportedError
 from heliostat.nn import functional as F
 from heliostat.tensor import FUNCTIONS, METHODS
 from targets.gpus import gpu
@@ -76,7 +76,7 @@ def with_gradients(made: Sequence[hs.Tensor], inputs: Sequence[hs.Tensor]) -> li
     total = sum((t * (t.detach() + 0.5)).sum() for t in parts)
     try:
         grads = hs.autograd.grad(total, [t for t in inputs if t.requires_grad], allow_unused=True)
-    except hs.HeliostatError:  # there is none
+    except HeliostatError:  # there is none
         return list(made)
     return [*made, *(g for g in grads if g is not None)]
 
