@@ -47,10 +47,12 @@ OTHER = {
     "empty_like",
     "empty_strided",
     "empty_permuted",  # any numbers
+    "cpu",
     "lobpcg",
     "pca_lowrank",
     "svd_lowrank",
 }
+HOST = "copy it by .cpu() first"  # what refusals say of functions that compute there
 Case = tuple[str, Callable[[], list[hs.Tensor]]]
 
 
@@ -76,7 +78,9 @@ def with_gradients(made: Sequence[hs.Tensor], inputs: Sequence[hs.Tensor]) -> li
     total = sum((t * (t.detach() + 0.5)).sum() for t in parts)
     try:
         grads = hs.autograd.grad(total, [t for t in inputs if t.requires_grad], allow_unused=True)
-    except HeliostatError:  # there is none
+    except HeliostatError as error:  # there is none, or it is computed on the host
+        if HOST in str(error):
+            raise
         return list(made)
     return [*made, *(g for g in grads if g is not None)]
 
@@ -343,5 +347,7 @@ def test_everything_equals_the_cpu(device: str, kind: str) -> None:
         refused |= b
     print(f"{kind}: {len(cases)} cases, {len(refused)} run on the host: {' '.join(sorted(refused))}")
     assert not wrong, "\n".join(f"{name}: {text[:300]}" for name, text in wrong.items())
-    assert [f"{name}: {text}" for name, text in refused.items() if "copy it by .cpu() first" not in text] == []
-    assert kind.startswith("calls") or not refused
+    assert [
+        f"{name}: {text}" for name, text in refused.items() if HOST not in text and "on the cpu alone" not in text
+    ] == []
+    assert kind.startswith("calls") or refused.keys() <= {"VonMises"}  # whose density has a Bessel function

@@ -93,8 +93,8 @@ def empty_permuted(size: Sequence[int], physical_layout: Sequence[int], **rest: 
 
 @method("new_empty_strided")
 def new_empty_strided(self: Tensor, size: Sequence[int], stride: Sequence[int], **rest: Any) -> Tensor:
-    """`empty_strided` in the dtype of this tensor."""
-    return empty_strided(size, stride, **{"dtype": self.dtype, **rest})
+    """`empty_strided` in the dtype and on the device of this tensor."""
+    return empty_strided(size, stride, **{"dtype": self.dtype, "device": self.device, **rest})
 
 
 @method("narrow_copy")
