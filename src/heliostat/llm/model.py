@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
@@ -384,6 +385,10 @@ class LanguageModel:
         """Whether `_reserve_pages` would find what it needs."""
         sequence = self._sequence
         return not isinstance(sequence, PagedSequence) or sequence.needs(start, stop) <= sequence.pool.free
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """What a thread holds while it changes caches or runs steps, so that calls from several take turns."""
+        return self._lock
 
     def check_room(self, tokens: int) -> None:
         """Raise ContextLengthError unless that many tokens fit."""
