@@ -15,6 +15,7 @@ import pytest
 from numpy_forward import VOCABULARY, write_model
 from test_batch import check, prompts, together
 
+from heliostat.bench.models import bench, bench_batch
 from heliostat.diagnostics import CacheFullError, ContextLengthError, UnsupportedError
 from heliostat.llm import LanguageModel, load
 from heliostat.llm.batch import PagedBatch
@@ -92,6 +93,21 @@ def test_a_prompt_beside_a_full_batch_is_refused(small: LanguageModel) -> None:
     running.close()  # an answer that nobody reads to its end
     small.restart([1])
     assert used(small) == 1
+
+
+def test_measured_batches_give_their_pages_back(small: LanguageModel) -> None:
+    """The next batch, and the next round's prompts, need them."""
+    for _ in range(2):
+        bench(small, 150, 2, 100, 1)
+        bench_batch(small, 4, 2, 62)
+    small.restart([1])
+    assert used(small) == 1
+
+
+def test_no_more_pages_than_sequences_have_room_for(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf", "llama", "Q8_0")
+    options: dict[str, Any] = {"threads": 1, "activations": "float", "cache": "paged", "cache_tokens": 10**30}
+    assert load(tmp_path / "m.gguf", context=100, **options).options.cache_tokens == 128
 
 
 @pytest.mark.parametrize("cache", ["contiguous", "paged"])
