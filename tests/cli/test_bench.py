@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from heliostat.cli import bench
+from heliostat.cli.report import UsageError
 
 
 class _Opened(Exception):
@@ -55,3 +56,11 @@ def test_a_short_context_shortens_what_was_not_asked_for(
         assert bench.run(parser.parse_args(["llm", "--reps", "1", *options])) == 0
     assert asked == [(512, 32, 480), (512, 32, 512), (600, 32, 480), (512, 600, 0)]
     assert "tg32@480_tok_s=1.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--cache", "paged"], ["--page-size", "64"], ["--cache-tokens", "64"]])
+def test_pages_are_for_models(options: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    with pytest.raises(UsageError, match="bench ops has no --cache"):
+        bench.run(parser.parse_args(["ops", *options]))

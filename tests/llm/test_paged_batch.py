@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from numpy_forward import VOCABULARY, write_model
 from test_batch import check, prompts, together
 
+from heliostat.bench.models import bench, bench_batch
 from heliostat.diagnostics import CacheFullError, ContextLengthError, UnsupportedError
 from heliostat.llm import LanguageModel, load
 from heliostat.llm.batch import PagedBatch
@@ -90,6 +93,48 @@ def test_a_prompt_beside_a_full_batch_is_refused(small: LanguageModel) -> None:
     running.close()  # an answer that nobody reads to its end
     small.restart([1])
     assert used(small) == 1
+
+
+def test_measured_batches_give_their_pages_back(small: LanguageModel) -> None:
+    """The next batch, and the next round's prompts, need them."""
+    for _ in range(2):
+        bench(small, 150, 2, 100, 1)
+        bench_batch(small, 4, 2, 62)
+    small.restart([1])
+    assert used(small) == 1
+
+
+def test_no_more_pages_than_sequences_have_room_for(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf", "llama", "Q8_0")
+    options: dict[str, Any] = {"threads": 1, "activations": "float", "cache": "paged", "cache_tokens": 10**30}
+    assert load(tmp_path / "m.gguf", context=100, **options).options.cache_tokens == 128
+
+
+@pytest.mark.parametrize("cache", ["contiguous", "paged"])
+def test_runs_with_one_batch_take_turns(tmp_path: Path, cache: str) -> None:
+    """Also in threads; and a run that ends late leaves the rows of the next one alone."""
+    write_model(tmp_path / "m.gguf", "llama", "Q8_0")
+    model = load(tmp_path / "m.gguf", 2, activations="float", cache_dtype="f32", batch=[2], cache=cache)
+    ids = [prompts(9, 66, 5), prompts(70, 3)]
+    expected = [together(model, each, max_tokens=8) for each in ids]
+    runs = [model.generate_batch(each, max_tokens=8) for each in ids]
+    found: list[list[list[int]]] = [[[] for _ in each] for each in ids]
+    for pieces in itertools.zip_longest(*runs):
+        for answers, (number, piece) in ((found[n], p) for n, p in enumerate(pieces) if p is not None):
+            answers[number].append(piece.token)
+    assert found == expected
+    late = model.generate_batch(ids[0])
+    next(late)
+    found = [[[] for _ in ids[1]]]
+    for number, piece in model.generate_batch(ids[1], max_tokens=8):
+        found[0][number].append(piece.token)
+        late.close()
+    assert found[0] == expected[1]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda each: together(model, each, max_tokens=8), ids)) == expected
+    if cache == "paged":
+        model.restart([1])
+        assert used(model) == 1
 
 
 def test_q8_0_caches(tmp_path: Path) -> None:

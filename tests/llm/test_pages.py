@@ -87,6 +87,25 @@ def test_a_shared_page_is_copied_before_it_is_written() -> None:
     assert memory.pool.used == 3
 
 
+def test_an_interrupted_copy_leaves_the_shared_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(4)
+    first = memory.sequence()
+    for token in range(3):
+        memory.write(first, token)
+
+    def interrupted(target: int, source: int) -> None:
+        raise KeyboardInterrupt
+
+    second = first.fork(3)
+    monkeypatch.setattr(second, "_copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memory.write(second, 9)
+    assert memory.read(second) == [0, 1, 2]
+    second.cut(0)
+    first.cut(0)
+    assert memory.pool.used == 0
+
+
 def test_a_full_pool_says_so_and_takes_nothing() -> None:
     memory = Memory(3)
     one, other = memory.sequence(), memory.sequence()

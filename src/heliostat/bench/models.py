@@ -69,20 +69,25 @@ def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> f
     batch = model.batches[rows]
     model.check_room(depth + generate)
     tokens = random_tokens(model.config.vocabulary, max(depth, 1))
-    for row in range(rows):
-        model.fill(batch, row, tokens)  # equal prompts are computed once
-    last = [tokens[-1]] * rows
-    started = time.perf_counter()
-    for i in range(generate):
-        ahead = i + 1 < generate
-        places = [(token, depth + i) for token in last]
-        if not all(model.hold(batch, row, place, ahead) for row, place in enumerate(places)):
-            raise CacheFullError(
-                f"there are no pages for {rows} sequences of {depth + generate} tokens", help="give more cache tokens"
-            )
-        found = batch.steps.greedy(places, ahead)
-        last = [int(np.argmax(batch.steps.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
-    return rows * generate / (time.perf_counter() - started)
+    try:
+        for row in range(rows):
+            model.fill(batch, row, tokens)  # equal prompts are computed once
+        last = [tokens[-1]] * rows
+        started = time.perf_counter()
+        for i in range(generate):
+            ahead = i + 1 < generate
+            places = [(token, depth + i) for token in last]
+            if not all(model.hold(batch, row, place, ahead) for row, place in enumerate(places)):
+                raise CacheFullError(
+                    f"there are no pages for {rows} sequences of {depth + generate} tokens",
+                    help="give more cache tokens",
+                )
+            found = batch.steps.greedy(places, ahead)
+            last = [int(np.argmax(batch.steps.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
+        return rows * generate / (time.perf_counter() - started)
+    finally:  # pages are for the next batch, and for prompts
+        for row in range(rows):
+            model.release(batch, row)
 
 
 def step_nbytes(model: LanguageModel, rows: int, depth: float) -> float:

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--tune is for bench ops with --device cuda")
     if args.batch and args.suite != "llm":
         raise UsageError(f"bench {args.suite} has no --batch")
+    if args.suite != "llm" and (args.cache, args.page_size, args.cache_tokens) != ("contiguous", None, None):
+        raise UsageError(f"bench {args.suite} has no --cache, --page-size and --cache-tokens")
     if args.suite != "llm" and args.model is not None:
         raise UsageError(f"bench {args.suite} takes no model")
     _check_files(args)

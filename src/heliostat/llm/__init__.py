@@ -34,7 +34,8 @@ def load(
     `cache`: "contiguous", or "paged" for one cache of pages that all sequences share: each takes memory for the tokens
     it has, those that begin alike share pages, and where pages are short some wait. `page_size`: tokens of a page, a
     multiple of 64 (default 64). `cache_tokens`: tokens that all pages hold, at least `context` (default: that, or a
-    quarter of it for each sequence of the largest batch, whichever is more).
+    quarter of it for each sequence of the largest batch, whichever is more); no more is taken than all sequences have
+    room for.
     Raises FileFormatError, UnsupportedError or ContextLengthError with one line that names the file and the fault.
     """
     return LanguageModel(

@@ -24,7 +24,7 @@ from .sample import Sample, Sampler
 from .stepper import Last, Stepper
 
 if TYPE_CHECKING:
-    from .model import LanguageModel
+    from .model import LanguageModel, Timing
 
 
 class Batch:
@@ -45,6 +45,8 @@ class Batch:
         self.steps = Stepper(place, rows, inputs, run, None if choice is None else choice.program)
         self.states = states_of(run)
         self._caches = {p.name: b for p, b in self.states}
+        self.run: object | None = None
+        """Whose sequences the rows are: a run of `generate_batch` that may have ended without notice."""
 
     def fill(self, row: int, source: Any) -> None:
         """Copy the caches of a single sequence, those of an executable, to a row's part."""
@@ -138,7 +140,8 @@ def generate_batch(
     samplers: Sequence[Sampler],
 ) -> Iterator[tuple[int, Piece]]:
     """Continue prompts, `batch.rows` at a time; pieces with the number of their prompt. A row's next prompt is taken
-    when its answer has ended. Raises SamplingError for logits that hold NaN.
+    when its answer has ended. Where another run has taken the batch since the last piece, sequences are computed again.
+    Raises SamplingError for logits that hold NaN.
     """
     waiting = deque(
         _Row(n, list(ids), answer, sampler)
@@ -148,51 +151,78 @@ def generate_batch(
     rows: list[_Row | None] = [None] * batch.rows
     timing = model.timing
     turns = itertools.count()
+    run = object()
     try:
         while True:
-            for place in range(batch.rows):
-                while rows[place] is None and waiting:
-                    if any(rows) and not model.has_room(batch, waiting[0].history):
-                        break
-                    row = waiting.popleft()
+            with model.turn():  # but not while pieces are handed out: others may run then
+                if batch.run is not run:
+                    _claim(model, batch, rows, waiting)
+                    batch.run = run
+                place = next((n for n, row in enumerate(rows) if row is None), None)
+                if place is not None and waiting and _fits(model, batch, rows, waiting[0]):
+                    rows[place] = row = waiting.popleft()
                     row.turn = next(turns)
-                    started = time.perf_counter()
-                    chosen = row.sampler.sample(model.fill(batch, place, row.history), row.history)
-                    timing.prompt_tokens += len(row.history)
-                    timing.prompt_seconds += time.perf_counter() - started
-                    rows[place] = row
-                    yield from _take(row, chosen)
-                    if row.answer.done:
+                    pieces = list(_begin(model, batch, place, row, timing))
+                elif any(rows):
+                    pieces = list(_step(model, batch, rows, waiting, timing))
+                else:
+                    return
+                for place, one in enumerate(rows):
+                    if one is not None and one.answer.done:
                         rows[place] = None
                         model.release(batch, place)
-            if not any(rows):
-                return
-            started = time.perf_counter()
-            there = [r is None or is_greedy(r.sampler) for r in rows]
-            ahead = all(there) and all(r is None or r.answer.left > 1 for r in rows)
-            ahead = _hold(model, batch, rows, waiting, ahead)
-            last = [r.last if r is not None else None for r in rows]
-            found: list[Sample | None] = [None] * batch.rows
-            if any(r is not None and is_greedy(r.sampler) for r in rows):
-                found = batch.steps.greedy(last, ahead)
-            else:
-                batch.steps.run(last)
-            for place, one in enumerate(rows):
-                if one is not None:
-                    likeliest = found[place] if there[place] else None
-                    chosen = likeliest or one.sampler.sample(batch.steps.logits()[place], one.history)
-                    timing.generated_tokens += 1
-                    pieces = list(_take(one, chosen))
-                    timing.generated_seconds += time.perf_counter() - started
-                    yield from pieces
-                    started = time.perf_counter()
-            for place, one in enumerate(rows):
-                if one is not None and one.answer.done:
-                    rows[place] = None
-                    model.release(batch, place)
+            yield from pieces
     finally:
-        for place in range(batch.rows):
-            model.release(batch, place)
+        with model.turn():
+            if batch.run is run:
+                batch.run = None
+                for place in range(batch.rows):
+                    model.release(batch, place)
+
+
+def _claim(model: LanguageModel, batch: Batch, rows: list[_Row | None], waiting: deque[_Row]) -> None:
+    """Take a batch that another run may have: rows are free, and what stood in them waits before all others."""
+    waiting.extendleft(sorted((r for r in rows if r is not None), key=lambda r: -r.turn))
+    for place in range(batch.rows):
+        rows[place] = None
+        model.release(batch, place)
+
+
+def _fits(model: LanguageModel, batch: Batch, rows: list[_Row | None], row: _Row) -> bool:
+    """Whether a sequence may begin beside those that have rows. Alone it may always: pages hold a whole context."""
+    return not any(rows) or model.has_room(batch, row.history)
+
+
+def _begin(model: LanguageModel, batch: Batch, place: int, row: _Row, timing: Timing) -> Iterator[tuple[int, Piece]]:
+    """Run the prompt of a row; the first piece behind it."""
+    started = time.perf_counter()
+    chosen = row.sampler.sample(model.fill(batch, place, row.history), row.history)
+    timing.prompt_tokens += len(row.history)
+    timing.prompt_seconds += time.perf_counter() - started
+    yield from _take(row, chosen)
+
+
+def _step(
+    model: LanguageModel, batch: Batch, rows: list[_Row | None], waiting: deque[_Row], timing: Timing
+) -> Iterator[tuple[int, Piece]]:
+    """Run one token of every row; the next pieces."""
+    started = time.perf_counter()
+    there = [r is None or is_greedy(r.sampler) for r in rows]
+    ahead = all(there) and all(r is None or r.answer.left > 1 for r in rows)
+    ahead = _hold(model, batch, rows, waiting, ahead)
+    last = [r.last if r is not None else None for r in rows]
+    found: list[Sample | None] = [None] * batch.rows
+    if any(r is not None and is_greedy(r.sampler) for r in rows):
+        found = batch.steps.greedy(last, ahead)
+    else:
+        batch.steps.run(last)
+    for place, one in enumerate(rows):
+        if one is not None:
+            likeliest = found[place] if there[place] else None
+            chosen = likeliest or one.sampler.sample(batch.steps.logits()[place], one.history)
+            timing.generated_tokens += 1
+            yield from _take(one, chosen)
+    timing.generated_seconds += time.perf_counter() - started
 
 
 def _hold(model: LanguageModel, batch: Batch, rows: list[_Row | None], waiting: deque[_Row], ahead: bool) -> bool:

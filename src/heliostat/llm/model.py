@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
@@ -28,10 +29,10 @@ from .choice import is_greedy
 from .config import MOST_LOGITS, DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
 from .paged_cache import BoundTable, PagedCache
-from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike
+from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike, pages_of
 from .sample import Sample, Sampler
 from .stepper import Last, Stepper
-from .steps import StepOptions, cache_element, compile_steps, steps_key
+from .steps import StepOptions, cache_element, capacity_of, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
@@ -198,7 +199,7 @@ class LanguageModel:
             self._reserve.expect(packed_nbytes(self.file, self.place.target.lanes))
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
         batches, most = tuple(sorted(set(batch))), self.place.prompt_block
-        held = self._cache_tokens(cache_tokens, max(batches, default=1)) if page_size else 0
+        held = self._cache_tokens(cache_tokens, batches, page_size) if page_size else 0
         self.options = StepOptions(
             self.context, activations, cache_dtype, float(magnitude), batches, most, page_size, held
         )
@@ -214,16 +215,17 @@ class LanguageModel:
             )
         return min(most, DEFAULT_CONTEXT) if wanted is None else wanted
 
-    def _cache_tokens(self, wanted: int | None, rows: int) -> int:
-        """Tokens that the pages hold: a whole context, and a quarter of one for each row if it is not said."""
+    def _cache_tokens(self, wanted: int | None, batches: Sequence[int], page_size: int) -> int:
+        """Tokens that the pages hold: a whole context, and a quarter of one for each row if it is not said. No more
+        than all sequences together have room for: nobody could take those pages."""
         if wanted is None:
-            return max(self.context, -(-self.context * rows // 4))
+            return max(self.context, -(-self.context * max(batches, default=1) // 4))
         if index(wanted) < self.context:
             raise ContextLengthError(
                 f"a cache of {wanted} tokens does not hold one context of {self.context}",
                 help="give more cache_tokens, or a smaller context",
             )
-        return index(wanted)
+        return min(index(wanted), (1 + sum(batches)) * pages_of(capacity_of(self.context), page_size) * page_size)
 
     # --- loading ------------------------------------------------------------------------------------------------
     def _compile(self, weights: DecoderWeights, progress: Progress | None) -> None:
@@ -384,6 +386,10 @@ class LanguageModel:
         """Whether `_reserve_pages` would find what it needs."""
         sequence = self._sequence
         return not isinstance(sequence, PagedSequence) or sequence.needs(start, stop) <= sequence.pool.free
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """What a thread holds while it changes caches or runs steps, so that calls from several take turns."""
+        return self._lock
 
     def check_room(self, tokens: int) -> None:
         """Raise ContextLengthError unless that many tokens fit."""

@@ -137,12 +137,21 @@ class PagedSequence:
         for number in range(first, min(last, len(self.pages))):
             old = self.pages[number]
             if self.pool.users(old) > 1:
-                self.pages[number] = self.pool.take()
-                self._copy(self.pages[number], old)
+                self.pages[number] = self._copied(old)
                 self.pool.release(old)
         while len(self.pages) < last:
             self.pages.append(self.pool.take())
         return True
+
+    def _copied(self, old: int) -> int:
+        """A new page with the content of another; free again where the copy is interrupted."""
+        new = self.pool.take()
+        try:
+            self._copy(new, old)
+        except BaseException:
+            self.pool.release(new)
+            raise
+        return new
 
 
 def alike(a: Sequence[int], b: Sequence[int]) -> int:

@@ -45,7 +45,7 @@ class StepOptions:
     @property
     def capacity(self) -> int:
         """Tokens that a cache holds."""
-        return -(-self.context // CAPACITY_STEP) * CAPACITY_STEP
+        return capacity_of(self.context)
 
     @property
     def pages(self) -> int:
@@ -56,6 +56,11 @@ class StepOptions:
     def block(self) -> int:
         """The most tokens of a prompt that one run takes."""
         return max(min(self.most, self.capacity), 2)
+
+
+def capacity_of(context: int) -> int:
+    """Tokens that the cache of a sequence holds, of a context."""
+    return -(-context // CAPACITY_STEP) * CAPACITY_STEP
 
 
 def cache_element(name: str) -> Element:
