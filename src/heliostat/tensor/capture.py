@@ -178,6 +178,7 @@ def capture(
         given, named = mapped((list(args), dict(kwargs)), place)
         made.result = call(*given, **named)
         del given, named
+        _cut_views(scope, made.result)
         made.outside = [o for o in scope.outside.values() if o.value is not None and o.tensor._base is None]
         for o in made.outside:
             if o.tensor._v is not o.value:
@@ -194,6 +195,14 @@ def capture(
         lazy._capture.reset(token)
         if is_grad_enabled() is not mode:
             grad_mode(mode).__enter__()
+
+
+def _cut_views(scope: Scope, result: Any) -> None:
+    """Let views that are results hold their values alone: what they are views of would count as kept by them."""
+    for t in tensors_in(result):
+        if t._base is not None and id(t) in scope.inner and id(t._base) in scope.inner:
+            _ = t.value  # of the base as it is now
+            t._base, t._view = None, None
 
 
 def _kept(scope: Scope, made: Captured) -> list[Tensor]:
