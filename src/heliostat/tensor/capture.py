@@ -14,6 +14,7 @@ from typing import Any
 from ..diagnostics import CaptureError
 from ..ir.graph import Value
 from ..ir.types import TensorType
+from ..session import engine
 from . import lazy
 from .core import Tensor, grad_mode, is_grad_enabled, new
 from .structure import mapped, tensors_in
@@ -157,9 +158,17 @@ def _history(g: Tensor) -> None:
 def capture(
     call: Callable[..., Any], args: Any, kwargs: Any, by_identity: Callable[[Tensor], bool], types: Sequence[TensorType]
 ) -> Captured:
-    """Run `call` on stand-ins for the tensors in args and kwargs. Nothing is changed if it raises.
+    """Run `call` on stand-ins for the tensors in args and kwargs. Nothing is changed if it raises. Other threads that
+    read a tensor which has a stand-in meanwhile wait for the engine's lock, which is held here.
 
     by_identity: which of them are handed over themselves, as tensors from outside. types: those of the other ones."""
+    with engine().lock:
+        return _captured(call, args, kwargs, by_identity, types)
+
+
+def _captured(
+    call: Callable[..., Any], args: Any, kwargs: Any, by_identity: Callable[[Tensor], bool], types: Sequence[TensorType]
+) -> Captured:
     lazy.flush()
     scope, made = Scope(), Captured()
     token = lazy._capture.set(scope)
