@@ -193,12 +193,13 @@ class HeliostatError(Exception):
         return (_rebuild, (type(self), self.message, self.at, self.notes, self.help, self.source), self.__dict__)
 
 
-_PACKAGE = __file__.rpartition("diagnostics")[0]
+PACKAGE = __file__.rpartition("diagnostics")[0]
+"""What the names of this package's files begin with: frames of other files are the caller's."""
 
 
 def _caller() -> Span | None:
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         if frame.f_back is None:
             return None
         frame = frame.f_back

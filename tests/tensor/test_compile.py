@@ -698,3 +698,20 @@ def test_hooks_of_an_argument_are_refused_inside() -> None:
     handle.remove()
     inside(x)
     assert x.grad.tolist() == [22, 22]
+
+
+def test_results_that_are_views_of_what_is_made_inside() -> None:
+    table = nn.Embedding(5, 4)
+
+    def f(x: Any, ids: Any) -> Any:
+        y = x * 2
+        row = y[1]
+        y.add_(1)  # a view reads what its base holds
+        return row, y.reshape(-1), table(ids).detach()
+
+    g = hs.compile(f)
+    x, ids = hs.arange(6.0).reshape(2, 3), hs.tensor([[0, 1, 4]])
+    for _ in range(4):
+        for found, expected in zip(g(x, ids), f(x, ids), strict=True):
+            assert found.tolist() == expected.tolist()
+    assert g.cache_info().misses == 1

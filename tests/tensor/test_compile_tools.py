@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -68,3 +70,45 @@ def test_what_is_so_already() -> None:
     assert hs.compile(lambda x: x * f())(hs.ones(2)).tolist() == [3, 3]
     assert "cpu" in hs.compile.list_backends()
     assert isinstance(hs.compile(nn.Linear(2, 2)), hs.compile.CompiledModule)
+
+
+def test_threads_read_what_another_diagnoses() -> None:
+    weight, wrong, over = hs.ones(3), [], threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                wrong.extend(v for v in weight.tolist() if v != 1)
+            except Exception as error:
+                wrong.append(error)
+
+    def slow(x: Any) -> Any:
+        y = weight + x
+        time.sleep(0.02)
+        return y
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(3):
+        assert hs.compile.diagnose(slow, hs.ones(3)).compilable
+    over.set()
+    reader.join()
+    assert not wrong
+
+
+def test_diagnosis_of_what_compile_would_do() -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.function = hs.relu
+
+        def forward(self, x: Any) -> Any:
+            return self.function(x) * 2
+
+    assert {op.name for op in hs.compile.diagnose(Parts(), hs.ones(2)).ops} >= {"relu", "mul"}
+    layer = nn.Linear(3, 2)
+    optimizer = hs.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
+    step = hs.compile.make_step(layer, nn.functional.mse_loss, optimizer)
+    report = hs.compile.diagnose(step, hs.ones(4, 3), hs.zeros(4, 2))
+    assert (report.leaves, report.writes) == (0, 4)  # weights and their momentum, which compile makes before
+    assert not optimizer.state

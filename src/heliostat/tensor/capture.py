@@ -14,6 +14,7 @@ from typing import Any
 from ..diagnostics import CaptureError
 from ..ir.graph import Value
 from ..ir.types import TensorType
+from ..session import engine
 from . import lazy
 from .core import Tensor, grad_mode, is_grad_enabled, new
 from .structure import mapped, tensors_in
@@ -157,9 +158,17 @@ def _history(g: Tensor) -> None:
 def capture(
     call: Callable[..., Any], args: Any, kwargs: Any, by_identity: Callable[[Tensor], bool], types: Sequence[TensorType]
 ) -> Captured:
-    """Run `call` on stand-ins for the tensors in args and kwargs. Nothing is changed if it raises.
+    """Run `call` on stand-ins for the tensors in args and kwargs. Nothing is changed if it raises. Other threads that
+    read a tensor which has a stand-in meanwhile wait for the engine's lock, which is held here.
 
     by_identity: which of them are handed over themselves, as tensors from outside. types: those of the other ones."""
+    with engine().lock:
+        return _captured(call, args, kwargs, by_identity, types)
+
+
+def _captured(
+    call: Callable[..., Any], args: Any, kwargs: Any, by_identity: Callable[[Tensor], bool], types: Sequence[TensorType]
+) -> Captured:
     lazy.flush()
     scope, made = Scope(), Captured()
     token = lazy._capture.set(scope)
@@ -178,6 +187,7 @@ def capture(
         given, named = mapped((list(args), dict(kwargs)), place)
         made.result = call(*given, **named)
         del given, named
+        _cut_views(scope, made.result)
         made.outside = [o for o in scope.outside.values() if o.value is not None and o.tensor._base is None]
         for o in made.outside:
             if o.tensor._v is not o.value:
@@ -194,6 +204,14 @@ def capture(
         lazy._capture.reset(token)
         if is_grad_enabled() is not mode:
             grad_mode(mode).__enter__()
+
+
+def _cut_views(scope: Scope, result: Any) -> None:
+    """Let views that are results hold their values alone: what they are views of would count as kept by them."""
+    for t in tensors_in(result):
+        if t._base is not None and id(t) in scope.inner and id(t._base) in scope.inner:
+            _ = t.value  # of the base as it is now
+            t._base, t._view = None, None
 
 
 def _kept(scope: Scope, made: Captured) -> list[Tensor]:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..diagnostics import PACKAGE
 from .capture import capture
 from .core import Tensor
+from .stance import uncompiled
 from .step import Plan
 from .structure import tensors_in
 from .watch import Kept, reached
@@ -42,7 +44,7 @@ class DiagnosisReport:
 
     def __str__(self) -> str:
         if not self.compilable:
-            return f"cannot be compiled: {self.reason}\n  at {self.where}"
+            return f"cannot be compiled: {self.reason}" + (f"\n  at {self.where}" if self.where else "")
         ops = ", ".join(f"{op.name} x{op.count}" for op in self.ops)
         text = f"can be compiled: {self.nodes} nodes ({ops})"
         text += f"; reads {self.reads} tensors from outside, writes {self.writes}"
@@ -52,16 +54,17 @@ class DiagnosisReport:
 def diagnose(function: Callable[..., Any], *args: Any, **kwargs: Any) -> DiagnosisReport:
     """What `compile(function)` would capture for these arguments. Errors of the function become a report; its Python
     besides runs once."""
-    function = getattr(function, "function", function)
+    function = uncompiled(function)
     types = [t.value.type for t in tensors_in((list(args), dict(kwargs))) if type(t) is Tensor]
     kept = Kept(reached(function, (*args, *kwargs.values()))[1])
     try:
+        kept.make()
         c = capture(function, args, kwargs, lambda t: type(t) is not Tensor, types)
         changed = [o.final for o in c.outside if o.final is not None]
         plan = Plan(c, [*(c.finals[id(t)] for t in tensors_in(c.result) if id(t) in c.finals), *changed], [])
         counts = Counter(v.node.op.name for v in plan.closed.order if v.node.op.name != "parameter")
     except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "heliostat" not in f.filename.split("/")]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(PACKAGE)]
         where = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
         return DiagnosisReport(False, f"{type(error).__name__}: {error}", where)
     finally:

@@ -99,6 +99,11 @@ def is_compiling() -> bool:
     return lazy.capturing()
 
 
+def uncompiled(function: Any) -> Any:
+    """What a compiled function was made of; any other function itself."""
+    return function.function if function in known else function
+
+
 def disable(function: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
     """The function as Python: `compile` leaves it as it is, and a capture that comes to it raises CaptureError with the
     reason, since a program has no way back to Python in its middle. A decorator too.
@@ -108,7 +113,7 @@ def disable(function: Any = None, recursive: bool = True, *, reason: str | None 
         return functools.partial(disable, recursive=recursive, reason=reason)
     if not recursive:
         raise UnsupportedError("disable(recursive=False): a capture takes all that a function calls, or nothing of it")
-    inner = getattr(function, "function", function) if function in known else function
+    inner = uncompiled(function)
     if is_module(inner):
         raise UnsupportedError("disable takes functions, found a module", help="disable a function that calls it")
 
