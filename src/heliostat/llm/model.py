@@ -553,7 +553,8 @@ class LanguageModel:
         **sampling: Any,
     ) -> Iterator[tuple[int, Piece]]:
         """Continue prompts together: pieces as they come, each with the number of its prompt. Each prompt is continued
-        as `generate` would with these arguments, up to the rounding of products of several rows.
+        as `generate` would with these arguments, up to the rounding of products of several rows. Runs that are read in
+        turn or by several threads take turns, and compute their sequences again where another run has had the rows.
 
         Raises UnsupportedError for a model that was not loaded with `batch`, and what `generate` raises.
         """
