@@ -95,6 +95,20 @@ def test_a_prompt_beside_a_full_batch_is_refused(small: LanguageModel) -> None:
     assert used(small) == 1
 
 
+def test_tokens_are_run_at_the_end_of_the_cache(small: LanguageModel) -> None:
+    """Anywhere else they would read what nobody wrote, or take pages that a table has no room for."""
+    expected = small.restart([1, 2, 3, 4]).copy()
+    small.restart([1, 2, 3])
+    for wrong in (-1, 4, 200):
+        with pytest.raises(ContextLengthError, match=f"holds 3 tokens: none can be run at position {wrong}"):
+            small.extend(4, wrong)
+    np.testing.assert_allclose(small.extend(4, 3), expected, rtol=0, atol=1e-4)
+    small.restart(prompts(192)[0])
+    with pytest.raises(ContextLengthError, match="193 tokens do not fit"):
+        small.extend(4, 192)
+    assert used(small) == 3
+
+
 def test_measured_batches_give_their_pages_back(small: LanguageModel) -> None:
     """The next batch, and the next round's prompts, need them."""
     for _ in range(2):

@@ -399,6 +399,16 @@ class LanguageModel:
                 help=f"load with a larger context (the model has {self.config.context}), or ask for fewer tokens",
             )
 
+    def _check_position(self, position: int, count: int) -> None:
+        """Raise ContextLengthError unless `count` tokens can be run from a position on."""
+        known = len(self._sequence.tokens)
+        if not 0 <= position <= known:
+            raise ContextLengthError(
+                f"the cache holds {known} tokens: none can be run at position {position}",
+                help="run those before it first",
+            )
+        self.check_room(position + count)
+
     def restart(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Fill an empty cache with `ids`; logits (V,) of the last one, valid until the next run."""
         with self._lock:
@@ -406,8 +416,12 @@ class LanguageModel:
             return self._advance(self._check(ids))
 
     def extend(self, token: int, position: int) -> npt.NDArray[np.float32]:
-        """Run one token at the cache's end, `position`; logits (V,), valid until the next run."""
+        """Run one token at the cache's end, `position`, or before it; logits (V,), valid until the next run.
+
+        Raises ContextLengthError for a position that is behind the cache's end or the context.
+        """
         with self._lock:
+            self._check_position(position, 1)
             self._epoch += 1
             self._reserve_pages(position, position + 1)
             self._sequence.tokens = [*self._sequence.tokens[:position], token]
@@ -422,10 +436,11 @@ class LanguageModel:
     def follow(self, token: int, position: int, count: int) -> Iterator[int]:
         """Run `count` tokens from the cache's end, `position`, on: `token`, then the greedy ones; each greedy next one.
 
-        Nothing else may be run with the model meanwhile. Raises SamplingError for NaN logits.
+        Nothing else may be run with the model meanwhile. Raises SamplingError for NaN logits, and what `extend` does.
         """
         sampler = Sampler(0.0)
         with self._lock:
+            self._check_position(position, count)
             self._epoch += 1
             tokens = self._sequence.tokens = self._sequence.tokens[:position]
             for n in range(count):
@@ -553,7 +568,8 @@ class LanguageModel:
         **sampling: Any,
     ) -> Iterator[tuple[int, Piece]]:
         """Continue prompts together: pieces as they come, each with the number of its prompt. Each prompt is continued
-        as `generate` would with these arguments, up to the rounding of products of several rows.
+        as `generate` would with these arguments, up to the rounding of products of several rows. Runs that are read in
+        turn or by several threads take turns, and compute their sequences again where another run has had the rows.
 
         Raises UnsupportedError for a model that was not loaded with `batch`, and what `generate` raises.
         """
