@@ -405,7 +405,7 @@ class _Printer:
         narrowed vector and a constant mask of one lane a store of that lane before narrowing, which writes behind it.
         """
         assert mask.type is not None
-        if self.target.architecture != "x86-64" or not {"avx512bw", "avx512vl"} <= self.target.features:
+        if not {"avx512bw", "avx512vl"} <= self.target.features or mask.type.lanes > 64:
             return self.typed(mask)
         t, lanes, given = _type(mask.type), mask.type.lanes, self.typed(mask)
         name, held = self.fresh(), _type(Type("i1", max(8, lanes)))  # a mask register has no fewer lanes
