@@ -95,6 +95,21 @@ def test_a_window_without_causality_ends_with_the_block(window: int, start: int)
     np.testing.assert_allclose(found, evaluate(g, inputs)[0], rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_key_that_is_no_number_is_not_left_out(n: int) -> None:
+    g, run = session(4, 4, 32, f32, 0, False, n == 1)
+    rng = np.random.default_rng(1)
+    inputs = {v: rng.standard_normal((n, 4, 32)).astype(np.float32) for v in "qkv"}
+    keys = rng.standard_normal((4, CAPACITY, 32)).astype(np.float32)
+    keys[0, 3, 0] = np.nan
+    inputs |= {"start": np.array(70, np.int32), "positions": np.arange(70, 70 + n, dtype=np.int32)}
+    inputs |= {"frequencies": np.ones(16, np.float32), "keys": keys, "values": np.ones_like(keys)}
+    found = run.run(inputs)[0]
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(evaluate(g, inputs)[0]))
+    assert np.isnan(found[:, 0]).all()
+    assert not np.isnan(found[:, 1:]).any()
+
+
 @pytest.mark.parametrize("tokens", [1, 30])
 def test_weights_are_never_denormal(tokens: int) -> None:
     """Scores far below the largest weigh nothing; those above 2 ** -126 of it weigh what they should."""

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from heliostat import ops
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import f64, i64, tensor
+from heliostat.ops.evaluate import evaluate
+from heliostat.session import compile_graph
 from heliostat.tensor.gamma import _incomplete
 
 COUNT = 80_000
@@ -50,10 +54,27 @@ def test_gamma(a: float) -> None:
 
 
 def test_gamma_of_what_is_no_concentration() -> None:
-    a = np.array([0.0, math.inf, math.nan, -1.0])
-    found = ops.get("random_log_gamma").reference(np.arange(4), np.int64(1), np.int64(1), a)
-    assert found[:2].tolist() == [-math.inf, math.inf]
-    assert np.isnan(found[2])
+    a = np.array([0.0, math.inf, math.nan, -1.0, -0.5])
+    found = ops.get("random_log_gamma").reference(np.arange(5), np.int64(1), np.int64(1), a)
+    np.testing.assert_array_equal(found, [-math.inf, math.inf, math.nan, math.nan, math.nan])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("random_poisson", [(-1.0,), (-math.inf,), (math.nan,)]),
+        ("random_binomial", [(7.0, 1.5), (7.0, -0.5), (-3.0, 0.5), (math.nan, 0.5), (40.0, math.nan)]),
+        ("random_von_mises", [(math.nan,), (-1.0,)]),
+    ],
+)
+def test_no_number_of_parameters_that_no_distribution_has(name: str, parameters: list[tuple[float, ...]]) -> None:
+    given = [np.array(p) for p in zip(*parameters, strict=True)]
+    place = [np.arange(len(parameters)), np.array(5), np.array(3)]
+    x = [parameter(f"x{n}", tensor(i64 if n < 3 else f64, *a.shape)) for n, a in enumerate([*place, *given])]
+    graph = Graph("g", x, [ops.get(name).build(*x)])
+    arrays = {v.name: a for v, a in zip(x, [*place, *given], strict=True)}
+    assert np.isnan(evaluate(graph, arrays)[0]).all()
+    assert np.isnan(compile_graph(graph, threads=1).run(arrays)[0]).all()
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.8, 9.99, 10.0, 60.0, 3000.0])

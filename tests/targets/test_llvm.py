@@ -53,6 +53,21 @@ def test_hard_inputs_equal_the_interpreter(target: Target, lanes: int) -> None:
 
 
 @on_every_target
+@pytest.mark.parametrize(("wide", "narrow"), [("i32", "i8"), ("i32", "i16"), ("i64", "i32")])
+def test_a_narrowed_vector_is_stored_to_one_lane(target: Target, wide: str, narrow: str) -> None:
+    """A mask that is known when the kernel is compiled: nothing behind the lane is written."""
+    size, kernels = ELEMENT_BYTES[narrow], []
+    for lanes in (4, 8, 16, 32):
+        k = KernelBuilder(f"narrowed_{lanes}")
+        x, y = k.buffer("x", "r"), k.buffer("y", "w")
+        value = k.convert(k.load(x, 0, wide, lanes), narrow)
+        k.store(y, 0, value, k.iota("i32", lanes) < k.splat(k.const(1, "i32"), lanes))
+        given = np.arange(1, lanes + 1, dtype={"i32": np.int32, "i64": np.int64}[wide])
+        kernels.append((k.finish(), [given, np.full(size * lanes, 7, np.uint8)]))
+    check(target, kernels)
+
+
+@on_every_target
 def test_every_tie_from_double_to_half(target: Target) -> None:
     """Each f16, the point between each two, and the two f64 next to that point."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)

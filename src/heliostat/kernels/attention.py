@@ -293,8 +293,9 @@ class _Nest:
             for s, sum_ in enumerate(sums):
                 at = (t + (row + s * lanes)) * 4
                 score = k.load(self.scores, at, "f32", lanes)
-                # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not 2 ** 0.
-                weight = k.select(score > LOWEST, self.math.exp2_below(score - center), 0.0)
+                # A row that has seen no key yet keeps the mark LOWEST; its weights must be 0, not 2 ** 0. A score that
+                # is no number passes on.
+                weight = k.select(score <= LOWEST, 0.0, self.math.exp2_below(score - center))
                 k.store(self.scores, at, weight)
                 sum_.set(sum_.get() + weight)
         summed = sums[0].get()

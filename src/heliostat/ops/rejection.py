@@ -75,7 +75,8 @@ def _first(k: Any, start: Any, todo: Any, propose: Callable[[Any], tuple[Any, An
 
 
 class Rejection(Elementwise):
-    """Three i64, an element's number, a key and the number of the draw, then parameters in f64. The result is f64."""
+    """Three i64, an element's number, a key and the number of the draw, then parameters in f64. The result is f64: no
+    number where no distribution has such parameters."""
 
     gradient = NotDifferentiable("it is drawn by rejection")
     error = LargestUlp(f64=256)
@@ -153,7 +154,8 @@ class RandomLogGamma(Rejection, name="random_log_gamma", version=1, amp=Amp.KEEP
 
         log_v = _first(k, k.cast(number, f64) * 0.0, d < math.inf, propose)
         high, low, *_ = _uniforms(k, number, key, draw)
-        return k.log(d) + log_v + k.select(small, k.log(_fine(high, low)) / a, 0.0)
+        made = k.log(d) + log_v + k.select(small, k.log(_fine(high, low)) / a, 0.0)
+        return k.select(a >= 0.0, made, math.nan)
 
 
 class RandomPoisson(Rejection, name="random_poisson", version=1, amp=Amp.KEEP_INPUT):
@@ -189,7 +191,8 @@ class RandomPoisson(Rejection, name="random_poisson", version=1, amp=Amp.KEEP_IN
             return found, ((us > 0.07) & (v < sure)) | ((found > -0.5) & near & under)
 
         many = _first(k, k.floor(rate), k.logical_not(few) & (rate < math.inf), propose)
-        return k.select(few, _added_up(k, number, key, draw, k.exp(-rate), lambda n: rate / (n + 1.0), few), many)
+        found = k.select(few, _added_up(k, number, key, draw, k.exp(-rate), lambda n: rate / (n + 1.0), few), many)
+        return k.select(rate >= 0.0, found, math.nan)
 
 
 class RandomBinomial(Rejection, name="random_binomial", version=1, amp=Amp.KEEP_INPUT):
@@ -237,7 +240,7 @@ class RandomBinomial(Rejection, name="random_binomial", version=1, amp=Amp.KEEP_
         ratio = p / (1.0 - p)
         rare = _added_up(k, number, key, draw, start, lambda r: (count - r) / (r + 1.0) * ratio, few)
         found = k.select(few, rare, many)
-        return k.select(often, count - found, found)
+        return k.select((count >= 0.0) & (prob >= 0.0) & (prob <= 1.0), k.select(often, count - found, found), math.nan)
 
 
 class RandomVonMises(Rejection, name="random_von_mises", version=1, amp=Amp.KEEP_INPUT):
@@ -254,7 +257,7 @@ class RandomVonMises(Rejection, name="random_von_mises", version=1, amp=Amp.KEEP
     )  # fmt: skip
 
     def method(self, k: Any, number: Any, key: Any, draw: Any, kappa: Any) -> Any:
-        kappa = k.select(kappa < 1e-12, 1e-12, kappa)
+        given, kappa = kappa, k.select(kappa < 1e-12, 1e-12, kappa)
         small = kappa < 1e-4
         safe = k.select(small, 1.0, kappa)
         tau = k.sqrt(safe * safe * 4.0 + 1.0) + 1.0
@@ -271,7 +274,8 @@ class RandomVonMises(Rejection, name="random_von_mises", version=1, amp=Amp.KEEP
             angle = k.select(side < 0.5, -angle, angle)
             return angle, (c * (2.0 - c) > b) | (k.log(c / b) + 1.0 > c)
 
-        return _first(k, k.cast(number, f64) * 0.0, kappa < math.inf, propose)
+        found = _first(k, k.cast(number, f64) * 0.0, kappa < math.inf, propose)
+        return k.select(given >= 0.0, found, math.nan)
 
 
 def _table_mountain(k: Any, u: Any, a: Any, b: Any, center: Any) -> tuple[Any, Any]:

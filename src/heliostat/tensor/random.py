@@ -291,7 +291,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
 
 @function(method=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
-    """Counts of given means, none below 0."""
+    """Counts of given means; NaN, as a float, of a mean below 0."""
     return convert(rejected(ops.random_poisson, generator, input), input.dtype)
 
 
