@@ -99,11 +99,73 @@ def test_files_that_are_no_programs() -> None:
             export.load(io.BytesIO(wrong))
     good = hs.load(io.BytesIO(data))
     for key, value in (
-        ("graph", "graph x() { }"), ("graph", 3), ("state", {}), ("inputs", [1]), ("outputs", {"$tensor": 7}),
-        ("outputs", {"$tensor": -1}), ("version", 2), ("graph", good["graph"].replace("conv2d", "conv9d")),
-        ("graph", good["graph"].replace("relu", "matmul")),
+        ("graph", "graph x() { }"), ("graph", 3), ("state", {}), ("inputs", [1]), ("outputs", {"tensor": 7}),
+        ("outputs", {"tensor": -1}), ("version", 2), ("graph", good["graph"].replace("conv2d", "conv9d")),
+        ("graph", good["graph"].replace("relu", "matmul")), ("outputs", {"tuple": 3}), ("outputs", {"tensor": 0.5}),
+        ("outputs", {"dict": [3]}),
+        ("outputs", {"dict": [[[], 3]]}), ("outputs", {"complex": 0}), ("outputs", {}), ("inputs", {"tensor": True}),
     ):  # fmt: skip
         changed = io.BytesIO()
         hs.save({**good, key: value}, changed)
+        with pytest.raises(FileFormatError):
+            export.load(io.BytesIO(changed.getvalue()))
+
+
+def test_arguments_by_name_and_kind() -> None:
+    def f(a: Any, *, left: Any, right: Any) -> Any:
+        return {"tuple": a + left - right, "tensor": hs.complex(a, right)}
+
+    a, x, y = hs.ones(2), array(2), hs.zeros(2)
+    program = again(export.export(f, (nn.Parameter(a),), {"left": x, "right": y}))
+    found = program(a, right=y, left=x)  # in another order
+    assert found["tuple"].tolist() == (a + x).tolist()
+    assert found["tensor"].tolist() == [1 + 0j, 1 + 0j]
+    z = hs.complex(x, a)
+    doubled = again(export.export(lambda z, scale: z * scale, (z, float("nan"))))
+    assert doubled(z, float("nan")).isnan().all().item()
+    for wrong in ((x, float("nan")), (z, 1), (z,), (np.ones(2), float("nan"))):
+        with pytest.raises(ShapeError, match="nested"):
+            doubled(*wrong)
+
+
+def test_sizes_by_name() -> None:
+    rows = export.Dim("rows", max=9)
+    program = export.export(lambda a, b: a.sum() + b, (array(3), array(3)), dynamic_shapes={"b": {0: rows}})
+    assert program(array(3), array(5)).shape == (5,)
+    x = (array(3),)
+    for shapes, error, text in (
+        ({"c": {0: rows}}, ShapeError, "such are a"), (({1: rows},), ShapeError, "has no axis"),
+        (({0: 3},), TypeError, "is a Dim or None"), ((rows,), TypeError, "is a dict"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            export.export(lambda a: a * 2, x, dynamic_shapes=shapes)
+    with pytest.raises(CaptureError, match="sizes that are not fixed"):
+        export.export(lambda a: a / a.shape[0], x, dynamic_shapes=({0: rows},))
+
+
+def test_what_would_be_lost_is_refused() -> None:
+    weight = hs.ones(3, requires_grad=True)
+
+    def backward(x: Any) -> Any:
+        with hs.enable_grad():
+            (weight * x).sum().backward()
+        return weight.grad * 2
+
+    with pytest.raises(CaptureError, match="leaves gradients"):
+        export.export(backward, (array(3),))
+    with pytest.raises(CaptureError, match="writes its arguments"):
+        export.export(lambda x: x.add_(1) * 2, (array(3),))
+    with pytest.raises(CaptureError, match="NumPy"):
+        export.export(lambda x: x, (np.ones(3),))
+
+
+def test_sizes_of_a_file_that_no_argument_has() -> None:
+    file = io.BytesIO()
+    export.save(export.export(lambda x: x + 1, (array(3),), dynamic_shapes=({0: export.Dim("n")},)), file)
+    good = hs.load(io.BytesIO(file.getvalue()))
+    for old, new in (("[n]", "[2*n]"), ("n <= 65536>", "n <= 65536, m <= 9>")):
+        assert old in good["graph"]
+        changed = io.BytesIO()
+        hs.save({**good, "graph": good["graph"].replace(old, new)}, changed)
         with pytest.raises(FileFormatError):
             export.load(io.BytesIO(changed.getvalue()))

@@ -7,11 +7,15 @@ it is loaded.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from .diagnostics import CaptureError, FileFormatError, HeliostatError, ShapeError
+import numpy as np
+
+from .diagnostics import CaptureError, FileFormatError, HeliostatError, ShapeError, UnsupportedError
 from .ir.graph import CONSTANT, PARAMETER, Graph, Value
 from .ir.text import parse_graph, print_graph
 from .ir.types import Symbol, SymbolicDim, TensorType, dim, evaluate, tensor
@@ -23,12 +27,15 @@ from .serialization import save as save_file
 from .tensor import Tensor
 from .tensor.capture import capture
 from .tensor.core import grad_mode, wrap
-from .tensor.stance import exporting
+from .tensor.pairs import ComplexTensor, over
+from .tensor.quantized import QuantizedTensor
+from .tensor.stance import exporting, uncompiled
 from .tensor.step import Plan
 from .tensor.structure import mapped, tensors_in
 
 FORMAT, VERSION = "heliostat.export", 1
-PLACE = "$tensor"  # the key of a dict that stands for the tensor of a number
+PLACE, PAIR = "tensor", "complex"  # the key of a dict that stands for the tensor of a number, or for a complex one
+TUPLE, DICT = "tuple", "dict"  # of dicts that stand for the containers of these names; all else stands for itself
 MOST_SIZE = 1 << 16  # of a symbolic axis without a bound of its own
 
 Place = str | os.PathLike[str] | BinaryIO
@@ -58,8 +65,8 @@ class ExportedProgram:
         self.graph, self.inputs, self.outputs, self.state_dict = graph, inputs, outputs, dict(state)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given = tensors_in((list(args), dict(kwargs)))
-        if _numbered((list(args), dict(kwargs))) != _as_read(self.inputs):
+        given: list[Tensor] = []
+        if not _take(self.inputs, (list(args), kwargs), given):
             raise ShapeError("arguments are not nested as those of the export, or others than its tensors differ",
                              help=f"it was given {self.inputs}")  # fmt: skip
         values = [t.value for t in (*given, *self.state_dict.values())]
@@ -99,17 +106,33 @@ def export(
     dynamic_shapes: for each argument that is a tensor None, or a dict from its axes to `Dim`. Raises CaptureError where
     the function looks at a value, writes tensors from outside, or draws random numbers; ShapeError for a Dim that does
     not have the size which is there."""
-    named = dict(kwargs or {})
-    given = tensors_in((list(args), named))
-    types = _types(given, dynamic_shapes)
-    with grad_mode(False), exporting():
-        captured = capture(function, list(args), named, lambda t: type(t) is not Tensor, types)
+    function = uncompiled(function)
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"export: args is a tuple of arguments, found a {type(args).__name__}")
+    inputs = _described((list(args), dict(kwargs or {})), "an argument")
+    # parameters and buffers that are arguments are arguments alone
+    listed, named = mapped((list(args), dict(kwargs or {})), lambda t: t if type(t) is Tensor else t.detach())
+    types = _types(tensors_in((listed, named)), _axes(function, listed, named, dynamic_shapes))
+    try:
+        with grad_mode(False), exporting():
+            captured = capture(function, listed, named, lambda t: False, types)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, HeliostatError) or not dynamic_shapes:
+            raise
+        raise CaptureError(
+            f"export: the function does not run with sizes that are not fixed: {error}",
+            help="leave those axes out of dynamic_shapes",
+        ) from error
     if captured.fills:
         raise CaptureError("export: random numbers are drawn", help="call eval() on modules with dropout before")
     if any(o.final is not None for o in captured.outside) or captured.kept:
         raise CaptureError(
             "export: the function writes tensors from outside", help="call eval() before, or return them"
         )
+    if any(captured.finals[id(t)] is not v for t, v in zip(captured.arguments, captured.values, strict=True)):
+        raise CaptureError("export: the function writes its arguments", help="clone() them inside, and return them")
+    if any(grad is not o.grad for o, grad in captured.grads) or any(t._grad is not None for t in captured.arguments):
+        raise CaptureError("export: the function leaves gradients", help="return those of autograd.grad")
     results = tensors_in(captured.result)
     outside = {id(o.tensor): o for o in captured.outside}
     roots = [captured.finals.get(id(t), t.value) for t in results]
@@ -118,6 +141,7 @@ def export(
     places = {id(v): n for n, v in enumerate(captured.values)}
     by_stand_in = {id(o.value): o.tensor for o in outside.values()}
     names = _names(function)
+    taken = set(names.values())
     used = {id(v): graph.parameters[n] for n, (v, _) in enumerate(plan.leaves)}
     state: dict[str, Tensor] = {}
     parameters: dict[int, Value] = {}
@@ -128,27 +152,66 @@ def export(
             continue
         t = by_stand_in.get(id(v))
         t = wrap(v) if t is None else t.detach()
-        state[names.get(id(by_stand_in.get(id(v))), f"tensor_{len(state)}")] = t
+        name = names.get(id(by_stand_in.get(id(v)))) or _free(taken)
+        taken.add(name)
+        state[name] = t
         rest.append(used[id(v)])
-    inputs = [parameters.get(n) for n in range(len(types))]
-    if missing := [n for n, p in enumerate(inputs) if p is None]:
+    read = [parameters.get(n) for n in range(len(types))]
+    if missing := [n for n, p in enumerate(read) if p is None]:
         raise CaptureError(f"export: the result does not depend on tensor {missing[0]} of the arguments",
                            help="leave it out")  # fmt: skip
-    graph = Graph("exported", [*(p for p in inputs if p is not None), *rest], graph.outputs)
+    graph = Graph("exported", [*(p for p in read if p is not None), *rest], graph.outputs)
     verify(graph)
-    return ExportedProgram(graph, _numbered((list(args), named)), _numbered(captured.result), state)
+    return ExportedProgram(graph, inputs, _described(captured.result, "the result"), state)
 
 
-def _types(given: Sequence[Tensor], dynamic_shapes: Any) -> list[TensorType]:
-    wanted = list(dynamic_shapes.values()) if isinstance(dynamic_shapes, dict) else list(dynamic_shapes or ())
-    if len(wanted) > len(given):
-        raise ShapeError(f"export: dynamic_shapes are of {len(wanted)} arguments, tensors are {len(given)}")
+def _axes(function: Any, args: Sequence[Any], named: Mapping[str, Any], dynamic_shapes: Any) -> dict[int, Any]:
+    """What `dynamic_shapes` says of each tensor, by its number. Raises ShapeError for what is not there."""
+    if not isinstance(dynamic_shapes, Mapping):
+        count = len(tensors_in((args, named)))
+        if len(dynamic_shapes or ()) > count:
+            raise ShapeError(f"export: dynamic_shapes are of {len(dynamic_shapes)} arguments, tensors are {count}")
+        return dict(enumerate(dynamic_shapes or ()))
+    call = function.forward if isinstance(function, Module) else function
+    places: dict[str, int] = {}
+    n = 0
+    for name, x in _by_name(call, args, named):
+        if isinstance(x, Tensor):
+            places[name] = n
+        n += len(tensors_in(x))
+    if unknown := [name for name in dynamic_shapes if name not in places]:
+        raise ShapeError(f"export: dynamic_shapes name {unknown[0]!r}, which is no argument that is a tensor",
+                         help=f"such are {', '.join(places) or 'none'}")  # fmt: skip
+    return {places[name]: axes for name, axes in dynamic_shapes.items()}
+
+
+def _by_name(call: Any, args: Sequence[Any], named: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The arguments in order, each with the name of its parameter; those of `*args` have none."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        names = [p.name for p in inspect.signature(call).parameters.values() if p.kind in kinds]
+    except (TypeError, ValueError):  # it has no signature
+        names = []
+    names += [""] * (len(args) - len(names))
+    return [*zip(names, args, strict=False), *named.items()]
+
+
+def _types(given: Sequence[Tensor], axes: Mapping[int, Any]) -> list[TensorType]:
     sizes: dict[str, int] = {}
     made = []
     for n, t in enumerate(given):
         shape: list[Any] = list(t.shape)
-        for axis, d in ((wanted[n] or {}) if n < len(wanted) else {}).items():
-            size = shape[axis]
+        wanted = axes.get(n) or {}
+        if not isinstance(wanted, Mapping):
+            raise TypeError(f"export: dynamic_shapes of tensor {n} is a dict from axes to Dim, found {wanted!r}")
+        for axis, d in wanted.items():
+            if d is None:
+                continue
+            if not isinstance(d, Dim):
+                raise TypeError(f"export: axis {axis} of tensor {n} is a Dim or None, found {d!r}")
+            if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+                raise ShapeError(f"export: tensor {n} of shape {list(t.shape)} has no axis {axis!r}")
+            size = t.shape[axis]
             if not d.min <= size <= d.max or sizes.setdefault(d.name, size) != size:
                 raise ShapeError(f"export: axis {axis} of tensor {n} has the size {size}, which is not that of {d}")
             shape[axis] = dim(Symbol(d.name, upper=d.max, lower=d.min))
@@ -162,29 +225,89 @@ def _names(function: Any) -> dict[int, str]:
     return {id(t): name for name, t in (*function.named_parameters(), *function.named_buffers())}
 
 
+def _free(taken: set[str]) -> str:
+    n = 0
+    while f"tensor_{n}" in taken:
+        n += 1
+    return f"tensor_{n}"
+
+
 # --- nesting ----------------------------------------------------------------------------------------------------------
-def _numbered(x: Any) -> Any:
-    """x with a dict in the place of each tensor, its number inside, and lists in the place of tuples."""
+def _described(x: Any, what: str) -> Any:
+    """How x is nested: a dict of one key in the place of each tensor, tuple and dict, with what is inside of it."""
     numbers = iter(range(1 << 30))
-    return _as_read(mapped(x, lambda t: {PLACE: next(numbers)}))
+
+    def walk(x: Any) -> Any:
+        if isinstance(x, ComplexTensor):
+            return {PAIR: next(numbers)}
+        if isinstance(x, QuantizedTensor):
+            raise UnsupportedError(f"export: {what} is a quantized tensor", help="dequantize() it")
+        if isinstance(x, Tensor):
+            return {PLACE: next(numbers)}
+        if isinstance(x, tuple | list):
+            rows = [walk(v) for v in x]
+            return {TUPLE: rows} if isinstance(x, tuple) else rows
+        if isinstance(x, dict):
+            return {DICT: [[k, walk(v)] for k, v in x.items()]}
+        if isinstance(x, np.ndarray):
+            raise CaptureError(f"export: {what} is a NumPy array", help="make it heliostat.tensor(array)")
+        if dataclasses.is_dataclass(x) and tensors_in(x):
+            raise UnsupportedError(f"export: {what} is a {type(x).__name__}", help="use tuples, lists and dicts")
+        return x
+
+    return walk(x)
 
 
-def _as_read(x: Any) -> Any:
-    if isinstance(x, tuple | list):
-        return {"tuple": [_as_read(v) for v in x]} if isinstance(x, tuple) else [_as_read(v) for v in x]
-    return {k: _as_read(v) for k, v in x.items()} if isinstance(x, dict) else x
+def _take(described: Any, x: Any, found: list[Tensor]) -> bool:
+    """Whether x is nested so and equal but for its tensors, which are appended in the order of their numbers."""
+    if isinstance(described, list):
+        return isinstance(x, list) and _take_all(described, x, found)
+    if not isinstance(described, dict):
+        return type(x) is type(described) and (x == described or (x != x and described != described))
+    ((kind, inner),) = described.items()
+    if kind == TUPLE:
+        return isinstance(x, tuple) and _take_all(inner, x, found)
+    if kind == DICT:
+        same = isinstance(x, dict) and len(x) == len(inner) and all(k in x for k, _ in inner)
+        return same and all(_take(v, x[k], found) for k, v in inner)
+    if not isinstance(x, Tensor) or isinstance(x, ComplexTensor) is not (kind == PAIR):
+        return False
+    found.extend(tensors_in(x))
+    return not isinstance(x, QuantizedTensor)
 
 
-def _filled(x: Any, made: Sequence[Any]) -> Any:
-    if isinstance(x, list):
-        return [_filled(v, made) for v in x]
-    if isinstance(x, dict):
-        if x.keys() == {PLACE}:
-            return made[x[PLACE]]
-        if x.keys() == {"tuple"}:
-            return tuple(_filled(v, made) for v in x["tuple"])
-        return {k: _filled(v, made) for k, v in x.items()}
-    return x
+def _take_all(described: Sequence[Any], x: Sequence[Any], found: list[Tensor]) -> bool:
+    return len(described) == len(x) and all(_take(d, v, found) for d, v in zip(described, x, strict=True))
+
+
+def _filled(described: Any, made: Sequence[Any]) -> Any:
+    if isinstance(described, list):
+        return [_filled(v, made) for v in described]
+    if not isinstance(described, dict):
+        return described
+    ((kind, inner),) = described.items()
+    if kind == TUPLE:
+        return tuple(_filled(v, made) for v in inner)
+    if kind == DICT:
+        return {k: _filled(v, made) for k, v in inner}
+    return over(made[inner]) if kind == PAIR else made[inner]
+
+
+def _places(described: Any) -> list[tuple[str, int]]:
+    """The kinds and numbers of tensors, in order. Raises ValueError or TypeError for what `_described` does
+    not make."""
+    if isinstance(described, list):
+        return [found for v in described for found in _places(v)]
+    if not isinstance(described, dict):
+        return []
+    ((kind, inner),) = described.items()
+    if kind == TUPLE and isinstance(inner, list):
+        return _places(inner)
+    if kind == DICT and isinstance(inner, list):
+        return [found for _, v in dict(inner).items() for found in _places(v)]  # a key that has no hash is a TypeError
+    if kind not in (PLACE, PAIR) or type(inner) is not int or inner < 0:
+        raise ValueError(f"{kind!r} of {str(inner)[:40]} stands for nothing")
+    return [(kind, inner)]
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -254,12 +377,24 @@ def load(f: Place) -> ExportedProgram:
         verify(graph)
         state = found["state"]
         count = len(graph.parameters) - len(state)
-        if graph.updates or count != _count(found["inputs"]) or not all(type(t) is Tensor for t in state.values()):
+        given, results = _places(found["inputs"]), _places(found["outputs"])
+        if (
+            graph.updates
+            or [n for _, n in given] != list(range(count))
+            or not all(type(t) is Tensor for t in state.values())
+        ):
             raise FileFormatError(f"{name}: arguments and state are not those of its graph")
         for p, t in zip(graph.parameters[count:], state.values(), strict=True):
             _match(p.type, t.value.type, {})
-        if _highest(found["outputs"]) >= len(graph.outputs):
+        _check_symbols(graph)
+        if any(n >= len(graph.outputs) for _, n in results):
             raise FileFormatError(f"{name}: its results are not those of its graph")
+        for types, places in ((graph.parameters, given), (graph.outputs, results)):
+            for kind, n in places:
+                if kind == PAIR and (
+                    types[n].type.element.name not in ("f32", "f64") or types[n].type.shape[-1:] != (2,)
+                ):
+                    raise FileFormatError(f"{name}: {types[n].type} is said to be of complex numbers")
         return ExportedProgram(graph, found["inputs"], found["outputs"], state)
     except FileFormatError:
         raise
@@ -268,18 +403,14 @@ def load(f: Place) -> ExportedProgram:
         raise FileFormatError(what) from None
 
 
-def _places(x: Any) -> list[int]:
-    if isinstance(x, dict):
-        if x.keys() == {PLACE}:
-            return [int(x[PLACE])]
-        return [n for v in x.values() for n in _places(v)]
-    return [n for v in x for n in _places(v)] if isinstance(x, list) else []
-
-
-def _count(x: Any) -> int:
-    found = _places(x)
-    return len(found) if found == list(range(len(found))) else -1
-
-
-def _highest(x: Any) -> int:
-    return max((n if n >= 0 else 1 << 30 for n in _places(x)), default=-1)
+def _check_symbols(graph: Graph) -> None:
+    """Sizes that are not fixed are axes of arguments. Raises ShapeError: a call could not tell them."""
+    found = set()
+    for p in graph.parameters:
+        for d in p.type.shape:
+            if isinstance(d, SymbolicDim):
+                if d != dim(d.symbols[0]):
+                    raise ShapeError(f"an axis of a parameter has the size {d}, not a symbol")
+                found.add(d.symbols[0].name)
+    if unknown := [s.name for s in graph.symbols if s.name not in found]:
+        raise ShapeError(f"{unknown[0]} is the size of no parameter's axis")

@@ -61,6 +61,8 @@ def test_functions_of_arrays() -> None:
     y, rest = ordered(hs.tensor([3, 1, 2]), by=2)
     assert y.tolist() == [2, 4, 6]
     assert rest["least"].item() == 1
+    found = hs.compile.wrap_numpy(np.linalg.eigh)(hs.eye(2))  # a named tuple
+    assert found.eigenvalues.tolist() == [1, 1]
     with pytest.raises(CaptureError, match="NumPy"):
         hs.compile(lambda x: ordered(x, by=1)[0])(hs.ones(2))
 

@@ -85,7 +85,8 @@ def _tensors(x: Any) -> Any:
     if isinstance(x, np.ndarray | np.generic):
         return from_array(np.asarray(x))
     if isinstance(x, tuple | list):
-        return type(x)(_tensors(i) for i in x)
+        made = [_tensors(i) for i in x]
+        return type(x)(*made) if hasattr(x, "_fields") else type(x)(made)
     return {k: _tensors(v) for k, v in x.items()} if isinstance(x, dict) else x
 
 
