@@ -59,10 +59,10 @@ def on_codes(f: Callable[..., Any]) -> Callable[..., Any]:
     says which it picked, too, that is returned behind them."""
 
     def run(input: QuantizedTensor, *args: Any, **kwargs: Any) -> Any:
-        made = f(convert(input._codes, f32), *args, **kwargs)
+        made: Any = f(convert(input._codes, f32), *args, **kwargs)
         if isinstance(made, tuple):
-            return made._replace(values=input.with_codes(made.values)) if hasattr(made, "values") else (
-                input.with_codes(made[0]), *made[1:])  # fmt: skip
+            parts = (input.with_codes(made[0]), *made[1:])
+            return type(made)(*parts) if hasattr(made, "_fields") else parts
         return input.with_codes(made)
 
     return of_first(f.__name__, run)
