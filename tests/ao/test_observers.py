@@ -126,6 +126,29 @@ def test_arguments_of_observers() -> None:
     assert not Q.qconfig_equals(Q.get_default_qconfig("fbgemm"), Q.get_default_qconfig("qnnpack"))
 
 
+def test_observed_vectors_are_not_written_to() -> None:
+    for cls in (Q.PerChannelMinMaxObserver, Q.MovingAveragePerChannelMinMaxObserver):
+        seen, x = cls(), hs.tensor([1.0, 2.0])
+        seen(x), seen(hs.tensor([5.0, -6.0]))
+        assert x.tolist() == [1, 2]
+        assert seen.max_val is not seen.min_val
+
+
+def test_zero_points_of_symmetric_ranges_are_codes() -> None:
+    for name in ("quint8", "quint4x2", "qint8"):
+        for x in ([1.0, -2.0], [float("inf"), 1.0]):
+            mine, yours = (
+                q.MinMaxObserver(dtype=getattr(m, name), qscheme=m.per_tensor_symmetric)
+                for m, q in ((hs, Q), (torch, peer))
+            )
+            mine(hs.tensor(x)), yours(torch.tensor(x))
+            assert mine.calculate_qparams()[1].tolist() == yours.calculate_qparams()[1].tolist()
+    with pytest.raises(UnsupportedError, match="middle"):
+        Q.MinMaxObserver(qscheme=hs.per_tensor_symmetric, reduce_range=True)
+    with pytest.raises(UnsupportedError, match="middle"):
+        Q.PerChannelMinMaxObserver(qscheme=hs.per_channel_symmetric, reduce_range=True)
+
+
 def test_granularity() -> None:
     assert Q.get_block_size((8, 64), Q.PerTensor()) == (8, 64)
     assert Q.get_block_size((8, 64), Q.PerAxis(0)) == (1, 64)

@@ -71,6 +71,8 @@ def test_dynamic_products() -> None:
     expected = theirs(torch.tensor(x)).numpy()
     np.testing.assert_allclose(ours(hs.tensor(x)).numpy(), expected, 1e-5, 1e-5)
     np.testing.assert_allclose(hs.compile(ours)(hs.tensor(x)).numpy(), expected, 1e-5, 1e-5)
+    for shape in ((0, 10), (0, 2, 10)):
+        assert tuple(ours(hs.zeros(shape)).shape) == tuple(theirs(torch.zeros(shape)).shape)
     conv = Q.dynamic.Conv2d(4, 6, 3)
     a, b = weights((6, 4, 3, 3), True)
     conv.set_weight_bias(a, hs.tensor(bias))

@@ -63,6 +63,53 @@ def test_tensors_of_codes() -> None:
     assert hs.quantize_per_tensor(hs.tensor([1e9]), 0.25, 0, hs.qint32).int_repr().item() == 2**31 - 1
 
 
+def test_codes_and_scales_are_tensors_of_their_own() -> None:
+    scale, each = hs.tensor(0.5), hs.tensor([0.5, 0.5])
+    q = hs.quantize_per_tensor(hs.tensor([1.0, 2.0]), scale, hs.tensor(3), hs.quint8)
+    rows = hs.quantize_per_channel(hs.tensor([1.0, 2.0]), each, hs.tensor([3, 3]), 0, hs.quint8)
+    copied = q.clone()
+    scale.fill_(5.0), each.fill_(5.0)
+    q.int_repr().fill_(9), rows.q_per_channel_scales().fill_(9)
+    assert q.dequantize().tolist() == rows.dequantize().tolist() == [1, 2]
+    q.copy_(hs.quantize_per_tensor(hs.tensor([4.0, 5.0]), 0.5, 3, hs.quint8))
+    assert copied.dequantize().tolist() == [1, 2]
+
+
+def test_rectifiers_in_place() -> None:
+    for f in (
+        lambda m, x: m.nn.ReLU(inplace=True)(x), lambda m, x: x.relu_(), lambda m, x: x.view(-1).relu_().view(3, 4),
+        lambda m, x: m.nn.functional.relu6(x, inplace=True), lambda m, x: m.nn.functional.hardtanh(x, -2, 2, True),
+    ):  # fmt: skip
+        for mine, yours in ((a, f(m, a)) for m, a in zip((hs, torch), codes(values((3, 4))), strict=True)):
+            assert mine.int_repr().tolist() == yours.int_repr().tolist()
+        ours, theirs = codes(values((3, 4)))
+        assert f(hs, ours).int_repr().tolist() == f(torch, theirs).int_repr().tolist()
+
+
+def test_order_and_grids_by_every_road() -> None:
+    def parts(x: Any) -> Any:
+        return x.int_repr().tolist() if x.is_quantized else x.tolist()
+
+    for f in (
+        lambda m, x: m.max(x, 1), lambda m, x: x.sort(1, descending=True), lambda m, x: m.topk(x, 2),
+        lambda m, x: x.min(0), lambda m, x: [m.gt(x, 0.5), x.le(x), x == 0.5],
+        lambda m, x: [x.sigmoid(), m.tanh(x), x.tanh()],
+        lambda m, x: [m.tensor([x.is_floating_point(), x.is_contiguous(), *x.stride()])],
+    ):  # fmt: skip
+        ours, theirs = codes(np.float32([[1, -2, 3, 0.5], [0.25, 6, -7, 8]]))
+        assert [parts(x) for x in f(hs, ours)] == [parts(x) for x in f(torch, theirs)]
+
+
+@pytest.mark.parametrize("f", [
+    lambda q, x: hs.mean(x, q), lambda q, x: hs.gather(x, 0, q), lambda q, x: hs.clamp(q, q), lambda q, x: hs.max(q, q),
+    lambda q, x: hs.nn.functional.layer_norm(q, (4,)), lambda q, x: q.__setitem__(0, 1.0), lambda q, x: x.clamp_min_(q),
+    lambda q, x: hs.nn.functional.linear(hs.quantize_per_channel(x, hs.ones(4), hs.zeros(4), 1, hs.quint8), q),
+])  # fmt: skip
+def test_quantized_arguments_are_refused_by_name(f: Any) -> None:
+    with pytest.raises(UnsupportedError):
+        f(codes(values((4, 4)))[0], hs.ones(4, 4))
+
+
 def test_files_hold_codes() -> None:
     whole, _ = codes(values((3, 4)))
     rows = hs.quantize_per_channel(hs.tensor(values((3, 4))), hs.ones(3) * 0.1, hs.zeros(3), 0, hs.quint8)

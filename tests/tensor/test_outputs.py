@@ -79,7 +79,7 @@ def test_makers_write_into_any_dtype() -> None:
         m.arange(4, out=out)
         other = m.empty(0, dtype=m.float64)
         m.linspace(0, 1, 5, out=other)
-        return [out, other, m.ones(2, 2, out=x), m.eye(3, out=m.empty(0))]
+        return [out, other, m.ones(2, 2, out=x), m.eye(3, out=m.empty(0)), m.full((2,), 1.5, out=m.empty(0))]
 
     check(call, integers(2, 2))
 

@@ -273,3 +273,21 @@ def test_what_a_thread_leaves_open_can_be_used() -> None:
         assert y.tolist() == [8.0] * 3
         assert made[0].tolist() == [3.0] * 3
         assert made[1].tolist() == [4.0] * 3
+
+
+def test_threads_share_a_number_that_is_converted() -> None:
+    codes, zero, lost = hs.ones(16, 8, dtype=hs.int8), hs.tensor(3), []
+
+    def compute() -> None:
+        try:
+            for _ in range(100):
+                (codes.to(hs.float32) - zero.to(hs.float32)).numpy()
+        except Exception as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=compute) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not lost

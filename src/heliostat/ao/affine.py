@@ -10,7 +10,7 @@ from typing import Any
 from ..diagnostics import DTypeError
 from ..ir.types import DType, i32, i64
 from ..tensor import FUNCTIONS, Tensor
-from ..tensor.quantized import QDtype, QScheme, quint8
+from ..tensor.quantized import QDtype, QScheme, quint4x2, quint8
 from ..tensor.quantized_range import QParams
 
 maximum, minimum, where = FUNCTIONS["maximum"], FUNCTIONS["minimum"], FUNCTIONS["where"]
@@ -69,10 +69,10 @@ def calculate_qparams(
     elif is_symmetric(qscheme):
         scale = maximum(maximum(-low, high) / (float(quant_max - quant_min) / 2), eps)
         middle = 0
-        if is_unsigned(dtype):
+        if is_unsigned(dtype) and dtype != quint4x2:  # whose zero point is 0 in PyTorch, too
             middle = (quant_min + quant_max) // 2 if custom_range else 2 ** (dtype.bits - 1 if isinstance(dtype, DType)
                                                                              else dtype.storage.bits - 1)  # fmt: skip
-        zero = (scale * 0 + middle).to(i64)
+        zero = FUNCTIONS["full_like"](scale, middle, dtype=i64)
     else:
         scale = maximum((high - low) / float(quant_max - quant_min), eps)
         zero = (quant_min - (low / scale).round()).clamp(quant_min, quant_max).to(i32)

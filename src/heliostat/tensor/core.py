@@ -9,6 +9,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -828,11 +829,13 @@ def convert(x: Tensor, dtype: DType) -> Tensor:
         return x
     if v.type.shape or x._rg:
         return wrap(ops.cast(v, dtype), x)
-    m = lazy.meta(v)  # numbers that many functions use are converted once
-    known = None if m.casts is None else m.casts.get(dtype.name)
-    if known is None or lazy.is_cut(known):
-        m.casts = m.casts or {}
-        known = m.casts[dtype.name] = ops.cast(v, dtype)
+    # Numbers that many functions use are converted once, by each thread: another may compute and forget what it made
+    # before this one has read it.
+    m, thread = lazy.meta(v), get_ident()
+    maker, known = (None, None) if m.casts is None else m.casts.get(dtype.name, (None, None))
+    if known is None or maker != thread or lazy.is_cut(known):
+        known = ops.cast(v, dtype)
+        m.casts = {**(m.casts or {}), dtype.name: (thread, known)}
     return wrap(known)
 
 

@@ -52,7 +52,8 @@ class Meta:
     gradients end at unless it is passing: kept by `retain_grad` on their way. function: the user's `Function` that made
     it. hooks: called with its gradient. fill: for an input of a captured step, its number at the next run.
     uses: the values that its gradient may need, each with the tensor that held it and that tensor's version. spent,
-    kept: a backward went through it that did not keep, or that kept the graph. casts: a number in other dtypes.
+    kept: a backward went through it that did not keep, or that kept the graph. casts: a number in other dtypes,
+    with the thread that asked for it.
     """
 
     __slots__ = ("buffer", "casts", "fill", "function", "hooks", "kept", "leaf", "passing", "spent", "uses")
@@ -65,7 +66,7 @@ class Meta:
         self.fill: Callable[[], float] | None = None
         self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
         self.spent = self.kept = self.passing = False
-        self.casts: dict[str, Value] | None = None
+        self.casts: dict[str, tuple[int, Value]] | None = None
 
     @property
     def is_end(self) -> bool:

@@ -34,6 +34,16 @@ class QDtype:
         """False."""
         return False
 
+    @property
+    def kind(self) -> str:
+        """ "q": neither a float nor an integer."""
+        return "q"
+
+    @property
+    def bits(self) -> int:
+        """Those that a code is kept in."""
+        return self.storage.bits
+
     def __reduce__(self) -> Any:
         return _one, (self.name,)  # a copy is the same object
 
@@ -87,6 +97,11 @@ def number(x: Any) -> Any:
     if x.numel() != 1:
         raise ShapeError(f"a scale and a zero point of a whole tensor are one number each, found {list(x.shape)}")
     return x.reshape(()) if x.ndim else x
+
+
+def kept(x: Any) -> Any:
+    """A scale or zero point that stays as it is when the tensor it was given as is written to, say a buffer."""
+    return x.detach().clone() if isinstance(x, Tensor) else x
 
 
 def along(x: Any, axis: int | None, ndim: int) -> Any:
@@ -186,8 +201,8 @@ class QuantizedTensor(Tensor):
 
     # --- codes ----------------------------------------------------------------------------------------------------
     def int_repr(self) -> Tensor:
-        """The codes, in the dtype that they are kept in."""
-        return self._codes
+        """The codes, in the dtype that they are kept in: a tensor of its own."""
+        return self._codes.clone()
 
     def qscheme(self) -> QScheme:
         """How codes become values."""
@@ -215,14 +230,14 @@ class QuantizedTensor(Tensor):
         return int(self._zero_point)
 
     def q_per_channel_scales(self) -> Tensor:
-        """The scales, (C,). Raises UnsupportedError for one scale of all."""
+        """The scales, (C,), a tensor of its own. Raises UnsupportedError for one scale of all."""
         self._each("q_per_channel_scales")
-        return self._scale
+        return kept(self._scale)
 
     def q_per_channel_zero_points(self) -> Tensor:
-        """The zero points, (C,). Raises UnsupportedError for one zero point of all."""
+        """The zero points, (C,), a tensor of its own. Raises UnsupportedError for one zero point of all."""
         self._each("q_per_channel_zero_points")
-        return self._zero_point
+        return kept(self._zero_point)
 
     def q_per_channel_axis(self) -> int:
         """The axis whose indices have scales and zero points. Raises UnsupportedError if there is none."""
@@ -283,7 +298,7 @@ class QuantizedTensor(Tensor):
             raise DTypeError(f"copy_ into a quantized tensor takes a quantized one, found {src.dtype}")
         if src.shape != self.shape:
             raise ShapeError(f"copy_: codes of shape {list(src.shape)} do not fit {list(self.shape)}")
-        self._codes, self._scale, self._zero_point = src._codes, src._scale, src._zero_point
+        self._codes, self._scale, self._zero_point = src._codes.clone(), src._scale, src._zero_point
         self._kind, self._axis = src._kind, src._axis
         return self
 
@@ -291,7 +306,12 @@ class QuantizedTensor(Tensor):
         raise UnsupportedError("quantized tensors are not written in place", help="make another one")
 
     def _in_place(self, f: Any, *args: Any, **kwargs: Any) -> Tensor:
-        self._check_in_place()
+        """Take the codes of f of this tensor, and its scale and zero point where these are others."""
+        made = f(self, *args, **kwargs)
+        if not isinstance(made, QuantizedTensor) or made.shape != self.shape:
+            self._check_in_place()
+        self._codes.copy_(made._codes)  # views have the same codes
+        self._scale, self._zero_point = made._scale, made._zero_point
         return self
 
 
@@ -340,7 +360,7 @@ def quantize_per_tensor(input: Any, scale: Any, zero_point: Any, dtype: QDtype) 
         raise ValueError(f"zero_point {zero_point} is not between {dtype.lowest} and {dtype.highest}, as {dtype} needs")
     if not isinstance(scale, Tensor) and not scale > 0:
         raise ValueError(f"a scale is above 0, found {scale}")
-    return of_codes(_codes(input, scale, zero_point, dtype), scale, zero_point, dtype)
+    return of_codes(_codes(input, scale, zero_point, dtype), kept(scale), kept(zero_point), dtype)
 
 
 @function(method=False)
@@ -357,7 +377,7 @@ def quantize_per_channel(input: Tensor, scales: Tensor, zero_points: Tensor, axi
     x = convert(input.detach(), f32)  # zero points are added before, in float32: as PyTorch, other than for one scale
     codes = (x * inverse(s) + convert(z, f32)).round().clamp(dtype.lowest, dtype.highest)
     zero_points = zero_points if zero_points.dtype.is_float else convert(zero_points, i64)
-    return of_codes(convert(codes, dtype.storage), scales, zero_points, dtype, axis)
+    return of_codes(convert(codes, dtype.storage), kept(scales), kept(zero_points), dtype, axis)
 
 
 def values_of(tensor: Any) -> Any:

@@ -6,6 +6,7 @@ the same scale and zero point, as PyTorch does.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from .copies import to_what
 from .core import Tensor, convert
 from .pairs import refuse
 from .quantized import QuantizedTensor, of_codes, quantize_per_tensor, rounded, values_of
-from .register import ALIASES, FUNCTIONS, METHODS, QUANTIZED
+from .register import ALIASES, FUNCTIONS, METHODS, QUANTIZED, kind_of
 
 MOVEMENT = (
     "broadcast_to", "expand", "flatten", "flip", "gather", "index_select", "movedim", "narrow", "permute",
@@ -25,20 +26,46 @@ MOVEMENT = (
 )  # fmt: skip
 """Functions that put elements elsewhere and change none."""
 PARTS = ("chunk", "split", "tensor_split", "unbind")
-SAME = ("clone", "contiguous", "detach", "cpu")
-
-
-def _moved(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda input, *args, **kwargs: input.with_codes(f(input.int_repr(), *args, **kwargs))
+SAME = ("contiguous", "detach", "cpu")
+ORDER = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
 def _of(name: str) -> Callable[..., Any]:
     return METHODS.get(name) or FUNCTIONS[name]
 
 
+def of_first(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
+    """A meaning f where the first argument alone is quantized; others are refused by name."""
+    refused = refuse(name, "quantized")
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        given = [*args, *(a for n, a in kwargs.items() if n != "input")]
+        first = kwargs["input"] if "input" in kwargs else given.pop(0)
+        if not isinstance(first, QuantizedTensor) or any(kind_of(a) == "quantized" for a in given):
+            return refused()
+        return f(*args, **kwargs)
+
+    return run
+
+
+def _moved(name: str) -> Callable[..., Any]:
+    f = _of(name)
+    return of_first(name, lambda input, *args, **kwargs: input.with_codes(f(input._codes, *args, **kwargs)))
+
+
 def on_codes(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of floats that picks values, of codes: f of the codes as floats, which holds them exactly."""
-    return lambda input, *args, **kwargs: input.with_codes(f(convert(input.int_repr(), f32), *args, **kwargs))
+    """A function of floats that picks values, of codes: f of the codes as floats, which holds them exactly. Where f
+    says which it picked, too, that is returned behind them."""
+
+    def run(input: QuantizedTensor, *args: Any, **kwargs: Any) -> Any:
+        made: Any = f(convert(input._codes, f32), *args, **kwargs)
+        if isinstance(made, tuple):
+            parts = (input.with_codes(made[0]), *made[1:])
+            return type(made)(*parts) if hasattr(made, "_fields") else parts
+        return input.with_codes(made)
+
+    return of_first(f.__name__, run)
 
 
 def on_steps(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +76,7 @@ def on_steps(f: Callable[..., Any]) -> Callable[..., Any]:
         y = f(input.centred(), *args, **kwargs)
         return input.with_codes(rounded(y, 1.0, zero, kind.lowest, kind.highest))
 
-    return run
+    return of_first(f.__name__, run)
 
 
 def on_values(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,12 +87,39 @@ def on_values(f: Callable[..., Any]) -> Callable[..., Any]:
         made: QuantizedTensor = quantize_per_tensor(y, input._scale, input._zero_point, input.dtype)
         return made
 
-    return run
+    return of_first(f.__name__, run)
+
+
+def on_grid(f: Callable[..., Any], scale: float, zero_point: int) -> Callable[..., Any]:
+    """A function whose results lie in a known range, of the values: codes of a scale and a zero point of their own, the
+    zero point for quint8."""
+
+    def run(input: QuantizedTensor, *args: Any, **kwargs: Any) -> QuantizedTensor:
+        y, shift = f(input.dequantize(), *args, **kwargs), input.dtype.lowest
+        made: QuantizedTensor = quantize_per_tensor(y, scale, zero_point + shift, input.dtype)
+        return made
+
+    return of_first(f.__name__, run)
 
 
 def relu(input: QuantizedTensor) -> QuantizedTensor:
     """max(x, 0): codes not below the zero point."""
-    return input.with_codes(convert(input.int_repr(), f32).clamp(min=input._zero_point))
+    return input.with_codes(convert(input._codes, f32).clamp(min=input._zero_point))
+
+
+def clone(input: QuantizedTensor) -> QuantizedTensor:
+    """A tensor of its own with the same codes."""
+    return of_codes(input._codes.clone(), input._scale, input._zero_point, input.dtype, input._axis)
+
+
+def _compared(name: str) -> Callable[..., Any]:
+    f = FUNCTIONS[name]
+    return lambda input, other: f(_values(input), _values(other))
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two scales or zero points are known to be equal without reading them."""
+    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> QuantizedTensor:
@@ -73,9 +127,8 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> QuantizedTensor:
     if not all(isinstance(t, QuantizedTensor) for t in tensors):
         raise UnsupportedError("cat takes quantized tensors together with others", help="dequantize() them")
     first: QuantizedTensor = tensors[0]
-    alike = [t._scale is first._scale and t._zero_point is first._zero_point for t in tensors]
-    if all(alike):
-        return first.with_codes(FUNCTIONS["cat"]([t.int_repr() for t in tensors], dim))
+    if all(_alike(t._scale, first._scale) and _alike(t._zero_point, first._zero_point) for t in tensors):
+        return first.with_codes(FUNCTIONS["cat"]([t._codes for t in tensors], dim))
     values = FUNCTIONS["cat"]([t.dequantize() for t in tensors], dim)
     made: QuantizedTensor = quantize_per_tensor(values, first._scale, first._zero_point, first.dtype)
     return made
@@ -87,7 +140,7 @@ def equal(input: Any, other: Any) -> bool:
         return False
     if input.dtype != other.dtype or input.shape != other.shape or input._axis != other._axis:
         return False
-    same = FUNCTIONS["equal"](input.int_repr(), other.int_repr())
+    same = FUNCTIONS["equal"](input._codes, other._codes)
     for a, b in ((input._scale, other._scale), (input._zero_point, other._zero_point)):
         a, b = (FUNCTIONS["as_tensor"](x) for x in (a, b))
         same = same and a.shape == b.shape and bool((a == b).all())
@@ -102,26 +155,31 @@ def to(self: QuantizedTensor, *args: Any, **kwargs: Any) -> QuantizedTensor:
     if device is None or device == self.device.name:
         return self
     scale, zero = (x.to(device=device) if isinstance(x, Tensor) else x for x in (self._scale, self._zero_point))
-    return of_codes(self.int_repr().to(device=device), scale, zero, self.dtype, self._axis)
+    return of_codes(self._codes.to(device=device), scale, zero, self.dtype, self._axis)
 
 
 def attach_quantized() -> None:
     """Fill the table, and put on `QuantizedTensor` what each method means there; others refuse by name."""
     cls: Any = QuantizedTensor
     for name in MOVEMENT:
-        QUANTIZED[name] = _moved(_of(name))
+        QUANTIZED[name] = _moved(name)
     for name in PARTS:
         f = _of(name)
-        QUANTIZED[name] = lambda input, *a, f=f, **k: tuple(input.with_codes(c) for c in f(input.int_repr(), *a, **k))
+        QUANTIZED[name] = of_first(
+            name, lambda input, *a, f=f, **k: tuple(input.with_codes(c) for c in f(input._codes, *a, **k))
+        )
     for name in SAME:
         QUANTIZED[name] = lambda input, *a, **k: input
         setattr(cls, name, QUANTIZED[name])
-    extremes = {name: on_codes(FUNCTIONS[name]) for name in ("amax", "amin")}
+    QUANTIZED.update({name: on_codes(FUNCTIONS[name]) for name in ("amax", "amin", "max", "min", "sort", "topk")})
+    QUANTIZED.update({name: _compared(name) for name in ORDER})
     QUANTIZED.update(
-        relu=relu, cat=cat, concat=cat, concatenate=cat, equal=equal, dequantize=values_of, **extremes,
+        relu=of_first("relu", relu), cat=cat, concat=cat, concatenate=cat, equal=equal, dequantize=values_of,
+        clone=of_first("clone", clone),
         stack=lambda tensors, dim=0: cat([t.unsqueeze(dim) for t in tensors], dim),
         mean=on_steps(FUNCTIONS["mean"]), clamp=on_values(FUNCTIONS["clamp"]),
-        max=lambda input: extremes["amax"](input), min=lambda input: extremes["amin"](input),
+        sigmoid=on_grid(FUNCTIONS["sigmoid"], 1 / 256, 0), tanh=on_grid(FUNCTIONS["tanh"], 2 / 256, 128),
+        is_floating_point=lambda input: False,
     )  # fmt: skip
     for name, first in ALIASES.items():
         if first in QUANTIZED:
@@ -137,18 +195,20 @@ def attach_quantized() -> None:
         refused = refuse(f"the operator of {name}", "quantized")
         for form in ("", "r", "i"):
             setattr(cls, f"__{form}{name}__", refused)
-    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
-        f = FUNCTIONS[name]
-        setattr(cls, f"__{name}__", lambda self, o, f=f: f(self.dequantize(), _values(o)))
+    for name in ORDER:
+        setattr(cls, f"__{name}__", QUANTIZED[name])
+    for name in ("relu", "clamp", "sigmoid", "tanh"):
+        setattr(cls, f"{name}_", lambda self, *a, f=QUANTIZED[name], **k: self._in_place(f, *a, **k))
     cls.__hash__ = object.__hash__
-    cls.__getitem__ = lambda self, index: self.with_codes(self.int_repr()[index])
+    cls.__getitem__ = lambda self, index: self.with_codes(self._codes[index])
     cls.to, cls.dim, cls.size = to, lambda self: self.ndim, _size
     cls.tolist = lambda self: self.dequantize().tolist()
     cls.item = lambda self: self.dequantize().item()
+    cls.__setitem__ = lambda self, index, value: self._check_in_place()
     for name in ("numpy", "detach_", "retain_grad", "register_hook", "backward"):
         setattr(cls, name, refuse(name, "quantized"))
-    for name in ("numel", "element_size"):
-        setattr(cls, name, lambda self, name=name: getattr(self.int_repr(), name)())
+    for name in ("numel", "element_size", "stride", "is_contiguous"):
+        setattr(cls, name, lambda self, *a, name=name: getattr(self._codes, name)(*a))
     for name in ("itemsize", "nbytes"):
         setattr(cls, name, property(operator.attrgetter(f"_codes.{name}")))
     cls.__len__ = lambda self: self.shape[0]

@@ -10,7 +10,7 @@ from ..ops import Op
 from ..ops.amp import NAMED
 from . import quick
 from .autocast import ruled, switched
-from .outputs import TAKE_OUT, write
+from .outputs import TAKE_OUT, takes_out, write
 from .pairs import ComplexTensor, refuse
 from .uses import noted
 
@@ -66,11 +66,11 @@ def meaning(name: str, kind: str) -> Any:
 
 def watching(name: str, f: Any) -> Any:
     """f, or its meaning where one of the arguments asks for another; with `out=` where it has that."""
-    takes_out = name in TAKE_OUT
+    has_out = name in TAKE_OUT
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if kwargs and takes_out and "out" in kwargs:
+        if kwargs and has_out and "out" in kwargs:
             out = kwargs.pop("out")
             made = run(*args, **kwargs)
             return made if out is None else write(name, made, out, args, kwargs)
@@ -99,7 +99,10 @@ def function(*names: str, method: bool = True, in_place: bool = False, op: Op | 
         plain = f
         ALIASES.update((name, first) for name in names)
         for name in (*names, first):
-            f = plain if first in MAKERS else watching(name, noted(first, plain))
+            if first not in MAKERS:
+                f = watching(name, noted(first, plain))
+            else:
+                f = takes_out(name, plain) if name in TAKE_OUT else plain
             if op is not None:
                 f = cast(F, quick.unary(op, f, plain is not written))
             FUNCTIONS[name] = f

@@ -17,7 +17,7 @@ from ...nn import Module
 from ...tensor import FUNCTIONS, Tensor, no_grad
 from ...tensor.quantized import QScheme, qint8, quint8
 from ...tensor.quantized_range import QParams
-from ..affine import calculate_qparams, code_range, is_per_channel
+from ..affine import calculate_qparams, code_range, is_per_channel, is_symmetric
 
 maximum, minimum, where = FUNCTIONS["maximum"], FUNCTIONS["minimum"], FUNCTIONS["where"]
 tensor = FUNCTIONS["as_tensor"]
@@ -122,6 +122,12 @@ class RangeObserver(UniformQuantizationObserverBase):
     min_val: Tensor
     max_val: Tensor
 
+    def _check_middle(self) -> None:
+        # Half of the codes of a byte are 0 to 127, and the middle of all, 128, is none of them.
+        if self.dtype == quint8 and self.reduce_range and is_symmetric(self.qscheme):
+            raise UnsupportedError(f"{type(self).__name__}: a range that is reduced has no middle in quint8",
+                                   help="take qint8, an affine qscheme, or quant_min and quant_max")  # fmt: skip
+
     def _ranges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
@@ -159,7 +165,7 @@ class RangeObserver(UniformQuantizationObserverBase):
 
 class MinMaxObserver(RangeObserver):
     """The range of all elements of all tensors so far. min_val, max_val: no axes, infinite before the first tensor.
-    Raises ValueError for schemes of channels."""
+    Raises ValueError for schemes of channels, UnsupportedError for symmetric quint8 of a reduced range."""
 
     def __init__(
         self, dtype: Any = quint8, qscheme: QScheme = QScheme.per_tensor_affine, reduce_range: bool = False,
@@ -169,6 +175,7 @@ class MinMaxObserver(RangeObserver):
         if is_per_channel(qscheme):
             raise ValueError(f"{type(self).__name__}'s qscheme is one of a whole tensor, not {qscheme}")
         super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, factory_kwargs, eps, is_dynamic, **rest)
+        self._check_middle()
         self.reset_min_max_vals()
 
     def _ranges(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,11 +225,13 @@ class PerChannelMinMaxObserver(RangeObserver):
             raise UnsupportedError(f"{type(self).__name__}: there is no dynamic quantization of channels")
         super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, factory_kwargs, eps, is_dynamic, **rest)
         self.ch_axis = ch_axis
+        self._check_middle()
         self.reset_min_max_vals()
 
     def _ranges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rest = [i for i in range(x.ndim) if i != self.ch_axis % x.ndim]
-        return (x.amin(rest), x.amax(rest)) if rest else (x, x)
+        # Of one axis the values themselves, in tensors of their own: what is kept is written to later.
+        return (x.amin(rest), x.amax(rest)) if rest else (x.clone(), x.clone())
 
     def reset_min_max_vals(self) -> None:
         self.register_buffer("min_val", FUNCTIONS["zeros"](0))

@@ -14,11 +14,13 @@ from typing import Any, TypeVar, cast
 from ...diagnostics import UnsupportedError
 from ...ir.types import f32
 from ...tensor import FUNCTIONS, Tensor
+from ...tensor.core import convert
 from ...tensor.index import check_known
-from ...tensor.quantized import QuantizedTensor, quantize_per_tensor, rounded
-from ...tensor.quantized_functions import on_codes, on_steps, on_values
+from ...tensor.quantized import QuantizedTensor, rounded
+from ...tensor.quantized_functions import on_codes, on_grid, on_steps, on_values
 from ...tensor.quantized_range import choose_qparams
 from ...tensor.register import meaning
+from .activation import writable
 
 F = TypeVar("F", bound=Callable[..., Any])
 DYNAMIC_RANGE = (0, 127)  # PyTorch's reduce_range: sums of two products of 7 and 8 bits fit 16
@@ -45,6 +47,8 @@ def steps_of(x: Tensor) -> tuple[Tensor, Any]:
     if isinstance(x, QuantizedTensor):
         return x.centred(), x.scales()
     x = x.detach()
+    if not x.numel():  # which has no range
+        return convert(x, f32), 1.0
     lowest, highest = DYNAMIC_RANGE
     scale, zero_point = choose_qparams(x.amin(), x.amax(), lowest, highest)
     return rounded(x, scale, zero_point, lowest, highest) - zero_point, scale
@@ -58,6 +62,9 @@ def product(f: Callable[..., Tensor], transposed: bool = False) -> Callable[...,
         if not isinstance(weight, QuantizedTensor):
             raise UnsupportedError(f"{f.__name__} takes no quantized input with a weight of floats",
                                    help="dequantize() the input")  # fmt: skip
+        if isinstance(input, QuantizedTensor) and input._axis is not None:
+            what = f"{f.__name__}: an input has one scale, not one for each index of axis {input._axis}"
+            raise UnsupportedError(what, help="quantize_per_tensor() it")
         if weight._axis not in (None, 0) or (transposed and weight._axis is not None):
             raise UnsupportedError(f"{f.__name__}: weights have scales for their first axis, not {weight._axis}")
         x, scale = steps_of(input)
@@ -75,7 +82,7 @@ def product(f: Callable[..., Tensor], transposed: bool = False) -> Callable[...,
 def embedding(input: Tensor, weight: QuantizedTensor, *args: Any, **kwargs: Any) -> Tensor:
     """Values of rows by number: only rows that are asked for are dequantized. Options about gradients do nothing."""
     check_known("row", input, weight.shape[0])
-    codes = weight.int_repr()[input].to(f32)
+    codes = weight._codes[input].to(f32)
     if weight._axis is None:
         return (codes - weight._zero_point) * weight.scales()
     if weight._axis != 0:
@@ -98,20 +105,6 @@ def bag_of(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return run
 
 
-def on_grid(f: Callable[..., Tensor], scale: float, zero_point: int) -> Callable[..., Tensor]:
-    """The meaning of a function whose results lie in a known range: codes of a scale and a zero point of their own,
-    the zero point for quint8."""
-
-    def run(input: QuantizedTensor, *args: Any, **kwargs: Any) -> Tensor:
-        shift = input.dtype.lowest
-        made: Tensor = quantize_per_tensor(
-            f(input.dequantize(), *args, **kwargs), scale, zero_point + shift, input.dtype
-        )
-        return made
-
-    return run
-
-
 def meanings(given: dict[str, Any]) -> dict[str, Any]:
     """What the functions of `nn.functional` do with quantized tensors, from what they do with others, by name."""
     made = {name: product(given[name]) for name in ("linear", "conv1d", "conv2d", "conv3d")}
@@ -124,9 +117,7 @@ def meanings(given: dict[str, Any]) -> dict[str, Any]:
         "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
         "interpolate",
     )}  # fmt: skip
-    made |= {name: on_values(given[name]) for name in
+    made |= {name: writable(functools.wraps(given[name])(on_values(given[name]))) for name in
              ("elu", "hardswish", "hardtanh", "leaky_relu", "relu6", "threshold")}  # fmt: skip
     made |= {name: lambda input, *args, **kwargs: input for name in ("dropout", "dropout2d", "dropout3d")}
-    made |= {"sigmoid": on_grid(given["sigmoid"], 1 / 256, 0), "hardsigmoid": on_grid(given["hardsigmoid"], 1 / 256, 0),
-             "tanh": on_grid(given["tanh"], 2 / 256, 128)}  # fmt: skip
-    return made
+    return {**made, "hardsigmoid": on_grid(given["hardsigmoid"], 1 / 256, 0)}
