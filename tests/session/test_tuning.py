@@ -13,7 +13,7 @@ from heliostat.compiler.pipeline import SCHEDULES, KernelLibrary, Options, compi
 from heliostat.compiler.tuning import TuningTable, make_tile, tunable
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
-from heliostat.kernels import attention, linear, matmul, row_attention, warpgroup_linear
+from heliostat.kernels import attention, block_attention, linear, matmul, row_attention, warpgroup_linear
 from heliostat.kernels.linear_tile import LinearTile
 from heliostat.quant.formats import Q4_0, Q4_K
 from heliostat.quant.quantize import encode
@@ -147,5 +147,5 @@ def test_the_table_of_the_package_is_whole() -> None:
 
 
 def test_schedules_that_can_be_tuned() -> None:
-    assert all(tunable(s) for s in (linear, matmul, attention, row_attention, warpgroup_linear))
-    assert sum(tunable(s) is not None for s in SCHEDULES) == 5
+    assert all(tunable(s) for s in (linear, matmul, attention, block_attention, row_attention, warpgroup_linear))
+    assert sum(tunable(s) is not None for s in SCHEDULES) == 6
