@@ -22,7 +22,7 @@ from .error import LargestUlp
 from .integer import philox
 from .op import Amp, Array, NotDifferentiable, public
 from .rules import broadcast, plain
-from .samples import Uniform, sample
+from .samples import Sample, Uniform, sample
 
 ROUNDS = 64
 ROUND = 1 << 48
@@ -33,6 +33,7 @@ _MOST = 64  # of a mean below 10, a count beyond this has a probability below 1e
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 Step = Callable[[Any, list[Any]], list[Any]]
+Given = tuple[TensorType, Uniform]
 
 
 class _Arrays:
@@ -124,6 +125,13 @@ def _stirling(k: Any, z: Any) -> Any:
     return k.select(small, series + moved, series)
 
 
+def _samples(few: list[Given], many: list[Given]) -> tuple[Sample, ...]:
+    """Of an op with these parameters: a vector, and rows that share them."""
+    first = (tensor(i64, 40), Uniform(0, 999)), (tensor(i64), Uniform(0, 2**40)), (tensor(i64), Uniform(0, 2**33))
+    second = (tensor(i64, 3, 5), Uniform(0, 99)), (tensor(i64), Uniform(0, 9)), (tensor(i64), Uniform(0, 9))
+    return sample(*first, *few), sample(*second, *many)
+
+
 class RandomLogGamma(Rejection, name="random_log_gamma", version=1, amp=Amp.KEEP_INPUT):
     """Logarithms of gamma numbers of rate 1; those of a small concentration are 0 themselves. Marsaglia and Tsang,
     A simple method for generating gamma variables (2000), which accepts 95 % and more. Below 1 the number of a + 1
@@ -131,12 +139,7 @@ class RandomLogGamma(Rejection, name="random_log_gamma", version=1, amp=Amp.KEEP
 
     operands = ("number", "key", "draw", "concentration")
     parameters = ("concentration",)
-    samples = (
-        sample((tensor(i64, 40), Uniform(0, 999)), (tensor(i64), Uniform(0, 2**40)), (tensor(i64), Uniform(0, 2**33)),
-               (tensor(f64, 40), Uniform(0.01, 3))),
-        sample((tensor(i64, 3, 5), Uniform(0, 99)), (tensor(i64), Uniform(0, 9)), (tensor(i64), Uniform(0, 9)),
-               (tensor(f64, 5), Uniform(1, 1e6))),
-    )  # fmt: skip
+    samples = _samples([(tensor(f64, 40), Uniform(0.01, 3))], [(tensor(f64, 5), Uniform(1, 1e6))])
 
     def method(self, k: Any, number: Any, key: Any, draw: Any, a: Any) -> Any:
         small = a < 1.0
@@ -164,12 +167,7 @@ class RandomPoisson(Rejection, name="random_poisson", version=1, amp=Amp.KEEP_IN
 
     operands = ("number", "key", "draw", "rate")
     parameters = ("rate",)
-    samples = (
-        sample((tensor(i64, 40), Uniform(0, 999)), (tensor(i64), Uniform(0, 2**40)), (tensor(i64), Uniform(0, 2**33)),
-               (tensor(f64, 40), Uniform(0, 30))),
-        sample((tensor(i64, 3, 5), Uniform(0, 99)), (tensor(i64), Uniform(0, 9)), (tensor(i64), Uniform(0, 9)),
-               (tensor(f64, 5), Uniform(1, 1e6))),
-    )  # fmt: skip
+    samples = _samples([(tensor(f64, 40), Uniform(0, 30))], [(tensor(f64, 5), Uniform(1, 1e6))])
 
     def method(self, k: Any, number: Any, key: Any, draw: Any, rate: Any) -> Any:
         few = rate < _FEW
@@ -201,12 +199,10 @@ class RandomBinomial(Rejection, name="random_binomial", version=1, amp=Amp.KEEP_
 
     operands = ("number", "key", "draw", "count", "prob")
     parameters = ("count", "prob")
-    samples = (
-        sample((tensor(i64, 40), Uniform(0, 999)), (tensor(i64), Uniform(0, 2**40)), (tensor(i64), Uniform(0, 2**33)),
-               (tensor(f64), Uniform(30, 31)), (tensor(f64, 40), Uniform(0, 1))),
-        sample((tensor(i64, 3, 5), Uniform(0, 99)), (tensor(i64), Uniform(0, 9)), (tensor(i64), Uniform(0, 9)),
-               (tensor(f64, 5), Uniform(1000, 1001)), (tensor(f64, 5), Uniform(0, 1))),
-    )  # fmt: skip
+    samples = _samples(
+        [(tensor(f64), Uniform(30, 31)), (tensor(f64, 40), Uniform(0, 1))],
+        [(tensor(f64, 5), Uniform(1000, 1001)), (tensor(f64, 5), Uniform(0, 1))],
+    )
 
     def method(self, k: Any, number: Any, key: Any, draw: Any, count: Any, prob: Any) -> Any:
         count = k.floor(count)
@@ -249,12 +245,7 @@ class RandomVonMises(Rejection, name="random_von_mises", version=1, amp=Amp.KEEP
 
     operands = ("number", "key", "draw", "concentration")
     parameters = ("concentration",)
-    samples = (
-        sample((tensor(i64, 40), Uniform(0, 999)), (tensor(i64), Uniform(0, 2**40)), (tensor(i64), Uniform(0, 2**33)),
-               (tensor(f64, 40), Uniform(0, 30))),
-        sample((tensor(i64, 3, 5), Uniform(0, 99)), (tensor(i64), Uniform(0, 9)), (tensor(i64), Uniform(0, 9)),
-               (tensor(f64, 5), Uniform(1, 1e6))),
-    )  # fmt: skip
+    samples = _samples([(tensor(f64, 40), Uniform(0, 30))], [(tensor(f64, 5), Uniform(1, 1e6))])
 
     def method(self, k: Any, number: Any, key: Any, draw: Any, kappa: Any) -> Any:
         given, kappa = kappa, k.select(kappa < 1e-12, 1e-12, kappa)
