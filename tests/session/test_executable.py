@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -56,3 +59,22 @@ def test_a_program_of_several_launches_is_refused(code: CodeStore) -> None:
         assert len(program.program.launches) > 1
         with pytest.raises(ValueError, match="launches, not one"):
             program.run_in_parts(2, lambda: None)
+
+
+def test_code_stays_while_a_program_that_runs_it_is_kept() -> None:
+    x = np.arange(6, dtype=np.float32)
+    p = parameter("x", tensor(f32, 6))
+    with WorkerPool(1) as pool:
+        code = CodeStore(host_target(), ObjectCache(None))
+        released = weakref.ref(code)
+        program = bound(x, p, ops.neg(p), pool, code)
+        loaded = weakref.ref(program.addresses.code[0])
+        del code
+        gc.collect()
+        assert released() is None
+        assert loaded() is not None, "the machine code is gone"
+        program.run()
+        np.testing.assert_array_equal(program.output(0, {}), -x)
+        del program
+        gc.collect()
+        assert loaded() is None, "the machine code is never given back"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,17 +27,29 @@ SMALL_LAUNCH = 150_000
 Progress = Callable[[int, int, str], None]
 
 
+class Addresses(dict[str, int]):
+    """Where kernels lie, by name. What holds this holds their machine code: it stays as long as any program runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code: list[Loaded] = []
+
+    def add(self, loaded: Loaded, names: Iterable[str]) -> None:
+        """Take loaded code, and the addresses of its functions of these names."""
+        self.code.append(loaded)
+        self.update({name: loaded[name] for name in names})
+
+
 class CodeStore:
     """Machine code of kernels: from the cache on disk where it is there, else compiled; loaded once per kernel."""
 
     def __init__(self, target: Target, cache: ObjectCache | None = None) -> None:
         self.target = target
         self.cache = cache or ObjectCache.default()
-        self.addresses: dict[str, int] = {}
-        self.loaded: list[Loaded] = []
+        self.addresses = Addresses()
         self.compiled = 0
 
-    def load(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, int]:
+    def load(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> Addresses:
         """The address of every kernel, by name."""
         self.load_kernels(kernels, progress)
         return self.addresses
@@ -54,18 +66,15 @@ class CodeStore:
     def load_objects(self, objects: Mapping[str, bytes]) -> None:
         """The same for finished machine code, by the name of its kernel."""
         if objects:
-            loaded = load_objects(list(objects.values()))
-            self.loaded.append(loaded)
-            self.addresses.update({name: loaded[name] for name in objects})
+            self.addresses.add(load_objects(list(objects.values())), objects)
 
-    def load_own(self, objects: Mapping[str, bytes]) -> dict[str, int]:
+    def load_own(self, objects: Mapping[str, bytes]) -> Addresses:
         """Addresses of finished machine code by the name of its kernel, apart from those of all others: another
         process gave the names."""
-        if not objects:
-            return {}
-        loaded = load_objects(list(objects.values()))
-        self.loaded.append(loaded)
-        return {name: loaded[name] for name in objects}
+        own = Addresses()
+        if objects:
+            own.add(load_objects(list(objects.values())), objects)
+        return own
 
     def objects(self, kernels: Sequence[Kernel]) -> dict[str, bytes]:
         """The machine code of kernels that were loaded, by name; nothing where no cache keeps it."""
@@ -135,9 +144,9 @@ class Executable:
     """
 
     def __init__(
-        self, program: Program, addresses: Mapping[str, int], pool: WorkerPool, given: Mapping[str, Buffer]
+        self, program: Program, addresses: Addresses, pool: WorkerPool, given: Mapping[str, Buffer]
     ) -> None:
-        self.program, self.pool = program, pool
+        self.program, self.pool, self.addresses = program, pool, addresses
         self.buffers: list[Buffer] = []
         self.arena = Buffer.allocate(max(program.arena_nbytes, 64), zeroed=False)
         for plan in program.buffers:
@@ -160,9 +169,9 @@ class Executable:
         self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
-        self._bind(addresses)
+        self._bind()
 
-    def _bind(self, addresses: Mapping[str, int]) -> None:
+    def _bind(self) -> None:
         program = self.program
         self.table = np.zeros((max(1, len(program.launches)), 3), np.int64)
         sizes = [len(launch.buffers) + len(launch.symbols) for launch in program.launches]
@@ -173,7 +182,7 @@ class Executable:
             row += [self.slots.ctypes.data + 8 * self.number[s] for s in launch.symbols]
             self.arguments[at : at + size] = row
             name = program.kernels[launch.kernel].name
-            self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            self.table[n] = self.addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += size
         launches = len(program.launches)
         alone = program.operations < SMALL_LAUNCH * launches

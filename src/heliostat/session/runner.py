@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..kernel.program import Program
 from ..runtime.buffer import Buffer
 from ..runtime.free_list import free_list
 from ..runtime.worker_pool import BARRIER, WorkerPool
-from .executable import SMALL_LAUNCH, CodeStore
+from .executable import SMALL_LAUNCH, Addresses, CodeStore
 from .host import host_target
 from .recorder import Recorder
 from .stored import load_programs, program_key, save_programs
@@ -49,7 +49,7 @@ class Engine:
         self.compiled = 0
         self.recorder: Recorder | None = None  # of the profiler that is open
         self.gpu_recorder: Recorder | None = None  # the same for programs on GPUs
-        self._own: dict[int, Mapping[str, int]] = {}
+        self._own: dict[int, Addresses] = {}
 
     def compile(self, graph: Graph) -> Runner:
         """A program of the graph, whose parameters are all inputs. Raises CompileError."""
@@ -74,7 +74,7 @@ class Engine:
                 save_programs(key, [made], self.code.objects(made.program.kernels))
             return made
 
-    def addresses(self, program: Program) -> Mapping[str, int]:
+    def addresses(self, program: Program) -> Addresses:
         """Where the kernels of a program lie, by name. Programs from disk have code, and names, of their own."""
         own = self._own.get(id(program))
         return self.code.load(program.kernels) if own is None else own
@@ -104,7 +104,7 @@ class Runner:
 
     def __init__(self, program: Program, owner: Engine) -> None:
         self.program, self.owner = program, owner
-        addresses = owner.addresses(program)
+        self.addresses = owner.addresses(program)
         plans = program.buffers
         self.address = np.zeros(max(1, len(plans)), np.int64)
         self.constants: list[Buffer] = []
@@ -140,8 +140,8 @@ class Runner:
         self.table = np.zeros((max(1, len(rows)), 3), np.int64)
         at = 0
         for n, (launch, row) in enumerate(zip(program.launches, rows, strict=True)):
-            name = program.kernels[launch.kernel].name
-            self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            code = self.addresses[program.kernels[launch.kernel].name]
+            self.table[n] = code, self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += len(row)
         self.arena = 0
         self.launches = len(rows)

@@ -63,7 +63,7 @@ class NativeStep:
         self.owner: Engine = engine()
         self.compiled, self.program = compiled, compiled.program
         program = self.program
-        addresses = self.owner.addresses(program)
+        self.addresses = self.owner.addresses(program)
         self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
@@ -77,8 +77,8 @@ class NativeStep:
                 self.places[b].append(at + i)
             for i, s in enumerate(launch.symbols):
                 self.arguments[at + len(launch.buffers) + i] = self.slots.ctypes.data + 8 * self.number[s]
-            name = program.kernels[launch.kernel].name
-            self.table[n] = addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            code = self.addresses[program.kernels[launch.kernel].name]
+            self.table[n] = code, self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
             at += size
         words: Any = self.arguments
         self.words = memoryview(words)
