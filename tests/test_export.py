@@ -140,7 +140,7 @@ def test_sizes_by_name() -> None:
         with pytest.raises(error, match=text):
             export.export(lambda a: a * 2, x, dynamic_shapes=shapes)
     with pytest.raises(CaptureError, match="sizes that are not fixed"):
-        export.export(lambda a: a / a.shape[0], x, dynamic_shapes=({0: rows},))
+        export.export(lambda a: a[::2], x, dynamic_shapes=({0: rows},))
 
 
 def test_what_would_be_lost_is_refused() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from .diagnostics import CaptureError, FileFormatError, HeliostatError, ShapeError, UnsupportedError
 from .ir.graph import CONSTANT, PARAMETER, Graph, Value
 from .ir.text import parse_graph, print_graph
-from .ir.types import Symbol, SymbolicDim, TensorType, dim, evaluate, tensor
+from .ir.types import Symbol, SymbolicDim, TensorType, concrete, dim, tensor
 from .ir.verify import verify
 from .nn import Module
 from .ops import REGISTRY
@@ -325,7 +325,7 @@ def _applied(graph: Graph, values: Sequence[Value]) -> list[Value]:
             for r in node.results:
                 made.setdefault(id(r), r)
             continue
-        attrs = {name: _concrete(a, sizes) for name, a in node.attrs.items()}
+        attrs = {name: concrete(a, sizes) for name, a in node.attrs.items()}
         results = REGISTRY[node.op.name].build_all(*(made[id(i)] for i in node.inputs), **attrs)
         made.update((id(r), new) for r, new in zip(node.results, results, strict=True))
     return [made[id(v)] for v in graph.outputs]
@@ -341,14 +341,6 @@ def _match(wanted: TensorType, found: TensorType, sizes: dict[str, int]) -> None
             same = same and d == n
     if not same:
         raise ShapeError(f"a tensor {wanted} is asked for, found {found}")
-
-
-def _concrete(a: Any, sizes: Mapping[str, int]) -> Any:
-    if isinstance(a, SymbolicDim):
-        return evaluate(a, sizes)
-    if isinstance(a, TensorType):
-        return TensorType(a.element, tuple(evaluate(d, sizes) for d in a.shape), a.layout)
-    return tuple(_concrete(x, sizes) for x in a) if isinstance(a, tuple) else a
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ bound.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -134,6 +135,8 @@ class SymbolicDim:
     terms: tuple[tuple[tuple[Symbol, ...], int], ...]
 
     def __add__(self, other: Dim) -> Dim:
+        if not isinstance(other, Dim):
+            return NotImplemented  # a tensor, whose own operator takes sizes as numbers
         total = dict(self.terms)
         for key, value in _terms(other):
             total[key] = total.get(key, 0) + value
@@ -145,12 +148,14 @@ class SymbolicDim:
         return _dim({key: -value for key, value in self.terms})
 
     def __sub__(self, other: Dim) -> Dim:
-        return self + (-other)
+        return self + (-other) if isinstance(other, Dim) else NotImplemented
 
     def __rsub__(self, other: Dim) -> Dim:
         return (-self) + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if not isinstance(other, Dim):
+            return NotImplemented
         total: dict[tuple[Symbol, ...], int] = {}
         for a, x in self.terms:
             for b, y in _terms(other):
@@ -160,11 +165,42 @@ class SymbolicDim:
 
     __rmul__ = __mul__
 
-    def __floordiv__(self, other: int) -> Dim:
-        """Exact division of every coefficient. Raises ValueError where one does not divide."""
-        if any(value % other for _, value in self.terms):
-            raise ValueError(f"({self}) does not divide by {other}")
-        return _dim({key: value // other for key, value in self.terms})
+    def __floordiv__(self, other: Dim) -> Dim:
+        """Exact division. Raises ValueError where it leaves something over, or may."""
+        if not isinstance(other, Dim):
+            return NotImplemented
+        lead, factor = _terms(other)[0]
+        quotient: Dim = 0
+        rest: Dim = self
+        while rest != 0:
+            key, value = _terms(rest)[0]
+            left = Counter(key)
+            left.subtract(lead)
+            if value % factor or min(left.values(), default=0) < 0:
+                raise ValueError(f"({self}) does not divide by {other}")
+            term = _dim({tuple(sorted(left.elements(), key=lambda s: s.name)): value // factor})
+            quotient, rest = quotient + term, rest - term * other
+        return quotient
+
+    def __rfloordiv__(self, other: int) -> Dim:
+        if other == 0:
+            return 0
+        raise ValueError(f"{other} does not divide by ({self}) whatever the symbols are")
+
+    def __mod__(self, other: Dim) -> int:
+        """0 where it divides whatever the symbols are. Raises TypeError where that depends on them."""
+        if not isinstance(other, Dim):
+            return NotImplemented
+        try:
+            self // other
+        except ValueError:
+            raise TypeError(f"the remainder of {self} by {other} depends on the symbols") from None
+        return 0
+
+    def __rmod__(self, other: int) -> int:
+        if other == 0:
+            return 0
+        raise TypeError(f"the remainder of {other} by {self} depends on the symbols")
 
     def _below(self, other: Dim, strict: bool) -> bool:
         """Whether it is less than the other whatever the symbols are. Raises TypeError where that depends on them."""
@@ -259,6 +295,18 @@ def lower_bound(d: Dim) -> int:
 
 def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return d if isinstance(d, int) else d.evaluate(values)
+
+
+def concrete(value: Any, sizes: Mapping[str, int]) -> Any:
+    """An attribute, a type or a tuple of such with its symbols' values in their places. Raises KeyError without one."""
+    if isinstance(value, SymbolicDim):
+        return value.evaluate(sizes)
+    if isinstance(value, tuple):
+        return tuple(concrete(v, sizes) for v in value)
+    if isinstance(value, TensorType) and not value.static:
+        shape = concrete(value.shape, sizes)
+        return tensor(value.element, *shape) if value.layout is None else value.with_shape(shape)
+    return value
 
 
 def numel(shape: Shape) -> Dim:

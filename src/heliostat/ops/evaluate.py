@@ -12,7 +12,7 @@ import numpy as np
 
 from ..diagnostics import ShapeError
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node
-from ..ir.types import Dim, DType, SymbolicDim, TensorType, bf16
+from ..ir.types import Dim, DType, SymbolicDim, TensorType, bf16, concrete
 from ..quant.codec import dequantize
 from ..quant.format import BlockFormat
 from .op import Array, Op
@@ -59,14 +59,13 @@ def evaluate(
 def run_node(node: Node, arrays: Sequence[Array], symbols: Mapping[str, int], exact: bool = True) -> tuple[Array, ...]:
     """The results of one node. Raises ShapeError if the reference gives another shape than the type rule."""
     assert isinstance(node.op, Op)
-    attrs = {k: _concrete(v, symbols) for k, v in node.attrs.items()}
+    attrs = {k: _known(v, symbols) for k, v in node.attrs.items()}
     result = node.op.reference(*arrays, **attrs)
     results = result if isinstance(result, tuple) else (result,)
     made: list[Array] = []
     for value, raw in zip(node.results, results, strict=True):
         array = np.asarray(raw)
-        expected = tuple(_concrete(d, symbols) for d in value.type.shape)
-        if array.shape != expected:
+        if array.shape != _known(value.type.shape, symbols):
             raise ShapeError(f"{node.op.name} gives the shape {list(array.shape)}, its type rule says {value.type}")
         element = value.type.element
         if isinstance(element, DType):
@@ -77,15 +76,11 @@ def run_node(node: Node, arrays: Sequence[Array], symbols: Mapping[str, int], ex
     return tuple(made)
 
 
-def _concrete(value: Any, symbols: Mapping[str, int]) -> Any:
-    if isinstance(value, SymbolicDim):
-        missing = [s.name for s in value.symbols if s.name not in symbols]
-        if missing:
-            raise ShapeError(f"no value is given for the symbol {missing[0]}")
-        return value.evaluate(symbols)
-    if isinstance(value, tuple):
-        return tuple(_concrete(v, symbols) for v in value)
-    return value
+def _known(value: Any, symbols: Mapping[str, int]) -> Any:
+    try:
+        return concrete(value, symbols)
+    except KeyError as missing:
+        raise ShapeError(f"no value is given for the symbol {missing.args[0]}") from None
 
 
 def _wide(array: Array) -> Array:
@@ -135,7 +130,7 @@ def _solve(d: Dim, size: int, known: Mapping[str, int]) -> tuple[str, int] | Non
 
 
 def _given(array: Array, type: TensorType, symbols: Mapping[str, int], name: str) -> Array:
-    shape = tuple(_concrete(d, symbols) for d in type.shape)
+    shape = _known(type.shape, symbols)
     if isinstance(type.element, BlockFormat):
         row = (*shape[:-1], shape[-1] // type.element.block * type.element.nbytes)
         if array.dtype != np.uint8 or array.size != np.prod(row, dtype=np.int64):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value, constant
-from ..ir.types import Dim, DType, Shape, TensorType, bf16, bool_, f16, f32, i16, i32, i64, u8, u16, u32
+from ..ir.types import Dim, DType, Shape, SymbolicDim, TensorType, bf16, bool_, f16, f32, i16, i32, i64, u8, u16, u32
 
 if TYPE_CHECKING:
     from .op import Numeric
@@ -90,11 +90,16 @@ def float_only(type: TensorType, op: str) -> DType:
     return dtype
 
 
-def lift(value: Numeric | np.generic, like: Value, op: str = "an operator") -> Value:
-    """A number as a constant of the other operand's dtype, unless a float meets an integer (f32) or a number a bool
-    (i64 or f32), as in PyTorch. Raises DTypeError for what is no number, or does not fit the dtype."""
+def lift(value: Numeric | SymbolicDim | np.generic, like: Value, op: str = "an operator") -> Value:
+    """A number, or a size, as a constant of the other operand's dtype, unless a float meets an integer (f32) or a
+    number a bool (i64 or f32), as in PyTorch. Raises DTypeError for what is no number, or does not fit the dtype."""
     if isinstance(value, Value):
         return value
+    if isinstance(value, SymbolicDim):
+        from .shape import counted
+
+        element = plain(like.type, op)
+        return counted(value, i64 if element == bool_ else element)
     number: Any = value.item() if isinstance(value, np.generic) else value
     if not isinstance(number, (bool, int, float)):
         raise DTypeError(f"{op} takes tensors and numbers, found {type(value).__name__}")

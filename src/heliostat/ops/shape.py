@@ -11,6 +11,7 @@ from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value, constant
 from ..ir.types import (
     Dim,
+    DType,
     Symbol,
     SymbolicDim,
     TensorType,
@@ -436,6 +437,13 @@ class ToDevice(Op, name="to_device", version=1, amp=Amp.KEEP_INPUT):
 arange = public(Arange, Arange.call)
 detach = public(Detach, Detach.call)
 to_device = public(ToDevice, ToDevice.call)
+
+
+def counted(n: SymbolicDim, dtype: DType) -> Value:
+    """A size of at least 1 as a number without axes: one more than the last that `arange` counts."""
+    last = reshape(slice(arange(n), 0, n - 1, n), ())  # type: ignore[arg-type]
+    made: Value = get("cast").build(get("add").build(last, constant(1, TensorType(i64, ()))), dtype=dtype)
+    return made
 
 
 def iota(n: Dim) -> Value:

@@ -143,9 +143,7 @@ class Executable:
     `given`: buffers by name for inputs, weights and states; what is not given of inputs and states is allocated.
     """
 
-    def __init__(
-        self, program: Program, addresses: Addresses, pool: WorkerPool, given: Mapping[str, Buffer]
-    ) -> None:
+    def __init__(self, program: Program, addresses: Addresses, pool: WorkerPool, given: Mapping[str, Buffer]) -> None:
         self.program, self.pool, self.addresses = program, pool, addresses
         self.buffers: list[Buffer] = []
         self.arena = Buffer.allocate(max(program.arena_nbytes, 64), zeroed=False)

@@ -17,7 +17,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import DeviceMismatchError, DTypeError, GradientError, ShapeError, UnsupportedError
 from ..ir.graph import Value
-from ..ir.types import DType, TensorType, bf16, f32, f64, tensor
+from ..ir.types import DType, SymbolicDim, TensorType, bf16, f32, f64, tensor
 from ..ops.rules import shown
 from ..runtime.buffer import Buffer
 from ..runtime.number import NumberBuffer
@@ -716,7 +716,10 @@ def scalar(number: Any, dtype: DType) -> Value:
 
 
 def number_tensor(number: Any, dtype: DType | None = None) -> Tensor:
-    """A Python number as a tensor without axes."""
+    """A Python number, or a symbolic size, as a tensor without axes."""
+    if isinstance(number, SymbolicDim):
+        sized: Tensor = new(Tensor, ops.counted(number, dtype or number_dtype(number)))
+        return sized
     if isinstance(number, complex) or (dtype is not None and dtype.kind == "c"):
         return from_array(np.asarray(number), dtype or number_dtype(number))
     made: Tensor = new(Tensor, scalar(number, dtype or number_dtype(number)))
@@ -736,7 +739,7 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     """x itself if it is a tensor, else a tensor of it."""
     if isinstance(x, Tensor):
         return x if dtype is None else convert(x, dtype_of(dtype))
-    if isinstance(x, bool | int | float | complex | np.generic) and not isinstance(x, np.ndarray):
+    if isinstance(x, bool | int | float | complex | np.generic | SymbolicDim) and not isinstance(x, np.ndarray):
         return number_tensor(x.item() if isinstance(x, np.generic) else x, None if dtype is None else dtype_of(dtype))
     return from_data(x, None if dtype is None else dtype_of(dtype))
 
@@ -839,7 +842,7 @@ def convert(x: Tensor, dtype: DType) -> Tensor:
     return wrap(known)
 
 
-_NUMERIC = (Tensor, bool, int, float, np.generic)
+_NUMERIC = (Tensor, bool, int, float, np.generic, SymbolicDim)
 
 
 def with_number(x: Tensor, number: Any) -> Value | None:

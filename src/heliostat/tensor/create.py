@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..diagnostics import DTypeError, ShapeError
-from ..ir.types import DType, i64
+from ..ir.types import DType, SymbolicDim, i64
 from . import lazy
-from .core import Tensor, as_tensor, from_array, from_data, owning
+from .core import Tensor, as_tensor, convert, from_array, from_data, number_tensor, owning, wrap
 from .devices import default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .register import FUNCTIONS, METHODS, function
@@ -118,6 +119,8 @@ def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
     """One number everywhere."""
     if any(s < 0 for s in shape):
         raise ShapeError(f"sizes must not be negative, found {list(shape)}")
+    if any(isinstance(s, SymbolicDim) for s in shape):
+        return wrap(ops.broadcast_to(number_tensor(value, dtype).value, tuple(shape)))
     if dtype.name == "bf16" or dtype.kind == "c":
         return from_array(np.full(shape, value, np.float32 if dtype.name == "bf16" else np.complex128), dtype)
     plain = lazy.NUMPY[dtype.name]
@@ -197,6 +200,12 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    if any(isinstance(v, SymbolicDim) for v in (start, end, step)):
+        if step != 1:
+            raise TypeError(f"arange: from {start} to {end} in steps of {step} has an open size")
+        d = i64 if dtype is None else dtype_of(dtype)
+        counts: Tensor = FUNCTIONS["add"](wrap(ops.arange(end - start)), start)
+        return finished(convert(counts, d), requires_grad, rest)
     if not all(map(math.isfinite, (start, end, step))):
         raise ShapeError(f"arange: bounds and step are finite, found {start}, {end} and {step}")
     if dtype is not None and dtype_of(dtype).kind in "iu":  # as PyTorch: what is given is rounded, not what is made

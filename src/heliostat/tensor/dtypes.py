@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import DTypeError, UnsupportedError
-from ..ir.types import DType, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32
+from ..ir.types import DType, SymbolicDim, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32
 from ..ops import promote as _promote
 
 c64 = DType("c64", "c", 64)
@@ -82,11 +82,11 @@ def default_complex() -> DType:
     return COMPLEX_OF.get(get_default_dtype(), c64)
 
 
-def number_dtype(value: complex) -> DType:
-    """The dtype of a Python number by itself."""
+def number_dtype(value: Any) -> DType:
+    """The dtype of a Python number, or a symbolic size, by itself."""
     if isinstance(value, bool | np.bool_):
         return bool_
-    if isinstance(value, int | np.integer):
+    if isinstance(value, int | np.integer | SymbolicDim):
         return i64
     if isinstance(value, float | np.floating):
         return get_default_dtype()

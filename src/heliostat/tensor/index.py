@@ -14,7 +14,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import bool_, i64
+from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, normal_dim, wrap
@@ -50,7 +50,7 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
                 raise DTypeError(f"a tensor used as an index has integers or bools, found {item.dtype}")
             if not item.ndim and lazy.on_host(item.value):
                 item = int(item)
-        elif item is not None and item is not Ellipsis and not isinstance(item, int | slice):
+        elif item is not None and item is not Ellipsis and not isinstance(item, int | SymbolicDim | slice):
             raise DTypeError(f"an index is an integer, slice, None, Ellipsis or tensor, found {type(item).__name__}")
         found.append(item)
         used += item is not None and item is not Ellipsis
@@ -68,6 +68,25 @@ def _check_mask(x: Tensor, mask: Tensor, at: int) -> None:
         raise IndexOutOfRangeError(f"a mask of shape {shown(mask.shape)} does not fit axes of {shown(x.shape)}")
 
 
+def _bounds(given: slice, size: Any) -> tuple[Any, Any, int]:
+    """Start, stop and step of a slice of an axis, within it. Raises ShapeError for a step of 0, TypeError where a
+    symbolic size leaves open what is within."""
+    bounds = (given.start, given.stop, given.step)
+    start, stop, step = (b if b is None or isinstance(b, SymbolicDim) else int(b) for b in bounds)
+    if step == 0:
+        raise ShapeError("a slice's step must not be 0")
+    if not any(isinstance(b, SymbolicDim) for b in (start, stop, size)):
+        return slice(start, stop, step).indices(size)
+    if step not in (None, 1):
+        raise TypeError(f"a slice of an axis of {size} elements by steps of {step} has an open size")
+
+    def within(bound: Any) -> Dim:
+        bound = bound + size if bound < 0 else bound
+        return 0 if bound < 0 else size if bound > size else bound
+
+    return 0 if start is None else within(start), size if stop is None else within(stop), 1
+
+
 def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
     """The part of an index that makes views, and for each axis that is left its index tensor or None."""
     axis = 0
@@ -75,14 +94,11 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
     for p in parts:
         if p is None:
             x = unsqueeze(x, axis)
-        elif isinstance(p, int):
+        elif isinstance(p, int | SymbolicDim):
             x = select(x, axis, p)
             continue
         elif isinstance(p, slice):
-            bounds = slice(*(None if b is None else int(b) for b in (p.start, p.stop, p.step)))
-            if bounds.step == 0:
-                raise ShapeError("a slice's step must not be 0")
-            start, stop, step = bounds.indices(x.shape[axis])
+            start, stop, step = _bounds(p, x.shape[axis])
             if step < 0:
                 count = len(range(start, stop, step))
                 x = sliced(x, axis, start + (count - 1) * step if count else 0, start + 1 if count else 0, -step)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
-from ..ir.types import DType, bool_, f32, f64, i64
+from ..ir.types import DType, SymbolicDim, bool_, f32, f64, i64
 from . import quick
 from .core import Tensor, as_tensor, common, convert, number_tensor, with_number, wrap
 from .dtypes import get_default_dtype, result_dtype
@@ -700,7 +700,7 @@ def _publish_casts() -> None:
 _publish_casts()
 
 # --- operators --------------------------------------------------------------------------------------------------------
-_OPERANDS = (Tensor, bool, int, float, np.generic)
+_OPERANDS = (Tensor, bool, int, float, np.generic, SymbolicDim)
 _swap: Callable[[Any], Any] = lambda f: lambda self, o: f(o, self)  # noqa: E731
 
 

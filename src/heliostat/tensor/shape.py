@@ -207,9 +207,10 @@ COPIED = 64 << 20
 def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
     """Elements of an axis. Of known data without a gradient a copy that has its data too: rows and batches at other
     places are then not other programs."""
+    if not lazy.is_data(v):
+        return ops.slice(v, axis, start, stop, step)
     size: Any = v.type.shape[axis]
-    bound = v.type.dtype.nbytes * math.prod(v.type.shape) // max(1, size) * max(0, stop - start)
-    if bound > COPIED or not lazy.is_data(v):
+    if v.type.dtype.nbytes * math.prod(v.type.shape) // max(1, size) * max(0, stop - start) > COPIED:
         return ops.slice(v, axis, start, stop, step)
     array = lazy.array_of(v)[(slice(None),) * axis + (slice(start, stop, step),)]
     return lazy.leaf_of(np.array(array, order="C").reshape(array.shape), v.type.dtype, v.device)
@@ -245,7 +246,7 @@ def _put_slice(b: Value, v: Value, axis: int, start: int, stop: int, step: int) 
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` elements of an axis from `start` on: a view."""
     at = normal_dim(dim, input.ndim, "narrow")
-    first = int(start)
+    first: Any = start if isinstance(start, SymbolicDim) else int(start)
     first = first + input.shape[at] if first < 0 else first
     if not 0 <= first <= first + length <= input.shape[at]:
         raise IndexOutOfRangeError(f"narrow: {first} .. {first + length} lies outside an axis of {input.shape[at]}")
@@ -262,7 +263,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     if not -size <= index < size:
         what = f"index {index} is outside axis {at} of a tensor of shape {shown(input.shape)}"
         raise IndexOutOfRangeError(what, help=f"{-size} to {size - 1} are there")
-    i = index % size
+    i = index + size if index < 0 else index
     shape = tuple(input.shape)
     kept = (*shape[:at], 1, *shape[at + 1 :])
     short = (*shape[:at], *shape[at + 1 :])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from ..diagnostics import CaptureError
 from ..ir.graph import Graph, Node, Value, constant, parameter
 from ..ir.rewrite import copy
-from ..ir.types import SymbolicDim, TensorType, evaluate, f32, tensor
+from ..ir.types import TensorType, concrete, evaluate, f32, tensor
 from ..runtime.buffer import Buffer
 from ..session.step import bound_step, compiled_step
 from . import determinism, lazy
@@ -361,8 +361,8 @@ class Step:
                     b = source.tensor._v.meta.buffer
                 else:
                     b = buffers[source] if isinstance(source, int) else source
-            made.append((b, type if sizes is None else _sized(type, sizes)))
-        return self._leave(arguments, values, befores, made)
+            made.append((b, type if sizes is None else concrete(type, sizes)))
+        return self._leave(arguments, values, befores, made, sizes)
 
     def _place(self, state: State) -> None:
         """See to it that the program reads, and writes, a tensor where it lies."""
@@ -424,13 +424,14 @@ class Step:
         values: Sequence[Value],
         befores: Sequence[Value],
         made: Sequence[tuple[Buffer, TensorType]],
+        sizes: Mapping[str, int] | None,
     ) -> Any:
         c = self.captured
         leaves = [lazy.leaf(b, type, device) for (b, type), device in zip(made, self.devices, strict=True)]
         results: dict[int, Tensor] = {id(s): a for s, a in zip(c.arguments, arguments, strict=True)}
         at = len(self.returned)
         if self.tracked:
-            self._with_history(values, befores, leaves)
+            self._with_history(values, befores, leaves, sizes)
         for t, v in zip(self.returned, leaves, strict=False):
             results[id(t)] = new(Tensor, v, id(t) in self.tracked)
         for t in c.kept:
@@ -465,7 +466,9 @@ class Step:
             return results.get(id(result), result)
         return mapped(result, lambda t: results.get(id(t), t))
 
-    def _with_history(self, values: Sequence[Value], befores: Sequence[Value], leaves: list[Value]) -> None:
+    def _with_history(
+        self, values: Sequence[Value], befores: Sequence[Value], leaves: list[Value], sizes: Mapping[str, int] | None
+    ) -> None:
         """Give the results the graph that they were computed by, over the values of this run, for gradients."""
         c = self.captured
         now: dict[int, Value] = {id(s): v for s, v in zip(c.values, values, strict=True)}
@@ -478,7 +481,7 @@ class Step:
         for n, t in enumerate(self.returned):
             if id(t) in self.tracked:
                 buffer = leaves[n].meta.buffer
-                made = _rebuilt(c.finals[id(t)], now)
+                made = _rebuilt(c.finals[id(t)], now, sizes)
                 lazy.meta(made).buffer = buffer
                 leaves[n] = made
 
@@ -543,12 +546,6 @@ def _spent(v: Value) -> bool:
     return (m is not None and m.spent) or is_stand_in(v)
 
 
-def _sized(type: TensorType, sizes: Any) -> TensorType:
-    if not any(isinstance(d, SymbolicDim) for d in type.shape):
-        return type
-    return tensor(type.dtype, *(evaluate(d, sizes) for d in type.shape))
-
-
 def _check_trackable(roots: Any) -> None:
     stack, seen = list(roots), set()
     while stack:
@@ -564,17 +561,22 @@ def _check_trackable(roots: Any) -> None:
         stack.extend(v.node.inputs)
 
 
-def _rebuilt(root: Value, now: dict[int, Value]) -> Value:
+def _rebuilt(root: Value, now: dict[int, Value], sizes: Mapping[str, int] | None) -> Value:
+    """A value over others, with the sizes of this run where the capture has symbols."""
     stack = [(root, False)]
     while stack:
         v, placed = stack.pop()
         if id(v) in now:
             continue
-        if not v.node.inputs:
+        if not v.node.inputs and (sizes is None or v.type.static):
             now[id(v)] = v
         elif placed:
             node = v.node
-            made = Node(node.op, [now[id(i)] for i in node.inputs], node.attrs, [r.type for r in node.results])
+            attrs, types = node.attrs, [r.type for r in node.results]
+            if sizes is not None:
+                attrs = {name: concrete(a, sizes) for name, a in attrs.items()}
+                types = [concrete(type, sizes) for type in types]
+            made = Node(node.op, [now[id(i)] for i in node.inputs], attrs, types)
             for old, fresh in zip(node.results, made.results, strict=True):
                 now[id(old)] = fresh
         else:
