@@ -66,9 +66,13 @@ def _whole(value: Value) -> tuple[Value, int]:
         return value, 0
     (source,), first = part.node.inputs, part.node.attrs["start"]
     width = source.type.shape[2]
-    if not isinstance(width, int) or not isinstance(first, int) or width % size or first % size:  # type: ignore[operator]
+    if (
+        not (isinstance(width, int) and isinstance(first, int) and isinstance(size, int))
+        or width % size
+        or first % size
+    ):
         return value, 0
-    return reshape(source, (b, rows, width // size, size)), first // size  # type: ignore[operator]
+    return reshape(source, (b, rows, width // size, size)), first // size
 
 
 def _gradient(value: Value) -> bool:

@@ -247,7 +247,7 @@ def _pairs(x: TensorType, target: Target, activations: str) -> bool:
     even = isinstance(x.shape[-1], int) and x.shape[-1] % 2 == 0
     fitting = even and x.element is f32 and numel(x.shape[:-1]) != 1
     many = upper_bound(numel(x.shape[:-1])) >= tensor_linear.TILE
-    few = target.capability >= 80 and even and x.shape[-1] % few_linear.DEPTH == 0  # type: ignore[operator]
+    few = target.capability >= 80 and even and x.shape[-1] % few_linear.DEPTH == 0
     fast = "avx512bf16" in target.features or (target.gpu and (many or few))
     return fitting and activations == "int8" and fast
 
@@ -293,8 +293,8 @@ def _fits_key_panels(type: TensorType, lanes: int) -> bool:
         type.layout is None
         and type.static
         and isinstance(type.element, DType)
-        and type.shape[-2] % 64 == 0  # type: ignore[operator]
-        and type.shape[-1] % lanes == 0  # type: ignore[operator]
+        and type.shape[-2] % 64 == 0
+        and type.shape[-1] % lanes == 0
     )
 
 

@@ -105,10 +105,10 @@ def accepts_caches(group: Group, target: Target) -> Accept | Refuse:
     q, k, v = root.inputs[:3]
     if not all(isinstance(d, int) for d in (*q.type.shape[1:], *k.type.shape, *v.type.shape)):
         return Refuse("head counts, head sizes and the cache's capacity must be known")
-    if k.type.shape[-2] % KEY_STEP:  # type: ignore[operator]
+    if k.type.shape[-2] % KEY_STEP:
         what = "cache's capacity" if table_of(root) is None else "page size"
         return Refuse(f"the {what} {k.type.shape[-2]} is not a multiple of {KEY_STEP} keys")
-    if q.type.shape[-1] % target.lanes:  # type: ignore[operator]
+    if q.type.shape[-1] % target.lanes:
         return Refuse(f"head size {q.type.shape[-1]} is not a multiple of {target.lanes} lanes")
     runs = getattr(k.type.layout, "run", 1), getattr(v.type.layout, "run", 1)
     if not isinstance(k.type.layout, KeyPanels) or runs[0] != runs[1]:

@@ -196,7 +196,7 @@ class Tiles:
         begin, deep = (k.splat(k.convert(i, "i32"), 32) for i in (first, step * DEPTH))
         most, length = (k.splat(k.convert(self.dims(d), "i32"), 32) for d in lines.ends)
         whole = all(isinstance(d, int) for d in lines.ends)
-        whole = whole and lines.across % count == 0 and lines.along % DEPTH == 0  # type: ignore[operator]
+        whole = whole and lines.across % count == 0 and lines.along % DEPTH == 0
         for n in range(0, count // WARPS, 32 // CHUNK):
             line = mine + n
             if lines.turned:

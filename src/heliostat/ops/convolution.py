@@ -64,7 +64,7 @@ class Conv2d(Op, name="conv2d", version=1, amp=Amp.LOWER):
         out, inner, *kernel = w.shape
         if not all(isinstance(d, int) for d in (*w.shape, x.shape[1])):
             raise ShapeError(f"conv2d: channels and kernel sizes must be known, found {x} and {w}")
-        if x.shape[1] != inner * groups or out % groups:  # type: ignore[operator]
+        if x.shape[1] != inner * groups or out % groups:
             raise ShapeError(f"conv2d: {x.shape[1]} channels in and {out} out do not fit {w} in {groups} groups")
         sizes: list[Dim] = []
         for size, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):

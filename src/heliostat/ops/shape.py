@@ -206,7 +206,7 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
         block = x.element.block if axis == x.rank - 1 else 1
         if isinstance(start, int) and start % block:
             raise ShapeError(f"a slice of {x.element} begins at a multiple of {block}, the block, not at {start}")
-        if block > 1 and (step > 1 or (isinstance(stop - start, int) and (stop - start) % block)):  # type: ignore[operator]
+        if block > 1 and (step > 1 or (isinstance(stop - start, int) and (stop - start) % block)):
             raise ShapeError(f"a slice of {x.element} has a multiple of {block} elements, the block")
         length = stop - start
         if step > 1:
@@ -441,7 +441,7 @@ to_device = public(ToDevice, ToDevice.call)
 
 def counted(n: SymbolicDim, dtype: DType) -> Value:
     """A size of at least 1 as a number without axes: one more than the last that `arange` counts."""
-    last = reshape(slice(arange(n), 0, n - 1, n), ())  # type: ignore[arg-type]
+    last = reshape(slice(arange(n), 0, n - 1, n), ())
     made: Value = get("cast").build(get("add").build(last, constant(1, TensorType(i64, ()))), dtype=dtype)
     return made
 

@@ -254,7 +254,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 
 @function()
-def select(input: Tensor, dim: int, index: int) -> Tensor:
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """One element of an axis, which goes away: a view."""
     if not input.ndim:
         raise IndexOutOfRangeError("select of a tensor without axes")

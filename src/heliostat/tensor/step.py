@@ -333,9 +333,9 @@ class Step:
         if not first:
             for fill, words in self.fills:
                 words[0] = fill()
-        sizes = None
+        sizes: dict[str, int] | None = None
         if self.symbols:
-            sizes = {name: values[n].type.shape[0] for name, n in self.symbols}
+            sizes = {name: _length(values[n]) for name, n in self.symbols}
             native.set_symbols(sizes)
         found: dict[int, Buffer] = {}
         for number, outputs in self.made:
@@ -343,7 +343,7 @@ class Step:
                 buffer = found[number] = outputs.next()
             else:
                 type = native.program.buffers[number].type
-                shape = [evaluate(d, sizes) for d in type.shape]  # type: ignore[arg-type]
+                shape = [evaluate(d, sizes) for d in type.shape]
                 count = math.prod(shape)
                 buffer = found[number] = native.allocate(max(1, count * type.element.nbytes))
             native.set(number, buffer.address)
@@ -544,6 +544,12 @@ def _unique(result: Any) -> list[Tensor]:
 def _spent(v: Value) -> bool:
     m = v.meta
     return (m is not None and m.spent) or is_stand_in(v)
+
+
+def _length(v: Value) -> int:
+    """The size of an argument's leading axis, which a program has a symbol for."""
+    size: Any = v.type.shape[0]
+    return int(size)
 
 
 def _check_trackable(roots: Any) -> None:
