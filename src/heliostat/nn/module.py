@@ -12,6 +12,7 @@ from ..tensor import Tensor, no_grad
 from ..tensor.copies import to_what
 from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of
+from ..tensor.memory_formats import check_memory_format
 from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
 
@@ -318,6 +319,7 @@ class Module:
         unknown = set(rest) - {"non_blocking", "memory_format"}
         if unknown:
             raise TypeError(f"to() takes no {', '.join(sorted(unknown))}")
+        check_memory_format("to", rest.get("memory_format"))
         dtype, name = to_what(args, dtype, device)
         wanted = None if dtype is None else dtype_of(dtype)
         if wanted is not None and not wanted.is_float:

@@ -28,6 +28,7 @@ from . import (
     index,
     linalg,
     memory,
+    memory_formats,
     parts,
     pointwise,
     quantized,
@@ -86,7 +87,8 @@ PUBLIC: dict[str, Any] = {
         determinism.set_deterministic, determinism.set_deterministic_debug_mode,
         determinism.use_deterministic_algorithms,
     )},
-    "MemoryStats": memory.MemoryStats, "is_deterministic": determinism.is_deterministic,
+    "MemoryStats": memory.MemoryStats, "OutOfMemoryError": cuda.OutOfMemoryError,
+    **memory_formats.PUBLIC, "is_deterministic": determinism.is_deterministic,
 }  # fmt: skip
 make = PUBLIC["tensor"]
 del PUBLIC["tensor"]  # this module itself, which can be called

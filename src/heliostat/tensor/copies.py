@@ -9,25 +9,29 @@ from ..diagnostics import DTypeError
 from .core import Tensor, as_tensor, convert, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of
+from .memory_formats import check_memory_format
 from .register import METHODS, function, method
 from .shape import expand
 
 
 @function()
-def clone(input: Tensor) -> Tensor:
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A tensor of its own with the same values. It costs nothing: values are never written in place."""
+    check_memory_format("clone", memory_format, input.shape)
     return wrap(input.value, input)
 
 
 @method("contiguous")
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """This tensor; of a view in another order a copy."""
+    check_memory_format("contiguous", memory_format, self.shape)
     return clone(self) if self._view is not None and self._view.strided else self
 
 
 @method("is_contiguous")
 def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
     """Whether elements lie in the order of the axes, as seen from outside."""
+    check_memory_format("is_contiguous", memory_format)
     return self._view is None or not self._view.strided
 
 
@@ -53,6 +57,7 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
     unknown = set(rest) - {"non_blocking", "memory_format"}
     if unknown:
         raise TypeError(f"to() takes no {', '.join(sorted(unknown))}")
+    check_memory_format("to", rest.get("memory_format"), self.shape)
     made = self if dtype is None else convert(self, dtype_of(dtype))
     if device is not None and made.device.name != device:
         made = wrap(placed(made.value, device), made)
@@ -87,7 +92,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_fo
     name = name_of("cuda" if device is None else device)
     if name == "cpu":
         raise DTypeError(f"cuda() takes a GPU, found {device}", help="use cpu()")
-    return to(self, device=name)
+    return to(self, device=name, memory_format=memory_format)
 
 
 @method("copy_")

@@ -16,6 +16,7 @@ from . import lazy
 from .core import Tensor, as_tensor, convert, from_array, from_data, number_tensor, owning, wrap
 from .devices import default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
+from .memory_formats import check_memory_format
 from .register import FUNCTIONS, METHODS, function
 from .shape import sizes_of
 
@@ -56,7 +57,8 @@ def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any], like: Tensor 
     device = rest.pop("device", None)
     if device is not None or like is not None:
         x._place(like.device.name if device is None and like is not None else name_of(device))
-    for name in ("pin_memory", "layout", "memory_format"):
+    check_memory_format("a function that makes tensors", rest.pop("memory_format", None), x.shape)
+    for name in ("pin_memory", "layout"):
         rest.pop(name, None)
     if rest:
         raise TypeError(f"unknown argument: {', '.join(rest)}")

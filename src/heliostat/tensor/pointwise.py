@@ -15,6 +15,7 @@ from ..ir.types import DType, SymbolicDim, bool_, f32, f64, i64
 from . import quick
 from .core import Tensor, as_tensor, common, convert, number_tensor, with_number, wrap
 from .dtypes import get_default_dtype, result_dtype
+from .memory_formats import check_memory_format
 from .register import FUNCTIONS, METHODS, function, method
 
 Numeric = Tensor | float | int | bool
@@ -680,6 +681,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 # --- casts ------------------------------------------------------------------------------------------------------------
 def _cast_method(name: str, dtype: DType) -> None:
     def f(self: Tensor, memory_format: Any = None) -> Tensor:
+        check_memory_format(name, memory_format, self.shape)
         return convert(self, dtype)
 
     f.__name__ = name
