@@ -90,7 +90,7 @@ def batch_norm(
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
     mean, var = _moments(input, [i for i in range(input.ndim) if i != 1])
     _update(running_mean, mean.reshape(-1), momentum)
-    _update(running_var, var.reshape(-1) * (count / (count - 1)), momentum)
+    _update(running_var, var.reshape(-1) * count / (count - 1), momentum)
     if not input.dtype.is_float:
         return _affine(_scaled(input, mean, var, eps), weight, bias, shape)
     given = [FUNCTIONS["full"]((channels,), fill) if t is None else t for t, fill in ((weight, 1.0), (bias, 0.0))]
@@ -122,7 +122,7 @@ def instance_norm(
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {list(input.shape)}")
     mean, var = _moments(input, list(range(2, input.ndim)))
     _update(running_mean, mean.reshape(input.shape[:2]).mean(0), momentum)
-    _update(running_var, var.reshape(input.shape[:2]).mean(0) * (count / (count - 1)), momentum)
+    _update(running_var, var.reshape(input.shape[:2]).mean(0) * count / (count - 1), momentum)
     return _affine(_scaled(input, mean, var, eps), weight, bias, shape)
 
 
