@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -88,3 +89,23 @@ def test_native_addresses() -> None:
     assert all(platform.memory_functions().values())
     if platform.getcpu_address() is not None:
         assert platform.current_cpu() in range(1 << 16)
+
+
+@pytest.mark.skipif(not platform.LINUX, reason="reads /proc")
+def test_pages_of_a_library_are_given_back_and_read_again() -> None:
+    """In a process of its own: the library's pages go, what it computes stays, and its variables too."""
+    code = """
+from pathlib import Path
+import llvmlite.binding as llvm
+from heliostat.runtime import platform
+from heliostat.runtime.jit import release_compiler
+from heliostat.runtime.llvm_jit import compile_text
+text = "define i32 @f(i32 %x) { %y = mul i32 %x, 3 ret i32 %y }"
+once = compile_text(text)
+before = platform.rss_bytes()
+release_compiler()
+assert before - platform.rss_bytes() > 4 << 20
+assert compile_text(text) == once
+assert platform.release_library_pages(Path("none.so")) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

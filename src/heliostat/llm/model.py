@@ -195,8 +195,6 @@ class LanguageModel:
         self._lock = threading.RLock()
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
-        if self._reserve is not None:
-            self._reserve.expect(packed_nbytes(self.file, self.place.target.lanes))
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
         batches, most = tuple(sorted(set(batch))), self.place.prompt_block
         held = self._cache_tokens(cache_tokens, batches, page_size) if page_size else 0
@@ -242,6 +240,8 @@ class LanguageModel:
             kernels = [k for c in every for k in c.kernels()]
             show = (lambda n, total, _: progress("compile", n, total)) if progress else None
             save_programs(key, every, place.load(kernels, "model", show))
+        if self._reserve is not None:  # not beside LLVM: the peak of memory would have both
+            self._reserve.expect(packed_nbytes(self.file, place.target.lanes))
         self.programs = {c.program.name: c for c in every}
         self.decode, self.prefill = self.programs["decode"], self.programs["prefill"]
         self.report.kernels = len({k.name for c in every for k in c.kernels()})

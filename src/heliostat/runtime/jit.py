@@ -20,18 +20,28 @@ import llvmlite
 from ..diagnostics import DeviceError
 from .elf import Unfit, fits_here, load_elf
 from .object_symbols import read_symbols
-from .platform import memory_functions
+from .platform import memory_functions, release_library_pages
 
 
 @cache
 def compiler_version() -> str:
     """What tells compilers apart, without bringing LLVM in: llvmlite's version, size and time of its library."""
     text = f"llvmlite {llvmlite.__version__}"
-    folder = Path(llvmlite.__file__).parent / "binding"
-    for library in sorted(folder.glob("*llvmlite*")):
+    for library in _libraries():
         status = library.stat()
         text += f", {library.name} of {status.st_size} bytes, {status.st_mtime_ns}"
     return text
+
+
+def release_compiler() -> None:
+    """Give back the memory of LLVM's library, some 80 MB once much was compiled. It comes back where it is used."""
+    for library in _libraries():
+        release_library_pages(library)
+
+
+def _libraries() -> list[Path]:
+    """The files of LLVM, there where llvmlite brings them in from."""
+    return sorted((Path(llvmlite.__file__).parent / "binding").glob("*llvmlite*"))
 
 
 @cache

@@ -13,7 +13,8 @@ from ..diagnostics import DeviceUnavailableError
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
-from ..runtime.worker_pool import WorkerPool
+from ..runtime.jit import release_compiler
+from ..runtime.worker_pool import WorkerPool, native
 from ..targets.target import Target
 from .executable import CodeStore, Executable, Progress
 from .host import host_target
@@ -86,7 +87,12 @@ class CpuPlace:
         return self.code.compiled
 
     def load(self, kernels: Sequence[Kernel], program: str, progress: Progress | None = None) -> dict[str, bytes]:
-        return self.code.load_kernels(kernels, progress)
+        before = self.code.compiled
+        objects = self.code.load_kernels(kernels, progress)
+        if self.code.compiled > before:
+            native()  # the first time, this is compiled too
+            release_compiler()  # before weights come: the peak of memory would have both
+        return objects
 
     def weight(self, array: npt.NDArray[Any]) -> Buffer:
         return Buffer.of(array)
