@@ -265,11 +265,15 @@ class CacheRuns:
             found = []
             for d in range(0, self.size, WARP):
                 of = [k.load(self.new, (base + n * each + d) * 4, "f32", WARP) for n in range(RUN)]
-                pairs = [k.pack_pair(of[n], of[n + 1], kind) for n in range(0, RUN, 2)]
-                low, high = zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1)
-                found.append(zipped(k, low, high, 2))
+                found.append(value_runs(k, of, kind))
             for n, value in enumerate(found):
                 k.store(self.buffer, (place * self.size + n * (WARP * RUN)) * 2, value)
+
+
+def value_runs(k: KernelBuilder, rows: Sequence[Instruction], kind: str) -> Instruction:
+    """Elements of eight rows, an f32 of each in a thread, as a thread's run of 16 bytes."""
+    pairs = [k.pack_pair(rows[n], rows[n + 1], kind) for n in range(0, RUN, 2)]
+    return zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
 
 
 def cache_refusal(type: TensorType) -> str | None:
