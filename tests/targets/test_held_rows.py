@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from heliostat import ops
+from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, bool_, dim, f16, f32, f64, i32, tensor
 from heliostat.kernels.group import Group
@@ -111,6 +112,21 @@ def test_argmax(columns: int, dtype: DType, run: Runner) -> None:
     x = parameter("x", tensor(dtype, N, columns))
     (found,) = run(Graph("a", [x], [ops.argmax(x, -1)]), {"x": given}, {"n": 7})
     np.testing.assert_array_equal(found, wide(given, dtype).argmax(-1))
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(("rows", "columns", "together"), [(1, 256, True), (5, 700, True), (2, 1500, False)])
+def test_reductions_of_few_short_rows_share_a_launch(rows: int, columns: int, together: bool, run: Runner) -> None:
+    x, first = (parameter(n, tensor(f32, rows, columns)) for n in ("x", "first"))
+    high = ops.max(x, -1, keepdim=True)
+    places = ops.add(first, ops.cast(ops.mul(ops.arange(columns), 3), f32))  # a group that could be the minimum's
+    place = ops.min(ops.where(ops.eq(x, high), places, 1e6), -1, keepdim=True)
+    total = ops.sum(ops.exp(ops.sub(x, high)), -1, keepdim=True)
+    results = [ops.cast(place, i32), ops.neg(ops.log(total))]
+    kernels = compile_graph(Graph("rows", [x, first], results), CUDA, Options()).program.kernels
+    assert (len(kernels) == 1) is together
+    arrays = {"x": drawn(f32, rows, columns), "first": np.round(drawn(f32, rows, columns, seed=1))}
+    check(run, [x, first], results, arrays)
 
 
 def test_tiles() -> None:

@@ -13,6 +13,7 @@ from ..ir.types import DType, TensorType, bf16, f16, f32, numel, upper_bound
 from ..kernel.library import LibraryProduct
 from ..kernels import (
     convolution_weights,
+    dequantize_cache,
     dot,
     expanded,
     few_linear,
@@ -176,6 +177,12 @@ def assign_layouts(
             if _fits_key_panels(type, lanes) and (run := _cache_run(type, target)) > 1:
                 kept = TensorType(type.element, type.shape, ValuePanels(run))
                 return (parameter(node.attrs["name"], kept, node.attrs["kind"]),)
+        if node.op.name == "attention" and _over_blocks(node, target):
+            q, keys, values, start = inputs
+            floats = REGISTRY["dequantize"]
+            keys = floats.build(keys, dtype=f16, layout=KeyPanels(lanes, RUN_BYTES // f16.nbytes))
+            values = floats.build(values, dtype=f16, layout=ValuePanels(RUN_BYTES // f16.nbytes))
+            return (REGISTRY["attention"].build(q, keys, values, start, **node.attrs),)
         if node.op.name == "embedding" and id(node.inputs[0]) in linear_weights:
             return (REGISTRY["embedding"].build(pack(node.inputs[0], inputs[0]), inputs[1]),)
         if node.op.name == "linear":
@@ -281,6 +288,15 @@ def _state(value: Value) -> Value:
     while value.node.op.name == "cache_update":
         value = value.node.inputs[0]
     return value
+
+
+def _over_blocks(node: Node, target: Target) -> bool:
+    """Whether attention of many tokens of one sequence reads caches of blocks, which become halves first: tensor cores
+    take no blocks.
+    """
+    if len(node.inputs) > 4 or node.inputs[3].type.rank or node.inputs[0].type.shape[0] == 1:
+        return False
+    return all(dequantize_cache.refusal(v.type, target) is None for v in node.inputs[1:3])
 
 
 def _cache_run(type: TensorType, target: Target) -> int:

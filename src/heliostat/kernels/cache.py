@@ -4,10 +4,10 @@ layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..ir.graph import Node, Value
-from ..ir.types import Dim, DType, TensorType
+from ..ir.types import Dim, DType, TensorType, f32
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel, Operand
 from ..kernel.warp import WARP
@@ -15,6 +15,9 @@ from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .cache_layout import KeyPanels, ValuePanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute, stored_form, vectors
+from .tensor_linear import zipped
+
+RUN = 8  # elements of 16 bytes, of f16 and bf16
 
 
 def vector_length(size: int, target: Target) -> int:
@@ -173,6 +176,106 @@ class CacheWriter:
         k.scatter(self.buffer, first * dtype.nbytes, lanes * dtype.nbytes, stored_form(k, value, dtype))
 
 
+class CacheRuns:
+    """Rows of many tokens of one sequence into a cache whose layout has runs of 16 bytes, on a GPU: a warp takes eight
+    neighbouring positions of a head, which begin at a multiple of eight, so that each thread stores whole runs. Where
+    a sequence begins or ends in between, rows are written one by one.
+
+    Threads t of values have element 32 i + t of all eight rows, those of keys eight elements of row t % 8.
+    """
+
+    def __init__(
+        self,
+        k: KernelBuilder,
+        buffer: Instruction,
+        type: TensorType,
+        rows: CacheRows,
+        new: tuple[Instruction, TensorType],
+        tokens: Instruction,
+        first: Instruction,
+    ) -> None:
+        """`buffer`, `type`: the cache. `new`: the buffer and type of the rows (tokens, heads, elements), f32.
+        `first`: the position of the first row."""
+        self.k, self.buffer, self.type, self.rows = k, buffer, type, rows
+        self.new, self.tokens, self.first = new[0], tokens, first
+        self.heads, self.size = int(new[1].shape[1]), int(new[1].shape[2])  # type: ignore[arg-type]
+        thread = k.iota("i32", WARP)
+        self.key, self.part = thread & (RUN - 1), thread >> 3
+
+    @staticmethod
+    def refusal(target: Target, type: TensorType, new: TensorType, start: TensorType) -> str | None:
+        """Why rows do not go to a cache in runs; None where they do. A token alone fills no run."""
+        if target.capability < 80 or not isinstance(type.layout, (KeyPanels, ValuePanels)) or type.layout.run != RUN:
+            return "no runs of 16 bytes, or no instruction that rounds pairs"
+        if start.rank or new.element is not f32 or new.shape[0] == 1:
+            return "a token of each sequence, or rows that are no f32"
+        return None if int(new.shape[2]) % WARP == 0 else "heads of no multiple of 32 elements"  # type: ignore[arg-type]
+
+    def write(self, run: Callable[[Instruction, Instruction], None], row: Callable[..., None]) -> None:
+        """`run(token, head)` writes the rows of eight tokens from one on, `row(token, head)` a single one."""
+        k = self.k
+        begin = self.first // RUN
+        count = (self.first + self.tokens + (RUN - 1)) // RUN - begin
+        for item in k.parallel(count * self.heads):
+            head = item % self.heads
+            token = (begin + item // self.heads) * RUN - self.first
+            for _ in k.when((token >= 0) & (token + RUN <= self.tokens)):
+                run(token, head)
+            for _ in k.otherwise():
+                for n in k.loop(k.maximum(token, 0), k.minimum(token + RUN, self.tokens)):
+                    row(n, head)
+
+    def copy(self, token: Instruction, head: Instruction) -> None:
+        """The rows as they are, rounded."""
+        if isinstance(self.type.layout, ValuePanels):
+            self._copy_values(token, head)
+            return
+        for place in self.rows.for_writing(head, self.first + token):
+            found = {d: [self.words(v) for v in self.elements(token, head, d)] for d in range(0, self.size, WARP)}
+            self.store_keys(place, found)
+
+    def elements(self, token: Instruction, head: Instruction, at: int) -> list[Instruction]:
+        """Eight elements of a key for each thread, four neighbours and four more, from element `at` on."""
+        k, each = self.k, self.heads * self.size
+        lanes = self.key * (each * 4) + self.part * (RUN * 4)
+        base = (token * each + head * self.size) * 4
+        return [k.gather(self.new, base + (at + n) * 4, lanes, "f32", 4) for n in (0, 4)]
+
+    def words(self, values: Instruction) -> Instruction:
+        """Elements of a thread rounded to the cache's dtype, two in a word."""
+        low, high = (self.k.shuffle(values, values, range(n, values.lanes, 2)) for n in (0, 1))
+        return self.k.pack_pair(low, high, self.type.dtype.name)
+
+    def store_keys(self, place: Instruction, words: Mapping[int, Sequence[Instruction]]) -> None:
+        """Words of `elements` by their first element, four for a thread in two halves, to the rows from `place` on.
+        All at once: a load does not pass a store, which might be to the same memory."""
+        k, layout = self.k, self.type.layout
+        assert isinstance(layout, KeyPanels)
+        panel, own = place // layout.keys * (layout.keys * self.size), place % layout.keys * RUN
+        lanes = self.key * (RUN * 2) + self.part * (layout.keys * RUN * 2)
+        for at, (low, high) in words.items():
+            value = zipped(k, low, high, low.lanes // WARP)
+            k.scatter(self.buffer, (panel + own + at * layout.keys) * 2, lanes, value)
+
+    def _copy_values(self, token: Instruction, head: Instruction) -> None:
+        k, kind = self.k, self.type.dtype.name
+        each = self.heads * self.size
+        base = token * each + head * self.size
+        for place in self.rows.for_writing(head, self.first + token):
+            found = []
+            for d in range(0, self.size, WARP):
+                of = [k.load(self.new, (base + n * each + d) * 4, "f32", WARP) for n in range(RUN)]
+                found.append(value_runs(k, of, kind))
+            for n, value in enumerate(found):
+                k.store(self.buffer, (place * self.size + n * (WARP * RUN)) * 2, value)
+
+
+def value_runs(k: KernelBuilder, rows: Sequence[Instruction], kind: str) -> Instruction:
+    """Elements of eight rows, an f32 of each in a thread, as a thread's run of 16 bytes."""
+    pairs = [k.pack_pair(rows[n], rows[n + 1], kind) for n in range(0, RUN, 2)]
+    return zipped(k, zipped(k, pairs[0], pairs[1], 1), zipped(k, pairs[2], pairs[3], 1), 2)
+
+
 def cache_refusal(type: TensorType) -> str | None:
     """Why floats cannot be written into a cache of that type; None where they can."""
     if not isinstance(type.element, DType):
@@ -213,11 +316,19 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     rows, writer = TensorOperand(k, dims, buffers[new], new.type), CacheWriter(k, out, cache.type, places)
     heads, size = int(new.type.shape[1]), int(new.type.shape[2])  # type: ignore[arg-type]
     lanes = vector_length(size, target)
-    for item in k.parallel(dims(new.type.shape[0]) * heads):
-        n, h = item // heads, item % heads
+
+    def one(n: Instruction, h: Instruction) -> None:
         for d in k.loop(0, size, lanes):
             position, place = where.place(n, h, heads)
             writer.store(position, place, d, rows.load([n, h, d], lanes))
+
+    if CacheRuns.refusal(target, cache.type, new.type, start.type) is None:
+        assert where.first is not None
+        runs = CacheRuns(k, out, cache.type, places, (buffers[new], new.type), dims(new.type.shape[0]), where.first)
+        runs.write(runs.copy, one)
+        return k.finish()
+    for item in k.parallel(dims(new.type.shape[0]) * heads):
+        one(item // heads, item % heads)
     return k.finish()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..ir.types import TensorType, f32
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..quant.algebra import Factor
@@ -134,6 +135,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     x = group.root.inputs[0].type
     if x.layout is not None:
         return Refuse(f"blocks in layout {x.layout}")
+    if group.outputs[0].type != TensorType(f32, x.shape):
+        return Refuse(f"results are {group.outputs[0].type}, not rows of f32")
     reason = refusal(x.element)
     return Accept() if reason is None else Refuse(reason)
 

@@ -31,6 +31,7 @@ ROW = 4 * 32 + 16  # bytes of a row of sums: threads store to different banks
 MOST_SUMS = 8  # tiles of 8 rows by panels whose sums, with what is multiplied for them, fit the registers of a thread
 LEFT = 3 << 10  # bytes of a multiprocessor's private memory that teams leave: some go with each block
 SHARED_STAGES = 3  # of two teams, which take turns
+THIRD = 4  # warps of three teams on a multiprocessor, which are better than two of more where so many fit
 SHARING = 4  # warps that have a ring of x together
 
 
@@ -118,6 +119,8 @@ def default_tile(plan: PanelPlan, rows: int, out: int, depth: int, products: int
     team = min((16 if columns <= 2 else 8) // blocks, depth // each)
     while team > 1 and team * (2 * stage + part) > room // blocks:
         team -= 1
+    if long and blocks > 1 and THIRD * (2 * stage + part) <= room // 3:
+        team = min(team, THIRD)
     team = -(-depth // each // -(-depth // each // team))  # no more than those with most steps make wait
     return FewTile(team, wide, each)  # a third stage was slower
 

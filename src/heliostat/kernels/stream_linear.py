@@ -26,11 +26,12 @@ from .stream_integers import IntegerSums
 
 PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
-LONG_STAGE_BYTES = 2700  # the same of matrices with more panels than fit at once
+LONG_STAGE_BYTES = 2700  # the same of two matrices, and of those with more panels than fit at once
 MOST_BYTES = 140 << 10  # of a team's ring
 BLOCK = 1 << 10  # bytes that go with each block of a launch
 NEAR_BYTES = 16 << 10  # of a vector that private memory has room for beside a ring
 MULTIPROCESSORS = 132
+LONG_ROWS = 64  # pieces of half a panel, from where on halves of panels take a multiprocessor each
 TURNS = 4  # panels that a team takes in turn; of more, each has a team of its own
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
 SMALL_BYTES = 64 << 10  # of weights that are vectors
@@ -201,14 +202,15 @@ def default_tile(
     unit, nbytes = step_of(plan, depth)
     most_bytes = min(MOST_BYTES, private - beside)  # of a team's ring
     pairs = depth // unit // 2
-    enough = pairs * (most_pieces(plan) if integers else 1) >= 32  # to keep a team of many warps
+    # Of fewer, half of the multiprocessors are better left to the launch behind, which asks for its weights there.
+    enough = pairs * (most_pieces(plan) if integers else 1) >= LONG_ROWS
     fits = 2 * panels <= MULTIPROCESSORS and depth // unit % 2 == 0 and enough
     groups = 2 if integers and not whole and fits else 1
     count, panels = depth // unit // groups, panels * groups
     team = 8
     while team < 32 and 2 * panels * team <= WARPS:
         team *= 2
-    stage = STAGE_BYTES
+    stage = STAGE_BYTES if products == 1 else LONG_STAGE_BYTES
     if panels * team > WARPS:  # several rounds: larger stages repeat less, and more warps to a panel make rounds even
         team, stage = (16, stage) if nbytes <= stage else (8, LONG_STAGE_BYTES)
     split = 1

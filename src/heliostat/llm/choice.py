@@ -52,10 +52,12 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
     high, place, total = (ops.reshape(v, (count, parts)) for v in (high, place, total))
     best = ops.max(high, -1, keepdim=True)
     places = ops.add(place, ops.cast(ops.mul(ops.arange(parts), size), f32))
-    token = ops.min(ops.where(ops.eq(high, best), places, float(vocabulary)), -1)
-    norm = ops.sum(ops.mul(total, ops.exp(ops.sub(high, best))), -1)
+    # Both keep their axis, so that what is made of them is in the kernel that makes them.
+    token = ops.min(ops.where(ops.eq(high, best), places, float(vocabulary)), -1, keepdim=True)
+    norm = ops.sum(ops.mul(total, ops.exp(ops.sub(high, best))), -1, keepdim=True)
     found = ops.concat(*(ops.reshape(v, (1, count)) for v in (token, ops.neg(ops.log(norm)))), axis=0)
-    updates = [(tokens, ops.cast(token, i32)), *((v, ops.add(v, 1)) for v in (positions, start))]
+    following = ops.reshape(ops.cast(token, i32), (count,))
+    updates = [(tokens, following), *((v, ops.add(v, 1)) for v in (positions, start))]
     return Graph("choice" if count == 1 else f"choice_{count}", [logits, tokens, positions, start], [found], updates)
 
 

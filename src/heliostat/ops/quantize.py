@@ -84,24 +84,28 @@ class Quantize(Op, name="quantize", version=1, amp=Amp.KEEP_INPUT):
 
 
 class Dequantize(Op, name="dequantize", version=1, amp=Amp.KEEP_INPUT):
-    """The float values of blocks, f32. x: any block format, in rows."""
+    """The float values of blocks. x: any block format, in rows. f32, or another float dtype and a layout that kernels
+    read, rounded to it.
+    """
 
     samples = (sample(tensor(Q8_0, 3, 64)), sample(tensor(Q4_K, 2, 256)), sample(tensor(Q4_0, 2, 3, 32)))
     error = LargestUlp(f32=4)
     batching = Batching.REFUSED
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x: TensorType, *, dtype: DType = f32, layout: Layout | None = None) -> TensorType:
         if not isinstance(x.element, BlockFormat):
             raise DTypeError(f"dequantize takes quantized blocks, found {x}")
-        return TensorType(f32, x.shape)
+        return TensorType(dtype, x.shape, layout)
 
     def call(self, x: Value) -> Value:
         return self.build(x)
 
-    def reference(self, x: Array) -> Array:
+    def reference(self, x: Array, *, dtype: DType = f32, layout: Layout | None = None) -> Array:
         return x
 
-    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+    def gradient(
+        self, g: Value, x: Value, y: Value, *, dtype: DType = f32, layout: Layout | None = None
+    ) -> Sequence[Value]:
         return (g,)
 
 
