@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import ops
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64, i64
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, from_array, normal_dim
+from .core import Tensor, as_tensor, from_array, normal_dim, wrap
+from .places import coordinates
 from .register import FUNCTIONS, METHODS, function
 
 
@@ -170,9 +172,14 @@ def segment_reduce(
 @function()
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """As `nonzero`, of exactly `size` rows: cut off, or filled up with `fill_value`. i64 (size, rank)."""
-    found = FUNCTIONS["nonzero"](input)[:size]
-    fill = FUNCTIONS["full"]((size - found.shape[0], input.ndim), fill_value, dtype=i64)
-    made: Tensor = FUNCTIONS["cat"]([found, fill])
+    flat = input.detach().reshape(-1) != 0
+    count = min(size, flat.shape[0])
+    order = FUNCTIONS["argsort"](flat, descending=True).narrow(0, 0, count)
+    there = wrap(ops.arange(count)) < flat.sum()
+    found = [FUNCTIONS["where"](there, p, fill_value) for p in coordinates(order, tuple(input.shape))]
+    rows = FUNCTIONS["stack"](found, 1) if found else FUNCTIONS["full"]((count, 0), fill_value, dtype=i64)
+    fill = FUNCTIONS["full"]((size - count, input.ndim), fill_value, dtype=i64)
+    made: Tensor = FUNCTIONS["cat"]([rows, fill])
     return made
 
 
