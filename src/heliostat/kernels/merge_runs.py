@@ -83,15 +83,15 @@ class _Merge:
             high = k.minimum(place, middle - segment)
             bounds.append((segment, middle, end, place, k.var(low), k.var(high)))
         for _ in k.loop(min(self.run, self.size).bit_length()):
-            for segment, middle, _end, place, low, high in bounds:
-                a, b = low.get(), high.get()
+            for segment, middle, _end, place, lowest, highest in bounds:
+                a, b = lowest.get(), highest.get()
                 half = (a + b) >> 1
                 less = self.at(segment + half) < self.at(middle + (place - 1 - half))
-                low.set(k.select((a < b) & less, half + 1, a))
-                high.set(k.select((a < b) & ~less, half, b))
+                lowest.set(k.select((a < b) & less, half + 1, a))
+                highest.set(k.select((a < b) & ~less, half, b))
         made = []
-        for segment, middle, end, place, low, _ in bounds:
-            i, j = segment + low.get(), middle + (place - low.get())
+        for segment, middle, end, place, lowest, _ in bounds:
+            i, j = segment + lowest.get(), middle + (place - lowest.get())
             made.append(_Share(self, i, j, middle, end))
         return made
 

@@ -16,7 +16,6 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ir.types import Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i8, i32, i64, numel, tensor, u8, u32
-from .composite import Composite
 from .elementwise import Elementwise, cast
 from .error import EXACT
 from .index import take
@@ -76,7 +75,7 @@ class OrderKey(Elementwise, name="order_key", version=1, amp=Amp.KEEP_INPUT):
             return x.astype(whole)
         most = np.iinfo(whole).max
         with np.errstate(over="ignore"):
-            held = np.where(x == 0, 0, x).astype(np.float64 if bits == 64 else np.float32).view(whole)
+            held: Any = np.where(x == 0, 0, x).astype(np.float64 if bits == 64 else np.float32).view(whole)
         return np.where(np.isnan(x), most, held ^ ((held >> (bits - 1)) & most))
 
     def scalar(self, k: Any, x: Any, *, bits: int = 32) -> Any:
@@ -174,7 +173,7 @@ class MergeRuns(Op, name="merge_runs", version=1, amp=Amp.KEEP_INPUT):
         return self.build(x, run=run)
 
 
-class ArgSort(Composite, name="argsort", version=1, amp=Amp.KEEP_INPUT):
+class ArgSort(Op, name="argsort", version=1, amp=Amp.KEEP_INPUT):
     """Places of the elements of the last axis in order, i64, the first `count` of them; all where it is -1.
 
     x: (..., N) of any dtype, N known and up to MOST. Equal elements keep their order, `descending` too, and zeros of
@@ -191,6 +190,7 @@ class ArgSort(Composite, name="argsort", version=1, amp=Amp.KEEP_INPUT):
         sample((tensor(f32, 2, 0), Uniform(-4, 4))),
         sample((tensor(f32, 2, 1), Uniform(-4, 4))),
     )
+    kind = "composite"
     error = EXACT
     gradient = _PLACES
     batching = Batching.RULE

@@ -33,8 +33,8 @@ def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
     """`ops.search` of elements, by the dtypes that it takes."""
     wide = {"f16": f32, "bf16": f32, "u32": i64}.get(x.dtype.name, i32)
     kept = x.dtype in (f32, f64, i32, i64)
-    both = (t if kept else convert(t, wide) for t in (rows.detach(), x.detach()))
-    return wrap(ops.search(*(t.value for t in both), right))
+    values, wanted = (t if kept else convert(t, wide) for t in (rows.detach(), x.detach()))
+    return wrap(ops.search(values.value, wanted.value, right))
 
 
 @function()
