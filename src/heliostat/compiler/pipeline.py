@@ -21,6 +21,7 @@ from ..kernels import (
     convolution_weights,
     decode_attention,
     dequantize,
+    digits,
     few_linear,
     flash_attention,
     flash_gradient,
@@ -67,6 +68,7 @@ from .masks import masks_for_each
 from .parts import Parts, find_parts
 from .pixel_groups import pixel_groups
 from .plan import Built, Planner
+from .radix import sort_by_digits
 from .split import split_reductions
 from .split_depth import split_depth
 from .tuning import TuningTable, library_choice, library_notes
@@ -99,6 +101,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     scan,
     sort_blocks,
     merge_runs,
+    digits,
     search,
     window,
     window_maximum,
@@ -202,6 +205,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
             partial(assign_layouts, target=target, activations=options.activations, library=options.tuning.library),
         ),
         ("share_again", share),
+        ("digits", partial(sort_by_digits, target=target)),
         ("decompose", partial(decompose, target=target)),
         ("split", partial(split_reductions, target=target)),
         ("share_last", share),

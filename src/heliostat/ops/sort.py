@@ -8,7 +8,7 @@ where they fit a core's cache or a multiprocessor's shared memory (`sort_blocks`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .elementwise import Elementwise, cast
 from .error import EXACT
 from .index import take
 from .integer import bitwise_and, bitwise_not, bitwise_or, bitwise_xor, shift_left, shift_right
-from .op import Amp, Array, Batching, NotDifferentiable, Op, public
+from .op import REGISTRY, Amp, Array, Batching, NotDifferentiable, Op, public
 from .rules import plain
 from .samples import Exactly, SpecialFloats, Uniform, sample
 from .shape import arange, repeated, reshape, slice
@@ -36,6 +36,11 @@ _LOW = 0xFFFFFFFF
 _RUNS = tuple(
     n * n % 9973 for at in range(0, 1280, 256) for n in sorted(range(at, at + 256), key=lambda n: n * n % 9973)
 )
+PARTS = 4
+"""Of a row, which workers count and move apart."""
+_BITS = {"bool": 2, "i8": 9, "u8": 9, "i16": 17, "u16": 17, "bf16": 16, "f16": 19}
+"""Of a key in 32 bits, those that matter: of floats the highest, of whole numbers the lowest."""
+MOST_DIGIT = 11
 _LARGEST = np.iinfo(np.int64).max
 _PLACES = NotDifferentiable("the order of elements is whole numbers")
 
@@ -173,6 +178,71 @@ class MergeRuns(Op, name="merge_runs", version=1, amp=Amp.KEEP_INPUT):
         return self.build(x, run=run)
 
 
+class CountDigits(Op, name="count_digits", version=1, amp=Amp.KEEP_INPUT):
+    """How often each digit, `bits` bits from bit `low` on, occurs in each of PARTS parts of a row.
+
+    x: (..., N) i64, in which the highest bit counts as turned round; (..., PARTS, 2 ** bits) i64."""
+
+    samples = (
+        sample((tensor(i64, 3, 50), Uniform(-(2**62), 2**62)), low=55, bits=9),
+        sample((tensor(i64, dim(N), 5), Uniform(-99, 99)), low=0, bits=3, symbols={"n": 2}),
+    )
+    error = EXACT
+    gradient = _PLACES
+    batching = Batching.RULE
+
+    def infer(self, x: TensorType, *, low: int, bits: int) -> TensorType:
+        _rows(x, "count_digits")
+        if not 1 <= bits <= MOST_DIGIT or not 0 <= low <= 64 - bits:
+            raise ShapeError(f"count_digits: {bits} bits from bit {low} on: 1 to {MOST_DIGIT} of 64 are needed")
+        return x.with_shape((*x.shape[:-1], PARTS, 1 << bits))
+
+    def call(self, x: Value, low: int, bits: int) -> Value:
+        return self.build(x, low=low, bits=bits)
+
+    def reference(self, x: Array, *, low: int, bits: int) -> Array:
+        each = -(-x.shape[-1] // PARTS)
+        digits = _digits(x, low, bits)
+        parts = [digits[..., at * each : (at + 1) * each, None] == np.arange(1 << bits) for at in range(PARTS)]
+        return np.stack([p.sum(-2) for p in parts], -2)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, low: int, bits: int) -> Value:
+        return self.build(x, low=low, bits=bits)
+
+
+class MoveByDigit(Op, name="move_by_digit", version=1, amp=Amp.KEEP_INPUT):
+    """Rows in the order of one digit; where it is equal the order stays. x: (..., N) i64, and its `count_digits`."""
+
+    samples = (
+        sample((tensor(i64, 8), Exactly((3, 1) * 4)), (tensor(i64, 4, 4), Exactly((0, 1, 0, 1))), low=0, bits=2),
+        sample((tensor(i64, 2, 1), Exactly(6)), (tensor(i64, 2, 4, 2), Exactly((0, 1))), low=62, bits=1),
+    )
+    error = EXACT
+    gradient = _PLACES
+    batching = Batching.RULE
+
+    def infer(self, x: TensorType, counts: TensorType, *, low: int, bits: int) -> TensorType:
+        wanted = REGISTRY["count_digits"].infer(x, low=low, bits=bits)
+        if counts != wanted:
+            raise ShapeError(f"move_by_digit: counts are {wanted}, found {counts}")
+        return x
+
+    def call(self, x: Value, counts: Value, low: int, bits: int) -> Value:
+        return self.build(x, counts, low=low, bits=bits)
+
+    def reference(self, x: Array, counts: Array, *, low: int, bits: int) -> Array:
+        return np.take_along_axis(x, np.argsort(_digits(x, low, bits), -1, kind="stable"), -1)
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, counts: Value, *, low: int, bits: int) -> Value:
+        both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
+        return self.build(*both, low=low, bits=bits)
+
+
+def _digits(x: Array, low: int, bits: int) -> Any:
+    turned = np.asarray(x, np.int64) ^ np.int64(-(2**63))
+    return (turned >> low) & ((1 << bits) - 1)
+
+
 class ArgSort(Op, name="argsort", version=1, amp=Amp.KEEP_INPUT):
     """Places of the elements of the last axis in order, i64, the first `count` of them; all where it is -1.
 
@@ -218,13 +288,7 @@ class ArgSort(Op, name="argsort", version=1, amp=Amp.KEEP_INPUT):
         count = size if count < 0 else count
         if not count or 0 in x.type.shape:
             return _first(cast(x, i64), count)
-        key = order_key(x)
-        key = bitwise_not(key) if descending else key
-        if key.type.dtype == i32:
-            return _places(shift_left(cast(key, i64), 32), count)
-        first = _places(bitwise_xor(shift_left(key, 32), -1 << 63), size)
-        high = _along(shift_right(key, 32), first)
-        return _along(first, _places(shift_left(high, 32), count))
+        return _in_order(x, descending, count, _by_blocks)
 
     def batch(
         self, size: int, batched: Sequence[bool], x: Value, *, descending: bool = False, count: int = -1
@@ -280,10 +344,22 @@ def _first(x: Value, count: int) -> Value:
     return x if count == x.type.shape[-1] else slice(x, -1, 0, count)
 
 
-def _places(keys: Value, count: int) -> Value:
-    """Places of the first `count` of keys, which stand in the high halves of i64, by sorting keys and places."""
-    size = keys.type.shape[-1]
-    assert isinstance(size, int)
+def _in_order(x: Value, descending: bool, count: int, places: Callable[[Value, int, int], Value]) -> Value:
+    """Places in the order of an axis that is not empty. places(x, bits, count): of the first `count` of rows of i64 by
+    their highest bits, where equal ones keep their order."""
+    key, bits = order_key(x), _BITS.get(x.type.dtype.name, 32)
+    key = bitwise_not(key) if descending else key
+    if key.type.dtype == i32:
+        return places(shift_left(cast(key, i64), 32 if x.type.dtype.is_float else 64 - bits), bits, count)
+    size = int(x.type.shape[-1])  # type: ignore[arg-type]
+    first = places(bitwise_xor(shift_left(key, 32), -1 << 63), 32, size)
+    high = _along(shift_right(key, 32), first)
+    return _along(first, places(shift_left(high, 32), 32, count))
+
+
+def _by_blocks(keys: Value, bits: int, count: int) -> Value:
+    """Keys and places in one number are sorted in blocks, and these merged."""
+    size = int(keys.type.shape[-1])  # type: ignore[arg-type]
     x = bitwise_or(keys, arange(size))
     while size > BLOCK and 2 * count <= BLOCK:  # the first of each block are enough
         x = sort_blocks(x, BLOCK, count)
@@ -293,6 +369,32 @@ def _places(keys: Value, count: int) -> Value:
     while run < size:
         x, run = merge_runs(x, run), 2 * run
     return bitwise_and(_first(x, count), _LOW)
+
+
+def argsort_by_digits(x: Value, descending: bool, count: int) -> Value:
+    """`argsort` of an axis that is not empty by digits, the lowest first: for machines with large caches."""
+
+    def places(keys: Value, bits: int, count: int) -> Value:
+        made = bitwise_or(keys, arange(keys.type.shape[-1]))
+        passes = digit_passes(bits)
+        low = 64 - bits
+        for n in range(passes):
+            high = 64 - bits + bits * (n + 1) // passes
+            made = move_by_digit(made, count_digits(made, low, high - low), low, high - low)
+            low = high
+        return bitwise_and(_first(made, count), _LOW)
+
+    return _in_order(x, descending, count, places)
+
+
+def digit_passes(bits: int) -> int:
+    """Passes over numbers of so many bits."""
+    return -(-bits // MOST_DIGIT)
+
+
+def key_bits(x: TensorType) -> int:
+    """The highest bits of a key in which elements of a dtype differ, of 64-bit ones those of both halves."""
+    return 64 if _key_bits(x) == 64 else _BITS.get(x.dtype.name, 32)
 
 
 def _along(x: Value, places: Value) -> Value:
@@ -310,4 +412,6 @@ order_key = public(OrderKey, OrderKey.call)
 sort_blocks = public(SortBlocks, SortBlocks.call)
 merge_runs = public(MergeRuns, MergeRuns.call)
 argsort = public(ArgSort, ArgSort.call)
+count_digits = public(CountDigits, CountDigits.call)
+move_by_digit = public(MoveByDigit, MoveByDigit.call)
 search = public(Search, Search.call)
