@@ -309,18 +309,22 @@ def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Te
         return convert(made, dtype)
     if not x.numel():
         return FUNCTIONS["zeros"](size, dtype=i64)
-    return _counted(x, wrap(ops.arange(size + 1)), False)
+    return counted(x, wrap(ops.arange(size + 1)), False)
 
 
-def _counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
-    """How many elements of x (N,) lie from each edge (B + 1,) up to the next, without it; with the last if `closed`."""
-    ordered = FUNCTIONS["gather"](x, 0, order(x, 0, False))
+def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
+    """How many elements of x (N,) lie from each edge (B + 1,) up to the next, without it; with the last if `closed`.
+    NaN is nowhere."""
+    real = x == x
+    held = FUNCTIONS["where"](real, x, np.inf) if x.dtype.is_float else x
+    ordered = FUNCTIONS["gather"](held, 0, order(held, 0, False))
+    bins = edges.shape[0] - 1
     below = _searched(ordered, edges)
-    ends = below.narrow(0, 1, edges.shape[0] - 1)
+    ends = below.narrow(0, 1, bins)
     if closed:
-        last = _searched(ordered, edges.narrow(0, edges.shape[0] - 1, 1), True)
-        ends = FUNCTIONS["cat"]([ends.narrow(0, 0, edges.shape[0] - 2), last])
-    return ends - below.narrow(0, 0, edges.shape[0] - 1)
+        last = FUNCTIONS["minimum"](_searched(ordered, edges.narrow(0, bins, 1), True), real.sum())
+        ends = FUNCTIONS["cat"]([ends.narrow(0, 0, bins - 1), last])
+    return ends - below.narrow(0, 0, bins)
 
 
 @function()
@@ -334,8 +338,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     low, high = low - apart, high + apart
     inner = wrap(ops.arange(bins + 1)).to(f64)
     edges = FUNCTIONS["where"](inner == bins, high, low + inner * ((high - low) / bins))
-    held = FUNCTIONS["where"](x == x, x, as_tensor(np.inf, f64))
-    return convert(_counted(held, edges, True), input.dtype)
+    return convert(counted(x, edges, True), input.dtype)
 
 
 @function()
