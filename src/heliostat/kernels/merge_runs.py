@@ -6,6 +6,7 @@ one comparison waits for the one before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..ir.types import numel
 from ..kernel.builder import KernelBuilder, Variable
@@ -40,8 +41,7 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         row, first = item // pieces, item % pieces * each
         merge = _Merge(k, source, out, row * (size * 8), size, run, share)
         if target.gpu:
-            start = k.splat(k.convert(first, "i32"), target.lanes) + k.iota("i32", target.lanes) * share
-            merge.by_threads(start)
+            merge.by_threads(k.convert(first, "i32"), target.lanes)
         else:
             merge.by_core([first + n * share for n in range(CHAINS)])
     return k.finish()
@@ -71,52 +71,91 @@ class _Merge:
             return k.load(self.source, self.base + inside * 8, "i64")
         return k.gather(self.source, self.base, inside * 8, "i64")
 
-    def begin(self, starts: Sequence[Instruction]) -> list[_Share]:
-        """Shares of the result from each start on, where they begin in both runs of theirs."""
+    def bound(self, start: Instruction) -> _Bound:
+        """Where a share that starts there may begin."""
         k = self.k
-        bounds = []
-        for start in starts:
-            segment = start // (2 * self.run) * (2 * self.run)
-            middle, end = (k.minimum(segment + n * self.run, self.size) for n in (1, 2))
-            place = start - segment
-            low = k.maximum(place - (end - middle), 0)
-            high = k.minimum(place, middle - segment)
-            bounds.append((segment, middle, end, place, k.var(low), k.var(high)))
-        for _ in k.loop(min(self.run, self.size).bit_length()):
-            for segment, middle, _end, place, lowest, highest in bounds:
-                a, b = lowest.get(), highest.get()
-                half = (a + b) >> 1
-                less = self.at(segment + half) < self.at(middle + (place - 1 - half))
-                lowest.set(k.select((a < b) & less, half + 1, a))
-                highest.set(k.select((a < b) & ~less, half, b))
-        made = []
-        for segment, middle, end, place, lowest, _ in bounds:
-            i, j = segment + lowest.get(), middle + (place - lowest.get())
-            made.append(_Share(self, i, j, middle, end))
-        return made
+        segment = start // (2 * self.run) * (2 * self.run)
+        middle, end = (k.minimum(segment + n * self.run, self.size) for n in (1, 2))
+        place = start - segment
+        low, high = k.maximum(place - (end - middle), 0), k.minimum(place, middle - segment)
+        return _Bound(segment, middle, end, place, k.var(low), k.var(high))
+
+    def less(self, b: _Bound, place: Instruction, i: Instruction) -> Instruction:
+        """Whether so many of the first run are too few of `place` elements of both."""
+        return self.at(b.segment + i) < self.at(b.middle + (place - 1 - i))
+
+    def halve(self, bounds: Sequence[_Bound], most: int) -> None:
+        """The beginnings, of bounds that are at most so far apart."""
+        k = self.k
+        for _ in k.loop(most.bit_length()):
+            for b in bounds:
+                low, high = b.low.get(), b.high.get()
+                half = (low + high) >> 1
+                less = self.less(b, b.place, half)
+                b.low.set(k.select((low < high) & less, half + 1, low))
+                b.high.set(k.select((low < high) & ~less, half, high))
+
+    def narrow(self, b: _Bound, lanes: int) -> None:
+        """The beginning of one share by all threads of a warp: each tries another one of as many places."""
+        k, most = self.k, min(self.run, self.size)
+        rounds = 0
+        while most:
+            most, rounds = most // (lanes + 1), rounds + 1
+        for _ in k.loop(rounds):
+            low, high = b.low.get(), b.high.get()
+            step = (high - low) // (lanes + 1) + 1
+            tried = low + step * (k.iota("i32", lanes) + 1) - 1
+            less = (tried < high) & self.less(b, b.place, tried)
+            low = low + step * k.reduce_add(k.convert(less, "i32", signed=False))
+            b.low.set(low)
+            b.high.set(k.minimum(low + step - 1, high))
 
     def by_core(self, starts: Sequence[Instruction]) -> None:
-        k, shares = self.k, self.begin(starts)
+        k, bounds = self.k, [self.bound(start) for start in starts]
+        self.halve(bounds, min(self.run, self.size))
+        shares = [_Share(self, b) for b in bounds]
         for n in k.loop(self.share):
             for start, share in zip(starts, shares, strict=True):
                 k.store(self.out, self.base + (start + n) * 8, share.next())
 
-    def by_threads(self, start: Instruction) -> None:
-        """Two elements of each thread are stored at once."""
-        k, lanes = self.k, start.lanes
-        (share,) = self.begin([start])
+    def by_threads(self, first: Instruction, lanes: int) -> None:
+        """Threads begin near to where their warp does. Two elements of each are stored at once."""
+        k = self.k
+        whole = self.bound(first)
+        self.narrow(whole, lanes)
+        before = k.iota("i32", lanes) * self.share
+        start = first + before
+        mine = self.bound(start)
+        mine.low.set(k.maximum(mine.low.get(), whole.low.get()))
+        mine.high.set(k.minimum(mine.high.get(), whole.low.get() + before))
+        self.halve([mine], PIECE)
+        share = _Share(self, mine)
         both = [n // 2 + n % 2 * lanes for n in range(2 * lanes)]
         for n in range(0, self.share, 2):
             pair = k.shuffle(share.next(), share.next(), both)
             k.scatter(self.out, self.base, (start + n) * 8, pair)
 
 
-class _Share:
-    """What is left of two runs: from places i and j on, to ends."""
+@dataclass(frozen=True)
+class _Bound:
+    """A share that is `place` elements behind the beginning of two runs, `segment .. middle` and `middle .. end`: it
+    begins with `low` to `high` of the first run before it."""
 
-    def __init__(self, merge: _Merge, i: Instruction, j: Instruction, i_end: Instruction, j_end: Instruction) -> None:
+    segment: Instruction
+    middle: Instruction
+    end: Instruction
+    place: Instruction
+    low: Variable
+    high: Variable
+
+
+class _Share:
+    """What is left of two runs: from places i and j on, to their ends."""
+
+    def __init__(self, merge: _Merge, b: _Bound) -> None:
         k = merge.k
-        self.merge, self.ends = merge, (i_end, j_end)
+        i, j = b.segment + b.low.get(), b.middle + (b.place - b.low.get())
+        self.merge, self.ends = merge, (b.middle, b.end)
         self.i, self.j = k.var(i), k.var(j)
         self.a, self.b = k.var(merge.at(i)), k.var(merge.at(j))
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from ..ir.types import numel
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import WARP
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse
 
 LARGEST = (1 << 63) - 1
 MOST_WARPS = 32
-PAIRS = 2  # of vectors that a warp compares at least, before another one helps
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -41,10 +41,10 @@ class _Blocks:
         self.block, self.keep = node.attrs["block"], node.attrs["keep"]
         self.rows = Dims(k, group.symbols)(numel(x.shape[:-1]))
         self.blocks = max(1, -(-self.size // self.block))
-        self.lanes = target.lanes_of(8)
+        self.lanes = target.lanes_of(8) * (2 if target.gpu and self.block >= 4 * WARP else 1)  # 16 bytes of a thread
         self.count = max(1, self.block // self.lanes)  # vectors of a block
         self.gpu = target.gpu
-        self.team = max(1, min(MOST_WARPS, self.count // 2 // PAIRS)) if target.gpu else 1
+        self.team = max(1, min(MOST_WARPS, self.count // 2)) if target.gpu else 1
 
     def build(self) -> Kernel:
         k, count = self.k, self.count
