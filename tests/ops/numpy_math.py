@@ -95,6 +95,14 @@ class NumpyMath:
     def high_half(self, x: Array) -> Array:
         return (x.view(np.uint64) >> np.uint64(32)).view(np.int64)
 
+    def order_key(self, x: Array, bits: int) -> Array:
+        whole = np.int64 if bits == 64 else np.int32
+        if x.dtype.kind != "f":
+            return x.astype(whole)
+        size = np.abs(x).astype(np.float64 if bits == 64 else np.float32).view(whole)
+        key = np.where(x < 0, -1 - size, size)
+        return np.where(np.isnan(x), np.iinfo(whole).max, key)
+
     def cast(self, x: Array, dtype: Any) -> Array:
         return x.astype(np.float64)
 

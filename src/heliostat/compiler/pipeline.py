@@ -22,6 +22,7 @@ from ..kernels import (
     decode_attention,
     dequantize,
     dequantize_cache,
+    digits,
     few_linear,
     flash_attention,
     flash_gradient,
@@ -30,6 +31,7 @@ from ..kernels import (
     linear,
     map,
     matmul,
+    merge_runs,
     pixel_pool,
     pixel_rows,
     pixel_sums,
@@ -41,6 +43,8 @@ from ..kernels import (
     row_attention,
     row_attention_gradient,
     scan,
+    search,
+    sort_blocks,
     stream_linear,
     tensor_linear,
     tile_attention,
@@ -65,6 +69,7 @@ from .masks import masks_for_each
 from .parts import Parts, find_parts
 from .pixel_groups import pixel_groups
 from .plan import Built, Planner
+from .radix import sort_by_digits
 from .split import split_reductions
 from .split_depth import split_depth
 from .tuning import TuningTable, library_choice, library_notes
@@ -95,6 +100,10 @@ SCHEDULES: tuple[ModuleType, ...] = (
     gather,
     put,
     scan,
+    sort_blocks,
+    merge_runs,
+    digits,
+    search,
     window,
     window_maximum,
     rope,
@@ -198,6 +207,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
             partial(assign_layouts, target=target, activations=options.activations, library=options.tuning.library),
         ),
         ("share_again", share),
+        ("digits", partial(sort_by_digits, target=target)),
         ("decompose", partial(decompose, target=target)),
         ("split", partial(split_reductions, target=target)),
         ("share_last", share),

@@ -14,9 +14,10 @@ from ..targets.target import Target
 from . import dot
 from .cache import vector_length
 from .dequantize import BlockReader
-from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
+from .group import COMPUTE, Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 
 PIECE = 256  # elements of a row that a worker of a GPU copies
+AT_ONCE = 4  # rows of one element that a thread asks for before it stores the first
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -46,6 +47,11 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     numbers = TensorOperand(k, dims, buffers[ids], ids.type)
     rows, depth = dims(table.type.shape[0]), int(table.type.shape[1])  # type: ignore[arg-type]
     element = table.type.element
+    if target.gpu and depth == 1 and group.root.op.name == "take" and table.type.static:
+        size = int(table.type.shape[0])  # type: ignore[arg-type]
+        if size * table.type.dtype.nbytes < 1 << 31:
+            _elements(k, target, dims, buffers[table], out, numbers, size, table.type.dtype)
+            return k.finish()
     step = max(element.block, PIECE) if target.gpu else depth  # a GPU has many workers for a row
     pieces = -(-depth // step)
     for item in k.parallel(dims(ids.type.shape[0]) * pieces):
@@ -70,6 +76,29 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
                 value = load_as_compute(k, buffers[table], (row * depth + d) * element.nbytes, element, lanes)
                 result.store([n, d], value)
     return k.finish()
+
+
+def _elements(
+    k: KernelBuilder,
+    target: Target,
+    dims: Dims,
+    table: Instruction,
+    out: Instruction,
+    numbers: TensorOperand,
+    size: int,
+    dtype: DType,
+) -> None:
+    """Rows of one element: each thread takes some, as their bytes are."""
+    lanes, nbytes, stored = target.lanes, dtype.nbytes, COMPUTE[dtype.name][0]
+    count = dims(numbers.type.shape[0])
+    for item in k.parallel((count + (AT_ONCE * lanes - 1)) // (AT_ONCE * lanes)):
+        starts = [item * (AT_ONCE * lanes) + n * lanes for n in range(AT_ONCE)]
+        inside = [k.iota("i32", lanes) < k.splat(k.convert(count - n, "i32"), lanes) for n in starts]
+        raw = [k.convert(numbers.load([n], lanes, m), "i64") for n, m in zip(starts, inside, strict=True)]
+        places = [k.convert(k.select(k.ult(v, size), v, 0), "i32") * nbytes for v in raw]
+        found = [k.gather(table, 0, p, stored) for p in places]
+        for n, m, value in zip(starts, inside, found, strict=True):
+            k.store(out, n * nbytes, value, m)
 
 
 def _panel_row(

@@ -142,6 +142,17 @@ class Math:
         assert x.type is not None
         return (self.k.bitcast(x, "i64" if x.elem == "f64" else "i32") if x.type.is_float else x) < 0
 
+    def order_key(self, x: Instruction, bits: int) -> Instruction:
+        """Integers of so many bits that are in order where numbers are: zeros equal, NaN the largest."""
+        k = self.k
+        if x.elem not in ("f32", "f64"):
+            return x if x.elem == f"i{bits}" else k.convert(x, f"i{bits}", signed=x.elem != "i1")
+        most = (1 << bits - 1) - 1
+        held = k.bitcast(x, f"i{bits}")
+        turned = held ^ (k.ashr(held, bits - 1) & most)
+        turned = k.select(k.binary("eq", held, -1 << bits - 1), 0, turned)
+        return k.select(k.binary("ne", x, x), most, turned)
+
     def _signed(self, size: Instruction, x: Instruction) -> Instruction:
         """`size` >= 0 with the sign of x, which may be a negative zero."""
         k, bits = self.k, 64 if x.elem == "f64" else 32

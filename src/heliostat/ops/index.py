@@ -164,6 +164,8 @@ class Take(Op, name="take", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(bf16, 5, 17), (tensor(i32, 3), Uniform(-3, 8))),
         sample((tensor(i64, 5, 3), Uniform(-9, 9)), (tensor(i32, 4), Uniform(0, 4))),
         sample((tensor(bool_, 5, 3), Uniform(0, 1)), (tensor(i64, 4), Uniform(0, 4))),
+        sample(tensor(bf16, 5, 1), (tensor(i64, 140), Uniform(-3, 8))),
+        sample((tensor(bool_, 5, 1), Uniform(0, 1)), (tensor(i32, 40), Uniform(0, 4))),
     )
     error = EXACT
     batching = Batching.RULE

@@ -14,6 +14,7 @@ from ..ops.rules import shown
 from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
 from .create import finished
 from .dtypes import dtype_of, result_dtype
+from .places import number
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import movedim, sizes_of, sliced, transpose, unsqueeze
 
@@ -170,10 +171,10 @@ def _repeated(input: Tensor, repeats: Any, dim: int | None) -> Tensor:
         input, dim = input.reshape(-1), 0
     at = normal_dim(dim, input.ndim)
     if isinstance(repeats, Tensor) and repeats.numel() > 1:
-        import numpy as np
-
-        ids = as_tensor(np.repeat(np.arange(input.shape[at]), repeats.array()))
-        return FUNCTIONS["index_select"](input, at, ids)
+        ends = repeats.detach().cumsum(0)
+        total = int(number(ends.narrow(0, ends.shape[0] - 1, 1), "repeat_interleave"))
+        wanted = wrap(ops.arange(total)).to(ends.dtype)
+        return FUNCTIONS["index_select"](input, at, FUNCTIONS["searchsorted"](ends, wanted, right=True))
     shape, n = tuple(input.shape), int(repeats)
     wide = ops.broadcast_to(ops.unsqueeze(input.value, at + 1), (*shape[: at + 1], n, *shape[at + 1 :]))
     return wrap(ops.reshape(wide, (*shape[:at], shape[at] * n, *shape[at + 1 :])), input)

@@ -8,11 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import ops
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64, i64
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, from_array, normal_dim
+from . import lazy
+from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
+from .places import coordinates, number
 from .register import FUNCTIONS, METHODS, function
+from .sorting import counted
 
 
 class Histogram(NamedTuple):
@@ -22,9 +26,13 @@ class Histogram(NamedTuple):
     bin_edges: Any
 
 
-def _known(name: str, x: Tensor) -> Any:
+def _check(name: str, x: Tensor) -> None:
     if x.dtype not in (f32, f64):
         raise DTypeError(f"{name} takes float32 or float64, found {x.dtype}", help="convert it by to()")
+
+
+def _known(name: str, x: Tensor) -> Any:
+    _check(name, x)
     return np.asarray(x.detach().array())
 
 
@@ -41,27 +49,57 @@ def histogram(
     the least element to the largest, or those between the edges (bins + 1,) that are given.
 
     f32 and f64, without gradients; with `density` shares per width. Elements outside count for nothing."""
-    a = _known("histogram", input).reshape(-1)
-    w = None if weight is None else _known("histogram", weight).reshape(-1)
+    for x in (input, weight, bins):
+        if isinstance(x, Tensor):
+            _check("histogram", x)
+    x = input.detach().reshape(-1)
     if isinstance(bins, Tensor):
         if range is not None:
             raise ValueError("histogram: range is for a number of bins, not for edges")
-        edges = _known("histogram", bins)
+        edges = bins.detach()
     else:
-        edges = _edges(a, int(bins), range).astype(a.dtype)
-    found = np.histogram(a, edges, weights=w, density=density)[0]
-    return Histogram(from_array(found, input.dtype), from_array(edges, input.dtype))
+        low, high = _limits(x, int(bins), range)
+        edges = as_tensor(np.linspace(low, high, int(bins) + 1), x.dtype)
+    found = _summed(x, edges, None if weight is None else weight.detach().reshape(-1))
+    if density:
+        found = found / (found.sum() * (edges.narrow(0, 1, found.shape[0]) - edges.narrow(0, 0, found.shape[0])))
+    return Histogram(convert(found, input.dtype), edges)
+
+
+def _summed(x: Tensor, edges: Tensor, weight: Tensor | None) -> Tensor:
+    """How many elements of x (N,) lie between neighbours of edges (B + 1,), or which sum of weights, f64 (B,). The last
+    edge belongs to the last bucket, and what is NaN to none."""
+    bins = edges.shape[0] - 1
+    if weight is None:
+        return convert(counted(x, edges, True), f64)
+    inside = (x >= edges.narrow(0, 0, 1)) & (x <= edges.narrow(0, bins, 1))
+    number = (FUNCTIONS["searchsorted"](edges, x, right=True) - 1).clamp(0, bins - 1)
+    share = FUNCTIONS["where"](inside, convert(weight, f64), 0.0)
+    made: Tensor = FUNCTIONS["zeros"](bins, dtype=f64).index_add(0, number, share)
+    return made
+
+
+def _limits(x: Tensor, bins: int, limits: Sequence[float] | None) -> tuple[float, float]:
+    """Those given, or the least and the largest element, which the host reads."""
+    if limits is None:
+        ends = FUNCTIONS["stack"](FUNCTIONS["aminmax"](x)) if x.numel() else None
+        if ends is not None and lazy.capturing():
+            number(ends, "histogram")
+        limits = (0.0, 1.0) if ends is None else ends.tolist()
+    return _range(bins, *limits)
 
 
 def _edges(a: Any, bins: int, limits: Sequence[float] | None) -> Any:
+    low, high = limits if limits is not None else (float(a.min()), float(a.max())) if a.size else (0.0, 1.0)
+    return np.linspace(*_range(bins, low, high), bins + 1)
+
+
+def _range(bins: int, low: float, high: float) -> tuple[float, float]:
     if bins <= 0:
         raise ValueError(f"a histogram needs at least one bin, found {bins}")
-    low, high = limits if limits is not None else (float(a.min()), float(a.max())) if a.size else (0.0, 1.0)
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
         raise ValueError(f"a histogram over {low} to {high} is not possible; give a finite range")
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, bins + 1)
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
 
 
 @function()
@@ -170,9 +208,14 @@ def segment_reduce(
 @function()
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """As `nonzero`, of exactly `size` rows: cut off, or filled up with `fill_value`. i64 (size, rank)."""
-    found = FUNCTIONS["nonzero"](input)[:size]
-    fill = FUNCTIONS["full"]((size - found.shape[0], input.ndim), fill_value, dtype=i64)
-    made: Tensor = FUNCTIONS["cat"]([found, fill])
+    flat = input.detach().reshape(-1) != 0
+    count = min(size, flat.shape[0])
+    order = FUNCTIONS["argsort"](flat, descending=True).narrow(0, 0, count)
+    there = wrap(ops.arange(count)) < flat.sum()
+    found = [FUNCTIONS["where"](there, p, fill_value) for p in coordinates(order, tuple(input.shape))]
+    rows = FUNCTIONS["stack"](found, 1) if found else FUNCTIONS["full"]((count, 0), fill_value, dtype=i64)
+    fill = FUNCTIONS["full"]((size - count, input.ndim), fill_value, dtype=i64)
+    made: Tensor = FUNCTIONS["cat"]([rows, fill])
     return made
 
 

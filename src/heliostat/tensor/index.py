@@ -18,6 +18,7 @@ from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, normal_dim, wrap
+from .places import coordinates, number, places_of
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import expand, movedim, select, sliced, unsqueeze
 
@@ -496,14 +497,15 @@ def fill_diagonal_(self: Tensor, fill_value: float) -> Tensor:
 @function()
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where elements are not 0: (n, rank), or one (n,) tensor per axis. Their number is known only when it runs: this
-    computes input now, on the host."""
-    from .core import from_array
-
-    found = np.nonzero(np.atleast_1d(input.array())) if input.ndim else np.nonzero(input.array().reshape(1))
+    computes input now, and the host reads it (see `places`)."""
+    flat = places_of(input, "nonzero")
+    found = coordinates(flat, tuple(input.shape) or (1,))
     if as_tuple:
-        return tuple(from_array(p) for p in found)
-    places = np.stack(found, 1) if input.ndim else np.zeros((len(found[0]), 0), np.int64)
-    return from_array(places)
+        return tuple(found)
+    if not input.ndim:
+        return flat.reshape(flat.shape[0], 1).narrow(1, 0, 0)
+    made: Tensor = FUNCTIONS["stack"](found, 1)
+    return made
 
 
 @function()
@@ -516,18 +518,11 @@ def argwhere(input: Tensor) -> Tensor:
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """Elements where the mask holds, along one axis."""
     x, m = FUNCTIONS["broadcast_tensors"](input, mask)
-    places = from_nonzero(m)
+    places = places_of(m, "masked_select")
     if places.numel() == 0:
         return wrap(ops.slice(ops.reshape(x.value, (x.numel(),)), 0, 0, 0), x)
     rows = ops.take(ops.reshape(x.value, (x.numel(), 1)), places.value)
     return wrap(ops.reshape(rows, (places.numel(),)), x)
-
-
-def from_nonzero(mask: Tensor) -> Tensor:
-    """The numbers, among all in order, of elements that are true."""
-    from .core import from_array
-
-    return from_array(np.flatnonzero(mask.array()))
 
 
 @function(in_place=True)
@@ -535,7 +530,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """input with the elements where the mask holds replaced by those of source in order."""
     input, mask = FUNCTIONS["broadcast_tensors"](input, mask)
     hit = mask.reshape(-1)
-    if not lazy._levels.get() and (needed := int(np.count_nonzero(hit.array()))) > source.numel():
+    if not lazy._levels.get() and (needed := number(hit.count_nonzero(), "masked_scatter")) > source.numel():
         raise ShapeError(f"masked_scatter: the mask holds at {needed} elements, source has {source.numel()}")
     if source.numel() == 0:
         return input.clone()

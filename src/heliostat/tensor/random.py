@@ -16,7 +16,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import CaptureError, DTypeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import DType, f32, f64, i64
+from ..ir.types import DType, f32, f64, i32, i64
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
@@ -263,11 +263,12 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any
 
 @function(method=False)
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, **rest: Any) -> Tensor:
-    """The numbers 0 .. n - 1 in random order, by sorting random bits on the host."""
+    """The numbers 0 .. n - 1 in random order, by sorting random bits."""
     (word,) = bits((n,), generator)
-    made: Tensor = new(Tensor, word)
-    order = from_array(np.argsort(made.array(), kind="stable"), dtype_of(dtype) if dtype is not None else i64)
-    return finished(order, rest.pop("requires_grad", False), rest)
+    signed = ops.cast(ops.sub(word, 1 << 31), i32)  # 32 bits in the same order
+    order: Tensor = new(Tensor, ops.argsort(signed))
+    made = convert(order, dtype_of(dtype)) if dtype is not None else order
+    return finished(made, rest.pop("requires_grad", False), rest)
 
 
 @function(method=False)
@@ -302,16 +303,17 @@ def multinomial(
     """Numbers of columns, drawn with the weights of each row; without replacement by the largest of log w + Gumbel."""
     w = input.detach()
     rows = w if w.ndim == 2 else w.unsqueeze(0)
-    known = np.asarray(rows.array())
-    if (known < 0).any() or (known.sum(-1) <= 0).any() or not np.isfinite(known).all():
-        raise ShapeError("multinomial needs weights of at least 0, finite, and not all 0")
+    if not lazy.capturing():
+        sums = rows.sum(-1)
+        if not bool(((rows >= 0).all() & (sums > 0).all() & rows.isfinite().all()).item()):
+            raise ShapeError("multinomial needs weights of at least 0, finite, and not all 0")
     n, k = rows.shape
     if replacement:
         u = rand(n, num_samples, 1, generator=generator, dtype=f64)
         edges = (convert(rows, f64) / convert(rows, f64).sum(-1, True)).cumsum(-1).unsqueeze(1)
         found = (u >= edges).sum(-1).clamp(max=k - 1)
     else:
-        if num_samples > int((known > 0).sum(-1).min()):
+        if not lazy.capturing() and num_samples > int((rows > 0).sum(-1).amin().item()):
             raise ShapeError(f"multinomial: {num_samples} draws without replacement need as many weights above 0")
         gumbel = -(-(rand(n, k, generator=generator, dtype=f64) + 1e-12).log()).log()
         found = (convert(rows, f64).log() + gumbel).topk(num_samples, -1).indices

@@ -1,36 +1,40 @@
-"""Sorting, searching and counting. The order of elements is found on the host (NumPy); values are then gathered in the
-graph, so that gradients flow to them.
+"""Sorting, searching and counting, by the ops of order (`ops.argsort`, `ops.search`). Values are gathered, so that
+gradients flow to them. Sets and counts whose size depends on data are NumPy's on the cpu, see `places`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError
-from ..ir.types import f64, i32, i64
+from .. import ops
+from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError, UnsupportedError
+from ..ir.types import bool_, f32, f64, i32, i64
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, common, convert, from_array, normal_dim
-from .levels import on_host
+from . import lazy
+from .core import Tensor, as_tensor, common, convert, from_array, normal_dim, wrap
+from .places import begins_of, lengths_of, number, on_gpu, places_of
 from .reduce import ValuesIndices
 from .register import FUNCTIONS, function
+from .shape import movedim
 
-Array = np.ndarray[Any, np.dtype[Any]]
+MOST_COLUMNS = 64  # of rows that `unique` puts in order by one column at a time
 
 
-def order(x: Tensor, dim: int, descending: bool) -> Tensor:
-    """Places of the elements of an axis in order, i64; NaN counts as the largest. Equal ones keep their order."""
-    axis = dim - x.ndim
+def order(x: Tensor, dim: int, descending: bool, count: int = -1) -> Tensor:
+    """Places of the elements of an axis in order, i64, the first `count` of them; all where it is -1. NaN counts as the
+    largest. Equal ones keep their order."""
+    at_end = movedim(x.detach(), dim, -1)
+    return movedim(wrap(ops.argsort(at_end.value, descending, count)), -1, dim)
 
-    def places(a: Array) -> Array:
-        if not descending:
-            return np.argsort(a, axis=axis, kind="stable")
-        found = np.flip(np.argsort(np.flip(a, axis), axis=axis, kind="stable"), axis)
-        return a.shape[axis] - 1 - found
 
-    return on_host(places, x)
+def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
+    """`ops.search` of elements, by the dtypes that it takes."""
+    wide = {"f16": f32, "bf16": f32, "u32": i64}.get(x.dtype.name, i32)
+    kept = x.dtype in (f32, f64, i32, i64)
+    values, wanted = (t if kept else convert(t, wide) for t in (rows.detach(), x.detach()))
+    return wrap(ops.search(values.value, wanted.value, right))
 
 
 @function()
@@ -63,7 +67,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise IndexOutOfRangeError(f"topk: {k} of an axis of {input.shape[at] if input.ndim else 1} elements")
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
-    places = order(input, at, largest).narrow(at, 0, k)
+    places = order(input, at, largest, k)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
 
@@ -76,7 +80,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
         raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {size}")
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
-    places = order(input, at, False).narrow(at, k - 1, 1)
+    places = order(input, at, False, k).narrow(at, k - 1, 1)
     values = FUNCTIONS["gather"](input, at, places)
     return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
 
@@ -89,19 +93,17 @@ def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> 
         return as_tensor(np.nan, input.dtype)
     x = input.reshape(-1) if dim is None else input
     at = 0 if dim is None else normal_dim(dim, x.ndim)
-    axis = at - x.ndim
-
-    def place(data: Array) -> Array:
-        a = np.moveaxis(data, axis, -1)
-        places = np.argsort(a, axis=-1, kind="stable")
-        bad = np.isnan(a) if a.dtype.kind == "f" else np.zeros(a.shape, bool)
-        count = np.where(ignore_nan | ~bad.any(-1), (~bad).sum(-1), a.shape[-1])
-        rank = np.maximum((count - 1) // 2, 0)
-        if not ignore_nan:
-            rank = np.where(bad.any(-1), a.shape[-1] - bad.sum(-1), rank)
-        return np.moveaxis(np.take_along_axis(places, rank[..., None], -1), -1, axis)
-
-    index = on_host(place, x)
+    size = x.shape[at]
+    places = order(x, at, False)
+    if x.dtype.is_float:
+        held = x.detach()
+        numbers = (held == held).sum(at, True)
+        rank = FUNCTIONS["maximum"](numbers - 1, as_tensor(0)) // 2
+        if not ignore_nan:  # the first NaN, if there is one
+            rank = FUNCTIONS["where"](numbers < size, numbers, as_tensor((size - 1) // 2))
+        index = FUNCTIONS["gather"](places, at, rank)
+    else:
+        index = places.narrow(at, (size - 1) // 2, 1)
     values = FUNCTIONS["gather"](x, at, index)
     if dim is None:
         return values.reshape(())
@@ -126,19 +128,16 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     at = normal_dim(dim, input.ndim)
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
-    axis = at - input.ndim
-
-    def place(data: Array) -> Array:
-        a = np.moveaxis(data, axis, -1)
-        flat = a.reshape(-1, a.shape[-1])
-        found = np.empty(len(flat), np.int64)
-        for i, row in enumerate(flat):
-            values, counts = np.unique(row, return_counts=True, equal_nan=False)
-            most = values[counts.argmax()]
-            found[i] = np.flatnonzero((row == most) | ((row != row) & (most != most)))[-1]
-        return np.moveaxis(found.reshape(*a.shape[:-1], 1), -1, axis)
-
-    index = on_host(place, input)
+    places = movedim(order(input, at, False), at, -1)
+    ordered = FUNCTIONS["gather"](movedim(input.detach(), at, -1), -1, places)
+    keys = wrap(ops.order_key(ordered.value))
+    behind = _searched(keys, keys, True)
+    counts = behind - _searched(keys, keys)
+    if input.dtype.is_float:
+        counts = FUNCTIONS["where"](ordered == ordered, counts, as_tensor(1))  # each NaN is for itself
+    most = counts.argmax(-1, True)
+    last = FUNCTIONS["gather"](behind, -1, most) - 1
+    index = movedim(FUNCTIONS["gather"](places, -1, last), -1, at)
     values_ = FUNCTIONS["gather"](input, at, index)
     return ValuesIndices(values_, index) if keepdim else ValuesIndices(values_.squeeze(at), index.squeeze(at))
 
@@ -148,48 +147,52 @@ def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
     """Values below which a share q of an axis lies."""
-    return _quantile(input, q, dim, keepdim, interpolation)
+    return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
 @function()
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
-    """Quantiles of what is not NaN; without gradients."""
-    if not input.ndim:
-        return nanquantile(input.reshape(1), q, 0, interpolation=interpolation)
-    f = np.asarray(input.detach().array())
-    method: Any = interpolation
-    y = np.nanquantile(
-        f, np.asarray(q if isinstance(q, float) else as_tensor(q).array()), axis=dim, keepdims=keepdim, method=method
-    )
-    return from_array(np.asarray(y), input.dtype)
+    """Quantiles of what is not NaN."""
+    return _quantile(input, q, dim, keepdim, interpolation, True)
 
 
-def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str) -> Tensor:
+_WEIGHTS: dict[str, Any] = {
+    "linear": lambda place, low: place - low,
+    "lower": lambda place, low: low * 0,
+    "higher": lambda place, low: convert(place > low, f64),
+    "midpoint": lambda place, low: convert(place > low, f64) * 0.5,
+    "nearest": lambda place, low: place.round() - low,
+}
+"""Of the element above a place between two, by interpolation."""
+
+
+def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str, ignore_nan: bool) -> Tensor:
     if not x.ndim:
-        return _quantile(x.reshape(1), q, 0, False, how)
-    share = q if isinstance(q, Tensor) else as_tensor(q, f64)
+        return _quantile(x.reshape(1), q, 0, False, how, ignore_nan)
+    share = convert(q, f64) if isinstance(q, Tensor) else as_tensor(q, f64)
     at = 0 if dim is None else normal_dim(dim, x.ndim)
-    rank = x.ndim
-    ordered = sort(x.reshape(-1) if dim is None else x, at).values
-    n = ordered.shape[at]
-    last = ordered.narrow(at, n - 1, 1)  # NaN where there is one in the row
-    parts = []
-    for p in np.atleast_1d(np.asarray(share.array(), np.float64)):
-        place = p * (n - 1)
-        low = int(np.floor(place))
-        high = min(low + 1, n - 1)
-        w = {"linear": place - low, "lower": 0.0, "higher": float(place > low), "midpoint": 0.5 * (place > low),
-             "nearest": float(np.rint(place) > low)}[how]  # fmt: skip
-        a, b = ordered.narrow(at, low, 1), ordered.narrow(at, high, 1)
-        made = FUNCTIONS["where"](last != last, last, a + (b - a) * float(w))
-        if dim is None:
-            made = made.reshape((1,) * rank) if keepdim else made.reshape(())
-        else:
-            made = made if keepdim else made.squeeze(at)
-        parts.append(made)
-    return FUNCTIONS["stack"](parts) if share.ndim else parts[0]
+    rows = x.reshape(-1) if dim is None else movedim(x, at, -1)
+    ordered = sort(rows).values
+    held = rows.detach()
+    count = convert((held == held).sum(-1, True), f64) if ignore_nan else as_tensor(float(rows.shape[-1]), f64)
+    most = FUNCTIONS["maximum"](count - 1, as_tensor(0.0, f64))
+    place = most * share.reshape(-1)  # (..., number of shares)
+    low = place.floor()
+    high = FUNCTIONS["minimum"](low + 1, most)
+    w = _WEIGHTS[how](place, low)
+    shape = (*rows.shape[:-1], place.shape[-1])
+    a, b = (FUNCTIONS["gather"](ordered, -1, convert(p, i64).expand(*shape)) for p in (low, high))
+    made = a + (b - a) * convert(w, x.dtype)
+    if not ignore_nan:  # NaN where there is one in the row
+        last = ordered.narrow(-1, rows.shape[-1] - 1, 1)
+        made = FUNCTIONS["where"](last != last, last, made)
+    if dim is None:
+        kept = made.reshape(*((1,) * x.ndim if keepdim else ()), place.shape[-1])
+    else:
+        kept = made.unsqueeze(at) if keepdim else made
+    return movedim(kept, -1, 0) if share.ndim else kept.squeeze(-1)
 
 
 # --- sets -------------------------------------------------------------------------------------------------------------
@@ -202,6 +205,8 @@ def unique(
     dim: int | None = None,
 ) -> Any:
     """Different elements in order, each NaN for itself; with the number of each among them, and how often it occurs."""
+    if on_gpu(input):
+        return _unique_there(input, return_inverse, return_counts, dim)
     a = np.asarray(input.detach().array())
     values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
     inverse = np.asarray(inverse).reshape(a.shape if dim is None else (-1,))
@@ -211,55 +216,129 @@ def unique(
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
+    """`unique` on a GPU: what differs from the one before, in order. Rows are put in order by one column at a time."""
+    x = input.detach()
+    rows = x.reshape(-1) if dim is None else movedim(x, normal_dim(dim, x.ndim, "unique"), 0)
+    size = rows.shape[0]
+    if not size:
+        raise ShapeError("unique of nothing is not there on a GPU", help="ask for numel() first")
+    columns = rows.reshape(size, -1)
+    if columns.shape[1] > MOST_COLUMNS:
+        raise UnsupportedError(
+            f"unique of rows of {columns.shape[1]} elements has no CUDA schedule", help="copy it by .cpu() first"
+        )
+    places = order(columns.select(1, columns.shape[1] - 1), 0, False)
+    for c in range(columns.shape[1] - 2, -1, -1):
+        places = places[order(columns.select(1, c)[places], 0, False)]
+    ordered = rows[places]
+    starts = places_of(begins_of(ordered), "unique")
+    parts = [ordered[starts] if dim is None else movedim(ordered[starts], 0, dim)]
+    if return_inverse:
+        inverse = _searched(starts, order(convert(places, i32), 0, False), True) - 1
+        parts.append(inverse.reshape(input.shape) if dim is None else inverse)
+    parts += [lengths_of(starts, size)] if return_counts else []
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
 @function()
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """Elements without those that equal the one before."""
-    a = np.asarray(input.detach().array())
-    if dim is None:
-        a = a.reshape(-1)
-    rows = np.moveaxis(a, dim or 0, 0)
-    flat = rows.reshape(len(rows), -1) if rows.size else rows.reshape(len(rows), 0)
-    begins = np.concatenate([[True], (flat[1:] != flat[:-1]).any(1)])[: len(rows)]
-    parts = [from_array(np.moveaxis(rows[begins], 0, dim or 0), input.dtype)]
-    inverse = np.cumsum(begins) - 1
+    x = input.detach()
+    rows = x.reshape(-1) if dim is None else movedim(x, normal_dim(dim, x.ndim, "unique_consecutive"), 0)
+    size = rows.shape[0]
+    starts = places_of(begins_of(rows), "unique_consecutive") if size else from_array(np.zeros(0, np.int64))
+    kept = rows[starts]
+    parts = [kept if dim is None else movedim(kept, 0, dim)]
     if return_inverse:
-        parts.append(from_array(inverse.reshape(input.shape) if dim is None else inverse))
+        inverse = _searched(starts, wrap(ops.arange(size)), True) - 1 if size else starts
+        parts.append(inverse.reshape(input.shape) if dim is None else inverse)
     if return_counts:
-        parts.append(from_array(np.bincount(inverse, minlength=0)))
+        parts.append(lengths_of(starts, size) if size else starts)
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 @function()
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
-    a, b = as_tensor(elements), as_tensor(test_elements)
-    return from_array(np.isin(np.asarray(a.detach().array()), np.asarray(b.detach().array()), invert=invert))
+    (a, b), _ = common(as_tensor(elements), as_tensor(test_elements))
+    x, tests = a.detach().reshape(-1), b.detach().reshape(-1)
+    if not tests.numel() or not x.numel():
+        return FUNCTIONS["full"](tuple(a.shape), invert, dtype=bool_)
+    keys = wrap(ops.order_key(FUNCTIONS["gather"](tests, 0, order(tests, 0, False)).value))
+    mine = wrap(ops.order_key(x.value))
+    place = _searched(keys, mine).clamp(max=tests.shape[0] - 1)
+    found = (FUNCTIONS["gather"](keys, 0, place) == mine) & (x == x)
+    return (~found if invert else found).reshape(tuple(a.shape))
 
 
 @function()
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each number from 0 on occurs, or the sum of its weights."""
+    """How often each number from 0 on occurs, or the sum of its weights. The host reads the largest of them."""
+    if on_gpu(input):
+        return _bincount_there(input, weights, minlength)
     a = np.asarray(input.array())
     if a.ndim != 1 or (a.size and a.min() < 0):
-        raise ShapeError("bincount takes numbers of at least 0 along one axis")
+        raise ShapeError(_WHOLE)
     if weights is None:
         return from_array(np.bincount(a, minlength=minlength).astype(np.int64))
     found = np.bincount(a, np.asarray(weights.array()), minlength)
     return from_array(found, weights.dtype if weights.dtype.is_float else None)
 
 
+_WHOLE = "bincount takes numbers of at least 0 along one axis"
+
+
+def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Tensor:
+    if input.ndim != 1:
+        raise ShapeError(_WHOLE)
+    x, size = convert(input, i64), minlength
+    if x.numel():
+        ends = FUNCTIONS["stack"](FUNCTIONS["aminmax"](x))
+        if lazy.capturing():
+            number(ends, "bincount")
+        least, most = ends.tolist()
+        if least < 0:
+            raise ShapeError(_WHOLE)
+        size = max(size, most + 1)
+    if weights is not None:
+        dtype = weights.dtype if weights.dtype.is_float else f64
+        made: Tensor = FUNCTIONS["zeros"](size, dtype=f64).index_add(0, x, convert(weights, f64))
+        return convert(made, dtype)
+    if not x.numel():
+        return FUNCTIONS["zeros"](size, dtype=i64)
+    return counted(x, wrap(ops.arange(size + 1)), False)
+
+
+def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
+    """How many elements of x (N,) lie from each edge (B + 1,) up to the next, without it; with the last if `closed`.
+    NaN is nowhere."""
+    real = x == x
+    held = FUNCTIONS["where"](real, x, np.inf) if x.dtype.is_float else x
+    ordered = FUNCTIONS["gather"](held, 0, order(held, 0, False))
+    bins = edges.shape[0] - 1
+    below = _searched(ordered, edges)
+    ends = below.narrow(0, 1, bins)
+    if closed:
+        last = FUNCTIONS["minimum"](_searched(ordered, edges.narrow(0, bins, 1), True), real.sum())
+        ends = FUNCTIONS["cat"]([ends.narrow(0, 0, bins - 1), last])
+    return ends - below.narrow(0, 0, bins)
+
+
 @function()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements lie in each of so many equal bins from min to max (of all where both are 0)."""
-    a = np.asarray(input.detach().array())
-    if not a.size:
-        return from_array(np.zeros(bins), input.dtype)
-    low, high = (min, max) if (min, max) != (0, 0) else (float(a.min()), float(a.max()))
-    if low == high:
-        low, high = low - 1, high + 1
-    return from_array(np.histogram(a, bins, (low, high))[0], input.dtype)
+    x = convert(input.detach().reshape(-1), f64)
+    if not x.numel():
+        return FUNCTIONS["zeros"](bins, dtype=input.dtype)
+    low, high = (as_tensor(float(v), f64) for v in (min, max)) if (min, max) != (0, 0) else (x.amin(), x.amax())
+    apart = convert(low == high, f64)
+    low, high = low - apart, high + apart
+    inner = wrap(ops.arange(bins + 1)).to(f64)
+    edges = FUNCTIONS["where"](inner == bins, high, low + inner * ((high - low) / bins))
+    return convert(counted(x, edges, True), input.dtype)
 
 
 @function()
@@ -281,21 +360,12 @@ def searchsorted(
     if right and side == "left":
         raise ValueError("searchsorted: side is 'left', and right is True")
     behind = right or side == "right"
-    one, rank = sorted_sequence.ndim == 1, x.ndim
-
-    def places(s: Array, a: Array, *order: Array) -> Array:
-        if order:
-            s = np.take_along_axis(s, np.broadcast_to(order[0], s.shape), -1)
-        if s.ndim == 1:
-            return _places(s, a, behind)
-        values = a.reshape(*a.shape[: a.ndim - rank], math.prod(a.shape[a.ndim - rank :])) if one else a
-        found = np.zeros(values.shape, np.int64)
-        for row in np.ndindex(s.shape[:-1]):
-            found[row] = _places(s[row], values[row], behind)
-        return found.reshape(a.shape)
-
-    tensors = (sorted_sequence, x) if sorter is None else (sorted_sequence, x, sorter)
-    return convert(on_host(places, *tensors), i32 if out_int32 else i64)
+    if sorter is not None:
+        sorted_sequence = FUNCTIONS["gather"](sorted_sequence, -1, sorter)
+    if not sorted_sequence.shape[-1] or not x.numel():
+        return FUNCTIONS["zeros"](tuple(x.shape), dtype=i32 if out_int32 else i64)
+    wanted = x.reshape(-1) if sorted_sequence.ndim == 1 else x
+    return convert(_searched(sorted_sequence, wanted, behind).reshape(tuple(x.shape)), i32 if out_int32 else i64)
 
 
 def _fits_rows(rows: Tensor, x: Tensor, sorter: Tensor | None) -> None:
@@ -307,19 +377,6 @@ def _fits_rows(rows: Tensor, x: Tensor, sorter: Tensor | None) -> None:
         raise DTypeError(f"searchsorted: the sorter is int64, found {sorter.dtype}")
     if sorter is not None and sorter.shape != rows.shape:
         raise ShapeError(f"searchsorted: a sorter of {shown(sorter.shape)} for rows of {shown(rows.shape)}")
-
-
-def _places(row: Array, values: Array, behind: bool) -> Array:
-    """`np.searchsorted`, but a search by halves where it sees NaN: what that ends at depends on the steps."""
-    if row.dtype.kind != "f" or not (np.isnan(row).any() or np.isnan(values).any()):
-        return np.asarray(np.searchsorted(row, values, "right" if behind else "left"))
-    low, high = np.zeros(values.shape, np.int64), np.full(values.shape, len(row), np.int64)
-    while (low < high).any():
-        middle = (low + high) // 2
-        here = row[np.minimum(middle, len(row) - 1)]
-        after = ~(here > values if behind else here >= values)
-        low, high = np.where((low < high) & after, middle + 1, low), np.where((low < high) & ~after, middle, high)
-    return low
 
 
 @function()
