@@ -15,7 +15,6 @@ from heliostat.tensor.fourier import transform
 from targets.gpus import KINDS, gpu, stand_in
 
 pytest.importorskip("scipy")
-from runtime.cuda.fake_cusolver import FakeLibraries
 
 L = hs.linalg
 
@@ -24,7 +23,7 @@ L = hs.linalg
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with gpu(request.param) as fake:
         if fake is not None:
-            monkeypatch.setattr(libraries, "load", FakeLibraries(fake.run_all).load)
+            monkeypatch.setattr(libraries, "load", stand_ins(fake))
         yield "cuda"
 
 
@@ -119,8 +118,8 @@ def test_batches_of_vmap(device: str) -> None:
 
 
 def test_without_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    with stand_in():
-        monkeypatch.setattr(libraries, "load", FakeLibraries(missing=("cusolver", "cufft")).load)
+    with stand_in() as fake:
+        monkeypatch.setattr(libraries, "load", stand_ins(fake, ("cusolver", "cufft")))
         x = drawn(3, 3).to("cuda")
         with pytest.raises(DeviceUnavailableError, match=r"cuSOLVER is not installed.*cuda-libraries.*\.cpu\(\)"):
             hs.inverse(x)
