@@ -9,14 +9,26 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import DeviceMismatchError, DeviceUnavailableError, ShapeError
+from heliostat.diagnostics import (
+    DeviceMismatchError,
+    DeviceUnavailableError,
+    DTypeError,
+    IndexOutOfRangeError,
+    ShapeError,
+)
 from heliostat.runtime.cuda import libraries
 from heliostat.tensor.fourier import transform
 from targets.gpus import KINDS, gpu, stand_in
 
-pytest.importorskip("scipy")
-
 L = hs.linalg
+
+
+def stand_ins(fake: Any, missing: tuple[str, ...] = ()) -> Any:
+    """What loads stand-ins of the libraries, which compute by SciPy's LAPACK."""
+    pytest.importorskip("scipy")
+    from runtime.cuda.fake_cusolver import FakeLibraries
+
+    return FakeLibraries(fake.run_all, missing).load
 
 
 @pytest.fixture(params=KINDS)
@@ -103,6 +115,12 @@ def test_matrices_without_a_result_raise_as_on_the_cpu(device: str) -> None:
             with pytest.raises(ShapeError):
                 f(x)
         assert hs.det(x).item() == pytest.approx(0.0, abs=1e-6)
+    for x in (singular, singular.to(device)):
+        for rows in ([0, 2, 3], [1, 2, 4]):
+            with pytest.raises(IndexOutOfRangeError, match="1 to 3"):
+                hs.lu_unpack(x, hs.tensor(rows, dtype=hs.int32, device=x.device))
+        with pytest.raises(DTypeError, match="pivots"):
+            hs.lu_unpack(x, x[0])
     with pytest.raises(DeviceMismatchError, match="cuda:0"):
         L.solve(drawn(3, 3).to(device), drawn(3, 3).to("cpu"))
     for shape in ((0, 3, 3), (0, 0), (2, 0, 0)):

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from ..ir.types import f64, tensor
-from .method import HALF_LOG_TAU, Dual, Method, long_loop, polynomial, stirling
+from .method import HALF_LOG_TAU, Dual, Method, flat, long_loop, paired, polynomial, settled, stirling
 from .op import Amp, public
 from .samples import Uniform, sample
 from .special import scaled_erfc
@@ -39,45 +39,52 @@ def _log_density(k: Any, a: Any, x: Any) -> Any:
     return a * logarithm - (x - b) - k.log(b) * 0.5 - HALF_LOG_TAU - stirling(k, b)
 
 
-def _series(k: Any, a: Any, x: Any, todo: Any) -> Dual:
-    """1 + x / (a + 1) + x^2 / ((a + 1) (a + 2)) + ... where todo is 1, with its derivative for a. DLMF 8.7.1."""
+def _series(k: Any, a: Any, x: Any, todo: Any) -> Any:
+    """1 + x / (a + 1) + x^2 / ((a + 1) (a + 2)) + ... where todo is 1; of a dual a with its derivative. DLMF 8.7.1."""
+    dual = isinstance(a, Dual)
 
     def step(state: list[Any]) -> list[Any]:
-        n, term, slope, total, total_slope = state
-        made = Dual(term, slope) * x / Dual(n + 1.0, 1.0)
-        return [n + 1.0, made.value, made.slope, total + made.value, total_slope + made.slope]
+        n = state[0] + 1.0
+        term, total = paired(state[1:], a)
+        term = term * x / (Dual(n, 1.0) if dual else n)
+        return [n, *flat([term, total + term])]
 
     def going(state: list[Any]) -> Any:
-        _, term, slope, total, total_slope = state
-        return (term > total * 1e-17) | (k.abs(slope) > k.abs(total_slope) * 1e-17)
+        term, total = paired(state[1:], a)
+        if not dual:
+            return term > total * 1e-17
+        return (term.value > total.value * 1e-17) | (k.abs(term.slope) > k.abs(total.slope) * 1e-17)
 
-    first = Dual(x * todo, x * 0.0) / Dual(a + 1.0, 1.0)
-    state = [a + 1.0, first.value, first.slope, first.value + 1.0, first.slope]
-    found = long_loop(k, state, going, step)
-    return Dual(found[3], found[4])
+    n = (a.value if dual else a) + 1.0
+    first = Dual(x * todo, x * 0.0) / Dual(n, 1.0) if dual else x * todo / n
+    return paired(long_loop(k, [n, *flat([first, first + 1.0])], going, step)[1:], a)[1]
 
 
-def _fraction(k: Any, a: Any, x: Any, todo: Any) -> Dual:
-    """Gamma(a, x) exp(x) / x^a where todo is 1, with its derivative for a, by Lentz. DLMF 8.9.2."""
-    b = x + 1.0 - a
-    first = Dual(k.select(b == 0.0, _SMALL, b), b * 0.0 - 1.0).inverse()
-    zero = b * 0.0
+def _fraction(k: Any, a: Any, x: Any, todo: Any) -> Any:
+    """Gamma(a, x) exp(x) / x^a where todo is 1, of a dual a with its derivative, by Lentz. DLMF 8.9.2."""
+    zero = x * 0.0
+    value = a.value if isinstance(a, Dual) else a
+    b = x + 1.0 - value
+    b = k.select(b == 0.0, _SMALL, b)
+    turned = -a + (x + 1.0)
 
     def step(state: list[Any]) -> list[Any]:
-        n, _ = state[0] + 1.0, state[1]
-        c, d, h = Dual(state[2], state[3]), Dual(state[4], state[5]), Dual(state[6], state[7])
-        numerator = Dual(n * (a - n), n)
-        denominator = Dual(b + n * 2.0, zero - 1.0)
-        d = (numerator * d + denominator).inverse()
+        n = state[0] + 1.0
+        c, d, h = paired(state[2:], a)
+        numerator = (a + -n) * n
+        denominator = turned + n * 2.0
+        d = 1.0 / (numerator * d + denominator)
         c = denominator + numerator / c
         ratio = c * d
-        h = h * ratio
-        going = (k.abs(ratio.value - 1.0) >= 5e-16) | (k.abs(ratio.slope) >= 1e-15)
-        return [n, k.select(going, 1.0, zero), c.value, c.slope, d.value, d.slope, h.value, h.slope]
+        return [n, k.select(settled(k, ratio), zero, 1.0), *flat([c, d, h * ratio])]
 
-    state = [zero, todo, zero + 1 / _SMALL, zero, first.value, first.slope, first.value, first.slope]
-    found = long_loop(k, state, lambda state: state[1] > 0.0, step)
-    return Dual(found[6], found[7])
+    start = 1.0 / (Dual(b, zero - 1.0) if isinstance(a, Dual) else b)
+    far = Dual(zero + 1 / _SMALL, zero) if isinstance(a, Dual) else zero + 1 / _SMALL
+    return paired(long_loop(k, [zero, todo, *flat([far, start, start])], _unsettled, step)[2:], a)[2]
+
+
+def _unsettled(state: list[Any]) -> Any:
+    return state[1] > 0.0
 
 
 def _expansion(k: Any, a: Any, x: Any) -> tuple[Any, Any]:
@@ -116,9 +123,9 @@ class _Incomplete(Method):
         u = k.select(large, 1.0, q)
         scale = k.exp(_log_density(k, few, u))
         zero = p * 0.0
-        lower = scale * _series(k, few, k.select(low, u, 0.0), k.select(low, zero + 1.0, zero)).value
+        lower = scale * _series(k, few, k.select(low, u, 0.0), k.select(low, zero + 1.0, zero))
         above = k.select(low | large, zero, zero + 1.0)
-        upper = scale * few * _fraction(k, few, k.select(low, few + 1.0, u), above).value
+        upper = scale * few * _fraction(k, few, k.select(low, few + 1.0, u), above)
         far_upper, far_lower = _expansion(k, p, q)
         lower, upper = k.select(low, lower, 1.0 - upper), k.select(low, 1.0 - lower, upper)
         y = k.select(large, far_upper, upper) if self.upper else k.select(large, far_lower, lower)
@@ -161,8 +168,9 @@ class GammaSlope(Method, name="gamma_slope", version=1, amp=Amp.KEEP_INPUT):
         few, u = k.select(large, 1.0, p), k.select(large, 1.0, q)
         low = u < few + 1.0
         zero = p * 0.0
-        s = _series(k, few, k.select(low, u, 0.0), k.select(low, zero + 1.0, zero))
-        h = _fraction(k, few, k.select(low, few + 1.0, u), k.select(low, zero, zero + 1.0))
+        shape = Dual(few, zero + 1.0)
+        s = _series(k, shape, k.select(low, u, 0.0), k.select(low, zero + 1.0, zero))
+        h = _fraction(k, shape, k.select(low, few + 1.0, u), k.select(low, zero, zero + 1.0))
         above = k.log(u) - psi  # of the series, digamma(a + 1) = digamma(a) + 1 / a
         lower = -(u / few) * ((above - 1.0 / few) * s.value + s.slope)
         upper = u * (above * h.value + h.slope)
@@ -199,27 +207,25 @@ class BetaSlope(Method, name="beta_slope", version=1, amp=Amp.KEEP_INPUT):
         y = x * ((k.log(x) - psi) * g.value + g.slope)
         return k.select(plain, k.select(low, -y, y), 0.0)
 
-    def _fraction(self, k: Any, a: Dual, b: Dual, x: Any, todo: Any) -> Dual:
+    def _fraction(self, k: Any, a: Dual, b: Dual, x: Any, todo: Any) -> Any:
         zero = x * 0.0
-        first = (-((a + b) * x) / (a + 1.0) + 1.0).inverse()
+        first = 1.0 / (-((a + b) * x) / (a + 1.0) + 1.0)
 
         def step(state: list[Any]) -> list[Any]:
             m = state[0] + 1.0
-            c, d, h = Dual(state[2], state[3]), Dual(state[4], state[5]), Dual(state[6], state[7])
+            c, d, h = paired(state[2:], a)
             twice = a + m * 2.0
             even = (b + -m) * (m * x) / ((twice + -1.0) * twice)
             odd = -((a + m) * (a + b + m) * x) / (twice * (twice + 1.0))
             for numerator in (even, odd):
-                d = (numerator * d + 1.0).inverse()
+                d = 1.0 / (numerator * d + 1.0)
                 c = numerator / c + 1.0
                 ratio = c * d
                 h = h * ratio
-            going = (k.abs(ratio.value - 1.0) >= 5e-16) | (k.abs(ratio.slope) >= 1e-15)
-            return [m, k.select(going, 1.0, zero), c.value, c.slope, d.value, d.slope, h.value, h.slope]
+            return [m, k.select(settled(k, ratio), zero, 1.0), *flat([c, d, h])]
 
-        state = [zero, todo, zero + 1.0, zero, first.value, first.slope, first.value, first.slope]
-        found = long_loop(k, state, lambda state: state[1] > 0.0, step)
-        return Dual(found[6], found[7])
+        start = [zero, todo, *flat([Dual(zero + 1.0, zero), first, first])]
+        return paired(long_loop(k, start, _unsettled, step)[2:], a)[2]
 
 
 incomplete_gamma = public(IncompleteGamma, IncompleteGamma.call)

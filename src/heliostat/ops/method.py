@@ -133,9 +133,28 @@ class Dual:
         y = self.value / o.value
         return Dual(y, (self.slope - y * o.slope) / o.value)
 
-    def inverse(self) -> Dual:
+    def __rtruediv__(self, o: float) -> Dual:
         y = 1.0 / self.value
-        return Dual(y, -(y * y) * self.slope)
+        return Dual(y * o, -(y * y * o) * self.slope)
+
+
+def flat(numbers: Sequence[Any]) -> list[Any]:
+    """Plain numbers, and both parts of dual ones, as the state of a loop."""
+    return [part for x in numbers for part in ((x.value, x.slope) if isinstance(x, Dual) else (x,))]
+
+
+def paired(state: Sequence[Any], like: Any) -> list[Any]:
+    """The numbers of a state, all dual or all plain as `like` is."""
+    if not isinstance(like, Dual):
+        return list(state)
+    return [Dual(value, slope) for value, slope in zip(state[::2], state[1::2], strict=True)]
+
+
+def settled(k: Any, ratio: Any) -> Any:
+    """Whether a factor of a continued fraction is 1, and its derivative 0."""
+    if not isinstance(ratio, Dual):
+        return k.abs(ratio - 1.0) < 5e-16
+    return (k.abs(ratio.value - 1.0) < 5e-16) & (k.abs(ratio.slope) < 1e-15)
 
 
 def stirling(k: Any, z: Any) -> Any:

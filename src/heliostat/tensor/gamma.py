@@ -68,6 +68,35 @@ _made("igamma", False, "The lower incomplete gamma function P(a, x)")
 _made("igammac", True, "The upper incomplete gamma function Q(a, x) = 1 - P(a, x)")
 
 
+_BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510]
+
+
+def _zeta(s: int, x: Value) -> Value:
+    """Hurwitz' sum of (x + k)^-s over k >= 0 of a whole s > 1 and x >= 1/2, by Euler and Maclaurin behind 12 terms,
+    without the powers that `ops.zeta` takes for any s. DLMF 25.11.5."""
+    total = _power(ops.reciprocal(x), s)
+    for k in range(1, 12):
+        total = ops.add(total, _power(ops.reciprocal(ops.add(x, float(k))), s))
+    inverse = ops.reciprocal(ops.add(x, 12.0))
+    square, coefficients, factor = ops.mul(inverse, inverse), [], float(s)
+    for n, b in enumerate(_BERNOULLI, 1):
+        coefficients.append(b / math.factorial(2 * n) * factor)
+        factor *= (s + 2 * n - 1) * (s + 2 * n)
+    rest = ops.mul(square, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        rest = ops.mul(ops.add(rest, c), square)
+    rest = ops.add(ops.add(rest, ops.mul(inverse, 0.5)), 1 / (s - 1))
+    return ops.add(total, ops.mul(rest, _power(inverse, s - 1)))
+
+
+def _power(x: Value, n: int) -> Value:
+    """x^n of a whole n > 0, by squares."""
+    if n == 1:
+        return x
+    half = _power(ops.mul(x, x), n // 2)
+    return ops.mul(half, x) if n % 2 else half
+
+
 @functools.lru_cache(maxsize=64)
 def _polygamma(n: int) -> Callable[[Value], Value]:
     """The n-th derivative of digamma of a value in f64: Hurwitz' zeta from 1/2 on, by reflection below."""
@@ -79,8 +108,7 @@ def _polygamma(n: int) -> Callable[[Value], Value]:
     def build(x: Value) -> Value:
         low = ops.lt(x, 0.5)
         up = ops.where(low, ops.sub(1.0, x), x)
-        order = ops.add(ops.mul(up, 0.0), float(n + 1))
-        found = ops.mul(ops.zeta(order, up), sign * math.factorial(n))
+        found = ops.mul(_zeta(n + 1, up), sign * math.factorial(n))
         turn = ops.sub(x, ops.round(x))
         angle = ops.mul(turn, math.pi)
         cot = ops.div(ops.cos(angle), ops.sin(angle))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import DeviceMismatchError, DTypeError
+from ..diagnostics import DeviceMismatchError, DTypeError, IndexOutOfRangeError, ShapeError
 from ..ir.types import DType, TensorType, f32, f64, i32
 from ..session.devices import gpu_engine
 from . import lazy
@@ -171,8 +171,14 @@ def solve(x: Tensor, b: Tensor) -> Tensor:
 
 def inverse(x: Tensor) -> Tensor:
     """The inverse (..., N, N)."""
-    eye = FUNCTIONS["eye"](x.shape[-1], dtype=x.dtype).to(x.device)
-    return solve(x, eye.expand(*x.shape))
+    return solve(x, _eye(x.shape[-1], x).expand(*x.shape))
+
+
+def _eye(n: int, beside: Tensor) -> Tensor:
+    """The unit matrix (n, n) on a tensor's device, where it is made."""
+    row = FUNCTIONS["arange"](n, device=beside.device)
+    made: Tensor = convert(row[:, None] == row, beside.dtype)
+    return made
 
 
 def solve_triangular(x: Tensor, b: Tensor, upper: bool) -> Tensor:
@@ -185,12 +191,24 @@ def solve_triangular(x: Tensor, b: Tensor, upper: bool) -> Tensor:
 
 def permutation(pivots: Tensor, rows: int, dtype: DType) -> Tensor:
     """P (..., rows, rows) of exchanges of rows from 1: those of the unit matrix, transposed."""
-    given = _of(pivots, 1)
-    eye = FUNCTIONS["eye"](rows, dtype=dtype).to(pivots.device)
+    check_pivots(pivots, rows)
+    outside = ((pivots < 1) | (pivots > rows)).any()
+    if bool(outside.host_array()):
+        raise IndexOutOfRangeError(f"a pivot is not one of 1 to {rows}")
+    given = _of(convert(pivots, i32), 1)
+    eye = _eye(rows, convert(pivots, dtype))
     a = _copied(eye.expand(*given.lead, rows, rows))
     for i in _each(a):
         a.owner.place.solver.exchange_rows(KINDS[dtype], rows, a[i], given.shape[-1], given[i])
     return a.tensor()
+
+
+def check_pivots(pivots: Tensor, rows: int) -> None:
+    """Raises DTypeError and ShapeError unless they are numbers of exchanges of so many rows."""
+    if pivots.dtype.kind not in "iu":
+        raise DTypeError(f"pivots are int32, found {pivots.dtype}")
+    if not pivots.ndim or pivots.shape[-1] > rows:
+        raise ShapeError(f"pivots of shape {list(pivots.shape)} are not those of {rows} rows")
 
 
 def geqrf(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64
 from ..ops.rules import shown
 from . import gpu_matrices
@@ -192,6 +192,8 @@ def factored(a: Any, pivot: bool = True) -> tuple[Any, Any, Any]:
 def _permutation(pivots: Any, m: int) -> Any:
     """P (..., m, m) of exchanges of rows."""
     flat = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
+    if ((flat < 1) | (flat > m)).any():
+        raise IndexOutOfRangeError(f"a pivot is not one of 1 to {m}")
     order = np.tile(np.arange(m), (len(flat), 1))
     every = np.arange(len(flat))
     for j in range(flat.shape[1]):
@@ -206,6 +208,7 @@ def _permutation(pivots: Any, m: int) -> Any:
 
 def _permuted(pivots: Tensor, like: Tensor) -> Tensor:
     rows = like.shape[-2]
+    gpu_matrices.check_pivots(pivots, rows)
     made = on_host(
         lambda p: _permutation(p, rows),
         pivots,
