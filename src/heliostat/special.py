@@ -1,4 +1,4 @@
-"""Special functions, with torch.special's names. What no op serves runs on the host, through NumPy in float64."""
+"""Special functions, with torch.special's names, by ops in float64 (`ops/bessel.py`, `ops/special.py`)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from . import ops
+from .ir.graph import Value
 from .tensor import FUNCTIONS, Tensor
-from .tensor import bessel as _bessel
-from .tensor.core import as_tensor, common, convert
+from .tensor.core import as_tensor, common
 from .tensor.function import Function
-from .tensor.gamma import zeta as _zeta
-from .tensor.levels import on_host
 from .tensor.outputs import takes_out
 from .tensor.pointwise import floats
+from .tensor.special import grown_bessel_i0, grown_bessel_i1, in_f64
 from .tensor.uses import noted
 
 _F = FUNCTIONS
@@ -29,96 +27,45 @@ _KNOWN = {
 globals().update({name: _F[other] for name, other in _KNOWN.items()})
 
 
-def _function(
-    name: str, run: Callable[..., Any], what: str, slope: Callable[[Tensor, Tensor], Tensor] | None = None
-) -> Any:
-    """A function of one tensor on the host; slope(x, y) is its derivative, None where PyTorch has none either."""
-
-    class OnHost(Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            y = convert(on_host(run, x.detach()), x.dtype)
-            ctx.save_for_backward(x, y)
-            return y
-
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            assert slope is not None
-            x, _ = ctx.saved_tensors
-            return g * slope(x, f(x))
+def _function(name: str, build: Callable[[Value], Value], what: str, differentiable: bool = True) -> Any:
+    """A function of one tensor by what is made of its value in f64."""
 
     def f(input: Any) -> Tensor:
         x = floats(as_tensor(input))
-        if slope is None:
-            return convert(on_host(run, x.detach()), x.dtype)
-        made: Tensor = OnHost.apply(x)
-        return made
+        return in_f64(build, x if differentiable else x.detach())
 
     f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"{what} Shape of input, floats; computed on the host." + (" No gradient." if slope is None else "")
+    f.__doc__ = f"{what} Shape of input, floats." + ("" if differentiable else " No gradient.")
     return f
 
 
-bessel_j0 = _function("bessel_j0", lambda x: _bessel.bessel_j(0, x), "The Bessel function of the first kind, J0.")
-bessel_j1 = _function("bessel_j1", lambda x: _bessel.bessel_j(1, x), "The Bessel function of the first kind, J1.")
-bessel_y0 = _function("bessel_y0", lambda x: _bessel.bessel_y(0, x), "The Bessel function of the second kind, Y0.")
-bessel_y1 = _function("bessel_y1", lambda x: _bessel.bessel_y(1, x), "The Bessel function of the second kind, Y1.")
-airy_ai = _function("airy_ai", _bessel.airy_ai, "The Airy function Ai.")
-modified_bessel_i0 = _function(
-    "modified_bessel_i0", lambda x: _bessel.bessel_i(0, x, False), "The modified Bessel function I0."
-)
-modified_bessel_i1 = _function(
-    "modified_bessel_i1", lambda x: _bessel.bessel_i(1, x, False), "The modified Bessel function I1."
-)
-modified_bessel_k0 = _function(
-    "modified_bessel_k0", lambda x: _bessel.bessel_k(0, x, False), "The modified Bessel function K0."
-)
-modified_bessel_k1 = _function(
-    "modified_bessel_k1", lambda x: _bessel.bessel_k(1, x, False), "The modified Bessel function K1."
-)
-scaled_modified_bessel_k0 = _function(
-    "scaled_modified_bessel_k0", lambda x: _bessel.bessel_k(0, x, True), "exp(x) K0(x)."
-)
-scaled_modified_bessel_k1 = _function(
-    "scaled_modified_bessel_k1", lambda x: _bessel.bessel_k(1, x, True), "exp(x) K1(x)."
-)
+def _times_exp(scaled: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    return lambda v: ops.mul(scaled(v), ops.exp(ops.neg(v)))
 
 
-def _sinc(x: Any) -> Any:
-    x = np.asarray(x, np.float64)
-    return np.where(np.isinf(x), 0.0, np.sinc(np.where(np.isinf(x), 0.0, x) / np.pi))
+def _sinc(v: Value) -> Value:
+    zero, end = ops.eq(v, 0.0), ops.eq(ops.abs(v), math.inf)
+    x = ops.where(ops.logical_or(zero, end), 1.0, v)
+    return ops.where(zero, 1.0, ops.where(end, 0.0, ops.div(ops.sin(x), x)))
 
 
-i0e: Any
-i1: Any
-i1e: Any
+bessel_j0 = _function("bessel_j0", ops.bessel_j0, "The Bessel function of the first kind, J0.")
+bessel_j1 = _function("bessel_j1", ops.bessel_j1, "The Bessel function of the first kind, J1.")
+bessel_y0 = _function("bessel_y0", ops.bessel_y0, "The Bessel function of the second kind, Y0.")
+bessel_y1 = _function("bessel_y1", ops.bessel_y1, "The Bessel function of the second kind, Y1.")
+airy_ai = _function("airy_ai", ops.airy_ai, "The Airy function Ai.", False)
+modified_bessel_i0 = _function("modified_bessel_i0", grown_bessel_i0, "The modified Bessel function I0.")
+modified_bessel_i1 = _function("modified_bessel_i1", grown_bessel_i1, "The modified Bessel function I1.")
+modified_bessel_k0 = _function("modified_bessel_k0", _times_exp(ops.bessel_k0e), "The modified Bessel function K0.")
+modified_bessel_k1 = _function("modified_bessel_k1", _times_exp(ops.bessel_k1e), "The modified Bessel function K1.")
+scaled_modified_bessel_k0 = _function("scaled_modified_bessel_k0", ops.bessel_k0e, "exp(x) K0(x).")
+scaled_modified_bessel_k1 = _function("scaled_modified_bessel_k1", ops.bessel_k1e, "exp(x) K1(x).")
 spherical_bessel_j0 = _function("spherical_bessel_j0", _sinc, "sin(x) / x, 1 at 0.")
-
-
-def _over(y: Tensor, x: Tensor, at_zero: float) -> Tensor:
-    zero = x.abs() < 1e-8  # below, y is rounded to a few digits, and the limit is as good
-    made: Tensor = _F["where"](zero, at_zero, y / _F["where"](zero, 1.0, x))
-    return made
-
-
-i0e = _function(
-    "i0e", lambda x: _bessel.bessel_i(0, x, True), "exp(-|x|) I0(x).", lambda x, y: i1e(x) - x.sign() * y
-)  # fmt: skip
-i1 = _function(
-    "i1", lambda x: _bessel.bessel_i(1, x, False), "The modified Bessel function I1.",
-    lambda x, y: _F["i0"](x) - _over(y, x, 0.5),
-)  # fmt: skip
-i1e = _function(
-    "i1e", lambda x: _bessel.bessel_i(1, x, True), "exp(-|x|) I1(x).",
-    lambda x, y: i0e(x) - x.sign() * y - _over(y, x, 0.5),
-)  # fmt: skip
-erfcx = _function(
-    "erfcx", _bessel.erfcx, "exp(x^2) erfc(x).", lambda x, y: 2 * x * y - 2 / math.sqrt(math.pi)
-)  # fmt: skip
-ndtri = _function(
-    "ndtri", _bessel.ndtri, "The point below which a share x of the normal distribution lies.",
-    lambda x, y: math.sqrt(2 * math.pi) * (y * y / 2).exp(),
-)  # fmt: skip
+i0e = _function("i0e", ops.bessel_i0e, "exp(-|x|) I0(x).")
+i1 = _function("i1", grown_bessel_i1, "The modified Bessel function I1.")
+i1e = _function("i1e", ops.bessel_i1e, "exp(-|x|) I1(x).")
+erfcx = _function("erfcx", ops.erfcx, "exp(x^2) erfc(x).")
+ndtri = _function("ndtri", ops.ndtri, "The point below which a share x of the normal distribution lies.")
 
 
 def ndtr(input: Tensor) -> Tensor:
@@ -163,69 +110,68 @@ def xlog1py(input: Any, other: Any) -> Tensor:
 def zeta(input: Any, other: Any) -> Tensor:
     """Hurwitz' sum of (other + k)^-input over k >= 0, for input > 1: infinite at 1 and where a term is, NaN below 1.
     Shapes broadcast; floats. No gradient."""
-
-    def run(s: Any, q: Any) -> Any:
-        s, q = np.broadcast_arrays(np.asarray(s, np.float64), np.asarray(q, np.float64))
-        with np.errstate(all="ignore"):
-            steps = np.where(q <= 0, np.floor(-q) + 1, 0)  # terms below 0 go one by one
-            total = np.zeros(s.shape)
-            for k in range(int(np.nanmax(steps, initial=0))):
-                total = total + np.where(k < steps, (q + k) ** -s, 0.0)
-            y = total + _zeta(np.where(s > 1, s, 2.0), q + steps)
-        y = np.where((q <= 0) & (q == np.floor(q)), np.inf, np.where((q < 0) & (s != np.floor(s)), np.nan, y))
-        return np.where(s == 1, np.inf, np.where(s > 1, y, np.nan))
-
-    s, q = (floats(t) for t in common(input, other)[0])
-    return convert(on_host(run, s.detach(), q.detach()), s.dtype)
+    s, q = (floats(t).detach() for t in common(input, other)[0])
+    return in_f64(ops.zeta, s, q)
 
 
-def _polynomials(name: str, what: str, first: Any, step: Any, shifted: bool = False) -> Any:
-    def run(x: Any, n: Any) -> Any:
-        x = np.asarray(x, np.float64)
-        return _bessel.polynomial(first, step, 2 * x - 1 if shifted else x, n)
+def _polynomials(
+    name: str,
+    what: str,
+    recurrence: Callable[..., Value],
+    first: Callable[[Value], Value],
+    argument: Callable[[Value], Value] = lambda x: x,
+    scale: Callable[[Value], Value] | None = None,
+) -> Any:
+    """A family by its recurrence at argument(x), with first(x) of degree 1; times scale(degree)."""
+
+    def build(x: Value, degree: Value) -> Value:
+        at = argument(x)
+        n = ops.trunc(degree)
+        y = recurrence(at, first(at), n)
+        return y if scale is None else ops.mul(y, scale(n))
 
     def f(input: Any, n: Any) -> Tensor:
-        x, degree = (floats(t) for t in common(input, n)[0])
-        return convert(on_host(run, x.detach(), degree.detach()), x.dtype)
+        x, degree = (floats(t).detach() for t in common(input, n)[0])
+        return in_f64(build, x, degree)
 
     f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"{what} of degree n at input. Shapes broadcast; floats; computed on the host. No gradient."
+    f.__doc__ = f"{what} of degree n at input. Shapes broadcast; floats. No gradient."
     return f
 
 
-def _chebyshev(x: Any, k: int, p: Any, q: Any) -> Any:
-    return 2 * x * p - q
+def _linear(slope: float, start: float) -> Callable[[Value], Value]:
+    return lambda x: ops.add(ops.mul(x, slope), start)
 
 
 for _kind, _first in (
-    ("t", lambda x: x), ("u", lambda x: 2 * x), ("v", lambda x: 2 * x - 1), ("w", lambda x: 2 * x + 1),
+    ("t", _linear(1.0, 0.0)), ("u", _linear(2.0, 0.0)), ("v", _linear(2.0, -1.0)), ("w", _linear(2.0, 1.0)),
 ):  # fmt: skip
-    for _prefix in ("", "shifted_"):
+    for _prefix, _argument in (("", _linear(1.0, 0.0)), ("shifted_", _linear(2.0, -1.0))):
         _name = f"{_prefix}chebyshev_polynomial_{_kind}"
         globals()[_name] = _polynomials(
             _name,
             f"The {_prefix.replace('_', ' ')}Chebyshev polynomial {_kind.upper()}",
+            ops.chebyshev_recurrence,
             _first,
-            _chebyshev,
-            bool(_prefix),
+            _argument,
         )
-hermite_polynomial_h = _polynomials(
+hermite_polynomial_he = _polynomials(
+    "hermite_polynomial_he", "The probabilists' Hermite polynomial", ops.hermite_recurrence, _linear(1.0, 0.0)
+)
+hermite_polynomial_h = _polynomials(  # H(n, x) = 2^(n / 2) He(n, sqrt(2) x)
     "hermite_polynomial_h",
     "The physicists' Hermite polynomial",
-    lambda x: 2 * x,
-    lambda x, k, p, q: 2 * (x * p - k * q),
-)
-hermite_polynomial_he = _polynomials(
-    "hermite_polynomial_he", "The probabilists' Hermite polynomial", lambda x: x, lambda x, k, p, q: x * p - k * q
+    ops.hermite_recurrence,
+    _linear(1.0, 0.0),
+    _linear(math.sqrt(2), 0.0),
+    lambda n: ops.exp(ops.mul(n, 0.5 * math.log(2))),
 )
 laguerre_polynomial_l = _polynomials(
-    "laguerre_polynomial_l", "The Laguerre polynomial", lambda x: 1 - x,
-    lambda x, k, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1),
-)  # fmt: skip
+    "laguerre_polynomial_l", "The Laguerre polynomial", ops.laguerre_recurrence, _linear(-1.0, 1.0)
+)
 legendre_polynomial_p = _polynomials(
-    "legendre_polynomial_p", "The Legendre polynomial", lambda x: x,
-    lambda x, k, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1),
-)  # fmt: skip
+    "legendre_polynomial_p", "The Legendre polynomial", ops.legendre_recurrence, _linear(1.0, 0.0)
+)
 
 __all__ = [
     *_KNOWN, "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "entr", "erfcx", "hermite_polynomial_h",

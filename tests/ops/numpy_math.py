@@ -92,6 +92,9 @@ class NumpyMath:
     def shift_right(self, a: Array, b: Array) -> Array:
         return np.right_shift(a, b)
 
+    def constant(self, value: float, like: Array) -> Array:
+        return np.full_like(like, value)
+
     def high_half(self, x: Array) -> Array:
         return (x.view(np.uint64) >> np.uint64(32)).view(np.int64)
 
@@ -112,6 +115,8 @@ class NumpyMath:
     def repeat(self, state: Any, going: Any, step: Any, rounds: int) -> Any:
         for n in range(rounds):
             here = going(state)
+            if not here.any():
+                break
             state = [_quiet(np.where, here, new, old) for new, old in zip(step(n, state), state, strict=True)]
         return state
 

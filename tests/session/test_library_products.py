@@ -26,7 +26,7 @@ from heliostat.kernel.library import LibraryProduct
 from heliostat.kernels import library_product
 from heliostat.kernels.library_product import product_of, product_of_node
 from heliostat.runtime.cuda import CublasLt, CublasLtError
-from heliostat.runtime.cuda.cublaslt import candidates
+from heliostat.runtime.cuda.libraries import candidates
 from heliostat.session import cuda_tuning
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.cuda_tuning import library_notes, tune_graph
@@ -268,10 +268,12 @@ def test_where_it_is_looked_for(tmp_path: Any) -> None:
         (tmp_path / "nvidia" / inside / "lib").mkdir(parents=True)
     (tmp_path / "nvidia" / "cu13" / "lib" / "libcublasLt.so.13").touch()
     (tmp_path / "nvidia" / "cublas" / "lib" / "libcublasLt.so.12").touch()
-    names = candidates(13000, [str(tmp_path)])
+    names = candidates("cublasLt", 13000, [str(tmp_path)])
     assert [n.rpartition("/")[2] for n in names] == ["libcublasLt.so.13"] * 2 + ["libcublasLt.so.12"] * 2
     assert names[0].startswith(str(tmp_path))
-    assert all(n.endswith("12") for n in candidates(12040, [str(tmp_path)]))  # an older driver runs no newer library
+    assert all(
+        n.endswith("12") for n in candidates("cublasLt", 12040, [str(tmp_path)])
+    )  # an older driver runs no newer library
 
 
 @pytest.mark.cuda

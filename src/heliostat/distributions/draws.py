@@ -1,5 +1,5 @@
 """Random numbers that distributions are made of. All are part of the graph, equal on every device, and anew at each run
-of a compiled step; how gamma numbers move with their concentration is computed on the host.
+of a compiled step, and so is how gamma numbers move with their concentration.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
+from ..ir.graph import Value
 from ..ir.types import f64
 from ..tensor import FUNCTIONS, Function, Generator, Tensor
 from ..tensor.core import convert
 from ..tensor.dtypes import finfo
 from ..tensor.function import once_differentiable
-from ..tensor.levels import on_host
+from ..tensor.gamma import gamma_slope
 from ..tensor.random import rejected
-from .implicit import beta_slope, gamma_slope
+from ..tensor.special import digamma_value, in_f64
 from .parameters import off_the_ends
 
 _rand, _randn = FUNCTIONS["rand"], FUNCTIONS["randn"]
@@ -56,9 +57,9 @@ def von_mises(loc: Tensor, concentration: Tensor, generator: Generator | None = 
     return convert(made, loc.dtype)
 
 
-def _digamma(x: Tensor) -> Tensor:
-    made: Tensor = convert(x, f64).digamma()
-    return made
+def _beta_slope(a: Value, total: Value, x: Value) -> Value:
+    psi = ops.sub(digamma_value(a), digamma_value(total))
+    return ops.beta_slope(a, ops.sub(total, a), x, psi)
 
 
 class _StandardGamma(Function):
@@ -73,7 +74,7 @@ class _StandardGamma(Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
         a, x = (t.detach() for t in ctx.saved_tensors)
-        return g * convert(on_host(gamma_slope, a, x, _digamma(a)), g.dtype), None
+        return g * gamma_slope(a, x), None
 
 
 class _StandardDirichlet(Function):
@@ -90,7 +91,7 @@ class _StandardDirichlet(Function):
         a, x = (t.detach() for t in ctx.saved_tensors)
         total = a.sum(-1, True)
         # Each share is a beta of its own number and the sum of the others; those shrink alike when it grows.
-        slope = convert(on_host(beta_slope, a, total - a, x, _digamma(a) - _digamma(total)), g.dtype)
+        slope = in_f64(_beta_slope, a, total, x)
         return slope * (g - (x * g).sum(-1, True)), None
 
 

@@ -1,9 +1,9 @@
 """Random numbers by rejection, element by element: gamma, Poisson, binomial, von Mises. Proposals come from Philox, so
 that a sample is a function of seed, draw and element, the same on every device.
 
-The methods are written once, over what `kernels.math.Math` and `_Arrays` both have: the kernel and its reference; tests
-hold them against distribution functions. A loop ends where all lanes of a vector, or threads of a warp, have accepted;
-of its 64 rounds two to four are usual. Where none accepts, once in 10^29 samples or less often, it is the middle.
+The methods are written once (`method.py`), for the kernel and its reference; tests hold them against distribution
+functions. A loop ends where all lanes of a vector, or threads of a warp, have accepted; of its 64 rounds two to four
+are usual. Where none accepts, once in 10^29 samples or less often, it is the middle.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..diagnostics import DTypeError
-from ..ir.graph import Value
 from ..ir.types import TensorType, f64, i64, tensor
-from .elementwise import Elementwise
 from .error import LargestUlp
 from .integer import philox
+from .method import HALF_LOG_TAU, Arrays, Method, stirling
 from .op import Amp, Array, NotDifferentiable, public
 from .rules import broadcast, plain
 from .samples import Sample, Uniform, sample
@@ -30,34 +29,8 @@ ROUND = 1 << 48
 
 _FEW = 10.0  # means below it are found by adding up probabilities
 _MOST = 64  # of a mean below 10, a count beyond this has a probability below 1e-30
-_HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
-Step = Callable[[Any, list[Any]], list[Any]]
 Given = tuple[TensorType, Uniform]
-
-
-class _Arrays:
-    """What the methods call of `kernels.math.Math`, of NumPy arrays."""
-
-    log, log1p, exp, sqrt, floor, abs = np.log, np.log1p, np.exp, np.sqrt, np.floor, np.abs
-    atan, tan, cos, logical_not, minimum = np.arctan, np.tan, np.cos, np.logical_not, np.minimum
-
-    def select(self, condition: Array, a: Any, b: Any) -> Array:
-        return np.where(condition, a, b)
-
-    def high_half(self, x: Array) -> Array:
-        return (x.view(np.uint64) >> np.uint64(32)).view(np.int64)
-
-    def cast(self, x: Array, dtype: Any) -> Array:
-        return x.astype(np.float64)
-
-    def repeat(self, state: list[Any], going: Callable[[list[Any]], Any], step: Step, rounds: int) -> list[Any]:
-        for n in range(rounds):
-            here = going(state)
-            if not here.any():
-                break
-            state = [np.where(here, new, old) for new, old in zip(step(n, state), state, strict=True)]
-        return state
 
 
 def _uniforms(k: Any, number: Any, key: Any, draw: Any) -> list[Any]:
@@ -75,7 +48,7 @@ def _first(k: Any, start: Any, todo: Any, propose: Callable[[Any], tuple[Any, An
     return k.repeat([start, k.select(todo, start * 0.0 + 1.0, 0.0)], lambda s: s[1] > 0.0, step, ROUNDS)[0]
 
 
-class Rejection(Elementwise):
+class Rejection(Method):
     """Three i64, an element's number, a key and the number of the draw, then parameters in f64. The result is f64: no
     number where no distribution has such parameters."""
 
@@ -83,7 +56,6 @@ class Rejection(Elementwise):
     error = LargestUlp(f64=256)
     mixed = True
     parameters: ClassVar[tuple[str, ...]] = ()
-    method: Callable[..., Any]
 
     def infer(self, *types: TensorType) -> TensorType:
         wanted = (i64,) * 3 + (f64,) * len(self.parameters)
@@ -91,38 +63,17 @@ class Rejection(Elementwise):
             raise DTypeError(f"{self.name} takes {', '.join(map(str, wanted))}, found {', '.join(map(str, types))}")
         return TensorType(f64, broadcast(*(t.shape for t in types), what=f"operands of {self.name}"))
 
-    def call(self, *x: Value) -> Value:
-        return self.build(*x)
-
     def reference(self, *x: Array) -> Array:
         given = np.broadcast_arrays(*np.atleast_1d(*x))
         numbers = [np.array(a, np.int64) for a in given[:3]]
         with np.errstate(all="ignore"):
-            made = self.method(_Arrays(), *numbers, *(np.asarray(a, np.float64) for a in given[3:]))
+            made = self.method(Arrays(), *numbers, *(np.asarray(a, np.float64) for a in given[3:]))
         return np.asarray(made.reshape(np.broadcast_shapes(*(np.shape(a) for a in x))))
-
-    def scalar(self, k: Any, *x: Any) -> Any:
-        return self.method(k, *x)
 
 
 def _normal(k: Any, a: Any, b: Any) -> Any:
     """Mean 0, deviation 1, of two uniform numbers, by Box and Muller."""
     return k.sqrt(k.log(a) * -2.0) * k.cos(b * (2 * math.pi))
-
-
-def _stirling(k: Any, z: Any) -> Any:
-    """log Gamma(z) - ((z - 1/2) log z - z + log(2 pi) / 2), z >= 1: of a z below 16 by that of z + 8.
-    Source: Abramowitz and Stegun, 6.1.41 and 6.1.16."""
-    small = z < 16.0
-    far = k.select(small, z + 8.0, z)
-    square = 1.0 / (far * far)
-    series = (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - square / 1188) * square) * square) * square) / far
-    near = k.minimum(z, 16.0)
-    product = near
-    for n in range(1, 8):
-        product = product * (near + float(n))
-    moved = (near + 7.5) * k.log(near + 8.0) - 8.0 - (near - 0.5) * k.log(near) - k.log(product)
-    return k.select(small, series + moved, series)
 
 
 def _samples(few: list[Given], many: list[Given]) -> tuple[Sample, ...]:
@@ -183,7 +134,7 @@ class RandomPoisson(Rejection, name="random_poisson", version=1, amp=Amp.KEEP_IN
             found, us = _table_mountain(k, u, a, b, wide + 0.43)
             z = k.select(found < 0.0, 0.0, found) + 1.0
             t = (z - wide) / wide
-            log_p = wide * t - (z - 0.5) * k.log1p(t) - k.log(wide) * 0.5 - _HALF_LOG_TAU - _stirling(k, z)
+            log_p = wide * t - (z - 0.5) * k.log1p(t) - k.log(wide) * 0.5 - HALF_LOG_TAU - stirling(k, z)
             under = k.log(v) + log_scale - k.log(a / (us * us) + b) < log_p
             near = (us > 0.013) | (v < us)
             return found, ((us > 0.07) & (v < sure)) | ((found > -0.5) & near & under)
@@ -218,7 +169,7 @@ class RandomBinomial(Rejection, name="random_binomial", version=1, amp=Amp.KEEP_
         alpha = (5.1 / b + 2.83) * spread
         mode = k.floor((n + 1.0) * q)
         at_mode = (mode + 0.5) * k.log((mode + 1.0) / (odds * (n - mode + 1.0)))
-        at_mode = at_mode + _stirling(k, mode + 1.0) + _stirling(k, n - mode + 1.0)
+        at_mode = at_mode + stirling(k, mode + 1.0) + stirling(k, n - mode + 1.0)
 
         def propose(r: Any) -> tuple[Any, Any]:
             u, v, *_ = _uniforms(k, number, key, draw + (r + 1) * ROUND)
@@ -227,7 +178,7 @@ class RandomBinomial(Rejection, name="random_binomial", version=1, amp=Amp.KEEP_
             x = k.select(inside, found, 0.0)
             rest = n - x + 1.0
             log_p = at_mode + (n + 1.0) * k.log1p((x - mode) / rest) + (x + 0.5) * k.log(odds * rest / (x + 1.0))
-            log_p = log_p - _stirling(k, x + 1.0) - _stirling(k, rest)
+            log_p = log_p - stirling(k, x + 1.0) - stirling(k, rest)
             under = k.log(v * alpha / (a / (us * us) + b)) < log_p
             return found, inside & (((us > 0.07) & (v < sure)) | under)
 

@@ -22,6 +22,8 @@ from ..kernel.text import print_kernel
 from ..runtime.cuda import (
     CublasLt,
     CublasLtError,
+    Cufft,
+    DenseSolver,
     DeviceBuffer,
     Event,
     Function,
@@ -66,6 +68,19 @@ class CudaDevice:
         try:
             return CublasLt(self.gpu, self.stream)
         except (DeviceUnavailableError, CublasLtError):
+            return None
+
+    @cached_property
+    def solver(self) -> DenseSolver:
+        """cuSOLVER and cuBLAS for this device's stream. Raises DeviceUnavailableError where they are not installed."""
+        return DenseSolver(self.gpu, self.stream)
+
+    @cached_property
+    def fft(self) -> Cufft | None:
+        """cuFFT for this device's stream; None where it is not installed."""
+        try:
+            return Cufft(self.gpu, self.stream)
+        except DeviceUnavailableError:
             return None
 
     def has_library(self, program: Program) -> bool:

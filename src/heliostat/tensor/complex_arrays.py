@@ -16,8 +16,8 @@ from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
 from .complex import F, _product, common, flags, of_complex, parts
+from .copies import to_what
 from .core import Tensor, as_tensor, convert, normal_dim, normal_dims
-from .devices import Device
 from .dtypes import REAL_OF, dtype_of, result_dtype
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .register import ALIASES, COMPLEX, METHODS, has_complex
@@ -384,30 +384,38 @@ def randn_like(input: Any, **rest: Any) -> Tensor:
 # --- conversions and writing ------------------------------------------------------------------------------------------
 @of_complex("to")
 def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **rest: Any) -> Tensor:
-    """This tensor in another complex dtype. Raises DTypeError for others: `real` says that imaginary parts go."""
-    for a in (*args, device):
-        if isinstance(a, Tensor):
-            dtype = a.dtype
-        elif a is not None and not isinstance(a, bool):
-            if isinstance(a, str | Device):
-                self._place(Device(a).name)
-            else:
-                dtype = a
+    """This tensor in another complex dtype, on another device, or as another complex tensor is. Raises DTypeError for
+    other dtypes: `real` says that imaginary parts go."""
+    dtype, device = to_what(args, dtype, device)
     found = self.dtype if dtype is None else dtype_of(dtype)
     if found.kind == "b":
-        return flags(self)
+        return METHODS["to"](flags(self), device=device)  # type: ignore[no-any-return]
     if found.kind != "c":
         raise DTypeError(f"a complex tensor is not converted to {found}", help="take its real, imag, or abs()")
     made = convert(self, found)
+    pair = METHODS["to"](made._pair, device=device)
+    made = _moved(made, pair)
     return COMPLEX["clone"](made) if copy and made is self else made
 
 
 COMPLEX["type"] = lambda self, dtype=None: str(self.dtype) if dtype is None else to(self, dtype)
 COMPLEX["type_as"] = lambda self, other: to(self, other.dtype)
-COMPLEX["cpu"] = COMPLEX["pin_memory"] = COMPLEX["to_dense"] = lambda self: self
-COMPLEX["copy_"] = lambda self, src, non_blocking=False: self._assign(
-    widened(src, self.dtype).expand(tuple(self.shape))
+COMPLEX["cpu"] = lambda self: to(self, device="cpu")
+COMPLEX["cuda"] = lambda self, device=None, non_blocking=False, memory_format=None: _moved(
+    self, METHODS["cuda"](self._pair, device)
 )
+COMPLEX["pin_memory"] = COMPLEX["to_dense"] = lambda self: self
+
+
+def _moved(z: Any, pair: Tensor) -> Any:
+    return z if pair is z._pair else over(pair)
+
+
+@of_complex("copy_")
+def copy_(self: Any, src: Any, non_blocking: bool = False) -> Tensor:
+    """As the method of floats."""
+    METHODS["copy_"](self._pair, widened(src, self.dtype)._pair.expand(*self.shape, 2))
+    return self
 
 
 @of_complex("resize_")
@@ -427,7 +435,8 @@ for _name in (
 _VIEWS = {
     "T": lambda self: permute(self, *reversed(range(self.ndim))), "mT": lambda self: self.transpose(-2, -1),
     "H": lambda self: adjoint(self) if self.ndim == 2 else COMPLEX["conj"](self), "mH": adjoint,
-    "is_cuda": lambda self: False, "is_cpu": lambda self: True, "is_meta": lambda self: False,
+    "is_cuda": lambda self: self.device.type == "cuda", "is_cpu": lambda self: self.device.type == "cpu",
+    "is_meta": lambda self: False,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Inverses, determinants and factorizations: NumPy on the host, with gradients that are graph."""
+"""Inverses, determinants and factorizations, with gradients that are graph: NumPy on the cpu, cuSOLVER on GPUs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,37 @@ import numpy as np
 
 from ..diagnostics import ShapeError, UnsupportedError
 from ..ops.rules import shown
-from .core import Tensor, convert
+from . import gpu_matrices
+from .core import Tensor, convert, from_array
 from .function import Function
+from .lazy import NUMPY
 from .levels import on_host
 from .pointwise import floats
 from .register import FUNCTIONS, function
 
 
-def host(name: str, f: Any, *tensors: Tensor) -> Any:
-    """A NumPy function of the data of stacks of matrices, in the first tensor's dtype."""
+def computed(name: str, f: Any, there: Any, *tensors: Tensor) -> Any:
+    """A NumPy function of the data of stacks of matrices, in the first tensor's dtype; of a GPU's, `there` of the
+    tensors (`gpu_matrices.py`)."""
     x = tensors[0]
     if x.ndim < 2:
         raise ShapeError(f"{name} takes matrices, found a tensor of shape {shown(x.shape)}")
     try:
-        y = on_host(f, *tensors)
+        y = on_host(f, *tensors, on_gpu=lambda *given: _there(name, f, there, *given))
     except np.linalg.LinAlgError as error:
         raise ShapeError(f"{name}: {error}") from None
     return tuple(convert(v, x.dtype) for v in y) if isinstance(y, tuple) else convert(y, x.dtype)
+
+
+def _there(name: str, f: Any, there: Any, *tensors: Tensor) -> Any:
+    """What a library gives of tensors of a GPU; of none, what NumPy makes of none."""
+    if all(t.numel() for t in tensors):
+        return gpu_matrices.run(name, there, *tensors)
+    y = f(*(np.zeros(tuple(t.shape), NUMPY[t.dtype.name]) for t in tensors))
+    made = tuple(
+        from_array(np.asarray(v), device=tensors[0].device.name) for v in (y if isinstance(y, tuple) else (y,))
+    )
+    return made if isinstance(y, tuple) else made[0]
 
 
 def _eye(like: Tensor) -> Tensor:
@@ -57,7 +71,7 @@ class SignLog(NamedTuple):
 class _Inverse(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y: Tensor = host("inverse", np.linalg.inv, x.detach())
+        y: Tensor = computed("inverse", np.linalg.inv, gpu_matrices.inverse, x.detach())
         ctx.save_for_backward(y)
         return y
 
@@ -70,7 +84,7 @@ class _Inverse(Function):
 class _Det(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y: Tensor = host("det", np.linalg.det, x.detach())
+        y: Tensor = computed("det", np.linalg.det, gpu_matrices.det, x.detach())
         ctx.save_for_backward(x, y)
         return y
 
@@ -83,7 +97,7 @@ class _Det(Function):
 class _SignLog(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Any:
-        sign, size = host("slogdet", lambda a: tuple(np.linalg.slogdet(a)), x.detach())
+        sign, size = computed("slogdet", lambda a: tuple(np.linalg.slogdet(a)), gpu_matrices.slogdet, x.detach())
         ctx.save_for_backward(x)
         ctx.mark_non_differentiable(sign)
         return sign, size
@@ -97,7 +111,7 @@ class _SignLog(Function):
 class _Cholesky(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y: Tensor = host("cholesky", np.linalg.cholesky, x.detach())
+        y: Tensor = computed("cholesky", np.linalg.cholesky, gpu_matrices.cholesky, x.detach())
         ctx.save_for_backward(y)
         return y
 
@@ -114,7 +128,9 @@ class _Cholesky(Function):
 class _QR(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mode: Any) -> Any:
-        q, r = host("qr", lambda a: tuple(np.linalg.qr(a, mode)), x.detach())
+        q, r = computed(
+            "qr", lambda a: tuple(np.linalg.qr(a, mode)), lambda a: gpu_matrices.qr(a, mode == "complete"), x.detach()
+        )
         ctx.save_for_backward(q, r)
         return q, r
 
@@ -133,7 +149,12 @@ class _QR(Function):
 class _SVD(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, full: bool) -> Any:
-        u, s, vh = host("svd", lambda a: tuple(np.linalg.svd(a, full_matrices=full)), x.detach())
+        u, s, vh = computed(
+            "svd",
+            lambda a: tuple(np.linalg.svd(a, full_matrices=full)),
+            lambda a: gpu_matrices.svd(a, full),
+            x.detach(),
+        )
         ctx.save_for_backward(u, s, vh)
         return u, s, vh
 
@@ -160,7 +181,9 @@ class _SVD(Function):
 class _PInverse(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rcond: float) -> Tensor:
-        y: Tensor = host("pinverse", lambda a: np.linalg.pinv(a, rcond), x.detach())
+        y: Tensor = computed(
+            "pinverse", lambda a: np.linalg.pinv(a, rcond), lambda a: gpu_matrices.pinverse(a, rcond), x.detach()
+        )
         ctx.save_for_backward(x, y)
         return y
 
@@ -221,9 +244,8 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
     u, s, vh = _SVD.apply(x, not some)
     if compute_uv:
         return SVD(u, s, vh.mT)
-    zeros = FUNCTIONS["zeros"]
     lead, (m, n) = x.shape[:-2], x.shape[-2:]
-    return SVD(zeros((*lead, m, m), dtype=x.dtype), s, zeros((*lead, n, n), dtype=x.dtype))
+    return SVD(x.new_zeros((*lead, m, m)), s, x.new_zeros((*lead, n, n)))
 
 
 @function()

@@ -1,84 +1,22 @@
-"""Incomplete gamma functions and derivatives of digamma: NumPy on the host in float64."""
+"""Incomplete gamma functions and derivatives of digamma, in float64 inside."""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..diagnostics import UnsupportedError
-from .core import Tensor, common, convert
+from ..ir.graph import Value
+from .core import Tensor, common
 from .function import Function
-from .levels import on_host
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function
-from .special import digamma, lgamma
-
-MANY = 20_000
-"""Terms after which a series is given up; it needs some multiple of the square root of the first operand."""
-
-
-def _log_gamma(a: Any) -> Any:
-    return np.vectorize(math.lgamma, otypes=[np.float64])(a) if np.size(a) else np.zeros(np.shape(a))
-
-
-def _incomplete(a: Any, x: Any, upper: bool) -> Any:
-    """P(a, x), or Q = 1 - P: by the series below a + 1, by Lentz's continued fraction above."""
-    a, x = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(x, np.float64))
-    y = np.full(a.shape, np.nan)
-    with np.errstate(all="ignore"):
-        below = (x == 0) & (a > 0) | np.isinf(a) & np.isfinite(x) & (a > 0) & (x >= 0)
-        above = (a == 0) & (x > 0) | np.isinf(x) & np.isfinite(a) & (a >= 0) & (x > 0)
-        y[below], y[above] = float(upper), float(not upper)
-        plain = np.isfinite(a) & np.isfinite(x) & (a > 0) & (x > 0)
-        series = plain & (x < a + 1)
-        fraction = plain & ~series
-        for chosen, found, has_upper in ((series, lower_series, False), (fraction, upper_fraction, True)):
-            if chosen.any():
-                p, q = a[chosen], x[chosen]
-                scale = np.exp(p * np.log(q) - q - _log_gamma(p))
-                part = np.clip(found(p, q) * scale, 0, 1)
-                y[chosen] = part if has_upper == upper else 1 - part
-    return y
-
-
-def lower_series(a: Any, x: Any) -> Any:
-    """P(a, x) Gamma(a) exp(x) / x^a, for x below a + 1; a may be complex."""
-    term = total = 1 / a
-    for n in range(1, MANY):
-        term = term * x / (a + n)
-        total = total + term
-        if (np.abs(term) <= np.abs(total) * 1e-17).all():
-            break
-    return total
-
-
-def upper_fraction(a: Any, x: Any) -> Any:
-    """Q(a, x) Gamma(a) exp(x) / x^a, for x from a + 1 on; a may be complex."""
-    tiny = 1e-300
-    b = x + 1 - a
-    c, d = np.full_like(b, 1 / tiny), 1 / np.where(b == 0, tiny, b)
-    h = d
-    for n in range(1, MANY):
-        step = -n * (n - a)
-        b = b + 2
-        d = step * d + b
-        c = b + step / c
-        d, c = 1 / np.where(d == 0, tiny, d), np.where(c == 0, tiny, c)
-        h = h * d * c
-        if settled(d * c):
-            break
-    return h
-
-
-STEP = 1e-30
-"""Of complex operands a + STEP i: the imaginary part of a result is STEP times its derivative, to full precision."""
-
-
-def settled(factor: Any) -> bool:
-    """Whether the last factors of continued fractions are 1, and their derivatives for a complex operand 0."""
-    return bool(((np.abs(factor.real - 1) < 5e-16) & (np.abs(factor.imag) < 1e-13 * STEP)).all())
+from .special import digamma, digamma_value, in_f64, lgamma
 
 
 class _Incomplete(Function):
@@ -86,15 +24,33 @@ class _Incomplete(Function):
     def forward(ctx: Any, a: Tensor, x: Tensor, upper: bool) -> Tensor:
         ctx.save_for_backward(a, x)
         ctx.upper = upper
-        return convert(on_host(lambda p, q: _incomplete(p, q, upper), a.detach(), x.detach()), x.dtype)
+        return in_f64(ops.upper_incomplete_gamma if upper else ops.incomplete_gamma, a, x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         a, x = ctx.saved_tensors
-        if ctx.needs_input_grad[0]:
-            raise UnsupportedError("igamma and igammac have no gradient for their first operand", help="detach() it")
-        slope = ((a - 1) * x.log() - x - lgamma(a)).exp()
-        return None, (-g if ctx.upper else g) * slope, None
+        slope = (-g if ctx.upper else g) * ((a - 1) * x.log() - x - lgamma(a)).exp()
+        return (-slope * _GammaSlope.apply(a, x)) if ctx.needs_input_grad[0] else None, slope, None
+
+
+class _GammaSlope(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, x: Tensor) -> Tensor:
+        return gamma_slope(a, x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        what = "igamma and igammac have a gradient for their first operand, but no second one"
+        raise UnsupportedError(what, help="detach() the gradient")
+
+
+def _slope_value(a: Value, x: Value) -> Value:
+    return ops.gamma_slope(a, x, digamma_value(a))
+
+
+def gamma_slope(a: Tensor, x: Tensor) -> Tensor:
+    """How x moves with a where P(a, x) is held fixed, in the dtype of a. Shapes broadcast. No gradient."""
+    return in_f64(_slope_value, a.detach(), x.detach())
 
 
 def _made(name: str, upper: bool, doc: str) -> None:
@@ -104,49 +60,65 @@ def _made(name: str, upper: bool, doc: str) -> None:
         return found
 
     f.__name__ = f.__qualname__ = name
-    f.__doc__ = doc + " of a = input and x = other; NaN for negative ones. The gradient is other's alone."
+    f.__doc__ = doc + " of a = input and x = other; NaN for negative ones. The gradient of a has none itself."
     function(in_place=True)(f)
 
 
 _made("igamma", False, "The lower incomplete gamma function P(a, x)")
 _made("igammac", True, "The upper incomplete gamma function Q(a, x) = 1 - P(a, x)")
 
-_BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330]
+
+_BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510]
 
 
-def zeta(s: Any, x: Any) -> Any:
-    """Hurwitz' sum of (x + k)^-s over k >= 0, for x > 0 and s > 1, by Euler and Maclaurin behind 12 terms."""
-    total = np.zeros(np.broadcast_shapes(np.shape(s), np.shape(x)))
-    with np.errstate(all="ignore"):
-        for k in range(12):
-            total = total + (x + k) ** -s
-        z = x + 12.0
-        total = total + z ** (1 - s) / (s - 1) + 0.5 * z**-s
-        factor = s
-        for n, b in enumerate(_BERNOULLI, 1):
-            total = total + b / math.factorial(2 * n) * factor * z ** (-s - 2 * n + 1)
-            factor = factor * (s + 2 * n - 1) * (s + 2 * n)
-    return total
+def _zeta(s: int, x: Value) -> Value:
+    """Hurwitz' sum of (x + k)^-s over k >= 0 of a whole s > 1 and x >= 1/2, by Euler and Maclaurin behind 12 terms,
+    without the powers that `ops.zeta` takes for any s. DLMF 25.11.5."""
+    total = _power(ops.reciprocal(x), s)
+    for k in range(1, 12):
+        total = ops.add(total, _power(ops.reciprocal(ops.add(x, float(k))), s))
+    inverse = ops.reciprocal(ops.add(x, 12.0))
+    square, coefficients, factor = ops.mul(inverse, inverse), [], float(s)
+    for n, b in enumerate(_BERNOULLI, 1):
+        coefficients.append(b / math.factorial(2 * n) * factor)
+        factor *= (s + 2 * n - 1) * (s + 2 * n)
+    rest = ops.mul(square, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        rest = ops.mul(ops.add(rest, c), square)
+    rest = ops.add(ops.add(rest, ops.mul(inverse, 0.5)), 1 / (s - 1))
+    return ops.add(total, ops.mul(rest, _power(inverse, s - 1)))
 
 
-def _polygamma(n: int, x: Any) -> Any:
-    x = np.asarray(x, np.float64)
-    low = x < 0.5
-    up = np.where(low, 1 - x, x)
-    sign = (-1.0) ** (n + 1)
-    found = sign * math.factorial(n) * zeta(float(n + 1), up)
-    if not low.any():
-        return found
-    powers = np.array([0.0, 1.0])  # the n-th derivative of cot(pi x) as a polynomial of it
+def _power(x: Value, n: int) -> Value:
+    """x^n of a whole n > 0, by squares."""
+    if n == 1:
+        return x
+    half = _power(ops.mul(x, x), n // 2)
+    return ops.mul(half, x) if n % 2 else half
+
+
+@functools.lru_cache(maxsize=64)
+def _polygamma(n: int) -> Callable[[Value], Value]:
+    """The n-th derivative of digamma of a value in f64: Hurwitz' zeta from 1/2 on, by reflection below."""
+    sign, powers = (-1.0) ** (n + 1), np.array([0.0, 1.0])  # the n-th derivative of cot(pi x) as a polynomial of it
     for _ in range(n):
         slope = np.arange(1, len(powers)) * powers[1:]
         powers = -math.pi * (np.append(slope, [0.0, 0.0]) + np.append([0.0, 0.0], slope))
-    with np.errstate(all="ignore"):
-        turn = math.pi * (x - np.rint(x))
-        cot = np.cos(turn) / np.sin(turn)
-        value = sum(c * cot**i for i, c in enumerate(powers) if c)
-        reflected = -math.pi * value + (-1.0) ** n * found
-    return np.where(low, np.where(x == np.rint(x), sign * np.inf, reflected), found)
+
+    def build(x: Value) -> Value:
+        low = ops.lt(x, 0.5)
+        up = ops.where(low, ops.sub(1.0, x), x)
+        found = ops.mul(_zeta(n + 1, up), sign * math.factorial(n))
+        turn = ops.sub(x, ops.round(x))
+        angle = ops.mul(turn, math.pi)
+        cot = ops.div(ops.cos(angle), ops.sin(angle))
+        value = ops.mul(cot, powers[-1])
+        for c in powers[-2:0:-1]:
+            value = ops.mul(ops.add(value, float(c)), cot)
+        reflected = ops.sub(ops.mul(found, (-1.0) ** n), ops.mul(ops.add(value, float(powers[0])), math.pi))
+        return ops.where(low, ops.where(ops.eq(turn, 0.0), sign * math.inf, reflected), found)
+
+    return build
 
 
 class _Polygamma(Function):
@@ -154,7 +126,7 @@ class _Polygamma(Function):
     def forward(ctx: Any, x: Tensor, n: int) -> Tensor:
         ctx.save_for_backward(x)
         ctx.n = n
-        return convert(on_host(lambda a: _polygamma(n, a), x.detach()), x.dtype)
+        return in_f64(_polygamma(n), x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:

@@ -153,8 +153,9 @@ def open_levels() -> tuple[Level, ...]:
     return lazy._levels.get()
 
 
-def on_host(function: Callable[..., Any], *tensors: Tensor) -> Any:
-    """Tensors of what a NumPy function gives of the data: an array, or a tuple of them.
+def on_host(function: Callable[..., Any], *tensors: Tensor, on_gpu: Callable[..., Any] | None = None) -> Any:
+    """Tensors of what a NumPy function gives of the data: an array, or a tuple of them. Of a GPU's tensors what
+    `on_gpu` gives of them, without gradients; they are refused where it is None.
 
     Inside of vmap the arrays have leading axes for the elements of batches: the function must leave those alone, and
     count axes from the back. Raises CaptureError while a step is captured."""
@@ -171,10 +172,12 @@ def on_host(function: Callable[..., Any], *tensors: Tensor) -> Any:
                 ops.broadcast_to(v, (level.size, *v.type.shape)) if w is None else w
                 for v, w in zip(values, whole, strict=True)
             ]
-            made = on_host(function, *(new(Tensor, ops.detach(w)) for w in wide))
+            made = on_host(function, *(new(Tensor, ops.detach(w)) for w in wide), on_gpu=on_gpu)
             one = not isinstance(made, tuple)
             parts = tuple(new(Tensor, level.placeholder(m.value)) for m in ((made,) if one else made))
             return parts[0] if one else parts
+    if on_gpu is not None and tensors[0].device.type == "cuda":
+        return on_gpu(*(t.detach() for t in tensors))
     y = function(*(np.asarray(t.detach().array()) for t in tensors))
     if not isinstance(y, tuple):
         return from_array(np.asarray(y), device="cpu")

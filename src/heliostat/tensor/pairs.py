@@ -65,16 +65,16 @@ class ComplexTensor(Tensor):
 
     @property
     def device(self) -> Device:
-        """The cpu."""
+        """Where the parts lie."""
         return self._pair.device
 
     @property
     def _home(self) -> str | None:
-        return "cpu"
+        return self._pair._home
 
     def _place(self, device: str) -> Tensor:
-        """This tensor, of the cpu. Raises UnsupportedError for other devices."""
-        _on_cpu(device)
+        """As the method of floats."""
+        self._pair._place(device)
         return self
 
     def _copied(self) -> Tensor:
@@ -85,9 +85,9 @@ class ComplexTensor(Tensor):
         """The number of axes."""
         return self._pair.ndim - 1
 
-    def host_array(self) -> Any:
-        """`array()`: complex tensors lie on the cpu."""
-        return self.array()
+    def host_array(self) -> Array:
+        """The data as a read-only complex array, of a GPU's memory a copy. Computes what is open."""
+        return _complex_array(self._pair.host_array())
 
     @property
     def real(self) -> Tensor:
@@ -187,12 +187,10 @@ class ComplexTensor(Tensor):
 
     # --- reading --------------------------------------------------------------------------------------------------
     def array(self) -> Array:
-        """The data as a read-only complex array. Computes what is open."""
-        found = np.ascontiguousarray(self._pair.array())
-        made = found.view(np.complex64 if found.dtype == np.float32 else np.complex128)
-        made = made.reshape(tuple(self.shape))
-        made.setflags(write=False)
-        return made
+        """The data as a read-only complex array. Computes what is open.
+
+        Raises UnsupportedError for a tensor on a GPU, as that of floats does."""
+        return _complex_array(self._pair.array())
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -253,10 +251,12 @@ class ComplexTensor(Tensor):
         backward([self], [gradient], retain_graph, create_graph, inputs)
 
 
-def _on_cpu(device: str | None) -> None:
-    if device not in (None, "cpu"):
-        what = f"complex tensors lie on the cpu alone, not on {device}"
-        raise UnsupportedError(what, help="keep real and imaginary parts as tensors of their own there")
+def _complex_array(pair: Array) -> Array:
+    """Parts (..., 2) as complex numbers (...), read-only."""
+    found = np.ascontiguousarray(pair)
+    made = found.view(np.complex64 if found.dtype == np.float32 else np.complex128).reshape(pair.shape[:-1])
+    made.setflags(write=False)
+    return made
 
 
 def over(pair: Tensor) -> Any:
@@ -265,7 +265,6 @@ def over(pair: Tensor) -> Any:
         raise DTypeError(f"complex numbers are of float32 or float64, found {pair.dtype}", help="convert it by to()")
     if not pair.ndim or pair.shape[-1] != 2:
         raise ShapeError(f"complex numbers need a last axis of 2, found {shown(pair.shape)}")
-    _on_cpu(pair.value.device)
     made = object.__new__(ComplexTensor)
     made._pair = pair
     return made

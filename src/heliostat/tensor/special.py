@@ -30,19 +30,8 @@ def _series(v: Value, coefficients: list[float]) -> Value:
 
 @function(in_place=True)
 def erfc(input: Tensor) -> Tensor:
-    """1 - erf(x); beyond 3 by the continued fraction, so that small values keep their digits."""
-    x = floats(input)
-    v = x.value
-    size = ops.abs(v)
-    far = ops.gt(size, 2.0)
-    z = ops.where(far, ops.minimum(size, 40.0), 2.0)  # erfc(40) is 0
-    steps = 60
-    fraction = ops.mul(z, 0.0)
-    for n in range(steps, 0, -1):
-        fraction = ops.div(n / 2, ops.add(z, fraction))
-    tail = ops.div(ops.exp(ops.neg(ops.mul(z, z))), ops.mul(ops.add(z, fraction), math.sqrt(math.pi)))
-    tail = ops.where(ops.lt(v, 0.0), ops.sub(2.0, tail), tail)
-    return wrap(ops.where(far, tail, ops.sub(1.0, ops.erf(v))), x)
+    """1 - erf(x); small values keep their digits."""
+    return in_f64(ops.erfc, input)
 
 
 @function(in_place=True)
@@ -55,7 +44,7 @@ def erfinv(input: Tensor) -> Tensor:
 class _ErfInv(Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor) -> Tensor:
-        x = _in_f64(erfinv_value, y)
+        x = in_f64(erfinv_value, y)
         ctx.save_for_backward(x)
         return x
 
@@ -132,20 +121,22 @@ def digamma_value(v: Value) -> Value:
     return ops.where(pole, math.nan, ops.where(ops.eq(v, 0.0), ops.div(-1.0, v), found))
 
 
-@functools.lru_cache(maxsize=256)
-def _recorded(build: Callable[[Value], Value], type: TensorType) -> recorded.Recorded | None:
-    """What `_in_f64` builds for a tensor of a type, as one node: it is a hundred, and they are the same each time."""
-    return recorded.record(lambda given: [_built(build, given[0])], (type,))
+@functools.lru_cache(maxsize=512)
+def _recorded(build: Callable[..., Value], types: tuple[TensorType, ...]) -> recorded.Recorded | None:
+    """What `in_f64` builds for tensors of some types, as one node: it is a hundred, and they are the same each time."""
+    return recorded.record(lambda given: [_built(build, *given)], types)
 
 
-def _built(build: Callable[[Value], Value], x: Tensor) -> Tensor:
-    return convert(wrap(build(convert(x, f64).value), x), x.dtype)
+def _built(build: Callable[..., Value], *x: Tensor) -> Tensor:
+    return convert(wrap(build(*(convert(t, f64).value for t in x)), *x), x[0].dtype)
 
 
-def _in_f64(build: Callable[[Value], Value], input: Tensor) -> Tensor:
-    x = floats(input)
-    one = _recorded(build, x.value.type) if recorded.allowed() else None
-    return _built(build, x) if one is None else wrap(one([x.value])[0], x)
+def in_f64(build: Callable[..., Value], *inputs: Tensor) -> Tensor:
+    """What `build` makes of values in f64, in the dtype of the first. Shapes broadcast; `build` is the same object
+    from call to call."""
+    x = [floats(t) for t in inputs]
+    one = _recorded(build, tuple(t.value.type for t in x)) if recorded.allowed() else None
+    return _built(build, *x) if one is None else wrap(one([t.value for t in x])[0], *x)
 
 
 @function(in_place=True)
@@ -159,7 +150,7 @@ class _LGamma(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return _in_f64(lgamma_value, x)
+        return in_f64(lgamma_value, x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -187,7 +178,7 @@ class _Digamma(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return _in_f64(digamma_value, x)
+        return in_f64(digamma_value, x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -206,19 +197,20 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 @function(in_place=True)
 def i0(input: Tensor) -> Tensor:
-    """Modified Bessel function of order 0, by its series in f64 up to 30 and its asymptotic series above."""
-    x = floats(input)
-    signed = convert(x, f64).value
-    v = ops.abs(signed)
-    near = ops.where(ops.lt(v, 30.0), signed, 30.0)  # of even powers; the second derivative of |x| at 0 would be 0
-    quarter = ops.mul(ops.mul(near, near), 0.25)
-    total = ops.add(ops.mul(quarter, 0.0), 1.0)
-    for k in range(60, 0, -1):
-        total = ops.add(ops.div(ops.mul(quarter, total), float(k * k)), 1.0)
-    far = ops.where(ops.lt(v, 30.0), 30.0, v)
-    term = tail = ops.add(ops.mul(far, 0.0), 1.0)
-    for k in range(1, 16):
-        term = ops.div(ops.mul(term, float((2 * k - 1) ** 2)), ops.mul(far, 8.0 * k))
-        tail = ops.add(tail, term)
-    tail = ops.div(ops.mul(ops.exp(far), tail), ops.sqrt(ops.mul(far, 2 * math.pi)))
-    return convert(wrap(ops.where(ops.lt(v, 30.0), total, tail), x), x.dtype)
+    """Modified Bessel function of the first kind and order 0. Its gradient is that of order 1."""
+    return in_f64(grown_bessel_i0, input)
+
+
+def grown_bessel_i0(v: Value) -> Value:
+    """I0 of a value in f64, of its scaled form: exp in two steps, so that it does not overflow first."""
+    return _grown(ops.bessel_i0e(v), v, math.inf)
+
+
+def grown_bessel_i1(v: Value) -> Value:
+    """I1 of a value in f64, by the same way."""
+    return _grown(ops.bessel_i1e(v), v, v)
+
+
+def _grown(scaled: Value, v: Value, end: Any) -> Value:
+    half = ops.exp(ops.mul(ops.abs(v), 0.5))
+    return ops.where(ops.eq(ops.abs(v), math.inf), end, ops.mul(ops.mul(scaled, half), half))

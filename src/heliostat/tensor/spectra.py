@@ -12,13 +12,15 @@ import numpy as np
 from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.types import i64
 from ..ops.rules import shown
+from . import gpu_matrices
 from .core import Tensor, normal_dim
-from .factor import QR, cholesky, host, inverse, pinverse
+from .factor import QR, cholesky, computed, inverse, pinverse
 from .factor import qr as _qr
 from .factor import svd as _svd
 from .function import Function
 from .levels import on_host
 from .linalg import matmul
+from .pairs import over
 from .register import FUNCTIONS, function
 from .triangles import matrices, solve, solve_triangular
 
@@ -71,7 +73,9 @@ class ResultInfo(NamedTuple):
 class _Eigh(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, uplo: Any) -> Any:
-        values, vectors = host("eigh", lambda a: tuple(np.linalg.eigh(a, uplo)), x.detach())
+        values, vectors = computed(
+            "eigh", lambda a: tuple(np.linalg.eigh(a, uplo)), lambda a: gpu_matrices.eigh(a, uplo == "U"), x.detach()
+        )
         ctx.save_for_backward(values, vectors)
         return values, vectors
 
@@ -110,7 +114,8 @@ def eig(A: Tensor) -> EigenvaluesVectors:
     if A.requires_grad:
         raise UnsupportedError("eig has no gradient", help="use linalg.eigh of a symmetric matrix, or detach()")
     wide = np.complex64 if A.dtype.bits == 32 else np.complex128
-    return EigenvaluesVectors(*on_host(lambda a: tuple(p.astype(wide) for p in np.linalg.eig(a)), A))
+    run = lambda a: tuple(p.astype(wide) for p in np.linalg.eig(a))  # noqa: E731
+    return EigenvaluesVectors(*on_host(run, A, on_gpu=lambda a: tuple(over(p) for p in gpu_matrices.eig(a))))
 
 
 def eigvals(A: Tensor) -> Tensor:
@@ -139,7 +144,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR:
         raise ValueError(f"mode is 'reduced', 'complete' or 'r', not {mode!r}")
     matrices("qr", A)
     found = _qr(A, some=mode != "complete")
-    return QR(FUNCTIONS["zeros"](0, dtype=A.dtype), found.R) if mode == "r" else found
+    return QR(A.new_zeros(0), found.R) if mode == "r" else found
 
 
 def _tolerance(a: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:
@@ -181,18 +186,18 @@ def pinv(A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, he
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> WithInfo:
     """The inverse, and zeros: a singular matrix raises ShapeError, with or without `check_errors`."""
     matrices("inv", A, square=True)
-    return WithInfo(inverse(A), FUNCTIONS["zeros"](A.shape[:-2], dtype="int32"))
+    return WithInfo(inverse(A), A.new_zeros(A.shape[:-2], dtype="int32"))
 
 
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> FactorInfo:
     """The triangle of `cholesky`, and zeros: a matrix without one raises ShapeError, with or without `check_errors`."""
     matrices("cholesky", A, square=True)
-    return FactorInfo(cholesky(A, upper), FUNCTIONS["zeros"](A.shape[:-2], dtype="int32"))
+    return FactorInfo(cholesky(A, upper), A.new_zeros(A.shape[:-2], dtype="int32"))
 
 
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> ResultInfo:
     """The solution of `solve`, and zeros: a singular matrix raises ShapeError, with or without `check_errors`."""
-    return ResultInfo(solve(A, B, left=left), FUNCTIONS["zeros"](A.shape[:-2], dtype="int32"))
+    return ResultInfo(solve(A, B, left=left), A.new_zeros(A.shape[:-2], dtype="int32"))
 
 
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
@@ -206,10 +211,10 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     x = pinv(A, rcond) @ B
     m, n = A.shape[-2:]
     rank = matrix_rank(A, rtol=rcond)
-    nothing = FUNCTIONS["zeros"](0, dtype=A.dtype)
+    nothing = A.new_zeros(0)
     full = driver not in (None, "gelsy") and m > n and bool((rank == n).all())
     left = (A @ x - B).square().sum(-2) if full else nothing
-    ranks = FUNCTIONS["zeros"](0, dtype=i64) if driver == "gels" else rank
+    ranks = A.new_zeros(0, dtype=i64) if driver == "gels" else rank
     return LeastSquares(x, left, ranks, svdvals(A) if driver in ("gelsd", "gelss") else nothing)
 
 

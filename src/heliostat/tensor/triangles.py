@@ -1,4 +1,5 @@
-"""Linear systems, LU factors, and what is made of both: NumPy on the host, with gradients that are graph."""
+"""Linear systems, LU factors, and what is made of both, with gradients that are graph: NumPy on the cpu, cuSOLVER on
+GPUs."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64
 from ..ops.rules import shown
+from . import gpu_matrices
 from .core import Tensor, convert
-from .factor import host, inverse
+from .factor import computed, inverse
 from .function import Function
 from .levels import on_host
 from .register import FUNCTIONS, function
@@ -61,7 +63,7 @@ def matrices(name: str, *tensors: Tensor, square: bool = False) -> None:
 class _Solve(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        y: Tensor = host("solve", np.linalg.solve, a.detach(), b.detach())
+        y: Tensor = computed("solve", np.linalg.solve, gpu_matrices.solve, a.detach(), b.detach())
         ctx.save_for_backward(a, y)
         return y
 
@@ -75,7 +77,13 @@ class _Solve(Function):
 class _SolveTriangle(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, upper: bool) -> Tensor:
-        y: Tensor = host("solve_triangular", lambda p, q: substituted(p, q, upper), a.detach(), b.detach())
+        y: Tensor = computed(
+            "solve_triangular",
+            lambda p, q: substituted(p, q, upper),
+            lambda p, q: gpu_matrices.solve_triangular(p, q, upper),
+            a.detach(),
+            b.detach(),
+        )
         ctx.save_for_backward(a, y)
         ctx.upper = upper
         return y
@@ -184,6 +192,8 @@ def factored(a: Any, pivot: bool = True) -> tuple[Any, Any, Any]:
 def _permutation(pivots: Any, m: int) -> Any:
     """P (..., m, m) of exchanges of rows."""
     flat = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
+    if ((flat < 1) | (flat > m)).any():
+        raise IndexOutOfRangeError(f"a pivot is not one of 1 to {m}")
     order = np.tile(np.arange(m), (len(flat), 1))
     every = np.arange(len(flat))
     for j in range(flat.shape[1]):
@@ -198,13 +208,19 @@ def _permutation(pivots: Any, m: int) -> Any:
 
 def _permuted(pivots: Tensor, like: Tensor) -> Tensor:
     rows = like.shape[-2]
-    return convert(on_host(lambda p: _permutation(p, rows), pivots), like.dtype)
+    gpu_matrices.check_pivots(pivots, rows)
+    made = on_host(
+        lambda p: _permutation(p, rows),
+        pivots,
+        on_gpu=lambda p: gpu_matrices.permutation(p, rows, like.dtype),
+    )
+    return convert(made, like.dtype)
 
 
 class _Factor(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, pivot: bool) -> Any:
-        lu, pivots, info = on_host(lambda a: factored(a, pivot), x.detach())
+        lu, pivots, info = on_host(lambda a: factored(a, pivot), x.detach(), on_gpu=lambda a: gpu_matrices.lu(a, pivot))
         ctx.save_for_backward(lu, pivots)
         ctx.mark_non_differentiable(pivots, info)
         return lu, pivots, info
@@ -257,7 +273,7 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
     matrices("lu_unpack", LU_data)
     m, n = LU_data.shape[-2:]
     k = min(m, n)
-    none = FUNCTIONS["zeros"](0, dtype=LU_data.dtype)
+    none = LU_data.new_zeros(0)
     p = _permuted(LU_pivots, LU_data) if unpack_pivots else none
     if not unpack_data:
         return LU(p, none, none)
@@ -315,7 +331,7 @@ def geqrf(input: Tensor) -> Reflections:
         h, tau = np.linalg.qr(a, "raw")
         return np.swapaxes(h, -1, -2), tau
 
-    return Reflections(*on_host(run, input))
+    return Reflections(*on_host(run, input, on_gpu=gpu_matrices.geqrf))
 
 
 def _reflected(vectors: Tensor, tau: Tensor, x: Tensor, transpose: bool = False) -> Tensor:

@@ -44,9 +44,12 @@ from .assemble import Cubin, assemble
 from .bandwidth import copy_bandwidth
 from .buffer import DeviceBuffer, PinnedBuffer
 from .cublaslt import CublasLt, CublasLtError, LibraryLaunch
+from .cufft import Cufft
+from .cusolver import DenseSolver
 from .device import Device, KernelName, device
 from .driver import CudaError, Driver, device_count
 from .graph import Capture, Graph, capture
+from .libraries import LibraryError
 from .module import Function, Launch, Module
 from .pool import Pool, PoolStats
 from .stream import Event, Stream
@@ -59,6 +62,8 @@ __all__ = [
     "CublasLt",
     "CublasLtError",
     "CudaError",
+    "Cufft",
+    "DenseSolver",
     "Device",
     "DeviceBuffer",
     "Driver",
@@ -67,6 +72,7 @@ __all__ = [
     "Graph",
     "KernelName",
     "Launch",
+    "LibraryError",
     "LibraryLaunch",
     "Module",
     "PinnedBuffer",

@@ -7,21 +7,18 @@ here is needed: a program whose products name the library runs its own kernels w
 from __future__ import annotations
 
 import ctypes
-import sys
 import weakref
-from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...diagnostics import DeviceError, DeviceUnavailableError
+from ...diagnostics import DeviceUnavailableError
 from ...kernel.library import LibraryProduct
 from ...settings import settings
 from .buffer import DeviceBuffer
 from .device import Device, KernelName
+from .libraries import LibraryError, load
 from .stream import Stream
 
 WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for compute capability 9.0
@@ -41,12 +38,8 @@ _STATUS = {
 _NOT_SUPPORTED = 15
 
 
-class CublasLtError(DeviceError):
+class CublasLtError(LibraryError):
     """A call of cuBLASLt failed. `status` is its cublasStatus_t."""
-
-    def __init__(self, message: str, *, status: int = 0, **place: Any) -> None:
-        super().__init__(message, **place)
-        self.status = status
 
 
 class _Algorithm(ctypes.Structure):
@@ -62,31 +55,9 @@ class _Found(ctypes.Structure):
     )  # fmt: skip
 
 
-def candidates(version: int, path: Sequence[str] | None = None) -> list[str]:
-    """Names to load, best first, for a driver of that version (13000 is CUDA 13.0). `path`: Python's, by default."""
-    majors = ("13", "12") if version >= 13000 else ("12",)
-    found = []
-    for major in majors:
-        name = f"libcublasLt.so.{major}"
-        for folder in sys.path if path is None else path:
-            found += [
-                str(p)
-                for inside in (f"cu{major}", "cublas")
-                if (p := Path(folder, "nvidia", inside, "lib", name)).exists()
-            ]
-        found.append(name)
-    return found
-
-
-@lru_cache(maxsize=4)
 def _library(version: int) -> ctypes.CDLL | str:
     """The library, or why there is none."""
-    for name in candidates(version):
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    return "libcublasLt.so is neither among NVIDIA's Python packages nor on the system's path"
+    return load("cublasLt", version)
 
 
 class CublasLt:
