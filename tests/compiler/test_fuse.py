@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from heliostat import ops
-from heliostat.compiler.pipeline import Options, compile_graph
+from heliostat import ops, session
+from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, Value, constant, parameter
 from heliostat.ir.types import bool_, f32, i64, tensor
 from heliostat.targets.target import CUDA, NAMED, X86_VNNI, Target
@@ -43,6 +44,26 @@ def test_constants_of_one_element_are_written_into_elementwise_nodes_alone(targe
     for y, count in ((ops.take(x, row), 2), (ops.matmul(x, weight), 2), (ops.mul(x, two), 1)):
         (launch,) = compile_graph(Graph("one", [x], [y]), target, Options()).program.launches
         assert len(launch.buffers) == count + 1
+
+
+@pytest.mark.parametrize("read_again", [True, False])
+def test_what_a_product_reads_is_an_epilogue_though_a_sum_reads_it_too(read_again: bool) -> None:
+    """A gradient through an activation: a layer before takes it, and its bias the sum. Read by the sum alone, it is
+    made by the sum's kernel."""
+    g, slope = parameter("g", tensor(f32, 64, 32)), parameter("slope", tensor(f32, 64, 48))
+    w, x = parameter("w", tensor(f32, 32, 48)), parameter("x", tensor(f32, 64, 16))
+    inner = ops.matmul(g, w) * slope
+    outputs = [ops.sum(inner, 0)] + [ops.matmul(ops.transpose(inner), x)] * read_again
+    library = KernelLibrary()
+    compile_graph(Graph("layer", [g, slope, w, x], outputs), X86_VNNI, Options(), library)
+    joined = [[n.op.name for n in f.group.nodes] for f in library.groups.values()]
+    assert (["matmul", "mul"] in joined) == read_again
+    rng = np.random.default_rng(0)
+    arrays = {v.name: rng.standard_normal(v.type.shape).astype(np.float32) for v in (g, slope, w, x)}
+    got = session.compile_graph(Graph("layer", [g, slope, w, x], outputs), threads=2).run(arrays)
+    exact = (arrays["g"].astype(np.float64) @ arrays["w"]) * arrays["slope"]
+    for found, expected in zip(got, [exact.sum(0), exact.T @ arrays["x"]], strict=False):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * float(np.abs(expected).max()))
 
 
 def _weights(x: Value) -> Value:

@@ -123,12 +123,13 @@ def test_workers_and_tiles_do_not_change_results(name: str) -> None:
         assert len(results) == 1
 
 
-@pytest.mark.parametrize("outputs", [10, 48, 64])
-def test_workers_share_the_rows_of_few_outputs(outputs: int) -> None:
-    """Which worker makes a row changes nothing."""
+@pytest.mark.parametrize("outputs", [10, 48, 64, 100, 128])
+@pytest.mark.parametrize("tile", [None, LEFTOVERS], ids=["default", "leftovers"])
+def test_workers_share_rows_or_panels_of_floats(outputs: int, tile: LinearTile | None) -> None:
+    """Which worker makes what changes nothing: rows of few outputs, panels that are whole groups for all, or rows."""
     target = targets()[0]
     group, arrays, exact = case(f32, outputs, 40, 29, False, target)
-    compiled = Compiled(linear.build(group, target, "k", None), target)
+    compiled = Compiled(linear.build(group, target, "k", tile), target)
     results = set()
     for workers in (1, 2, 3, 16):
         out = np.zeros((29, outputs), np.float32)

@@ -178,8 +178,10 @@ class Fuser:
     def _epilogue_refusal(self, node: Node, number: int) -> str | None:
         """Why a node should not become an epilogue of a product, though it could."""
         for value in node.results:
-            for user in self.users.get(id(value), ()):
-                if user.op.name in REDUCTIONS:
+            users = self.users.get(id(value), ())
+            stored = not self.target.gpu and any(u.op.name in PRODUCTS for u in users)  # whatever a reduction reads
+            for user in users:
+                if user.op.name in REDUCTIONS and not stored:
                     return f"its result feeds {user.op.name}, which wants whole rows"
                 if self.target.gpu and _widens(node) and self._feeds_reductions(user):
                     return f"its result feeds {user.op.name} of whole rows, which reads fewer bytes before the cast"

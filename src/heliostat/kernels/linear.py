@@ -6,7 +6,7 @@ cache while tiles of rows pass over it). What stands inside a tile is derived fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -29,6 +29,8 @@ from .unpacked_rows import UnpackedRows
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
 EARLY_BYTES = 80 << 10  # a panel up to this size is asked for by a GPU's block before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
+
+SHARED_TILES = 4  # tiles of rows for each worker, from which on rows may be shared instead of panels
 
 PanelBody = Callable[[Instruction, int], None]
 Tile = LinearTile
@@ -126,6 +128,8 @@ class _Nest:
             operands[x] = TensorOperand(k, self.dims, self.buffers[x], x.type)
         self.operands = operands
         self.epilogue = PointEvaluator(k, self.dims, operands)
+        plain = isinstance(x.type.element, DType) and isinstance(plan.format, DType) and plan.format.name == "f32"
+        self.asks_by_row = plain and not target.gpu and row_class(group) != "1"
         if isinstance(x.type.element, ActivationFormat):
             self.row_bytes = x.type.element.row_bytes(self.depth)
         else:
@@ -161,6 +165,8 @@ class _Nest:
             self._grid(panels)
         elif panels <= tile.panels and self.unpacked is None:
             self._shared_rows(panels)
+        elif self.asks_by_row:
+            self._shares(panels)
         else:
             count = self.dims(self.rows)
             height = tile.tokens[0]
@@ -189,6 +195,30 @@ class _Nest:
         for item in k.parallel((count + (height - 1)) // height):
             first = item * height
             self._tiles(k.const(0, "i64"), panels, first, k.minimum(first + height, count))
+
+    def _shares(self, panels: int) -> None:
+        """A share for each worker: panels where they are whole groups for all, otherwise rows if there are many."""
+        k, tile = self.k, self.tile
+        height, wide = tile.tokens[0], min(tile.panels, panels)
+        zero, count, workers = k.const(0, "i64"), self.dims(self.rows), k.workers()
+        uneven = k.binary("ne", k.const(panels, "i64") % (workers * wide), 0)
+        by_rows = uneven & (count >= workers * (SHARED_TILES * height))
+        share = k.select(by_rows, (count + (workers * height - 1)) // (workers * height) * height, count)
+        parts = k.select(by_rows, k.const(1, "i64"), workers)
+        for item in k.parallel(workers):
+            start, part = k.select(by_rows, k.minimum(item * share, count), zero), k.select(by_rows, zero, item)
+            end = k.minimum(start + share, count)
+            begin, stop = part * panels // parts, (part + 1) * panels // parts
+            whole = (stop - begin) // wide * wide + begin
+            blocks = k.maximum((end - start + (tile.block - 1)) // tile.block, 1)
+            size = (end - start + (blocks * height - 1)) // (blocks * height) * height  # equal ones, whole tiles
+            for block in k.loop(blocks):
+                first = k.minimum(start + block * size, end)
+                last = k.minimum(first + size, end)
+                for panel in k.loop(begin, whole, wide):
+                    self._tiles(panel, wide, first, last)
+                for panel in k.loop(whole, stop):
+                    self._tiles(panel, 1, first, last)
 
     def _grid(self, panels: int) -> None:
         """Every tile of rows and panels is a worker's: a GPU has thousands. Neighbours read the same panels."""
@@ -243,13 +273,39 @@ class _Nest:
                     for product in self.products:
                         for line in range(0, for_row * height, dot.LINE):
                             k.prefetch(self.buffers[product.inputs[1]], ahead + line)
-                self._ask_for_operands(panel, wide, [n + m for m in range(height)])
+                if not self.asks_by_row:
+                    self._ask_for_operands(panel, wide, [n + m for m in range(height)])
                 self._tile(panel, wide, n, height)
             first = whole
 
-    def _ask_for_operands(self, panel: Instruction, wide: int, tokens: Sequence[Instruction]) -> None:
-        """What the epilogue will read of this tile, a residual say: its lines come while the sums are formed."""
+    def _asking(self, panel: Instruction, bases: Sequence[Instruction], first: Instruction, height: int) -> dot.Walk:
+        """Through the depth of a tile in a part for each of its rows, whose lines of results and of what the epilogue
+        reads are asked for then: those of all rows at once would hold up the loads of the operands."""
+        k = self.k
+
+        def walk(count: int, nbytes: int) -> Iterator[tuple[Instruction, list[Instruction]]]:
+            for m in k.loop(height):
+                self._ask_for_operands(panel, len(bases), [first + m], self.results)
+                for step in k.loop(m * count // height, (m + 1) * count // height):
+                    yield step, [base + step * nbytes for base in bases]
+
+        return walk
+
+    def _ask_for_operands(
+        self,
+        panel: Instruction,
+        wide: int,
+        tokens: Sequence[Instruction],
+        results: Sequence[tuple[Value, Instruction]] = (),
+    ) -> None:
+        """What the epilogue will read of this tile, a residual say, and of `results`, which it writes: their lines come
+        while the sums are formed."""
         k, result = self.k, self.group.root.results[0]
+        for value, buffer in results:
+            operand = self.operand_of(value, buffer)
+            for n in tokens:
+                for p in range(wide):
+                    k.prefetch(buffer, operand.offset(self._index(result, n, (panel + p) * self.plan.rows)))
         for value, operand in self.operands.items():
             if value.type.shape == result.type.shape and value is not self.x:
                 for n in tokens:
@@ -263,17 +319,18 @@ class _Nest:
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         bases = [(panel + p) * panel_bytes for p in range(wide)]
         offsets = [(first + m) * self.row_bytes for m in range(height)]
+        walk = self._asking(panel, bases, first, height) if self.asks_by_row else None
         if self.tile.team > 1:
             self._shared(panel, wide, bases, offsets)
             return
         if self.aside is None:
-            (sums,) = [self._product(self.buffers[n.inputs[1]], bases, offsets) for n in self.products]
+            (sums,) = [self._product(self.buffers[n.inputs[1]], bases, offsets, walk) for n in self.products]
             for p in range(wide):
                 self._store(panel + p, [(first + m, [row[p]]) for m, row in enumerate(sums)])
             return
         size = height * wide * nbytes
         for n, product in enumerate(self.products):
-            for m, row in enumerate(self._product(self.buffers[product.inputs[1]], bases, offsets)):
+            for m, row in enumerate(self._product(self.buffers[product.inputs[1]], bases, offsets, walk)):
                 for p, value in enumerate(row):
                     k.store(self.aside, n * size + (m * wide + p) * nbytes, value)
         for row_in_tile in k.loop(height):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
+from ..compiler.tuning import TuningTable
 from ..ir.graph import Graph
 from ..kernel.program import Program
 from ..runtime.buffer import Buffer
@@ -23,6 +24,7 @@ from .executable import SMALL_LAUNCH, Addresses, CodeStore
 from .host import host_target
 from .recorder import Recorder
 from .stored import load_programs, program_key, save_programs
+from .tuning_file import tuning_entries
 
 FEW = 40
 LARGE = 200
@@ -41,6 +43,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.target = host_target()
+        self.options = Options(tuning=TuningTable(tuning_entries(self.target)))
         self.library = KernelLibrary()
         self.code = CodeStore(self.target)
         self.pool = WorkerPool()
@@ -58,7 +61,10 @@ class Engine:
     def made(self, graph: Graph) -> Compiled:
         """A graph compiled, or found on disk: those that take long are kept there. Raises CompileError."""
         with self.lock:
-            key = program_key([graph_key(graph)], self.target) if len(graph.nodes()) >= LARGE else None
+            key = None
+            if len(graph.nodes()) >= LARGE:
+                tiles = repr(sorted(self.options.tuning.entries.items()))
+                key = program_key([graph_key(graph), tiles], self.target)
             found = load_programs(key)
             if found is not None:
                 (made,), objects = found
@@ -66,7 +72,7 @@ class Engine:
                 self._own[id(program)] = self.code.load_own(objects)
                 weakref.finalize(program, self._own.pop, id(program), None)
                 return made
-            made = compile_graph(graph, self.target, Options(), self.library)
+            made = compile_graph(graph, self.target, self.options, self.library)
             assert not made.loads
             self.compiled += 1
             self.code.load(made.program.kernels)
