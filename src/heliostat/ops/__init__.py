@@ -94,6 +94,16 @@ from .shape import (
     unsqueeze,
 )
 from .sort import argsort, count_digits, merge_runs, move_by_digit, order_key, search, sort_blocks
+from .special import (
+    chebyshev_recurrence,
+    erfc,
+    erfcx,
+    hermite_recurrence,
+    laguerre_recurrence,
+    legendre_recurrence,
+    ndtri,
+    zeta,
+)
 from .window import fold, unfold
 
 __all__ = [
