@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 # Each process of the suite has one core. Threads of the peers' own would spin there, for longer than their work takes,
 # and kernels compiled in other processes would wait for one; these names are read after this file.
@@ -14,9 +14,12 @@ for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 
-# On a machine that others use too, how long an example takes says nothing about it.
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
+if find_spec("hypothesis"):  # a machine with a GPU may run the tests that are marked for it without
+    from hypothesis import HealthCheck, settings
+
+    # Where others work too, how long an example takes says nothing about it.
+    settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("shared")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
