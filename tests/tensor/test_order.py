@@ -13,6 +13,7 @@ import heliostat as hs
 from heliostat.diagnostics import CaptureError, ShapeError, UnsupportedError
 from heliostat.ops import get
 from heliostat.ops.sort import BLOCK
+from heliostat.tensor import sorting
 from targets.gpus import stand_in
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
@@ -35,6 +36,24 @@ def drawn(name: str, shape: tuple[int, ...], seed: int) -> hs.Tensor:
 def expected(x: hs.Tensor, dim: int, descending: bool) -> np.ndarray[Any, Any]:
     found: np.ndarray[Any, Any] = get("argsort").reference(np.moveaxis(x.numpy(), dim, -1), descending=descending)
     return np.moveaxis(found, -1, dim)
+
+
+@pytest.fixture(autouse=True)
+def programs_of_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few elements are NumPy's otherwise."""
+    monkeypatch.setattr(sorting, "NATIVE", 0)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_few_elements_are_in_the_same_order_by_numpy(descending: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, shape, dim in (("float32", (40,), 0), ("bfloat16", (3, 20, 2), 1), ("int64", (4, 30), -1)):
+        x = drawn(name, shape, 3)
+        found = []
+        for native in (0, 1 << 16):
+            monkeypatch.setattr(sorting, "NATIVE", native)
+            found.append([x.argsort(dim, descending).numpy(), x.topk(3, dim, descending).indices.numpy()])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("descending", [False, True])

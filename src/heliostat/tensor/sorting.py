@@ -14,19 +14,33 @@ from ..ir.types import bool_, f32, f64, i32, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Tensor, as_tensor, common, convert, from_array, normal_dim, wrap
+from .levels import on_host
 from .places import begins_of, lengths_of, number, on_gpu, places_of
 from .reduce import ValuesIndices
 from .register import FUNCTIONS, function
 from .shape import movedim
 
+NATIVE = 1 << 16
+"""Elements from which on the cpu runs a program of its own for an order outside of compiled functions: each size is
+another program, of which compiling takes longer than NumPy sorts fewer elements many times."""
 MOST_COLUMNS = 64  # of rows that `unique` puts in order by one column at a time
 
 
 def order(x: Tensor, dim: int, descending: bool, count: int = -1) -> Tensor:
     """Places of the elements of an axis in order, i64, the first `count` of them; all where it is -1. NaN counts as the
     largest. Equal ones keep their order."""
+    if x.device.type == "cpu" and not lazy.capturing() and x.numel() < NATIVE:
+        return on_host(lambda a: _numpy_order(a, dim - x.ndim, descending, count), x)
     at_end = movedim(x.detach(), dim, -1)
     return movedim(wrap(ops.argsort(at_end.value, descending, count)), -1, dim)
+
+
+def _numpy_order(a: Any, axis: int, descending: bool, count: int) -> Any:
+    if descending:
+        found = a.shape[axis] - 1 - np.flip(np.argsort(np.flip(a, axis), axis=axis, kind="stable"), axis)
+    else:
+        found = np.argsort(a, axis=axis, kind="stable")
+    return found if count < 0 else np.take(found, range(count), axis)
 
 
 def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
