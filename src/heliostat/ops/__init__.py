@@ -80,7 +80,17 @@ from .shape import (
     transpose,
     unsqueeze,
 )
-from .sort import argsort, count_digits, merge_runs, move_by_digit, order_key, search, sort_blocks
+from .sort import (
+    argsort,
+    count_digits,
+    count_flags,
+    merge_runs,
+    move_by_digit,
+    order_key,
+    partition,
+    search,
+    sort_blocks,
+)
 from .window import fold, unfold
 
 __all__ = [
@@ -88,16 +98,17 @@ __all__ = [
     "atan", "attention", "attention_key_gradient", "attention_logsumexp", "attention_query_gradient",
     "attention_value_gradient", "batch_norm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
     "broadcast_to", "cache_update", "cast", "ceil", "concat", "conv2d", "conv2d_input_gradient",
-    "conv2d_weight_gradient", "cos", "count_digits", "dequantize", "detach", "div", "dot_product_attention",
-    "dot_product_attention_gradient", "embedding", "eq", "erf", "exp", "expm1", "flatten", "floor", "floor_divide",
-    "fold", "gather", "ge", "gelu", "gelu_slope", "gelu_tanh", "get", "gradients", "gt", "last_row", "layer_norm",
-    "le", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt",
-    "matmul", "max", "max_pool2d", "max_pool2d_gradient", "maximum", "mean", "merge_runs", "min", "minimum",
-    "move_by_digit", "mul", "ne", "neg", "order_key", "pixel_argmax", "pixel_max", "pixel_max_gradient", "pixel_rows",
-    "pixel_sums", "pow", "prod", "promote", "put", "quantize", "random_binomial", "random_bits", "random_log_gamma",
-    "random_poisson", "random_von_mises", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm", "rope",
-    "rope_table", "round", "rsqrt", "scaled_dot_product_attention", "scan", "search", "shift_left", "shift_right",
-    "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sort_blocks", "sqrt", "squeeze", "sub", "sum",
-    "swiglu", "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where",
-    "window_gradient", "window_matmul",
+    "conv2d_weight_gradient", "cos", "count_digits", "count_flags", "dequantize", "detach", "div",
+    "dot_product_attention", "dot_product_attention_gradient", "embedding", "eq", "erf", "exp", "expm1", "flatten",
+    "floor", "floor_divide", "fold", "gather", "ge", "gelu", "gelu_slope", "gelu_tanh", "get", "gradients", "gt",
+    "last_row", "layer_norm", "le", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logsumexp", "lt", "matmul", "max", "max_pool2d", "max_pool2d_gradient", "maximum", "mean",
+    "merge_runs", "min", "minimum", "move_by_digit", "mul", "ne", "neg", "order_key", "partition", "pixel_argmax",
+    "pixel_max", "pixel_max_gradient", "pixel_rows", "pixel_sums", "pow", "prod", "promote", "put", "quantize",
+    "random_binomial", "random_bits", "random_log_gamma", "random_poisson", "random_von_mises", "reciprocal", "relu",
+    "remainder", "repack", "reshape", "rms_norm", "rope", "rope_table", "round", "rsqrt",
+    "scaled_dot_product_attention", "scan", "search", "shift_left", "shift_right", "sigmoid", "sign", "signbit",
+    "silu", "sin", "slice", "softmax", "sort_blocks", "sqrt", "squeeze", "sub", "sum", "swiglu", "take", "take_rows",
+    "tan", "tanh", "to_device", "transpose", "trunc", "unfold", "unsqueeze", "where", "window_gradient",
+    "window_matmul",
 ]  # fmt: skip

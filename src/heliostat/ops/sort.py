@@ -16,6 +16,7 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ir.types import Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i8, i32, i64, numel, tensor, u8, u32
+from .compare import logical_not
 from .elementwise import Elementwise, cast
 from .error import EXACT
 from .index import take
@@ -36,6 +37,8 @@ _LOW = 0xFFFFFFFF
 _RUNS = tuple(
     n * n % 9973 for at in range(0, 1280, 256) for n in sorted(range(at, at + 256), key=lambda n: n * n % 9973)
 )
+CHUNK, MOST_CHUNKS = 1024, 2048
+"""Flags that a worker counts, and how many such counts of a row there are at most, as each adds up those before it."""
 PARTS = 4
 """Of a row, which workers count and move apart."""
 _BITS = {"bool": 2, "i8": 9, "u8": 9, "i16": 17, "u16": 17, "bf16": 16, "f16": 19}
@@ -243,6 +246,64 @@ def _digits(x: Array, low: int, bits: int) -> Any:
     return (turned >> low) & ((1 << bits) - 1)
 
 
+class CountFlags(Op, name="count_flags", version=1, amp=Amp.KEEP_INPUT):
+    """How many of each `chunk` neighbours of a row hold. x: (..., N) bool; (..., N / chunk rounded up) i64."""
+
+    samples = (
+        sample((tensor(bool_, 3, 50), Uniform(0, 1)), chunk=32),
+        sample((tensor(bool_, dim(N), 300), Uniform(0, 1)), chunk=100, symbols={"n": 2}),
+    )
+    error = EXACT
+    gradient = _PLACES
+    batching = Batching.RULE
+
+    def infer(self, x: TensorType, *, chunk: int) -> TensorType:
+        if plain(x, "count_flags") != bool_ or chunk < 1:
+            raise DTypeError(f"count_flags takes bools and at least one of them, found {x} and {chunk}")
+        return TensorType(i64, (*x.shape[:-1], -(-_axis(x, "count_flags") // chunk)))
+
+    def call(self, x: Value, chunk: int) -> Value:
+        return self.build(x, chunk=chunk)
+
+    def reference(self, x: Array, *, chunk: int) -> Array:
+        filled = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % chunk)])
+        return np.asarray(filled.reshape(*x.shape[:-1], filled.shape[-1] // chunk, chunk).sum(-1))
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, chunk: int) -> Value:
+        return self.build(x, chunk=chunk)
+
+
+class Partition(Op, name="partition", version=1, amp=Amp.KEEP_INPUT):
+    """Places of a row where it holds, in order, and then those of the others in order, i64.
+
+    x: (..., N) bool, and its `count_flags`, from which each chunk knows where its places go."""
+
+    samples = (
+        sample((tensor(bool_, 2, 3), Exactly(1)), (tensor(i64, 2, 1), Exactly(3)), chunk=4),
+        sample((tensor(bool_, 70), Exactly((0, 1) * 35)), (tensor(i64, 4), Exactly((10, 10, 10, 5))), chunk=20),
+        sample((tensor(bool_, 2, 96), Exactly((1, 0, 0) * 32)), (tensor(i64, 2, 2), Exactly((16, 16))), chunk=48),
+    )
+    error = EXACT
+    gradient = _PLACES
+    batching = Batching.RULE
+
+    def infer(self, x: TensorType, counts: TensorType, *, chunk: int) -> TensorType:
+        wanted = REGISTRY["count_flags"].infer(x, chunk=chunk)
+        if counts != wanted:
+            raise ShapeError(f"partition: counts are {wanted}, found {counts}")
+        return TensorType(i64, x.shape)
+
+    def call(self, x: Value, counts: Value, chunk: int) -> Value:
+        return self.build(x, counts, chunk=chunk)
+
+    def reference(self, x: Array, counts: Array, *, chunk: int) -> Array:
+        return np.asarray(np.argsort(np.logical_not(x), -1, kind="stable"))
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, counts: Value, *, chunk: int) -> Value:
+        both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
+        return self.build(*both, chunk=chunk)
+
+
 class ArgSort(Op, name="argsort", version=1, amp=Amp.KEEP_INPUT):
     """Places of the elements of the last axis in order, i64, the first `count` of them; all where it is -1.
 
@@ -371,6 +432,15 @@ def _by_blocks(keys: Value, bits: int, count: int) -> Value:
     return bitwise_and(_first(x, count), _LOW)
 
 
+def argsort_of_flags(x: Value, descending: bool, count: int) -> Value:
+    """`argsort` of bools by counting those of chunks."""
+    flags = x if descending else logical_not(x)
+    chunk = CHUNK
+    while chunk * MOST_CHUNKS < int(x.type.shape[-1]):  # type: ignore[arg-type]
+        chunk *= 2
+    return _first(partition(flags, count_flags(flags, chunk), chunk), count)
+
+
 def argsort_by_digits(x: Value, descending: bool, count: int) -> Value:
     """`argsort` of an axis that is not empty by digits, the lowest first: for machines with large caches."""
 
@@ -414,4 +484,6 @@ merge_runs = public(MergeRuns, MergeRuns.call)
 argsort = public(ArgSort, ArgSort.call)
 count_digits = public(CountDigits, CountDigits.call)
 move_by_digit = public(MoveByDigit, MoveByDigit.call)
+count_flags = public(CountFlags, CountFlags.call)
+partition = public(Partition, Partition.call)
 search = public(Search, Search.call)
