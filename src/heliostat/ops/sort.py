@@ -184,21 +184,26 @@ class MergeRuns(Op, name="merge_runs", version=1, amp=Amp.KEEP_INPUT):
 class CountDigits(Op, name="count_digits", version=1, amp=Amp.KEEP_INPUT):
     """How often each digit, `bits` bits from bit `low` on, occurs in each of PARTS parts of a row.
 
-    x: (..., N) i64, in which the highest bit counts as turned round; (..., PARTS, 2 ** bits) i64."""
+    x: (..., N) i64, i8 or u8; the sign counts as turned round, so that digits are in order where numbers are.
+    The result is i64 (..., PARTS, 2 ** bits)."""
 
     samples = (
         sample((tensor(i64, 3, 50), Uniform(-(2**62), 2**62)), low=55, bits=9),
         sample((tensor(i64, dim(N), 5), Uniform(-99, 99)), low=0, bits=3, symbols={"n": 2}),
+        sample((tensor(i8, 3, 50), Uniform(-128, 127)), low=0, bits=8),
     )
     error = EXACT
     gradient = _PLACES
     batching = Batching.RULE
 
     def infer(self, x: TensorType, *, low: int, bits: int) -> TensorType:
-        _rows(x, "count_digits")
-        if not 1 <= bits <= MOST_DIGIT or not 0 <= low <= 64 - bits:
-            raise ShapeError(f"count_digits: {bits} bits from bit {low} on: 1 to {MOST_DIGIT} of 64 are needed")
-        return x.with_shape((*x.shape[:-1], PARTS, 1 << bits))
+        if plain(x, "count_digits") not in (i64, i8, u8):
+            raise DTypeError(f"count_digits takes i64, i8 or u8, found {x}")
+        _axis(x, "count_digits")
+        width = 8 * x.dtype.nbytes
+        if not 1 <= bits <= MOST_DIGIT or not 0 <= low <= width - bits:
+            raise ShapeError(f"count_digits: {bits} bits from bit {low} on: 1 to {MOST_DIGIT} of {width} are needed")
+        return TensorType(i64, (*x.shape[:-1], PARTS, 1 << bits))
 
     def call(self, x: Value, low: int, bits: int) -> Value:
         return self.build(x, low=low, bits=bits)
@@ -214,35 +219,53 @@ class CountDigits(Op, name="count_digits", version=1, amp=Amp.KEEP_INPUT):
 
 
 class MoveByDigit(Op, name="move_by_digit", version=1, amp=Amp.KEEP_INPUT):
-    """Rows in the order of one digit; where it is equal the order stays. x: (..., N) i64, and its `count_digits`."""
+    """Rows in the order of one digit; where it is equal the order stays. x: (..., N) i64, i8 or u8, and its
+    `count_digits`. With `places` where the elements stood, i64, in their stead."""
 
     samples = (
         sample((tensor(i64, 8), Exactly((3, 1) * 4)), (tensor(i64, 4, 4), Exactly((0, 1, 0, 1))), low=0, bits=2),
-        sample((tensor(i64, 2, 1), Exactly(6)), (tensor(i64, 2, 4, 2), Exactly((0, 1))), low=62, bits=1),
+        sample(
+            (tensor(i8, 8), Exactly((-2, 1) * 4)),
+            (tensor(i64, 4, 4), Exactly((0, 1, 1, 0))),
+            low=0,
+            bits=2,
+            places=True,
+        ),
     )
     error = EXACT
     gradient = _PLACES
     batching = Batching.RULE
 
-    def infer(self, x: TensorType, counts: TensorType, *, low: int, bits: int) -> TensorType:
+    def infer(self, x: TensorType, counts: TensorType, *, low: int, bits: int, places: bool = False) -> TensorType:
         wanted = REGISTRY["count_digits"].infer(x, low=low, bits=bits)
         if counts != wanted:
             raise ShapeError(f"move_by_digit: counts are {wanted}, found {counts}")
-        return x
+        return TensorType(i64, x.shape) if places else x
 
-    def call(self, x: Value, counts: Value, low: int, bits: int) -> Value:
-        return self.build(x, counts, low=low, bits=bits)
+    def call(self, x: Value, counts: Value, low: int, bits: int, places: bool = False) -> Value:
+        return self.build(x, counts, low=low, bits=bits, places=places)
 
-    def reference(self, x: Array, counts: Array, *, low: int, bits: int) -> Array:
-        return np.take_along_axis(x, np.argsort(_digits(x, low, bits), -1, kind="stable"), -1)
+    def reference(self, x: Array, counts: Array, *, low: int, bits: int, places: bool = False) -> Array:
+        order = np.argsort(_digits(x, low, bits), -1, kind="stable")
+        return order if places else np.take_along_axis(x, order, -1)
 
-    def batch(self, size: int, batched: Sequence[bool], x: Value, counts: Value, *, low: int, bits: int) -> Value:
+    def batch(
+        self,
+        size: int,
+        batched: Sequence[bool],
+        x: Value,
+        counts: Value,
+        *,
+        low: int,
+        bits: int,
+        places: bool = False,
+    ) -> Value:
         both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
-        return self.build(*both, low=low, bits=bits)
+        return self.build(*both, low=low, bits=bits, places=places)
 
 
 def _digits(x: Array, low: int, bits: int) -> Any:
-    turned = np.asarray(x, np.int64) ^ np.int64(-(2**63))
+    turned = np.asarray(x, np.int64) ^ np.int64(0 if x.dtype == np.uint8 else -(1 << 8 * x.dtype.itemsize - 1))
     return (turned >> low) & ((1 << bits) - 1)
 
 
@@ -442,7 +465,11 @@ def argsort_of_flags(x: Value, descending: bool, count: int) -> Value:
 
 
 def argsort_by_digits(x: Value, descending: bool, count: int) -> Value:
-    """`argsort` of an axis that is not empty by digits, the lowest first: for machines with large caches."""
+    """`argsort` of an axis that is not empty by digits, the lowest first: for machines with large caches. A byte is one
+    digit, whatever its place."""
+    if x.type.dtype in (i8, u8):
+        turned = bitwise_not(x) if descending else x
+        return _first(move_by_digit(turned, count_digits(turned, 0, 8), 0, 8, True), count)
 
     def places(keys: Value, bits: int, count: int) -> Value:
         made = bitwise_or(keys, arange(keys.type.shape[-1]))
