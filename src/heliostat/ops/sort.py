@@ -457,11 +457,16 @@ def _by_blocks(keys: Value, bits: int, count: int) -> Value:
 
 def argsort_of_flags(x: Value, descending: bool, count: int) -> Value:
     """`argsort` of bools by counting those of chunks."""
-    flags = x if descending else logical_not(x)
+    return _first(flags_in_front(x if descending else logical_not(x))[0], count)
+
+
+def flags_in_front(x: Value) -> tuple[Value, Value]:
+    """Places of bools (..., N) that hold and then of the others, each in order, and how many hold of each chunk."""
     chunk = CHUNK
-    while chunk * MOST_CHUNKS < int(x.type.shape[-1]):  # type: ignore[arg-type]
+    while chunk * MOST_CHUNKS < _axis(x.type, "partition"):
         chunk *= 2
-    return _first(partition(flags, count_flags(flags, chunk), chunk), count)
+    counts = count_flags(x, chunk)
+    return partition(x, counts, chunk), counts
 
 
 def argsort_by_digits(x: Value, descending: bool, count: int) -> Value:
