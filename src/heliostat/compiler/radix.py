@@ -1,5 +1,5 @@
-"""Long axes are sorted by digits on cores: a pass over 32 bits of an element takes less there than the comparisons of
-a block and of merging. GPUs, where such passes scatter, sort by blocks."""
+"""Bools are put in order by counting them, and long axes on cores by digits: a pass over an element takes less there
+than the comparisons of a block and of merging. GPUs, where such passes scatter, sort by blocks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
-from ..ops.sort import BLOCK, argsort_by_digits, digit_passes, key_bits
+from ..ir.types import bool_, i8, u8
+from ..ops.sort import BLOCK, argsort_by_digits, argsort_of_flags, digit_passes, key_bits
 from ..targets.target import Target
 
-LEAST = 1024  # elements of an axis for each pass: less is done before its counts are added up
+LEAST_FLAGS = 64  # of fewer a vector or two are sorted at once
+LEAST = 2048  # elements of an axis for each pass: less is done before its counts are added up
+LEAST_BYTES = 256  # of which there are no more different ones
 
 
 def sort_by_digits(graph: Graph, target: Target) -> Graph:
-    """`argsort` of long axes in passes by digits; of which few are wanted only where one pass does it."""
+    """`argsort` of bools, and on cores of long axes in passes by digits: where few are wanted, if one pass does it."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name != "argsort":
@@ -24,8 +27,13 @@ def sort_by_digits(graph: Graph, target: Target) -> Graph:
         assert isinstance(size, int)
         count = size if node.attrs["count"] < 0 else node.attrs["count"]
         few = size > BLOCK and 2 * count <= BLOCK and passes > 1
-        if size < LEAST * passes or few or not count or 0 in x.type.shape:
+        if not count or 0 in x.type.shape:
+            return None
+        if x.type.dtype == bool_ and size >= LEAST_FLAGS:
+            return (argsort_of_flags(x, node.attrs["descending"], count),)
+        least = LEAST_BYTES if x.type.dtype in (i8, u8) else LEAST * passes
+        if target.gpu or size < least or few:
             return None
         return (argsort_by_digits(x, node.attrs["descending"], count),)
 
-    return graph if target.gpu else rewrite(graph, replace)
+    return rewrite(graph, replace)

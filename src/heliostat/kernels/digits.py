@@ -32,22 +32,28 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     table = k.alloc(values * 8)
     zero = k.const(0, "i64")
 
+    nbytes, places = type.dtype.nbytes, attrs.get("places", False)
+    sign = 0 if type.dtype.kind == "u" else -1 << (8 * nbytes - 1)
+
     def digit(value: Instruction) -> Instruction:
         """Eight times the digit: its place in a table."""
-        turned = value ^ (-1 << 63)
+        turned = k.convert(value, "i64") ^ sign
         placed = turned >> (low - 3) if low >= 3 else turned << (3 - low)
         return placed & ((values - 1) * 8)
 
+    def load(i: Instruction) -> Instruction:
+        return k.load(buffers[0], base + i * nbytes, f"i{8 * nbytes}")
+
     for item in k.parallel(Dims(k, group.symbols)(numel(type.shape[:-1])) * PARTS):
         row, part = item // PARTS, item % PARTS
-        base = row * (size * 8)
+        base = row * (size * nbytes)
         lo, hi = k.minimum(part * each, size), k.minimum(part * each + each, size)
         counts = row * (PARTS * values * 8)
         if len(buffers) == 1:
             for d in k.loop(values):
                 k.store(table, d * 8, zero)
             for i in k.loop(lo, hi, unroll=UNROLL):
-                at = digit(k.load(buffers[0], base + i * 8, "i64"))
+                at = digit(load(i))
                 k.store(table, at, k.load(table, at, "i64") + 1)
             for d in k.loop(values):
                 k.store(out, counts + (part * values + d) * 8, k.load(table, d * 8, "i64"))
@@ -61,10 +67,10 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
             k.store(table, d * 8, before)
             begin.set(tree([begin.get(), *known], lambda a, b: a + b))
         for i in k.loop(lo, hi, unroll=UNROLL):
-            value = k.load(buffers[0], base + i * 8, "i64")
+            value = load(i)
             at = digit(value)
             place = k.load(table, at, "i64")
             k.store(table, at, place + 1)
             inside = k.select(k.ult(place, size), place, 0)  # counts of other rows lead nowhere else
-            k.store(out, base + inside * 8, value)
+            k.store(out, (row * size + inside) * 8 if places else base + inside * nbytes, i if places else value)
     return k.finish()

@@ -16,6 +16,7 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ir.types import Symbol, TensorType, bf16, bool_, dim, f16, f32, f64, i8, i32, i64, numel, tensor, u8, u32
+from .compare import logical_not
 from .elementwise import Elementwise, cast
 from .error import EXACT
 from .index import take
@@ -36,11 +37,13 @@ _LOW = 0xFFFFFFFF
 _RUNS = tuple(
     n * n % 9973 for at in range(0, 1280, 256) for n in sorted(range(at, at + 256), key=lambda n: n * n % 9973)
 )
+CHUNK, MOST_CHUNKS = 1024, 2048
+"""Flags that a worker counts, and how many such counts of a row there are at most, as each adds up those before it."""
 PARTS = 4
 """Of a row, which workers count and move apart."""
 _BITS = {"bool": 2, "i8": 9, "u8": 9, "i16": 17, "u16": 17, "bf16": 16, "f16": 19}
 """Of a key in 32 bits, those that matter: of floats the highest, of whole numbers the lowest."""
-MOST_DIGIT = 11
+MOST_DIGIT = 8
 _LARGEST = np.iinfo(np.int64).max
 _PLACES = NotDifferentiable("the order of elements is whole numbers")
 
@@ -181,21 +184,26 @@ class MergeRuns(Op, name="merge_runs", version=1, amp=Amp.KEEP_INPUT):
 class CountDigits(Op, name="count_digits", version=1, amp=Amp.KEEP_INPUT):
     """How often each digit, `bits` bits from bit `low` on, occurs in each of PARTS parts of a row.
 
-    x: (..., N) i64, in which the highest bit counts as turned round; (..., PARTS, 2 ** bits) i64."""
+    x: (..., N) i64, i8 or u8; the sign counts as turned round, so that digits are in order where numbers are.
+    The result is i64 (..., PARTS, 2 ** bits)."""
 
     samples = (
-        sample((tensor(i64, 3, 50), Uniform(-(2**62), 2**62)), low=55, bits=9),
+        sample((tensor(i64, 3, 50), Uniform(-(2**62), 2**62)), low=56, bits=8),
         sample((tensor(i64, dim(N), 5), Uniform(-99, 99)), low=0, bits=3, symbols={"n": 2}),
+        sample((tensor(i8, 3, 50), Uniform(-128, 127)), low=0, bits=8),
     )
     error = EXACT
     gradient = _PLACES
     batching = Batching.RULE
 
     def infer(self, x: TensorType, *, low: int, bits: int) -> TensorType:
-        _rows(x, "count_digits")
-        if not 1 <= bits <= MOST_DIGIT or not 0 <= low <= 64 - bits:
-            raise ShapeError(f"count_digits: {bits} bits from bit {low} on: 1 to {MOST_DIGIT} of 64 are needed")
-        return x.with_shape((*x.shape[:-1], PARTS, 1 << bits))
+        if plain(x, "count_digits") not in (i64, i8, u8):
+            raise DTypeError(f"count_digits takes i64, i8 or u8, found {x}")
+        _axis(x, "count_digits")
+        width = 8 * x.dtype.nbytes
+        if not 1 <= bits <= MOST_DIGIT or not 0 <= low <= width - bits:
+            raise ShapeError(f"count_digits: {bits} bits from bit {low} on: 1 to {MOST_DIGIT} of {width} are needed")
+        return TensorType(i64, (*x.shape[:-1], PARTS, 1 << bits))
 
     def call(self, x: Value, low: int, bits: int) -> Value:
         return self.build(x, low=low, bits=bits)
@@ -211,36 +219,112 @@ class CountDigits(Op, name="count_digits", version=1, amp=Amp.KEEP_INPUT):
 
 
 class MoveByDigit(Op, name="move_by_digit", version=1, amp=Amp.KEEP_INPUT):
-    """Rows in the order of one digit; where it is equal the order stays. x: (..., N) i64, and its `count_digits`."""
+    """Rows in the order of one digit; where it is equal the order stays. x: (..., N) i64, i8 or u8, and its
+    `count_digits`. With `places` where the elements stood, i64, in their stead."""
 
     samples = (
         sample((tensor(i64, 8), Exactly((3, 1) * 4)), (tensor(i64, 4, 4), Exactly((0, 1, 0, 1))), low=0, bits=2),
-        sample((tensor(i64, 2, 1), Exactly(6)), (tensor(i64, 2, 4, 2), Exactly((0, 1))), low=62, bits=1),
+        sample(
+            (tensor(i8, 8), Exactly((-2, 1) * 4)),
+            (tensor(i64, 4, 4), Exactly((0, 1, 1, 0))),
+            low=0,
+            bits=2,
+            places=True,
+        ),
     )
     error = EXACT
     gradient = _PLACES
     batching = Batching.RULE
 
-    def infer(self, x: TensorType, counts: TensorType, *, low: int, bits: int) -> TensorType:
+    def infer(self, x: TensorType, counts: TensorType, *, low: int, bits: int, places: bool = False) -> TensorType:
         wanted = REGISTRY["count_digits"].infer(x, low=low, bits=bits)
         if counts != wanted:
             raise ShapeError(f"move_by_digit: counts are {wanted}, found {counts}")
-        return x
+        return TensorType(i64, x.shape) if places else x
 
-    def call(self, x: Value, counts: Value, low: int, bits: int) -> Value:
-        return self.build(x, counts, low=low, bits=bits)
+    def call(self, x: Value, counts: Value, low: int, bits: int, places: bool = False) -> Value:
+        return self.build(x, counts, low=low, bits=bits, places=places)
 
-    def reference(self, x: Array, counts: Array, *, low: int, bits: int) -> Array:
-        return np.take_along_axis(x, np.argsort(_digits(x, low, bits), -1, kind="stable"), -1)
+    def reference(self, x: Array, counts: Array, *, low: int, bits: int, places: bool = False) -> Array:
+        order = np.argsort(_digits(x, low, bits), -1, kind="stable")
+        return order if places else np.take_along_axis(x, order, -1)
 
-    def batch(self, size: int, batched: Sequence[bool], x: Value, counts: Value, *, low: int, bits: int) -> Value:
+    def batch(
+        self,
+        size: int,
+        batched: Sequence[bool],
+        x: Value,
+        counts: Value,
+        *,
+        low: int,
+        bits: int,
+        places: bool = False,
+    ) -> Value:
         both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
-        return self.build(*both, low=low, bits=bits)
+        return self.build(*both, low=low, bits=bits, places=places)
 
 
 def _digits(x: Array, low: int, bits: int) -> Any:
-    turned = np.asarray(x, np.int64) ^ np.int64(-(2**63))
+    turned = np.asarray(x, np.int64) ^ np.int64(0 if x.dtype == np.uint8 else -(1 << 8 * x.dtype.itemsize - 1))
     return (turned >> low) & ((1 << bits) - 1)
+
+
+class CountFlags(Op, name="count_flags", version=1, amp=Amp.KEEP_INPUT):
+    """How many of each `chunk` neighbours of a row hold. x: (..., N) bool; (..., N / chunk rounded up) i64."""
+
+    samples = (
+        sample((tensor(bool_, 3, 50), Uniform(0, 1)), chunk=32),
+        sample((tensor(bool_, dim(N), 300), Uniform(0, 1)), chunk=100, symbols={"n": 2}),
+    )
+    error = EXACT
+    gradient = _PLACES
+    batching = Batching.RULE
+
+    def infer(self, x: TensorType, *, chunk: int) -> TensorType:
+        if plain(x, "count_flags") != bool_ or chunk < 1:
+            raise DTypeError(f"count_flags takes bools and at least one of them, found {x} and {chunk}")
+        return TensorType(i64, (*x.shape[:-1], -(-_axis(x, "count_flags") // chunk)))
+
+    def call(self, x: Value, chunk: int) -> Value:
+        return self.build(x, chunk=chunk)
+
+    def reference(self, x: Array, *, chunk: int) -> Array:
+        filled = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % chunk)])
+        return np.asarray(filled.reshape(*x.shape[:-1], filled.shape[-1] // chunk, chunk).sum(-1))
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, *, chunk: int) -> Value:
+        return self.build(x, chunk=chunk)
+
+
+class Partition(Op, name="partition", version=1, amp=Amp.KEEP_INPUT):
+    """Places of a row where it holds, in order, and then those of the others in order, i64.
+
+    x: (..., N) bool, and its `count_flags`, from which each chunk knows where its places go."""
+
+    samples = (
+        sample((tensor(bool_, 2, 3), Exactly(1)), (tensor(i64, 2, 1), Exactly(3)), chunk=4),
+        sample((tensor(bool_, 70), Exactly((0, 1) * 35)), (tensor(i64, 4), Exactly((10, 10, 10, 5))), chunk=20),
+        sample((tensor(bool_, 2, 96), Exactly((1, 0, 0) * 32)), (tensor(i64, 2, 2), Exactly((16, 16))), chunk=48),
+    )
+    error = EXACT
+    gradient = _PLACES
+    batching = Batching.RULE
+
+    def infer(self, x: TensorType, counts: TensorType, *, chunk: int) -> TensorType:
+        wanted = REGISTRY["count_flags"].infer(x, chunk=chunk)
+        if counts != wanted:
+            raise ShapeError(f"partition: counts are {wanted}, found {counts}")
+        return TensorType(i64, x.shape)
+
+    def call(self, x: Value, counts: Value, chunk: int) -> Value:
+        return self.build(x, counts, chunk=chunk)
+
+    def reference(self, x: Array, counts: Array, *, chunk: int) -> Array:
+        return np.asarray(np.argsort(np.logical_not(x), -1, kind="stable"))
+
+    def batch(self, size: int, batched: Sequence[bool], x: Value, counts: Value, *, chunk: int) -> Value:
+        both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
+        return self.build(*both, chunk=chunk)
 
 
 class ArgSort(Op, name="argsort", version=1, amp=Amp.KEEP_INPUT):
@@ -371,8 +455,26 @@ def _by_blocks(keys: Value, bits: int, count: int) -> Value:
     return bitwise_and(_first(x, count), _LOW)
 
 
+def argsort_of_flags(x: Value, descending: bool, count: int) -> Value:
+    """`argsort` of bools by counting those of chunks."""
+    return _first(flags_in_front(x if descending else logical_not(x))[0], count)
+
+
+def flags_in_front(x: Value) -> tuple[Value, Value]:
+    """Places of bools (..., N) that hold and then of the others, each in order, and how many hold of each chunk."""
+    chunk = CHUNK
+    while chunk * MOST_CHUNKS < _axis(x.type, "partition"):
+        chunk *= 2
+    counts = count_flags(x, chunk)
+    return partition(x, counts, chunk), counts
+
+
 def argsort_by_digits(x: Value, descending: bool, count: int) -> Value:
-    """`argsort` of an axis that is not empty by digits, the lowest first: for machines with large caches."""
+    """`argsort` of an axis that is not empty by digits, the lowest first: for machines with large caches. A byte is one
+    digit, whatever its place."""
+    if x.type.dtype in (i8, u8):
+        turned = bitwise_not(x) if descending else x
+        return _first(move_by_digit(turned, count_digits(turned, 0, 8), 0, 8, True), count)
 
     def places(keys: Value, bits: int, count: int) -> Value:
         made = bitwise_or(keys, arange(keys.type.shape[-1]))
@@ -414,4 +516,6 @@ merge_runs = public(MergeRuns, MergeRuns.call)
 argsort = public(ArgSort, ArgSort.call)
 count_digits = public(CountDigits, CountDigits.call)
 move_by_digit = public(MoveByDigit, MoveByDigit.call)
+count_flags = public(CountFlags, CountFlags.call)
+partition = public(Partition, Partition.call)
 search = public(Search, Search.call)

@@ -14,6 +14,7 @@ from ..ir.types import f32, f64, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
+from .devices import beside
 from .places import coordinates, number
 from .register import FUNCTIONS, METHODS, function
 from .sorting import counted
@@ -59,7 +60,7 @@ def histogram(
         edges = bins.detach()
     else:
         low, high = _limits(x, int(bins), range)
-        edges = as_tensor(np.linspace(low, high, int(bins) + 1), x.dtype)
+        edges = wrap(beside(as_tensor(np.linspace(low, high, int(bins) + 1), x.dtype).value, x.value))
     found = _summed(x, edges, None if weight is None else weight.detach().reshape(-1))
     if density:
         found = found / (found.sum() * (edges.narrow(0, 1, found.shape[0]) - edges.narrow(0, 0, found.shape[0])))

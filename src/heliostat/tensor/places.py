@@ -14,6 +14,7 @@ from .. import ops
 from ..diagnostics import CaptureError
 from ..ir.graph import constant
 from ..ir.types import TensorType, bool_
+from ..ops.sort import flags_in_front
 from . import lazy
 from .core import Tensor, as_tensor, from_array, new
 from .register import FUNCTIONS
@@ -38,7 +39,7 @@ def number(x: Tensor, what: str) -> Any:
 def places_of(mask: Tensor, what: str) -> Tensor:
     """The numbers of elements that are not 0, among all in order, i64 (n,). `what`: who asks, for a refusal.
 
-    On a GPU the order of flags has them in front; the result lies at the front of that memory."""
+    On a GPU they are counted in chunks; the result lies at the front of the places of all."""
     if not on_gpu(mask):
         if lazy.capturing():
             number(mask, what)
@@ -46,8 +47,9 @@ def places_of(mask: Tensor, what: str) -> Tensor:
     size = math.prod(mask.shape)
     v = ops.reshape(mask.detach().value, (size,))
     flags = v if v.type.element == bool_ else ops.ne(v, constant(0, TensorType(v.type.dtype, ())))
-    order: Tensor = new(Tensor, ops.argsort(flags, True))
-    total: Tensor = new(Tensor, ops.sum(flags, (0,)))
+    places, counts = flags_in_front(flags)
+    order: Tensor = new(Tensor, places)
+    total: Tensor = new(Tensor, ops.sum(counts, (0,)))
     if not lazy.capturing():
         lazy.realize([order.value, total.value])
     return front(order, int(number(total, what)))
