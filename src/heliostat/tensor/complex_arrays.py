@@ -389,7 +389,7 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
     dtype, device = to_what(args, dtype, device)
     found = self.dtype if dtype is None else dtype_of(dtype)
     if found.kind == "b":
-        return METHODS["to"](flags(self), device=device)  # type: ignore[no-any-return]
+        return METHODS["to"](flags(self), device=device)
     if found.kind != "c":
         raise DTypeError(f"a complex tensor is not converted to {found}", help="take its real, imag, or abs()")
     made = convert(self, found)
