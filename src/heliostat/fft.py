@@ -1,4 +1,5 @@
-"""Discrete Fourier transforms, with torch.fft's names, through NumPy on the host; gradients are transforms too."""
+"""Discrete Fourier transforms, with torch.fft's names: NumPy on the cpu, cuFFT or graph on GPUs, graph in what is
+compiled. Gradients are transforms too."""
 
 from __future__ import annotations
 

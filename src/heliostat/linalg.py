@@ -1,6 +1,6 @@
 """Linear algebra, with torch.linalg's names: products, systems, factorizations, eigenvalues and norms.
 
-Factorizations run on the host, through NumPy, in float32 and float64; their gradients are graph.
+Factorizations run at once, by NumPy or on a GPU by cuSOLVER, in float32 and float64; their gradients are graph.
 """
 
 from __future__ import annotations

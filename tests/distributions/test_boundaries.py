@@ -81,7 +81,7 @@ def test_what_is_refused(make: Any, kind: type[Exception], text: str) -> None:
 
 
 def test_what_is_computed_on_the_host_names_itself_in_a_compiled_function() -> None:
-    with pytest.raises(CaptureError, match="computes on the host"):
+    with pytest.raises(CaptureError, match="computes at once"):
         hs.compile(lambda c: D.MultivariateNormal(c, hs.eye(2)).sample())(hs.ones(2))
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from heliostat.diagnostics import DeviceError
 from heliostat.kernel.lockstep import run_lockstep
-from heliostat.runtime.cuda import Driver
+from heliostat.runtime.cuda import Driver, libraries
 from heliostat.session import cuda, devices, step
 from heliostat.settings import override
 from heliostat.targets.nvptx import Phase
@@ -66,6 +66,7 @@ def stand_in(count: int = 1) -> Iterator[FakeBindings]:
         p.setattr(Driver, "_shared", Driver(fake))
         p.setattr(sys.modules["heliostat.runtime.cuda.device"], "_shared", {})
         p.setattr(cuda, "emit_modules", emit)
+        p.setattr(libraries, "load", lambda library, version: f"a stand-in has no {library}")
         p.setattr(devices, "_gpus", {})
         p.setattr(Current, "number", 0)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import FUNCTIONS, Tensor
+from ..tensor import FUNCTIONS, Tensor, gpu_matrices
 from ..tensor.dtypes import finfo
 from ..tensor.levels import on_host
 from .constraint import (
@@ -239,20 +239,36 @@ class _Symmetric(_Square):
 class _PositiveSemidefinite(_Symmetric):
     def check(self, value: Tensor) -> Tensor:
         symmetric = super().check(value)
-        return symmetric if value.shape[-2] != value.shape[-1] else symmetric & _on_matrices(_semidefinite, value)
+        return (
+            symmetric
+            if value.shape[-2] != value.shape[-1]
+            else symmetric & _on_matrices(_semidefinite, _no_eigenvalue_below_zero, value)
+        )
 
 
 class _PositiveDefinite(_Symmetric):
     def check(self, value: Tensor) -> Tensor:
         symmetric = super().check(value)
-        return symmetric if value.shape[-2] != value.shape[-1] else symmetric & _on_matrices(_factors, value)
+        return (
+            symmetric
+            if value.shape[-2] != value.shape[-1]
+            else symmetric & _on_matrices(_factors, gpu_matrices.positive, value)
+        )
 
 
-def _on_matrices(question: Any, value: Tensor) -> Tensor:
+def _on_matrices(question: Any, on_gpu: Any, value: Tensor) -> Tensor:
     made: Tensor = on_host(
         lambda a: np.array([question(m) for m in a.reshape(-1, *a.shape[-2:])], bool).reshape(a.shape[:-2]),
         value.detach(),
+        on_gpu=on_gpu,
     )
+    return made
+
+
+def _no_eigenvalue_below_zero(value: Tensor) -> Tensor:
+    finite = value.isfinite()
+    values, _ = gpu_matrices.eigh(FUNCTIONS["where"](finite, value, 0.0), False)
+    made: Tensor = finite.all(-1).all(-1) & (values >= 0).all(-1)
     return made
 
 

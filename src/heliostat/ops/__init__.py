@@ -93,16 +93,6 @@ from .shape import (
     transpose,
     unsqueeze,
 )
-from .sort import argsort, count_digits, merge_runs, move_by_digit, order_key, search, sort_blocks
-from .special import (
-    chebyshev_recurrence,
-    erfc,
-    erfcx,
-    hermite_recurrence,
-    laguerre_recurrence,
-    legendre_recurrence,
-    ndtri,
-    zeta,
 from .sort import (
     argsort,
     count_digits,
@@ -113,6 +103,16 @@ from .sort import (
     partition,
     search,
     sort_blocks,
+)
+from .special import (
+    chebyshev_recurrence,
+    erfc,
+    erfcx,
+    hermite_recurrence,
+    laguerre_recurrence,
+    legendre_recurrence,
+    ndtri,
+    zeta,
 )
 from .window import fold, unfold
 

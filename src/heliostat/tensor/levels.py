@@ -161,7 +161,7 @@ def on_host(function: Callable[..., Any], *tensors: Tensor, on_gpu: Callable[...
     count axes from the back. Raises CaptureError while a step is captured."""
     if lazy.capturing():
         raise CaptureError(
-            "a function that computes on the host, as factorizations do, is called while a step is captured",
+            "a function that computes at once, as factorizations do, is called while a step is captured",
             help="call it outside of the compiled function, and hand in what it gives",
         )
     values = [t.value for t in tensors]
