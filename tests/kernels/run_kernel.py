@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,19 @@ Array = NDArray[Any]
 HOST: Target = host_target()
 
 
+@lru_cache(maxsize=4096)
+def _object(text: str, target: Target) -> bytes:
+    """Machine code of LLVM IR: seeds and sizes that are symbols make the same kernel again."""
+    return emit_object(text, target)
+
+
 class Compiled:
     """A kernel as machine code of the host."""
 
     def __init__(self, kernel: Kernel, target: Target = HOST) -> None:
         verify(kernel)
         self.kernel = kernel
-        self.loaded: Loaded = load_objects([emit_object(print_llvm([kernel], target), target)])
+        self.loaded: Loaded = load_objects([_object(print_llvm([kernel], target), target)])
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
         self.call = kind(self.loaded[kernel.name])
 

@@ -546,7 +546,7 @@ def _initialise() -> None:
 
 def version() -> str:
     """The version of LLVM and of the printer: part of every cache key."""
-    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 4"
+    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 5"
 
 
 def _machine(target: Target, opt: int) -> llvm.TargetMachine:
@@ -574,18 +574,38 @@ def _parsed(text: str, blame: str, help: str | None = None) -> Iterator[llvm.Mod
         context.close()
 
 
+def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine, target: Target) -> None:
+    """For CPUs: ranges of loop counters first, which make masks that are always full go away, then LLVM's passes of a
+    function at level 1. All passes of level 2 leave the same inner loops and take twice as long (docs/performance.md);
+    GPUs, where that was not measured, keep them.
+    """
+    # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
+    tuning = llvm.PipelineTuningOptions(speed_level=2 if target.gpu else 1)
+    tuning.loop_unrolling = tuning.loop_vectorization = False
+    tuning.slp_vectorization = tuning.loop_interleaving = False
+    with llvm.create_pass_builder(machine, tuning) as builder:
+        if target.gpu:
+            with builder.getModulePassManager() as every:
+                every.run(module, builder)
+            return
+        with llvm.create_new_module_pass_manager() as ranges:
+            ranges.add_sroa_pass()
+            ranges.add_ipsccp_pass()
+            ranges.add_instruction_combine_pass()
+            ranges.add_simplify_cfg_pass()
+            ranges.run(module, builder)
+        with builder.getFunctionPassManager() as simplify:
+            for function in module.functions:
+                if not function.is_declaration:
+                    simplify.run(function, builder)
+
+
 @contextmanager
 def _optimised(text: str, target: Target, opt: int) -> Iterator[tuple[llvm.ModuleRef, llvm.TargetMachine]]:
     machine = _machine(target, opt)
     with _parsed(text, "the generated LLVM IR is not valid", "this is a bug in Heliostat") as module:
         module.data_layout = str(machine.target_data)
-        # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
-        tuning = llvm.PipelineTuningOptions(speed_level=2)
-        tuning.loop_unrolling = tuning.loop_vectorization = False
-        tuning.slp_vectorization = tuning.loop_interleaving = False
-        builder = llvm.create_pass_builder(machine, tuning)
-        builder.getModulePassManager().run(module, builder)
-        builder.close()
+        _run_passes(module, machine, target)
         yield module, machine
 
 
