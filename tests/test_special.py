@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat import special
+from heliostat import ops, special
 from heliostat.tensor import FUNCTIONS
 
 from .tensor.compare import ours, same, theirs, torch
@@ -91,3 +91,48 @@ def test_names() -> None:
     names: list[Any] = [n for n in torch.special.__all__ if not hasattr(special, n)]
     assert names == []
     assert special.expit is FUNCTIONS["sigmoid"]
+
+
+def test_methods_of_ops_against_scipy() -> None:
+    """The references that kernels are held against, over both sides of every seam."""
+    s, rng = pytest.importorskip("scipy.special"), np.random.default_rng(5)
+    wide, above = rng.uniform(-70, 70, 2000), rng.uniform(1e-3, 70, 2000)
+    a = 10 ** rng.uniform(-2, 4.9, 2000)
+    x = np.maximum(a + np.sqrt(a) * rng.normal(size=2000) * 3, 1e-3)
+    for name, f, *given in (
+        ("bessel_j0", s.j0, wide), ("bessel_j1", s.j1, wide), ("bessel_y0", s.y0, above), ("bessel_y1", s.y1, above),
+        ("bessel_i0e", s.i0e, wide), ("bessel_i1e", s.i1e, wide), ("bessel_k0e", s.k0e, above),
+        ("bessel_k1e", s.k1e, above), ("airy_ai", lambda v: s.airy(v)[0], wide[np.abs(wide) < 20]),
+        ("erfcx", s.erfcx, wide[wide > -20]), ("erfc", s.erfc, wide), ("ndtri", s.ndtri, rng.uniform(0, 1, 900)),
+        ("zeta", s.zeta, rng.uniform(1.01, 30, 900), rng.uniform(0.01, 30, 900)),
+        ("incomplete_gamma", s.gammainc, a, x), ("upper_incomplete_gamma", s.gammaincc, a, x),
+    ):  # fmt: skip
+        found, expected = ops.get(name).reference(*given), f(*given)
+        near = 1e-10 if "gamma" in name else 2e-12  # where a is 10^4, both round numbers of that size
+        np.testing.assert_allclose(found, expected, rtol=near, atol=2e-14, err_msg=name)
+    large = 10 ** rng.uniform(5, 12, 500)
+    both = [
+        ops.get(n).reference(large, large + 2 * np.sqrt(large)) for n in ("incomplete_gamma", "upper_incomplete_gamma")
+    ]
+    np.testing.assert_allclose(both[0] + both[1], 1, rtol=1e-15)
+    np.testing.assert_allclose(both[1], s.ndtr(-2), rtol=5 / np.sqrt(large.min()))
+
+
+def test_special_functions_in_what_is_compiled() -> None:
+    def f(x: Any) -> Any:
+        y = special.bessel_j0(x) + hs.igamma(x, x + 1) + hs.polygamma(2, x) + special.ndtri(x / 9)
+        return y + special.legendre_polynomial_p(x / 9, 5)
+
+    x = ours(np.random.default_rng(0).uniform(0.5, 8, 30))
+    np.testing.assert_allclose(hs.compile(f)(x), f(x), rtol=1e-12)
+
+
+def test_gradients_of_bessel_functions() -> None:
+    s, x = pytest.importorskip("scipy.special"), np.random.default_rng(6).uniform(0.3, 20, 40)
+    for name, expected in (
+        ("bessel_j0", -s.j1(x)), ("bessel_j1", s.jvp(1, x)), ("bessel_y0", -s.y1(x)), ("bessel_y1", s.yvp(1, x)),
+        ("scaled_modified_bessel_k0", s.k0e(x) - s.k1e(x)), ("modified_bessel_k1", s.kvp(1, x)),
+    ):  # fmt: skip
+        v = ours(x, True)
+        getattr(special, name)(v).sum().backward()
+        np.testing.assert_allclose(v.grad, expected, rtol=1e-10, atol=1e-13, err_msg=name)
