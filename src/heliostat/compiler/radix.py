@@ -26,7 +26,7 @@ def sort_by_digits(graph: Graph, target: Target) -> Graph:
         size, passes = x.type.shape[-1], digit_passes(key_bits(x.type))
         assert isinstance(size, int)
         count = size if node.attrs["count"] < 0 else node.attrs["count"]
-        few = size > BLOCK and 2 * count <= BLOCK and passes > 1
+        few = size > BLOCK and 4 * count <= BLOCK and passes > 1
         if not count or 0 in x.type.shape:
             return None
         if x.type.dtype == bool_ and size >= LEAST_FLAGS:

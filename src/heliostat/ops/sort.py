@@ -29,6 +29,8 @@ from .shape import arange, repeated, reshape, slice
 N = Symbol("n", 8)
 BLOCK = 4096
 """Elements that are sorted at once: 32 KB."""
+SELECTED = 512
+"""The least of a block of which the first few are kept."""
 MOST = 1 << 28
 """Elements of an axis: a GPU's vectors of offsets are of i32, in bytes."""
 PIECE = 256
@@ -445,8 +447,9 @@ def _by_blocks(keys: Value, bits: int, count: int) -> Value:
     """Keys and places in one number are sorted in blocks, and these merged."""
     size = int(keys.type.shape[-1])  # type: ignore[arg-type]
     x = bitwise_or(keys, arange(size))
-    while size > BLOCK and 2 * count <= BLOCK:  # the first of each block are enough
-        x = sort_blocks(x, BLOCK, count)
+    block = min(BLOCK, max(SELECTED, 1 << (4 * count - 1).bit_length()))
+    while size > block and 4 * count <= block:  # the first of each block are enough
+        x = sort_blocks(x, block, count)
         size = int(x.type.shape[-1])  # type: ignore[arg-type]
     run = min(BLOCK, 1 << (size - 1).bit_length())
     x = sort_blocks(x, run, min(run, count) if size <= run else run)
