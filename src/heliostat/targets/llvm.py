@@ -576,8 +576,8 @@ def _parsed(text: str, blame: str, help: str | None = None) -> Iterator[llvm.Mod
 
 def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine, target: Target) -> None:
     """For CPUs: ranges of loop counters first, which make masks that are always full go away, then LLVM's passes of a
-    function at level 1. All passes of level 2 leave the same inner loops and take twice as long (docs/performance.md);
-    GPUs, where that was not measured, keep them.
+    function at level 1. All passes of level 2 leave inner loops of the same length and take longer
+    (docs/performance.md); GPUs, where that was not measured, keep them.
     """
     # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
     tuning = llvm.PipelineTuningOptions(speed_level=2 if target.gpu else 1)
