@@ -19,6 +19,7 @@ from heliostat.targets.target import X86_AVX2, Target
 from .run_kernel import HOST, run_kernel
 
 SMALL = PackedTile(rows=3, vectors=2, band=6, stripe=4, depth=5)
+AHEAD = PackedTile(rows=3, vectors=2, band=6, stripe=4, depth=5, ahead=1)
 SHAPES = ((1, 1, 1), (3, 5, 32), (7, 11, 33), (6, 10, 64), (13, 16, 65), (14, 31, 130), (25, 6, 15))
 NARROW = ((16, 40, 27), (25, 6, 15), (29, 9, 47), (144, 20, 32))
 
@@ -61,6 +62,16 @@ def product(
 def test_blocks_that_do_not_fill(target: Target, dtype: DType) -> None:
     for shape in SHAPES:
         product(shape, dtype, target, SMALL, False)
+
+
+@pytest.mark.parametrize("dtype", [f32, f16, i32], ids=str)
+def test_what_comes_next_is_asked_for(dtype: DType) -> None:
+    """Past the last band, strip and piece too: a hint may point anywhere."""
+    for shape in (SHAPES[1], SHAPES[4], SHAPES[5]):
+        product(shape, dtype, HOST, AHEAD, False)
+        product(shape, dtype, HOST, AHEAD, False, batched=True)
+    product(SHAPES[4], dtype, HOST, AHEAD, True)
+    product(SHAPES[4], dtype, HOST, AHEAD, False, turned=True)
 
 
 @pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])

@@ -209,8 +209,8 @@ class _Verifier:
             _fail("ready stands inside a region: it is for the top level")
 
     def prefetch(self, i: Instruction) -> None:
-        if i.args[0].op != "buffer":
-            _fail("the first operand is a buffer")
+        if i.args[0].op != "buffer" and (i.args[0].op != "alloc" or "nbytes" in i.attrs):
+            _fail("the first operand is a buffer, or, for a single line, an alloc")
         _same(i.args[1].type, _I64, "the offset")
 
     @staticmethod

@@ -31,10 +31,11 @@ Tile = PackedTile
 
 
 def tuning_key(group: Group) -> tuple[str, str, str]:
-    """`matmul DTYPE` or `transposed matmul DTYPE`, `MxKxN` with upper bounds for symbols."""
+    """`matmul DTYPE` or `transposed matmul DTYPE`, `MxKxN` with upper bounds for symbols, and `large` where there is
+    something to choose."""
     turned = "transposed " if group.root.attrs["transpose_a"] else ""
     shape = "x".join(str(upper_bound(d)) for d in sizes(group.root))
-    return f"{turned}matmul {group.root.results[0].type.dtype}", shape, ""
+    return f"{turned}matmul {group.root.results[0].type.dtype}", shape, "large" if _large(group) else ""
 
 
 def candidates(group: Group, target: Target) -> list[PackedTile]:
@@ -48,6 +49,8 @@ def candidates(group: Group, target: Target) -> list[PackedTile]:
     if target.vector_registers >= 32:
         shapes = ((8, 3, 256, 18, 160), (12, 2, 144, 16, 256), (14, 2, 140, 16, 256))
         others += [PackedTile(*shape) for shape in shapes]
+        deep = replace(usual, band=144, depth=256)
+        others += [deep, replace(deep, ahead=1), replace(deep, band=96, bands=6, ahead=1)]
     return list(dict.fromkeys([usual, *others]))
 
 
@@ -100,10 +103,13 @@ def _even(tile: MatmulTile, group: Group) -> MatmulTile:
 
 
 def _packed(group: Group, target: Target) -> bool:
-    """Whether copies of the operands pay: each element of b serves many rows, and of a many columns. Blocks are as
-    large as a core's caches; a warp has no private memory of such a size."""
-    if target.gpu:
-        return False
+    """Whether operands are copied. Blocks are as large as a core's caches; a warp has no private memory of such a
+    size."""
+    return not target.gpu and _large(group)
+
+
+def _large(group: Group) -> bool:
+    """Whether copies of the operands pay: each element of b serves many rows, and of a many columns."""
     rows, depth, columns = map(upper_bound, sizes(group.root))
     return rows >= 24 and columns >= 48 and depth >= 32 and rows * depth * columns >= 1 << 19
 

@@ -24,6 +24,9 @@ from .elementwise import PointEvaluator
 from .group import Dims, Group, TensorOperand, compute_elem, vectors
 
 LINE = 64  # bytes
+Upcoming = tuple[Sequence[Instruction], Instruction, Instruction]
+"""Of a: the batch, and the row and the element of the depth where a tile of the next band begins."""
+
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 
 
@@ -36,7 +39,8 @@ def sizes(root: Node) -> tuple[Dim, Dim, Dim]:
 @dataclass(frozen=True)
 class PackedTile:
     """`rows` by `vectors` accumulators in registers. A block is `bands` bands of `band` rows by `stripe` vectors of
-    columns, `depth` at a time."""
+    columns, `depth` at a time. `ahead` 1: the next tile's sums and the next band of a are asked for while a tile runs,
+    which pays where private memory outgrows the second-level cache and what lies behind that is slow."""
 
     rows: int = 6
     vectors: int = 4
@@ -44,14 +48,15 @@ class PackedTile:
     stripe: int = 32
     depth: int = 128
     bands: int = 4
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         if not (0 < self.rows <= 16 and 0 < self.vectors <= 4 and self.band % self.rows == 0 and self.band > 0):
             raise ValueError(f"1 to 16 rows, 1 to 4 vectors and bands of whole tiles are needed, got {self}")
         if self.stripe % self.vectors or not 0 < self.stripe <= 64 or not 0 < self.depth <= 1024 or self.band > 512:
             raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
-        if not 0 < self.bands <= 8:
-            raise ValueError(f"1 to 8 bands of rows are a block, got {self}")
+        if not 0 < self.bands <= 8 or self.ahead not in (0, 1):
+            raise ValueError(f"1 to 8 bands of rows are a block, and ahead is 0 or 1, got {self}")
 
 
 def default_tile(target: Target) -> PackedTile:
@@ -152,12 +157,19 @@ class PackedNest:
                     self._copy_turned(batch, first + at, tiles * tile.rows, start, depth)
                 else:
                     self._copy_a(batch, first + at, tiles * tile.rows, start, depth)
+                below = right = None
+                if tile.ahead and not self.turned:
+                    more, none = number + 1 < bands, k.const(0, "i64")
+                    below, right = first + k.select(more, at + band, none), start + k.select(more, none, depth)
                 for strip in k.loop(strips):
                     for tile_number in k.loop(tiles):
                         row, to = tile_number * tile.rows, strip * self.width
                         corner = [*batch, first + at + row, column + to]
                         place = k.const(0, "i64") if self.single else strip * self.most_rows + at + row
-                        self._tile(row, strip, place, depth, start > 0, corner, last)
+                        upcoming: Upcoming | None = None
+                        if below is not None and right is not None:
+                            upcoming = batch, below + row, right + strip * self._share()
+                        self._tile(row, strip, place, depth, start > 0, corner, last, upcoming)
                         for _ in k.when(last):
                             high, wide = k.minimum(height - row, tile.rows), k.minimum(columns - to, self.width)
                             self._finish(corner, place, high, wide)
@@ -246,6 +258,21 @@ class PackedNest:
             for c in range(0, self.width, LINE // out.type.dtype.nbytes):
                 k.prefetch(out.buffer, out.offset([*place, column + c]))
 
+    def _share(self) -> int:
+        """Elements of a row of a's next band that are asked for with each strip: whole lines, all of them by the last
+        strip of a whole stripe."""
+        line, strips = LINE // self.a.type.dtype.nbytes, self.tile.stripe // self.tile.vectors
+        return -(-self.tile.depth // (line * strips)) * line
+
+    def _ask_for_next(self, part: Instruction, place: Instruction, upcoming: Upcoming) -> None:
+        """The lines of one row of the next tile's sums, and a share of one of a's next band."""
+        k, tile, (batch, row, element) = self.k, self.tile, upcoming
+        for s in range(tile.vectors):
+            k.prefetch(self.sums, ((place + tile.rows + part) * self.width + s * self.lanes) * self.nbytes)
+        index = self._row(batch, k.minimum(row + part, self.rows - 1))
+        for n in range(0, self._share(), LINE // self.a.type.dtype.nbytes):
+            k.prefetch(self.a.buffer, self.a.offset([*index, element + n]))
+
     def _tile(
         self,
         row: Instruction,
@@ -255,6 +282,7 @@ class PackedNest:
         more: Instruction,
         corner: Sequence[Instruction],
         last: Instruction,
+        upcoming: Upcoming | None,
     ) -> None:
         """Row `row` of a band and those behind it times a strip, added to their sums if there are some (`more`). In the
         last block of the depth the results' lines are asked for a row at a time: more at once would hold up the loads
@@ -274,6 +302,8 @@ class PackedNest:
         for part in k.loop(tile.rows):
             for _ in k.when(last):
                 self._ask_for_results([*batch, top + part, left])
+            if upcoming is not None:
+                self._ask_for_next(part, place, upcoming)
             for e in k.loop(part * depth // tile.rows, (part + 1) * depth // tile.rows):
                 row_of_b = [
                     k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)

@@ -44,7 +44,9 @@ def _numpy_order(a: Any, axis: int, descending: bool, count: int) -> Any:
 
 
 def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
-    """`ops.search` of elements, by the dtypes that it takes."""
+    """`ops.search` of elements, by the dtypes that it takes. In rows without elements all have place 0."""
+    if not rows.shape[-1]:
+        return FUNCTIONS["zeros_like"](x, dtype=i64)
     wide = {"f16": f32, "bf16": f32, "u32": i64}.get(x.dtype.name, i32)
     kept = x.dtype in (f32, f64, i32, i64)
     values, wanted = (t if kept else convert(t, wide) for t in (rows.detach(), x.detach()))
