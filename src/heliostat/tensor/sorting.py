@@ -4,6 +4,7 @@ gradients flow to them. Sets and counts whose size depends on data are NumPy's o
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,9 @@ def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
 @function()
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
     """Elements of an axis in order, and where they stood. Equal ones keep their order."""
+    at = normal_dim(dim, input.ndim, "sort")
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
-    at = normal_dim(dim, input.ndim, "sort")
     places = order(input, at, descending)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
@@ -99,6 +100,14 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
 
 
+def _some(x: Tensor, at: int, op: str) -> Any:
+    """The size of an axis. Raises ShapeError where it has nothing of which an element could be chosen."""
+    size = x.shape[at]
+    if isinstance(size, int) and not size:
+        raise ShapeError(f"{op}: axis {at} of {shown(x.shape)} is empty", help="it needs at least one element")
+    return size
+
+
 def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> Any:
     if dim is not None and not input.ndim:
         normal_dim(dim, 0, "median")
@@ -107,7 +116,7 @@ def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> 
         return as_tensor(np.nan, input.dtype)
     x = input.reshape(-1) if dim is None else input
     at = 0 if dim is None else normal_dim(dim, x.ndim)
-    size = x.shape[at]
+    size = _some(x, at, "nanmedian" if ignore_nan else "median")
     places = order(x, at, False)
     if x.dtype.is_float:
         held = x.detach()
@@ -142,6 +151,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     at = normal_dim(dim, input.ndim)
     if not input.ndim:
         return ValuesIndices(input.clone(), as_tensor(0))
+    _some(input, at, "mode")
     places = movedim(order(input, at, False), at, -1)
     ordered = FUNCTIONS["gather"](movedim(input.detach(), at, -1), -1, places)
     keys = wrap(ops.order_key(ordered.value))
@@ -160,7 +170,10 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
-    """Values below which a share q of an axis lies."""
+    """Values below which a share q of an axis lies, () or (S,) from 0 to 1; NaN where one that is computed is outside.
+
+    interpolation: between the elements next to that place, "linear", "lower", "higher", "midpoint" or "nearest". Whole
+    numbers become floats. Raises ValueError for other shares and names, ShapeError for nothing."""
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
@@ -168,7 +181,7 @@ def quantile(
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
-    """Quantiles of what is not NaN."""
+    """Quantiles of what is not NaN; see `quantile`."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
 
@@ -182,23 +195,44 @@ _WEIGHTS: dict[str, Any] = {
 """Of the element above a place between two, by interpolation."""
 
 
-def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str, ignore_nan: bool) -> Tensor:
-    if not x.ndim:
-        return _quantile(x.reshape(1), q, 0, False, how, ignore_nan)
+def _shares(q: Any) -> Tensor:
+    """Shares of an axis, f64 () or (S,), NaN for those outside of 0 to 1. Raises ValueError where they are known."""
+    given = as_tensor(q)
+    if given.ndim > 1:
+        raise ShapeError(f"quantile: shares are a number or have one axis, found {shown(given.shape)}")
     share = convert(q, f64) if isinstance(q, Tensor) else as_tensor(q, f64)
+    if not lazy.on_host(given.value):
+        return FUNCTIONS["where"]((share >= 0) & (share <= 1), share, np.nan)
+    known = lazy.array_of(given.value)
+    if not ((known >= 0) & (known <= 1)).all():
+        raise ValueError(f"quantile: shares are from 0 to 1, found {known.tolist()}")
+    return share
+
+
+def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str, ignore_nan: bool) -> Tensor:
+    if how not in _WEIGHTS:
+        raise ValueError(f"quantile: interpolation is one of {', '.join(_WEIGHTS)}, not {how!r}")
+    if not x.ndim:
+        normal_dim(0 if dim is None else dim, 0, "quantile")
+        return _quantile(x.reshape(1), q, 0, False, how, ignore_nan)
+    x = x if x.dtype.is_float else x * 1.0
+    share = _shares(q)
     at = 0 if dim is None else normal_dim(dim, x.ndim)
     rows = x.reshape(-1) if dim is None else movedim(x, at, -1)
+    _some(rows, rows.ndim - 1, "quantile")
     ordered = sort(rows).values
     held = rows.detach()
     count = convert((held == held).sum(-1, True), f64) if ignore_nan else as_tensor(float(rows.shape[-1]), f64)
     most = FUNCTIONS["maximum"](count - 1, as_tensor(0.0, f64))
     place = most * share.reshape(-1)  # (..., number of shares)
     low = place.floor()
-    high = FUNCTIONS["minimum"](low + 1, most)
+    high = place.ceil()
     w = _WEIGHTS[how](place, low)
     shape = (*rows.shape[:-1], place.shape[-1])
     a, b = (FUNCTIONS["gather"](ordered, -1, convert(p, i64).expand(*shape)) for p in (low, high))
-    made = a + (b - a) * convert(w, x.dtype)
+    # an element that is met is itself: the way to an infinite or a much larger neighbour is no number times 0
+    between = a + (b - a) * convert(w, x.dtype)
+    made = FUNCTIONS["where"](w == 0, a, FUNCTIONS["where"](w == 1, b, between))
     if not ignore_nan:  # NaN where there is one in the row
         last = ordered.narrow(-1, rows.shape[-1] - 1, 1)
         made = FUNCTIONS["where"](last != last, last, made)
@@ -219,6 +253,7 @@ def unique(
     dim: int | None = None,
 ) -> Any:
     """Different elements in order, each NaN for itself; with the number of each among them, and how often it occurs."""
+    dim = _set_axis(input, dim, "unique")
     if on_gpu(input):
         return _unique_there(input, return_inverse, return_counts, dim)
     a = np.asarray(input.detach().array())
@@ -230,10 +265,16 @@ def unique(
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def _set_axis(x: Tensor, dim: int | None, op: str) -> int | None:
+    if dim is not None and not x.ndim:
+        raise IndexOutOfRangeError(f"{op}: axis {dim} of a tensor without axes", help="leave dim out")
+    return None if dim is None else normal_dim(dim, x.ndim, op)
+
+
 def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
     """`unique` on a GPU: what differs from the one before, in order. Rows are put in order by one column at a time."""
     x = input.detach()
-    rows = x.reshape(-1) if dim is None else movedim(x, normal_dim(dim, x.ndim, "unique"), 0)
+    rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
     if not size:
         raise ShapeError("unique of nothing is not there on a GPU", help="ask for numel() first")
@@ -260,8 +301,8 @@ def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """Elements without those that equal the one before."""
-    x = input.detach()
-    rows = x.reshape(-1) if dim is None else movedim(x, normal_dim(dim, x.ndim, "unique_consecutive"), 0)
+    x, dim = input.detach(), _set_axis(input, dim, "unique_consecutive")
+    rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
     starts = places_of(begins_of(rows), "unique_consecutive") if size else from_array(np.zeros(0, np.int64))
     kept = rows[starts]
@@ -291,23 +332,31 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 @function()
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number from 0 on occurs, or the sum of its weights. The host reads the largest of them."""
+    if input.dtype.is_float or input.ndim != 1:
+        raise (DTypeError if input.dtype.is_float else ShapeError)(
+            f"{_WHOLE}, found {input.dtype} of {shown(input.shape)}"
+        )
+    if minlength < 0:
+        raise ValueError(f"bincount: minlength is at least 0, found {minlength}")
+    if weights is not None and weights.shape != input.shape:
+        raise ShapeError(f"bincount: weights of {shown(weights.shape)} for numbers of {shown(input.shape)}")
     if on_gpu(input):
         return _bincount_there(input, weights, minlength)
+    if lazy.capturing():
+        number(input, "bincount")
     a = np.asarray(input.array())
-    if a.ndim != 1 or (a.size and a.min() < 0):
-        raise ShapeError(_WHOLE)
+    if a.size and a.min() < 0:
+        raise ShapeError(f"{_WHOLE}, found {a.min()}")
     if weights is None:
         return from_array(np.bincount(a, minlength=minlength).astype(np.int64))
     found = np.bincount(a, np.asarray(weights.array()), minlength)
     return from_array(found, weights.dtype if weights.dtype.is_float else None)
 
 
-_WHOLE = "bincount takes numbers of at least 0 along one axis"
+_WHOLE = "bincount takes whole numbers of at least 0 along one axis"
 
 
 def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Tensor:
-    if input.ndim != 1:
-        raise ShapeError(_WHOLE)
     x, size = convert(input, i64), minlength
     if x.numel():
         ends = FUNCTIONS["stack"](FUNCTIONS["aminmax"](x))
@@ -315,7 +364,7 @@ def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Te
             number(ends, "bincount")
         least, most = ends.tolist()
         if least < 0:
-            raise ShapeError(_WHOLE)
+            raise ShapeError(f"{_WHOLE}, found {least}")
         size = max(size, most + 1)
     if weights is not None:
         dtype = weights.dtype if weights.dtype.is_float else f64
@@ -329,10 +378,12 @@ def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Te
 def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
     """How many elements of x (N,) lie from each edge (B + 1,) up to the next, without it; with the last if `closed`.
     NaN is nowhere."""
+    bins = edges.shape[0] - 1
+    if not x.shape[0]:
+        return FUNCTIONS["zeros"](bins, dtype=i64)
     real = x == x
     held = FUNCTIONS["where"](real, x, np.inf) if x.dtype.is_float else x
     ordered = FUNCTIONS["gather"](held, 0, order(held, 0, False))
-    bins = edges.shape[0] - 1
     below = _searched(ordered, edges)
     ends = below.narrow(0, 1, bins)
     if closed:
@@ -341,15 +392,30 @@ def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
     return ends - below.narrow(0, 0, bins)
 
 
+def limits_of(op: str, bins: int, low: float, high: float, apart: float) -> tuple[float, float]:
+    """The limits of so many bins; where both are the same, `apart` to both sides. Raises ValueError for none."""
+    if bins <= 0:
+        raise ValueError(f"{op}: at least one bin is needed, found {bins}")
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
+        raise ValueError(f"{op}: bins from {low} to {high} are not possible; give finite limits in order")
+    return (low - apart, high + apart) if low == high else (low, high)
+
+
 @function()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """How many elements lie in each of so many equal bins from min to max (of all where both are 0)."""
+    """How many elements lie in each of so many equal bins from min to max (of all where both are 0).
+
+    Raises ValueError for no bins, and for limits that are not finite or fall; not where those of all are computed
+    inside of a compiled function."""
     x = convert(input.detach().reshape(-1), f64)
-    if not x.numel():
-        return FUNCTIONS["zeros"](bins, dtype=input.dtype)
-    low, high = (as_tensor(float(v), f64) for v in (min, max)) if (min, max) != (0, 0) else (x.amin(), x.amax())
-    apart = convert(low == high, f64)
-    low, high = low - apart, high + apart
+    given = (min, max) != (0, 0)
+    known = given or not (lazy.capturing() or lazy._levels.get())
+    ends = (float(min), float(max)) if given or not x.numel() else FUNCTIONS["aminmax"](x)
+    if known:
+        low, high = (as_tensor(v, f64) for v in limits_of("histc", bins, *map(float, ends), 1.0))
+    else:
+        apart = convert(ends[0] == ends[1], f64)
+        low, high = ends[0] - apart, ends[1] + apart
     inner = wrap(ops.arange(bins + 1)).to(f64)
     edges = FUNCTIONS["where"](inner == bins, high, low + inner * ((high - low) / bins))
     return convert(counted(x, edges, True), input.dtype)
