@@ -70,10 +70,15 @@ def histogram(
 
 
 def _checked(edges: Tensor, dtype: Any) -> Tensor:
-    """Edges in the dtype of what is counted. Raises ShapeError or ValueError for what are none."""
+    """Edges in the dtype of what is counted. Raises ShapeError for another shape, ValueError for those that fall, not
+    where they are computed inside of a compiled function."""
     if edges.ndim != 1 or edges.shape[0] < 2:
         raise ShapeError(f"histogram: edges have one axis of at least two, found {shown(edges.shape)}")
-    if not lazy.capturing() and not lazy._levels.get() and not (np.diff(np.asarray(edges.array())) >= 0).all():
+    if lazy.on_host(edges.value):
+        rise = bool((np.diff(lazy.array_of(edges.value)) >= 0).all())
+    else:
+        rise = bool(lazy.capturing() or lazy._levels.get()) or bool((edges[1:] >= edges[:-1]).all().item())
+    if not rise:
         raise ValueError("histogram: edges must not fall, and none may be NaN")
     return convert(edges, dtype)
 

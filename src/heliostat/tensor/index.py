@@ -18,6 +18,7 @@ from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, normal_dim, wrap
+from .devices import beside
 from .places import coordinates, number, places_of
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import expand, movedim, select, sliced, unsqueeze
@@ -200,7 +201,7 @@ def taken(v: Value, ids: Value) -> Value:
         from ..ir.types import TensorType
 
         zero = constant(0, TensorType(v.type.element, ()))
-        return ops.broadcast_to(zero, (ids.type.shape[0], v.type.shape[1]))
+        return beside(ops.broadcast_to(zero, (ids.type.shape[0], v.type.shape[1])), v)
     return ops.take(v, ids)
 
 

@@ -15,6 +15,7 @@ from ..ir.types import bool_, f32, f64, i32, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Tensor, as_tensor, common, convert, from_array, normal_dim, wrap
+from .devices import beside
 from .levels import on_host
 from .places import begins_of, lengths_of, number, on_gpu, places_of
 from .reduce import ValuesIndices
@@ -57,7 +58,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     """Elements of an axis in order, and where they stood. Equal ones keep their order."""
     at = normal_dim(dim, input.ndim, "sort")
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     places = order(input, at, descending)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
@@ -81,7 +82,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if not 0 <= k <= (input.shape[at] if input.ndim else 1):
         raise IndexOutOfRangeError(f"topk: {k} of an axis of {input.shape[at] if input.ndim else 1} elements")
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     places = order(input, at, largest, k)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
@@ -94,7 +95,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     if not 1 <= k <= size:
         raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {size}")
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     places = order(input, at, False, k).narrow(at, k - 1, 1)
     values = FUNCTIONS["gather"](input, at, places)
     return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
@@ -111,9 +112,9 @@ def _some(x: Tensor, at: int, op: str) -> Any:
 def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> Any:
     if dim is not None and not input.ndim:
         normal_dim(dim, 0, "median")
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     if dim is None and not input.numel() and input.dtype.is_float:
-        return as_tensor(np.nan, input.dtype)
+        return input.new_full((), np.nan)
     x = input.reshape(-1) if dim is None else input
     at = 0 if dim is None else normal_dim(dim, x.ndim)
     size = _some(x, at, "nanmedian" if ignore_nan else "median")
@@ -150,7 +151,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent element of an axis, the smallest of several, and where it stands last."""
     at = normal_dim(dim, input.ndim)
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     _some(input, at, "mode")
     places = movedim(order(input, at, False), at, -1)
     ordered = FUNCTIONS["gather"](movedim(input.detach(), at, -1), -1, places)
@@ -277,14 +278,19 @@ def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool, dim:
     rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
     if not size:
-        raise ShapeError("unique of nothing is not there on a GPU", help="ask for numel() first")
-    columns = rows.reshape(size, -1)
-    if columns.shape[1] > MOST_COLUMNS:
+        none = x.new_zeros(0, dtype=i64)
+        parts = [rows if dim is None else movedim(rows, 0, dim)]
+        parts += [none.reshape(input.shape) if dim is None else none] if return_inverse else []
+        parts += [none] if return_counts else []
+        return parts[0] if len(parts) == 1 else tuple(parts)
+    width = math.prod(rows.shape[1:])
+    if width > MOST_COLUMNS:
         raise UnsupportedError(
-            f"unique of rows of {columns.shape[1]} elements has no CUDA schedule", help="copy it by .cpu() first"
+            f"unique of rows of {width} elements has no CUDA schedule", help="copy it by .cpu() first"
         )
-    places = order(columns.select(1, columns.shape[1] - 1), 0, False)
-    for c in range(columns.shape[1] - 2, -1, -1):
+    columns = rows.reshape(size, width)
+    places = order(columns.select(1, width - 1), 0, False) if width else wrap(beside(ops.arange(size), x.value))
+    for c in range(width - 2, -1, -1):
         places = places[order(columns.select(1, c)[places], 0, False)]
     ordered = rows[places]
     starts = places_of(begins_of(ordered), "unique")
@@ -304,7 +310,7 @@ def unique_consecutive(
     x, dim = input.detach(), _set_axis(input, dim, "unique_consecutive")
     rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
-    starts = places_of(begins_of(rows), "unique_consecutive") if size else from_array(np.zeros(0, np.int64))
+    starts = places_of(begins_of(rows), "unique_consecutive") if size else x.new_zeros(0, dtype=i64)
     kept = rows[starts]
     parts = [kept if dim is None else movedim(kept, 0, dim)]
     if return_inverse:
@@ -318,10 +324,15 @@ def unique_consecutive(
 @function()
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
-    (a, b), _ = common(as_tensor(elements), as_tensor(test_elements))
+    given, among = as_tensor(elements), as_tensor(test_elements)
+    if isinstance(elements, Tensor) and not isinstance(test_elements, Tensor):
+        among = among.to(given.device)
+    elif isinstance(test_elements, Tensor) and not isinstance(elements, Tensor):
+        given = given.to(among.device)
+    (a, b), _ = common(given, among)
     x, tests = a.detach().reshape(-1), b.detach().reshape(-1)
     if not tests.numel() or not x.numel():
-        return FUNCTIONS["full"](tuple(a.shape), invert, dtype=bool_)
+        return a.new_full(tuple(a.shape), invert, dtype=bool_)
     keys = wrap(ops.order_key(FUNCTIONS["gather"](tests, 0, order(tests, 0, False)).value))
     mine = wrap(ops.order_key(x.value))
     place = _searched(keys, mine).clamp(max=tests.shape[0] - 1)
@@ -371,7 +382,7 @@ def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Te
         made: Tensor = FUNCTIONS["zeros"](size, dtype=f64).index_add(0, x, convert(weights, f64))
         return convert(made, dtype)
     if not x.numel():
-        return FUNCTIONS["zeros"](size, dtype=i64)
+        return x.new_zeros(size, dtype=i64)
     return counted(x, wrap(ops.arange(size + 1)), False)
 
 
@@ -380,7 +391,7 @@ def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
     NaN is nowhere."""
     bins = edges.shape[0] - 1
     if not x.shape[0]:
-        return FUNCTIONS["zeros"](bins, dtype=i64)
+        return x.new_zeros(bins, dtype=i64)
     real = x == x
     held = FUNCTIONS["where"](real, x, np.inf) if x.dtype.is_float else x
     ordered = FUNCTIONS["gather"](held, 0, order(held, 0, False))
@@ -443,7 +454,7 @@ def searchsorted(
     if sorter is not None:
         sorted_sequence = FUNCTIONS["gather"](sorted_sequence, -1, sorter)
     if not sorted_sequence.shape[-1] or not x.numel():
-        return FUNCTIONS["zeros"](tuple(x.shape), dtype=i32 if out_int32 else i64)
+        return x.new_zeros(tuple(x.shape), dtype=i32 if out_int32 else i64)
     wanted = x.reshape(-1) if sorted_sequence.ndim == 1 else x
     return convert(_searched(sorted_sequence, wanted, behind).reshape(tuple(x.shape)), i32 if out_int32 else i64)
 
