@@ -29,7 +29,8 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
     """The index as a list with one entry per axis, None for new ones; masks become their places."""
     items = list(index) if isinstance(index, tuple) else [index]
     found: list[Any] = []
-    used = 0
+    masks: list[tuple[Tensor, int, bool]] = []  # with the axes before each, and whether an Ellipsis is
+    used, dotted = 0, False
     for item in items:
         if isinstance(item, (list | np.ndarray, tuple)):
             item = as_tensor(np.asarray(item) if not isinstance(item, np.ndarray) else item)
@@ -44,7 +45,7 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
                 places = nonzero(item, as_tuple=True) if item.ndim else None
                 if places is None:
                     raise DTypeError("a single bool is no index here", help="use masked_select")
-                _check_mask(x, item, used)
+                masks.append((item, used, dotted))
                 found += places
                 used += item.ndim
                 continue
@@ -55,12 +56,15 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
         elif item is not None and item is not Ellipsis and not isinstance(item, int | SymbolicDim | slice):
             raise DTypeError(f"an index is an integer, slice, None, Ellipsis or tensor, found {type(item).__name__}")
         found.append(item)
+        dotted |= item is Ellipsis
         used += item is not None and item is not Ellipsis
     dots = [i for i, item in enumerate(found) if item is Ellipsis]
     if len(dots) > 1:
         raise IndexOutOfRangeError("an index has one Ellipsis at most")
     if used > x.ndim:
         raise IndexOutOfRangeError(f"{used} indices for a tensor of {x.ndim} axes")
+    for mask, before, behind in masks:
+        _check_mask(x, mask, before + (x.ndim - used if behind else 0))
     fill: list[Any] = [slice(None)] * (x.ndim - used)
     return [*found[: dots[0]], *fill, *found[dots[0] + 1 :]] if dots else [*found, *fill]
 
