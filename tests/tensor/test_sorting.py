@@ -185,3 +185,20 @@ def test_counts_of_nothing() -> None:
     check(lambda m, x: m.repeat_interleave(x, m.tensor([], dtype=m.int64)), nothing)
     check(lambda m, x: m.repeat_interleave(x, m.tensor([0, 0])), np.zeros(2))
     assert hs.zeros(2).histogram(hs.tensor([0.0, 1.0], dtype=hs.float64)).hist.tolist() == [2.0]
+
+
+def test_draws_of_columns() -> None:
+    weights = hs.tensor([[0.0, 1.0, 0.0, 3.0], [2.0, 0.0, 0.0, 0.0]])
+    drawn = hs.multinomial(weights, 4000, True).numpy()
+    assert set(drawn[0]) == {1, 3}
+    assert set(drawn[1]) == {0}
+    assert abs((drawn[0] == 3).mean() - 0.75) < 0.05  # seven standard deviations
+    assert hs.multinomial(hs.zeros(0, 3), 2).shape == (0, 2)
+    for call, error in (
+        (lambda: hs.multinomial(hs.ones(2, 2, 2), 1), "one axis or two"),
+        (lambda: hs.multinomial(hs.ones(3), 0), "at least one sample"),
+        (lambda: hs.multinomial(hs.ones(3), 4), "as many weights"),
+        (lambda: hs.multinomial(hs.tensor([1.0, np.nan]), 1), "finite"),
+    ):
+        with pytest.raises(ShapeError, match=error):
+            call()
