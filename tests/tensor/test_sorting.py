@@ -65,7 +65,7 @@ def test_counts_and_search() -> None:
     x = integers(30, low=0, high=6)
     check(lambda m, x: [m.bincount(x), m.bincount(x, minlength=12)], x)
     check(lambda m, x, w: m.bincount(x, w), x, floats(30))
-    check(lambda m, x: [m.histc(x, 5, -1, 1), m.histc(x, 7)], floats(50).astype(np.float32))
+    check(lambda m, x: [m.histc(x, 5, -1, 1), m.histc(x, 7), m.histc(x, 4, 2, 2)], floats(50).astype(np.float32))
     edges = np.sort(floats(6))
     for right in (False, True):
         check(

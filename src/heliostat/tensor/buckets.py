@@ -103,7 +103,8 @@ def _limits(x: Tensor, bins: int, limits: Sequence[float] | None) -> tuple[float
         if ends is not None and lazy.capturing():
             number(ends, "histogram")
         limits = (0.0, 1.0) if ends is None else ends.tolist()
-    return limits_of("histogram", bins, *limits, 0.5)
+    low, high = limits
+    return limits_of("histogram", bins, low, high, 0.5)
 
 
 def _edges(a: Any, bins: int, limits: Sequence[float] | None) -> Any:

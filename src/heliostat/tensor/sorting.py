@@ -414,19 +414,19 @@ def limits_of(op: str, bins: int, low: float, high: float, apart: float) -> tupl
 
 @function()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """How many elements lie in each of so many equal bins from min to max (of all where both are 0).
+    """How many elements lie in each of so many equal bins from min to max (of all where both are the same).
 
     Raises ValueError for no bins, and for limits that are not finite or fall; not where those of all are computed
     inside of a compiled function."""
     x = convert(input.detach().reshape(-1), f64)
-    given = (min, max) != (0, 0)
-    known = given or not (lazy.capturing() or lazy._levels.get())
-    ends = (float(min), float(max)) if given or not x.numel() else FUNCTIONS["aminmax"](x)
+    given = min != max
+    known = given or not x.numel() or not (lazy.capturing() or lazy._levels.get())
+    least, most = (min, max) if given or not x.numel() else FUNCTIONS["aminmax"](x)
     if known:
-        low, high = (as_tensor(v, f64) for v in limits_of("histc", bins, *map(float, ends), 1.0))
+        low, high = (as_tensor(v, f64) for v in limits_of("histc", bins, float(least), float(most), 1.0))
     else:
-        apart = convert(ends[0] == ends[1], f64)
-        low, high = ends[0] - apart, ends[1] + apart
+        apart = convert(FUNCTIONS["eq"](least, most), f64)
+        low, high = least - apart, most + apart
     inner = wrap(ops.arange(bins + 1)).to(f64)
     edges = FUNCTIONS["where"](inner == bins, high, low + inner * ((high - low) / bins))
     return convert(counted(x, edges, True), input.dtype)
