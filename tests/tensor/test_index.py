@@ -222,3 +222,22 @@ def test_a_mask_of_another_shape_is_refused() -> None:
             x[mask]
         with pytest.raises(IndexError, match="mask"):
             x[mask] = 1
+
+
+def test_masks_behind_an_ellipsis() -> None:
+    """They fit the axes that they stand for, counted from the end."""
+    x, last, two = floats(4, 2, 3), np.array([True, False, True]), floats(2, 3, seed=1) > 0
+
+    def read(m: Any, x: Any, last: Any, two: Any) -> list[Any]:
+        return [x[..., last], x[..., last, None], x[..., two], x[0, ..., last], x[None, ..., two], x[:, ..., 1, last]]
+
+    def written(m: Any, x: Any, last: Any, two: Any) -> list[Any]:
+        x, y = x.clone(), x.clone()
+        x[..., last] = 3.0
+        y[..., two] += 1.0
+        return [x, y]
+
+    check(read, x, last, two, grad=True)
+    check(written, x, last, two)
+    with pytest.raises(IndexError, match="mask"):
+        hs.zeros(3, 4)[..., hs.tensor([True, False, True])]

@@ -156,3 +156,30 @@ def test_sets_on_a_gpu_equal_those_on_the_cpu() -> None:
         here = [t.cpu().numpy() for t in made]
     for a, b in zip(here, there, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_left_of_nothing_on_a_gpu_lies_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorting, "NATIVE", 1 << 16)
+
+    def small(x: Any, none: Any, row: Any) -> list[Any]:
+        counts = {"return_inverse": True, "return_counts": True}
+        found = [*none.unique(**counts), *none.unique_consecutive(**counts), hs.isin(none, x), hs.isin(x, [])]
+        found += [
+            hs.searchsorted(x, none),
+            hs.searchsorted(none, x),
+            none.histc(2),
+            none.median(),
+            none.long().bincount(),
+        ]
+        found += [*x[0].sort(), *x[0].topk(1), *x[0].median(0), *row.unique(dim=0, **counts)]
+        found += [*row.unique_consecutive(dim=0, **counts), *none.reshape(2, 0).unique(dim=0, **counts)]
+        return [*found, hs.isin(x, 2.0), hs.isin(x, [1, 3]), *(x * 1).histogram(x * 2)]
+
+    a, none, row = np.array([1.0, 2.0, 3.0]), np.zeros(0), np.array([[1.0, 2.0, 1.0]])
+    there = [t.numpy() for t in small(hs.tensor(a), hs.tensor(none), hs.tensor(row))]
+    with stand_in():
+        made = small(*(hs.tensor(t, device="cuda") for t in (a, none, row)))
+        assert {str(t.device) for t in made} == {"cuda:0"}
+        here = [t.cpu().numpy() for t in made]
+    for x, y in zip(here, there, strict=True):
+        np.testing.assert_array_equal(x, y)

@@ -65,7 +65,7 @@ def test_counts_and_search() -> None:
     x = integers(30, low=0, high=6)
     check(lambda m, x: [m.bincount(x), m.bincount(x, minlength=12)], x)
     check(lambda m, x, w: m.bincount(x, w), x, floats(30))
-    check(lambda m, x: [m.histc(x, 5, -1, 1), m.histc(x, 7)], floats(50).astype(np.float32))
+    check(lambda m, x: [m.histc(x, 5, -1, 1), m.histc(x, 7), m.histc(x, 4, 2, 2)], floats(50).astype(np.float32))
     edges = np.sort(floats(6))
     for right in (False, True):
         check(
@@ -117,4 +117,88 @@ def test_places_in_rows_by_their_order() -> None:
         (lambda: hs.bucketize(hs.ones(3), hs.ones(2, 3)), "one axis"),
     ):
         with pytest.raises(ValueError, match=error):
+            call()
+
+
+def test_quantiles_of_infinities_and_of_whole_numbers() -> None:
+    inf = np.inf
+    rows = np.array([[1.0, inf, inf], [-inf, 1.0, 2.0], [-1e20, 1.0, 1e20], [-inf, -inf, inf]])
+    for how in ("lower", "higher", "nearest"):
+        check(lambda m, x, q, h=how: m.quantile(x, q, 1, interpolation=h), rows, np.array([0.0, 0.2, 0.5, 0.9, 1.0]))
+    for how in ("linear", "midpoint"):  # of elements that are met
+        met = hs.tensor(rows).quantile(hs.tensor([0.0, 0.5, 1.0]), 1, interpolation=how)
+        np.testing.assert_array_equal(met, rows.T)
+    np.testing.assert_array_equal(hs.quantile(hs.tensor([3, 1, 2, 6]), hs.tensor([0.5, 0.25])), [2.5, 1.75])
+    outside = hs.tensor([2.0, 0.5, -1.0]) * 1.0  # computed, and not known before
+    np.testing.assert_array_equal(hs.quantile(hs.arange(3.0), outside), [np.nan, 1.0, np.nan])
+
+
+def test_what_has_no_quantile_or_middle() -> None:
+    x = hs.arange(4.0)
+    for call, error in (
+        (lambda: x.quantile(2.0), "from 0 to 1, found 2.0"),
+        (lambda: x.nanquantile(hs.tensor([0.5, -0.1])), "from 0 to 1"),
+        (lambda: x.quantile(np.nan), "from 0 to 1"),
+        (lambda: x.quantile(0.5, interpolation="up"), "'up'"),
+        (lambda: x.quantile([[0.5]]), "one axis"),
+        (lambda: hs.zeros(2, 0).quantile(0.5, 1), "is empty"),
+        (lambda: hs.zeros(2, 0).median(1), "median: axis 1"),
+        (lambda: hs.zeros(0, dtype=hs.int64).median(), "is empty"),
+        (lambda: hs.zeros(2, 0).mode(1), "mode: axis 1"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            call()
+    for f in (lambda: hs.tensor(1.0).sort(3), lambda: hs.tensor(1.0).argsort(-2)):
+        with pytest.raises(IndexOutOfRangeError, match="sort: axis"):
+            f()
+
+
+def test_what_is_not_counted() -> None:
+    x, whole = hs.arange(4.0), hs.tensor([1, 0, 2, 1])
+    for call, error in (
+        (lambda: x.histc(0), "at least one bin"),
+        (lambda: x.histc(3, 2, 1), "from 2.0 to 1.0"),
+        (lambda: (x / 0).histc(3), "finite limits"),
+        (lambda: x.histogram(hs.tensor([4.0, 2.0, 1.0])), "must not fall"),
+        (lambda: x.histogram(hs.tensor([1.0, np.nan])), "NaN"),
+        (lambda: x.histogram(hs.tensor([1.0])), "at least two"),
+        (lambda: x.histogram(3, weight=hs.ones(3)), r"weights of \[3\]"),
+        (lambda: whole.bincount(hs.ones(3)), r"weights of \[3\]"),
+        (lambda: whole.bincount(minlength=-1), "found -1"),
+        (lambda: x.repeat_interleave(hs.tensor([1, 2])), r"repeats of \[2\]"),
+        (lambda: x.repeat_interleave(hs.tensor([1, 0, 2, -1])), "found -1"),
+        (lambda: x.repeat_interleave(-1), "found -1"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            call()
+    for f in (x.bincount, lambda: x.repeat_interleave(x)):
+        with pytest.raises(TypeError, match="whole numbers"):
+            f()
+    for g in (lambda: hs.tensor(1.0).unique(dim=0), lambda: hs.tensor(1.0).unique_consecutive(dim=0)):
+        with pytest.raises(IndexOutOfRangeError, match="without axes"):
+            g()
+
+
+def test_counts_of_nothing() -> None:
+    nothing = np.zeros(0, np.float32)
+    check(lambda m, x: [m.histc(x, 3), *m.histogram(x, 3), m.histogram(x, m.tensor([1.0, 2.0]))[0]], nothing)
+    check(lambda m, x: m.repeat_interleave(x, m.tensor([], dtype=m.int64)), nothing)
+    check(lambda m, x: m.repeat_interleave(x, m.tensor([0, 0])), np.zeros(2))
+    assert hs.zeros(2).histogram(hs.tensor([0.0, 1.0], dtype=hs.float64)).hist.tolist() == [2.0]
+
+
+def test_draws_of_columns() -> None:
+    weights = hs.tensor([[0.0, 1.0, 0.0, 3.0], [2.0, 0.0, 0.0, 0.0]])
+    drawn = hs.multinomial(weights, 4000, True).numpy()
+    assert set(drawn[0]) == {1, 3}
+    assert set(drawn[1]) == {0}
+    assert abs((drawn[0] == 3).mean() - 0.75) < 0.05  # seven standard deviations
+    assert hs.multinomial(hs.zeros(0, 3), 2).shape == (0, 2)
+    for call, error in (
+        (lambda: hs.multinomial(hs.ones(2, 2, 2), 1), "one axis or two"),
+        (lambda: hs.multinomial(hs.ones(3), 0), "at least one sample"),
+        (lambda: hs.multinomial(hs.ones(3), 4), "as many weights"),
+        (lambda: hs.multinomial(hs.tensor([1.0, np.nan]), 1), "finite"),
+    ):
+        with pytest.raises(ShapeError, match=error):
             call()

@@ -17,16 +17,19 @@ LEAST_BYTES = 256  # of which there are no more different ones
 
 
 def sort_by_digits(graph: Graph, target: Target) -> Graph:
-    """`argsort` of bools, and on cores of long axes in passes by digits: where few are wanted, if one pass does it."""
+    """`argsort` of bools, and on cores of long axes in passes by digits: where few are wanted, only if one pass does it
+    or keys have two halves."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name != "argsort":
             return None
         (x,) = inputs
-        size, passes = x.type.shape[-1], digit_passes(key_bits(x.type))
+        size, bits = x.type.shape[-1], key_bits(x.type)
+        passes = 1 if x.type.dtype in (i8, u8) else digit_passes(bits)
         assert isinstance(size, int)
         count = size if node.attrs["count"] < 0 else node.attrs["count"]
-        few = size > BLOCK and 4 * count <= BLOCK and passes > 1
+        # of keys in two halves the low one puts all elements in order first, whatever is wanted
+        few = size > BLOCK and 4 * count <= BLOCK and passes > 1 and bits < 64
         if not count or 0 in x.type.shape:
             return None
         if x.type.dtype == bool_ and size >= LEAST_FLAGS:

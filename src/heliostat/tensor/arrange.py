@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import i64
 from ..ops.rules import shown
+from . import lazy
 from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
 from .create import finished
 from .dtypes import dtype_of, result_dtype
@@ -170,12 +171,26 @@ def _repeated(input: Tensor, repeats: Any, dim: int | None) -> Tensor:
     if dim is None:
         input, dim = input.reshape(-1), 0
     at = normal_dim(dim, input.ndim)
-    if isinstance(repeats, Tensor) and repeats.numel() > 1:
-        ends = repeats.detach().cumsum(0)
-        total = int(number(ends.narrow(0, ends.shape[0] - 1, 1), "repeat_interleave"))
+    if isinstance(repeats, Tensor) and repeats.dtype.is_float:
+        raise DTypeError(f"repeat_interleave: repeats are whole numbers, found {repeats.dtype}")
+    if isinstance(repeats, Tensor) and repeats.numel() != 1:
+        if repeats.ndim != 1 or (input.ndim and repeats.shape[0] != input.shape[at]):
+            what = f"repeat_interleave: repeats of {shown(repeats.shape)} for axis {at} of {shown(input.shape)}"
+            raise ShapeError(what, help="give one number, or one for each element of the axis")
+        if not repeats.shape[0]:
+            return input.clone()
+        repeats = repeats.detach()
+        if lazy.capturing():
+            number(repeats, "repeat_interleave")
+        ends = repeats.cumsum(0)
+        least, total = FUNCTIONS["stack"]([repeats.amin().to(ends.dtype), ends[-1]]).tolist()
+        if least < 0:
+            raise ShapeError(f"repeat_interleave: repeats are at least 0, found {least}")
         wanted = wrap(ops.arange(total)).to(ends.dtype)
         return FUNCTIONS["index_select"](input, at, FUNCTIONS["searchsorted"](ends, wanted, right=True))
     shape, n = tuple(input.shape), int(repeats)
+    if n < 0:
+        raise ShapeError(f"repeat_interleave: repeats are at least 0, found {n}")
     wide = ops.broadcast_to(ops.unsqueeze(input.value, at + 1), (*shape[: at + 1], n, *shape[at + 1 :]))
     return wrap(ops.reshape(wide, (*shape[:at], shape[at] * n, *shape[at + 1 :])), input)
 

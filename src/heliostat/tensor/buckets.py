@@ -17,7 +17,7 @@ from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
 from .devices import beside
 from .places import coordinates, number
 from .register import FUNCTIONS, METHODS, function
-from .sorting import counted
+from .sorting import counted, limits_of
 
 
 class Histogram(NamedTuple):
@@ -57,14 +57,30 @@ def histogram(
     if isinstance(bins, Tensor):
         if range is not None:
             raise ValueError("histogram: range is for a number of bins, not for edges")
-        edges = bins.detach()
+        edges = _checked(bins.detach(), x.dtype)
     else:
         low, high = _limits(x, int(bins), range)
         edges = wrap(beside(as_tensor(np.linspace(low, high, int(bins) + 1), x.dtype).value, x.value))
+    if weight is not None and weight.shape != input.shape:
+        raise ShapeError(f"histogram: weights of {shown(weight.shape)} for elements of {shown(input.shape)}")
     found = _summed(x, edges, None if weight is None else weight.detach().reshape(-1))
     if density:
         found = found / (found.sum() * (edges.narrow(0, 1, found.shape[0]) - edges.narrow(0, 0, found.shape[0])))
     return Histogram(convert(found, input.dtype), edges)
+
+
+def _checked(edges: Tensor, dtype: Any) -> Tensor:
+    """Edges in the dtype of what is counted. Raises ShapeError for another shape, ValueError for those that fall, not
+    where they are computed inside of a compiled function."""
+    if edges.ndim != 1 or edges.shape[0] < 2:
+        raise ShapeError(f"histogram: edges have one axis of at least two, found {shown(edges.shape)}")
+    if lazy.on_host(edges.value):
+        rise = bool((np.diff(lazy.array_of(edges.value)) >= 0).all())
+    else:
+        rise = bool(lazy.capturing() or lazy._levels.get()) or bool((edges[1:] >= edges[:-1]).all().item())
+    if not rise:
+        raise ValueError("histogram: edges must not fall, and none may be NaN")
+    return convert(edges, dtype)
 
 
 def _summed(x: Tensor, edges: Tensor, weight: Tensor | None) -> Tensor:
@@ -87,20 +103,13 @@ def _limits(x: Tensor, bins: int, limits: Sequence[float] | None) -> tuple[float
         if ends is not None and lazy.capturing():
             number(ends, "histogram")
         limits = (0.0, 1.0) if ends is None else ends.tolist()
-    return _range(bins, *limits)
+    low, high = limits
+    return limits_of("histogram", bins, low, high, 0.5)
 
 
 def _edges(a: Any, bins: int, limits: Sequence[float] | None) -> Any:
     low, high = limits if limits is not None else (float(a.min()), float(a.max())) if a.size else (0.0, 1.0)
-    return np.linspace(*_range(bins, low, high), bins + 1)
-
-
-def _range(bins: int, low: float, high: float) -> tuple[float, float]:
-    if bins <= 0:
-        raise ValueError(f"a histogram needs at least one bin, found {bins}")
-    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
-        raise ValueError(f"a histogram over {low} to {high} is not possible; give a finite range")
-    return (low - 0.5, high + 0.5) if low == high else (low, high)
+    return np.linspace(*limits_of("histogram", bins, low, high, 0.5), bins + 1)
 
 
 @function()

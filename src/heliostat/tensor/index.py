@@ -18,6 +18,7 @@ from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, normal_dim, wrap
+from .devices import beside
 from .places import coordinates, number, places_of
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import expand, movedim, select, sliced, unsqueeze
@@ -28,7 +29,8 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
     """The index as a list with one entry per axis, None for new ones; masks become their places."""
     items = list(index) if isinstance(index, tuple) else [index]
     found: list[Any] = []
-    used = 0
+    masks: list[tuple[Tensor, int, bool]] = []  # with the axes before each, and whether an Ellipsis is
+    used, dotted = 0, False
     for item in items:
         if isinstance(item, (list | np.ndarray, tuple)):
             item = as_tensor(np.asarray(item) if not isinstance(item, np.ndarray) else item)
@@ -43,7 +45,7 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
                 places = nonzero(item, as_tuple=True) if item.ndim else None
                 if places is None:
                     raise DTypeError("a single bool is no index here", help="use masked_select")
-                _check_mask(x, item, used)
+                masks.append((item, used, dotted))
                 found += places
                 used += item.ndim
                 continue
@@ -54,12 +56,15 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
         elif item is not None and item is not Ellipsis and not isinstance(item, int | SymbolicDim | slice):
             raise DTypeError(f"an index is an integer, slice, None, Ellipsis or tensor, found {type(item).__name__}")
         found.append(item)
+        dotted |= item is Ellipsis
         used += item is not None and item is not Ellipsis
     dots = [i for i, item in enumerate(found) if item is Ellipsis]
     if len(dots) > 1:
         raise IndexOutOfRangeError("an index has one Ellipsis at most")
     if used > x.ndim:
         raise IndexOutOfRangeError(f"{used} indices for a tensor of {x.ndim} axes")
+    for mask, before, behind in masks:
+        _check_mask(x, mask, before + (x.ndim - used if behind else 0))
     fill: list[Any] = [slice(None)] * (x.ndim - used)
     return [*found[: dots[0]], *fill, *found[dots[0] + 1 :]] if dots else [*found, *fill]
 
@@ -200,7 +205,7 @@ def taken(v: Value, ids: Value) -> Value:
         from ..ir.types import TensorType
 
         zero = constant(0, TensorType(v.type.element, ()))
-        return ops.broadcast_to(zero, (ids.type.shape[0], v.type.shape[1]))
+        return beside(ops.broadcast_to(zero, (ids.type.shape[0], v.type.shape[1])), v)
     return ops.take(v, ids)
 
 

@@ -80,8 +80,8 @@ def begins_of(rows: Tensor) -> Tensor:
     n = rows.shape[0]
     differ = rows.narrow(0, 1, n - 1) != rows.narrow(0, 0, n - 1)
     if differ.ndim > 1:
-        differ = differ.reshape(n - 1, -1).any(-1)
-    made: Tensor = FUNCTIONS["cat"]([as_tensor(np.ones(1, np.bool_)), differ])
+        differ = differ.reshape(n - 1, math.prod(rows.shape[1:])).any(-1)
+    made: Tensor = FUNCTIONS["cat"]([rows.new_ones(1, dtype=bool_), differ])
     return made
 
 

@@ -17,6 +17,7 @@ from .. import ops
 from ..diagnostics import CaptureError, DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import DType, f32, f64, i32, i64
+from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
@@ -300,7 +301,13 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
-    """Numbers of columns, drawn with the weights of each row; without replacement by the largest of log w + Gumbel."""
+    """Numbers of columns, drawn with the weights of each row; without replacement by the largest of log w + Gumbel.
+
+    input: (k,) or (n, k); the result has num_samples in place of k. Raises ShapeError for others, and, outside of
+    compiled functions, for weights below 0, not finite or all 0, and for fewer above 0 than are drawn."""
+    if input.ndim not in (1, 2) or num_samples < 1:
+        what = f"multinomial: {num_samples} samples of weights of {shown(input.shape)}"
+        raise ShapeError(what, help="it takes weights of one axis or two, and at least one sample")
     w = input.detach()
     rows = w if w.ndim == 2 else w.unsqueeze(0)
     if not lazy.capturing():
@@ -309,11 +316,11 @@ def multinomial(
             raise ShapeError("multinomial needs weights of at least 0, finite, and not all 0")
     n, k = rows.shape
     if replacement:
-        u = rand(n, num_samples, 1, generator=generator, dtype=f64)
-        edges = (convert(rows, f64) / convert(rows, f64).sum(-1, True)).cumsum(-1).unsqueeze(1)
-        found = (u >= edges).sum(-1).clamp(max=k - 1)
+        u = rand(n, num_samples, generator=generator, dtype=f64)
+        edges = (convert(rows, f64) / convert(rows, f64).sum(-1, True)).cumsum(-1)
+        found = FUNCTIONS["searchsorted"](edges, u, right=True).clamp(max=k - 1)
     else:
-        if not lazy.capturing() and num_samples > int((rows > 0).sum(-1).amin().item()):
+        if not lazy.capturing() and n and num_samples > int((rows > 0).sum(-1).amin().item()):
             raise ShapeError(f"multinomial: {num_samples} draws without replacement need as many weights above 0")
         gumbel = -(-(rand(n, k, generator=generator, dtype=f64) + 1e-12).log()).log()
         found = (convert(rows, f64).log() + gumbel).topk(num_samples, -1).indices

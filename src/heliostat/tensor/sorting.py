@@ -4,6 +4,7 @@ gradients flow to them. Sets and counts whose size depends on data are NumPy's o
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..ir.types import bool_, f32, f64, i32, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Tensor, as_tensor, common, convert, from_array, normal_dim, wrap
+from .devices import beside
 from .levels import on_host
 from .places import begins_of, lengths_of, number, on_gpu, places_of
 from .reduce import ValuesIndices
@@ -56,9 +58,9 @@ def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
 @function()
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
     """Elements of an axis in order, and where they stood. Equal ones keep their order."""
-    if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
     at = normal_dim(dim, input.ndim, "sort")
+    if not input.ndim:
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     places = order(input, at, descending)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
@@ -82,7 +84,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if not 0 <= k <= (input.shape[at] if input.ndim else 1):
         raise IndexOutOfRangeError(f"topk: {k} of an axis of {input.shape[at] if input.ndim else 1} elements")
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     places = order(input, at, largest, k)
     return ValuesIndices(FUNCTIONS["gather"](input, at, places), places)
 
@@ -95,21 +97,29 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     if not 1 <= k <= size:
         raise IndexOutOfRangeError(f"kthvalue: {k} is not from 1 to {size}")
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     places = order(input, at, False, k).narrow(at, k - 1, 1)
     values = FUNCTIONS["gather"](input, at, places)
     return ValuesIndices(values, places) if keepdim else ValuesIndices(values.squeeze(at), places.squeeze(at))
 
 
+def _some(x: Tensor, at: int, op: str) -> Any:
+    """The size of an axis. Raises ShapeError where it has nothing of which an element could be chosen."""
+    size = x.shape[at]
+    if isinstance(size, int) and not size:
+        raise ShapeError(f"{op}: axis {at} of {shown(x.shape)} is empty", help="it needs at least one element")
+    return size
+
+
 def _middle(input: Tensor, dim: int | None, keepdim: bool, ignore_nan: bool) -> Any:
     if dim is not None and not input.ndim:
         normal_dim(dim, 0, "median")
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
     if dim is None and not input.numel() and input.dtype.is_float:
-        return as_tensor(np.nan, input.dtype)
+        return input.new_full((), np.nan)
     x = input.reshape(-1) if dim is None else input
     at = 0 if dim is None else normal_dim(dim, x.ndim)
-    size = x.shape[at]
+    size = _some(x, at, "nanmedian" if ignore_nan else "median")
     places = order(x, at, False)
     if x.dtype.is_float:
         held = x.detach()
@@ -143,7 +153,8 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent element of an axis, the smallest of several, and where it stands last."""
     at = normal_dim(dim, input.ndim)
     if not input.ndim:
-        return ValuesIndices(input.clone(), as_tensor(0))
+        return ValuesIndices(input.clone(), input.new_zeros((), dtype=i64))
+    _some(input, at, "mode")
     places = movedim(order(input, at, False), at, -1)
     ordered = FUNCTIONS["gather"](movedim(input.detach(), at, -1), -1, places)
     keys = wrap(ops.order_key(ordered.value))
@@ -162,7 +173,10 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
-    """Values below which a share q of an axis lies."""
+    """Values below which a share q of an axis lies, () or (S,) from 0 to 1; NaN where one that is computed is outside.
+
+    interpolation: between the elements next to that place, "linear", "lower", "higher", "midpoint" or "nearest". Whole
+    numbers become floats. Raises ValueError for other shares and names, ShapeError for nothing."""
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
@@ -170,7 +184,7 @@ def quantile(
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
-    """Quantiles of what is not NaN."""
+    """Quantiles of what is not NaN; see `quantile`."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
 
@@ -184,23 +198,44 @@ _WEIGHTS: dict[str, Any] = {
 """Of the element above a place between two, by interpolation."""
 
 
-def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str, ignore_nan: bool) -> Tensor:
-    if not x.ndim:
-        return _quantile(x.reshape(1), q, 0, False, how, ignore_nan)
+def _shares(q: Any) -> Tensor:
+    """Shares of an axis, f64 () or (S,), NaN for those outside of 0 to 1. Raises ValueError where they are known."""
+    given = as_tensor(q)
+    if given.ndim > 1:
+        raise ShapeError(f"quantile: shares are a number or have one axis, found {shown(given.shape)}")
     share = convert(q, f64) if isinstance(q, Tensor) else as_tensor(q, f64)
+    if not lazy.on_host(given.value):
+        return FUNCTIONS["where"]((share >= 0) & (share <= 1), share, np.nan)
+    known = lazy.array_of(given.value)
+    if not ((known >= 0) & (known <= 1)).all():
+        raise ValueError(f"quantile: shares are from 0 to 1, found {known.tolist()}")
+    return share
+
+
+def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, how: str, ignore_nan: bool) -> Tensor:
+    if how not in _WEIGHTS:
+        raise ValueError(f"quantile: interpolation is one of {', '.join(_WEIGHTS)}, not {how!r}")
+    if not x.ndim:
+        normal_dim(0 if dim is None else dim, 0, "quantile")
+        return _quantile(x.reshape(1), q, 0, False, how, ignore_nan)
+    x = x if x.dtype.is_float else x * 1.0
+    share = _shares(q)
     at = 0 if dim is None else normal_dim(dim, x.ndim)
     rows = x.reshape(-1) if dim is None else movedim(x, at, -1)
+    _some(rows, rows.ndim - 1, "quantile")
     ordered = sort(rows).values
     held = rows.detach()
     count = convert((held == held).sum(-1, True), f64) if ignore_nan else as_tensor(float(rows.shape[-1]), f64)
     most = FUNCTIONS["maximum"](count - 1, as_tensor(0.0, f64))
     place = most * share.reshape(-1)  # (..., number of shares)
     low = place.floor()
-    high = FUNCTIONS["minimum"](low + 1, most)
+    high = place.ceil()
     w = _WEIGHTS[how](place, low)
     shape = (*rows.shape[:-1], place.shape[-1])
     a, b = (FUNCTIONS["gather"](ordered, -1, convert(p, i64).expand(*shape)) for p in (low, high))
-    made = a + (b - a) * convert(w, x.dtype)
+    # an element that is met is itself: the way to an infinite or a much larger neighbour is no number times 0
+    between = a + (b - a) * convert(w, x.dtype)
+    made = FUNCTIONS["where"](w == 0, a, FUNCTIONS["where"](w == 1, b, between))
     if not ignore_nan:  # NaN where there is one in the row
         last = ordered.narrow(-1, rows.shape[-1] - 1, 1)
         made = FUNCTIONS["where"](last != last, last, made)
@@ -221,6 +256,7 @@ def unique(
     dim: int | None = None,
 ) -> Any:
     """Different elements in order, each NaN for itself; with the number of each among them, and how often it occurs."""
+    dim = _set_axis(input, dim, "unique")
     if on_gpu(input):
         return _unique_there(input, return_inverse, return_counts, dim)
     a = np.asarray(input.detach().array())
@@ -232,20 +268,31 @@ def unique(
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def _set_axis(x: Tensor, dim: int | None, op: str) -> int | None:
+    if dim is not None and not x.ndim:
+        raise IndexOutOfRangeError(f"{op}: axis {dim} of a tensor without axes", help="leave dim out")
+    return None if dim is None else normal_dim(dim, x.ndim, op)
+
+
 def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
     """`unique` on a GPU: what differs from the one before, in order. Rows are put in order by one column at a time."""
     x = input.detach()
-    rows = x.reshape(-1) if dim is None else movedim(x, normal_dim(dim, x.ndim, "unique"), 0)
+    rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
     if not size:
-        raise ShapeError("unique of nothing is not there on a GPU", help="ask for numel() first")
-    columns = rows.reshape(size, -1)
-    if columns.shape[1] > MOST_COLUMNS:
+        none = x.new_zeros(0, dtype=i64)
+        parts = [rows if dim is None else movedim(rows, 0, dim)]
+        parts += [none.reshape(input.shape) if dim is None else none] if return_inverse else []
+        parts += [none] if return_counts else []
+        return parts[0] if len(parts) == 1 else tuple(parts)
+    width = math.prod(rows.shape[1:])
+    if width > MOST_COLUMNS:
         raise UnsupportedError(
-            f"unique of rows of {columns.shape[1]} elements has no CUDA schedule", help="copy it by .cpu() first"
+            f"unique of rows of {width} elements has no CUDA schedule", help="copy it by .cpu() first"
         )
-    places = order(columns.select(1, columns.shape[1] - 1), 0, False)
-    for c in range(columns.shape[1] - 2, -1, -1):
+    columns = rows.reshape(size, width)
+    places = order(columns.select(1, width - 1), 0, False) if width else wrap(beside(ops.arange(size), x.value))
+    for c in range(width - 2, -1, -1):
         places = places[order(columns.select(1, c)[places], 0, False)]
     ordered = rows[places]
     starts = places_of(begins_of(ordered), "unique")
@@ -262,10 +309,10 @@ def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """Elements without those that equal the one before."""
-    x = input.detach()
-    rows = x.reshape(-1) if dim is None else movedim(x, normal_dim(dim, x.ndim, "unique_consecutive"), 0)
+    x, dim = input.detach(), _set_axis(input, dim, "unique_consecutive")
+    rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
-    starts = places_of(begins_of(rows), "unique_consecutive") if size else from_array(np.zeros(0, np.int64))
+    starts = places_of(begins_of(rows), "unique_consecutive") if size else x.new_zeros(0, dtype=i64)
     kept = rows[starts]
     parts = [kept if dim is None else movedim(kept, 0, dim)]
     if return_inverse:
@@ -279,10 +326,15 @@ def unique_consecutive(
 @function()
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
-    (a, b), _ = common(as_tensor(elements), as_tensor(test_elements))
+    given, among = as_tensor(elements), as_tensor(test_elements)
+    if isinstance(elements, Tensor) and not isinstance(test_elements, Tensor):
+        among = among.to(given.device)
+    elif isinstance(test_elements, Tensor) and not isinstance(elements, Tensor):
+        given = given.to(among.device)
+    (a, b), _ = common(given, among)
     x, tests = a.detach().reshape(-1), b.detach().reshape(-1)
     if not tests.numel() or not x.numel():
-        return FUNCTIONS["full"](tuple(a.shape), invert, dtype=bool_)
+        return a.new_full(tuple(a.shape), invert, dtype=bool_)
     keys = wrap(ops.order_key(FUNCTIONS["gather"](tests, 0, order(tests, 0, False)).value))
     mine = wrap(ops.order_key(x.value))
     place = _searched(keys, mine).clamp(max=tests.shape[0] - 1)
@@ -293,23 +345,31 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 @function()
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number from 0 on occurs, or the sum of its weights. The host reads the largest of them."""
+    if input.dtype.is_float or input.ndim != 1:
+        raise (DTypeError if input.dtype.is_float else ShapeError)(
+            f"{_WHOLE}, found {input.dtype} of {shown(input.shape)}"
+        )
+    if minlength < 0:
+        raise ValueError(f"bincount: minlength is at least 0, found {minlength}")
+    if weights is not None and weights.shape != input.shape:
+        raise ShapeError(f"bincount: weights of {shown(weights.shape)} for numbers of {shown(input.shape)}")
     if on_gpu(input):
         return _bincount_there(input, weights, minlength)
+    if lazy.capturing():
+        number(input, "bincount")
     a = np.asarray(input.array())
-    if a.ndim != 1 or (a.size and a.min() < 0):
-        raise ShapeError(_WHOLE)
+    if a.size and a.min() < 0:
+        raise ShapeError(f"{_WHOLE}, found {a.min()}")
     if weights is None:
         return from_array(np.bincount(a, minlength=minlength).astype(np.int64))
     found = np.bincount(a, np.asarray(weights.array()), minlength)
     return from_array(found, weights.dtype if weights.dtype.is_float else None)
 
 
-_WHOLE = "bincount takes numbers of at least 0 along one axis"
+_WHOLE = "bincount takes whole numbers of at least 0 along one axis"
 
 
 def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Tensor:
-    if input.ndim != 1:
-        raise ShapeError(_WHOLE)
     x, size = convert(input, i64), minlength
     if x.numel():
         ends = FUNCTIONS["stack"](FUNCTIONS["aminmax"](x))
@@ -317,24 +377,26 @@ def _bincount_there(input: Tensor, weights: Tensor | None, minlength: int) -> Te
             number(ends, "bincount")
         least, most = ends.tolist()
         if least < 0:
-            raise ShapeError(_WHOLE)
+            raise ShapeError(f"{_WHOLE}, found {least}")
         size = max(size, most + 1)
     if weights is not None:
         dtype = weights.dtype if weights.dtype.is_float else f64
         made: Tensor = FUNCTIONS["zeros"](size, dtype=f64).index_add(0, x, convert(weights, f64))
         return convert(made, dtype)
     if not x.numel():
-        return FUNCTIONS["zeros"](size, dtype=i64)
+        return x.new_zeros(size, dtype=i64)
     return counted(x, wrap(ops.arange(size + 1)), False)
 
 
 def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
     """How many elements of x (N,) lie from each edge (B + 1,) up to the next, without it; with the last if `closed`.
     NaN is nowhere."""
+    bins = edges.shape[0] - 1
+    if not x.shape[0]:
+        return x.new_zeros(bins, dtype=i64)
     real = x == x
     held = FUNCTIONS["where"](real, x, np.inf) if x.dtype.is_float else x
     ordered = FUNCTIONS["gather"](held, 0, order(held, 0, False))
-    bins = edges.shape[0] - 1
     below = _searched(ordered, edges)
     ends = below.narrow(0, 1, bins)
     if closed:
@@ -343,15 +405,30 @@ def counted(x: Tensor, edges: Tensor, closed: bool) -> Tensor:
     return ends - below.narrow(0, 0, bins)
 
 
+def limits_of(op: str, bins: int, low: float, high: float, apart: float) -> tuple[float, float]:
+    """The limits of so many bins; where both are the same, `apart` to both sides. Raises ValueError for none."""
+    if bins <= 0:
+        raise ValueError(f"{op}: at least one bin is needed, found {bins}")
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
+        raise ValueError(f"{op}: bins from {low} to {high} are not possible; give finite limits in order")
+    return (low - apart, high + apart) if low == high else (low, high)
+
+
 @function()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """How many elements lie in each of so many equal bins from min to max (of all where both are 0)."""
+    """How many elements lie in each of so many equal bins from min to max (of all where both are the same).
+
+    Raises ValueError for no bins, and for limits that are not finite or fall; not where those of all are computed
+    inside of a compiled function."""
     x = convert(input.detach().reshape(-1), f64)
-    if not x.numel():
-        return FUNCTIONS["zeros"](bins, dtype=input.dtype)
-    low, high = (as_tensor(float(v), f64) for v in (min, max)) if (min, max) != (0, 0) else (x.amin(), x.amax())
-    apart = convert(low == high, f64)
-    low, high = low - apart, high + apart
+    given = min != max
+    known = given or not x.numel() or not (lazy.capturing() or lazy._levels.get())
+    least, most = (min, max) if given or not x.numel() else FUNCTIONS["aminmax"](x)
+    if known:
+        low, high = (as_tensor(v, f64) for v in limits_of("histc", bins, float(least), float(most), 1.0))
+    else:
+        apart = convert(FUNCTIONS["eq"](least, most), f64)
+        low, high = least - apart, most + apart
     inner = wrap(ops.arange(bins + 1)).to(f64)
     edges = FUNCTIONS["where"](inner == bins, high, low + inner * ((high - low) / bins))
     return convert(counted(x, edges, True), input.dtype)
@@ -379,7 +456,7 @@ def searchsorted(
     if sorter is not None:
         sorted_sequence = FUNCTIONS["gather"](sorted_sequence, -1, sorter)
     if not sorted_sequence.shape[-1] or not x.numel():
-        return FUNCTIONS["zeros"](tuple(x.shape), dtype=i32 if out_int32 else i64)
+        return x.new_zeros(tuple(x.shape), dtype=i32 if out_int32 else i64)
     wanted = x.reshape(-1) if sorted_sequence.ndim == 1 else x
     return convert(_searched(sorted_sequence, wanted, behind).reshape(tuple(x.shape)), i32 if out_int32 else i64)
 
