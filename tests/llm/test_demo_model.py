@@ -36,9 +36,7 @@ def test_greedy_tokens_equal_llama_cpp(model: LanguageModel, case: dict) -> None
 
 
 @pytest.mark.parametrize("case", EXPECTED["prompts"], ids=lambda c: c["prompt"][:20])
-def test_first_logits_are_near_exact_arithmetic(
-    model: LanguageModel, exact_model: LanguageModel, case: dict
-) -> None:
+def test_first_logits_are_near_exact_arithmetic(model: LanguageModel, exact_model: LanguageModel, case: dict) -> None:
     logits = model.logits(case["ids"])[-1]
     worst = max(abs(logits[i] - v) for i, v in case["float32"]["top10"])
     assert worst < 0.2
