@@ -442,12 +442,15 @@ to_device = public(ToDevice, ToDevice.call)
 def counted(n: SymbolicDim, dtype: DType) -> Value:
     """A size, or a sum of products of sizes, as a number without axes: 0 or below where they take each other away."""
     add, mul = get("add"), get("mul")
-    total: Value | None = None
+    terms = []
     for symbols, factor in n.terms:
         term: Value = constant(factor, TensorType(i64, ()))
         for s in symbols:
             term = mul.build(term, _elements(SymbolicDim((((s,), 1),))))
-        total = term if total is None else add.build(total, term)
+        terms.append(term)
+    total = terms[0]
+    for term in terms[1:]:
+        total = add.build(total, term)
     made: Value = get("cast").build(total, dtype=dtype)
     return made
 
