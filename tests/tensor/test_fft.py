@@ -96,6 +96,10 @@ def test_errors() -> None:
             call()
     with pytest.raises(ValueError, match="norm"):
         hs.fft.fft(x, norm="none")
+    with pytest.raises(TypeError, match="whole numbers"):
+        hs.fft.fft(x, n=2.5)
+    with pytest.raises(ShapeError, match="without axes"):
+        hs.fft.fft(hs.tensor(3.0))
     with pytest.raises(UnsupportedError, match="return_complex"):
         hs.stft(x, 2)
     with pytest.raises(UnsupportedError, match="gradient"):

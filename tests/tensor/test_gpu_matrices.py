@@ -15,6 +15,7 @@ from heliostat.diagnostics import (
     DTypeError,
     IndexOutOfRangeError,
     ShapeError,
+    UnsupportedError,
 )
 from heliostat.runtime.cuda import libraries
 from heliostat.tensor.fourier import transform
@@ -136,6 +137,12 @@ def test_batches_of_vmap(device: str) -> None:
     x = drawn(3, 4, 4)
     here = hs.func.vmap(lambda a: L.solve(a, a[:, :2] + 1))(x.to(device))
     np.testing.assert_allclose(here.cpu(), L.solve(x, x[..., :2] + 1), rtol=1e-9)
+
+
+def test_a_library_without_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "load", lambda name, version: object())
+    with pytest.raises(UnsupportedError, match=r"cuFFT has no cufftCreate.*cuda-libraries"):
+        libraries.Library("cufft", 12000, {}, "cuFFT").call("cufftCreate")
 
 
 def test_without_the_libraries() -> None:

@@ -115,3 +115,16 @@ def test_errors() -> None:
     for f in (lambda: a @ hs.zeros(3, 2, dtype=hs.float64), lambda: a @ 2, lambda: a.bool() @ a.bool().t()):
         with pytest.raises((DTypeError, TypeError)):
             f()
+
+
+def test_powers_of_stacks_and_conditions_of_nothing() -> None:
+    x = floats(2, 3, 3)
+    check(lambda m, x: [m.linalg.matrix_power(x, n) for n in (0, 1, 5, -1)], x)
+    check(lambda m, x: m.linalg.cond(x), np.zeros((2, 0, 0)))
+    for dtype in (hs.float32, hs.complex64):
+        with pytest.raises(ShapeError, match=r"square matrices.*\[2, 3\]"):
+            hs.linalg.matrix_power(hs.zeros(2, 3, dtype=dtype), 0)
+        with pytest.raises(TypeError, match="integer"):
+            hs.linalg.matrix_power(hs.eye(2, dtype=dtype), 2.5)  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match="inverse takes float32 and float64, found f16"):
+        hs.inverse(hs.eye(2, dtype=hs.float16))

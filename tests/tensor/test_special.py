@@ -46,6 +46,30 @@ def test_polygamma(n: int) -> None:
         hs.polygamma(-1, hs.ones(1))
 
 
+def test_bessel_functions_of_large_float32_values() -> None:
+    x = np.array([2.0**50, 3e15, 1e30, 1e38], np.float32)
+    c, s = np.cos(x.astype(np.float64)), np.sin(x.astype(np.float64))
+    size = np.sqrt(1 / np.pi / x.astype(np.float64))
+    for name, wanted in (("j0", c + s), ("j1", s - c), ("y0", s - c), ("y1", -c - s)):
+        found = getattr(hs.special, f"bessel_{name}")(hs.tensor(x)).numpy()
+        np.testing.assert_allclose(found / size, wanted, atol=1e-6)
+    given = hs.tensor(x, requires_grad=True)
+    found = hs.special.spherical_bessel_j0(given)
+    found.sum().backward()
+    np.testing.assert_allclose(found.detach().numpy() * x.astype(np.float64), s, rtol=1e-5)
+    np.testing.assert_allclose(given.grad.numpy() * x.astype(np.float64), c, rtol=1e-5)
+
+
+def test_erfinv_near_its_ends() -> None:
+    x = np.array([0.99, 0.9966, 0.999, 1 - 1e-10, 1 - 1e-13, 1 - 2**-52, 1 - 2**-53, 1.0, 1.5, 0.0, np.nan])
+    check(lambda m, x: [m.erfinv(x), m.erfinv(-x)], x, rtol=1e-13)
+    check(lambda m, x: m.erfinv(x), x[:5], grad=True)
+
+
+def test_lgamma_of_infinities() -> None:
+    check(lambda m, x: m.lgamma(x), np.array([-np.inf, np.inf, -1.0, 0.0, 1.0]))
+
+
 def test_histograms() -> None:
     x, w = floats(3, 40), np.abs(floats(3, 40, seed=1))
     for k in ({}, {"range": (-1.0, 1.0)}, {"density": True}):

@@ -10,6 +10,7 @@ import pytest
 
 import heliostat as hs
 from heliostat import nn
+from heliostat.diagnostics import ShapeError
 
 F = nn.functional
 
@@ -39,6 +40,22 @@ def test_one_program_for_all_sizes(name: str) -> None:
         assert found.shape == wanted.shape
         np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
     assert compiled.cache_info().compiled == 1, compiled.cache_info().reasons
+
+
+def test_sizes_as_numbers_may_be_0_and_below() -> None:
+    compiled = hs.compile(lambda x: x * (x.shape[0] - 4) + (2 * x.shape[0] * x.shape[0] - 30), dynamic=True)
+    for rows in (7, 4, 2):
+        x = hs.randn(rows, 5)
+        wanted = x.numpy() * (rows - 4) + (2 * rows * rows - 30)
+        np.testing.assert_allclose(compiled(x).numpy(), wanted, rtol=1e-6)
+    assert compiled.cache_info().compiled == 1, compiled.cache_info().reasons
+
+
+def test_counts_that_may_be_negative_keep_a_size_fixed() -> None:
+    compiled = hs.compile(lambda x: hs.arange(x.shape[0] - 5), dynamic=True)
+    assert compiled(hs.ones(9, 2)).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ShapeError, match="from 0 to -2"):
+        compiled(hs.ones(3, 2))
 
 
 def test_results_that_need_gradients_have_the_sizes_of_their_run() -> None:

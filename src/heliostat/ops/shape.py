@@ -440,10 +440,24 @@ to_device = public(ToDevice, ToDevice.call)
 
 
 def counted(n: SymbolicDim, dtype: DType) -> Value:
-    """A size of at least 1 as a number without axes: one more than the last that `arange` counts."""
-    last = reshape(slice(arange(n), 0, n - 1, n), ())
-    made: Value = get("cast").build(get("add").build(last, constant(1, TensorType(i64, ()))), dtype=dtype)
+    """A size, or a sum of products of sizes, as a number without axes: 0 or below where they take each other away."""
+    add, mul = get("add"), get("mul")
+    terms = []
+    for symbols, factor in n.terms:
+        term: Value = constant(factor, TensorType(i64, ()))
+        for s in symbols:
+            term = mul.build(term, _elements(SymbolicDim((((s,), 1),))))
+        terms.append(term)
+    total = terms[0]
+    for term in terms[1:]:
+        total = add.build(total, term)
+    made: Value = get("cast").build(total, dtype=dtype)
     return made
+
+
+def _elements(n: SymbolicDim) -> Value:
+    """A symbol as i64 without axes: the last that `arange` counts of one more."""
+    return reshape(slice(arange(n + 1), 0, n, n + 1), ())
 
 
 def iota(n: Dim) -> Value:

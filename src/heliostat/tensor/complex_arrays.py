@@ -7,6 +7,7 @@ are four of those of real tensors.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -328,7 +329,10 @@ def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: An
 
 @of_complex("matrix_power")
 def matrix_power(input: Any, n: int) -> Tensor:
-    """A square matrix to a whole power of at least 0."""
+    """Square matrices (..., N, N) to a whole power, of the inverse below 0."""
+    if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
+        raise ShapeError(f"matrix_power takes square matrices, found a tensor of shape {list(input.shape)}")
+    n = operator.index(n)
     if n < 0:
         return matrix_power(COMPLEX["inverse"](input), -n)
     y = as_tensor(np.broadcast_to(np.eye(input.shape[-1]), tuple(input.shape)), input.dtype)

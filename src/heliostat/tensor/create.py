@@ -205,6 +205,8 @@ def arange(
     if any(isinstance(v, SymbolicDim) for v in (start, end, step)):
         if step != 1:
             raise TypeError(f"arange: from {start} to {end} in steps of {step} has an open size")
+        if end - start < 0:  # raises where that depends on the size: the axis stays fixed then
+            raise ShapeError(f"arange: from {start} to {end} by {step} leads nowhere")
         d = i64 if dtype is None else dtype_of(dtype)
         counts: Tensor = FUNCTIONS["add"](wrap(ops.arange(end - start)), start)
         return finished(convert(counts, d), requires_grad, rest)

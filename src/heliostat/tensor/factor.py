@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..ir.types import f16
 from ..ops.rules import shown
 from . import gpu_matrices
 from .core import Tensor, convert, from_array
@@ -23,6 +24,8 @@ def computed(name: str, f: Any, there: Any, *tensors: Tensor) -> Any:
     x = tensors[0]
     if x.ndim < 2:
         raise ShapeError(f"{name} takes matrices, found a tensor of shape {shown(x.shape)}")
+    if f16 in {t.dtype for t in tensors}:
+        raise DTypeError(f"{name} takes float32 and float64, found {f16}", help="convert it by to()")
     try:
         y = on_host(f, *tensors, on_gpu=lambda *given: _there(name, f, there, *given))
     except np.linalg.LinAlgError as error:

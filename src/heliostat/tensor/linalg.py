@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from string import ascii_letters
 from typing import Any
@@ -143,14 +144,16 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 @function()
 def matrix_power(input: Tensor, n: int) -> Tensor:
-    """A square matrix to a whole power."""
+    """Square matrices (..., N, N) to a whole power, of the inverse below 0."""
+    if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
+        raise ShapeError(f"matrix_power takes square matrices, found a tensor of shape {shown(input.shape)}")
+    n = operator.index(n)
     if n < 0:
         return matrix_power(inverse(input), -n)
-    y = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype)
-    base = input
+    y, base = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape).clone(), input
     while n:
         if n & 1:
-            y = matmul(y if y.ndim == base.ndim else y.expand(base.shape), base)
+            y = matmul(y, base)
         base, n = matmul(base, base), n >> 1
     return y
 

@@ -55,26 +55,22 @@ class _ErfInv(Function):
 
 
 def erfinv_value(y: Value) -> Value:
-    """Giles' approximation and Newton's steps in f64. Source: M. Giles, Approximating the erfinv function (2012)."""
+    """Giles' approximation and Newton's steps in f64; near -1 and 1, where erf has lost the digits, by the share of the
+    normal distribution beyond. Source: M. Giles, Approximating the erfinv function (2012)."""
     w = ops.neg(ops.log(ops.mul(ops.sub(1.0, y), ops.add(y, 1.0))))
     a = ops.sub(w, 2.5)
     near = _series(a, [
         1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.000218580870, -4.39150654e-06, -3.5233877e-06,
         3.43273939e-07, 2.81022636e-08,
     ])  # fmt: skip
-    b = ops.sub(ops.sqrt(ops.where(ops.lt(w, 5.0), 5.0, w)), 3.0)
-    far = _series(b, [
-        2.83297682, 1.00167406, 0.00943887047, -0.00762246130, 0.00573950773, -0.00367342844, 0.00134934322,
-        0.000100950558, -0.000200214257,
-    ])  # fmt: skip
-    z = ops.mul(ops.where(ops.lt(w, 5.0), near, far), y)
+    far = ops.ge(w, 5.0)
+    z = ops.mul(ops.where(far, 0.0, near), y)
     for _ in range(2):
         slope = ops.mul(ops.exp(ops.neg(ops.mul(z, z))), 2 / math.sqrt(math.pi))
-        flat = ops.eq(slope, 0.0)
-        step = ops.div(ops.sub(ops.erf(z), y), ops.where(flat, 1.0, slope))
-        z = ops.sub(z, ops.where(ops.logical_or(flat, ops.ne(step, step)), 0.0, step))
-    z = ops.where(ops.eq(ops.abs(y), 1.0), ops.mul(y, math.inf), z)
-    return ops.where(ops.gt(ops.abs(y), 1.0), math.nan, z)
+        z = ops.sub(z, ops.div(ops.sub(ops.erf(z), y), slope))
+    tail = ops.where(far, ops.mul(ops.sub(1.0, ops.abs(y)), 0.5), 0.0)
+    outer = ops.mul(ops.ndtri(tail), ops.mul(ops.sign(y), -math.sqrt(0.5)))
+    return ops.where(ops.gt(ops.abs(y), 1.0), math.nan, ops.where(far, outer, z))
 
 
 _STIRLING = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156]
@@ -98,7 +94,8 @@ def lgamma_value(v: Value) -> Value:
     turn = ops.sub(v, ops.round(v))
     sine = ops.abs(ops.sin(ops.mul(turn, math.pi)))
     reflected = ops.sub(ops.sub(math.log(math.pi), ops.log(sine)), up)
-    whole = ops.logical_and(low, ops.eq(turn, 0.0))
+    end = ops.eq(v, -math.inf)
+    whole = ops.logical_or(end, ops.logical_and(low, ops.eq(turn, 0.0)))
     return ops.where(whole, math.inf, ops.where(low, reflected, up))
 
 

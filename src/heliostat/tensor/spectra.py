@@ -270,6 +270,8 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """Condition numbers: norm(A) norm(A^-1); of p None, 2 and -2 quotients of singular values."""
     matrices("cond", A, square=p not in (None, 2, -2))
+    if not A.shape[-1] or not A.shape[-2]:
+        return A.new_zeros(A.shape[:-2])
     if p in (None, 2, -2):
         s = svdvals(A)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]

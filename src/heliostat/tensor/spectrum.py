@@ -109,7 +109,11 @@ def _dims(name: str, x: Any, s: Sequence[int] | None, dim: Axes) -> tuple[list[i
         axes = [normal_dim(d, x.ndim, name) for d in ([dim] if isinstance(dim, int) else dim)]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{name}: an axis is named twice in {list(dim)}")  # type: ignore[arg-type]
+    if axes and not x.ndim:
+        raise ShapeError(f"{name}: a tensor without axes has none to transform")
     sizes = [-1] * len(axes) if s is None else list(s)
+    if any(isinstance(n, float) for n in sizes):
+        raise TypeError(f"{name}: sizes are whole numbers, found {sizes}")
     if len(sizes) != len(axes):
         raise ShapeError(f"{name}: {len(sizes)} sizes for {len(axes)} axes")
     return axes, [x.shape[a] if n == -1 else n for a, n in zip(axes, sizes, strict=True)]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...diagnostics import DeviceError, DeviceUnavailableError
+from ...diagnostics import DeviceError, DeviceUnavailableError, UnsupportedError
 from .buffer import DeviceBuffer
 
 VERSIONS: dict[str, dict[str, str]] = {
@@ -80,8 +80,14 @@ class Library:
     def call(self, function: str, *args: Any) -> None:
         """Call a function: integers as C's int, device memory and None as pointers, others as ctypes has them.
 
-        Raises LibraryError."""
-        status = int(getattr(self.loaded, function)(*map(_passed, args)))
+        Raises LibraryError, UnsupportedError where the library has no such function."""
+        found = getattr(self.loaded, function, None)
+        if found is None:
+            raise UnsupportedError(
+                f"{self.name} has no {function}: it is of another release of CUDA",
+                help="pip install -U heliostat[cuda-libraries]",
+            )
+        status = int(found(*map(_passed, args)))
         if status:
             reason = self.statuses.get(status, f"status {status}")
             raise LibraryError(f"{self.name}: {function} failed: {reason}", status=status)
