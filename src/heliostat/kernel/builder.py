@@ -278,6 +278,10 @@ class KernelBuilder:
     def iota(self, elem: str, lanes: int) -> Instruction:
         return self.emit("iota", Type(elem, lanes)) if lanes > 1 else self.const(0, elem)
 
+    def first_lanes(self, count: Instruction, lanes: int) -> Instruction:
+        """A mask of the lanes below an i64 count."""
+        return self.iota("i32", lanes) < self.splat(self.convert(count, "i32"), lanes)
+
     def extract(self, a: Instruction, lane: int) -> Instruction:
         return a if a.lanes == 1 else self.emit("extract", Type(a.elem), (a,), lane=lane)
 

@@ -210,7 +210,7 @@ class _Nest:
         k = self.k
         if self.lanes == 1:
             return None
-        return k.iota("i32", self.lanes) < k.splat(k.convert(end - column, "i32"), self.lanes)
+        return k.first_lanes(end - column, self.lanes)
 
     def _store(self, index: Sequence[Instruction], value: Instruction, mask: Instruction | None) -> None:
         preset: dict[Value, Instruction] = {self.root: value}

@@ -93,7 +93,7 @@ def _elements(
     count = dims(numbers.type.shape[0])
     for item in k.parallel((count + (AT_ONCE * lanes - 1)) // (AT_ONCE * lanes)):
         starts = [item * (AT_ONCE * lanes) + n * lanes for n in range(AT_ONCE)]
-        inside = [k.iota("i32", lanes) < k.splat(k.convert(count - n, "i32"), lanes) for n in starts]
+        inside = [k.first_lanes(count - n, lanes) for n in starts]
         raw = [k.convert(numbers.load([n], lanes, m), "i64") for n, m in zip(starts, inside, strict=True)]
         places = [k.convert(k.select(k.ult(v, size), v, 0), "i32") * nbytes for v in raw]
         found = [k.gather(table, 0, p, stored) for p in places]

@@ -185,7 +185,7 @@ class PackedNest:
         """Rows past the last repeat it: their sums are not used."""
         k, lanes = self.k, self.lanes
         whole = depth // lanes * lanes
-        mask = self._first_lanes(depth - whole)
+        mask = self.k.first_lanes(depth - whole, self.lanes)
         for m in k.loop(rows):
             row = self._row(batch, k.minimum(first + m, self.rows - 1))
             to = m * self.row_bytes
@@ -207,7 +207,7 @@ class PackedNest:
         k, lanes = self.k, self.lanes
         there = k.minimum(rows, self.rows - first)
         whole = there // lanes * lanes
-        mask = self._first_lanes(there - whole)
+        mask = self.k.first_lanes(there - whole, self.lanes)
         for e in k.loop(depth):
             to = e * self.depth_bytes
             for m in k.loop(0, whole, lanes):
@@ -229,7 +229,7 @@ class PackedNest:
         k, lanes, tile = self.k, self.lanes, self.tile
         whole = columns // self.width
         left = columns - whole * self.width
-        masks = [self._first_lanes(left - s * lanes) for s in range(tile.vectors)]
+        masks = [k.first_lanes(left - s * lanes, lanes) for s in range(tile.vectors)]
         for e in k.loop(depth):
             for strip in k.loop(whole):
                 self._copy_strip([*batch, start + e], column, strip, e, [None] * tile.vectors)
@@ -338,10 +338,6 @@ class PackedNest:
     def _row(self, batch: Sequence[Instruction], row: Instruction) -> list[Instruction]:
         """The index of a row but for its last axis."""
         return [*batch, *self.dims.index(self.lead, row)]
-
-    def _first_lanes(self, count: Instruction) -> Instruction:
-        k = self.k
-        return k.iota("i32", self.lanes) < k.splat(k.convert(count, "i32"), self.lanes)
 
     def _as(self, value: Instruction) -> Instruction:
         return self.k.convert(value, self.elem)

@@ -61,7 +61,7 @@ class _Flags:
         k, lanes = self.k, self.lanes
         total = k.var(k.zeros("i32", lanes))
         for at in k.loop(lo, hi, lanes):
-            there = k.iota("i32", lanes) < k.splat(k.convert(hi - at, "i32"), lanes)
+            there = k.first_lanes(hi - at, lanes)
             total.set(total.get() + load(at, there))
         return k.reduce_add(total.get())
 

@@ -477,7 +477,7 @@ class _Strided:
         if lanes == 1:
             return None
         count = k.maximum(k.minimum(left, lanes), 0)
-        return k.iota("i32", lanes) < k.splat(k.convert(count, "i32"), lanes)
+        return k.first_lanes(count, lanes)
 
     def _kept_shape(self) -> tuple[Dim, ...]:
         return tuple(self.type.shape[i] for i in self.kept)

@@ -60,7 +60,7 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
 
         if target.gpu:
             for c in k.loop(lo, hi, target.lanes):
-                there = k.iota("i32", target.lanes) < k.splat(k.convert(hi - c, "i32"), target.lanes)
+                there = k.first_lanes(hi - c, target.lanes)
                 (y,) = found([elements.load([row, c], target.lanes, there)])
                 result.store([row, c], k.convert(y, "i64"), there)
             continue

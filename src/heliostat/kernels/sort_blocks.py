@@ -68,7 +68,7 @@ class _Blocks:
             if last is not None
             else k.minimum(block * self.block + self.block, self.size)
         ) - first
-        there = k.iota("i32", self.lanes) < k.splat(k.convert(k.minimum(left, self.lanes), "i32"), self.lanes)
+        there = k.first_lanes(k.minimum(left, self.lanes), self.lanes)
         value = k.load(self.source, (row * self.size + first) * 8, "i64", self.lanes, there)
         return k.select(there, value, LARGEST)
 
@@ -76,7 +76,7 @@ class _Blocks:
         """Vector v of a block that is in order, as far as it is kept."""
         k, place = self.k, self.k.const(0, "i64") + v * self.lanes
         left = k.minimum(self.keep, self.kept - block * self.keep) - place
-        there = k.iota("i32", self.lanes) < k.splat(k.convert(k.minimum(left, self.lanes), "i32"), self.lanes)
+        there = k.first_lanes(k.minimum(left, self.lanes), self.lanes)
         k.store(self.out, (row * self.kept + block * self.keep + place) * 8, value, there)
 
     # --- a vector ---------------------------------------------------------------------------------------------------

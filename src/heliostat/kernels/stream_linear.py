@@ -530,7 +530,7 @@ class _Stream(linear._Nest):
         """Which lanes hold rows of a group, in the first half."""
         k, half = self.k, self.plan.rows // 2
         left = k.minimum(k.const(self.out_features, "i64") - item * half, half)
-        return k.iota("i32", self.plan.rows) < k.splat(k.convert(left, "i32"), self.plan.rows)
+        return k.first_lanes(left, self.plan.rows)
 
     def known(self) -> dict[Value, Instruction]:
         return self.held

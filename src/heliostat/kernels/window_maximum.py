@@ -223,7 +223,7 @@ class _Nest:
         if self.lanes == 1 or end % self.lanes == 0:
             return None
         k = self.k
-        return k.iota("i32", self.lanes) < k.splat(k.convert(end - column, "i32"), self.lanes)
+        return k.first_lanes(end - column, self.lanes)
 
     def _there(self, column: Instruction) -> Instruction | None:
         """Windows of a vector that there are."""
