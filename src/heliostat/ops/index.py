@@ -19,7 +19,7 @@ from .matmul import matmul
 from .op import Amp, Array, Batching, Forward, Op, public
 from .rules import normalize_axis, plain, shown
 from .samples import Uniform, sample
-from .shape import broadcast_to, iota, repeated, reshape, transpose, unsqueeze
+from .shape import all_batched, broadcast_to, iota, repeated, reshape, transpose, unsqueeze
 
 N = Symbol("n", 8)
 
@@ -151,8 +151,7 @@ class Gather(Composite, name="gather", version=1, amp=Amp.KEEP_INPUT):
         return transpose(found, [order.index(i) for i in range(last)]) if order != list(range(last)) else found
 
     def batch(self, size: int, batched: Sequence[bool], x: Value, index: Value, *, axis: int) -> Value:
-        both = (v if on else repeated(v, size) for v, on in zip((x, index), batched, strict=True))
-        return self.build(*both, axis=axis + 1)
+        return self.build(*all_batched(size, batched, x, index), axis=axis + 1)
 
 
 class Take(Op, name="take", version=1, amp=Amp.KEEP_INPUT):
@@ -259,7 +258,7 @@ class Put(Op, name="put", version=1, amp=Amp.KEEP_INPUT):
     def batch(
         self, size: int, batched: Sequence[bool], x: Value, ids: Value, rows: Value, *, accumulate: bool = False
     ) -> Value:
-        x, ids, rows = (v if on else repeated(v, size) for v, on in zip((x, ids, rows), batched, strict=True))
+        x, ids, rows = all_batched(size, batched, x, ids, rows)
         count, depth = x.type.shape[1:]
         y = self.build(
             reshape(x, (-1, depth)),

@@ -259,6 +259,11 @@ def repeated(x: Value, size: int) -> Value:
     return broadcast_to(x, (size, *x.type.shape))
 
 
+def all_batched(size: int, batched: Sequence[bool], *xs: Value) -> list[Value]:
+    """Operands with the leading axis, of which some have it."""
+    return [x if on else repeated(x, size) for x, on in zip(xs, batched, strict=True)]
+
+
 def _zeros_along(like: Value, axis: int, size: Dim) -> Value:
     shape = like.type.shape
     zero = constant(0, TensorType(like.type.dtype, ()))
@@ -315,7 +320,7 @@ class Concat(Op, name="concat", version=1, amp=Amp.KEEP_INPUT):
         return found
 
     def batch(self, size: int, batched: Sequence[bool], *xs: Value, axis: int) -> Value:
-        return self.build(*(x if b else repeated(x, size) for x, b in zip(xs, batched, strict=True)), axis=axis + 1)
+        return self.build(*all_batched(size, batched, *xs), axis=axis + 1)
 
 
 slice_ = slice

@@ -24,7 +24,7 @@ from .integer import bitwise_and, bitwise_not, bitwise_or, bitwise_xor, shift_le
 from .op import REGISTRY, Amp, Array, Batching, NotDifferentiable, Op, public
 from .rules import plain
 from .samples import Exactly, SpecialFloats, Uniform, sample
-from .shape import arange, repeated, reshape, slice
+from .shape import all_batched, arange, reshape, slice
 
 N = Symbol("n", 8)
 BLOCK = 4096
@@ -262,8 +262,7 @@ class MoveByDigit(Op, name="move_by_digit", version=1, amp=Amp.KEEP_INPUT):
         bits: int,
         places: bool = False,
     ) -> Value:
-        both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
-        return self.build(*both, low=low, bits=bits, places=places)
+        return self.build(*all_batched(size, batched, x, counts), low=low, bits=bits, places=places)
 
 
 def _digits(x: Array, low: int, bits: int) -> Any:
@@ -325,8 +324,7 @@ class Partition(Op, name="partition", version=1, amp=Amp.KEEP_INPUT):
         return np.asarray(np.argsort(np.logical_not(x), -1, kind="stable"))
 
     def batch(self, size: int, batched: Sequence[bool], x: Value, counts: Value, *, chunk: int) -> Value:
-        both = (v if on else repeated(v, size) for v, on in zip((x, counts), batched, strict=True))
-        return self.build(*both, chunk=chunk)
+        return self.build(*all_batched(size, batched, x, counts), chunk=chunk)
 
 
 class ArgSort(Op, name="argsort", version=1, amp=Amp.KEEP_INPUT):
@@ -422,8 +420,7 @@ class Search(Op, name="search", version=1, amp=Amp.KEEP_INPUT):
         return low
 
     def batch(self, size: int, batched: Sequence[bool], rows: Value, x: Value, *, right: bool = False) -> Value:
-        both = (v if on else repeated(v, size) for v, on in zip((rows, x), batched, strict=True))
-        return self.build(*both, right=right)
+        return self.build(*all_batched(size, batched, rows, x), right=right)
 
 
 def _first(x: Value, count: int) -> Value:
