@@ -83,7 +83,8 @@ class Ndtri(Method, name="ndtri", version=1, amp=Amp.KEEP_INPUT):
         return (mul(g, mul(exp(mul(mul(y, y), 0.5)), math.sqrt(2 * math.pi))),)
 
 
-_BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330]
+BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330]
+"""B(2), B(4) ..."""
 
 
 class Zeta(Method, name="zeta", version=1, amp=Amp.KEEP_INPUT):
@@ -113,7 +114,7 @@ class Zeta(Method, name="zeta", version=1, amp=Amp.KEEP_INPUT):
         total = total + tail * z / (power - 1.0) + tail * 0.5
         square = 1.0 / (z * z)
         factor = power * tail / z
-        for n, b in enumerate(_BERNOULLI, 1):
+        for n, b in enumerate(BERNOULLI, 1):
             total = total + factor * (b / math.factorial(2 * n))
             factor = factor * (power + float(2 * n - 1)) * (power + float(2 * n)) * square
         y = k.select(pole, math.inf, k.select(below & (power != k.floor(power)), math.nan, total))

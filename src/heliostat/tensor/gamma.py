@@ -12,6 +12,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.graph import Value
+from ..ops.special import BERNOULLI
 from .core import Tensor, common
 from .function import Function
 from .pointwise import floats
@@ -68,9 +69,6 @@ _made("igamma", False, "The lower incomplete gamma function P(a, x)")
 _made("igammac", True, "The upper incomplete gamma function Q(a, x) = 1 - P(a, x)")
 
 
-_BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510]
-
-
 def _zeta(s: int, x: Value) -> Value:
     """Hurwitz' sum of (x + k)^-s over k >= 0 of a whole s > 1 and x >= 1/2, by Euler and Maclaurin behind 12 terms,
     without the powers that `ops.zeta` takes for any s. DLMF 25.11.5."""
@@ -79,7 +77,7 @@ def _zeta(s: int, x: Value) -> Value:
         total = ops.add(total, _power(ops.reciprocal(ops.add(x, float(k))), s))
     inverse = ops.reciprocal(ops.add(x, 12.0))
     square, coefficients, factor = ops.mul(inverse, inverse), [], float(s)
-    for n, b in enumerate(_BERNOULLI, 1):
+    for n, b in enumerate(BERNOULLI[:8], 1):
         coefficients.append(b / math.factorial(2 * n) * factor)
         factor *= (s + 2 * n - 1) * (s + 2 * n)
     rest = ops.mul(square, coefficients[-1])

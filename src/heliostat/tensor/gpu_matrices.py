@@ -79,11 +79,6 @@ def _checked(info: _Stack, what: str) -> None:
         raise np.linalg.LinAlgError(what)
 
 
-def on_gpu(x: Tensor) -> bool:
-    """Whether a tensor lies on a GPU."""
-    return x.device.type == "cuda"
-
-
 def run(name: str, function: Callable[..., Any], *tensors: Tensor) -> Any:
     """`function` of tensors of one GPU, all float32 or all float64 where they are floats. Raises DTypeError for others,
     DeviceMismatchError, and DeviceUnavailableError where a library is not installed."""
@@ -97,23 +92,25 @@ def run(name: str, function: Callable[..., Any], *tensors: Tensor) -> Any:
 
 
 # --- factorizations ---------------------------------------------------------------------------------------------------
-def cholesky(x: Tensor) -> Tensor:
-    """L (..., N, N) of the lower triangle."""
+def _triangle(x: Tensor) -> tuple[_Stack, _Stack]:
+    """L (..., N, N) of the lower triangle, with what was above it, and info: 0 where there is one."""
     a = _copied(x)
     n, kind, info = a.shape[-1], KINDS[x.dtype], a.beside(dtype=i32)
     for i in _each(a):
         a.owner.place.solver.cholesky(kind, True, n, a[i], info[i])
+    return a, info
+
+
+def cholesky(x: Tensor) -> Tensor:
+    """L (..., N, N) of the lower triangle."""
+    a, info = _triangle(x)
     _checked(info, "Matrix is not positive definite")
     return a.tensor().tril()
 
 
 def positive(x: Tensor) -> Tensor:
     """Whether there is a triangle of `cholesky`, bool (...)."""
-    a = _copied(x)
-    n, kind, info = a.shape[-1], KINDS[x.dtype], a.beside(dtype=i32)
-    for i in _each(a):
-        a.owner.place.solver.cholesky(kind, True, n, a[i], info[i])
-    return info.tensor() == 0
+    return _triangle(x)[1].tensor() == 0
 
 
 def _factored(x: Tensor, pivot: bool) -> tuple[_Stack, _Stack, _Stack]:

@@ -31,18 +31,15 @@ MOST_COLUMNS = 64  # of rows that `unique` puts in order by one column at a time
 def order(x: Tensor, dim: int, descending: bool, count: int = -1) -> Tensor:
     """Places of the elements of an axis in order, i64, the first `count` of them; all where it is -1. NaN counts as the
     largest. Equal ones keep their order."""
-    if x.device.type == "cpu" and not lazy.capturing() and x.numel() < NATIVE:
-        return on_host(lambda a: _numpy_order(a, dim - x.ndim, descending, count), x)
+    if not on_gpu(x) and not lazy.capturing() and x.numel() < NATIVE:
+        axis, numpy = dim - x.ndim, ops.get("argsort").reference
+
+        def places(a: Any) -> Any:
+            return np.moveaxis(numpy(np.moveaxis(a, axis, -1), descending=descending, count=count), -1, axis)
+
+        return on_host(places, x)
     at_end = movedim(x.detach(), dim, -1)
     return movedim(wrap(ops.argsort(at_end.value, descending, count)), -1, dim)
-
-
-def _numpy_order(a: Any, axis: int, descending: bool, count: int) -> Any:
-    if descending:
-        found = a.shape[axis] - 1 - np.flip(np.argsort(np.flip(a, axis), axis=axis, kind="stable"), axis)
-    else:
-        found = np.argsort(a, axis=axis, kind="stable")
-    return found if count < 0 else np.take(found, range(count), axis)
 
 
 def _searched(rows: Tensor, x: Tensor, right: bool = False) -> Tensor:
