@@ -8,7 +8,6 @@ from typing import Any
 
 from . import ops
 from .ir.graph import Value
-from .ir.types import f32, f64
 from .tensor import FUNCTIONS, Tensor
 from .tensor.core import as_tensor, common
 from .tensor.function import Function
@@ -47,10 +46,7 @@ def _times_exp(scaled: Callable[[Value], Value]) -> Callable[[Value], Value]:
 def _sinc(v: Value) -> Value:
     zero, end = ops.eq(v, 0.0), ops.eq(ops.abs(v), math.inf)
     x = ops.where(ops.logical_or(zero, end), 1.0, v)
-    single = ops.cast(x, f32)  # which has the sine of angles from 2^50 on, where float64 has none
-    known = ops.logical_and(ops.ge(ops.abs(x), 2.0**50), ops.eq(ops.cast(single, f64), x))
-    sine = ops.where(known, ops.cast(ops.sin(single), f64), ops.sin(ops.where(known, 0.0, x)))
-    return ops.where(zero, 1.0, ops.where(end, 0.0, ops.div(sine, x)))
+    return ops.where(zero, 1.0, ops.where(end, 0.0, ops.div(ops.sin(x), x)))
 
 
 bessel_j0 = _function("bessel_j0", ops.bessel_j0, "The Bessel function of the first kind, J0.")

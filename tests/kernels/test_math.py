@@ -170,16 +170,24 @@ def test_angles_without_a_value() -> None:
 
 
 @pytest.mark.parametrize("interp", [False, True], ids=["native", "interp"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])
-def test_angles_of_all_sizes(name: str, interp: bool) -> None:
-    """Small ones beside large ones; 2 ** 22, powers of two, and the floats that are next to multiples of pi / 2."""
+def test_angles_of_all_sizes(name: str, dtype: str, interp: bool) -> None:
+    """Small ones beside large ones; where the reduction changes, powers of two, and the floats that are next to
+    multiples of pi / 2. The reference are functions of long doubles, more exact than those of float64."""
     rng = np.random.default_rng(8)
-    x = np.exp(rng.uniform(-3, 88, 400 if interp else 1 << 16)) * rng.choice([-1, 1], 400 if interp else 1 << 16)
-    near = [16367173 * 2.0**72, 13962640 * 2.0**-1, 4194303.5, 4194304.0, 3.4028235e38]
-    x = np.concatenate([x, 2.0 ** np.arange(18, 128), -(2.0 ** np.arange(18, 128)), near]).astype(np.float32)
-    want = getattr(np, name)(x.astype(np.float64))
+    kind, powers = (np.float32, 128) if dtype == "f32" else (np.float64, 1024)
+    count = 400 if interp else 1 << 14
+    x = np.exp(rng.uniform(-3, powers * 0.6875, count)) * rng.choice([-1, 1], count)
+    near = {
+        "f32": [16367173 * 2.0**72, 13962640 * 2.0**-1, 4194303.5, 4194304.0, 3.4028235e38],
+        "f64": [6381956970095103 * 2.0**797, 2.0**50 - 0.125, 2.0**50 + 0.25, 1e22, 1.7976931348623157e308],
+    }[dtype]
+    ends = 2.0 ** np.arange(18, powers)
+    x = np.concatenate([x, ends, -ends, near]).astype(kind)
+    want = getattr(np, name)(x.astype(np.longdouble))
     found = apply(lambda m, v: getattr(m, name)(v), x, interp=interp)
-    distance = np.abs(found - want) / np.spacing(np.abs(want).astype(np.float32))
+    distance = np.abs(found - want) / np.spacing(np.abs(want).astype(kind))
     assert distance.max() <= 4, (distance.max(), x[distance.argmax()])
 
 

@@ -208,6 +208,19 @@ def test_grid_sample_of_volumes_and_affine_grids() -> None:
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("axes", [1, 2])
+def test_integers(axes: int) -> None:
+    rng = np.random.default_rng(axes)
+    x, w = rng.integers(-9, 9, (2, 4, *[7] * axes)), rng.integers(-9, 9, (6, 2, *[3] * axes))
+    for name, extra in ((f"conv{axes}d", (w,)), (f"avg_pool{axes}d", ()), (f"max_pool{axes}d", ())):
+        kwargs = {"stride": 2, "padding": 1} | ({"groups": 2} if extra else {"kernel_size": 3})
+        found = getattr(F, name)(*(hs.tensor(a) for a in (x, *extra)), **kwargs)
+        kind = torch.float64 if name == "max_pool1d" else torch.int64  # PyTorch has none of integers
+        expected = getattr(T, name)(*(torch.tensor(a).to(kind) for a in (x, *extra)), **kwargs)
+        assert found.dtype == hs.int64
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
 def test_conv_tbc() -> None:
     arrays = (values((6, 2, 3)), values((3, 3, 4)), values((4,)))
     compare_functions(lambda x, w, b: F.conv_tbc(x, w, b, 1), lambda x, w, b: T.conv_tbc(x, w, b, 1), *arrays)

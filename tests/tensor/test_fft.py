@@ -88,6 +88,7 @@ def test_errors() -> None:
             call()
     for call in (
         lambda: hs.fft.fft(x, 0),
+        lambda: hs.fft.irfft(x, n=-1),
         lambda: hs.fft.fftn(x, (2, 2)),
         lambda: hs.fft.fft2(x, dim=(0, 0)),
         lambda: hs.stft(x, 9, center=False, return_complex=True),

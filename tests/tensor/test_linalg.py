@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,21 @@ def test_decompositions() -> None:
     np.testing.assert_allclose((u * s) @ v.mT, x, rtol=1e-9, atol=1e-9)
     q, r = x.qr()
     np.testing.assert_allclose(q @ r, x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_exponentials_of_matrices(dtype: Any) -> None:
+    """Matrices of one batch need different powers of two, from none to many."""
+    x = (floats(6, 5, 5) * np.array([0.0, 1e-3, 0.3, 2, 9, 60])[:, None, None]).astype(dtype)
+    if dtype == np.complex128:
+        x = x[:4] + 1j * x[:4].transpose(0, 2, 1)
+    check(lambda m, x: m.matrix_exp(x), x, rtol=1e-4 if dtype == np.float32 else 1e-10)
+    check(lambda m, x: m.matrix_exp(x), x[:3], rtol=1e-4 if dtype == np.float32 else 1e-10, grad=True)
+    if dtype == np.float32:
+        for given in (x, hs.zeros(0, 3, 3), hs.full((2, 2), math.nan), hs.full((1, 1), math.inf)):
+            found = hs.matrix_exp(hs.as_tensor(given)).numpy()
+            np.testing.assert_array_equal(hs.compile(hs.matrix_exp)(hs.as_tensor(given)).numpy(), found)
+            assert np.isfinite(found).all() == np.isfinite(np.asarray(given)).all()
 
 
 def test_errors() -> None:

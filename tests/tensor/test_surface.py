@@ -122,6 +122,10 @@ def test_moments() -> None:
     k = hs.randint(-3, 4, (n,)).numpy()
     assert sorted(np.unique(k)) == list(range(-3, 4))
     assert sorted(hs.randperm(50).tolist()) == list(range(50))
+    assert sorted(hs.randperm(256, dtype=hs.uint8).tolist()) == list(range(256))
+    for many, dtype in ((257, hs.uint8), (129, hs.int8), (2050, hs.float16), (258, hs.bfloat16)):
+        with pytest.raises(ValueError, match="holds whole numbers"):
+            hs.randperm(many, dtype=dtype)
     b = hs.bernoulli(hs.full((n,), 0.3)).numpy()
     assert abs(b.mean() - 0.3) < 0.01
     m = hs.multinomial(hs.tensor([1.0, 3.0, 0.0]), n, replacement=True).numpy()

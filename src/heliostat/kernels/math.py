@@ -7,6 +7,7 @@ within 3 units in the last place; below the smallest normal number they may lose
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -507,9 +508,8 @@ class Math:
         return self._signed(k.select(turned, math.pi / 2 - y, y), x)
 
     def sin(self, x: Instruction) -> Instruction:
-        """Sine; the angle is reduced by multiples of pi / 2 held in three parts, in f32 from 2 ** 22 on by the bits of
-        2 / pi. NaN where |x| is 2 ** 50 (f64) and more: the parts would not reduce it.
-        """
+        """Sine; the angle is reduced by multiples of pi / 2 held in three parts, from 2 ** 22 on (f64: 2 ** 50) by the
+        bits of 2 / pi."""
         sine, cosine, turn = self._circular(x)
         y = self._quadrant(sine, cosine, turn)
         return self.k.select(self.k.binary("eq", x, 0.0), x, y)
@@ -537,13 +537,11 @@ class Math:
         k, double = self.k, x.elem == "f64"
         size = k.fabs(x)
         near = size < (2.0**50 if double else 2.0**22)
-        inside = k.select(near, x, math.nan) if double else x
-        n, turn = self._nearest(inside, 2 / math.pi)
-        r = inside
+        n, turn = self._nearest(x, 2 / math.pi)
+        r = x
         for p in _split(math.pi / 2, double, fused=True):
             r = k.fma(n, -p, r)
-        if not double:
-            r, turn = self._reduced_far(x, k.logical_not(near), r, turn)
+        r, turn = self._reduced_far(x, k.logical_not(near), r, turn)
         z = r * r
         sines = [(-1) ** i / math.factorial(2 * i + 1) for i in range(1, 10 if double else 5)]
         cosines = [(-1) ** i / math.factorial(2 * i) for i in range(1, 11 if double else 6)]
@@ -552,40 +550,70 @@ class Math:
     def _reduced_far(
         self, x: Instruction, far: Instruction, r: Instruction, turn: Instruction
     ) -> tuple[Instruction, Instruction]:
-        """r and turn of f32 angles, and where `far` holds of |x| >= 2 ** 22, NaN and infinities: a step that is passed
-        over where no lane asks for it.
+        """r and turn of angles of many turns, and where `far` holds of those beyond the reach of `fma`, NaN and
+        infinities: a step that is passed over where no lane asks for it.
 
         |x| is a whole number m times 2 ** e. Of m * (2 / pi * 2 ** e) only what is left modulo 4 counts, the product
-        with 96 bits of 2 / pi that begin where 4 * 2 ** -e stands (Payne and Hanek). No float comes closer to multiples
-        of pi / 2 than 2 ** -31, so that the 62 bits behind the point are enough.
+        with 96 bits (f64: 192) of 2 / pi that begin where 4 * 2 ** -e stands (Payne and Hanek). No f32 comes closer to
+        multiples of pi / 2 than 2 ** -31 and no f64 closer than 2 ** -61, so that the 62 bits (126) behind the point
+        are enough.
         """
-        k = self.k
+        k, double = self.k, x.elem == "f64"
+        digits, bias, whole = (52, 1023, "i64") if double else (23, 127, "i32")
         rest, turns = k.var(r), k.var(turn)
         for _ in k.when(k.any(far)):
-            bits = k.bitcast(x, "i32")
-            place = ((bits >> 23) & 0xFF) - (127 + 23 + 2 - 32)  # of the first bit, in words with 32 zeros in front
-            word, shift = k.convert(k.ashr(place, 5), "i64"), k.convert(place & 31, "i64")
-            a, b, c, d = (self._word(word, j) for j in range(4))
-            high = (((a << 32) | b) << shift) | k.binary("lshr", c, 32 - shift)
-            low = ((c << shift) | k.binary("lshr", d, 32 - shift)) & 0xFFFFFFFF
-            m = k.convert((bits & 0x7FFFFF) | 0x800000, "i64")
-            product = m * high + k.binary("lshr", m * low, 32)  # quarter turns in the two highest bits
-            quarters = k.binary("lshr", product + (1 << 61), 62)
-            left = k.convert(product - (quarters << 62), "f32") * (math.pi / 2 * 2.0**-62)
-            count = k.convert(quarters, "i32")
-            below = bits < 0
+            bits = k.bitcast(x, whole)
+            power = k.binary("lshr", bits, digits) & (2 * bias + 1)
+            place = power - (bias + digits + 2 - 32)  # of the first bit, in words with 32 zeros in front
+            m = k.convert((bits & (2**digits - 1)) | 2**digits, "i64")
+            words = self._shifted(k.convert(k.ashr(place, 5), "i64"), k.convert(place & 31, "i64"), 6 if double else 3)
+            parts = self._product(m, words)
+            high = (parts[0] << 32) | parts[1]  # quarter turns in the two highest bits
+            quarters = k.binary("lshr", high + (1 << 61), 62)
+            behind = high - (quarters << 62)
+            if double:
+                left = k.convert(parts[2], "f64") * 2.0**-94 + k.convert(parts[3], "f64") * 2.0**-126
+                left = left + k.convert(behind & 0xFFFFFFFF, "f64") * 2.0**-62
+                left = left + k.convert(k.ashr(behind, 32), "f64") * 2.0**-30
+            else:
+                left = k.convert(behind, "f32") * 2.0**-62
+            left = left * (math.pi / 2)
+            count = k.convert(quarters, turn.elem)
+            below = x < 0.0
             left = k.select(k.fabs(x) < math.inf, k.select(below, -left, left), math.nan)
             rest.set(k.select(far, left, r))
             turns.set(k.select(far, k.select(below, 0 - count, count), turn))
         return rest.get(), turns.get()
 
-    def _word(self, index: Instruction, ahead: int) -> Instruction:
-        """Word index + ahead of 32 zeros and the bits of 2 / pi, index 0 .. 4."""
+    def _shifted(self, index: Instruction, shift: Instruction, count: int) -> list[Instruction]:
+        """`count` words of 32 bits of the table, from bit `shift` of word `index` on, which is below 8 where 3 are
+        asked for, else below 32. By halves: 61 selects for seven words of 38, not 217."""
         k = self.k
-        found = k.const(_TWO_OVER_PI[ahead], "i64", index.lanes)
-        for i in range(1, 5):
-            found = k.select(k.binary("eq", index, i), k.const(_TWO_OVER_PI[i + ahead], "i64", index.lanes), found)
-        return found
+        stages = (4, 2, 1) if count == 3 else (16, 8, 4, 2, 1)
+        found = [k.const(w, "i64", index.lanes) for w in _TWO_OVER_PI[: count + 2 * stages[0]]]
+        for stage in stages:
+            ahead = k.binary("ne", index & stage, 0)
+            found = [k.select(ahead, found[i + stage], found[i]) for i in range(count + stage)]
+        joined = (((a << shift) | k.binary("lshr", b, 32 - shift)) & 0xFFFFFFFF for a, b in itertools.pairwise(found))
+        return list(joined)
+
+    def _product(self, m: Instruction, words: list[Instruction]) -> list[Instruction]:
+        """The lowest words of m, below 2 ** 53, times the number that the words make, the highest first."""
+        k = self.k
+        low, high = m & 0xFFFFFFFF, k.binary("lshr", m, 32)
+        columns = [k.const(0, "i64", m.lanes) for _ in words]
+        for i, w in enumerate(words):
+            for at, product in ((i, low * w), (i - 1, high * w)):
+                if at >= 0:
+                    columns[at] = columns[at] + (product & 0xFFFFFFFF)
+                if at >= 1:
+                    columns[at - 1] = columns[at - 1] + k.binary("lshr", product, 32)
+        made: list[Instruction] = []
+        carry = k.const(0, "i64", m.lanes)
+        for column in reversed(columns):
+            made.insert(0, (column + carry) & 0xFFFFFFFF)
+            carry = k.binary("lshr", column + carry, 32)
+        return made
 
 
 def _exp_series(double: bool) -> list[float]:
@@ -619,8 +647,25 @@ _EXACT = {
     math.log(2): Fraction("0.693147180559945309417232121458176568075500134360255254120680"),
 }
 
-# The bits of 2 / pi behind the point, 32 in a word, after a word of zeros.
-_TWO_OVER_PI = (0, 0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB)
+
+def _words_of_two_over_pi(count: int) -> tuple[int, ...]:
+    """The bits of 2 / pi behind the point, 32 in a word, after a word of zeros: pi by Machin's formula
+    pi / 4 = 4 atan(1/5) - atan(1/239) in whole numbers, with 64 bits more than are asked for."""
+    size = 32 * count + 64
+
+    def inverse_tangent(n: int) -> int:
+        total, term, i = 0, (1 << size) // n, 0
+        while term:
+            total += (-term if i & 1 else term) // (2 * i + 1)
+            term, i = term // (n * n), i + 1
+        return total
+
+    pi = 4 * (4 * inverse_tangent(5) - inverse_tangent(239))
+    digits = ((2 << (2 * size)) // pi) >> 64
+    return 0, *((digits >> (32 * i)) & 0xFFFFFFFF for i in reversed(range(count)))
+
+
+_TWO_OVER_PI = _words_of_two_over_pi(38)
 
 _LOG2_E = (1.4426950216293335, 1.92596298909109e-08)  # log2(e) as an f32 and what is left of it
 

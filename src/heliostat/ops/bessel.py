@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..ir.graph import Value
-from ..ir.types import f32, f64, tensor
+from ..ir.types import f64, tensor
 from . import chebyshev_tables as tables
 from .compare import lt, where
 from .elementwise import abs as elementwise_abs
@@ -39,14 +39,6 @@ def _near_j(k: Any, x: Any, order: int) -> Any:
     return x * chebyshev(k, t, tables.BESSEL_J1_NEAR) if order else chebyshev(k, t, tables.BESSEL_J0_NEAR)
 
 
-def _circle(k: Any, x: Any) -> tuple[Any, Any]:
-    """Cosine and sine of x >= 0. Those of float64 are NaN from 2^50 on: there by float32, of what float32 holds."""
-    known = (x >= 2.0**50) & (k.cast(k.cast(x, f32), f64) == x)
-    single = k.cast(k.select(known, x, 0.0), f32)
-    c, s = (k.select(known, k.cast(f(single), f64), f(x)) for f in (k.cos, k.sin))
-    return c, s
-
-
 def _far(k: Any, x: Any, order: int, second: bool) -> Any:
     """J, or Y where `second`, beyond 8: by amplitudes P and Q in t = 2 (8 / x)^2 - 1 and the angle x - pi / 4, or
     x - 3 pi / 4, whose cosine and sine are those of x added up."""
@@ -54,7 +46,7 @@ def _far(k: Any, x: Any, order: int, second: bool) -> Any:
     t = inverse * inverse * 2.0 - 1.0
     p = chebyshev(k, t, tables.BESSEL_P1 if order else tables.BESSEL_P0)
     q = chebyshev(k, t, tables.BESSEL_Q1 if order else tables.BESSEL_Q0) * inverse
-    c, s = _circle(k, x)
+    c, s = k.cos(x), k.sin(x)
     cosine, sine = ((s - c) * _ROOT, (s + c) * -_ROOT) if order else ((c + s) * _ROOT, (s - c) * _ROOT)
     turned = p * sine + q * cosine if second else p * cosine - q * sine
     return turned * k.sqrt((2 / math.pi) / x)

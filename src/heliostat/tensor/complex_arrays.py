@@ -344,11 +344,22 @@ def matrix_power(input: Any, n: int) -> Tensor:
 @of_complex("inverse")
 def inverse(input: Any) -> Tensor:
     """The inverse of square matrices (..., N, N), by that of real ones (..., 2 N, 2 N)."""
+    return _of_real_matrices("inverse", input)
+
+
+@of_complex("matrix_exp")
+def matrix_exp(input: Any) -> Tensor:
+    """e to the power of square matrices (..., N, N), by that of real ones (..., 2 N, 2 N)."""
+    return _of_real_matrices("matrix_exp", input)
+
+
+def _of_real_matrices(name: str, input: Any) -> Tensor:
+    """A function that keeps the ring of matrices [[a, -b], [b, a]], to which those of a + bi are isomorphic."""
     if input.ndim < 2:
-        raise ShapeError(f"inverse takes matrices, found a tensor of shape {list(input.shape)}")
+        raise ShapeError(f"{name} takes matrices, found a tensor of shape {list(input.shape)}")
     a, b = parts(input)
     n = a.shape[-1]
-    wide = F["inverse"](F["cat"]([F["cat"]([a, -b], -1), F["cat"]([b, a], -1)], -2))
+    wide = F[name](F["cat"]([F["cat"]([a, -b], -1), F["cat"]([b, a], -1)], -2))
     return joined(wide[..., :n, :n], wide[..., n:, :n])
 
 

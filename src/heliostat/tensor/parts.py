@@ -65,7 +65,7 @@ def is_neg(input: Tensor) -> bool:
 def angle(input: Tensor) -> Tensor:
     """pi for negative elements, 0 for others, NaN for NaN; as floats."""
     x = floats(input)
-    turned = FUNCTIONS["where"](x < 0, math.pi, x.detach() * 0)
+    turned = FUNCTIONS["where"](x < 0, math.pi, x * 0)
     made: Tensor = FUNCTIONS["where"](FUNCTIONS["isinf"](x) & (x > 0), 0.0, turned)
     return made
 

@@ -22,7 +22,7 @@ from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
 from .devices import Device, beside
-from .dtypes import dtype_of, get_default_dtype
+from .dtypes import dtype_of, finfo, get_default_dtype, iinfo
 from .levels import checked_random
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import sizes_of
@@ -262,9 +262,19 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any
     return randint(a, b, input.shape, **_as(input, dtype, rest))
 
 
+def _last_whole(dtype: DType) -> int:
+    """The largest number up to which a dtype holds every whole one."""
+    if dtype.kind in "iu":
+        return int(iinfo(dtype).max)
+    return int(2 / finfo(dtype).eps) if dtype.is_float else 1
+
+
 @function(method=False)
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, **rest: Any) -> Tensor:
-    """The numbers 0 .. n - 1 in random order, by sorting random bits."""
+    """The numbers 0 .. n - 1 in random order, by sorting random bits. Raises ValueError where the dtype does not hold
+    each of them."""
+    if dtype is not None and isinstance(n, int) and n - 1 > (last := _last_whole(dtype_of(dtype))):
+        raise ValueError(f"randperm: {dtype_of(dtype)} holds whole numbers up to {last}, not the {n} asked for")
     (word,) = bits((n,), generator)
     signed = ops.cast(ops.sub(word, 1 << 31), i32)  # 32 bits in the same order
     order: Tensor = new(Tensor, ops.argsort(signed))

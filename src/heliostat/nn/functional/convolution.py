@@ -78,7 +78,7 @@ def _convolution(
     steps, gaps = many(stride, axes, "stride"), many(dilation, axes, "dilation")
     x, around = _padded(x, padding, kernel, steps, gaps)
     _fits(x, kernel, around, gaps)
-    if axes == 3:
+    if axes == 3 or not x.dtype.is_float:
         y = _by_windows(x, weight, steps, around, gaps, groups)
     else:
         a, w = (x, weight) if axes == 2 else (x.unsqueeze(2), weight.unsqueeze(2))

@@ -67,6 +67,11 @@ def _windows(
     return found.reshape(x.shape[0], x.shape[1], math.prod(kernel), math.prod(counts))
 
 
+def _divided(total: Tensor, count: Any) -> Tensor:
+    """Means of integers are integers, as PyTorch's are."""
+    return total.div(count, rounding_mode=None if total.dtype.is_float else "trunc").to(total.dtype)
+
+
 # --- means ------------------------------------------------------------------------------------------------------------
 def _avg_pool(
     axes: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool,
@@ -79,11 +84,11 @@ def _avg_pool(
     around, ones = many(padding, axes, "padding"), (1,) * axes
     size = tuple(x.shape[2:])
     counts = _counts(name, size, kernel, steps, around, ones, ceil_mode)
-    total = _windows(x, kernel, steps, around, ones, counts, 0.0).sum(2)
+    total = _windows(x, kernel, steps, around, ones, counts, 0.0).sum(2, dtype=x.dtype)
     if divisor_override is not None:
         if divisor_override == 0:
             raise ValueError("divisor must be not zero")
-        y = total / divisor_override
+        y = _divided(total, divisor_override)
     else:
         share = np.ones((), np.float64)
         for n, k, s, p, c in zip(size, kernel, steps, around, counts, strict=True):
@@ -93,7 +98,7 @@ def _avg_pool(
                 begin, end = np.maximum(begin, 0), np.minimum(end, n)
             share = share[..., None] * (end - begin)
         first = share.reshape(-1)[0]
-        y = total / float(first) if (share == first).all() else total / from_array(share.reshape(-1), x.dtype)
+        y = _divided(total, int(first) if (share == first).all() else from_array(share.reshape(-1), x.dtype))
     return unbatched(y.reshape(*x.shape[:2], *counts), single)
 
 
