@@ -74,6 +74,7 @@ class ObjectCache:
         self._stats = CacheStats(directory, note=note)
         self._directory = directory
         self._prepared = False
+        self._used: dict[str, None] = {}  # what this process read or wrote, in order
 
     @classmethod
     def default(cls) -> ObjectCache:
@@ -107,6 +108,7 @@ class ObjectCache:
                 self._stats = replace(self._stats, misses=self._stats.misses + 1)
             else:
                 self._stats = replace(self._stats, hits=self._stats.hits + 1)
+                self._used[key] = None
         return data
 
     def put(self, key: str, payload: bytes) -> bool:
@@ -132,6 +134,7 @@ class ObjectCache:
             return False
         with self._lock:
             self._stats = replace(self._stats, writes=self._stats.writes + 1)
+            self._used[key] = None
             if self._size is not None:
                 self._size += len(header) + len(payload)
             full = self._size is None or self._size > self._limit
@@ -147,6 +150,13 @@ class ObjectCache:
             data = make()
             self.put(key, data)
         return data
+
+    def used(self) -> dict[str, bytes]:
+        """The entries that this process has read or written and that are still there, by key."""
+        with self._lock:
+            keys = list(self._used)
+        found = {key: self._read(key) for key in keys} if self._usable() else {}
+        return {key: data for key, data in found.items() if data is not None}
 
     def clear(self) -> None:
         """Delete every entry."""

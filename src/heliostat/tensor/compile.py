@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ..diagnostics import CaptureError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
+from ..session.artifacts import load_cache_artifacts, save_cache_artifacts
 from . import lazy, stance
 from .autocast import signature
 from .capture import capture, hooked
@@ -405,6 +406,6 @@ def make_step(model: Any, loss: Callable[..., Any], optimizer: Any, **options: A
 for _f in (
     stance.allow_in_graph, stance.assume_constant_result, stance.disable, stance.is_compiling, stance.is_exporting,
     stance.list_backends, stance.mark_dynamic, stance.reset, stance.set_stance, stance.wrap_numpy, compile_optimizer,
-    make_step, CompiledModule, diagnose, DiagnosisReport, OpInfo,
+    make_step, CompiledModule, diagnose, DiagnosisReport, OpInfo, save_cache_artifacts, load_cache_artifacts,
 ):  # fmt: skip
     setattr(compile, _f.__name__, _f)
