@@ -59,6 +59,10 @@ CASES: list[tuple[str, Callable[..., Array], list[Callable[[np.random.Generator]
     ("expm1", np.expm1, [magnitudes(1e-8, 1, True)]),
     ("log", np.log, [magnitudes(1e-37, 1e38)]),
     ("log", np.log, [uniform(0.5, 2)]),
+    ("log2", np.log2, [magnitudes(1e-37, 1e38)]),
+    ("log2", np.log2, [uniform(0.5, 2)]),
+    ("log10", np.log10, [magnitudes(1e-37, 1e38)]),
+    ("log10", np.log10, [uniform(0.5, 2)]),
     ("log1p", np.log1p, [magnitudes(1e-8, 1e30)]),
     ("log1p", np.log1p, [uniform(-0.99, 0.99)]),
     ("sin", np.sin, [uniform(-4, 4)]),
@@ -135,7 +139,24 @@ SPECIAL = [
 @pytest.mark.parametrize("interp", [False, True], ids=["native", "interp"])
 @pytest.mark.parametrize("elem", ELEMENTS)
 @pytest.mark.parametrize(
-    "name", ["exp", "exp2", "expm1", "log", "log1p", "tanh", "sqrt", "floor", "ceil", "rint", "trunc", "sign", "abs"]
+    "name",
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "tanh",
+        "sqrt",
+        "floor",
+        "ceil",
+        "rint",
+        "trunc",
+        "sign",
+        "abs",
+    ],
 )
 def test_special_values(name: str, elem: str, interp: bool) -> None:
     x = np.array(SPECIAL, ELEMENTS[elem])

@@ -76,6 +76,20 @@ class NumpyMath:
     def expm1(self, x: Array) -> Array:
         return np.expm1(x)
 
+    def exp2(self, x: Array) -> Array:
+        return np.exp2(x)
+
+    def log2(self, x: Array) -> Array:
+        return np.log2(x)
+
+    def log10(self, x: Array) -> Array:
+        return np.log10(x)
+
+    def bitcast(self, x: Array, dtype: Any) -> Array:
+        size = 4 if dtype.bits == 32 else 8
+        held = x.astype(f"i{size}" if dtype.is_float else f"f{size}")
+        return held.view(f"f{size}" if dtype.is_float else f"i{size}")
+
     def log1p(self, x: Array) -> Array:
         return np.log1p(x)
 

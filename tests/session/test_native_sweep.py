@@ -16,7 +16,8 @@ from ops.sweep import cases, evaluated, given, graph_of
 NAMES = {
     "take", "put", "scan", "unfold", "fold", "arange", "floor_divide", "remainder", "bitwise_and", "bitwise_or",
     "bitwise_xor", "bitwise_not", "shift_left", "shift_right", "random_bits", "random_binomial", "random_log_gamma",
-    "random_poisson", "random_von_mises", "tan", "atan", "expm1", "log1p", "trunc", "detach",
+    "random_poisson", "random_von_mises", "tan", "atan", "expm1", "log1p", "exp2", "log2", "log10", "bitcast", "trunc",
+    "detach",
 }  # fmt: skip
 
 

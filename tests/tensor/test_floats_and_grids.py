@@ -18,6 +18,11 @@ def test_parts() -> None:
     check(lambda m, a: m.frexp(a)[0], x)
     check(lambda m, a: list(m.frexp(a)), floats(3, 4))
     check(lambda m, a: m.frexp(a)[0], floats(3, 4), grad=True)
+    for dtype, least in ((np.float16, -24), (np.float32, -149), (np.float64, -1074)):
+        powers = np.ldexp(np.array(1.5, dtype), np.arange(least, -least // 2)) * dtype(-1)
+        for found, expected in zip(hs.frexp(hs.tensor(powers)), np.frexp(powers), strict=True):
+            np.testing.assert_array_equal(found.numpy(), expected)
+    assert hs.compile(lambda a: hs.frexp(a).exponent)(hs.tensor([3.0, 8.0])).tolist() == [2, 4]
     with pytest.raises(DTypeError, match="frexp"):
         hs.frexp(hs.ones(2, dtype=hs.int64))
     assert hs.can_cast(hs.float32, hs.float64)

@@ -272,7 +272,29 @@ def test_atan2_at_signed_zeros_and_infinities() -> None:
     check(lambda m, a, b: [m.atan2(a, b), 1 / m.atan2(a, b)], y, x)
 
 
-def test_nextafter() -> None:
-    ends = np.array([0.0, -0.0, 1.0, -2.0, np.inf, -np.inf, np.nan, 1e-300])
-    y, x = (a.reshape(-1) for a in np.meshgrid(ends, ends))
-    check(lambda m, a, b: [m.nextafter(a, b), m.nextafter(a.float(), b.float())], y, x)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_nextafter(dtype: str) -> None:
+    ends = [0.0, -0.0, 1.0, -2.0, 1023.0, 65504.0, np.inf, -np.inf, np.nan, 1e-300, 5e-324, 6e-8, -6e-8, -6.1e-5]
+    ends += [sign * 2.0**n for n in (-14, -24, -126, -127, -149, -1022) for sign in (1, -1)]
+    x = torch.tensor(ends, dtype=getattr(torch, dtype))
+    y, x = (t.reshape(-1) for t in torch.meshgrid(x, x, indexing="ij"))
+    if dtype != "float16":
+        check(lambda m, x, y: m.nextafter(x, y), x, y)
+        return
+    found = hs.nextafter(*(hs.tensor(t.numpy()) for t in (x, y))).numpy()  # PyTorch has none
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, np.nextafter(x.numpy(), y.numpy()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_and_logarithms_of_whole_numbers_are_exact(dtype: Any) -> None:
+    low, high = (-149, 128) if dtype == np.float32 else (-1074, 1024)
+    n = np.arange(low, high)
+    powers = np.ldexp(np.ones((), dtype), n)
+    np.testing.assert_array_equal(hs.exp2(hs.tensor(n.astype(dtype))).numpy(), powers)
+    np.testing.assert_array_equal(hs.log2(hs.tensor(powers)).numpy(), n)
+    np.testing.assert_array_equal(
+        hs.ldexp(hs.tensor(np.full(n.shape, 1.5, dtype)), hs.tensor(n)).numpy(), powers * dtype(1.5)
+    )
+    tens = 10.0 ** np.arange(11 if dtype == np.float32 else 23)
+    np.testing.assert_array_equal(hs.log10(hs.tensor(tens.astype(dtype))).numpy(), np.arange(len(tens)))

@@ -86,6 +86,10 @@ class Math:
     def constant(self, value: float, like: Instruction) -> Instruction:
         return self.k.const(value, like.elem, like.lanes)
 
+    def bitcast(self, x: Instruction, dtype: DType) -> Instruction:
+        """The same bits as another dtype of 32 or 64 bits."""
+        return self.k.bitcast(x, COMPUTE[dtype.name][1])
+
     def cast(self, x: Instruction, dtype: DType) -> Instruction:
         """To the element that `dtype` is computed in, rounded to what `dtype` can hold."""
         k = self.k
@@ -365,16 +369,34 @@ class Math:
         return e, k.bitcast(raw - (n << bits), x.elem)
 
     def log(self, x: Instruction) -> Instruction:
-        """Natural logarithm: e ln 2 + 2 atanh(s), s = (m - 1) / (m + 1)."""
+        """Natural logarithm."""
+        return self._logarithm(x, math.log(2), 1.0)
+
+    def log2(self, x: Instruction) -> Instruction:
+        """Logarithm of the base 2, exact of its powers."""
+        return self._logarithm(x, 1.0, 1 / math.log(2))
+
+    def log10(self, x: Instruction) -> Instruction:
+        """Logarithm of the base 10."""
+        return self._logarithm(x, math.log10(2), 1 / math.log(10))
+
+    def _logarithm(self, x: Instruction, two: float, scale: float) -> Instruction:
+        """e log 2 + 2 atanh(s) * scale, s = (m - 1) / (m + 1), for x = m * 2 ** e. `two`: the logarithm of 2; `scale`:
+        the one of Euler's number."""
         k, double = self.k, x.elem == "f64"
         e, m = self._mantissa(x)
         f = m - 1.0
         s = f / (m + 1.0)
         z = s * s
         tail = self._series(z, _atanh_series(double)) * z
-        high, low = _split(math.log(2), double)[:2]
         half_square = f * f * 0.5
-        y = k.fma(e, high, f - (half_square - (s * (half_square + tail) + e * low)))
+        if scale == 1.0:
+            high, low = _split(two, double)[:2]
+            y = k.fma(e, high, f - (half_square - (s * (half_square + tail) + e * low)))
+        else:
+            part = f - (half_square - s * (half_square + tail))
+            high, low = (1.0, 0.0) if two == 1.0 else _split(two, double)[:2]
+            y = k.fma(e, high, k.fma(part, scale, e * low) if low else part * scale)
         y = k.select(k.binary("eq", x, 0.0), -math.inf, y)
         y = k.select(x < 0.0, math.nan, y)
         return k.select(k.binary("eq", x, math.inf) | k.binary("ne", x, x), x, y)
@@ -645,6 +667,7 @@ def _split(value: float, double: bool, fused: bool = False) -> list[float]:
 _EXACT = {
     math.pi / 2: Fraction("3.14159265358979323846264338327950288419716939937510582097494") / 2,
     math.log(2): Fraction("0.693147180559945309417232121458176568075500134360255254120680"),
+    math.log10(2): Fraction("0.301029995663981195213738894724493026768189881462108541310427"),
 }
 
 

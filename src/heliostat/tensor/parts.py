@@ -7,14 +7,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
+from .. import ops
 from ..diagnostics import DTypeError
-from ..ir.types import DType, bf16, i32
-from .core import Tensor, convert
+from ..ir.types import DType, bf16, f32, f64, i32
+from .core import Tensor, wrap
 from .dtypes import can_cast as _can_cast
 from .dtypes import dtype_of
-from .levels import on_host
 from .pointwise import floats
 from .register import FUNCTIONS, function
 
@@ -85,12 +83,20 @@ class Frexp(NamedTuple):
 
 @function()
 def frexp(input: Tensor) -> Frexp:
-    """Mantissas of 1/2 <= |m| < 1, and exponents, i32. float16, float32, float64; the gradient goes to the mantissa."""
+    """Mantissas of 1/2 <= |m| < 1, and exponents, i32. float16, float32, float64; the gradient goes to the mantissa.
+    0, infinities and NaN are their own mantissas, with exponent 0."""
     if not input.dtype.is_float or input.dtype == bf16:
         raise DTypeError(f"frexp takes float16, float32 and float64, found {input.dtype}")
-    exponent = convert(on_host(lambda a: np.frexp(a)[1], input), i32)
-    plain = on_host(lambda a: np.frexp(a)[0], input)
-    if not input.requires_grad:
-        return Frexp(plain, exponent)
-    scale = on_host(lambda e: np.ldexp(np.ones((), np.float64), -e), exponent).to(input.dtype)
-    return Frexp(input * scale, exponent)
+    where = FUNCTIONS["where"]
+    double = input.dtype == f64
+    digits, bias = (52, 1022) if double else (23, 126)
+    x = input.detach().to(f64 if double else f32)
+    small = x.abs() < 2.0 ** (1 - bias)  # denormal: the bits of a multiple have its exponent
+    bits = wrap(ops.bitcast(where(small, x * 2.0**digits, x).value))
+    exponent = ((bits >> digits) & (2 * bias + 3)) - bias - where(small, digits, 0)
+    exponent = where((x != 0) & x.isfinite(), exponent, 0).to(i32)
+    # In two factors, as 2 ** -exponent is infinite for denormal numbers.
+    power = -exponent.to(x.dtype)
+    half = (power * 0.5).floor()
+    mantissa = input.to(x.dtype) * half.exp2() * (power - half).exp2()
+    return Frexp(mantissa.to(input.dtype), exponent)

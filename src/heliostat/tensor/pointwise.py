@@ -48,10 +48,6 @@ def _unary(name: str, build: Callable[[Value], Value], *others: str, whole: str 
     function(*others, in_place=True, op=op)(f)
 
 
-def _log_base(base: float) -> Callable[[Value], Value]:
-    return lambda v: ops.mul(ops.log(v), 1 / math.log(base))
-
-
 def asin_value(v: Value) -> Value:
     root = ops.mul(ops.sqrt(ops.sub(1.0, v)), ops.sqrt(ops.add(v, 1.0)))  # one of the product has no slope at the ends
     return ops.mul(ops.atan(ops.div(v, ops.add(root, 1.0))), 2.0)
@@ -118,9 +114,9 @@ def _sinc(v: Value) -> Value:
 
 
 for _name, _build, _others, _whole in (
-    ("exp", ops.exp, (), "float"), ("exp2", lambda v: ops.exp(ops.mul(v, math.log(2))), (), "float"),
+    ("exp", ops.exp, (), "float"), ("exp2", ops.exp2, (), "float"),
     ("expm1", ops.expm1, (), "float"), ("log", ops.log, (), "float"), ("log1p", ops.log1p, (), "float"),
-    ("log2", _log_base(2), (), "float"), ("log10", _log_base(10), (), "float"), ("sqrt", ops.sqrt, (), "float"),
+    ("log2", ops.log2, (), "float"), ("log10", ops.log10, (), "float"), ("sqrt", ops.sqrt, (), "float"),
     ("rsqrt", ops.rsqrt, (), "float"), ("sin", ops.sin, (), "float"), ("cos", ops.cos, (), "float"),
     ("tan", ops.tan, (), "float"), ("atan", ops.atan, ("arctan",), "float"),
     ("asin", asin_value, ("arcsin",), "float"), ("acos", acos_value, ("arccos",), "float"),
@@ -463,8 +459,10 @@ def xlogy(input: Numeric, other: Numeric) -> Tensor:
 
 @function(in_place=True)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
-    """input * 2^other."""
-    return mul(input, FUNCTIONS["exp2"](floats(as_tensor(other))))
+    """input * 2^other, by two factors: 2^other may be infinite where the result is not."""
+    x, power = (floats(t) for t in common(input, as_tensor(other))[0])
+    half = FUNCTIONS["floor"](power * 0.5)
+    return mul(mul(x, FUNCTIONS["exp2"](half)), FUNCTIONS["exp2"](power - half))
 
 
 @function(in_place=True)

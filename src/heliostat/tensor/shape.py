@@ -15,7 +15,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import SymbolicDim
+from ..ir.types import SymbolicDim, f32, f64, i32, i64
 from ..ops.rules import shown
 from . import lazy
 from .core import Size, Tensor, normal_dim, normal_dims, view_of, wrap
@@ -74,7 +74,11 @@ def view(self: Tensor, *shape: Any) -> Tensor:
         from .core import from_array
 
         dtype = dtype_of(shape[0])
-        return self if dtype == self.dtype else from_array(self.detach().array().view(str_dtype(dtype)))
+        if dtype == self.dtype:
+            return self
+        if {dtype, self.dtype} in ({f32, i32}, {f64, i64}):
+            return wrap(ops.bitcast(self.detach().value))
+        return from_array(self.detach().array().view(str_dtype(dtype)))
     return _reshaped(self, sizes_of(shape))
 
 

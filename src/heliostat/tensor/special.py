@@ -7,16 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import ops
-from ..diagnostics import UnsupportedError
+from ..diagnostics import DTypeError
 from ..ir.graph import Value
-from ..ir.types import TensorType, bf16, f64
+from ..ir.types import TensorType, f16, f32, f64
 from . import recorded
 from .core import Tensor, common, convert, wrap
 from .function import Function
-from .levels import on_host
 from .pointwise import floats
 from .register import FUNCTIONS, function
 
@@ -156,11 +153,27 @@ class _LGamma(Function):
 
 @function(in_place=True)
 def nextafter(input: Tensor, other: Tensor) -> Tensor:
-    """The next number after input towards other, in their common dtype, which NumPy has; without gradients."""
-    a, b = FUNCTIONS["broadcast_tensors"](*common(input, other)[0])
-    if not a.dtype.is_float or a.dtype == bf16:
-        raise UnsupportedError(f"nextafter takes float16, float32 and float64, found {a.dtype}")
-    made: Tensor = on_host(np.nextafter, a, b)
+    """The next number after input towards other, in their common dtype; without gradients.
+
+    Bits of floats without the sign are in order: the next one is one more or one less. Those of float16 and bfloat16
+    are the upper ones of float32, but for float16 below 2^-14, whose neighbours are 2^-24 apart.
+    """
+    a, b = (t.detach() for t in FUNCTIONS["broadcast_tensors"](*common(input, other)[0]))
+    if not a.dtype.is_float:
+        raise DTypeError(f"nextafter takes floats, found {a.dtype}", help="convert it by to()")
+    where, wide = FUNCTIONS["where"], f64 if a.dtype == f64 else f32
+    x, y = a.to(wide), b.to(wide)
+    size, grows = x.abs(), (x == 0) | ((x < y) == (x > 0))
+    step = {"f16": 1 << 13, "bf16": 1 << 16}.get(a.dtype.name, 1)
+    bits = wrap(ops.bitcast(size.value))
+    moved = wrap(ops.bitcast(where(grows, bits + step, bits - step).value))
+    if a.dtype == f16:
+        flat = (size < 2.0**-14) | (~grows & (size == 2.0**-14))
+        moved = where(flat, size + where(grows, 2.0**-24, -(2.0**-24)), moved)
+        moved = where(size == math.inf, 65504.0, moved)
+    found = where(where(x == 0, y, x) < 0, -moved, moved)
+    found = where(x == y, y, where((x == x) & (y == y), found, math.nan))
+    made: Tensor = found.to(a.dtype)
     return made
 
 
