@@ -10,10 +10,10 @@ import numpy as np
 
 from .. import ops
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
-from ..ir.types import f32, f64, i64
+from ..ir.types import bool_, f32, f64, i64
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
+from .core import Tensor, as_tensor, convert, normal_dim, wrap
 from .devices import beside
 from .places import coordinates, number
 from .register import FUNCTIONS, METHODS, function
@@ -30,11 +30,6 @@ class Histogram(NamedTuple):
 def _check(name: str, x: Tensor) -> None:
     if x.dtype not in (f32, f64):
         raise DTypeError(f"{name} takes float32 or float64, found {x.dtype}", help="convert it by to()")
-
-
-def _known(name: str, x: Tensor) -> Any:
-    _check(name, x)
-    return np.asarray(x.detach().array())
 
 
 @function()
@@ -54,32 +49,40 @@ def histogram(
         if isinstance(x, Tensor):
             _check("histogram", x)
     x = input.detach().reshape(-1)
-    if isinstance(bins, Tensor):
-        if range is not None:
-            raise ValueError("histogram: range is for a number of bins, not for edges")
-        edges = _checked(bins.detach(), x.dtype)
-    else:
-        low, high = _limits(x, int(bins), range)
-        edges = wrap(beside(as_tensor(np.linspace(low, high, int(bins) + 1), x.dtype).value, x.value))
+    edges = _edges("histogram", x, bins, range)
     if weight is not None and weight.shape != input.shape:
         raise ShapeError(f"histogram: weights of {shown(weight.shape)} for elements of {shown(input.shape)}")
     found = _summed(x, edges, None if weight is None else weight.detach().reshape(-1))
     if density:
-        found = found / (found.sum() * (edges.narrow(0, 1, found.shape[0]) - edges.narrow(0, 0, found.shape[0])))
+        found = found / (found.sum() * _widths(edges))
     return Histogram(convert(found, input.dtype), edges)
 
 
-def _checked(edges: Tensor, dtype: Any) -> Tensor:
+def _edges(name: str, x: Tensor, bins: Any, limits: Sequence[float] | None) -> Tensor:
+    """(bins + 1,) edges of buckets for the elements of x (N,): those given, or at equal distances."""
+    if isinstance(bins, Tensor):
+        if limits is not None:
+            raise ValueError(f"{name}: range is for a number of bins, not for edges")
+        return _checked(name, bins.detach(), x.dtype)
+    low, high = _limits(name, x, int(bins), limits)
+    return wrap(beside(as_tensor(np.linspace(low, high, int(bins) + 1), x.dtype).value, x.value))
+
+
+def _widths(edges: Tensor) -> Tensor:
+    return edges[1:] - edges[:-1]
+
+
+def _checked(name: str, edges: Tensor, dtype: Any) -> Tensor:
     """Edges in the dtype of what is counted. Raises ShapeError for another shape, ValueError for those that fall, not
     where they are computed inside of a compiled function."""
     if edges.ndim != 1 or edges.shape[0] < 2:
-        raise ShapeError(f"histogram: edges have one axis of at least two, found {shown(edges.shape)}")
+        raise ShapeError(f"{name}: edges have one axis of at least two, found {shown(edges.shape)}")
     if lazy.on_host(edges.value):
         rise = bool((np.diff(lazy.array_of(edges.value)) >= 0).all())
     else:
         rise = bool(lazy.capturing() or lazy._levels.get()) or bool((edges[1:] >= edges[:-1]).all().item())
     if not rise:
-        raise ValueError("histogram: edges must not fall, and none may be NaN")
+        raise ValueError(f"{name}: edges must not fall, and none may be NaN")
     return convert(edges, dtype)
 
 
@@ -89,27 +92,28 @@ def _summed(x: Tensor, edges: Tensor, weight: Tensor | None) -> Tensor:
     bins = edges.shape[0] - 1
     if weight is None:
         return convert(counted(x, edges, True), f64)
-    inside = (x >= edges.narrow(0, 0, 1)) & (x <= edges.narrow(0, bins, 1))
-    number = (FUNCTIONS["searchsorted"](edges, x, right=True) - 1).clamp(0, bins - 1)
+    at, inside = _bucket(x, edges)
     share = FUNCTIONS["where"](inside, convert(weight, f64), 0.0)
-    made: Tensor = FUNCTIONS["zeros"](bins, dtype=f64).index_add(0, number, share)
+    made: Tensor = FUNCTIONS["zeros"](bins, dtype=f64).index_add(0, at, share)
     return made
 
 
-def _limits(x: Tensor, bins: int, limits: Sequence[float] | None) -> tuple[float, float]:
+def _bucket(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+    """The number of the bucket of each element, and whether it lies in one."""
+    bins = edges.shape[0] - 1
+    inside = (x >= edges.narrow(0, 0, 1)) & (x <= edges.narrow(0, bins, 1))
+    return (FUNCTIONS["searchsorted"](edges, x, right=True) - 1).clamp(0, bins - 1), inside
+
+
+def _limits(name: str, x: Tensor, bins: int, limits: Sequence[float] | None) -> tuple[float, float]:
     """Those given, or the least and the largest element, which the host reads."""
     if limits is None:
         ends = FUNCTIONS["stack"](FUNCTIONS["aminmax"](x)) if x.numel() else None
         if ends is not None and lazy.capturing():
-            number(ends, "histogram")
+            number(ends, name)
         limits = (0.0, 1.0) if ends is None else ends.tolist()
     low, high = limits
-    return limits_of("histogram", bins, low, high, 0.5)
-
-
-def _edges(a: Any, bins: int, limits: Sequence[float] | None) -> Any:
-    low, high = limits if limits is not None else (float(a.min()), float(a.max())) if a.size else (0.0, 1.0)
-    return np.linspace(*limits_of("histogram", bins, low, high, 0.5), bins + 1)
+    return limits_of(name, bins, low, high, 0.5)
 
 
 @function()
@@ -124,22 +128,33 @@ def histogramdd(
     """`histogram` of points (..., N): of shape `bins`, one number or vector of edges for each of the N coordinates.
 
     range: N pairs of limits, one after the other."""
-    a = _known("histogramdd", input)
-    if not a.ndim:
+    given: Any
+    for given in (input, weight, *(bins if not isinstance(bins, int | Tensor) else ())):
+        if isinstance(given, Tensor):
+            _check("histogramdd", given)
+    if not input.ndim:
         raise ShapeError("histogramdd takes points along the last axis, found a tensor without axes")
-    points = a.reshape(-1, a.shape[-1])
+    points = input.detach().reshape(-1, input.shape[-1])
     n = points.shape[1]
     given = [bins] * n if isinstance(bins, int) else list(bins)
     if len(given) != n or (range is not None and len(range) != 2 * n):
         raise ShapeError(f"histogramdd: {len(given)} bins for points of {n} coordinates", help="one of each")
-    limits = [None] * n if range is None else [tuple(range[2 * i : 2 * i + 2]) for i in np.arange(n)]
-    edges = [
-        _known("histogramdd", b) if isinstance(b, Tensor) else _edges(points[:, i], int(b), limits[i]).astype(a.dtype)
-        for i, b in enumerate(given)
-    ]
-    w = None if weight is None else _known("histogramdd", weight).reshape(-1)
-    found = np.histogramdd(points, edges, weights=w, density=density)[0]
-    return Histogram(from_array(found, input.dtype), tuple(from_array(e, input.dtype) for e in edges))
+    edges: list[Tensor] = []
+    at, inside = FUNCTIONS["zeros"](points.shape[0], dtype=i64), FUNCTIONS["ones"](points.shape[0], dtype=bool_)
+    for i, b in enumerate(given):
+        x = points[:, i]
+        edges.append(_edges("histogramdd", x, b, None if range is None else range[2 * i : 2 * i + 2]))
+        bucket, there = _bucket(x, edges[-1])
+        at, inside = at * (edges[-1].shape[0] - 1) + bucket, inside & there
+    sizes = [e.shape[0] - 1 for e in edges]
+    share: Any = 1.0 if weight is None else convert(weight.detach().reshape(-1), f64)
+    share = FUNCTIONS["where"](inside, share, 0.0).to(f64)
+    found = FUNCTIONS["zeros"](math.prod(sizes), dtype=f64).index_add(0, at, share).reshape(sizes)
+    if density:
+        found = found / found.sum()
+        for i, e in enumerate(edges):
+            found = found / _widths(e).reshape([-1 if i == j else 1 for j in np.arange(n)])
+    return Histogram(convert(found, input.dtype), tuple(edges))
 
 
 @function(in_place=True)
@@ -180,8 +195,8 @@ def segment_reduce(
     """ "sum", "mean", "prod", "max" or "min" of neighbouring pieces of an axis, of `lengths` (..., S), or from offsets
     (..., S + 1) on; leading axes are those of data in front of `axis`. The gradient goes to the elements.
 
-    An empty piece gives `initial`, by default 0, NaN, 1, -inf or inf. Raises ShapeError for lengths that do not make
-    the axis, also where `unsafe` allows it in PyTorch."""
+    An empty piece gives `initial`, by default 0, NaN, 1, -inf or inf. The host reads the lengths. Raises ShapeError
+    for some that do not make the axis, also where `unsafe` allows it in PyTorch."""
     if reduce not in _OF_NOTHING:
         raise ValueError(f"segment_reduce: reduce is one of {', '.join(_OF_NOTHING)}, not {reduce!r}")
     if indices is not None:
@@ -189,26 +204,30 @@ def segment_reduce(
     if (lengths is None) == (offsets is None):
         raise ValueError("segment_reduce takes lengths or offsets, one of both")
     at = normal_dim(axis, data.ndim, "segment_reduce")
-    given: Any = np.asarray((lengths if lengths is not None else offsets).array())  # type: ignore[union-attr]
+    held: Tensor = lengths if lengths is not None else offsets  # type: ignore[assignment]
+    if lazy.capturing():
+        number(held, "segment_reduce")
+    given: Any = np.asarray(held.host_array())
     if offsets is not None:
         given = np.diff(given, axis=-1)
     lead, rest = tuple(data.shape[:at]), tuple(data.shape[at + 1 :])
     if given.shape[:-1] != lead or (given < 0).any() or (given.sum(-1) != data.shape[at]).any():
         raise ShapeError(f"segment_reduce: lengths {given.tolist()} do not make axis {at} of {shown(data.shape)}")
-    pieces = given.shape[-1]
-    ids = np.repeat(np.arange(given.size), given.reshape(-1))
-    rows = data.reshape(len(ids), math.prod(rest))
+    pieces, count = given.shape[-1], math.prod(lead) * data.shape[at]
+    rows = data.reshape(count, math.prod(rest))
     empty = _OF_NOTHING[reduce] if initial is None else float(initial)
-    start = FUNCTIONS["full"]((given.size, math.prod(rest)), empty, dtype=data.dtype)
-    wide = as_tensor(ids.astype(np.int64)).reshape(-1, 1).expand(tuple(rows.shape))
+    start = data.new_full((given.size, math.prod(rest)), empty)
+    sizes = (held if lengths is not None else held[..., 1:] - held[..., :-1]).to(i64)
+    ids = FUNCTIONS["searchsorted"](sizes.reshape(-1).cumsum(0), FUNCTIONS["arange"](count), right=True)
+    wide = ids.reshape(-1, 1).expand(tuple(rows.shape))
     kind = {"max": "amax", "min": "amin"}.get(reduce, reduce)
     # PyTorch begins each piece with `initial`, a mean divides by the number of elements
     if reduce == "mean":
         base = start * 0 if initial is not None else FUNCTIONS["zeros_like"](start)
         base = base + (0.0 if initial is None else float(initial))
         total = FUNCTIONS["scatter_reduce"](base, 0, wide, rows, "sum", include_self=True)
-        count = from_array(given.reshape(-1, 1)).to(data.dtype)
-        made = FUNCTIONS["where"](count > 0, total / count.clamp(min=1), start)
+        counts = sizes.reshape(-1, 1).to(data.dtype)
+        made = FUNCTIONS["where"](counts > 0, total / counts.clamp(min=1), start)
     else:
         made = FUNCTIONS["scatter_reduce"](start, 0, wide, rows, kind, include_self=True)
     found: Tensor = made.reshape(*lead, pieces, *rest)

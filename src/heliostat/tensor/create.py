@@ -152,7 +152,7 @@ def full(
     size: Sequence[int], fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """One number everywhere, in its dtype unless another is given."""
-    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    value = _number(fill_value)
     d = dtype_of(dtype) if dtype is not None else number_dtype(value)
     return finished(filled(sizes_of((size,)), value, d), requires_grad, rest)
 
@@ -182,8 +182,13 @@ zeros_like, ones_like = FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"]
 @function(method=False)
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """One number everywhere, in the shape and dtype of input."""
-    made = filled(input.shape, fill_value, dtype_of(dtype or input.dtype))
+    made = filled(input.shape, _number(fill_value), dtype_of(dtype or input.dtype))
     return finished(made, requires_grad, rest, input)
+
+
+def _number(value: Any) -> Any:
+    """A number that may be given as a tensor of one element, which is read."""
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def _beside(self: Tensor, named: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def arange(
     """start, start + step .. below end; from 0 where one bound is given."""
     if end is None:
         start, end = 0, start
-    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    start, end, step = (_number(v) for v in (start, end, step))
     if any(isinstance(v, SymbolicDim) for v in (start, end, step)):
         if step != 1:
             raise TypeError(f"arange: from {start} to {end} in steps of {step} has an open size")
@@ -231,7 +236,7 @@ def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """`steps` numbers from start to end, evenly spaced."""
-    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    start, end = _number(start), _number(end)
     element = dtype_of(dtype or get_default_dtype())
     if element.kind in "iu":  # as PyTorch: bounds are rounded first
         start, end = int(start), int(end)
@@ -241,8 +246,8 @@ def linspace(
 
 @function(method=False)
 def logspace(
-    start: float,
-    end: float,
+    start: Any,
+    end: Any,
     steps: int,
     base: float = 10.0,
     *,
@@ -252,6 +257,7 @@ def logspace(
 ) -> Tensor:
     """base to the power of `linspace`; of integers start and end are whole."""
     element = dtype_of(dtype or get_default_dtype())
+    start, end = _number(start), _number(end)
     if not element.is_float:
         start, end = int(start), int(end)
     made = from_array(np.logspace(start, end, steps, base=base), element)

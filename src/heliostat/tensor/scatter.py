@@ -1,4 +1,5 @@
-"""Products and extremes of elements by number: NumPy on the host, with gradients that are graph."""
+"""Products and extremes of elements by number: NumPy on the cpu, graph on GPUs and in what is compiled. Gradients are
+graph."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.types import i64
+from . import lazy
 from .core import Tensor, convert, from_array
 from .function import Function
 from .register import FUNCTIONS
@@ -16,7 +19,10 @@ class Scattered(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, index: Tensor, axis: int, reduce: str, include_self: bool) -> Tensor:
-        y = from_array(_reduced(x, axis, index, src, reduce, include_self), x.dtype)
+        if lazy.capturing() or x.device.type != "cpu":
+            y = _reduced_in_graph(x.detach(), axis, index, src.detach(), reduce, include_self)
+        else:
+            y = from_array(_reduced(x, axis, index, src, reduce, include_self), x.dtype)
         ctx.save_for_backward(x, src, index, y)
         ctx.axis, ctx.reduce, ctx.include_self = axis, reduce, include_self
         return y
@@ -78,6 +84,34 @@ def _reduced(x: Tensor, axis: int, index: Tensor, src: Tensor, reduce: str, incl
     values = src.detach().array()[tuple(slice(0, s) for s in index.shape)]
     {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce].at(y, key, values)
     return y
+
+
+def _reduced_in_graph(x: Tensor, axis: int, index: Tensor, src: Tensor, reduce: str, include_self: bool) -> Tensor:
+    """The same: elements in the order of where they go, a scan of each run of equal places by doubling steps (Hillis
+    and Steele 1986), and from each place of x the last of its run."""
+    if not index.numel():
+        return x.clone()
+    join = {"prod": FUNCTIONS["mul"], "amax": FUNCTIONS["maximum"], "amin": FUNCTIONS["minimum"]}[reduce]
+    cat, where, arange = FUNCTIONS["cat"], FUNCTIONS["where"], FUNCTIONS["arange"]
+    places: Any = 0
+    for a, size in enumerate(index.shape):
+        column = [1] * a + [size] + [1] * (index.ndim - 1 - a)
+        places = places * x.shape[a] + (index.to(i64) if a == axis else arange(size).reshape(column))
+    places, order = places.expand(tuple(index.shape)).reshape(-1).sort(stable=True)
+    values = src[tuple(slice(0, s) for s in index.shape)].reshape(-1)[order]
+    step = 1
+    while step < len(places):
+        joined = join(values[step:], values[:-step]).to(values.dtype)
+        same = places[step:] == places[:-step]
+        values = cat([values[:step], where(same, joined, values[step:])])
+        step *= 2
+    own = x.reshape(-1)
+    every = arange(len(own))
+    last = FUNCTIONS["searchsorted"](places, every, right=True) - 1
+    there = (last >= 0) & (places[last.clamp(min=0)] == every)
+    found = values[last.clamp(min=0)]
+    made: Tensor = where(there, join(own, found).to(x.dtype) if include_self else found, own)
+    return made.reshape(tuple(x.shape))
 
 
 def _lowest(dtype: Any) -> Any:

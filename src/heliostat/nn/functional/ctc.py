@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from ...diagnostics import ShapeError
+from ...ir.types import i64
+from ...ops.rules import shown
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import as_tensor, from_array
+from ...tensor.index import check_known
 from .loss import reduced
 
 where = FUNCTIONS["where"]
@@ -17,20 +20,24 @@ LOW = -1e30
 """Stands for the logarithm of 0, so that differences are no NaN."""
 
 
-def _targets(targets: Tensor, lengths: Any, batch: int, blank: int) -> Any:
+def _targets(targets: Tensor, lengths: Any, batch: int, blank: int) -> Tensor:
     """Labels with blanks around them, (B, 2 L + 1)."""
-    given = np.asarray(targets.detach().array(), np.int64)
     longest = int(lengths.max()) if batch else 0
-    wide = np.full((batch, 2 * longest + 1), blank, np.int64)
-    if given.ndim == 1 and int(lengths.sum()) != given.size:
-        raise ShapeError(f"ctc_loss: {given.size} targets do not fit target_lengths of {int(lengths.sum())} in total")
-    if given.ndim == 2 and (given.shape[0] != batch or given.shape[1] < longest):
-        raise ShapeError(f"ctc_loss: targets of {list(given.shape)} do not hold {batch} rows of up to {longest}")
-    at = 0
-    for b, n in enumerate(lengths):
-        wide[b, 1 : 2 * n : 2] = given[b, :n] if given.ndim == 2 else given[at : at + n]
-        at += n
-    return wide
+    if targets.ndim == 1 and int(lengths.sum()) != targets.shape[0]:
+        what = f"ctc_loss: {targets.shape[0]} targets do not fit target_lengths of {int(lengths.sum())} in total"
+        raise ShapeError(what)
+    if targets.ndim == 2 and (targets.shape[0] != batch or targets.shape[1] < longest):
+        raise ShapeError(f"ctc_loss: targets of {shown(targets.shape)} do not hold {batch} rows of up to {longest}")
+    given = targets.detach().to(i64)
+    there = np.arange(longest) < lengths[:, None]
+    if targets.ndim == 1 and longest:
+        places = np.where(there, (np.cumsum(lengths) - lengths)[:, None] + np.arange(longest), 0)
+        rows = given[from_array(places)]
+    else:
+        rows = given[:, :longest] if longest else FUNCTIONS["zeros"](batch, 0, dtype=i64)
+    rows = where(from_array(there), rows, blank)
+    pairs = FUNCTIONS["stack"]([FUNCTIONS["full_like"](rows, blank), rows], 2).reshape(batch, 2 * longest)
+    return FUNCTIONS["cat"]([pairs, FUNCTIONS["full"]((batch, 1), blank, dtype=i64)], 1)
 
 
 def _log_sum(*terms: Tensor) -> Tensor:
@@ -55,7 +62,7 @@ def ctc_loss(
 ) -> Tensor:
     """-log likelihood of labels. log_probs: (T, B, C) or (T, C), targets: (B, S) or all labels in order, lengths: (B,).
 
-    "mean" divides by the lengths of targets, then averages. Targets and lengths are read when this is called."""
+    "mean" divides by the lengths of targets, then averages. The host reads the lengths when this is called."""
     single = log_probs.ndim == 2
     x = log_probs.unsqueeze(1) if single else log_probs
     if x.ndim != 3:
@@ -63,23 +70,23 @@ def ctc_loss(
     steps, batch, classes = x.shape
     if not 0 <= blank < classes:
         raise ValueError(f"blank must be in label range, found {blank} of {classes} classes")
-    times = np.asarray(as_tensor(input_lengths).array(), np.int64).reshape(-1)
-    lengths = np.asarray(as_tensor(target_lengths).array(), np.int64).reshape(-1)
+    times = np.asarray(as_tensor(input_lengths).host_array(), np.int64).reshape(-1)
+    lengths = np.asarray(as_tensor(target_lengths).host_array(), np.int64).reshape(-1)
     if times.shape != (batch,) or lengths.shape != (batch,):
         raise ShapeError(f"ctc_loss: input_lengths and target_lengths must be of size {batch}")
     if batch and int(times.max()) > steps:
         raise ShapeError(f"Expected input_lengths to have value at most {steps}, but got value {int(times.max())}")
+    check_known("class", targets, classes)
     labels = _targets(targets.unsqueeze(0) if single and targets.ndim == 1 else targets, lengths, batch, blank)
     width = labels.shape[1]
     place = np.arange(width)
     # a step of two is allowed onto a label that differs from the one before
-    jump = np.zeros(labels.shape, bool)
-    jump[:, 2:] = (labels[:, 2:] != blank) & (labels[:, 2:] != labels[:, :-2])
-    may_jump = from_array(jump)
-    scores = x.gather(2, from_array(np.broadcast_to(labels, (steps, batch, width)).copy()))
-    first = from_array(np.broadcast_to((place < 2) & (place <= 2 * lengths[:, None]), labels.shape).copy())
-    alpha = where(first, scores[0], LOW)
     pad = FUNCTIONS["pad"]
+    before_last = pad(labels, (2, 0), value=blank)[:, :width]
+    may_jump = (labels != blank) & (labels != before_last) & from_array(place >= 2)
+    scores = x.gather(2, labels.expand(steps, batch, width))
+    first = from_array((place < 2) & (place <= 2 * lengths[:, None]))
+    alpha = where(first, scores[0], LOW)
     for t in range(1, steps):
         one = pad(alpha, (1, 0), value=LOW)[:, :width]
         two = where(may_jump, pad(alpha, (2, 0), value=LOW)[:, :width], LOW)

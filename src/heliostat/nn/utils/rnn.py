@@ -15,7 +15,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class PackedSequence(NamedTuple):
-    """Sequences step by step: data (total, *), and how many sequences each step has, longest sequences first.
+    """Sequences step by step: data (total, *), and how many sequences each step has, longest sequences first,
+    on the cpu.
 
     sorted_indices: the order of the batch that was packed, None where it was in order; unsorted_indices goes back."""
 
@@ -24,21 +25,34 @@ class PackedSequence(NamedTuple):
     sorted_indices: Tensor | None = None
     unsorted_indices: Tensor | None = None
 
+    def _with(self, data: Tensor) -> PackedSequence:
+        first, back = (None if t is None else t.to(data.device) for t in self[2:])
+        return PackedSequence(data, self.batch_sizes, first, back)
+
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        """The same with data in another dtype."""
-        return self._replace(data=self.data.to(*args, **kwargs))
+        """The same with data in another dtype, or on another device; `batch_sizes` stay on the cpu."""
+        return self._with(self.data.to(*args, **kwargs))
 
     def float(self) -> PackedSequence:
         """The same with data in float32."""
-        return self._replace(data=self.data.float())
+        return self._with(self.data.float())
 
     def double(self) -> PackedSequence:
         """The same with data in float64."""
-        return self._replace(data=self.data.double())
+        return self._with(self.data.double())
 
     def cpu(self) -> PackedSequence:
-        """This: it is there already."""
-        return self
+        """The same on the cpu."""
+        return self._with(self.data.cpu())
+
+    def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """The same on a GPU."""
+        return self._with(self.data.cuda(*args, **kwargs))
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether data lie on a GPU."""
+        return bool(self.data.is_cuda)
 
     @property
     def lengths(self) -> Array:
@@ -63,7 +77,8 @@ def _places(lengths: Array) -> tuple[Array, Array]:
 def pack_padded_sequence(
     input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
 ) -> PackedSequence:
-    """Padded sequences without their padding. input: (T, B, *), or (B, T, *) if `batch_first`; lengths: (B,)."""
+    """Padded sequences without their padding. input: (T, B, *), or (B, T, *) if `batch_first`; lengths: (B,), which are
+    numbers or a tensor of the cpu."""
     sizes = np.asarray(as_tensor(lengths).array(), np.int64)
     x = input.transpose(0, 1) if batch_first else input
     if sizes.shape != (x.shape[1],):
@@ -85,12 +100,12 @@ def pack_padded_sequence(
             )
     else:
         at = np.argsort(-sizes, kind="stable")
-        sizes, order = sizes[at], from_array(at)
+        sizes, order = sizes[at], from_array(at, device=str(x.device))
         x = x.index_select(1, order)
     _, there = _places(sizes)
     rows = np.flatnonzero(np.pad(there, [(0, x.shape[0] - len(there)), (0, 0)]).reshape(-1))
     data = x.reshape(-1, *x.shape[2:]).index_select(0, from_array(rows))
-    return PackedSequence(data, from_array(there.sum(1)), order, invert_permutation(order))
+    return PackedSequence(data, from_array(there.sum(1), device="cpu"), order, invert_permutation(order))
 
 
 def padded(sequence: PackedSequence, fill: float = 0.0) -> tuple[Tensor, Array]:
@@ -113,7 +128,7 @@ def repacked(x: Tensor, like: PackedSequence) -> PackedSequence:
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Packed sequences padded to one length, (T, B, *) or (B, T, *), and their lengths, (B,)."""
+    """Packed sequences padded to one length, (T, B, *) or (B, T, *), and their lengths, (B,), on the cpu."""
     x, lengths = padded(sequence, padding_value)
     if total_length is not None:
         if total_length < x.shape[0]:
@@ -124,9 +139,9 @@ def pad_packed_sequence(
         more = [0, 0] * (x.ndim - 1) + [0, total_length - x.shape[0]]
         x = FUNCTIONS["pad"](x, more, value=padding_value)
     order = sequence.unsorted_indices
-    sizes = from_array(lengths.astype(np.int64))
+    sizes = from_array(lengths.astype(np.int64), device="cpu")
     if order is not None:
-        x, sizes = x.index_select(1, order), sizes.index_select(0, order)
+        x, sizes = x.index_select(1, order), sizes.index_select(0, order.cpu())
     return (x.transpose(0, 1) if batch_first else x), sizes
 
 
