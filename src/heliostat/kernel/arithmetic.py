@@ -114,8 +114,9 @@ def fma32_lanes(a: Array, b: Array, c: Array) -> Array:
     s = p + c
     if np.count_nonzero(s.view(_I64) & 0xFFFFFFF) != s.size:
         e = _sum_error(p, c.astype(_F64), s)
-        up, down = e > 0, e < 0
-        s = np.where(up | down, np.nextafter(s, np.where(up, np.inf, -np.inf)), s)
+        if e.any():
+            up, down = e > 0, e < 0
+            s = np.where(up | down, np.nextafter(s, np.where(up, np.inf, -np.inf)), s)
     return s.astype(_F32)
 
 

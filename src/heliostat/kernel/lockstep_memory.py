@@ -84,24 +84,29 @@ def load_runs(memory: Memory, offsets: Array, elem: str, nbytes: int, align: int
 
 def load_masked(memory: Memory, offsets: Array, elem: str, mask: Array, align: int) -> Array:
     """(rows, lanes) of offsets (rows, 1): elements where the mask holds, zeros elsewhere."""
-    dtype, (rows, lanes) = DTYPES[elem], mask.shape
-    if mask.all() and offsets.shape[0] >= rows:
-        return load_runs(memory, offsets, elem, lanes * dtype.itemsize, align)
-    mask = np.broadcast_to(mask, (max(offsets.shape[0], rows), lanes))
+    dtype = DTYPES[elem]
+    if len(mask) < len(offsets):
+        mask = mask.repeat(len(offsets), 0)
+    held = mask.nonzero()
+    if held[0].size == mask.size and len(offsets) == len(mask):
+        return load_runs(memory, offsets, elem, mask.shape[1] * dtype.itemsize, align)
     out = np.zeros(mask.shape, dtype)
-    if mask.any():
-        view, numbers = _masked_units(memory, offsets, mask, dtype.itemsize, align)
-        out[mask] = view.take(numbers).view(dtype)
+    if held[0].size:
+        view, numbers = _masked_units(memory, offsets, held, dtype.itemsize, align)
+        out[held] = view.take(numbers).view(dtype)
     return out
 
 
-def _masked_units(memory: Memory, offsets: Array, mask: Array, size: int, align: int) -> tuple[Array, Array]:
-    """The elements of `size` bytes that the mask (rows, lanes) holds, counted from offsets (rows, 1): a view of the
-    memory, and which of its units they are."""
-    offsets = np.broadcast_to(offsets, (mask.shape[0], 1))
-    places = (offsets + _counts(mask.shape[1]) * size)[mask]
+def _masked_units(
+    memory: Memory, offsets: Array, held: tuple[Array, ...], size: int, align: int
+) -> tuple[Array, Array]:
+    """Elements of `size` bytes, counted from offsets (rows, 1), by their rows and lanes: a view of the memory, and
+    which of its units they are."""
+    rows, lanes = held
+    first = offsets.reshape(-1).take(rows) if len(offsets) > 1 else offsets.reshape(-1)
+    places = first + lanes * size
     memory.check(places, size, 1)
-    if align > 1 and int(np.bitwise_or.reduce(offsets[mask.any(axis=1)], axis=None)) & align - 1:
+    if align > 1 and int(np.bitwise_or.reduce(first)) & align - 1:
         memory.refuse(0, 0, align)
     unit = unit_of(size, align)
     return memory.view(unit), _numbers(places, size, unit).reshape(-1)
@@ -127,11 +132,12 @@ def store_masked(
     """Write elements (rows, lanes) at offsets (rows, 1) where the mask holds."""
     if active is not None:
         mask = mask & active[:, None]
-    if mask.any():
-        shape = (max(offsets.shape[0], mask.shape[0], value.shape[0]), value.shape[1])
-        mask = np.broadcast_to(mask, shape)
-        view, numbers = _masked_units(memory, offsets, mask, value.itemsize, align)
-        view[numbers] = np.broadcast_to(value, shape)[mask].view(view.dtype)
+    rows = max(len(offsets), len(mask), len(value))
+    mask, value = (a.repeat(rows, 0) if len(a) < rows else a for a in (mask, value))
+    held = mask.nonzero()
+    if held[0].size:
+        view, numbers = _masked_units(memory, offsets, held, value.itemsize, align)
+        view[numbers] = value[held].view(view.dtype)
 
 
 Copy = tuple[Memory, Array, Array]  # units of 16 bytes on their way: where to, and what
@@ -146,10 +152,10 @@ def copy_runs(private: Memory, to: Array, buffer: Memory, source: Array, count: 
         taken = buffer.view(16).take(source.reshape(-1) >> 4)
     else:
         used = np.arange(16) < np.broadcast_to(count, (max(len(source), len(count)), 1))
-        raw = np.zeros(used.shape, np.uint8)
-        if used.any():
-            view, numbers = _masked_units(buffer, source, used, 1, 16)
-            raw[used] = view.take(numbers)
+        raw, held = np.zeros(used.shape, np.uint8), used.nonzero()
+        if held[0].size:
+            view, numbers = _masked_units(buffer, source, held, 1, 16)
+            raw[held] = view.take(numbers)
         taken = raw.view(_UNITS[16]).reshape(-1)
     where = to.reshape(-1) >> 4
     private.view(16)[where] = np.full(16, poison, np.uint8).view(_UNITS[16])
