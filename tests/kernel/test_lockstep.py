@@ -319,6 +319,8 @@ def beyond_the_end(k: KernelBuilder, x: Instruction, y: Instruction, how: str) -
         k.store(y, 0, k.gather(x, 0, offsets, "f32"))
     elif how == "single load":
         k.store(y, 0, k.load(x, k.worker() + 128, "i32"))
+    elif how == "negative gather":
+        k.store(y, 0, k.gather(x, -8, offsets, "f32"))
     elif how == "negative":
         k.store(y, 0, k.load(x, k.worker() - 4, "f32", 32))
     elif how == "store":
@@ -333,7 +335,18 @@ def beyond_the_end(k: KernelBuilder, x: Instruction, y: Instruction, how: str) -
 
 @pytest.mark.parametrize(
     "how",
-    ["load", "masked load", "gather", "single load", "negative", "store", "masked store", "scatter", "single store"],
+    [
+        "load",
+        "masked load",
+        "gather",
+        "negative gather",
+        "single load",
+        "negative",
+        "store",
+        "masked store",
+        "scatter",
+        "single store",
+    ],
 )
 def test_every_kind_of_access_is_checked(how: str) -> None:
     k = KernelBuilder("k")
