@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from heliostat.kernel.builder import KernelBuilder
+from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import ELEMENT_BYTES, FLOATS, Kernel, Type
-from kernel.random_kernels import BITS, DTYPES
+from kernel.random_kernels import BITS, DTYPES, copies
 
 Array = np.ndarray[Any, Any]
 COUNT = 1024
@@ -57,12 +59,14 @@ def inputs(elem: str, rng: np.random.Generator) -> Array:
     bits = BITS[elem]
     shift = rng.integers(0, bits, third).astype(dtype)
     random[:third] >>= shift
-    for n in range(third, 2 * third):  # an integer halfway between two floats, plus -1, 0 or 1
-        width = int(rng.choice([11, 24, 53]))
-        value = ((2 * int(rng.integers(1 << (width - 1), 1 << width)) + 1) << int(rng.integers(0, 10))) + int(
-            rng.integers(-1, 2)
-        )
-        random[n] = np.int64(value if value < 1 << 63 else value >> 12).astype(dtype)
+    # integers halfway between two floats, plus -1, 0 or 1
+    width = rng.choice(np.array([11, 24, 53], np.uint64), third)
+    one = np.uint64(1)
+    halfway = 2 * rng.integers(one << width - one, one << width, dtype=np.uint64) + one << rng.integers(
+        0, 10, third, np.uint64
+    )
+    value = halfway + rng.integers(-1, 2, third).astype(np.uint64)
+    random[third : 2 * third] = np.where(value < 1 << 63, value, value >> np.uint64(12)).astype(dtype)
     random[-5:] = np.array([0, 1, -1, -(1 << (bits - 1)), (1 << (bits - 1)) - 1]).astype(dtype)
     return random
 
@@ -85,13 +89,32 @@ def hard_kernel(op: str, source: str, target: str, lanes: int) -> Kernel:
 _UNARY = frozenset({"sqrt", "floor", "ceil", "rint", "fabs", "neg", "fptosi", "fpcast", "sitofp", "uitofp"})
 
 
+@lru_cache(maxsize=256)
 def hard_arrays(op: str, source: str, target: str, seed: int) -> list[Array]:
+    """Operands and room for results; to be copied before a kernel writes them."""
     rng = np.random.default_rng(seed)
     arrays = [inputs(source, rng) for _ in range(3)]
     if op == "fma":
         half = COUNT // 2
         arrays[2][:half] = _fma_ties(arrays, source, rng)[:half]
     return [*arrays, np.zeros(COUNT, DTYPES["i8" if target == "i1" else target])]
+
+
+@lru_cache(maxsize=1024)
+def hard_results(op: str, source: str, target: str, seed: int, lanes: int) -> list[Array]:
+    """What the interpreter makes of `hard_arrays`, for targets that are compared with it in turn."""
+    arrays = copies(hard_arrays(op, source, target, seed))
+    interpret(hard_kernel(op, source, target, lanes), arrays)
+    return arrays
+
+
+def hard_cases(lanes: Sequence[int]) -> list[tuple[Kernel, list[Array], list[Array]]]:
+    """Every kernel at these numbers of lanes, its arrays, and what the interpreter makes of them."""
+    return [
+        (hard_kernel(*c, n), hard_arrays(*c, seed), hard_results(*c, seed, n))
+        for seed, c in enumerate(cases())
+        for n in lanes
+    ]
 
 
 def _fma_ties(arrays: list[Array], elem: str, rng: np.random.Generator) -> Array:

@@ -8,11 +8,12 @@ import pytest
 from heliostat.diagnostics import VerifyError
 from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.interp import interpret
-from heliostat.kernel.ir import BARRIER, ELEMENT_BYTES, Kernel
-from heliostat.kernel.lockstep import LockstepError, run_lockstep
+from heliostat.kernel.ir import BARRIER, ELEMENT_BYTES, Instruction, Kernel, Type
+from heliostat.kernel.lockstep import POISON, LockstepError, run_lockstep
 from heliostat.kernel.text import parse_kernel, print_kernel
 from heliostat.kernel.verify import verify
 
+from .hard_kernels import hard_cases
 from .random_kernels import assert_same, copies
 
 
@@ -189,7 +190,7 @@ def test_a_barrier_is_left_before_it_is_come_to_again() -> None:
         run_lockstep(k.finish(), [np.zeros(4, np.int32)], blocks=1)
 
 
-def multiplied(kind: str, fresh: bool, wait: bool = True) -> Kernel:
+def multiplied(kind: str, fresh: bool, wait: bool = True, spoil: bool = False) -> Kernel:
     """Four warps multiply 64 x 32 of A, from registers, by 16 x 32 of B in core matrices; C, one, is added to."""
     k = KernelBuilder("k")
     a, b, c = k.buffer("a"), k.buffer("b"), k.buffer("c", "w")
@@ -204,6 +205,8 @@ def multiplied(kind: str, fresh: bool, wait: bool = True) -> Kernel:
             k.wait_copies(0)
             k.barrier()
             k.warpgroup_mma(tile, rows, 0, sums, 2, None, (256, 128), kind, fresh)
+            if spoil:
+                k.store(tile, 1020, k.const(7, "i32"))
             if wait:
                 k.wait_mma(sums, 0, rows)
             for n, v in enumerate(sums):
@@ -288,3 +291,200 @@ def test_pairs_are_multiplied_and_added_with_one_rounding() -> None:
     kept = 1 << np.maximum(np.abs(exact).astype(np.float64).view(np.int64) >> 52, 1023 + 7) - 1023 - 7
     wanted = np.rint(exact / kept) * kept  # eight binary digits, ties to even
     np.testing.assert_array_equal((found.astype(np.uint32) << 16).view(np.float32), wanted)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("lanes", [1, 16, 64])
+def test_hard_inputs_equal_the_interpreter(lanes: int) -> None:
+    """Integers that all threads share, arrays that they share, and what each holds of its own."""
+    for kernel, arrays, wanted in hard_cases([lanes]):
+        found = copies(arrays)
+        run_lockstep(kernel, found, blocks=1, warps=1)
+        assert_same(found, wanted)
+
+
+def thread(k: KernelBuilder) -> Instruction:
+    """The number of a thread, which differs within a warp, as no value that a schedule writes does."""
+    return k.emit("thread", Type("i32"), ())
+
+
+def beyond_the_end(k: KernelBuilder, x: Instruction, y: Instruction, how: str) -> None:
+    """One access whose last thread is 4 bytes too far."""
+    offsets = k.iota("i32", 32) * 4 + 4
+    if how == "load":
+        k.store(y, 0, k.load(x, 4, "f32", 32))
+    elif how == "masked load":
+        k.store(y, 0, k.load(x, 4, "f32", 32, k.iota("i32", 32) > k.splat(k.const(4, "i32"), 32)))
+    elif how == "gather":
+        k.store(y, 0, k.gather(x, 0, offsets, "f32"))
+    elif how == "single load":
+        k.store(y, 0, k.load(x, k.worker() + 128, "i32"))
+    elif how == "negative gather":
+        k.store(y, 0, k.gather(x, -8, offsets, "f32"))
+    elif how == "negative":
+        k.store(y, 0, k.load(x, k.worker() - 4, "f32", 32))
+    elif how == "store":
+        k.store(y, 4, k.load(x, 0, "f32", 32))
+    elif how == "masked store":
+        k.store(y, 4, k.load(x, 0, "f32", 32), k.iota("i32", 32) > k.splat(k.const(4, "i32"), 32))
+    elif how == "scatter":
+        k.scatter(y, 0, offsets, k.load(x, 0, "f32", 32))
+    else:
+        k.store(y, k.worker() + 128, k.load(x, 0, "i32"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "load",
+        "masked load",
+        "gather",
+        "negative gather",
+        "single load",
+        "negative",
+        "store",
+        "masked store",
+        "scatter",
+        "single store",
+    ],
+)
+def test_every_kind_of_access_is_checked(how: str) -> None:
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for _ in k.parallel(1):
+        beyond_the_end(k, x, y, how)
+    with pytest.raises(LockstepError, match="of a buffer of 128"):
+        run_lockstep(k.finish(), [np.ones(32, np.float32), np.ones(32, np.float32)], 1, 1)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_a_mask_leaves_out_may_lie_anywhere(masked: bool) -> None:
+    """Threads whose elements are left out, here those that would be outside, are not checked."""
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    mask = k.iota("i32", 32) < k.splat(k.const(31, "i32"), 32) if masked else None
+    for _ in k.parallel(1):
+        k.store(y, 4, k.load(x, 4, "f32", 32, mask), mask)
+    arrays = [np.arange(32, dtype=np.float32), np.zeros(32, np.float32)]
+    if not masked:
+        with pytest.raises(LockstepError, match="of a buffer of 128"):
+            run_lockstep(k.finish(), arrays, 1, 1)
+        return
+    run_lockstep(k.finish(), arrays, 1, 1)
+    np.testing.assert_array_equal(arrays[1], arrays[0])
+
+
+@pytest.mark.parametrize("kind", ["gather", "scatter", "copy to", "copy from"])
+def test_alignment_is_checked(kind: str) -> None:
+    """Where one thread of 32 breaks what the access claims."""
+    k = KernelBuilder("k")
+    x, y, places = k.buffer("x"), k.buffer("y", "w"), k.buffer("places")
+    for _ in k.parallel(1):
+        for _ in k.team(1):
+            moved = k.load(places, 0, "i32", 32)
+            straight = k.iota("i32", 32) * 16
+            if kind.startswith("copy"):
+                held = k.alloc(1024)
+                there, taken = (moved, straight) if kind == "copy to" else (straight, moved)
+                k.copy_async(held, 0, there, x, 0, taken)
+                k.commit_copies()
+                k.wait_copies(0)
+            elif kind == "gather":
+                k.store(y, 0, k.gather(x, 0, moved, "f32"))
+            else:
+                k.scatter(y, 0, moved, k.load(x, 0, "f32", 32))
+    kernel, arrays = k.finish(), [np.ones(256, np.float32), np.ones(256, np.float32)]
+    offsets = np.arange(32, dtype=np.int32) * 16
+    run_lockstep(kernel, [*arrays, offsets], 1)
+    offsets[17] += 2
+    with pytest.raises(LockstepError, match=f"aligned to {16 if kind.startswith('copy') else 4} bytes"):
+        run_lockstep(kernel, [*arrays, offsets], 1)
+
+
+@pytest.mark.parametrize("stores", [True, False])
+def test_threads_part_at_stores_only(stores: bool) -> None:
+    k = KernelBuilder("k")
+    y = k.buffer("y", "w")
+    for _ in k.parallel(1):
+        number = thread(k)
+        places, value = k.iota("i32", 32) * 4, k.const(7, "i32", 32)
+        for _ in k.when(k.binary("lt", number, 5)):
+            k.scatter(y, 0, places, value if stores else k.splat(number + 1, 32))
+    found = np.zeros(32, np.int32)
+    if stores:
+        run_lockstep(k.finish(), [found], 1, 1)
+        np.testing.assert_array_equal(found, np.where(np.arange(32) < 5, 7, 0))
+    else:
+        with pytest.raises(LockstepError, match="part at an `if`"):
+            run_lockstep(k.finish(), [found], 1, 1)
+
+
+def test_bounds_of_loops_are_those_of_all_threads() -> None:
+    k = KernelBuilder("k")
+    y = k.buffer("y", "w")
+    for _ in k.parallel(1):
+        for i in k.loop(0, k.convert(thread(k), "i64")):
+            k.store(y, i * 4, k.convert(i, "i32"))
+    with pytest.raises(LockstepError, match="a loop's bound differs"):
+        run_lockstep(k.finish(), [np.zeros(32, np.int32)], 1, 1)
+
+
+def neighbours(wait: bool) -> Kernel:
+    """Each warp writes a row and takes that of the next warp."""
+    k = KernelBuilder("k")
+    y, rows = k.buffer("y", "w"), k.alloc(4 * 128)
+    for _ in k.parallel(1):
+        for w in k.team(4):
+            k.store(rows, w * 128, k.splat(k.convert(w, "i32"), 32))
+            if wait:
+                k.barrier()
+            k.store(y, w * 128, k.load(rows, (w + 1) % 4 * 128, "i32", 32))
+    return k.finish()
+
+
+def test_a_missing_barrier_shows() -> None:
+    found = [np.zeros(128, np.int32) for _ in range(2)]
+    for wait, array in zip((True, False), found, strict=True):
+        run_lockstep(neighbours(wait), [array], 1)
+    np.testing.assert_array_equal(found[0].reshape(4, 32)[:, 0], [1, 2, 3, 0])
+    assert (found[1].view(np.uint8) == POISON).any()
+
+
+def test_all_warps_come_to_a_barrier() -> None:
+    k = KernelBuilder("k")
+    y, barrier = k.buffer("y", "w"), k.alloc(BARRIER)
+    for _ in k.parallel(1):
+        for w in k.team(4):
+            for _ in k.when(k.binary("lt", w, 3)):
+                k.arrive(barrier)
+                k.await_all(barrier)
+            k.store(y, w * 4, k.convert(w, "i32"))
+    with pytest.raises(LockstepError, match="while others wait at a barrier"):
+        run_lockstep(k.finish(), [np.zeros(4, np.int32)], 1)
+
+
+@pytest.mark.parametrize(("left", "ends"), [(0, True), (1, False), (None, False)])
+def test_copies_come_when_they_are_waited_for(left: int | None, ends: bool) -> None:
+    k = KernelBuilder("k")
+    x, y, held = k.buffer("x"), k.buffer("y", "w"), k.alloc(512)
+    for _ in k.parallel(1):
+        for _ in k.team(1):
+            k.copy_async(held, 0, k.iota("i32", 32) * 16, x, 0, k.iota("i32", 32) * 16)
+            k.commit_copies()
+            if left is not None:
+                k.wait_copies(left)
+            k.store(y, 0, k.load(held, 0, "i32", 128))
+    found = np.zeros(128, np.int32)
+    if ends:
+        run_lockstep(k.finish(), [np.arange(128, dtype=np.int32), found], 1)
+        np.testing.assert_array_equal(found, np.arange(128))
+    else:
+        with pytest.raises(LockstepError, match="while copies or products are under way"):
+            run_lockstep(k.finish(), [np.arange(128, dtype=np.int32), found], 1)
+        assert (found.view(np.uint8) == POISON).all()
+
+
+def test_tiles_stay_while_products_read_them() -> None:
+    arrays = [np.ones(2048, np.uint16), np.ones(512, np.uint16), np.zeros(1024, np.float32)]
+    with pytest.raises(LockstepError, match="a tile changed"):
+        run_lockstep(multiplied("bf16", True, spoil=True), arrays, blocks=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
 UNSIGNED: dict[str, np.dtype[Any]] = {e: np.dtype(f"u{ELEMENT_BYTES[e]}") for e in ("i8", "i16", "i32", "i64")}
 
 _F32, _F64, _I64 = DTYPES["f32"], DTYPES["f64"], DTYPES["i64"]
-WARP = 32
 _PACK = struct.Struct("<d")
 _INT = struct.Struct("<q")
 
@@ -114,8 +114,9 @@ def fma32_lanes(a: Array, b: Array, c: Array) -> Array:
     s = p + c
     if np.count_nonzero(s.view(_I64) & 0xFFFFFFF) != s.size:
         e = _sum_error(p, c.astype(_F64), s)
-        up, down = e > 0, e < 0
-        s = np.where(up | down, np.nextafter(s, np.where(up, np.inf, -np.inf)), s)
+        if e.any():
+            up, down = e > 0, e < 0
+            s = np.where(up | down, np.nextafter(s, np.where(up, np.inf, -np.inf)), s)
     return s.astype(_F32)
 
 
@@ -148,7 +149,9 @@ def fma64(a: Any, b: Any, c: Any) -> Any:
 
 
 def fma64_lanes(a: Array, b: Array, c: Array) -> Array:
-    return np.array([_fma64(*t) for t in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)], _F64)
+    shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
+    a, b, c = (np.broadcast_to(x, shape).ravel().tolist() for x in (a, b, c))
+    return np.array([_fma64(*t) for t in zip(a, b, c, strict=True)], _F64).reshape(shape)
 
 
 # --- conversions ----------------------------------------------------------------------------------------------------
@@ -214,19 +217,31 @@ _COMBINE: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+def halved(a: Array, kind: str) -> Array:
+    """The last axis, a power of two long, combined by halves until one element is left of it."""
+    with np.errstate(all="ignore"):
+        while a.shape[-1] > 1:
+            half = a.shape[-1] // 2
+            a = _COMBINE[kind](a[..., :half], a[..., half:])
+    return a
+
+
 def reduce_lanes(a: Array, kind: str) -> Any:
     """All lanes of a combined by halves."""
-    with np.errstate(all="ignore"):
-        while a.size > 1:
-            half = a.size // 2
-            a = _COMBINE[kind](a[:half], a[half:])
-    return a[0] if a.dtype.kind == "f" else a.item(0)
+    last = halved(a, kind)
+    return last[0] if a.dtype.kind == "f" else last.item(0)
 
 
-def _fragments() -> tuple[Array, Array, Array, Array]:
-    """Thread group t // 4, number in it t % 4, and for 4 values of a thread the row's and the column's parity."""
+@lru_cache(maxsize=3)
+def _fragments(kind: str) -> tuple[Array, Array, Array]:
+    """Where elements (16, K) of a lie among those that 32 threads hold, those of b (K, 8), and each sum in (16, 8)."""
+    per = 4 if kind == "i8" else 2  # elements of a word
+    row, k, column = np.arange(16)[:, None], np.arange(8 * per), np.arange(8)
+    word, half = k // per % 4, k // (4 * per)  # of a row's 4 words, and of 16 bytes
+    rows = ((row % 8 * 4 + word) * 4 + row // 8 + 2 * half) * per + k % per
+    columns = (((column * 4 + word[:, None]) * 2 + half[:, None]) * per) + (k % per)[:, None]
     t, j = np.divmod(np.arange(128), 4)
-    return t // 4, t % 4, j // 2, j % 2
+    return rows, columns, (t // 4 + 8 * (j // 2)) * 8 + 2 * (t % 4) + j % 2
 
 
 def mma(acc: Array, a: Array, b: Array, kind: str) -> Array:
@@ -237,21 +252,10 @@ def mma(acc: Array, a: Array, b: Array, kind: str) -> Array:
     t / 4 + 8, and both again 16 bytes on; b: words of column t / 4, and 16 bytes on; a word starts at byte 4 (t % 4).
     """
     wide = b.view(np.uint8) if kind == "i8" else b
-    per = 4 if kind == "i8" else 2  # elements of a word
-    t = np.arange(WARP)
-    words = 8 * per  # elements of K in 32 bytes
-    x, y = np.zeros((16, words), np.float64), np.zeros((words, 8), np.float64)
-    held = _numbers(a, kind).reshape(WARP, 4, per)
-    other = _numbers(wide, kind).reshape(WARP, 2, per)
-    for n in range(4):
-        for e in range(per):
-            x[t // 4 + 8 * (n % 2), t % 4 * per + e + 4 * per * (n // 2)] = held[:, n, e]
-    for n in range(2):
-        for e in range(per):
-            y[t % 4 * per + e + 4 * per * n, t // 4] = other[:, n, e]
-    group, place, lower, odd = _fragments()
-    product = (x @ y)[group + 8 * lower, 2 * place + odd]
-    return (acc + product).astype(acc.dtype) if kind != "i8" else acc + product.astype(np.int64).astype(np.int32)
+    rows, columns, sums = _fragments(kind)
+    product = _numbers(a, kind)[rows] @ _numbers(wide, kind)[columns]
+    taken = product.ravel()[sums]
+    return (acc + taken).astype(acc.dtype) if kind != "i8" else acc + taken.astype(np.int64).astype(np.int32)
 
 
 def _numbers(a: Array, kind: str) -> Array:

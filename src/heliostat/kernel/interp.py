@@ -18,6 +18,7 @@ import numpy as np
 from ..diagnostics import VerifyError
 from . import arithmetic
 from .arithmetic import DTYPES, UNSIGNED, bits_of
+from .expressions import COMPARE, ROUNDING, SIGN, integer_expression, lanes_expression
 from .ir import ELEMENT_BYTES, LOCKSTEP_ONLY, Block, Instruction, Kernel, Type
 from .text import COMPARISONS, print_instruction
 from .verify import verify
@@ -184,10 +185,6 @@ _NAMES: dict[str, Any] = {
 
 
 # --- Python source --------------------------------------------------------------------------------------------------
-_SIGN = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^"}
-_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
-
-
 class _Writer:
     """Writes `def run(memory, worker, workers, split)`. A value is a local `v3`, a buffer `m0` with `z0` bytes.
 
@@ -274,44 +271,14 @@ class _Writer:
         assert source is not None
         v = [self.value(a) for a in i.args]
         a, b = v[0], v[-1]
-        if op in _SIGN:
-            if op == "div" and not t.is_float:
-                self.divisions[len(self.lines) + 1] = i
-                return f"divide_lanes({a}, {b})"
-            return f"{a} {_SIGN[op]} {b}"
-        if op in _COMPARE:
-            return f"{a} {_COMPARE[op]} {b}"
-        if op == "ult":
-            u = f"u{source.elem[1:]}"
-            return f"{a}.view({u}) < {b}.view({u})"
-        if op in ("min", "max"):
-            if t.is_float:
-                return f"where({a} {'<' if op == 'min' else '>'} {b}, {a}, {b})"
-            return f"{op}imum({a}, {b})"
-        if op == "rem":
-            self.divisions[len(self.lines) + 1] = i
-            return f"remainder_lanes({a}, {b})"
         if op in ("shl", "lshr", "ashr"):
             return self.shift_lanes(i, a, b)
-        if op == "fma":
-            return f"fma{t.elem[1:]}_lanes({', '.join(v)})"
-        if op == "select":
-            return f"where({', '.join(v)})"
-        if op in ("sqrt", "floor", "ceil", "rint", "fabs"):
-            return f"{op}({a})"
-        if op == "neg":
-            return f"-{a}"
-        if op in ("sext", "sitofp"):
-            a = f"(-{a}.astype(i8))" if source.elem == "i1" else a
-            return f"{a}.astype({t.elem})"
-        if op in ("zext", "uitofp"):
-            return f"{a}.astype({t.elem})" if source.elem == "i1" else f"{a}.view(u{source.elem[1:]}).astype({t.elem})"
-        if op == "trunc":
-            return f"({a} & 1) != 0" if t.elem == "i1" else f"{a}.astype({t.elem})"
-        if op == "fpcast":
-            return f"{a}.astype({t.elem})"
-        if op == "fptosi":
-            return f"float_to_int_lanes({a}, {t.elem!r})"
+        plain = lanes_expression(i, v)
+        if plain is not None:
+            return plain
+        if op in ("div", "rem"):
+            self.divisions[len(self.lines) + 1] = i
+            return f"{'divide' if op == 'div' else 'remainder'}_lanes({a}, {b})"
         if op == "bitcast":
             if t.lanes > 1:
                 return f"{a}.view({t.elem})"
@@ -361,18 +328,28 @@ class _Writer:
         assert source is not None
         v = [self.value(a) for a in i.args]
         a, b = v[0], v[-1]
-        if op in _COMPARE:
-            return f"{a} {_COMPARE[op]} {b}"
-        if op == "ult":
-            m = (1 << bits_of(source.elem)) - 1
-            return f"({a} & {m}) < ({b} & {m})"
+        if op == "bitcast":
+            return f"bitcast({a}, {self.hoist(source)}, {self.hoist(t)})"
+        if op in ("sitofp", "uitofp"):
+            if source.elem == "i1":
+                a = f"-int({a})" if op == "sitofp" else f"int({a})"
+            elif op == "uitofp":
+                a = f"{a} & {(1 << bits_of(source.elem)) - 1}"
+            return f"int_to_float({a}, {t.elem!r})"
+        if op == "table":
+            self.line(f"if not 0 <= {a} < 16: fail({self.number(i)}, {_INDEX!r})")
+            return f"{self.table(i)}.item({a})"
+        if not t.is_float and not source.is_float:
+            return self.scalar_integer(i, v)
+        if op in COMPARE:
+            return f"{a} {COMPARE[op]} {b}"
         if op in ("min", "max"):
             return f"{a} if {a} {'<' if op == 'min' else '>'} {b} else {b}"
         if op == "fma":
             return f"fma{t.elem[1:]}({', '.join(v)})"
         if op == "select":
             return f"{v[1]} if {v[0]} else {v[2]}"
-        if op in ("sqrt", "floor", "ceil", "rint", "fabs"):
+        if op in ROUNDING:
             return f"{op}({a})"
         if op == "neg":
             return f"-{a}"
@@ -380,45 +357,22 @@ class _Writer:
             return f"t_{t.elem}({a})"
         if op == "fptosi":
             return f"float_to_int({a}, {bits_of(t.elem)})"
-        if op == "bitcast":
-            return f"bitcast({a}, {self.hoist(source)}, {self.hoist(t)})"
-        if op in ("sext", "zext", "sitofp", "uitofp"):
-            if source.elem == "i1":
-                a = f"-int({a})" if op[0] == "s" else f"int({a})"
-            elif op in ("zext", "uitofp"):
-                a = f"{a} & {(1 << bits_of(source.elem)) - 1}"
-            return f"int_to_float({a}, {t.elem!r})" if t.is_float else a
-        if op == "trunc":
-            return f"({a} & 1) != 0" if t.elem == "i1" else f"wrap({a}, {bits_of(t.elem)})"
-        if op == "table":
-            self.line(f"if not 0 <= {a} < 16: fail({self.number(i)}, {_INDEX!r})")
-            return f"{self.table(i)}.item({a})"
-        if t.is_float:
-            return f"{a} {_SIGN[op]} {b}"
-        return self.scalar_integer(i, a, b)
+        return f"{a} {SIGN[op]} {b}"
 
-    def scalar_integer(self, i: Instruction, a: str, b: str) -> str:
-        op, bits = i.op, bits_of(i.elem)
-        mask = (1 << bits) - 1
-        if op in ("and", "or", "xor"):
-            return f"{a} {_SIGN[op]} {b}"
+    def scalar_integer(self, i: Instruction, v: list[str]) -> str:
+        op, a, b = i.op, v[0], v[-1]
         if op in ("div", "rem"):
-            constant = i.args[1].value if i.args[1].op == "const" else 0
+            bits, constant = bits_of(i.elem), i.args[1].value if i.args[1].op == "const" else 0
             if constant <= 0:
                 self.divisions[len(self.lines) + 1] = i
                 return f"{'divide' if op == 'div' else 'remainder'}({a}, {b}, {bits})"
             sign = "//" if op == "div" else "%"
             return f"{a} {sign} {b} if {a} >= 0 else -(-{a} {sign} {b})"
-        if op in ("shl", "lshr", "ashr"):
-            if i.args[1].op != "const":
-                self.line(f"if not 0 <= {b} < {bits}: fail({self.number(i)}, {_SHIFT!r})")
-            if op == "ashr":
-                return f"{a} >> {b}"
-            text = f"{a} << {b}" if op == "shl" else f"({a} & {mask}) >> {b}"
-        else:
-            text = f"{a} {_SIGN[op]} {b}"
-        self.line(f"x = {text}")
-        return f"x if {-(1 << (bits - 1))} <= x <= {mask >> 1} else wrap(x, {bits})"
+        if op in ("shl", "lshr", "ashr") and i.args[1].op != "const":
+            self.line(f"if not 0 <= {b} < {bits_of(i.elem)}: fail({self.number(i)}, {_SHIFT!r})")
+        plain = integer_expression(i, v)
+        assert plain is not None, op
+        return plain
 
     # --- ops that are statements or need lines of their own ---------------------------------------------------------
     def iota(self, i: Instruction) -> None:

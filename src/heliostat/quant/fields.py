@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from heliostat.diagnostics import FormatError
 from heliostat.ir.types import DType
@@ -117,7 +118,7 @@ class Codes:
         object.__setattr__(self, "signed", signed)
         object.__setattr__(self, "count", count)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bits of a code."""
         return uniform_width(self.all_slices(), self.name)
