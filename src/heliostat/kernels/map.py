@@ -135,7 +135,7 @@ class _Nest:
                 self._store(evaluate, results, piece)
 
     def _chunk(self, first: Instruction, last: Instruction, total: Dim) -> Iterator[_Piece]:
-        """The vectors of first .. last of `total` elements. Where all fill vectors, as is known, so does every chunk."""
+        """The vectors of first .. last of `total` elements. Where all are known to fill vectors, so do chunks."""
         k, lanes = self.k, self.lanes
         wide = lanes * self.together
         filled = {n for n in (wide, lanes) if isinstance(total, int) and total % n == 0}
