@@ -96,7 +96,7 @@ def test_of_bits(name: str) -> None:
 
 
 def test_the_longest_way_to_a_common_divisor() -> None:
-    """Neighbouring Fibonacci numbers take most of Euclid's steps; beside them zeros, and lanes that are ready at once."""
+    """Neighbouring Fibonacci numbers take most of the steps; beside them zeros, and lanes that are ready at once."""
     a, b = np.array([7540113804746346429, 0, -12, 0, 2**62]), np.array([4660046610375530309, -7, 18, 0, 3 * 2**60])
     np.testing.assert_array_equal(hs.gcd(hs.tensor(a), hs.tensor(b)).numpy(), np.gcd(a, b))
 
