@@ -31,6 +31,17 @@ from heliostat.diagnostics import DataWorkerError, UnsupportedError
 from heliostat.tensor import lazy
 
 
+@pytest.fixture(scope="module", autouse=True)
+def prepared_server() -> None:
+    """Workers of `working` come from a process that has the package: by `spawn` each takes a second to start."""
+    multiprocessing.set_forkserver_preload(["pytest", "heliostat.data", "heliostat.tensor"])
+
+
+def working(*arguments: Any, **options: Any) -> DataLoader:
+    """A loader with worker processes that start quickly."""
+    return DataLoader(*arguments, multiprocessing_context="forkserver", **options)
+
+
 def numbers(loader: Any) -> list[list[int]]:
     return [batch[0].tolist() for batch in loader]
 
@@ -98,7 +109,7 @@ def test_workers_give_the_same_batches(method: str) -> None:
 
 def test_workers_have_numbers_and_seeds() -> None:
     def rows(seed: int) -> list[Any]:
-        loader = DataLoader(Who(6), 1, num_workers=2, generator=hs.Generator().manual_seed(seed), collate_fn=as_list)
+        loader = working(Who(6), 1, num_workers=2, generator=hs.Generator().manual_seed(seed), collate_fn=as_list)
         return [row[:4] for (row,) in loader]
 
     first = rows(5)
@@ -110,7 +121,7 @@ def test_workers_have_numbers_and_seeds() -> None:
 
 
 def test_persistent_workers_stay(tmp_path: Path) -> None:
-    loader = DataLoader(
+    loader = working(
         Who(8), 2, num_workers=2, persistent_workers=True, collate_fn=as_list, worker_init_fn=Mark(str(tmp_path))
     )
     first = list(loader)
@@ -126,7 +137,7 @@ def test_persistent_workers_stay(tmp_path: Path) -> None:
 
 
 def test_an_error_names_worker_and_index() -> None:
-    loader = DataLoader(Failing(8), 2, num_workers=2)
+    loader = working(Failing(8), 2, num_workers=2)
     it = iter(loader)
     assert next(it)[0].tolist() == [0, 1]
     assert next(it)[0].tolist() == [2, 3]
@@ -143,30 +154,30 @@ def test_an_error_names_worker_and_index() -> None:
 
 
 def test_death_names_worker_and_indices() -> None:
-    loader = DataLoader(Dying(8), 2, num_workers=2, prefetch_factor=1)
+    loader = working(Dying(8), 2, num_workers=2, prefetch_factor=1)
     it = iter(loader)
     assert [next(it)[0].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
     with pytest.raises(DataWorkerError, match=r"worker 0 died by signal 9 .*batch 2 \(indices \[4, 5\]\)") as caught:
         next(it)
     assert (caught.value.worker, caught.value.kind, caught.value.index) == (0, "death", [4, 5])
-    assert numbers(DataLoader(Squares(2), 2, num_workers=1)) == [[0, 1]]
+    assert numbers(working(Squares(2), 2, num_workers=1)) == [[0, 1]]
 
 
 def test_a_timeout_is_an_error() -> None:
-    with pytest.raises(DataWorkerError, match=r"made nothing of batch . \(indices \[.\]\) in 6 s") as caught:
-        list(DataLoader(Slow(4), 1, num_workers=2, timeout=6))
+    with pytest.raises(DataWorkerError, match=r"made nothing of batch . \(indices \[.\]\) in 3 s") as caught:
+        list(working(Slow(4), 1, num_workers=2, timeout=3))
     assert caught.value.kind == "timeout"
 
 
 def test_a_failing_start_is_an_error() -> None:
     with pytest.raises(DataWorkerError, match="worker 0 failed in batch 0: ValueError: worker 0 will not"):
-        list(DataLoader(Squares(4), 2, num_workers=1, worker_init_fn=refuse))
+        list(working(Squares(4), 2, num_workers=1, worker_init_fn=refuse))
     with pytest.raises(DataWorkerError, match="collate_fn cannot be sent"):
-        list(DataLoader(Squares(4), 2, num_workers=1, collate_fn=lambda b: b))
+        list(working(Squares(4), 2, num_workers=1, collate_fn=lambda b: b))
 
 
 def test_a_batch_that_cannot_be_sent_is_an_error() -> None:
-    loader = DataLoader(Unsendable(4), 2, num_workers=1, collate_fn=as_list)
+    loader = working(Unsendable(4), 2, num_workers=1, collate_fn=as_list)
     it = iter(loader)
     assert next(it) == [0, 1]
     with pytest.raises(DataWorkerError, match="batch 1"):
@@ -174,7 +185,7 @@ def test_a_batch_that_cannot_be_sent_is_an_error() -> None:
 
 
 def test_batches_larger_than_a_pipe() -> None:
-    loader = DataLoader(Big(6), 1, num_workers=2)
+    loader = working(Big(6), 1, num_workers=2)
     assert [float(b[0, -1]) for b in loader] == list(map(float, range(6)))
     it = iter(loader)
     next(it)
@@ -187,7 +198,7 @@ def test_iterable_data_sets() -> None:
     assert [b.tolist() for b in DataLoader(Shares(7), 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     assert [b.tolist() for b in DataLoader(Shares(7), 3, drop_last=True)] == [[0, 1, 2], [3, 4, 5]]
     assert list(DataLoader(Shares(3), None)) == [0, 1, 2]
-    found = [b.tolist() for b in DataLoader(Shares(9), 2, num_workers=2)]
+    found = [b.tolist() for b in working(Shares(9), 2, num_workers=2)]
     assert found == [[0, 2], [1, 3], [4, 6], [5, 7], [8]]
     assert len(DataLoader(Shares(9), 2)) == 5
 

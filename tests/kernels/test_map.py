@@ -44,6 +44,17 @@ def test_long_chains_take_several_vectors_at_once(count: int, target: Target) ->
 
 
 @pytest.mark.parametrize("target", NATIVE)
+@pytest.mark.parametrize("count", [1, 16, 37, 48, 64, 100, 4096 + 48])
+def test_long_chains_of_known_sizes(count: int, target: Target) -> None:
+    x = parameter("x", tensor(f32, count))
+    a = np.random.default_rng(count).uniform(-3, 3, count).astype(np.float32)
+    chain = [ops.sigmoid(ops.tanh(x) * x), ops.exp(x)]
+    got = run_group(map_schedule, chain, {x: a}, workers=2, guard=True, target=target)
+    np.testing.assert_allclose(got[0], 1 / (1 + np.exp(-np.tanh(a.astype(np.float64)) * a)), rtol=1e-6)
+    np.testing.assert_allclose(got[1], np.exp(a.astype(np.float64)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", NATIVE)
 @pytest.mark.parametrize("dtype", [f64, f32, f16, bf16, i64, u8, bool_], ids=str)
 def test_tails_of_every_dtype(dtype: DType, target: Target) -> None:
     """Nothing is read or written past the end: a page there is not accessible."""

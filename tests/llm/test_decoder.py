@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy_forward
 import pytest
 from numpy_forward import VOCABULARY, forward, write_model
 
@@ -31,7 +32,11 @@ def test_architectures(tmp_path: Path, architecture: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_formats(tmp_path: Path, kind: str) -> None:
+def test_formats(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All matrices but the last are 256 by 256, so that few kernels are compiled for a format: `test_architectures` has
+    other shapes, and `kernels/test_linear.py` every format with several."""
+    for name, size in {"KV": numpy_forward.HEADS, "FEED": numpy_forward.HIDDEN}.items():
+        monkeypatch.setattr(numpy_forward, name, size)
     weights = write_model(tmp_path / "m.gguf", "qwen2", kind, seed=1)
     check(tmp_path / "m.gguf", forward(weights, IDS))
 

@@ -94,6 +94,12 @@ def test_of_bits(name: str) -> None:
         check(lambda m, a, b: getattr(m, name)(a, b), bools(9), bools(9, seed=1))
 
 
+def test_the_longest_way_to_a_common_divisor() -> None:
+    """Neighbouring Fibonacci numbers take most of the steps; beside them zeros, and lanes that are ready at once."""
+    a, b = np.array([7540113804746346429, 0, -12, 0, 2**62]), np.array([4660046610375530309, -7, 18, 0, 3 * 2**60])
+    np.testing.assert_array_equal(hs.gcd(hs.tensor(a), hs.tensor(b)).numpy(), np.gcd(a, b))
+
+
 def test_shifts_and_turned_bits() -> None:
     a, b = integers(40, low=-999, high=999), integers(40, seed=1, low=0, high=20)
     check(lambda m, a, b: [a << b, a >> b, ~a, m.bitwise_left_shift(a, b)], a, b)

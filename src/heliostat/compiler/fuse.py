@@ -206,15 +206,15 @@ class Fuser:
 
     def _select(self, group: Group) -> ModuleType | str:
         """The first schedule that accepts the group, or the reasons of those against it that the root concerns."""
-        reasons: list[str] = []
+        refused: list[tuple[ModuleType, str]] = []
         for schedule in self.schedules:
             verdict = schedule.accepts(group, self.target)
             if isinstance(verdict, Accept):
                 return schedule
             assert isinstance(verdict, Refuse)
-            reasons.append(f"{schedule.__name__.rpartition('.')[2]}: {verdict.reason}")
-        near = [r for r in reasons if ": root is " not in r]
-        return "; ".join(near or reasons)
+            refused.append((schedule, verdict.reason))
+        near = [r for r in refused if not r[1].startswith("root is ")]
+        return "; ".join(f"{schedule.__name__.rpartition('.')[2]}: {reason}" for schedule, reason in near or refused)
 
     # --- joining groups -----------------------------------------------------------------------------------------
     def _merge(self, chosen: Callable[[_Open], bool]) -> None:
@@ -432,8 +432,8 @@ class Fuser:
                 if id(value.node) not in inside and not _immediate(node, value):
                     inputs.setdefault(id(value), value)
             for value in node.results if id(node) not in hidden else ():
-                users = self.users.get(id(value), ())
-                if id(value) in self.kept or any(id(u) not in inside for u in users) or not users:
+                users = self.users.get(id(value))
+                if not users or id(value) in self.kept or not inside.issuperset(map(id, users)):
                     outputs.append(value)
         used = [v for v in outputs if id(v) in self.kept or self.users.get(id(v))] or outputs
         return Group(tuple(nodes), tuple(inputs.values()), tuple(used), root, self._beside_rows(root))

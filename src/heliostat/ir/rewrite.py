@@ -17,16 +17,23 @@ def rewrite(graph: Graph, replace: Replace) -> Graph:
     """A graph in which `replace(node, new_inputs)` stands for each node, in topological order; None copies the node.
 
     Parameters are offered too. New values keep the names of those they replace where they have none. Dead nodes go.
+    Where every node stays, so does the graph: most passes find nothing to do.
     Raises VerifyError if a node of several results is replaced by another number of values.
     """
     nodes = graph.nodes()
     before = {id(v) for node in nodes for v in node.results}
     new: dict[int, Value] = {}
+    changed = False
     for node in nodes:
-        inputs = tuple(new[id(v)] for v in node.inputs)
+        inputs = tuple([new[id(v)] for v in node.inputs])
         values = replace(node, inputs)
         if values is None:
-            values = copy(node, inputs)
+            values = copy(node, inputs) if changed else node.results
+        if values is node.results:
+            for old in values:
+                new[id(old)] = old
+            continue
+        changed = True
         if len(values) != len(node.results):
             raise VerifyError(
                 f"graph {graph.name}: {node!r} has {len(node.results)} results, its replacement has {len(values)}"
@@ -35,6 +42,8 @@ def rewrite(graph: Graph, replace: Replace) -> Graph:
             if old.name and not value.name and id(value) not in before:
                 value.name = old.name
             new[id(old)] = value
+    if not changed:
+        return graph
     return Graph(
         graph.name,
         [new[id(p)] for p in graph.parameters],
@@ -47,7 +56,10 @@ def copy(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
     """The node's results over new inputs; the node itself where nothing changed. Types are inferred anew.
 
     Raises ShapeError or DTypeError where the new inputs do not fit the op."""
-    if all(a is b for a, b in zip(node.inputs, inputs, strict=True)):
+    for a, b in zip(node.inputs, inputs, strict=True):
+        if a is not b:
+            break
+    else:
         return node.results
     types = node.op.infer_types([v.type for v in inputs], node.attrs)
     made = Node(node.op, inputs, node.attrs, types).results

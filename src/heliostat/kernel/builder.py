@@ -50,6 +50,8 @@ class KernelBuilder:
         self._blocks: list[Block] = [self.body]
         self._scopes: list[dict[Any, Instruction]] = [{}]
         self._constants: dict[Any, Instruction] = {}
+        self.folds = not capability  # GPUs' kernels stay as they were measured
+        self._known: bool | None = None  # how the condition of the `when` closed last came out, if that is known here
 
     # --- parameters -------------------------------------------------------------------------------------------
     def buffer(self, name: str, mode: str = "r") -> Instruction:
@@ -503,8 +505,15 @@ class KernelBuilder:
         self._scopes.pop()
 
     def loop(self, lo: Operand, hi: Operand | None = None, step: int = 1, unroll: int = 1) -> Iterator[Instruction]:
-        """`for i in k.loop(n)` or `k.loop(lo, hi, step)`: a counted loop over i64."""
+        """`for i in k.loop(n)` or `k.loop(lo, hi, step)`: a counted loop over i64. On a CPU a loop that is known to run
+        once is its body alone, and one that never runs is nothing: compilers take long to find that out.
+        """
         start, stop = (self._offset(0), self._offset(lo)) if hi is None else (self._offset(lo), self._offset(hi))
+        if self.folds and start.op == "const" and stop.op == "const":
+            if start.value >= stop.value:
+                return iter(())
+            if start.value + step >= stop.value:
+                return iter((start,))
         return self._region("loop", (start, stop), step=step, unroll=unroll)
 
     def team(self, parts: int) -> Iterator[Instruction]:
@@ -518,10 +527,21 @@ class KernelBuilder:
         """Independent iterations shared among the workers in contiguous runs. `ahead`: each asks for what its worker's
         next one reads, so that some in turn take no longer than side by side.
         """
-        return self._region("parallel", (self._offset(count),), **({"ahead": True} if ahead else {}))
+        known = self._offset(count)
+        regions = self._region("parallel", (known,), **({"ahead": True} if ahead else {}))
+        if self.folds and known.op == "const" and known.value == 1:  # addresses are then known where the kernel is made
+            return (self.const(0, "i64") for _ in regions)
+        return regions
 
     def when(self, condition: Instruction) -> Iterator[None]:
-        """`for _ in k.when(c): ...` runs the block if the scalar condition holds."""
+        """`for _ in k.when(c): ...` runs the block if the scalar condition holds. On a CPU one that is known is its
+        block alone, or nothing.
+        """
+        if self.folds and condition.op == "const":
+            if condition.value:
+                yield None
+            self._known = bool(condition.value)
+            return
         block: Block = []
         self._blocks[-1].append(Instruction("if", None, (condition,), {}, (block, []), builder=self))
         self._blocks.append(block)
@@ -529,9 +549,14 @@ class KernelBuilder:
         yield None
         self._blocks.pop()
         self._scopes.pop()
+        self._known = None
 
     def otherwise(self) -> Iterator[None]:
         """The else block of the `when` that was closed last in this block."""
+        if self._known is not None:
+            if not self._known:
+                yield None
+            return
         last = self._blocks[-1][-1]
         assert last.op == "if"
         self._blocks.append(last.blocks[1])

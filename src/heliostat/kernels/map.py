@@ -54,15 +54,13 @@ def may_overwrite(group: Group, old: Value, new: Value) -> bool:
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     """Reads each operand once per element of the results, writes each result once."""
+    narrow = target.gpu or target.vector_registers < REGISTERS or target.lanes < WIDE
+    if narrow or group.root.op.name == "concat" or not _flat(group):
+        return _built(group, target, name, 1)
+    total = numel(group.outputs[0].type.shape)
+    if isinstance(total, int) and total < TOGETHER * _lanes(group, target):
+        return _built(group, target, name, TOGETHER)  # a few vectors, with masks, are shortest
     kernel = _built(group, target, name, 1)
-    if (
-        target.gpu
-        or target.vector_registers < REGISTERS
-        or target.lanes < WIDE
-        or group.root.op.name == "concat"
-        or not _flat(group)
-    ):
-        return kernel
     loop = next((i for i in kernel.walk() if i.op == "loop"), None)
     steps = 0 if loop is None else sum(i.type is not None and i.lanes > 1 and i.op not in MOVES for i in loop.blocks[0])
     return _built(group, target, name, TOGETHER) if steps >= LONG else kernel
@@ -133,14 +131,27 @@ class _Nest:
         count = dims(total)
         for chunk in k.parallel((count + (CHUNK - 1)) // CHUNK):
             first, last = chunk * CHUNK, k.minimum(chunk * CHUNK + CHUNK, count)
-            if self.together > 1:
-                wide = self.lanes * self.together
-                whole = (last - first) // wide * wide + first
-                for c in k.loop(first, whole, wide):
-                    self._store(evaluate, results, _Piece([c], wide, None))
-                first = whole
-            for piece in self._pieces([], first, last, self.lanes):
+            for piece in self._chunk(first, last, total):
                 self._store(evaluate, results, piece)
+
+    def _chunk(self, first: Instruction, last: Instruction, total: Dim) -> Iterator[_Piece]:
+        """The vectors of first .. last of `total` elements. Where all are known to fill vectors, so do chunks."""
+        k, lanes = self.k, self.lanes
+        wide = lanes * self.together
+        filled = {n for n in (wide, lanes) if isinstance(total, int) and total % n == 0}
+        if wide in filled:
+            for c in k.loop(first, last, wide):
+                yield _Piece([c], wide, None)
+            return
+        if wide == lanes:
+            yield from self._pieces([], first, last, lanes)
+            return
+        whole = (last - first) // wide * wide + first
+        for c in k.loop(first, whole, wide):
+            yield _Piece([c], wide, None)
+        for c in k.loop(whole, last, lanes):  # every one with a mask: code of a long chain takes long to compile
+            inside = k.iota("i32", lanes) < k.splat(k.convert(last - c, "i32"), lanes)
+            yield _Piece([c], lanes, None if lanes in filled else inside)
 
     def _as_one_axis(self, total: Dim) -> tuple[PointEvaluator, list[tuple[Value, TensorOperand]]]:
         """The group over one axis of `total` elements, and its results."""

@@ -117,6 +117,24 @@ class BitXor(Bits, Binary, name="bitwise_xor", version=1, amp=Amp.KEEP_INPUT):
         return a ^ b
 
 
+class Gcd(Bits, Binary, name="gcd", version=1, amp=Amp.KEEP_INPUT):
+    """Greatest common divisor, not negative, by Euclid's steps; of 0 and b it is |b|."""
+
+    bools = False
+    samples = (
+        sample((tensor(i32, 3, 4), Uniform(-99, 99)), (tensor(i32, 4), Uniform(-9, 9))),
+        sample((tensor(i64, 3), Uniform(-99, 99)), (tensor(u8, 2, 3), Uniform(0, 99))),
+    )
+
+    def reference(self, a: Array, b: Array) -> Array:
+        return np.asarray(np.gcd(a, b))
+
+    def scalar(self, k: Any, a: Any, b: Any) -> Any:
+        start = [k.abs(a), k.abs(b)]
+        steps = 93  # of int64 at most, where both are neighbouring Fibonacci numbers
+        return k.repeat(start, lambda s: k.logical_not(s[1] == 0), lambda n, s: [s[1], k.remainder(*s)], steps)[0]
+
+
 class BitNot(Bits, Unary, name="bitwise_not", version=1, amp=Amp.KEEP_INPUT):
     """All bits turned round. Not of bools: see logical_not."""
 
@@ -222,6 +240,7 @@ def philox(k: Any, number: Any, key: Any, draw: Any) -> list[Any]:
 
 floor_divide = public(FloorDivide, Binary.call)
 remainder = public(Remainder, Binary.call)
+gcd = public(Gcd, Binary.call)
 bitwise_and = public(BitAnd, Binary.call)
 bitwise_or = public(BitOr, Binary.call)
 bitwise_xor = public(BitXor, Binary.call)

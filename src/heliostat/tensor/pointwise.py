@@ -493,12 +493,9 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
 @function(in_place=True)
 def gcd(input: Tensor, other: Tensor) -> Tensor:
-    """Greatest common divisor, by Euclid's steps; 93 serve all of int64."""
+    """Greatest common divisor, not negative."""
     (x, y), _ = common(input, other)
-    a, b = ops.abs(x.value), ops.abs(y.value)
-    for _ in range(93 if x.dtype.bits == 64 else 47):
-        a, b = ops.where(ops.eq(b, 0), a, b), ops.where(ops.eq(b, 0), b, ops.remainder(a, b))
-    return wrap(a, x, y)
+    return wrap(ops.gcd(x.value, y.value), x, y)
 
 
 @function(in_place=True)

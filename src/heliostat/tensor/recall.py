@@ -25,6 +25,9 @@ MOST_VALUES = 2000
 """Larger graphs have no plan: their functions would take long to compile."""
 
 
+Match = Callable[..., tuple[list[Any], list[Value]] | None]
+
+
 class Closed(Protocol):
     """What `lazy.Closed` found: values, operands before users; their numbers; those that a program reads and makes."""
 
@@ -38,9 +41,10 @@ class Plan:
     """How the values behind some roots are made of each other, and the program that makes them.
 
     match(*roots): buffers for the program, and the values that it makes known, operands before users; None where the
-    roots are made in another way. sources: for each root whether its buffer is made (True) or read, and which one."""
+    roots are made in another way. It is None itself until `compiled` has made it: what runs once needs no function.
+    sources: for each root whether its buffer is made (True) or read, and which one."""
 
-    __slots__ = ("match", "runner", "sources")
+    __slots__ = ("_known", "_text", "match", "runner", "sources")
 
     def __init__(self, roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, runner: Any) -> None:
         """Of roots that differ, which have no data. closed: what is behind them. runner: the program of that."""
@@ -49,9 +53,16 @@ class Plan:
         numbers = [closed.number[v] for v in roots]
         self.sources = [(True, made[n]) if n in made else (False, read[n]) for n in numbers]
         self.runner = runner
-        known: dict[str, Any] = {"alike": _alike}
-        exec(_code(_written(roots, is_leaf, closed, known)), known)
-        self.match: Callable[..., tuple[list[Any], list[Value]] | None] = known["match"]
+        self._known: dict[str, Any] = {"alike": _alike}
+        self._text = _written(roots, is_leaf, closed, self._known)
+        self.match: Match | None = None
+
+    def compiled(self) -> Match:
+        """`match`, made."""
+        exec(_code(self._text), self._known)
+        made: Match = self._known["match"]
+        self.match, self._text = made, ""
+        return made
 
 
 def _written(roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, known: dict[str, Any]) -> str:
@@ -127,7 +138,7 @@ class Plans:
             return None
         plans = kind.plans
         for n, plan in enumerate(plans):
-            found = plan.match(*roots)
+            found = (plan.match or plan.compiled())(*roots)
             if found is not None:
                 if n:
                     plans.insert(0, plans.pop(n))
