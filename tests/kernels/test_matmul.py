@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from heliostat import ops
+from heliostat.compiler.pipeline import Options
+from heliostat.compiler.tuning import TuningTable
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, f64, i32, tensor
 from heliostat.kernels import matmul
@@ -139,6 +141,20 @@ def test_a_matrix_of_several_products_is_packed_once() -> None:
     found = session.run({**{f"x{n}": x for n, x in enumerate(xs)}, "w": w})
     for x, y in zip(xs, found, strict=True):
         np.testing.assert_allclose(y, x.astype(np.float64) @ w, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+def test_a_matrix_of_many_rows_is_packed_unless_a_tile_says_so(alone: int) -> None:
+    """Where copying is faster on a machine, its table says so for large products of any size."""
+    table = TuningTable({"matmul f32 * large": {"band": 24, "bands": 44, "depth": 256, "alone": alone}})
+    rng = np.random.default_rng(alone)
+    x, w = rng.standard_normal((600, 300)).astype(np.float32), rng.standard_normal((300, 70)).astype(np.float32)
+    a, b = parameter("a", tensor(f32, *x.shape)), parameter("b", tensor(f32, *w.shape))
+    session = compile_graph(Graph("g", [a, b], [ops.matmul(a, b)]), options=Options(tuning=table))
+    report = [name for row in session.compiled.program.report for name in row["ops"]]
+    assert (report.count("matmul"), report.count("linear")) == ((1, 0) if alone else (0, 1))
+    (y,) = session.run({"a": x, "b": w})
+    np.testing.assert_allclose(y, x.astype(np.float64) @ w, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(24, 200, 112), (100, 300, 270), (150, 33, 600), (145, 257, 257)])

@@ -15,6 +15,7 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernels import attention, block_attention, linear, matmul, row_attention, warpgroup_linear
 from heliostat.kernels.linear_tile import LinearTile
+from heliostat.kernels.matmul_packed import PackedTile
 from heliostat.quant.formats import Q4_0, Q4_K
 from heliostat.quant.quantize import encode
 from heliostat.runtime.worker_pool import WorkerPool
@@ -79,6 +80,12 @@ def test_damaged_files_are_passed_over(tmp_path: Path, text: str) -> None:
 )
 def test_impossible_tiles_are_passed_over(entry: dict[str, object]) -> None:
     assert make_tile(LinearTile, entry) is None
+
+
+@pytest.mark.parametrize("entry", [{"bands": 70, "band": 258}, {"alone": 2}, {"band": 25}])
+def test_blocks_that_no_stack_holds_are_passed_over(entry: dict[str, object]) -> None:
+    """Sums of a block are private memory of a thread."""
+    assert make_tile(PackedTile, entry) is None
 
 
 def test_sizes_fall_back_to_any_size() -> None:

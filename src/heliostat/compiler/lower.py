@@ -94,16 +94,16 @@ def _turned(node: Node, x: Value, alone: bool) -> Sequence[Value] | None:
     return (REGISTRY["matmul"].build(left, a.node.inputs[0]),)
 
 
-def operands_of_products(graph: Graph, target: Target) -> Graph:
-    """transpose(a) @ b reads a as it lies. A matrix on the right of several products, or of one with many rows, becomes
-    the transpose of a weight, which is packed once for all of them."""
+def operands_of_products(graph: Graph, target: Target, alone: bool = False) -> Graph:
+    """transpose(a) @ b reads a as it lies. A matrix on the right of several products, or of one with many rows unless
+    `alone`, becomes the transpose of a weight, which is packed once for all of them."""
     right = Counter(id(n.inputs[1]) for n in graph.nodes() if n.op.name == "matmul")
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name != "matmul" or node.attrs["transpose_a"]:
             return None
         a, b = inputs
-        worth = right[id(node.inputs[1])] > 1 or (not target.gpu and _has_many_rows(node.inputs[0]))
+        worth = right[id(node.inputs[1])] > 1 or (not target.gpu and not alone and _has_many_rows(node.inputs[0]))
         if worth and b.type.rank == 2 and b.type.static and _is_packable(a.type, b.type):
             return (REGISTRY["linear"].build(a, transpose(b)),)
         if a.node.op.name == "transpose" and b.type.rank > 1:

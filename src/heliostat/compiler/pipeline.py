@@ -194,6 +194,7 @@ def overwriting(kernel: Kernel, numbers: Sequence[int]) -> Kernel:
 
 def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph], Graph]]]:
     """The graph passes in order, by name."""
+    large = options.tuning.usual(matmul, "matmul f32", "large")
     return [
         ("channels_last", partial(channels_last, target=target)),
         ("share", share),
@@ -201,7 +202,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("attend", partial(attend, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
-        ("operands", partial(operands_of_products, target=target)),
+        ("operands", partial(operands_of_products, target=target, alone=bool(large and large.alone))),
         ("heads", partial(heads_of_attention, target=target)),
         ("split_depth", partial(split_depth, target=target)),
         (

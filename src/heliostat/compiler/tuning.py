@@ -57,6 +57,11 @@ class TuningTable:
                 return make_tile(candidate.Tile, entry)
         return None
 
+    def usual(self, schedule: ModuleType, before: str, after: str) -> Any:
+        """The tile that was chosen for work of any size; None where there is none."""
+        candidate, entry = tunable(schedule), self.entries.get(key_text(before, "*", after))
+        return None if candidate is None or entry is None else make_tile(candidate.Tile, entry)
+
     def library(self, node: Node) -> LibraryProduct | None:
         """The product that a node is, if the tuner chose a library for it; see `library_product`."""
         product = product_of_node(node) if self.entries else ""

@@ -4,10 +4,10 @@ A worker takes a block of some bands of rows by a stripe of columns at a time. F
 stripe of b once, into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass), and,
 band by band, pieces of rows of a, a little apart (equal distances of a power of two would fall on the same few lines of
 the cache). Of a transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way.
-Sums stay in private memory until the depth is done, in the order in which tiles come by, so that a band of them arrives
-ahead of its use; then the epilogue runs, to lines that were asked for in time. Nothing is shared between workers, so
-there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de Geijn, Anatomy of
-High-Performance Matrix Multiplication, 2008.
+Sums stay in private memory until the depth is done, in the order in which tiles come by, so that they are one forward
+stream and arrive ahead of their use; then the epilogue runs, to lines that were asked for in time. Nothing is shared
+between workers, so there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de
+Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ LINE = 64  # bytes
 Upcoming = tuple[Sequence[Instruction], Instruction, Instruction]
 """Of a: the batch, and the row and the element of the depth where a tile of the next band begins."""
 
+MOST_SUMS = 1 << 16  # vectors of a block, 4 MiB of the stack of a thread
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 
 
@@ -40,7 +41,9 @@ def sizes(root: Node) -> tuple[Dim, Dim, Dim]:
 class PackedTile:
     """`rows` by `vectors` accumulators in registers. A block is `bands` bands of `band` rows by `stripe` vectors of
     columns, `depth` at a time. `ahead` 1: the next tile's sums and the next band of a are asked for while a tile runs,
-    which pays where private memory outgrows the second-level cache and what lies behind that is slow."""
+    which pays where private memory outgrows the second-level cache and what lies behind that is slow. `alone` 1: a
+    plain matrix on the right of many rows is copied by its product, too, where it would be packed as a weight
+    otherwise."""
 
     rows: int = 6
     vectors: int = 4
@@ -49,14 +52,15 @@ class PackedTile:
     depth: int = 128
     bands: int = 4
     ahead: int = 0
+    alone: int = 0
 
     def __post_init__(self) -> None:
         if not (0 < self.rows <= 16 and 0 < self.vectors <= 4 and self.band % self.rows == 0 and self.band > 0):
             raise ValueError(f"1 to 16 rows, 1 to 4 vectors and bands of whole tiles are needed, got {self}")
         if self.stripe % self.vectors or not 0 < self.stripe <= 64 or not 0 < self.depth <= 1024 or self.band > 512:
             raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
-        if not 0 < self.bands <= 8 or self.ahead not in (0, 1):
-            raise ValueError(f"1 to 8 bands of rows are a block, and ahead is 0 or 1, got {self}")
+        if not 0 < self.bands * self.band * self.stripe <= MOST_SUMS or not {self.ahead, self.alone} <= {0, 1}:
+            raise ValueError(f"a block is at most {MOST_SUMS} vectors, ahead and alone are 0 or 1, got {self}")
 
 
 def default_tile(target: Target) -> PackedTile:
@@ -102,7 +106,7 @@ class PackedNest:
             space = tile.depth * self.depth_bytes
         self.copy_a = k.alloc(space)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
-        # rows whose sums are kept: a strip of them lies together, so that tiles follow each other in memory
+        # rows whose sums are kept, in the order of tiles: by band, strip and tile
         self.most_rows = min(tile.band * tile.bands, _whole(upper_bound(numel(self.lead)), tile.rows))
         kept = tile.rows * self.width if self.single else self.most_rows * self.stripe
         self.sums = k.alloc(kept * self.nbytes)
@@ -165,7 +169,9 @@ class PackedNest:
                     for tile_number in k.loop(tiles):
                         row, to = tile_number * tile.rows, strip * self.width
                         corner = [*batch, first + at + row, column + to]
-                        place = k.const(0, "i64") if self.single else strip * self.most_rows + at + row
+                        place = k.const(0, "i64")
+                        if not self.single:
+                            place = at * strips + (strip * tiles + tile_number) * tile.rows
                         upcoming: Upcoming | None = None
                         if below is not None and right is not None:
                             upcoming = batch, below + row, right + strip * self._share()
