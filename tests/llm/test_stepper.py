@@ -57,7 +57,7 @@ class Device:
         self.step()
         self.set(self.logits.argmax(1), self.positions + 1)
         logprob = np.full(len(self.tokens), np.nan if self.refused else -1.0)
-        self.found[number] = np.array([self.tokens, logprob])
+        self.found[number] = [self.tokens, logprob]
 
     def finish(self) -> None:
         while self.work:

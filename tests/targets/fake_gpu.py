@@ -48,8 +48,8 @@ def _runner(fake: FakeBindings, phase: Phase) -> Callable[..., None]:
 
 
 def _memory(fake: FakeBindings, address: int) -> np.ndarray:
-    """The bytes from an address to the end of what it was allocated in."""
-    for start, (nbytes, _) in fake.live.items():
+    """The bytes from an address to the end of what it was allocated in, which may be the host's pinned memory."""
+    for start, (nbytes, _) in (*fake.live.items(), *fake.pinned.items()):
         if start <= address < start + nbytes:
             return np.ctypeslib.as_array((ctypes.c_uint8 * (start + nbytes - address)).from_address(address))
     raise AssertionError(f"{address:#x} is not allocated")

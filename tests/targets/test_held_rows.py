@@ -143,6 +143,8 @@ def test_tiles() -> None:
     assert tile(bf16, 100000, 1001) == HeldTile(1, 1, 32, 1)
     assert tile(f32, 100000, 6) == HeldTile(1, 1, 1, 16)
     assert tile(f32, 64, 4096) is None
+    assert tile(f32, 1, 256) == HeldTile(4, 2, 1, 1)
+    assert tile(f32, 1, 1025) is None
     assert tile(f32, 1000, 1 << 17) is None
     for columns in range(2, 40000, 321):
         found = tile(bf16, 1 << 20, columns)

@@ -1,7 +1,7 @@
 """Rows with reductions on a GPU, held in registers: read once, reduced by a warp or a team of warps, written once.
 
 What is computed of an element for one reduction is kept for the next and for the results. `reduce` takes what does not
-fit: rows that are too long or of unknown length, few rows, quantized results.
+fit: rows that are too long or of unknown length, few rows that are not short, quantized results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .reduction import REDUCTIONS, Reduction
 HELD = 32  # elements of all operands together that a thread holds
 MOST_RUN = 8  # elements of a vector in one thread
 MOST_WARPS = 32  # of a team
-FEW_ROWS = 64  # `reduce` has teams for as many rows
+FEW_ROWS = 64  # `reduce` has teams of more warps for as many rows, unless they are as short as
+SHORT_ROW = 1024  # elements
 BUSY_WARPS = 132 * 16  # fewer leave multiprocessors idle: shorter shares of a row then
 SLOT = 8  # bytes of a part of a sum in private memory
 
@@ -46,7 +47,7 @@ def tile_of(group: Group, target: Target) -> HeldTile | None:
         return None
     shape = reductions[0].inputs[0].type.shape
     size, rows = shape[-1], upper_bound(numel(shape[:-1]))
-    if not isinstance(size, int) or size < 2 or rows <= FEW_ROWS:
+    if not isinstance(size, int) or size < 2 or (rows <= FEW_ROWS and size > SHORT_ROW):
         return None
     whole = [v for v in (*group.inputs, *group.outputs) if v.type.shape == shape]
     run = min(MOST_RUN, MOST_ALIGNED // max((v.type.dtype.nbytes for v in whole), default=4))

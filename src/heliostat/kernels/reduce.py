@@ -26,7 +26,6 @@ from .reduction import REDUCTIONS, First, Reduction
 ACCUMULATORS = 4
 TEAM = 32  # warps that share a long row on a GPU, where
 FEW_ROWS = 64  # rows are at most as many
-SHORT_ROW = 1024  # elements of a row that each reduction of a few rows may read again
 SMALL_TEAM = 8  # of more rows
 MANY_ROWS = 1 << 14  # with more rows than that, a warp to each is enough
 PIECE = 256  # elements that one worker quantizes at a time where no reduction needs whole rows
@@ -124,7 +123,7 @@ def reads_once(group: Group, target: Target) -> bool:
         return True
     shape = next(n.inputs[0].type.shape for n in group.nodes if n.op.name in REDUCTIONS)
     few = upper_bound(numel(shape[:-1])) <= held_rows.FEW_ROWS
-    return target.gpu and few and upper_bound(shape[-1]) <= SHORT_ROW
+    return target.gpu and few and upper_bound(shape[-1]) <= held_rows.SHORT_ROW
 
 
 def refusal_as_prologue(group: Group, target: Target) -> str | None:

@@ -5,6 +5,7 @@ first. Two numbers go to the host instead of all logits, and the token to where 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -26,7 +27,7 @@ def parts_of(vocabulary: int, count: int = 1) -> int:
 
 
 def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
-    """logits (count, V) f32 to (2, count) f32: of each row the place of the largest, below 2 ** 24, and its logprob.
+    """logits (count, V) f32 to two (count,) f32: of each row the place of the largest, below 2 ** 24, and its logprob.
 
     States `tokens`, `positions` and `start`, (count,) i32, become those of the step that follows: the next token of a
     sequence need not pass the host. A row that is not finite has a logprob that is no finite number, and any token.
@@ -55,10 +56,11 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
     # Both keep their axis, so that what is made of them is in the kernel that makes them.
     token = ops.min(ops.where(ops.eq(high, best), places, float(vocabulary)), -1, keepdim=True)
     norm = ops.sum(ops.mul(total, ops.exp(ops.sub(high, best))), -1, keepdim=True)
-    found = ops.concat(*(ops.reshape(v, (1, count)) for v in (token, ops.neg(ops.log(norm)))), axis=0)
+    # Two results, not a concat: each is written where the host reads it, without a launch for that.
+    found = [ops.reshape(v, (count,)) for v in (token, ops.neg(ops.log(norm)))]
     following = ops.reshape(ops.cast(token, i32), (count,))
     updates = [(tokens, following), *((v, ops.add(v, 1)) for v in (positions, start))]
-    return Graph("choice" if count == 1 else f"choice_{count}", [logits, tokens, positions, start], [found], updates)
+    return Graph("choice" if count == 1 else f"choice_{count}", [logits, tokens, positions, start], found, updates)
 
 
 def is_greedy(sampler: Sampler) -> bool:
@@ -66,7 +68,8 @@ def is_greedy(sampler: Sampler) -> bool:
     return sampler.temperature == 0.0 and (sampler.repetition_penalty == 1.0 or sampler.repetition_window == 0)
 
 
-def chosen(found: npt.NDArray[Any]) -> list[Sample | None]:
-    """The token of each row and its logprob; None for rows that are not finite, for a sampler to say what is wrong."""
-    rows = zip(*found.tolist(), strict=True)
+def chosen(found: Sequence[npt.NDArray[Any]]) -> list[Sample | None]:
+    """The token of each row and its logprob, from both results of a choice, in whatever shape; None for rows that are
+    not finite, for a sampler to say what is wrong."""
+    rows = zip(*(part.ravel().tolist() for part in found), strict=True)
     return [Sample(int(token), logprob) if math.isfinite(logprob) else None for token, logprob in rows]

@@ -66,7 +66,7 @@ class Stepper:
             if self._choice is None:
                 return [None] * self.rows
             self._choice.run()
-            return chosen(self._choice.output(0, {}))
+            return chosen([self._choice.output(n, {}) for n in range(len(self._choice.program.outputs))])
         coming = self._coming
         if coming is None or coming != list(last):
             self.forget()

@@ -137,7 +137,7 @@ class CudaCode:
     def _ptx(self, phases: Sequence[Phase]) -> list[str]:
         """The text of each, found or made and kept."""
         cache, t = ObjectCache.default(), self.place.target
-        keys = [cache_key(["ptx 6", version(), t.cpu, t.feature_string, _text(p)]) for p in phases]
+        keys = [cache_key(["ptx 7", version(), t.cpu, t.feature_string, _text(p)]) for p in phases]
         found = {key: cache.get(key) for key in dict.fromkeys(keys)}
         wanted = {key: p for key, p in zip(keys, phases, strict=True) if found[key] is None}
         names = list(wanted)
@@ -223,22 +223,31 @@ class CudaExecutable:
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
         library = place.has_library(program)
-        phases, members = phases_of(program, place.target, place.gpu.sm_count, library)
-        code.load(phases, program.name, library)
-        self.names = [" + ".join(k.name for k in phase.kernels) for phase in phases]
-        self.launches: list[Ready] = []
-        for phase, numbers in zip(phases, members, strict=True):
-            args: list[DeviceBuffer] = []
-            for launch in (program.launches[n] for n in numbers):
-                args += [self.buffers[b] for b in launch.buffers]
-                args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
-            self.launches.append(code.launch(phase, program.name, args, self.launches[-1] if self.launches else None))
+        self.code = code
+        self.phases, self.members = phases_of(program, place.target, place.gpu.sm_count, library)
+        code.load(self.phases, program.name, library)
+        self.names = [" + ".join(k.name for k in phase.kernels) for phase in self.phases]
+        self.launches = self.launches_behind([], {})
         self.graph: CudaGraph | None = None
         if self.launches:
             with capture(place.stream, name=program.name) as captured:
                 for step in self.launches:
                     step(place.stream)
             self.graph = captured.graph
+
+    def launches_behind(self, ahead: Sequence[Ready], own: Mapping[int, DeviceBuffer]) -> list[Ready]:
+        """Its launches, behind others of the same stream, with buffers of their own for some of the program's numbers.
+
+        The first may begin before the last one ahead has ended, as each does within a program.
+        """
+        made = list(ahead)
+        for phase, numbers in zip(self.phases, self.members, strict=True):
+            args: list[DeviceBuffer] = []
+            for launch in (self.program.launches[n] for n in numbers):
+                args += [own.get(b, self.buffers[b]) for b in launch.buffers]
+                args += [self.device_slots.slice(8 * self.number[s], 8) for s in launch.symbols]
+            made.append(self.code.launch(phase, self.program.name, args, made[-1] if made else None))
+        return made[len(ahead) :]
 
     def buffer(self, name: str) -> DeviceBuffer:
         """The buffer of that name. Raises KeyError."""

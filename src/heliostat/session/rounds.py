@@ -9,34 +9,35 @@ from typing import Any
 import numpy.typing as npt
 
 from ..runtime.cuda import Event, capture
-from .cuda import CudaExecutable, plain_dtype
+from .cuda import CudaExecutable, Ready, plain_dtype
 
 AHEAD = 2  # rounds that may be given before the first of them is waited for
 
 
 class CudaRounds:
-    """Programs that run one behind the other, and what the last one's first output is after them: a round.
+    """Programs that run one behind the other, and what the last one's outputs are after them: a round.
 
     The host gives a round by one call and does not wait; results are taken in the order of their rounds. Each of AHEAD
-    rounds has page-locked memory of its own for its result.
+    rounds has page-locked memory of its own for its results, to which kernels write them: nothing may read them there.
     """
 
     def __init__(self, executables: Sequence[CudaExecutable]) -> None:
         """Raises DeviceMemoryError where the system locks no more pages."""
         last = executables[-1]
         self.stream = last.place.stream
-        number = last.program.outputs[0]
-        type = last.program.buffers[number].type
-        self.dtype, self.shape = plain_dtype(type), tuple(int(d) for d in type.shape)  # type: ignore[arg-type]
-        self.results = [last.place.pinned(last.program.buffers[number].nbytes) for _ in range(AHEAD)]
+        plans = {number: last.program.buffers[number] for number in last.program.outputs}
+        self.types = [(plain_dtype(p.type), tuple(int(d) for d in p.type.shape)) for p in plans.values()]  # type: ignore[arg-type]
+        self.results = [[last.place.pinned(p.nbytes) for p in plans.values()] for _ in range(AHEAD)]
         self.events = [Event(last.place.gpu, timing=False) for _ in range(AHEAD)]
         self.graphs = []
-        for result in self.results:
+        for results in self.results:
+            own = {number: result.on_device() for number, result in zip(plans, results, strict=True)}
+            launches: list[Ready] = []
+            for executable in executables:
+                launches += executable.launches_behind(launches, own if executable is last else {})
             with capture(self.stream, name=last.program.name) as captured:
-                for executable in executables:
-                    for launch in executable.launches:
-                        launch(self.stream)
-                last.buffers[number].copy_to_host(result, self.stream)
+                for launch in launches:
+                    launch(self.stream)
             self.graphs.append(captured.graph)
         self.given: deque[int] = deque()
         self.next = 0
@@ -49,12 +50,13 @@ class CudaRounds:
         self.given.append(self.next)
         self.next = (self.next + 1) % AHEAD
 
-    def take(self) -> npt.NDArray[Any]:
-        """The result of the oldest round that was not taken, when it is done; valid until another AHEAD were given.
+    def take(self) -> list[npt.NDArray[Any]]:
+        """The results of the oldest round that was not taken, when it is done; valid until another AHEAD were given.
         Raises KernelFaultError."""
         number = self.given.popleft()
         self.events[number].synchronize()
-        return self.results[number].array(self.dtype, self.shape)
+        pairs = zip(self.results[number], self.types, strict=True)
+        return [result.array(dtype, shape) for result, (dtype, shape) in pairs]
 
     def forget(self) -> None:
         """Take nothing of the rounds on their way. They run all the same."""

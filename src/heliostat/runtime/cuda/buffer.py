@@ -228,6 +228,11 @@ class PinnedBuffer:
             ) from None
         self._bytes = _Pinned(device, self.address, nbytes)
 
+    def on_device(self) -> DeviceBuffer:
+        """The same memory for kernels, which write to it over the bus: addresses of both sides are one. What they wrote
+        is there for the host once an event behind them is done."""
+        return DeviceBuffer(self.device, self.address, self.nbytes, self)
+
     def array(self, dtype: npt.DTypeLike, shape: Sequence[int] | int = -1) -> npt.NDArray[Any]:
         """A NumPy view from the start, which keeps the memory alive; shape -1 takes all of it.
 
