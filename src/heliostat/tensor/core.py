@@ -429,8 +429,6 @@ class Tensor:
         found = lazy.array_of(v)
         if v.type.element == bf16:
             found = (found.astype(np.uint32) << 16).view(np.float32)
-        else:
-            found = found.view()
         found.setflags(write=False)
         return found
 
