@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from heliostat import settings as settings_module
 from heliostat.diagnostics import DeviceError, FileFormatError
 from heliostat.runtime import platform
-from heliostat.runtime.buffer import ALIGNMENT, Arena, Buffer, MappedFile
+from heliostat.runtime.buffer import ALIGNMENT, Arena, Buffer, MappedFile, SmallBuffers
 from heliostat.runtime.guard import guarded_buffer
 from heliostat.settings import SettingError, override
 
@@ -43,6 +45,66 @@ def test_large_memory_is_private() -> None:
             assert rights == "rw-p"
             return
     raise AssertionError("the buffer lies in no mapping")
+
+
+HOLDERS = {
+    "the buffer": lambda b: b,
+    "its bytes": lambda b: b.owner,
+    "an array over it": lambda b: b.array(np.float32),
+    "a view of an array": lambda b: b.array(np.float32)[3:5].view(),
+    "a slice": lambda b: b.slice(64, 16),
+    "a memoryview": lambda b: memoryview(b.array(np.float32)),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS.keys())
+def test_small_memory_is_given_out_again_when_nobody_holds_it(holder: Callable[[Buffer], object]) -> None:
+    small = SmallBuffers()
+    address = small.take(400).address
+    held = holder(small.take(400))  # the same memory, as nobody held it
+    assert held is not None
+    assert address not in [small.take(400).address for _ in range(3 * small.KEPT)]
+    assert small.idle() == 400
+    del held
+    assert address in [small.take(400).address for _ in range(3 * small.KEPT)]
+    assert small.idle() == small.nbytes == 800
+
+
+def test_small_memory_is_kept_within_a_bound() -> None:
+    small = SmallBuffers(most=4096)
+    held = [small.take(300) for _ in range(100)]
+    assert len({b.address for b in held}) == 100
+    assert small.nbytes <= 4096
+    assert small.idle() == 0
+    del held
+    assert 0 < small.idle() <= small.nbytes
+    small.clear()
+    assert small.idle() == small.nbytes == 0
+    assert Buffer.allocate(0, zeroed=False, recycled=True).nbytes == 0
+
+
+def test_threads_do_not_share_small_memory() -> None:
+    small = SmallBuffers()
+    wrong: list[int] = []
+
+    def use(number: int) -> None:
+        for _ in range(300):
+            mine = small.take(64).array(np.int64)
+            mine[:] = number
+            if (mine != number).any():
+                wrong.append(number)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=use, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong
 
 
 def test_allocation_that_cannot_be_is_an_error() -> None:

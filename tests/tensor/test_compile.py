@@ -715,3 +715,66 @@ def test_results_that_are_views_of_what_is_made_inside() -> None:
         for found, expected in zip(g(x, ids), f(x, ids), strict=True):
             assert found.tolist() == expected.tolist()
     assert g.cache_info().misses == 1
+
+
+def test_what_a_signature_depends_on_is_looked_at_at_each_call() -> None:
+    """Calls like the one before are recognized by identity: whatever makes another signature must still be seen."""
+    made = hs.compile(lambda x, y: (x * 2 + y).sum() + hs.arange(3.0).sum(), dynamic=False)
+    x, y = hs.ones(4), hs.ones(4)
+    for _ in range(3):
+        assert made(x, y).item() == 15
+    assert made.cache_info()[:3] == (2, 1, 1)
+    assert made(x, hs.ones(4, dtype=hs.float64)).dtype == hs.float64
+    assert made(hs.ones(2), hs.ones(2)).item() == 9
+    with hs.no_grad():
+        assert made(x, y).item() == 15
+    with hs.autocast("cpu"):
+        assert made(x, y).item() == 15
+    assert made.cache_info().misses == 5
+    x.requires_grad_()
+    made(x, y).backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0] * 4
+    assert made.cache_info().misses == 6
+    with pytest.raises(TypeError):
+        made(y)
+    with pytest.raises(TypeError):
+        made(y, y, y)
+    assert made(y, y=y).item() == 15
+    made.clear_cache()
+    assert made(y, y).item() == 15
+    assert made.cache_info()[:2] == (0, 1)
+
+
+@pytest.mark.parametrize("hold", ["array", "view", "lazy", "value"])
+def test_states_that_somebody_holds_move_at_each_call(hold: str) -> None:
+    """All states are looked at together: that the first lie where they lay must not hide another that is held."""
+    states = [hs.zeros(8) for _ in range(5)]
+
+    @hs.compile
+    def step(x: Any) -> Any:
+        for s in states:
+            s.add_(x)
+        return x.sum()
+
+    x = hs.ones(8)
+    for _ in range(3):
+        step(x)
+    for n in range(5):
+        now = states[n].tolist()[0]
+        make: dict[str, Callable[[Any], Any]] = {
+            "array": lambda t: t.numpy(), "view": lambda t: t.numpy()[2:6], "lazy": lambda t: t * 1.0,
+            "value": lambda t: t.value,
+        }  # fmt: skip
+        held = make[hold](states[n])
+        step(x)
+        seen = lazy.array_of(held) if hold == "value" else np.asarray(held)
+        assert (seen == now).all(), "what was read before stays as it was"
+        assert all(s.tolist() == [now + 1] * 8 for s in states)
+        del held, seen
+        place = [address(s) for s in states]
+        step(x)
+        step(x)
+        assert [address(s) for s in states] == place, "nobody holds one: all are written where they lie"
+        for s in states:
+            s.sub_(2)  # computed by the next call

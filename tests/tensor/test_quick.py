@@ -185,3 +185,17 @@ def test_views_read_what_their_base_holds_now():
             op(plain, x).numpy()
         base.mul_(3.0)
         np.testing.assert_allclose(op(view, x).numpy(), op(plain * 3.0, x).numpy(), rtol=1e-6)
+
+
+def test_types_that_change_from_call_to_call():
+    """Each function remembers the types that it was given last: others must not get their result's type."""
+    shapes = [(4,), (3, 4), (), (3, 1), (1, 4)]
+    tensors = [hs.zeros(s, dtype=d) for s in shapes for d in (hs.float32, hs.float64, hs.int32)]
+    for _ in range(2):  # the types are known the second time
+        for x in tensors:
+            assert (x * 0.5).shape == (3 - x).shape == abs(x).shape == x.shape
+            assert (3 - x).dtype == abs(x).dtype == x.dtype
+            for y in tensors:
+                made = x - y
+                assert made.shape == np.broadcast_shapes(x.shape, y.shape)
+                assert made.dtype == hs.result_type(x, y)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,8 @@ class Buffer:
         Without `zeroed` the content is undefined. `recycled`: the memory may be that of a freed buffer of this size,
         and is kept for another one when it is freed. Raises DeviceError if there is not enough memory.
         """
+        if recycled and not zeroed and 0 <= nbytes < SMALLEST:
+            return small_buffers.take(nbytes)
         if nbytes < 0:
             raise ValueError(f"nbytes must not be negative, got {nbytes}")
         unit = _HUGE_PAGE if nbytes >= _HUGE_PAGE and settings().huge_pages else ALIGNMENT
@@ -112,6 +116,75 @@ class Buffer:
 
     def __repr__(self) -> str:
         return f"Buffer({self.nbytes} bytes at {self.address:#x}{'' if self.writable else ', read-only'})"
+
+
+class SmallBuffers:
+    """Buffers below `SMALLEST` bytes by their size, given out again once nobody else holds them.
+
+    Making one takes longer than most kernels that write it. Reference counts tell whether one is held: of the buffer,
+    of its bytes, and of the memory behind them, which all arrays over it refer to. `most`: bytes that are kept at most.
+    """
+
+    KEPT = 16  # of one size: what is held for long leaves when others come
+    TRIES = 4
+
+    def __init__(self, most: int = 4 << 20) -> None:
+        self.most = most
+        self.nbytes = 0
+        self._kept: dict[int, deque[Buffer]] = {}
+
+    def take(self, nbytes: int) -> Buffer:
+        """A buffer of that size whose content is undefined. Raises DeviceError if there is not enough memory."""
+        kept = self._kept.get(nbytes)
+        if kept is None:
+            kept = self._kept[nbytes] = deque(maxlen=self.KEPT)
+        # Another thread that looks at the same buffer counts as a holder: neither takes it then.
+        for _ in range(min(len(kept), self.TRIES)):
+            buffer = kept[0]
+            kept.rotate(-1)
+            if references(buffer) == UNHELD:
+                return buffer
+        made = Buffer.allocate(nbytes, zeroed=False)
+        if self.nbytes + nbytes > self.most:
+            self.clear()
+        else:
+            self.nbytes += nbytes if len(kept) < self.KEPT else 0
+            kept.append(made)
+        return made
+
+    def idle(self) -> int:
+        """Bytes of kept buffers that nobody holds."""
+        found = 0
+        for kept in list(self._kept.values()):
+            for n in range(len(kept)):
+                buffer = kept[n]
+                found += buffer.nbytes if references(buffer) == UNHELD else 0
+        return found
+
+    def clear(self) -> None:
+        """Forget all of them: those that nobody holds go back to the system."""
+        self._kept = {}
+        self.nbytes = 0
+
+
+def references(buffer: Buffer) -> int:
+    """How often a buffer, its bytes and the memory behind them are referred to, this call included."""
+    data = buffer._bytes
+    return getrefcount(buffer) + getrefcount(data) + getrefcount(data.base)
+
+
+def _unheld() -> int:
+    waiting = [Buffer.allocate(64)]
+    for buffer in waiting:
+        return references(buffer)
+    return 0
+
+
+UNHELD = _unheld()
+"""`references` of memory that only a collection and a variable of who asks hold."""
+
+small_buffers = SmallBuffers()
+"""Of this process."""
 
 
 def _fresh(nbytes: int, unit: int, zeroed: bool) -> npt.NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..compiler.tuning import TuningTable
 from ..ir.graph import Graph
 from ..kernel.program import Program
-from ..runtime.buffer import Buffer
+from ..runtime.buffer import Buffer, small_buffers
 from ..runtime.free_list import free_list
 from ..runtime.worker_pool import BARRIER, WorkerPool
 from .executable import SMALL_LAUNCH, Addresses, CodeStore
@@ -96,6 +96,7 @@ class Engine:
         """Give memory that no value lies in back to the system; the next run takes new."""
         with self.lock:
             free_list.clear()
+            small_buffers.clear()
             self.arena = Buffer.allocate(64)
 
 

@@ -6,7 +6,6 @@ holds it. What buffers mean to tensors stands in `tensor/step.py`.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 from ..compiler.driver import explain
 from ..compiler.pipeline import Compiled
 from ..ir.graph import Graph
-from ..runtime.buffer import Buffer
+from ..runtime.buffer import UNHELD, Buffer, references
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER
 from .devices import engine_of, gpu_engine
@@ -155,22 +154,6 @@ class NativeStep:
         return explain(self.compiled)
 
 
-def _held(buffer: Buffer) -> int:
-    data = buffer._bytes
-    return sys.getrefcount(buffer) + sys.getrefcount(data) + sys.getrefcount(data.base)
-
-
-def _free() -> int:
-    waiting = [Buffer.allocate(64)]
-    for buffer in waiting:
-        return _held(buffer)
-    return 0
-
-
-FREE = _free()
-"""`_held` of memory that only a list and a loop's variable hold."""
-
-
 class Outputs:
     """Memory for one output, run after run."""
 
@@ -191,7 +174,7 @@ class Outputs:
             self.at += self.stride
             return self.slab.slice(at, self.nbytes)
         for buffer in self.waiting:
-            if _held(buffer) == FREE:
+            if references(buffer) == UNHELD:
                 return buffer
         made = Buffer.allocate(self.nbytes, zeroed=False)
         self.waiting.append(made)

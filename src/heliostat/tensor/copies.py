@@ -83,7 +83,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 @method("cpu")
 def cpu(self: Tensor) -> Tensor:
     """This tensor on the cpu; itself if it is there."""
-    return to(self, device="cpu")
+    return self if self._v.device == "cpu" else to(self, device="cpu")
 
 
 @method("cuda")

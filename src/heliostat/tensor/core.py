@@ -429,8 +429,6 @@ class Tensor:
         found = lazy.array_of(v)
         if v.type.element == bf16:
             found = (found.astype(np.uint32) << 16).view(np.float32)
-        else:
-            found = found.view()
         found.setflags(write=False)
         return found
 
@@ -492,9 +490,12 @@ class Tensor:
 
     def item(self) -> Any:
         """The one element as a Python number. Raises ShapeError for another number of elements."""
-        if self.numel() != 1:
+        if self._v.type.shape and self.numel() != 1:
             raise ShapeError(f"item() needs one element, found a tensor of shape {shown(self.shape)}")
-        return self.host_array().reshape(()).item()
+        v = self.value
+        if lazy.buffer_of(v) is None:
+            lazy.realize([v])
+        return (self.host_array() if v.type.element == bf16 else lazy.array_of(v)).item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""

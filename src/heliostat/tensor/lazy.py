@@ -56,17 +56,19 @@ class Meta:
     with the thread that asked for it.
     """
 
-    __slots__ = ("buffer", "casts", "fill", "function", "hooks", "kept", "leaf", "passing", "spent", "uses")
+    __slots__ = ("__dict__", "buffer")
+
+    # Of the class until they are set, which most never are: one is made for each value that is computed.
+    leaf: weakref.ref[Any] | None = None
+    function: Any = None
+    hooks: list[Callable[..., Any]] | None = None
+    fill: Callable[[], float] | None = None
+    uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
+    spent = kept = passing = False
+    casts: dict[str, tuple[int, Value]] | None = None
 
     def __init__(self, buffer: Any = None) -> None:
         self.buffer: Any = buffer
-        self.leaf: weakref.ref[Any] | None = None
-        self.function: Any = None
-        self.hooks: list[Callable[..., Any]] | None = None
-        self.fill: Callable[[], float] | None = None
-        self.uses: tuple[tuple[Value, weakref.ref[Any], int], ...] = ()
-        self.spent = self.kept = self.passing = False
-        self.casts: dict[str, tuple[int, Value]] | None = None
 
     @property
     def is_end(self) -> bool:
@@ -219,15 +221,16 @@ def add_open(t: Any) -> None:
         flush()
 
 
-_ref = weakref.ref
+_ref, _object = weakref.ref, object.__new__
 
 
 def _take_open() -> list[Any]:
     mine = _open.of
     entries, mine.entries = mine.entries, []
-    for other in [e for e in _threads if e.left] if len(_threads) > 1 else ():
-        _threads.remove(other)
-        entries += other.entries
+    if len(_threads) > 1:
+        for other in [e for e in _threads if e.left]:
+            _threads.remove(other)
+            entries += other.entries
     return [t for r in entries if (t := r()) is not None]
 
 
@@ -264,7 +267,7 @@ class Programs:
             runner = self.found[key] = engine_of(device).compile(build())
             if len(self.found) > KEPT_PROGRAMS:
                 self.found.popitem(last=False)
-                self.plans.found.clear()  # they hold programs too
+                self.plans.clear()  # they hold programs too
         else:
             self.hits += 1
             self.found.move_to_end(key)
@@ -453,7 +456,7 @@ def _realize(values: list[Value]) -> None:
         raise
     if anomaly.active is not None:
         anomaly.active.check(done)
-    wanted = [t._v for t in live if t._rg and not t._leaf]
+    wanted = [t._v for t in live if t._rg and not t._leaf]  # what a gradient may still flow to
     for outputs, total in list(backwards.values()) if backwards else ():
         wanted += [*outputs, *list(total.values())]
     if levels:
@@ -497,22 +500,10 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     Everything that is alive has its data now. Values and nodes refer to each other: what is not cut, and the buffers
     that it reads, would stay until the garbage collector comes round."""
     kept: set[int] = set()
-
-    def keep(stack: list[Value]) -> None:
-        while stack:
-            v = stack.pop()
-            if id(v) not in kept and not (v.meta is not None and v.meta.is_end):
-                kept.add(id(v))
-                stack.extend(v.node.inputs)
-                if v.meta is not None and v.meta.function is not None:
-                    stack.extend(v.meta.function.needs())
-
-    keep([v for v in tensors if v.meta is None or not v.meta.spent])
-    n = len(done)
-    while n:  # users before operands: who is not held by then has lost all of its users
-        n -= 1
-        v = done[n]
-        if not v.node.inputs or id(v) in kept:
+    if tensors:
+        _keep([v for v in tensors if v.meta is None or not v.meta.spent], kept)
+    for v in reversed(done):  # users before operands: who is not held by then has lost all of its users
+        if not v.node.inputs or (kept and id(v) in kept):
             continue
         m = v.meta
         if m is None:
@@ -521,9 +512,20 @@ def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
         if not m.spent and not m.is_end:
             held = m.kept or m.function is not None
             if held or (m.uses and sys.getrefcount(v) > _UNHELD + sum([u[0] is v for u in m.uses])):
-                keep([v])
+                _keep([v], kept)
                 continue
         cut(v)
+
+
+def _keep(stack: list[Value], kept: set[int]) -> None:
+    """Add to `kept` what a gradient to these values may still flow through, by id. Empties `stack`."""
+    while stack:
+        v = stack.pop()
+        if id(v) not in kept and not (v.meta is not None and v.meta.is_end):
+            kept.add(id(v))
+            stack.extend(v.node.inputs)
+            if v.meta is not None and v.meta.function is not None:
+                stack.extend(v.meta.function.needs())
 
 
 def keep_graph(order: Sequence[Value]) -> None:
@@ -572,11 +574,10 @@ def _run_plan(wanted: Sequence[Value], plan: Plan, given: list[Any], computed: l
     programs.hits += 1
     made = plan.runner.run(given)
     for v, (new, n) in zip(wanted, plan.sources, strict=True):
-        buffer = made[n] if new else given[n]
-        if v.meta is None:
-            v.meta = Meta(buffer)
-        else:
-            v.meta.buffer = buffer
+        m = v.meta
+        if m is None:
+            m = v.meta = _object(Meta)
+        m.buffer = made[n] if new else given[n]
     return computed
 
 

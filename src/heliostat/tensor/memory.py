@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..runtime.buffer import small_buffers
 from ..runtime.free_list import free_list
 from ..runtime.memory import MemoryStats, account
 from ..session import engine
@@ -14,7 +15,7 @@ __all__ = [
 
 def memory_stats() -> MemoryStats:
     """Bytes alive, their peak, bytes held for the next run, and counts. What NumPy or others own is not in it."""
-    return account.stats(engine().arena.nbytes, free_list.nbytes)
+    return account.stats(engine().arena.nbytes + small_buffers.idle(), free_list.nbytes)
 
 
 def memory_allocated() -> int:

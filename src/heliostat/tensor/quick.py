@@ -51,9 +51,11 @@ def unary(op: Op, longer: Callable[..., Any], ruled: bool) -> Callable[..., Any]
     """`longer`, a function of an op of one operand, with the short road before it. ruled: whether autocast has a rule
     for it."""
     seen = op._seen
+    last: tuple[Any, Any] = None, None  # the type that was given last, and the result's
 
     @functools.wraps(longer)
     def run(*args: Any, **kwargs: Any) -> Any:
+        nonlocal last
         x = args[0] if len(args) == 1 else None
         if (
             x.__class__ is not Tensor
@@ -66,13 +68,19 @@ def unary(op: Op, longer: Callable[..., Any], ruled: bool) -> Callable[..., Any]
             return longer(*args, **kwargs)
         a = x._v
         type = a.type
-        found = seen.get((id(type),))
-        if found is None or a.node is _STAND_IN or ((e := type.element) is not f32 and e is not f64):
+        known, made = last
+        if known is not type:
+            found = seen.get((id(type),))
+            if found is None or ((e := type.element) is not f32 and e is not f64):
+                return longer(x)
+            made = found[0][0]
+            last = type, made
+        if a.node is _STAND_IN:
             return longer(x)
         node = _object(Node)
         v = _object(Value)
         node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(_serial), (a,), _NO_ATTRS, (v,)
-        v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, found[0][0], "", None, a.device
+        v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, made, "", None, a.device
         if x._rg:
             return wrap(v, x)
         t = _object(Tensor)
@@ -93,16 +101,22 @@ def binary(op: Op, longer: Callable[[Any, Any], Any], swapped: bool = False) -> 
     """`longer`, a method of an op of two operands, with the short road before it: run(x, o) is op(x, o), or op(o, x)
     where `swapped`. o may be a number."""
     seen = op._seen
+    # The types that were given last, the second of a number or of a tensor, with the result's.
+    by_number: tuple[Any, Any] = None, None
+    by_tensor: tuple[Any, Any, Any] = None, None, None
 
     def run(x: Any, o: Any) -> Any:
+        nonlocal by_number, by_tensor
         if x.__class__ is not Tensor or x._base is not None or _capture() is not None or _anomaly.active is not None:
             return longer(x, o)
         a = x._v
         type = a.type
-        element = type.element
         device = a.device
+        if a.node is _STAND_IN:
+            return longer(x, o)
         kind = o.__class__
         if kind is float or kind is int:
+            element = type.element
             if element is f32:
                 meta, number_type = _f32_numbers.get(o), _f32_scalar
             elif element is f64:
@@ -113,30 +127,40 @@ def binary(op: Op, longer: Callable[[Any, Any], Any], swapped: bool = False) -> 
             b.node, b.index, b.type, b.name, b.device = _LEAF, 0, number_type, "", None
             b.meta = _number(o, type) if meta is None else meta
             rg = x._rg
+            first, made = by_number
+            if first is not type:
+                found = seen.get((id(number_type), id(type)) if swapped else (id(type), id(number_type)))
+                if found is None:
+                    return longer(x, o)
+                made = found[0][0]
+                by_number = type, made
         elif kind is Tensor:
             b = o._v
-            if (
-                o._base is not None
-                or (element is not f32 and element is not f64)
-                or b.type.element is not element
-                or b.node is _STAND_IN
-            ):
+            other = b.type
+            if o._base is not None or b.node is _STAND_IN:
                 return longer(x, o)
             if b.device is not device:
                 if device is not None and b.device is not None and b.device != device:
                     return longer(x, o)
                 device = device or b.device
             rg = x._rg or o._rg
+            first, second, made = by_tensor
+            if first is not type or second is not other:
+                element = type.element
+                if (element is not f32 and element is not f64) or other.element is not element:
+                    return longer(x, o)
+                found = seen.get((id(other), id(type)) if swapped else (id(type), id(other)))
+                if found is None:
+                    return longer(x, o)
+                made = found[0][0]
+                by_tensor = type, other, made
         else:
-            return longer(x, o)
-        inputs = (b, a) if swapped else (a, b)
-        found = seen.get((id(inputs[0].type), id(inputs[1].type)))
-        if found is None or a.node is _STAND_IN:
             return longer(x, o)
         node = _object(Node)
         v = _object(Value)
-        node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(_serial), inputs, _NO_ATTRS, (v,)
-        v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, found[0][0], "", None, device
+        node.op, node.serial, node.attrs, node.results = op, _next(_serial), _NO_ATTRS, (v,)
+        node.inputs = (b, a) if swapped else (a, b)
+        v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, made, "", None, device
         if rg:
             return wrap(v, x, o) if kind is Tensor else wrap(v, x)
         t = _object(Tensor)

@@ -129,9 +129,15 @@ class Plans:
 
     def __init__(self) -> None:
         self.found: dict[Any, _Kind] = {}
+        self.last: Plan | None = None
 
     def find(self, roots: Sequence[Value]) -> tuple[Plan, list[Any], list[Value]] | None:
         """The plan that these roots follow, with what its `match` gives."""
+        last = self.last
+        if last is not None and len(last.sources) == len(roots):
+            found = last.match(*roots)
+            if found is not None:
+                return last, found[0], found[1]
         a, b = roots[0], roots[-1]
         kind = self.found.get((len(roots), a.node.op, b.node.op, a.type.shape, b.type.shape))
         if kind is None:
@@ -142,6 +148,7 @@ class Plans:
             if found is not None:
                 if n:
                     plans.insert(0, plans.pop(n))
+                self.last = plan
                 return plan, found[0], found[1]
         return None
 
@@ -150,7 +157,7 @@ class Plans:
         if len(closed.order) > MOST_VALUES:
             return
         if len(self.found) >= MOST_KINDS:
-            self.found.clear()
+            self.clear()
         a, b = roots[0], roots[-1]
         kind = self.found.setdefault((len(roots), a.node.op, b.node.op, a.type.shape, b.type.shape), _Kind())
         if len(kind.plans) >= MOST_ALIKE:
@@ -160,3 +167,8 @@ class Plans:
             kind.plans.clear()
             kind.misses = 0
         kind.plans.insert(0, Plan(roots, is_leaf, closed, runner))
+
+    def clear(self) -> None:
+        """Forget all plans, and the programs that they hold."""
+        self.found.clear()
+        self.last = None

@@ -37,8 +37,9 @@ def _holders(v: Value) -> int:
 
 
 class _Held:
-    __slots__ = ("_v",)
+    __slots__ = ("_rg", "_v")
     _v: Value
+    _rg: bool
 
 
 def _unshared() -> int:
@@ -109,6 +110,44 @@ class State:
         self.sent: Any = None  # where a number of the host lies on a GPU
         self.rg = o.before[1]
         self.hooks = _hooks(o.before[0])
+
+
+def _unmoved(states: Sequence[State], alone: int) -> int:
+    """How many states, from the first on, lie where they lay at the run before and may be read and written there:
+    those with which `Step._place` would do nothing, in one frame for all of them. alone: `_holders` as counted here."""
+    count, leaf = sys.getrefcount, lazy._LEAF
+    n = 0
+    for state in states:
+        t = state.tensor
+        v = t._v
+        m = v.meta
+        if m is None or state.of is not None:
+            return n
+        b = m.buffer
+        if b is None or b.address != state.address or v.type is not state.type or v.device is not state.device:
+            return n
+        if t._rg is not state.rg or m.hooks or state.hooks:
+            return n
+        if state.written:
+            data = b._bytes
+            held = count(v) + count(m) + count(b) + count(data) + count(data.base)
+            if held != alone or not b.writable or v.node is not leaf:
+                return n
+        n += 1
+    return n
+
+
+def _unshared_state() -> int:
+    """What `_unmoved` counts of a value that its tensor alone holds."""
+    t: Any = _Held()
+    t._v, t._rg = lazy.leaf(Buffer.allocate(64), tensor(f32, 1)), False
+    state = object.__new__(State)
+    state.tensor, state.written, state.of, state.rg, state.hooks = t, True, None, False, ()
+    state.address, state.type, state.device = t._v.meta.buffer.address, t._v.type, None
+    return next(n for n in range(100) if _unmoved([state], n))
+
+
+ALONE_AS_STATE = _unshared_state()
 
 
 class Plan:
@@ -233,6 +272,8 @@ class Step:
         compiled, self.found = compiled_step(plan.key, plan.graph, plan.device)
         self.native: Any = bound_step(compiled, plan.device)
         self._bind(c, plan, outside, {id(o.tensor) for o in changed} if donate else set())
+        # a loss, and nothing else that anybody looks at
+        self.simple = type(self.result) is Tensor and len(self.returned) == len(roots) == 1 and not tracked
         if tracked:
             _check_trackable(finals[id(t)] for t in tracked)
 
@@ -244,6 +285,7 @@ class Step:
         argument = {id(v): n for n, v in enumerate(c.values)}
         filled = {id(v) for v in c.fills}
         self.states: list[State] = []
+        self.written: list[State] = []
         self.given: list[tuple[int, int]] = []  # argument, number of its buffer
         self.fixed: list[Buffer] = []
         self.source: dict[int, Any] = {}  # of a buffer's number: an argument's number, a State or a Buffer
@@ -263,6 +305,8 @@ class Step:
                         help=f"make it on {self.device}, or move it there before",
                     )
                 self.states.append(state)
+                if state.written:
+                    self.written.append(state)
                 self.source[number] = state
             elif id(v) in argument:
                 self.given.append((argument[id(v)], number))
@@ -316,8 +360,11 @@ class Step:
             raise CaptureError("a tensor is given twice to a compiled function that writes into it", help="clone() one")
         for t, hooks in self.unread:
             _check_hooks(t._v, hooks)
-        for state in self.states:
-            self._place(state)
+        states = self.states
+        unmoved = _unmoved(states, ALONE_AS_STATE) if self.device == "cpu" else 0
+        if unmoved < len(states):
+            for state in states[unmoved:]:
+                self._place(state)
         buffers: list[Buffer] = []
         values: list[Value] = []
         for t in arguments:
@@ -349,9 +396,8 @@ class Step:
             native.set(number, buffer.address)
         befores = [s.tensor._v for s in self.states] if self.tracked else []
         native.run()
-        for state in self.states:
-            if state.written:
-                state.tensor._version += 1
+        for state in self.written:
+            state.tensor._version += 1
         made: list[tuple[Buffer, TensorType]] = []
         for (number, _), type in zip(self.outputs, self.types, strict=True):
             b = found.get(number)
@@ -426,6 +472,11 @@ class Step:
         made: Sequence[tuple[Buffer, TensorType]],
         sizes: Mapping[str, int] | None,
     ) -> Any:
+        if self.simple:
+            ((b, type_),) = made
+            t: Tensor = new(Tensor, lazy.leaf(b, type_, self.devices[0]))
+            self._leave_gradients([])
+            return t
         c = self.captured
         leaves = [lazy.leaf(b, type, device) for (b, type), device in zip(made, self.devices, strict=True)]
         results: dict[int, Tensor] = {id(s): a for s, a in zip(c.arguments, arguments, strict=True)}
@@ -441,15 +492,7 @@ class Step:
                 lazy.meta(t._v).leaf = weakref.ref(t)
             elif t._rg:
                 t._rg, t._leaf = False, True
-        for n, (p, g) in enumerate(self.gradients):
-            if isinstance(g, Tensor):
-                p._grad = new(Tensor, leaves[at])
-                at += 1
-            elif g is None:
-                p._grad = None
-            elif (kept := self.lost.get(n)) is None or p._grad is not kept[0] or kept[0]._v is not kept[1]:
-                p._grad = stand = lost(p)
-                self.lost[n] = stand, stand._v
+        at += self._leave_gradients(leaves[at:])
         for n in self.written_arguments:
             arguments[n]._write(leaves[at], False)
             at += 1
@@ -465,6 +508,22 @@ class Step:
         if type(result) is Tensor:
             return results.get(id(result), result)
         return mapped(result, lambda t: results.get(id(t), t))
+
+    def _leave_gradients(self, leaves: Sequence[Value]) -> int:
+        """Give tensors from outside the gradients that they have after a run. Returns how many leaves it took."""
+        at = 0
+        for n, (p, g) in enumerate(self.gradients):
+            if g is LOST:
+                kept = self.lost.get(n)
+                if kept is None or p._grad is not kept[0] or kept[0]._v is not kept[1]:
+                    p._grad = stand = lost(p)
+                    self.lost[n] = stand, stand._v
+            elif g is None:
+                p._grad = None
+            else:
+                p._grad = new(Tensor, leaves[at])
+                at += 1
+        return at
 
     def _with_history(
         self, values: Sequence[Value], befores: Sequence[Value], leaves: list[Value], sizes: Mapping[str, int] | None
