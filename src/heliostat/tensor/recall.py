@@ -135,7 +135,7 @@ class Plans:
         """The plan that these roots follow, with what its `match` gives."""
         last = self.last
         if last is not None and len(last.sources) == len(roots):
-            found = last.match(*roots)
+            found = (last.match or last.compiled())(*roots)
             if found is not None:
                 return last, found[0], found[1]
         a, b = roots[0], roots[-1]
