@@ -10,6 +10,7 @@ from typing import Any
 from .tensor import FUNCTIONS, Tensor
 from .tensor import linalg as _products
 from .tensor.outputs import takes_out
+from .tensor.register import COMPLEX, watching
 from .tensor.spectra import (
     cholesky_ex,
     cond,
@@ -74,7 +75,8 @@ _WITHOUT_OUT = ("diagonal", "dot", "inner", "inv", "matmul", "matrix_exp", "matr
 
 for _public in __all__:
     _f = noted(_public, globals()[_public])
-    globals()[_public] = _f if _public in _WITHOUT_OUT else takes_out(_public, _f)
+    _f = _f if _public in _WITHOUT_OUT else takes_out(_public, _f)
+    globals()[_public] = watching(f"linalg.{_public}", _f) if f"linalg.{_public}" in COMPLEX else _f
 
 
 def __getattr__(name: str) -> Any:

@@ -344,16 +344,16 @@ def matrix_power(input: Any, n: int) -> Tensor:
 @of_complex("inverse")
 def inverse(input: Any) -> Tensor:
     """The inverse of square matrices (..., N, N), by that of real ones (..., 2 N, 2 N)."""
-    return _of_real_matrices("inverse", input)
+    return of_real_matrices("inverse", input)
 
 
 @of_complex("matrix_exp")
 def matrix_exp(input: Any) -> Tensor:
     """e to the power of square matrices (..., N, N), by that of real ones (..., 2 N, 2 N)."""
-    return _of_real_matrices("matrix_exp", input)
+    return of_real_matrices("matrix_exp", input)
 
 
-def _of_real_matrices(name: str, input: Any) -> Tensor:
+def of_real_matrices(name: str, input: Any) -> Tensor:
     """A function that keeps the ring of matrices [[a, -b], [b, a]], to which those of a + bi are isomorphic."""
     if input.ndim < 2:
         raise ShapeError(f"{name} takes matrices, found a tensor of shape {list(input.shape)}")

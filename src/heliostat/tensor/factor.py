@@ -159,13 +159,19 @@ class _SVD(Function):
             x.detach(),
         )
         ctx.save_for_backward(u, s, vh)
+        ctx.set_materialize_grads(False)
         return u, s, vh
 
     @staticmethod
-    def backward(ctx: Any, gu: Tensor, gs: Tensor, gvh: Tensor) -> Any:
-        """Of different singular values, none 0. Source: J. Townsend, Differentiating the SVD (2016)."""
+    def backward(ctx: Any, gu: Tensor | None, gs: Tensor | None, gvh: Tensor | None) -> Any:
+        """Of vectors where values differ and none is 0. Source: J. Townsend, Differentiating the SVD (2016)."""
         u, s, vh = ctx.saved_tensors
         k = s.shape[-1]
+        gs = FUNCTIONS["zeros_like"](s) if gs is None else gs
+        if gu is None and gvh is None:
+            return (u[..., :, :k] * gs[..., None, :]) @ vh[..., :k, :], None
+        gu = FUNCTIONS["zeros_like"](u) if gu is None else gu
+        gvh = FUNCTIONS["zeros_like"](vh) if gvh is None else gvh
         if u.shape[-1] != k or vh.shape[-2] != k:
             raise UnsupportedError("svd has no gradient for full matrices", help="use some=True")
         eye = _eye(s)

@@ -1,0 +1,102 @@
+"""Linear algebra of complex matrices, with gradients, against PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat.diagnostics import ShapeError, UnsupportedError
+
+from .compare import check, floats
+
+
+def complex_(*shape: int, seed: int = 0) -> Any:
+    return floats(*shape, seed=seed) + 1j * floats(*shape, seed=seed + 1)
+
+
+A, B, TALL, WIDE = complex_(2, 4, 4), complex_(2, 4, 3, seed=2), complex_(2, 5, 3, seed=4), complex_(2, 3, 5, seed=6)
+
+
+def hermitian(m: Any, a: Any) -> Any:
+    return a @ a.transpose(-2, -1).conj() + m.eye(4, dtype=m.float32)
+
+
+def positive(u: Any) -> Any:
+    return (u * u.conj()).real
+
+
+CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "solve": (lambda m, a, b: m.linalg.solve(a, b), (A, B)),
+    "solve of a vector": (lambda m, a, b: m.linalg.solve(a, b), (A, complex_(2, 4, seed=9))),
+    "solve on the right": (lambda m, a, b: m.linalg.solve(a, b, left=False) * 1, (A, WIDE[..., :4])),
+    "upper triangle": (lambda m, a, b: m.linalg.solve_triangular(a, b, upper=True), (A, B)),
+    "lower triangle": (lambda m, a, b: m.linalg.solve_triangular(a, b, upper=False, unitriangular=True), (A, B)),
+    "triangle on the right": (
+        lambda m, a, b: m.linalg.solve_triangular(a, b, upper=False, left=False) * 1, (A, WIDE[..., :4])
+    ),
+    "cholesky": (lambda m, a: m.linalg.cholesky(hermitian(m, a)), (A,)),
+    "cholesky, upper": (lambda m, a: m.linalg.cholesky(hermitian(m, a), upper=True) * 1, (A,)),
+    "pinv": (lambda m, a: m.linalg.pinv(a), (TALL,)),
+    "svdvals": (lambda m, a: m.linalg.svdvals(a), (TALL,)),
+    "eigvalsh": (lambda m, a: m.linalg.eigvalsh(hermitian(m, a)), (A,)),
+    "cond": (lambda m, a: [m.linalg.cond(a), m.linalg.cond(a, -2)], (A,)),
+    "norms": (
+        lambda m, a: [m.linalg.matrix_norm(a, p) for p in ("fro", "nuc", 2, -2, 1, float("inf"))]
+        + [m.linalg.norm(a[0]), m.linalg.norm(a[0], "nuc"), m.linalg.vector_norm(a, 3)],
+        (A,),
+    ),
+    "det": (lambda m, a: [m.linalg.det(a), m.det(a[0])], (A,)),
+    "slogdet": (lambda m, a: list(m.linalg.slogdet(a)), (A,)),
+    "eigh": (lambda m, a: [m.linalg.eigh(hermitian(m, a))[0], positive(m.linalg.eigh(hermitian(m, a))[1])], (A,)),
+    "svd, tall": (
+        lambda m, a: next((u @ v, positive(u), s) for u, s, v in [m.linalg.svd(a, full_matrices=False)]), (TALL,)
+    ),
+    "svd, wide": (
+        lambda m, a: next((u @ v, positive(v), s) for u, s, v in [m.linalg.svd(a, full_matrices=False)]), (WIDE,)
+    ),
+    "qr": (lambda m, a: [*m.linalg.qr(a), *m.qr(a)], (TALL,)),
+    "matrix_exp": (lambda m, a: m.linalg.matrix_exp(a), (A,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_pytorch(name: str) -> None:
+    f, arrays = CASES[name]
+    check(f, *arrays, grad=True, rtol=1e-6)
+
+
+def test_complex64() -> None:
+    a = A.astype(np.complex64)
+    check(lambda m, a: [m.linalg.solve(a, a @ a), m.linalg.det(a), m.linalg.svdvals(a)], a, rtol=2e-3)
+
+
+def test_without_gradients() -> None:
+    check(lambda m, a: [m.linalg.matrix_rank(a), m.linalg.svd(a)[1], *m.linalg.qr(a, mode="complete")], TALL)
+    check(lambda m, a: m.linalg.eigvalsh(a, UPLO="U"), A)
+    values, vectors = hs.linalg.eig(hs.tensor(A))
+    np.testing.assert_allclose((vectors * values.unsqueeze(-2)).numpy(), A @ vectors.numpy(), atol=1e-12)
+    u, s, v = hs.svd(hs.tensor(TALL))
+    np.testing.assert_allclose(((u * s.unsqueeze(-2)) @ v.transpose(-2, -1).conj()).numpy(), TALL, atol=1e-12)
+
+
+def test_values_that_stand_twice_have_gradients() -> None:
+    check(lambda m, a: [m.linalg.svdvals(a), m.linalg.matrix_norm(a, "nuc")], np.eye(3), grad=True)
+    check(lambda m, a: m.linalg.svdvals(a).sum(), np.eye(3) * (1 + 1j), grad=True)
+
+
+def test_what_is_refused() -> None:
+    a = hs.tensor(A)
+    for call in (
+        lambda: hs.linalg.solve(a[:, :3], a), lambda: hs.linalg.det(a[:, :3]), lambda: hs.linalg.eigh(a[0, 0]),
+        lambda: hs.linalg.cholesky(-hs.eye(2) * (1 + 0j)), lambda: hs.linalg.solve(a * 0, a),
+    ):  # fmt: skip
+        with pytest.raises(ShapeError):
+            call()
+    with pytest.raises(ValueError, match="UPLO"):
+        hs.linalg.eigh(a, "X")
+    with pytest.raises(UnsupportedError, match="no gradient"):
+        hs.linalg.eig(a.requires_grad_()).eigenvalues.abs().sum().backward()
