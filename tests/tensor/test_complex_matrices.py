@@ -59,6 +59,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         lambda m, a: next((u @ v, positive(v), s) for u, s, v in [m.linalg.svd(a, full_matrices=False)]), (WIDE,)
     ),
     "qr": (lambda m, a: [*m.linalg.qr(a), *m.qr(a)], (TALL,)),
+    "cross": (lambda m, a, b: [m.linalg.cross(a[..., :3], b), m.cross(a[..., :3], b, dim=-1)], (A, B)),
     "matrix_exp": (lambda m, a: m.linalg.matrix_exp(a), (A,)),
 }  # fmt: skip
 

@@ -19,12 +19,13 @@ from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.types import f32
 from ..ops.rules import shown
 from . import spectra, triangles
-from .complex import F, of_complex, parts
+from .complex import F, common, of_complex, parts
 from .complex_arrays import of_real_matrices
 from .core import Tensor, normal_dim
 from .factor import QR, SVD, SignLog
 from .function import Function
 from .levels import on_host
+from .linalg import crossed
 from .pairs import joined, over, widened
 from .register import COMPLEX
 from .spectra import EigenvaluesVectors, USVh
@@ -183,6 +184,10 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, **kwar
     return spectra.norm(COMPLEX["abs"](A), ord, dim, keepdim, **kwargs)
 
 
+COMPLEX["cross"] = lambda input, other, dim=None: crossed(*common(input, other), dim)
+COMPLEX["linalg.cross"] = lambda input, other, *, dim=-1: crossed(
+    *COMPLEX["broadcast_tensors"](*common(input, other)), dim
+)
 COMPLEX["linalg.matrix_exp"] = lambda A: of_real_matrices("matrix_exp", A)
 COMPLEX["linalg.vector_norm"] = lambda x, *args, **kwargs: spectra.vector_norm(COMPLEX["abs"](x), *args, **kwargs)
 

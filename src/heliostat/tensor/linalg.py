@@ -195,6 +195,12 @@ METHODS["kron"] = kron
 @function()
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """Cross product of vectors of 3 elements along an axis, the first of that size where none is named."""
+    made: Tensor = crossed(input, other, dim)
+    return made
+
+
+def crossed(input: Any, other: Any, dim: int | None) -> Any:
+    """`cross` of tensors of any kind that roll and multiply."""
     threes = [i for i, d in enumerate(input.shape) if d == 3]
     at = normal_dim((threes or [-1])[0] if dim is None else dim, input.ndim, "cross")
     if not input.ndim or input.shape[at] != 3 or other.shape[at] != 3:
