@@ -184,10 +184,18 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, **kwar
     return spectra.norm(COMPLEX["abs"](A), ord, dim, keepdim, **kwargs)
 
 
-COMPLEX["cross"] = lambda input, other, dim=None: crossed(*common(input, other), dim)
-COMPLEX["linalg.cross"] = lambda input, other, *, dim=-1: crossed(
-    *COMPLEX["broadcast_tensors"](*common(input, other)), dim
-)
+@of_complex("cross")
+def cross(input: Any, other: Any, dim: int | None = None) -> Any:
+    """Cross product of vectors of 3 elements along an axis, the first of that size where none is named."""
+    a, b = common(input, other)
+    return crossed(a, b, dim)
+
+
+@of_complex("linalg.cross")
+def _cross(input: Any, other: Any, *, dim: int = -1) -> Any:
+    return cross(*COMPLEX["broadcast_tensors"](*common(input, other)), dim)
+
+
 COMPLEX["linalg.matrix_exp"] = lambda A: of_real_matrices("matrix_exp", A)
 COMPLEX["linalg.vector_norm"] = lambda x, *args, **kwargs: spectra.vector_norm(COMPLEX["abs"](x), *args, **kwargs)
 
