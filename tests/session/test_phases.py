@@ -181,11 +181,19 @@ def test_more_shared_memory_than_a_block_has_is_refused() -> None:
 
 
 def test_a_wide_kernel_beside_is_left_its_registers() -> None:
-    """A kernel asks for registers for two blocks on a multiprocessor: for one where blocks have 32 warps."""
+    """A kernel asks for registers for two blocks on a multiprocessor: for one beside blocks of 32 warps."""
     columns, few = (next(k for k in _mixed().kernels if warps(k) == n) for n in (32, 4))
     few = dataclasses.replace(few, blocks=2)
     assert Phase("alone", (few,), (200,)).least(CUDA) == 2
     assert Phase("beside", (few, columns), (200, 8)).least(CUDA) == 1
+
+
+def test_a_wide_kernel_has_few_registers_where_it_asks_for_that() -> None:
+    """Where a multiprocessor holds as many threads."""
+    wide = dataclasses.replace(next(k for k in _mixed().kernels if warps(k) == 32), blocks=2)
+    assert Phase("alone", (wide,), (200,)).least(CUDA) == 2
+    assert Phase("alone", (wide,), (200,)).least(cuda_target((8, 6))) == 1
+    assert Phase("few", (wide,), (20,)).least(CUDA) == 1
 
 
 @pytest.mark.parametrize(("out", "blocks"), [(4096, 128), (14336, 132), (128256, 4008)])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +38,19 @@ Runner = Callable[[Graph, Mapping[str, Array], Mapping[str, int]], list[Array]]
 def emit_ptx(phases: Sequence[Phase], target: Target) -> str:
     """Phases as one text of PTX."""
     return emit_assembly(print_nvptx(phases, target), target)
+
+
+def assemble_for_linking(text: str, target: Target, folder: Path) -> None:
+    """By ptxas as the driver's linker does, where ptxas is installed. No product by four warps may wait for the one
+    before: ptxas has them all wait in a kernel with a call, and takes exact divisions for calls."""
+    if "wgmma" in text:
+        assert not re.search(r"\b((div|rem)\.[su]64|(div|rcp|sqrt)\.rn)", text)
+    if (ptxas := shutil.which("ptxas")) is not None:
+        (folder / "k.ptx").write_text(text)
+        command = [ptxas, "-c", "-v", f"-arch={target.cpu}", str(folder / "k.ptx"), "-o", str(folder / "k.cubin")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "serialized" not in done.stderr
 
 
 @lru_cache(maxsize=1)

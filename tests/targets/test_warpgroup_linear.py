@@ -3,6 +3,7 @@ products side by side."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from heliostat.kernels.warpgroup_tile import WarpgroupTile, default_tile
 from heliostat.quant.codec import dequantize
 from heliostat.quant.formats import Q2_K, Q4_K, Q8_0
 from heliostat.quant.quantize import encode
+from heliostat.targets.nvptx import Phase
 from heliostat.targets.target import CUDA
 
-from .device import RUNNERS, Runner, lockstep, on_gpu, with_tiles
+from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep, on_gpu, with_tiles
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
@@ -156,6 +158,13 @@ def test_more_rows_than_a_usual_prompt_leave_it_its_tile(kind: Any) -> None:
     graph = product(kind, dim(Symbol("n", 2048, 1)), 4096, 14336, 1)
     many = (128, 8, 1536) if kind is bf16 else (256, 4, 512)
     assert tile_of(group_of(graph)) == WarpgroupTile(128, 4, many)
+
+
+@pytest.mark.parametrize("kind", [bf16, Q4_K], ids=str)
+def test_products_of_any_number_of_rows_do_not_wait_for_each_other(kind: Any, tmp_path: Path) -> None:
+    graph = product(kind, dim(Symbol("n", 2048, 1)), 256, 256, 2)
+    (kernel,) = (k for k in compile_graph(graph, CUDA, Options()).program.kernels if "warpgroup" in k.name)
+    assemble_for_linking(emit_ptx([Phase(f"{kernel.name}_launch", (kernel,), (132,))], CUDA), CUDA, tmp_path)
 
 
 @pytest.mark.parametrize("rows", [130, 150], ids=["few", "many"])

@@ -102,7 +102,7 @@ class _Tiles(Pipelined):
         k, out = self.k, self.o.out
         total = over_row(k, rows.total.get(), "add")
         if NAMES[0] in out:
-            factor = k.const(1.0, "f32", 64) / total
+            factor = k.rcp(total)  # a division is a call, with which products wait for each other
             wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
             self.o.store(out[NAMES[0]], 0, [n * (self.size * 2) for n in places], sums, wide)
         if NAMES[1] in out:

@@ -298,7 +298,7 @@ class Prompt(Attending):
 
     def _store(self, sums: Sequence[Variable], rows: Rows, places: Sequence[Instruction]) -> None:
         k = self.k
-        factor = k.const(1.0, "f32", 64) / over_row(k, rows.total.get(), "add")
+        factor = k.rcp(over_row(k, rows.total.get(), "add"))  # a division is a call, with which products wait
         wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
         for n, v in enumerate(sums):
             value = v.get() * wide

@@ -32,6 +32,7 @@ BLOCK = 1 << 10  # bytes that go with each block of a launch
 NEAR_BYTES = 16 << 10  # of a vector that private memory has room for beside a ring
 MULTIPROCESSORS = 132
 LONG_ROWS = 64  # pieces of half a panel, from where on halves of panels take a multiprocessor each
+MOST_WARPS = 32  # of a team
 TURNS = 4  # panels that a team takes in turn; of more, each has a team of its own
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
 SMALL_BYTES = 64 << 10  # of weights that are vectors
@@ -428,7 +429,9 @@ class _Stream(linear._Nest):
             self._bring_x(self.near)
         for panel in k.parallel(panels, ahead=True):
             self._panel(panel, last)
-        return k.finish()
+        # Without a loop a warp needs few registers; with as many as there are, the next launch's blocks have no room.
+        single = self.stream.team == MOST_WARPS and self.ring.count <= self.ring.team
+        return k.finish(blocks=2 if single else 0)
 
     def _bring_x(self, near: Instruction) -> None:
         """Copy int8 activations, which all warps read in parts, to private memory."""

@@ -62,6 +62,51 @@ def warps(kernel: Kernel) -> int:
     return count
 
 
+QUOTIENT = """define internal i64 @quotient(i64 %a, i64 %b) alwaysinline nounwind {
+e:
+  %below = icmp slt i64 %a, 0
+  %under = icmp slt i64 %b, 0
+  %na = sub i64 0, %a
+  %nb = sub i64 0, %b
+  %n = select i1 %below, i64 %na, i64 %a
+  %d = select i1 %under, i64 %nb, i64 %b
+  %either = or i64 %n, %d
+  %long = icmp ugt i64 %either, 4294967295
+  br i1 %long, label %loop, label %short
+short:
+  %n32 = trunc i64 %n to i32
+  %d32 = trunc i64 %d to i32
+  %q32 = udiv i32 %n32, %d32
+  %qs = zext i32 %q32 to i64
+  br label %x
+loop:
+  %bit = phi i64 [63, %e], [%lower, %loop]
+  %rest = phi i64 [0, %e], [%left, %loop]
+  %q = phi i64 [0, %e], [%more, %loop]
+  %high = lshr i64 %n, %bit
+  %one = and i64 %high, 1
+  %twice = shl i64 %rest, 1
+  %r = or i64 %twice, %one
+  %fits = icmp uge i64 %r, %d
+  %less = sub i64 %r, %d
+  %left = select i1 %fits, i64 %less, i64 %r
+  %digit = zext i1 %fits to i64
+  %double = shl i64 %q, 1
+  %more = or i64 %double, %digit
+  %lower = sub i64 %bit, 1
+  %last = icmp eq i64 %bit, 0
+  br i1 %last, label %x, label %loop
+x:
+  %size = phi i64 [%qs, %short], [%more, %loop]
+  %minus = sub i64 0, %size
+  %apart = xor i1 %below, %under
+  %found = select i1 %apart, i64 %minus, i64 %size
+  ret i64 %found
+}
+"""
+"""a / b toward zero without a call: bit by bit where 32 bits do not hold both."""
+
+
 class _ThreadPrinter(_Printer):
     """Prints one kernel as its threads run it."""
 
@@ -226,6 +271,29 @@ class _ThreadPrinter(_Printer):
         for n, part in enumerate(i.args):
             value = self.emit(f"insertelement {_type(i.type)} {value}, {self.typed(part)}, i32 {n}")
         self.names[id(i)] = value
+
+    def op_div(self, i: Instruction) -> None:
+        """Of 64 bits, ptxas makes a call. The driver's linker has it assume calls of anything then, and it waits for
+        each product by four warps together before it begins the next.
+        """
+        if not self.divides_by_call(i):
+            self.plain(i)
+            return
+        self.names[id(i)] = self.quotient(i)
+
+    def op_rem(self, i: Instruction) -> None:
+        if not self.divides_by_call(i):
+            self.plain(i)
+            return
+        whole = self.emit(f"mul i64 {self.quotient(i)}, {self.name(i.args[1])}")
+        self.define(i, f"sub i64 {self.name(i.args[0])}, {whole}")
+
+    def divides_by_call(self, i: Instruction) -> bool:
+        return self.tiles and i.type == Type("i64") and i.args[1].op != "const"
+
+    def quotient(self, i: Instruction) -> str:
+        self.declarations[QUOTIENT] = None
+        return self.emit(f"call i64 @quotient(i64 {self.name(i.args[0])}, i64 {self.name(i.args[1])})")
 
     def op_bitcast(self, i: Instruction) -> None:
         assert i.type is not None
@@ -610,9 +678,11 @@ class Phase:
     def least(self, target: Target) -> int:
         """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels say, or
         plan for that ask for the next iteration's bytes, and one where there are no more, or where the widest kernel of
-        a launch leaves fewer than 64 registers for each thread."""
+        a launch leaves fewer than 64 registers for each thread, unless that one asks for it."""
         if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
             return 1
+        if own := max(k.blocks for k in self.kernels if WARP * warps(k) == self.threads):
+            return min(own, target.blocks_held(self.threads // WARP, 0))
         asked, most = max(k.blocks for k in self.kernels), WARPS_AT_WORK * WARP // self.threads
         if asked or not self.ahead:
             return min(asked, most)
