@@ -181,7 +181,7 @@ def test_more_shared_memory_than_a_block_has_is_refused() -> None:
 
 
 def test_a_wide_kernel_beside_is_left_its_registers() -> None:
-    """A kernel asks for registers for two blocks on a multiprocessor; beside a kernel of 32 warps a block, for one."""
+    """A kernel asks for registers for two blocks on a multiprocessor: for one beside blocks of 32 warps."""
     columns, few = (next(k for k in _mixed().kernels if warps(k) == n) for n in (32, 4))
     few = dataclasses.replace(few, blocks=2)
     assert Phase("alone", (few,), (200,)).least(CUDA) == 2

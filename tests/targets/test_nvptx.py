@@ -364,7 +364,8 @@ def test_pairs_of_integers() -> None:
 
 def test_quotients_without_a_call() -> None:
     """What kernels with products by four warps divide 64 bits by, run on this machine: signs, zeros and all lengths."""
-    text = QUOTIENT + "define i64 @f(i64 %a, i64 %b) {\n %q = call i64 @quotient(i64 %a, i64 %b)\n ret i64 %q\n}\n"
+    wrapper = "define i64 @f(i64 %a, i64 %b) {\n %q = call i64 @quotient(i64 %a, i64 %b)\n ret i64 %q\n}\n"
+    text = QUOTIENT.replace(", !llvm.loop !1", "") + wrapper
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     engine = binding.create_mcjit_compiler(

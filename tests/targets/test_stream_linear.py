@@ -179,6 +179,12 @@ def test_small_steps_have_as_many_stages_as_there_is_room_for() -> None:
         assert tile.stages > 3 or name == "Q4_K" or depth == 14336
 
 
+def test_blocks_of_one_step_leave_registers_to_others() -> None:
+    """32 warps with a piece of a row each have no loop; with rows four times as long they have."""
+    for depth, blocks in ((2048, 2), (8192, 0)):
+        assert stream_linear.build(product(formats.get("Q4_K"), 2048, depth), CUDA, "ring").blocks == blocks
+
+
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (12, 0)], ids=str)
 def test_private_memory_is_what_a_block_may_have(capability: tuple[int, int]) -> None:
     """Of a large GPU a team has more than twice what others have."""

@@ -184,9 +184,10 @@ class _Tiles(linear._Nest):
         return tiles * -(-self.panels // self.tile.panels), tiles
 
     def _tile_of(self, warp: Instruction, item: Instruction, tiles: Instruction) -> None:
-        first = item % tiles * self.height
+        across = item // tiles
+        first = (item - across * tiles) * self.height
         last = self.k.minimum(first + self.height, self.dims(self.rows))
-        self._warp(warp, item // tiles * self.tile.panels, first, last)
+        self._warp(warp, across * self.tile.panels, first, last)
 
     def _in_turn(self, warp: Instruction, team: Instruction, teams: Instruction) -> None:
         """As many teams as run at once take tiles in turn: those of the same panels are multiplied at the same time, so

@@ -137,7 +137,7 @@ class CudaCode:
     def _ptx(self, phases: Sequence[Phase]) -> list[str]:
         """The text of each, found or made and kept."""
         cache, t = ObjectCache.default(), self.place.target
-        keys = [cache_key(["ptx 7", version(), t.cpu, t.feature_string, _text(p)]) for p in phases]
+        keys = [cache_key(["ptx 8", version(), t.cpu, t.feature_string, _text(p)]) for p in phases]
         found = {key: cache.get(key) for key in dict.fromkeys(keys)}
         wanted = {key: p for key, p in zip(keys, phases, strict=True) if found[key] is None}
         names = list(wanted)

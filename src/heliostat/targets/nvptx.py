@@ -95,7 +95,7 @@ loop:
   %more = or i64 %double, %digit
   %lower = sub i64 %bit, 1
   %last = icmp eq i64 %bit, 0
-  br i1 %last, label %x, label %loop
+  br i1 %last, label %x, label %loop, !llvm.loop !1
 x:
   %size = phi i64 [%qs, %short], [%more, %loop]
   %minus = sub i64 0, %size
@@ -105,6 +105,9 @@ x:
 }
 """
 """a / b toward zero without a call: bit by bit where 32 bits do not hold both."""
+
+_METADATA = ("!0 = !{}", "!1 = distinct !{!1, !2}", '!2 = !{!"llvm.loop.unroll.disable"}')
+"""Of invariant loads, and of the loop in QUOTIENT, which unrolled would be as long as a kernel."""
 
 
 class _ThreadPrinter(_Printer):
@@ -768,4 +771,4 @@ def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
     for threads, least in sorted({(phase.threads, phase.least(target)) for phase in phases}):
         more = f' "nvvm.minctasm"="{least}"' if least else ""
         attributes.append(f'attributes #{_numbered(threads, least)} = {{ nounwind "nvvm.maxntid"="{threads}"{more} }}')
-    return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, "!0 = !{}", ""])
+    return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, *_METADATA, ""])
