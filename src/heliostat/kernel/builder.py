@@ -80,7 +80,8 @@ class KernelBuilder:
         ids = tuple(map(id, args))
         if op in _COMMUTATIVE and ids[0] > ids[1]:
             ids = ids[::-1]
-        key = (op, type, ids, tuple(attrs.items()))
+        assert type is not None
+        key = (op, type.elem, type.lanes, ids, tuple(attrs.items()))
         for scope in reversed(self._scopes):
             if (found := scope.get(key)) is not None:
                 return found
@@ -91,7 +92,6 @@ class KernelBuilder:
 
     def const(self, value: float | int | bool, elem: str, lanes: int = 1) -> Instruction:
         """A constant, the same in every lane: an integer wraps to its type, a float is rounded to it."""
-        type = Type(elem, lanes)
         if elem in _INTEGER_BITS:
             bits = _INTEGER_BITS[elem]
             value = int(value) & ((1 << bits) - 1)
@@ -99,9 +99,10 @@ class KernelBuilder:
                 value -= 1 << bits
         else:
             value = rounded(value, elem)
-        key = (type, repr(value))
+        key = (elem, lanes, repr(value))
         found = self._constants.get(key)
         if found is None:
+            type = Type(elem, lanes)
             found = self._constants[key] = Instruction("const", type, (), {"value": value}, builder=self)
         return found
 
