@@ -30,6 +30,7 @@ _IMPURE = frozenset(
     }
 )
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
+_UNSHARED = _IMPURE | STATEMENTS  # instructions that stay apart where they are equal
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
 _COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
 _INTEGER_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
@@ -73,7 +74,7 @@ class KernelBuilder:
     # --- emission ---------------------------------------------------------------------------------------------
     def emit(self, op: str, type: Type | None, args: tuple[Instruction, ...] = (), **attrs: Any) -> Instruction:
         """Append an instruction, or return an equal pure one that is already visible."""
-        if op in _IMPURE or op in STATEMENTS:
+        if op in _UNSHARED:
             made = Instruction(op, type, args, attrs, builder=self)
             self._blocks[-1].append(made)
             return made
@@ -116,6 +117,8 @@ class KernelBuilder:
             return self.const(a, b.elem, b.lanes), b
         if not isinstance(b, Instruction):
             return a, self.const(b, a.elem, a.lanes)
+        if a.type is b.type:
+            return a, b
         if a.lanes != b.lanes:
             if a.lanes == 1:
                 a = self.splat(a, b.lanes)
