@@ -283,7 +283,7 @@ class Writer:
     def alloc(self, i: Instruction) -> None:
         self.memory(i, f"warp.private_memory({len(self.names)}, {i.attrs['nbytes']})")
 
-    def inside(self, memory: str, first: str, reach: int, nbytes: int, align: int, step: int = 0) -> None:
+    def inside(self, memory: str, first: str, reach: int, align: int, step: int = 0) -> None:
         """Check an access at `first` whose last byte is `reach` - 1 behind it."""
         wrong = f" or {first} & {align - 1}" if align > 1 else ""
         refused = f"{memory}.refuse({first}, {first} + {reach - 1}, {align})"
@@ -326,7 +326,7 @@ class Writer:
             self.result(i, f"load_masked({memory}, {self.offset(offset)}, {t.elem!r}, {mask}, {align})")
         elif self.is_integer(offset):
             at = self.value(offset)
-            self.inside(memory, at, nbytes, nbytes, align)
+            self.inside(memory, at, nbytes, align)
             if self.is_integer(i):
                 code = self.hoist(_unpacker(t.elem))
                 self.define(i, f"{code}(d{memory}, {at})[0]" + (" != 0" if t.elem == "i1" else ""))
@@ -334,7 +334,7 @@ class Writer:
                 self.define(i, f"ndarray((1, {t.lanes}), {t.elem}, d{memory}, {at}).copy()")
         elif (even := self.spread(offset, nbytes)) is not None:
             at = self.named(self.first(even))
-            self.inside(memory, at, (WARP - 1) * even.step + nbytes, nbytes, align, even.step)
+            self.inside(memory, at, (WARP - 1) * even.step + nbytes, align, even.step)
             strides = (even.step, ELEMENT_BYTES[t.elem])
             self.define(i, f"ndarray(({WARP}, {t.lanes}), {t.elem}, d{memory}, {at}, {strides}).copy()")
         else:
@@ -393,7 +393,7 @@ class Writer:
         even = self.spread(offset, t.nbytes)
         if even is not None and not self.active:
             at = self.named(self.first(even))
-            self.inside(memory, at, (WARP - 1) * even.step + t.nbytes, t.nbytes, align, even.step)
+            self.inside(memory, at, (WARP - 1) * even.step + t.nbytes, align, even.step)
             strides = (even.step, ELEMENT_BYTES[t.elem])
             whole = f"ndarray(({WARP}, {t.lanes}), {t.elem}, d{memory}, {at}, {strides})"
             self.line(f"{whole}[...] = {self.value(value)}")
@@ -412,7 +412,7 @@ class Writer:
             at = self.named(f"{self.first(even)} + {thread * even.step}")
         else:
             at = self.named(f"{self.value(offset)}.item({thread})")
-        self.inside(memory, at, t.nbytes, t.nbytes, align)
+        self.inside(memory, at, t.nbytes, align)
         if self.is_integer(value):
             self.line(f"{self.hoist(_packer(t.elem))}(d{memory}, {at}, {self.value(value)})")
         else:
