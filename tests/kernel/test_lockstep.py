@@ -303,6 +303,18 @@ def test_hard_inputs_equal_the_interpreter(lanes: int) -> None:
         assert_same(found, wanted)
 
 
+@pytest.mark.parametrize("op", ["fma", "rcp", "exp2"])
+def test_gpus_give_one_nan(op: str) -> None:
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    for _ in k.parallel(1):
+        v = k.load(x, 0, "f32", 32)
+        k.store(y, 0, k.emit(op, Type("f32", 32), (v, v, v) if op == "fma" else (v,)))
+    found = np.zeros(32, np.uint32)
+    run_lockstep(k.finish(), [np.full(32, 0x7FC00123, np.uint32), found], 1, 1)
+    assert (found == 0x7FFFFFFF).all()
+
+
 def thread(k: KernelBuilder) -> Instruction:
     """The number of a thread, which differs within a warp, as no value that a schedule writes does."""
     return k.emit("thread", Type("i32"), ())
@@ -401,19 +413,20 @@ def test_alignment_is_checked(kind: str) -> None:
         run_lockstep(kernel, [*arrays, offsets], 1)
 
 
+@pytest.mark.parametrize("holds", [range(5), range(3, 4)], ids=["some", "one"])
 @pytest.mark.parametrize("stores", [True, False])
-def test_threads_part_at_stores_only(stores: bool) -> None:
+def test_threads_part_at_stores_only(stores: bool, holds: range) -> None:
     k = KernelBuilder("k")
     y = k.buffer("y", "w")
     for _ in k.parallel(1):
-        number = thread(k)
-        places, value = k.iota("i32", 32) * 4, k.const(7, "i32", 32)
-        for _ in k.when(k.binary("lt", number, 5)):
-            k.scatter(y, 0, places, value if stores else k.splat(number + 1, 32))
-    found = np.zeros(32, np.int32)
+        number, lanes = thread(k), k.iota("i32", 32)
+        places = lanes * 4
+        for _ in k.when(number < holds.stop if len(holds) > 1 else k.binary("eq", number, holds[0])):
+            k.scatter(y, 0, places, lanes if stores else lanes + 1)
+    found = np.full(32, -1, np.int32)
     if stores:
         run_lockstep(k.finish(), [found], 1, 1)
-        np.testing.assert_array_equal(found, np.where(np.arange(32) < 5, 7, 0))
+        np.testing.assert_array_equal(found, [n if n in holds else -1 for n in range(32)])
     else:
         with pytest.raises(LockstepError, match="part at an `if`"):
             run_lockstep(k.finish(), [found], 1, 1)
@@ -469,6 +482,7 @@ def test_copies_come_when_they_are_waited_for(left: int | None, ends: bool) -> N
     x, y, held = k.buffer("x"), k.buffer("y", "w"), k.alloc(512)
     for _ in k.parallel(1):
         for _ in k.team(1):
+            k.store(held, 0, k.const(5, "i32", 128))
             k.copy_async(held, 0, k.iota("i32", 32) * 16, x, 0, k.iota("i32", 32) * 16)
             k.commit_copies()
             if left is not None:

@@ -30,6 +30,7 @@ _IMPURE = frozenset(
     }
 )
 _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
+_UNSHARED = _IMPURE | STATEMENTS  # instructions that stay apart where they are equal
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
 _COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
 _INTEGER_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
@@ -75,14 +76,15 @@ class KernelBuilder:
     # --- emission ---------------------------------------------------------------------------------------------
     def emit(self, op: str, type: Type | None, args: tuple[Instruction, ...] = (), **attrs: Any) -> Instruction:
         """Append an instruction, or return an equal pure one that is already visible."""
-        if op in _IMPURE or op in STATEMENTS:
+        if op in _UNSHARED:
             made = Instruction(op, type, args, attrs, builder=self)
             self._blocks[-1].append(made)
             return made
         ids = tuple(map(id, args))
         if op in _COMMUTATIVE and ids[0] > ids[1]:
             ids = ids[::-1]
-        key = (op, type, ids, tuple(attrs.items()))
+        assert type is not None
+        key = (op, type.elem, type.lanes, ids, tuple(attrs.items()))
         for scope in reversed(self._scopes):
             if (found := scope.get(key)) is not None:
                 return found
@@ -93,7 +95,6 @@ class KernelBuilder:
 
     def const(self, value: float | int | bool, elem: str, lanes: int = 1) -> Instruction:
         """A constant, the same in every lane: an integer wraps to its type, a float is rounded to it."""
-        type = Type(elem, lanes)
         if elem in _INTEGER_BITS:
             bits = _INTEGER_BITS[elem]
             value = int(value) & ((1 << bits) - 1)
@@ -101,9 +102,10 @@ class KernelBuilder:
                 value -= 1 << bits
         else:
             value = rounded(value, elem)
-        key = (type, repr(value))
+        key = (elem, lanes, repr(value))
         found = self._constants.get(key)
         if found is None:
+            type = Type(elem, lanes)
             found = self._constants[key] = Instruction("const", type, (), {"value": value}, builder=self)
         return found
 
@@ -117,6 +119,8 @@ class KernelBuilder:
             return self.const(a, b.elem, b.lanes), b
         if not isinstance(b, Instruction):
             return a, self.const(b, a.elem, a.lanes)
+        if a.type is b.type:
+            return a, b
         if a.lanes != b.lanes:
             if a.lanes == 1:
                 a = self.splat(a, b.lanes)

@@ -304,13 +304,12 @@ class Kernel:
 
     def walk(self) -> Iterator[Instruction]:
         """Every instruction, outer before inner, in order."""
-        found: list[Instruction] = []
-        _append_all(self.body, found)
-        return iter(found)
-
-
-def _append_all(block: Block, found: list[Instruction]) -> None:
-    for instruction in block:
-        found.append(instruction)
-        for inner in instruction.blocks:
-            _append_all(inner, found)
+        stack: list[Iterator[Instruction]] = [iter(self.body)]
+        while stack:
+            for instruction in stack[-1]:
+                yield instruction
+                if instruction.blocks:
+                    stack.append(iter([i for block in instruction.blocks for i in block]))
+                    break
+            else:
+                stack.pop()

@@ -26,9 +26,9 @@ from .warp import WARP, for_threads, team_size
 __all__ = ["LockstepError", "run_lockstep"]
 
 Array = npt.NDArray[Any]
-_Barrier = str | int | None  # that of the block is None
-_GOES_ON = -1  # what a warp yields where others may run before it does
-_Steps = Generator[_Barrier, None, None]
+_Barrier = str | None  # that of the block is None
+_Turn = tuple[_Barrier, int]  # a barrier, to which a warp comes the n-th time, from 1 on
+_Steps = Generator[_Turn | None, None, None]  # where a warp waits; None: it goes on, but others may run before
 POISON = 0xA5  # what private memory holds before it is written
 
 
@@ -61,34 +61,53 @@ def run_lockstep(kernel: Kernel, arrays: Sequence[Array], blocks: int = 2, warps
     with np.errstate(all="ignore"):
         for block in range(blocks):
             shared: dict[int, Memory] = {}
+            meeting = _Meeting(team or warps)
             together = [
-                _Warp(memory, shared if team else {}, w, block if team else block * warps + w, workers)
+                _Warp(memory, shared if team else {}, w, block if team else block * warps + w, workers, meeting)
                 for w in range(team or warps)
             ]
-            _run_together(kernel.name, program.run, together)
+            _run_together(kernel.name, program.run, together, meeting)
 
 
-def _run_together(name: str, run: Callable[[_Warp], _Steps], warps: Sequence[_Warp]) -> None:
+def _run_together(name: str, run: Callable[[_Warp], _Steps], warps: Sequence[_Warp], meeting: _Meeting) -> None:
     """Run the warps of a block in an order of chance, each up to where it comes to a barrier or waits there."""
-    running = {n: run(w) for n, w in enumerate(warps)}
-    waits: dict[int, _Barrier] = {}
-    chance = random.Random(0)
-    while running:
-        least = {barrier: min(w.came(barrier) for w in warps) for barrier in set(waits.values())}
-        free = [n for n in running if n not in waits or least[waits[n]] >= warps[n].came(waits[n])]
-        if not free:
-            raise LockstepError(f"kernel {name}: a warp ended while others wait at a barrier, or all wait")
-        n = chance.choice(free)
-        waits.pop(n, None)
+    running = [run(w) for w in warps]
+    chance, free = random.Random(0), meeting.free
+    while free:
+        at = chance.randrange(len(free))
+        n = free[at]
         try:
-            step = next(running[n])
+            waits = next(running[n])
         except StopIteration:
-            del running[n]
+            del free[at]
             if warps[n].is_busy():
                 raise LockstepError(f"kernel {name} ends while copies or products are under way") from None
         else:
-            if step != _GOES_ON:
-                waits[n] = step
+            if waits is not None and not meeting.is_complete(waits):
+                del free[at]
+                meeting.waiting.setdefault(waits, []).append(n)
+    if meeting.waiting:
+        raise LockstepError(f"kernel {name}: a warp ended while others wait at a barrier, or all wait")
+
+
+class _Meeting:
+    """How often the warps of a block came to each barrier, which of them wait there, and which may go on."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.free = list(range(size))
+        self.waiting: dict[_Turn, list[int]] = {}
+        self.came: dict[_Turn, int] = {}
+
+    def come(self, turn: _Turn) -> None:
+        """One more warp is there; with the last one, those that wait are free."""
+        self.came[turn] = self.came.get(turn, 0) + 1
+        if self.came[turn] == self.size:
+            self.free += self.waiting.pop(turn, ())
+
+    def is_complete(self, turn: _Turn) -> bool:
+        """Whether all warps came to that barrier so often; none needs to have come 0 times."""
+        return turn[1] == 0 or self.came.get(turn, 0) == self.size
 
 
 @dataclass
@@ -105,8 +124,16 @@ class _Product:
 class _Warp:
     """A warp as the source of a kernel sees it."""
 
-    def __init__(self, memory: list[Memory], private: dict[int, Memory], warp: int, worker: int, workers: int):
-        self.memory, self.private = memory, private
+    def __init__(
+        self,
+        memory: list[Memory],
+        private: dict[int, Memory],
+        warp: int,
+        worker: int,
+        workers: int,
+        meeting: _Meeting,
+    ) -> None:
+        self.memory, self.private, self.meeting = memory, private, meeting
         self.warp, self.worker, self.workers = warp, worker, workers
         self.arrived: dict[_Barrier, int] = {}
         self.awaited: dict[_Barrier, int] = {}
@@ -135,19 +162,21 @@ class _Warp:
         return range(count * self.worker // self.workers, count * (self.worker + 1) // self.workers)
 
     # --- barriers ---------------------------------------------------------------------------------------------------
-    def arrive(self, barrier: _Barrier) -> _Barrier:
+    def arrive(self, barrier: _Barrier) -> _Turn:
+        """Come to a barrier: where to wait for the others."""
         self.arrived[barrier] = self.came(barrier) + 1
-        return barrier
+        turn = barrier, self.arrived[barrier]
+        self.meeting.come(turn)
+        return turn
 
-    def arrive_before_wait(self, barrier: str) -> _Barrier:
+    def arrive_before_wait(self, barrier: str) -> None:
         if self.came(barrier) != self.awaited.get(barrier, 0):
             raise LockstepError("a warp comes to a barrier again before it waited there")
         self.arrive(barrier)
-        return _GOES_ON
 
-    def wait(self, barrier: str) -> _Barrier:
+    def wait(self, barrier: str) -> _Turn:
         self.awaited[barrier] = self.awaited.get(barrier, 0) + 1
-        return barrier
+        return barrier, self.came(barrier)
 
     # --- copies -----------------------------------------------------------------------------------------------------
     def copy(self, private: Memory, to: Array, buffer: Memory, source: Array, count: Array) -> None:

@@ -97,14 +97,11 @@ class Writer:
         self.indent = outer
 
     # --- values -----------------------------------------------------------------------------------------------------
-    def threads(self, i: Instruction) -> int:
-        return self.threads_of.rows(i)
-
     def is_integer(self, i: Instruction) -> bool:
         """Whether a value is a Python integer."""
         t = i.type
         assert t is not None
-        return t.lanes == 1 and not t.is_float and self.threads(i) == 1
+        return t.lanes == 1 and not t.is_float and self.threads_of.rows(i) == 1
 
     def value(self, i: Instruction) -> str:
         """A value as it is held: a Python integer or an array."""
@@ -125,10 +122,10 @@ class Writer:
         if self.is_integer(i):
             constant = np.full((1, 1), i.value, DTYPES[i.elem]) if i.op == "const" else None
             name = f"array([[{name}]], {i.elem})" if constant is None else self.hoist(constant)
-        return f"{name}.repeat({WARP}, 0)" if rows > self.threads(i) else name
+        return f"{name}.repeat({WARP}, 0)" if rows > self.threads_of.rows(i) else name
 
     def wide(self, i: Instruction) -> int:
-        return max((self.threads(a) for a in i.args), default=1)
+        return max((self.threads_of.rows(a) for a in i.args), default=1)
 
     def result(self, i: Instruction, text: str) -> None:
         """Define a value by an expression that is an array: what is held as an integer is taken out."""
@@ -143,7 +140,7 @@ class Writer:
             self.define(i, self.integers(i))
             return
         direct = i.op in _DIRECT and not all(integers)
-        if i.op == "select" and integers[0] and self.threads(i.args[1]) == self.threads(i.args[2]):
+        if i.op == "select" and integers[0] and self.threads_of.rows(i.args[1]) == self.threads_of.rows(i.args[2]):
             c, a, b = self.value(i.args[0]), self.array(i.args[1]), self.array(i.args[2])
             self.define(i, f"{a} if {c} else {b}")
             return
@@ -239,7 +236,7 @@ class Writer:
         lanes, (a, b), n = list(i.attrs["lanes"]), i.args, i.args[0].lanes
         if a is b:
             lanes = [x % n for x in lanes]
-        rows = self.threads(i)
+        rows = self.threads_of.rows(i)
         if max(lanes) < n:
             text = self.array(a, rows)
         elif min(lanes) >= n:
@@ -260,7 +257,7 @@ class Writer:
 
     def from_thread(self, i: Instruction) -> None:
         source, t = i.args
-        if self.threads(source) == 1:
+        if self.threads_of.rows(source) == 1:
             self.define(i, self.value(source))
         elif self.is_integer(t):
             self.result(i, f"from_one({self.value(source)}, {self.value(t)} & {WARP - 1})")
@@ -268,7 +265,7 @@ class Writer:
             self.define(i, f"{self.value(source)}.take({self.array(t)}[:, 0] & {WARP - 1}, 0)")
 
     def from_other(self, i: Instruction) -> None:
-        if self.threads(i.args[0]) == 1:
+        if self.threads_of.rows(i.args[0]) == 1:
             self.define(i, self.value(i.args[0]))
         else:
             others = self.hoist(np.arange(WARP) ^ i.attrs["mask"])
@@ -286,7 +283,7 @@ class Writer:
     def alloc(self, i: Instruction) -> None:
         self.memory(i, f"warp.private_memory({len(self.names)}, {i.attrs['nbytes']})")
 
-    def inside(self, memory: str, first: str, reach: int, nbytes: int, align: int, step: int = 0) -> None:
+    def inside(self, memory: str, first: str, reach: int, align: int, step: int = 0) -> None:
         """Check an access at `first` whose last byte is `reach` - 1 behind it."""
         wrong = f" or {first} & {align - 1}" if align > 1 else ""
         refused = f"{memory}.refuse({first}, {first} + {reach - 1}, {align})"
@@ -329,7 +326,7 @@ class Writer:
             self.result(i, f"load_masked({memory}, {self.offset(offset)}, {t.elem!r}, {mask}, {align})")
         elif self.is_integer(offset):
             at = self.value(offset)
-            self.inside(memory, at, nbytes, nbytes, align)
+            self.inside(memory, at, nbytes, align)
             if self.is_integer(i):
                 code = self.hoist(_unpacker(t.elem))
                 self.define(i, f"{code}(d{memory}, {at})[0]" + (" != 0" if t.elem == "i1" else ""))
@@ -337,7 +334,7 @@ class Writer:
                 self.define(i, f"ndarray((1, {t.lanes}), {t.elem}, d{memory}, {at}).copy()")
         elif (even := self.spread(offset, nbytes)) is not None:
             at = self.named(self.first(even))
-            self.inside(memory, at, (WARP - 1) * even.step + nbytes, nbytes, align, even.step)
+            self.inside(memory, at, (WARP - 1) * even.step + nbytes, align, even.step)
             strides = (even.step, ELEMENT_BYTES[t.elem])
             self.define(i, f"ndarray(({WARP}, {t.lanes}), {t.elem}, d{memory}, {at}, {strides}).copy()")
         else:
@@ -360,9 +357,13 @@ class Writer:
     def scatter(self, i: Instruction) -> None:
         value = i.args[3]
         assert value.type is not None
-        run, rows = value.type.nbytes // i.args[2].lanes, max(map(self.threads, i.args[1:]))
+        run, rows = value.type.nbytes // i.args[2].lanes, max(map(self.threads_of.rows, i.args[1:]))
         active = self.everyone(rows)
-        where = self.runs(i) if rows == max(map(self.threads, i.args[1:3])) else f"({self.runs(i)}).repeat({WARP}, 0)"
+        where = (
+            self.runs(i)
+            if rows == max(map(self.threads_of.rows, i.args[1:3]))
+            else f"({self.runs(i)}).repeat({WARP}, 0)"
+        )
         self.line(
             f"store_runs({self.value(i.args[0])}, {where}, {self.array(value)}, {run}, {i.attrs['align']}, {active})"
         )
@@ -378,7 +379,7 @@ class Writer:
         t = value.type
         assert t is not None
         mask = i.args[3] if len(i.args) > 3 else None
-        rows = max(map(self.threads, i.args[1:]))
+        rows = max(map(self.threads_of.rows, i.args[1:]))
         single = (
             self.only if self.only is not None else WARP - 1 if self.is_integer(offset) and not self.active else None
         )
@@ -392,7 +393,7 @@ class Writer:
         even = self.spread(offset, t.nbytes)
         if even is not None and not self.active:
             at = self.named(self.first(even))
-            self.inside(memory, at, (WARP - 1) * even.step + t.nbytes, t.nbytes, align, even.step)
+            self.inside(memory, at, (WARP - 1) * even.step + t.nbytes, align, even.step)
             strides = (even.step, ELEMENT_BYTES[t.elem])
             whole = f"ndarray(({WARP}, {t.lanes}), {t.elem}, d{memory}, {at}, {strides})"
             self.line(f"{whole}[...] = {self.value(value)}")
@@ -411,11 +412,11 @@ class Writer:
             at = self.named(f"{self.first(even)} + {thread * even.step}")
         else:
             at = self.named(f"{self.value(offset)}.item({thread})")
-        self.inside(memory, at, t.nbytes, t.nbytes, align)
+        self.inside(memory, at, t.nbytes, align)
         if self.is_integer(value):
             self.line(f"{self.hoist(_packer(t.elem))}(d{memory}, {at}, {self.value(value)})")
         else:
-            row = f"[{thread}:{thread + 1}]" if self.threads(value) > 1 else ""
+            row = f"[{thread}:{thread + 1}]" if self.threads_of.rows(value) > 1 else ""
             self.line(f"ndarray((1, {t.lanes}), {t.elem}, d{memory}, {at})[...] = {self.array(value)}{row}")
 
     def copy_async(self, i: Instruction) -> None:
@@ -435,7 +436,7 @@ class Writer:
         self.define(i, self.held(i, i.args[0]))
 
     def held(self, variable: Instruction, value: Instruction) -> str:
-        return self.value(value) if self.is_integer(variable) else self.array(value, self.threads(variable))
+        return self.value(value) if self.is_integer(variable) else self.array(value, self.threads_of.rows(variable))
 
     def get_var(self, i: Instruction) -> None:
         number = self.sums.get(id(i.args[0]))

@@ -39,8 +39,8 @@ class Threads:
     """The values of a kernel, by the ids of their instructions."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.sums = list({id(v): None for i in kernel.walk() if i.op == "warpgroup_mma" for v in sums_of(i)})
+        self.instructions = list(kernel.walk())
+        self.sums = list({id(v): None for i in self.instructions if i.op == "warpgroup_mma" for v in sums_of(i)})
         self.even: dict[int, Even] = {}
         self.one: dict[int, One] = {}
         self._rows = self._count_rows()
@@ -49,7 +49,7 @@ class Threads:
 
     def rows(self, i: Instruction) -> int:
         """1 where all threads hold the same, or else 32."""
-        return 1 if i.op == "const" else self._rows[id(i)]
+        return self._rows.get(id(i), 1)  # constants and buffers are not among them
 
     def is_skipped(self, i: Instruction) -> bool:
         """Whether nobody takes a value but through `even` or `one`."""
@@ -57,26 +57,25 @@ class Threads:
 
     def _count_rows(self) -> dict[int, int]:
         differ = set(self.sums)  # variables
+        rows: dict[int, int] = {}
         while True:
-            rows = {id(b): 1 for b in self.kernel.buffers}
             before = len(differ)
-            for i in self.kernel.walk():
-                of = [1 if a.op == "const" else rows[id(a)] for a in i.args]
-                if i.op == "set" and of[1] > 1:
-                    differ.add(id(i.args[0]))
+            for i in self.instructions:
+                of = [rows.get(id(a), 1) for a in i.args]
                 if i.op in ("thread", "mma") or id(i) in differ:
-                    rows[id(i)] = WARP
+                    found = WARP
                 elif i.op == "from_thread":
-                    rows[id(i)] = min(of)
+                    found = min(of)
                 else:
-                    rows[id(i)] = 1 if i.op == "across" else max(of, default=1)
-                if i.op == "var" and rows[id(i)] > 1:
-                    differ.add(id(i))
+                    found = WARP if WARP in of and i.op != "across" else 1
+                rows[id(i)] = found
+                if found > 1 and i.op in ("var", "set"):
+                    differ.add(id(i) if i.op == "var" else id(i.args[0]))
             if len(differ) == before:
                 return rows
 
     def _find_even_and_one(self) -> None:
-        for i in self.kernel.walk():
+        for i in self.instructions:
             if i.op == "thread":
                 self.even[id(i)] = Even((), 0, 1)
             elif i.type is not None and i.type.lanes == 1 and self.rows(i) > 1:
@@ -124,7 +123,7 @@ class Threads:
 
     def _find_needed(self) -> set[int]:
         needed: set[int] = set()
-        for i in reversed(list(self.kernel.walk())):  # who takes a value before the value
+        for i in reversed(self.instructions):  # who takes a value before the value
             skipped = id(i) not in needed
             for n, a in enumerate(i.args):
                 if id(a) in self.even:
