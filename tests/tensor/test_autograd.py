@@ -497,7 +497,7 @@ def test_reading_on_the_way_changes_no_gradient() -> None:
 
 def test_memory_is_free_at_once_after_a_step() -> None:
     """Values and nodes refer to each other, but old weights do not wait for the garbage collector."""
-    w = hs.randn(20, 10, requires_grad=True)
+    w = hs.randn(200, 100, requires_grad=True)  # small memory is kept for the next value of its size
     w.array()
     old: list[Any] = []
     losses = []

@@ -14,6 +14,7 @@ from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import DType, bool_, upper_bound
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
+from ..kernels.elementwise import VIEWS
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
@@ -80,6 +81,7 @@ class Fuser:
             self._absorb()
             self._absorb_token()
         else:
+            self._merge(self._is_concat)
             defer(self)
         order = ordered([o.needs for o in self.open])
         if order is None:
@@ -242,6 +244,8 @@ class Fuser:
         product, rows = host.root.op.name in EPILOGUE_ROOTS, self._is_rows(consumer)
         if not host.nodes or not (self._is_rows(host) if rows else product or self.is_map(host)):
             return
+        if self._is_concat(consumer) and not all(n.op.name in VIEWS for n in host.nodes):
+            return  # what computes has its own launch, beside those of the other operands
         if number not in consumer.needs or any(number in self.open[o].needs for o in consumer.needs - {number}):
             return
         renamed = {self.group_of.get(id(source_of(v).node)) for n in consumer.nodes for v in n.inputs
@@ -380,6 +384,11 @@ class Fuser:
     def is_map(o: _Open) -> bool:
         """Whether a group is elementwise alone."""
         return o.schedule.__name__.endswith(".map") and o.root.op.name not in _ANCHORS and o.root.op.name != "concat"
+
+    @staticmethod
+    def _is_concat(o: _Open) -> bool:
+        """Whether a group puts its operands side by side, and may copy them out of what they are views of."""
+        return o.schedule.__name__.endswith(".map") and o.root.op.name == "concat"
 
     def _is_rows(self, o: _Open) -> bool:
         """Rows with reductions that a GPU would read once."""

@@ -65,6 +65,7 @@ from .attention import expand_attention, heads_of_attention
 from .channels_last import channels_last
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
+from .heads import heads_by_views
 from .lower import assign_layouts, canonicalize, decompose, load_time, operands_of_products, share
 from .masks import masks_for_each
 from .parts import Parts, find_parts
@@ -204,6 +205,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("accumulate", accumulate),
         ("operands", partial(operands_of_products, target=target, alone=bool(large and large.alone))),
         ("heads", partial(heads_of_attention, target=target)),
+        ("heads_by_views", partial(heads_by_views, target=target)),
         ("split_depth", partial(split_depth, target=target)),
         (
             "layout",
