@@ -11,7 +11,7 @@ import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import parameter
-from heliostat.ir.types import DType, Element, Symbol, bf16, dim, f16, f32, tensor, upper_bound
+from heliostat.ir.types import Dim, DType, Element, Symbol, bf16, dim, f16, f32, tensor, upper_bound
 from heliostat.kernels import dot, expanded, linear
 from heliostat.kernels.group import Accept, Group, Refuse
 from heliostat.kernels.linear_tile import LinearTile
@@ -31,8 +31,11 @@ N = dim(Symbol("n", 64, 1))
 LEFTOVERS = LinearTile((3, 2, 1), panels=2, single_panels=2, block=7)
 
 
-def case(element: Element, rows: int, depth: int, n: int, integers: bool, target: Target, planes: int = 1) -> Any:
-    """The group of one product with a bias, its arrays (activations, weights in panels, bias) and the exact result."""
+def case(
+    element: Element, rows: int, depth: int, n: int, integers: bool, target: Target, planes: int = 1, count: Dim = N
+) -> Any:
+    """The group of one product with a bias, its arrays (activations, weights in panels, bias) and the exact result.
+    `count`: what is known of more than one row."""
     lanes, most = target.lanes, 1 if n == 1 else upper_bound(N)
     rng = np.random.default_rng(rows * 100 + n)
     x = rng.standard_normal((n, depth)).astype(np.float32)
@@ -47,7 +50,7 @@ def case(element: Element, rows: int, depth: int, n: int, integers: bool, target
         exact_w = (held.astype(np.uint32) << 16).view(np.float32) if element == bf16 else held
     whole = integers and isinstance(element, BlockFormat)
     activation = expanded.partner(element, planes, target, most) if whole else f32
-    count = 1 if n == 1 else N
+    count = 1 if n == 1 else count
     a = parameter("x", tensor(activation, count, depth))
     b = parameter("w", tensor(element, rows, depth), "weight")
     c = parameter("c", tensor(f32, rows))
@@ -121,6 +124,25 @@ def test_workers_and_tiles_do_not_change_results(name: str) -> None:
                 compiled.run([*arrays, out, *([np.array([n], np.int64)] if n > 1 else [])], workers)
                 results.add(out.tobytes())
         assert len(results) == 1
+
+
+@pytest.mark.parametrize("tile", [None, LEFTOVERS], ids=["default", "leftovers"])
+@pytest.mark.parametrize("element", [f32, formats.get("Q4_0")], ids=str)
+def test_heights_that_known_rows_come_to(element: Element, tile: LinearTile | None) -> None:
+    """As of any number of rows, bit for bit: with tiles that only those rows need."""
+    target = targets()[0]
+    for n in (2, 13, 24):
+        results, lengths = [], []
+        for count in (n, N):
+            group, arrays, exact = case(element, 40, 64, n, True, target, count=count)
+            compiled = Compiled(linear.build(group, target, "k", tile), target)
+            lengths.append(len(list(compiled.kernel.walk())))
+            out = np.full((n, 40), 99, np.float32)
+            compiled.run([*arrays, out, *([np.array([n], np.int64)] if count is N else [])], 3)
+            np.testing.assert_allclose(out, exact, rtol=0, atol=5e-5 * float(np.abs(exact).max()))
+            results.append(out.tobytes())
+        assert results[0] == results[1]
+        assert lengths[0] < lengths[1]
 
 
 @pytest.mark.parametrize("outputs", [10, 48, 64, 100, 128])

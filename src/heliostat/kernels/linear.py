@@ -21,7 +21,7 @@ from ..targets.target import Target
 from . import dot, expanded
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
-from .linear_tile import LinearTile, default_tile, row_class, team_of
+from .linear_tile import LinearTile, default_tile, heights_for, row_class, team_of
 from .linear_tile import candidates as candidates
 from .linear_tile import tuning_key as tuning_key
 from .unpacked_rows import UnpackedRows
@@ -108,6 +108,7 @@ class _Nest:
         self.products = products(group)
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
+        self.heights = tile.tokens if target.gpu else heights_for(tile.tokens, rows)
         weights = [n.inputs[1] for n in self.products]
         self.unpacked: UnpackedRows | None = None
         pieces = expanded.expanded_plan(plan.format, x.type.element, plan.rows, target, upper_bound(rows))
@@ -116,8 +117,9 @@ class _Nest:
             read = [self.buffers[v] for v in weights]
             x_read = self.buffers[x]
             self.unpacked = UnpackedRows(
-                k, plan, pieces, tile, self.depth, x.type.element, x_read, read, self._ask_for_operands, self._store
-            )
+                k, plan, pieces, tile, self.heights, self.depth, x.type.element, x_read, read,
+                self._ask_for_operands, self._store,
+            )  # fmt: skip
         self.aside = None if self.unpacked is not None else self.private()
         operands = {
             v: TensorOperand(k, self.dims, b, v.type)
@@ -217,7 +219,7 @@ class _Nest:
                 last = k.minimum(first + size, end)
                 for panel in k.loop(begin, whole, wide):
                     self._tiles(panel, wide, first, last)
-                for panel in k.loop(whole, stop):
+                for panel in k.loop(whole, stop) if wide > 1 else ():
                     self._tiles(panel, 1, first, last)
 
     def _grid(self, panels: int) -> None:
@@ -265,7 +267,7 @@ class _Nest:
         panel_bytes = self.plan.nbytes(self.plan.rows, self.depth)
         for_row = -(-wide * panel_bytes * 4 // (3 * self.tile.block))  # blocks may be smaller
         start = first
-        for height in self.tile.tokens:
+        for height in self.heights:
             whole = (last - first) // height * height + first
             for n in k.loop(first, whole, height):
                 if height == self.tile.tokens[0] and self.tile.prefetch:

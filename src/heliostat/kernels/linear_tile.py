@@ -125,6 +125,19 @@ def candidates(group: Group, target: Target) -> list[LinearTile]:
     return list(dict.fromkeys([usual, *others]))
 
 
+def heights_for(tokens: tuple[int, ...], rows: Dim) -> tuple[int, ...]:
+    """The tile heights that so many rows come to, where they are known: they are cut into parts of which all but the
+    last are whole tiles of the tallest. What is never taken would be most of the code of a few rows."""
+    if not isinstance(rows, int):
+        return tokens
+    found, left = [], rows
+    for height in tokens:
+        if left >= height:
+            found.append(height)
+            left %= height
+    return tuple(found)
+
+
 def row_class(group: Group) -> str:
     """ "1" for a single row of activations, otherwise "n"."""
     return "1" if numel(group.root.inputs[0].type.shape[:-1]) == 1 else "n"

@@ -24,6 +24,7 @@ LONG = 60
 """Arithmetic of a vector from which on several are computed together: what a core looks ahead is then less than what
 one of them waits for."""
 TOGETHER = 4
+FEW = 1024  # elements, of which code for several vectors takes 0.2 s to compile, and saves a microsecond of a run
 REGISTERS, WIDE = 32, 16  # of machines on which that was found, and lanes of their vectors
 MOVES = frozenset(("load", "splat", "const"))
 MOST_RUN = 8  # elements of a vector in one thread of a GPU
@@ -60,6 +61,8 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     total = numel(group.outputs[0].type.shape)
     if isinstance(total, int) and total < TOGETHER * _lanes(group, target):
         return _built(group, target, name, TOGETHER)  # a few vectors, with masks, are shortest
+    if isinstance(total, int) and total <= FEW:
+        return _built(group, target, name, 1)
     kernel = _built(group, target, name, 1)
     loop = next((i for i in kernel.walk() if i.op == "loop"), None)
     steps = 0 if loop is None else sum(i.type is not None and i.lanes > 1 and i.op not in MOVES for i in loop.blocks[0])

@@ -69,6 +69,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     """What `linear` accepts, of a single row whose panels are whole steps of whole 16 bytes; before it, what makes that
     row, as far as it is cheaper than a launch of its own.
     """
+    if target.capability < 80 and group.root.op.name != "linear":  # every group of a CPU is offered here
+        return Refuse(f"root is {group.root.op.name}, not linear")
     before, product = parts(group)
     if (node := quantized(product)) is not None:
         plain = Group(product.nodes[:-1], product.inputs, (node.inputs[0],), product.root)

@@ -20,8 +20,8 @@ Store = Callable[[Instruction, Sequence[tuple[Instruction, list[Instruction]]]],
 class UnpackedRows:
     """Rows of activations times the same panels of `weights`, side by side.
 
-    `ask(panel, wide, rows)` asks for what an epilogue will read; `store(panel, [(row, sums by weight)])` is that
-    epilogue and its stores."""
+    `heights`: of the tiles that the number of rows comes to. `ask(panel, wide, rows)` asks for what an epilogue will
+    read; `store(panel, [(row, sums by weight)])` is that epilogue and its stores."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class UnpackedRows:
         plan: PanelPlan,
         pieces: expanded.ExpandedPlan,
         tile: LinearTile,
+        heights: tuple[int, ...],
         depth: int,
         x_format: ActivationFormat,
         x: Instruction,
@@ -36,7 +37,7 @@ class UnpackedRows:
         ask: Ask,
         store: Store,
     ) -> None:
-        self.k, self.plan, self.pieces, self.tile, self.depth = k, plan, pieces, tile, depth
+        self.k, self.plan, self.pieces, self.tile, self.heights, self.depth = k, plan, pieces, tile, heights, depth
         self.x_format, self.x, self.weights, self.ask, self.store = x_format, x, weights, ask, store
         self.planes = x_format.planes
         # rows that do not stay near have to be asked for; where they do, asking costs a percent
@@ -66,7 +67,7 @@ class UnpackedRows:
                 step = plan.piece * self.plan.block_bytes
                 ahead = [k.select(end, (panel + (wide + p)) * panel_bytes, base + step) for p, base in enumerate(bases)]
                 start = first
-                for height in self.tile.tokens:
+                for height in self.heights:
                     whole = (last - start) // height * height + start
                     for row in k.loop(start, whole, height):
                         if height == self.tile.tokens[0] and self.tile.prefetch:
