@@ -4,6 +4,7 @@ for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ HIDDEN, LAYERS, HEADS, KV, FEED, VOCABULARY = 256, 2, 8, 2, 512, 96
 def write_model(
     path: Path,
     architecture: str,
-    kind: str,
+    kind: str | Callable[[str], str],
     seed: int = 0,
     extra: dict[str, Any] | None = None,
     vectors: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """A random model whose matrices are of type `kind`; returns its exact weights and metadata.
+    """A random model whose matrices are of type `kind`, or of what it gives for a matrix's name; returns its exact
+    weights and metadata.
 
     `extra`: keys beside or instead of the usual ones. `vectors`: further F32 tensors.
     """
@@ -42,13 +44,14 @@ def write_model(
 
     def add(name: str, *shape: int, mean: float = 0.0) -> None:
         values = (rng.standard_normal(shape) * (0.1 if mean else shape[-1] ** -0.5) + mean).astype(np.float32)
-        if len(shape) == 1 or kind == "F32":
+        held = kind if isinstance(kind, str) else kind(name)
+        if len(shape) == 1 or held == "F32":
             writer.add_tensor(name, values, "F32", shape)
             weights[name] = values.astype(np.float64)
             return
-        raw = quantize(values, kind)
-        writer.add_tensor(name, raw, kind, shape)
-        weights[name] = np.asarray(dequantize(raw, kind)).reshape(shape).astype(np.float64)
+        raw = quantize(values, held)
+        writer.add_tensor(name, raw, held, shape)
+        weights[name] = np.asarray(dequantize(raw, held)).reshape(shape).astype(np.float64)
 
     for name, values in (vectors or {}).items():
         writer.add_tensor(name, values.astype(np.float32), "F32", values.shape)

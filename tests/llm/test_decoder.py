@@ -31,10 +31,19 @@ def test_architectures(tmp_path: Path, architecture: str, kind: str) -> None:
     check(tmp_path / "m.gguf", forward(weights, IDS))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_formats(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All matrices but the last are 256 by 256, so that few kernels are compiled for a format: `test_architectures` has
+PLACES = ["blk.0.attn", "blk.0.ffn", "blk.1.attn", "blk.1.ffn", "token_embd"]
+
+
+@pytest.mark.parametrize("first", range(0, len(KINDS), len(PLACES)))
+def test_formats(tmp_path: Path, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five formats a file, as files mix them: each in the attention or the feed-forward of one layer, or in the
+    embedding. All matrices but the last are 256 by 256, so that few kernels are compiled: `test_architectures` has
     other shapes, and `kernels/test_linear.py` every format with several."""
+    kinds = {place: KINDS[(first + i) % len(KINDS)] for i, place in enumerate(PLACES)}
+
+    def kind(name: str) -> str:
+        return next((kinds[place] for place in PLACES if name.startswith(place)), "F32")
+
     for name, size in {"KV": numpy_forward.HEADS, "FEED": numpy_forward.HIDDEN}.items():
         monkeypatch.setattr(numpy_forward, name, size)
     weights = write_model(tmp_path / "m.gguf", "qwen2", kind, seed=1)
