@@ -9,6 +9,7 @@ import pytest
 
 import heliostat as hs
 from heliostat import nn
+from heliostat.diagnostics import IndexOutOfRangeError, ShapeError
 from heliostat.nn import functional as F
 
 from .sweep import compare_functions, compare_modules, copy_state, torch, values
@@ -53,6 +54,24 @@ def test_impossible_alignments() -> None:
     assert (x.grad.numpy() == 0).all()
     with pytest.raises(ValueError, match="blank must be in label range"):
         nn.CTCLoss(blank=7)(x, *args)
+
+
+def test_ctc_loss_of_what_stands_behind_labels_and_of_no_steps() -> None:
+    targets = np.array([[1, -1], [2, 3], [9, 9]])
+
+    def run(m: Any, tensor: Any) -> Any:
+        return lambda x: m.ctc_loss(
+            x.log_softmax(-1), tensor(targets), (5, 0, 0), (1, 2, 0), reduction="none", zero_infinity=True
+        )
+
+    compare_functions(run(F, hs.tensor), run(T, torch.tensor), values((5, 3, 4)))
+    x = hs.zeros(5, 1, 4)
+    assert F.ctc_loss(x, hs.tensor([[1, 2]]), (0,), (1,)).item() == float("inf")
+    with pytest.raises(IndexOutOfRangeError, match="class 9"):
+        F.ctc_loss(x, hs.tensor([[9, 1]]), (5,), (1,))
+    for lengths in (((-1,), (1,)), ((5,), (-1,))):
+        with pytest.raises(ShapeError, match="value at least 0"):
+            F.ctc_loss(x, hs.tensor([[1, 2]]), *lengths)
 
 
 def test_softmax_in_clusters() -> None:

@@ -89,6 +89,33 @@ def test_values_that_stand_twice_have_gradients() -> None:
     check(lambda m, a: m.linalg.svdvals(a).sum(), np.eye(3) * (1 + 1j), grad=True)
 
 
+def test_second_gradients_of_values() -> None:
+    def turned(m: Any, a: Any) -> Any:
+        total = (m.linalg.svdvals(a) ** 3).sum() + (m.linalg.eigvalsh(a[:, :3]) ** 3).sum()
+        return m.autograd.grad(total, a, create_graph=True)[0]
+
+    check(turned, TALL, grad=True, rtol=1e-6)
+
+
+def test_equal_values_alone_have_gradients() -> None:
+    twice = np.eye(2) * (2 + 0j)
+    for values in (lambda m, a: m.linalg.svd(a)[1], lambda m, a: m.linalg.eigh(a)[0]):
+        check(lambda m, a, f=values: f(m, a).sum(), twice, grad=True)
+
+
+@pytest.mark.parametrize("triangle", ["L", "U"])
+def test_gradients_of_hermitian_matrices_are_hermitian(triangle: str) -> None:
+    check(lambda m, a: [m.linalg.eigvalsh(a, UPLO=triangle), m.linalg.eigh(a, UPLO=triangle)[0]], A, grad=True)
+
+
+def test_products_of_vectors_conjugate_the_first() -> None:
+    check(lambda m, a, b: [m.linalg.vecdot(a, b), m.linalg.vecdot(a, b[0], dim=0)], A, B[..., :1] * A, grad=True)
+
+
+def test_condition_of_nothing_is_0() -> None:
+    check(lambda m, a: m.linalg.cond(a), np.zeros((2, 0, 0), complex))
+
+
 def test_what_is_refused() -> None:
     a = hs.tensor(A)
     for call in (

@@ -241,3 +241,18 @@ def test_masks_behind_an_ellipsis() -> None:
     check(written, x, last, two)
     with pytest.raises(IndexError, match="mask"):
         hs.zeros(3, 4)[..., hs.tensor([True, False, True])]
+
+
+@pytest.mark.parametrize("reduce", ["prod", "amax", "amin"])
+def test_reductions_stay_in_their_rows(reduce: str) -> None:
+    """Numbers below 0 count from the end, and others outside of the axis reach no other row, as those of `scatter`."""
+
+    def f(i: Any) -> Any:
+        return hs.full((2, 3), 2.0).scatter_reduce(1, i, hs.tensor([[3.0, 5.0], [1.0, 7.0]]), reduce)
+
+    below, outside = hs.tensor([[0, -1], [-3, 1]]), hs.tensor([[7, 0], [-8, -9]])
+    np.testing.assert_array_equal(f(below).numpy(), f(below % 3).numpy())
+    np.testing.assert_array_equal(hs.compile(f)(below).numpy(), f(below % 3).numpy())
+    assert hs.compile(f)(outside)[1].tolist() == [2, 2, 2]
+    with pytest.raises(IndexOutOfRangeError, match="index 7"):
+        f(outside)

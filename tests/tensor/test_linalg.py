@@ -117,6 +117,14 @@ def test_exponentials_of_matrices(dtype: Any) -> None:
             assert np.isfinite(found).all() == np.isfinite(np.asarray(given)).all()
 
 
+def test_exponentials_of_one_matrix_of_a_batch() -> None:
+    x = hs.tensor(floats(2, 3, 4, 4) * np.array([1e-3, 1, 60])[:, None, None])
+    each = hs.func.vmap(hs.func.vmap(hs.matrix_exp))
+    for f in (each, hs.compile(each)):
+        np.testing.assert_array_equal(f(x).numpy(), hs.matrix_exp(x).numpy())
+    check(lambda m, x: m.func.vmap(m.func.grad(lambda a: m.matrix_exp(a).sum()))(x), x[0].numpy(), rtol=1e-9)
+
+
 def test_errors() -> None:
     a, b = hs.zeros(2, 3), hs.zeros(4, 5)
     for f in (

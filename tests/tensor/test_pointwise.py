@@ -100,6 +100,13 @@ def test_the_longest_way_to_a_common_divisor() -> None:
     np.testing.assert_array_equal(hs.gcd(hs.tensor(a), hs.tensor(b)).numpy(), np.gcd(a, b))
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64])
+def test_common_divisors_are_not_negative(dtype: Any) -> None:
+    least = np.iinfo(dtype).min  # it is its own opposite, and so is its size
+    a, b = np.array([1, least, 3, least, 2], dtype), np.array([least, 2, least, -1, least], dtype)
+    assert hs.gcd(hs.tensor(a), hs.tensor(b)).tolist() == [1, 2, 1, 1, 2]
+
+
 def test_shifts_and_turned_bits() -> None:
     a, b = integers(40, low=-999, high=999), integers(40, seed=1, low=0, high=20)
     check(lambda m, a, b: [a << b, a >> b, ~a, m.bitwise_left_shift(a, b)], a, b)

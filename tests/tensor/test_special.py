@@ -125,6 +125,13 @@ def test_segment_reduce(reduce: str) -> None:
     check(lambda m, x, n: m.segment_reduce(x, reduce, lengths=n, axis=1), wide, np.array([[2, 3], [5, 0]]), grad=True)
     with pytest.raises(ShapeError, match="do not make"):
         hs.segment_reduce(hs.ones(4), reduce, lengths=hs.tensor([1, 2]))
+    with pytest.raises(ShapeError, match="begin at 0"):
+        hs.segment_reduce(hs.ones(3), reduce, offsets=hs.tensor([1, 4]))
+
+
+def test_histogramdd_takes_a_weight_for_each_point() -> None:
+    with pytest.raises(ShapeError, match="weights"):
+        hs.histogramdd(hs.ones(3, 2), [2, 2], weight=hs.ones(1))
 
 
 def test_strides() -> None:

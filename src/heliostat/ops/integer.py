@@ -132,7 +132,8 @@ class Gcd(Bits, Binary, name="gcd", version=1, amp=Amp.KEEP_INPUT):
     def scalar(self, k: Any, a: Any, b: Any) -> Any:
         start = [k.abs(a), k.abs(b)]
         steps = 93  # of int64 at most, where both are neighbouring Fibonacci numbers
-        return k.repeat(start, lambda s: k.logical_not(s[1] == 0), lambda n, s: [s[1], k.remainder(*s)], steps)[0]
+        found = k.repeat(start, lambda s: k.logical_not(s[1] == 0), lambda n, s: [s[1], k.remainder(*s)], steps)[0]
+        return k.abs(found)  # the least number of a dtype stays negative, and so do remainders by it
 
 
 class BitNot(Bits, Unary, name="bitwise_not", version=1, amp=Amp.KEEP_INPUT):

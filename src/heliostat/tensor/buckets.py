@@ -134,8 +134,11 @@ def histogramdd(
             _check("histogramdd", given)
     if not input.ndim:
         raise ShapeError("histogramdd takes points along the last axis, found a tensor without axes")
-    points = input.detach().reshape(-1, input.shape[-1])
-    n = points.shape[1]
+    n = input.shape[-1]
+    points = input.detach().reshape(math.prod(input.shape[:-1]), n)
+    if weight is not None and weight.numel() != points.shape[0]:
+        what = f"histogramdd: weights of {shown(weight.shape)} for points of {shown(input.shape)}"
+        raise ShapeError(what, help="one of each point")
     given = [bins] * n if isinstance(bins, int) else list(bins)
     if len(given) != n or (range is not None and len(range) != 2 * n):
         raise ShapeError(f"histogramdd: {len(given)} bins for points of {n} coordinates", help="one of each")
@@ -211,6 +214,8 @@ def segment_reduce(
     if offsets is not None:
         given = np.diff(given, axis=-1)
     lead, rest = tuple(data.shape[:at]), tuple(data.shape[at + 1 :])
+    if offsets is not None and np.asarray(held.host_array())[..., :1].any():
+        raise ShapeError(f"segment_reduce: offsets begin at 0, found {held.tolist()}")
     if given.shape[:-1] != lead or (given < 0).any() or (given.sum(-1) != data.shape[at]).any():
         raise ShapeError(f"segment_reduce: lengths {given.tolist()} do not make axis {at} of {shown(data.shape)}")
     pieces, count = given.shape[-1], math.prod(lead) * data.shape[at]

@@ -2,8 +2,8 @@
 
 What keeps the ring of real matrices [[Re, -Im], [Im, Re]], to which complex ones are isomorphic, is computed there by
 the functions of real matrices, on every device and with their gradients: solutions, least squares, Cholesky factors,
-singular values and eigenvalues of Hermitian matrices. Vectors of eigenvalues and singular values, QR and determinants
-are LAPACK's by NumPy, on the cpu, with gradients written here.
+and on a GPU singular values and eigenvalues of Hermitian matrices. These on the cpu, vectors of eigenvalues and
+singular values, QR and determinants are LAPACK's by NumPy, with gradients written here.
 """
 
 from __future__ import annotations
@@ -133,14 +133,22 @@ def _halved(x: Tensor) -> Tensor:
 
 @of_complex("linalg.svdvals")
 def svdvals(A: Any) -> Tensor:
-    """Singular values, the largest first, real (..., min(M, N))."""
-    return _halved(spectra.svdvals(_block(_matrices("svdvals", A)[0])))
+    """Singular values, the largest first, real (..., min(M, N)). On a GPU they differentiate once: second gradients
+    divide by the differences of values, of which the real matrix has each twice."""
+    (A,) = _matrices("svdvals", A)
+    if A.device.type == "cpu":
+        return _run(_SVD, A)[1]
+    return _halved(spectra.svdvals(_block(A)))
 
 
 @of_complex("linalg.eigvalsh")
 def eigvalsh(A: Any, UPLO: str = "L") -> Tensor:
-    """Eigenvalues of Hermitian matrices in rising order, real (..., N), of the lower triangle, or the upper one."""
-    return _halved(spectra.eigvalsh(_block(_hermitian("eigvalsh", A, UPLO))))
+    """Eigenvalues of Hermitian matrices in rising order, real (..., N), of the lower triangle, or the upper one. On a
+    GPU they differentiate once, as `svdvals`."""
+    A = _hermitian("eigvalsh", A, UPLO)
+    if A.device.type == "cpu":
+        return _run(_EIGH, A)[0]
+    return _halved(spectra.eigvalsh(_block(A)))
 
 
 @of_complex("linalg.matrix_rank")
@@ -154,6 +162,8 @@ def matrix_rank(A: Any, *args: Any, **kwargs: Any) -> Tensor:
 def cond(A: Any, p: Any = None) -> Tensor:
     """The norm of A times that of its inverse."""
     (A,) = _matrices("cond", A)
+    if not A.shape[-1] or not A.shape[-2]:
+        return A.real.new_zeros(A.shape[:-2])
     if p in (None, 2, -2):
         values = svdvals(A)
         first, last = values[..., 0], values[..., -1]
@@ -196,6 +206,12 @@ def _cross(input: Any, other: Any, *, dim: int = -1) -> Any:
     return cross(*COMPLEX["broadcast_tensors"](*common(input, other)), dim)
 
 
+@of_complex("linalg.vecdot")
+def vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
+    """Sums of products over an axis, elements of x conjugated."""
+    return (x.conj() * y).sum(dim)
+
+
 COMPLEX["linalg.matrix_exp"] = lambda A: of_real_matrices("matrix_exp", A)
 COMPLEX["linalg.vector_norm"] = lambda x, *args, **kwargs: spectra.vector_norm(COMPLEX["abs"](x), *args, **kwargs)
 
@@ -231,6 +247,8 @@ class _OnHost(Function):
 
         made = on_host(run, pair.detach())
         ctx.rule = rule
+        # zeros for vectors that nobody uses would be divided by differences of equal values
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(pair, *made)
         return made
 
@@ -366,13 +384,28 @@ def slogdet(input: Any) -> SignLog:
     return SignLog(*_run(_SLOGDET, _matrices("slogdet", input, square=True)[0]))
 
 
+class _Mirrored(Function):
+    """Of a pair and whether its lower triangle counts."""
+
+    @staticmethod
+    def forward(ctx: Any, pair: Tensor, lower: bool) -> Tensor:
+        A = over(pair)
+        strict = A.tril(-1) if lower else A.triu(1)
+        made: Tensor = (strict + adjoint(strict) + _diagonal(A.diagonal(0, -2, -1).real))._pair
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return ((over(g) + adjoint(over(g))) * 0.5)._pair, None
+
+
 def _hermitian(name: str, A: Any, UPLO: str) -> Any:
-    """Of one triangle, as LAPACK reads it: the diagonal's imaginary part counts for nothing."""
+    """Of one triangle, as LAPACK reads it: the diagonal's imaginary part counts for nothing. The gradient is Hermitian,
+    that of a matrix whose triangles move together."""
     if UPLO.upper() not in ("L", "U"):
         raise ValueError(f"{name}: UPLO is 'L' or 'U', not {UPLO!r}")
     (A,) = _matrices(name, A, square=True)
-    strict = A.tril(-1) if UPLO.upper() == "L" else A.triu(1)
-    return strict + adjoint(strict) + _diagonal(A.diagonal(0, -2, -1).real)
+    return over(_Mirrored.apply(A._pair, UPLO.upper() == "L"))
 
 
 @of_complex("linalg.eigh")

@@ -166,8 +166,9 @@ class _Rows:
         return movedim(made, tuple(range(n)), tuple(range(self.place, self.place + n))) if self.place and n else made
 
 
-def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low: int = 0) -> None:
-    """Raises IndexOutOfRangeError where numbers of `low` .. size - 1 are known and others but `ignored` are there."""
+def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low: int = 0, counted: Any = None) -> None:
+    """Raises IndexOutOfRangeError where numbers of `low` .. size - 1 are known and others but `ignored` are there, of
+    those that an array of bools in `counted` names if it is given."""
     v = t.value
     if not lazy.on_host(v) or lazy.capturing():
         return
@@ -177,6 +178,8 @@ def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low
     bad = (known < low) | (known >= size)
     if ignored is not None:
         bad &= known != ignored
+    if counted is not None:
+        bad &= counted
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         what = f"{what} {known.flat[first]}, element {first} of a tensor of shape {shown(t.shape)}, is out of range"
@@ -399,7 +402,9 @@ def scatter_reduce(
         return one.reshape(())
     from .scatter import Scattered
 
-    made: Tensor = Scattered.apply(input, source, index, normal_dim(dim, input.ndim), reduce, include_self)
+    axis = normal_dim(dim, input.ndim)
+    index = wrap(wrapped_index(index, input.shape[axis], axis, input))
+    made: Tensor = Scattered.apply(input, source, index, axis, reduce, include_self)
     return made
 
 

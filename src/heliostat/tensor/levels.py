@@ -153,6 +153,15 @@ def open_levels() -> tuple[Level, ...]:
     return lazy._levels.get()
 
 
+def whole(x: Tensor) -> Tensor:
+    """x with all elements of the batches that are open in front, without gradients: what the host may read."""
+    v = x.value
+    for level in reversed(open_levels()):
+        batch = level.batched(v)
+        v = v if batch is None else batch
+    return new(Tensor, ops.detach(v))
+
+
 def on_host(function: Callable[..., Any], *tensors: Tensor, on_gpu: Callable[..., Any] | None = None) -> Any:
     """Tensors of what a NumPy function gives of the data: an array, or a tuple of them. Of a GPU's tensors what
     `on_gpu` gives of them, without gradients; they are refused where it is None.

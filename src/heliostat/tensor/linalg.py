@@ -24,6 +24,7 @@ from .factor import pinverse as pinverse
 from .factor import qr as qr
 from .factor import slogdet as slogdet
 from .factor import svd as svd
+from .levels import whole
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function
 
@@ -338,7 +339,7 @@ def matrix_exp(input: Tensor) -> Tensor:
     steps = (longest * (1 / 0.75 if x.dtype == f64 else 1 / 1.4)).clamp_min(1.0).log2().ceil()
     finite = longest < math.inf  # false for NaN, which then goes through the polynomial
     steps = FUNCTIONS["where"](finite, steps, 0.0)
-    count = 24 if lazy.capturing() else int(steps.amax().item())
+    count = 24 if lazy.capturing() else int(whole(steps).amax().item())
     # Two factors, of which each is a float, where 2^-s is none.
     half = (steps * 0.5).floor()
     y = _exp_polynomial(x * FUNCTIONS["exp2"](-half) * FUNCTIONS["exp2"](half - steps))

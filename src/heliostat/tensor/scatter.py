@@ -94,9 +94,12 @@ def _reduced_in_graph(x: Tensor, axis: int, index: Tensor, src: Tensor, reduce: 
     join = {"prod": FUNCTIONS["mul"], "amax": FUNCTIONS["maximum"], "amin": FUNCTIONS["minimum"]}[reduce]
     cat, where, arange = FUNCTIONS["cat"], FUNCTIONS["where"], FUNCTIONS["arange"]
     places: Any = 0
+    numbers = index.to(i64)
     for a, size in enumerate(index.shape):
         column = [1] * a + [size] + [1] * (index.ndim - 1 - a)
-        places = places * x.shape[a] + (index.to(i64) if a == axis else arange(size).reshape(column))
+        places = places * x.shape[a] + (numbers if a == axis else arange(size).reshape(column))
+    # numbers outside of the axis go nowhere: without this they would go to other rows
+    places = where((numbers >= 0) & (numbers < x.shape[axis]), places, x.numel())
     places, order = places.expand(tuple(index.shape)).reshape(-1).sort(stable=True)
     values = src[tuple(slice(0, s) for s in index.shape)].reshape(-1)[order]
     step = 1

@@ -76,8 +76,13 @@ def ctc_loss(
         raise ShapeError(f"ctc_loss: input_lengths and target_lengths must be of size {batch}")
     if batch and int(times.max()) > steps:
         raise ShapeError(f"Expected input_lengths to have value at most {steps}, but got value {int(times.max())}")
-    check_known("class", targets, classes)
+    for name, given in (("input_lengths", times), ("target_lengths", lengths)):
+        if (given < 0).any():
+            raise ShapeError(f"Expected {name} to have value at least 0, but got value {int(given.min())}")
     labels = _targets(targets.unsqueeze(0) if single and targets.ndim == 1 else targets, lengths, batch, blank)
+    padded = single or targets.ndim == 2  # behind the labels may stand anything
+    counted = (np.arange(targets.shape[-1]) < lengths[:, None]).reshape(targets.shape) if padded else None
+    check_known("class", targets, classes, counted=counted)
     width = labels.shape[1]
     place = np.arange(width)
     # a step of two is allowed onto a label that differs from the one before
@@ -87,6 +92,9 @@ def ctc_loss(
     scores = x.gather(2, labels.expand(steps, batch, width))
     first = from_array((place < 2) & (place <= 2 * lengths[:, None]))
     alpha = where(first, scores[0], LOW)
+    if not times.all():  # no steps say no labels
+        nothing = from_array(np.where(place == 0, 0.0, LOW), x.dtype)
+        alpha = where(from_array(times == 0).unsqueeze(1), nothing, alpha)
     for t in range(1, steps):
         one = pad(alpha, (1, 0), value=LOW)[:, :width]
         two = where(may_jump, pad(alpha, (2, 0), value=LOW)[:, :width], LOW)
