@@ -353,14 +353,20 @@ def matrix_exp(input: Any) -> Tensor:
     return of_real_matrices("matrix_exp", input)
 
 
+def block(z: Any) -> Tensor:
+    """[[Re, -Im], [Im, Re]], (..., 2 M, 2 N): real matrices to which complex ones are isomorphic."""
+    a, b = parts(z)
+    made: Tensor = F["cat"]([F["cat"]([a, -b], -1), F["cat"]([b, a], -1)], -2)
+    return made
+
+
 def of_real_matrices(name: str, input: Any) -> Tensor:
-    """A function that keeps the ring of matrices [[a, -b], [b, a]], to which those of a + bi are isomorphic."""
+    """A function that keeps the ring of `block`s."""
     if input.ndim < 2:
         raise ShapeError(f"{name} takes matrices, found a tensor of shape {list(input.shape)}")
-    a, b = parts(input)
-    n = a.shape[-1]
-    wide = F[name](F["cat"]([F["cat"]([a, -b], -1), F["cat"]([b, a], -1)], -2))
-    return joined(wide[..., :n, :n], wide[..., n:, :n])
+    m, n = input.shape[-2:]
+    wide = F[name](block(input))
+    return joined(wide[..., :m, :n], wide[..., m:, :n])
 
 
 COMPLEX["norm"] = lambda input, p=2, dim=None, keepdim=False: F["norm"](COMPLEX["abs"](input), p, dim, keepdim)

@@ -20,7 +20,7 @@ from ..ir.types import f32
 from ..ops.rules import shown
 from . import spectra, triangles
 from .complex import F, common, of_complex, parts
-from .complex_arrays import of_real_matrices
+from .complex_arrays import block, of_real_matrices
 from .core import Tensor, normal_dim
 from .factor import QR, SVD, SignLog
 from .function import Function
@@ -57,14 +57,8 @@ def _from_columns(x: Tensor) -> Any:
     return joined(x[..., :half, :], x[..., half:, :])
 
 
-def _block(z: Any) -> Tensor:
-    """[[Re, -Im], [Im, Re]], (..., 2 M, 2 N)."""
-    a, b = parts(z)
-    return F["cat"]([F["cat"]([a, -b], -1), F["cat"]([b, a], -1)], -2)
-
-
 def _woven(z: Any) -> Tensor:
-    """The same with rows and columns in the order Re, Im, Re, Im: triangles stay triangles. (..., 2 M, 2 N)."""
+    """`block` with rows and columns in the order Re, Im, Re, Im: triangles stay triangles. (..., 2 M, 2 N)."""
     a, b = parts(z)
     m, n = a.shape[-2:]
     cells = F["stack"]([F["stack"]([a, -b], -1), F["stack"]([b, a], -1)], -2)  # (..., M, N, row, column)
@@ -87,7 +81,7 @@ def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     A, B = _matrices("solve", A, B.unsqueeze(-1) if vector else B)
     if not left:
         return solve(A.transpose(-2, -1), B.transpose(-2, -1)).transpose(-2, -1)
-    made = _from_columns(triangles.solve(_block(A), _columns(B)))
+    made = _from_columns(triangles.solve(block(A), _columns(B)))
     return made.squeeze(-1) if vector else made
 
 
@@ -122,7 +116,7 @@ def cholesky(A: Any, upper: bool = False) -> Any:
 def pinv(A: Any, *args: Any, **kwargs: Any) -> Any:
     """The Moore-Penrose inverse, (..., N, M) of (..., M, N)."""
     (A,) = _matrices("pinv", A)
-    x = spectra.pinv(_block(A), *args, **kwargs)
+    x = spectra.pinv(block(A), *args, **kwargs)
     return joined(x[..., : A.shape[-1], : A.shape[-2]], x[..., A.shape[-1] :, : A.shape[-2]])
 
 
@@ -138,7 +132,7 @@ def svdvals(A: Any) -> Tensor:
     (A,) = _matrices("svdvals", A)
     if A.device.type == "cpu":
         return _run(_SVD, A)[1]
-    return _halved(spectra.svdvals(_block(A)))
+    return _halved(spectra.svdvals(block(A)))
 
 
 @of_complex("linalg.eigvalsh")
@@ -148,13 +142,13 @@ def eigvalsh(A: Any, UPLO: str = "L") -> Tensor:
     A = _hermitian("eigvalsh", A, UPLO)
     if A.device.type == "cpu":
         return _run(_EIGH, A)[0]
-    return _halved(spectra.eigvalsh(_block(A)))
+    return _halved(spectra.eigvalsh(block(A)))
 
 
 @of_complex("linalg.matrix_rank")
 def matrix_rank(A: Any, *args: Any, **kwargs: Any) -> Tensor:
     """How many singular values are not about 0."""
-    made: Tensor = spectra.matrix_rank(_block(_matrices("matrix_rank", A)[0]), *args, **kwargs) // 2
+    made: Tensor = spectra.matrix_rank(block(_matrices("matrix_rank", A)[0]), *args, **kwargs) // 2
     return made
 
 
