@@ -82,9 +82,18 @@ def test_impossible_tiles_are_passed_over(entry: dict[str, object]) -> None:
     assert make_tile(LinearTile, entry) is None
 
 
-@pytest.mark.parametrize("entry", [{"bands": 70, "band": 258}, {"alone": 2}, {"band": 25}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"bands": 70, "band": 258},
+        {"rows": 8, "band": 512, "stripe": 64, "depth": 1024, "bands": 2},
+        {"rows": 8, "band": 512, "stripe": 4, "depth": 1024, "bands": 8},
+        {"alone": 2},
+        {"band": 25},
+    ],
+)
 def test_blocks_that_no_stack_holds_are_passed_over(entry: dict[str, object]) -> None:
-    """Sums of a block are private memory of a thread."""
+    """Sums and copies of a block are private memory of a thread."""
     assert make_tile(PackedTile, entry) is None
 
 

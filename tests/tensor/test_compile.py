@@ -154,6 +154,33 @@ def test_numbers_of_optimizers_change_without_a_capture() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@modules
+@pytest.mark.parametrize(
+    ("option", "value"), [("weight_decay", 0.5), ("momentum", 0.5), ("maximize", True), ("lr", 0.02)]
+)
+def test_options_of_optimizers_that_a_rule_branches_on_may_change(option: str, value: Any) -> None:
+    """A rule leaves out what an option of 0 or False turns off: turned on later, it needs another program."""
+    found = []
+    for compiled in (False, True):
+        p = nn.Parameter(hs.arange(4.0) + 1)
+        optimizer = optim.SGD([p], lr=0.1)
+
+        def step(x: Any, p: Any = p, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            ((p * x) ** 2).sum().backward()
+            optimizer.step()
+
+        run: Any = hs.compile(step) if compiled else step
+        before = optimizer.param_groups[0][option]
+        for n in range(9):
+            optimizer.param_groups[0][option] = value if n in (3, 4, 7) else before
+            run(hs.full((4,), 0.3))
+        found.append(p.tolist())
+        if compiled:
+            assert run.cache_info().misses <= (2 if option == "lr" else 4)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_gradients_that_an_update_has_used_are_not_kept() -> None:
     model = Perceptron(adam)
     step = hs.compile(model.step)
@@ -571,6 +598,27 @@ def test_a_module_and_its_modes() -> None:
     assert any("training was False" in r for r in compiled.cache_info().reasons)
     assert next(iter(compiled.parameters())) is next(model.parameters())
     assert int(model[1].num_batches_tracked.item()) == 3
+
+
+@modules
+def test_hooks_of_modules_are_those_of_the_call() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    compiled = hs.compile(model, dynamic=False)
+    x = hs.tensor(floats(4, 3, dtype=np.float32))
+
+    def check(misses: int) -> None:
+        np.testing.assert_allclose(compiled(x).detach().numpy(), model(x).detach().numpy(), rtol=1e-6)
+        assert compiled.cache_info().misses == misses
+
+    check(1)
+    with model[0].register_forward_hook(lambda module, given, made: made * 3):
+        check(2)
+    check(2)
+    with nn.hooks.register_module_forward_hook(lambda module, given, made: made + 1):
+        check(3)
+    check(3)
+    nn.Linear(3, 2).register_forward_hook(lambda module, given, made: made * 3)  # of a module that is not looked at
+    check(3)
 
 
 @modules

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,3 +201,24 @@ def test_types_that_change_from_call_to_call():
                 made = x - y
                 assert made.shape == np.broadcast_shapes(x.shape, y.shape)
                 assert made.dtype == hs.result_type(x, y)
+
+
+def test_a_value_is_seen_with_its_memory_or_without_any() -> None:
+    """Other threads look at values while one gives them data: between any two lines they must find them whole."""
+    for _ in range(2):  # the second one follows a plan
+        (hs.ones(3) * 5 + 1).numpy()
+    v, whole = (hs.ones(3) * 5 + 1)._v, []
+
+    def look(frame: Any, event: str, arg: Any) -> Any:
+        if v.meta is not None:
+            whole.append(hasattr(v.meta, "buffer"))
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        lazy.realize([v])
+    finally:
+        sys.settrace(before)
+    assert whole
+    assert all(whole)

@@ -27,7 +27,7 @@ LINE = 64  # bytes
 Upcoming = tuple[Sequence[Instruction], Instruction, Instruction]
 """Of a: the batch, and the row and the element of the depth where a tile of the next band begins."""
 
-MOST_SUMS = 1 << 16  # vectors of a block, 4 MiB of the stack of a thread
+MOST_PRIVATE = 5 << 20  # bytes of sums and copies, on the stack of a thread, which has 8 MiB
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 
 
@@ -59,8 +59,13 @@ class PackedTile:
             raise ValueError(f"1 to 16 rows, 1 to 4 vectors and bands of whole tiles are needed, got {self}")
         if self.stripe % self.vectors or not 0 < self.stripe <= 64 or not 0 < self.depth <= 1024 or self.band > 512:
             raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
-        if not 0 < self.bands * self.band * self.stripe <= MOST_SUMS or not {self.ahead, self.alone} <= {0, 1}:
-            raise ValueError(f"a block is at most {MOST_SUMS} vectors, ahead and alone are 0 or 1, got {self}")
+        if self.bands <= 0 or not {self.ahead, self.alone} <= {0, 1}:
+            raise ValueError(f"a block is at least a band of rows, ahead and alone are 0 or 1, got {self}")
+        # vectors of at most 64 bytes; a turned copy of a has whole vectors of rows
+        private = (self.bands * self.band + self.depth) * self.stripe * 64
+        private += max(self.band * (self.depth + PADDING), self.depth * (_whole(self.band, 16) + PADDING)) * 8
+        if private > MOST_PRIVATE:
+            raise ValueError(f"sums and copies of a block take {MOST_PRIVATE} bytes at most, not {private}: {self}")
 
 
 def default_tile(target: Target) -> PackedTile:

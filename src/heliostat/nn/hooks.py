@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..tensor import Function, Tensor
+from ..tensor.watch import ModuleHooks
 
 Hooks = OrderedDict[int, Any]
 
@@ -22,7 +23,8 @@ class Handle:
 
     def remove(self) -> None:
         """Take the hook away; a second time does nothing."""
-        self.hooks.pop(self.id, None)
+        if self.hooks.pop(self.id, None) is not None:
+            ModuleHooks.changes += 1
 
     def __enter__(self) -> Handle:
         return self
@@ -37,6 +39,7 @@ def add_hook(hooks: Hooks, hook: Any, first: bool = False) -> Handle:
     hooks[handle.id] = hook
     if first:
         hooks.move_to_end(handle.id, last=False)
+    ModuleHooks.changes += 1
     return handle
 
 
@@ -52,6 +55,9 @@ class Global:
     def any(cls) -> bool:
         """Whether there is one."""
         return bool(cls.forward_pre or cls.forward or cls.backward_pre or cls.backward)
+
+
+ModuleHooks.of_all = (Global.forward_pre, Global.forward, Global.backward_pre, Global.backward)
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> Handle:

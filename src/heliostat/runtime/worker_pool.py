@@ -43,7 +43,7 @@ _PATIENCE_CROWDED = 8
 _PLACE_INTERVAL_US = 5000
 
 
-# Private memory of kernels (up to 3 MiB) lies on the stack, which is 512 KiB for threads of some systems.
+# Private memory of kernels (up to 5 MiB) lies on the stack, which is 512 KiB for threads of some systems.
 _STACK_BYTES = 8 << 20
 
 

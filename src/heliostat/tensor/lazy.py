@@ -574,10 +574,14 @@ def _run_plan(wanted: Sequence[Value], plan: Plan, given: list[Any], computed: l
     programs.hits += 1
     made = plan.runner.run(given)
     for v, (new, n) in zip(wanted, plan.sources, strict=True):
+        buffer = made[n] if new else given[n]
         m = v.meta
         if m is None:
-            m = v.meta = _object(Meta)
-        m.buffer = made[n] if new else given[n]
+            m = _object(Meta)
+            m.buffer = buffer
+            v.meta = m  # whole: other threads look at it without a lock
+        else:
+            m.buffer = buffer
     return computed
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+import operator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 from .capture import Captured
 from .core import Tensor
@@ -73,6 +74,16 @@ def _inside(x: Any) -> Iterator[Any]:
         yield from vars(x).values()
 
 
+class ModuleHooks:
+    """Of the hooks of modules, which `nn` keeps: how often one was added or taken away, and those of all modules."""
+
+    changes: ClassVar[int] = 0
+    of_all: ClassVar[tuple[Mapping[int, Any], ...]] = ()
+
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
 class Watch:
     """How those things were at the capture."""
 
@@ -82,6 +93,10 @@ class Watch:
             (m._parameters, m._buffers, _tensors(m)) for m, _ in self.modules if m._parameters or m._buffers
         ]
         self.optimizers = [(o, o.state, [(g["params"], len(g["params"])) for g in o.param_groups]) for o in optimizers]
+        self.groups = [_Group(g) for o, *_ in self.optimizers for g in o.param_groups]
+        self.hook_changes = ModuleHooks.changes
+        own = (getattr(m, name, None) for m, _ in self.modules for name in _HOOKS)
+        self.hooks = [(t, list(t)) for t in (*ModuleHooks.of_all, *own) if t is not None]
         self.grads: list[tuple[Any, bool]] = []
 
     def note(self, c: Captured) -> None:
@@ -113,7 +128,44 @@ class Watch:
                 return "the state of an optimizer was loaded"
             if len(o.param_groups) != len(groups) or any(len(params) != n for params, n in groups):
                 return "an optimizer has other parameters"
+        for group in self.groups:
+            if not all(map(operator.is_, group.options.values(), group.seen)) and (which := group.switched()):
+                return f"the option {which} of an optimizer changed"
+        if self.hook_changes != ModuleHooks.changes:
+            if any(list(t) != keys for t, keys in self.hooks):
+                return "a hook of a module was added or removed"
+            self.hook_changes = ModuleHooks.changes
         return None
+
+
+class _Group:
+    """Options of an optimizer. Numbers are asked for at each run, but rules leave a part out for 0: whether they are 0,
+    and what is no number, is part of the program. seen: the values that were found alike last, held to be compared by
+    identity."""
+
+    __slots__ = ("options", "seen", "switches")
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options, self.seen = options, tuple(options.values())
+        self.switches = {k: _switch(v) for k, v in options.items() if k not in ("params", "param_names")}
+
+    def switched(self) -> str | None:
+        """The name of an option that needs another program, None if there is none."""
+        for name, before in self.switches.items():
+            if name not in self.options or _switch(self.options[name]) != before:
+                return repr(name)
+        self.seen = tuple(self.options.values())
+        return None
+
+
+def _switch(option: Any) -> Any:
+    if isinstance(option, bool | str):
+        return option
+    if isinstance(option, int | float):
+        return 1.5 if option else 0.5  # which neither a flag nor an id equals
+    if isinstance(option, Tensor):
+        return id(option)
+    return tuple(map(_switch, option)) if isinstance(option, tuple | list) else option is None
 
 
 def _tensors(m: Any) -> list[Any]:
