@@ -125,6 +125,17 @@ def test_exponentials_of_one_matrix_of_a_batch() -> None:
     check(lambda m, x: m.func.vmap(m.func.grad(lambda a: m.matrix_exp(a).sum()))(x), x[0].numpy(), rtol=1e-9)
 
 
+def test_slopes_of_determinants_of_singular_matrices() -> None:
+    x = floats(3, 4, 4)
+    x[1, 2] = x[1, 0] + 2 * x[1, 1]
+    x[2] = np.diag([3.0, 0.0, 2.0, 0.0])
+    a = hs.tensor(x, requires_grad=True)
+    hs.linalg.det(a).sum().backward()
+    rows = [[np.delete(np.delete(m, i, 0), j, 1) for j in range(4)] for m in x for i in range(4)]
+    sign = (-1.0) ** np.add.outer(np.arange(4), np.arange(4))
+    np.testing.assert_allclose(a.grad, np.linalg.det(np.array(rows).reshape(3, 4, 4, 3, 3)) * sign, atol=1e-12)
+
+
 def test_errors() -> None:
     a, b = hs.zeros(2, 3), hs.zeros(4, 5)
     for f in (

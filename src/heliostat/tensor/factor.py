@@ -94,7 +94,21 @@ class _Det(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
-        return (g * y)[..., None, None] * inverse(x).mT
+        try:
+            return (g * y)[..., None, None] * inverse(x).mT
+        except ShapeError:  # one is singular
+            return g[..., None, None] * _cofactors(x.detach())
+
+
+def _cofactors(x: Tensor) -> Tensor:
+    """Derivatives of the determinants of (..., N, N), also of singular ones, by singular values: for each the product
+    of the others. Without gradients."""
+    u, s, vh = _SVD.apply(x, False)
+    one = _eye(s) > 0
+    others = FUNCTIONS["where"](one, 1.0, s[..., None, :]).prod(-1)
+    sign = FUNCTIONS["det"](u) * FUNCTIONS["det"](vh)
+    made: Tensor = sign[..., None, None] * ((u * others[..., None, :]) @ vh)
+    return made
 
 
 class _SignLog(Function):
