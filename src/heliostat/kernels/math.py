@@ -652,7 +652,7 @@ class RoundedMath(Math):
     """Functions of f32 whose results are rounded to f16 or bf16 in the end, in fewer steps on a GPU."""
 
     def exp(self, x: Instruction) -> Instruction:
-        """e ** x within 2 ** -16 of itself, an eighth of a unit in the last place of f16; denormals are 0."""
+        """e ** x within 2 ** -16 of itself, a 64th of a unit in the last place of f16; denormals are 0."""
         if self.k.capability and x.elem == "f32":
             return self.k.exp2(x * sum(_LOG2_E))
         return super().exp(x)
