@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, bf16, f16, f32, tensor
 from heliostat.nn import functional as F
 from heliostat.ops.evaluate import evaluate
+from heliostat.targets.nvptx import Phase
 from heliostat.targets.target import CUDA, cuda_target
 
-from .device import RUNNERS, Runner, lockstep
+from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep
 from .gpus import KINDS, gpu
 
 FORWARD = ("scaled_dot_product_attention", "attention_logsumexp")
@@ -66,6 +68,15 @@ def test_forward(case: tuple[Any, ...], dtype: DType, run: Runner) -> None:
     bound = 2e-3 if dtype is f16 else 1.2e-2
     np.testing.assert_allclose(floats(y), exact, rtol=0, atol=bound * float(np.abs(exact).max()))
     np.testing.assert_allclose(lse, exact_lse, rtol=2e-6, atol=1e-5)
+
+
+def test_products_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Nothing in what makes values and logsumexp is a call."""
+    q, k, v = (parameter(n, tensor(bf16, 1, 256, 2, 64)) for n in "qkv")
+    attrs = {"scale": 0.125, "causal": True}
+    made = [ops.scaled_dot_product_attention(q, k, v, **attrs), ops.attention_logsumexp(q, k, **attrs)]
+    (kernel,) = compile_graph(Graph("attend", [q, k, v], made), CUDA, Options()).program.kernels
+    assemble_for_linking(emit_ptx([Phase(f"{kernel.name}_launch", (kernel,), (8,))], CUDA), CUDA, tmp_path)
 
 
 @pytest.mark.parametrize("run", RUNNERS)

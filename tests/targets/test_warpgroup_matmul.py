@@ -148,6 +148,23 @@ def test_parts(rows: int, depth: int, columns: int, count: int) -> None:
     assert parts(rows, depth, columns) == count
 
 
+def _tiles(rows: int, columns: int) -> int:
+    a, b = parameter("a", tensor(bf16, rows, 1024)), parameter("b", tensor(bf16, 1024, columns))
+    (kernel,) = compile_graph(Graph("product", [a, b], [a @ b]), CUDA, Options()).program.kernels
+    (count,) = (i.args[0].value for i in kernel.walk() if i.op == "parallel")
+    assert isinstance(count, int)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "tiles"),
+    [(16384, 768, 384), (4608, 768, 108), (768, 768, 72), (4096, 4096, 512), (4096, 48, 32)],
+)
+def test_columns_of_a_tile(rows: int, columns: int, tiles: int) -> None:
+    """A round of wide tiles takes less than two of tiles half as wide, and many narrow ones in one round less still."""
+    assert _tiles(rows, columns) == tiles
+
+
 @pytest.mark.parametrize("run", RUNNERS)
 def test_states_where_they_lie(run: Runner) -> None:
     """The update of a weight behind its gradient writes where it read, and nothing is copied."""

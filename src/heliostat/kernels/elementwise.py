@@ -65,13 +65,15 @@ def unrounded(value: Value) -> Value:
 class PointEvaluator:
     """Values of a fused subgraph at an index, in `compute_elem` of their dtype. `operands` are read from memory.
 
-    Floats in between are not rounded to f16 or bf16; small integers wrap as their dtype does.
+    Floats in between are not rounded to f16 or bf16; small integers wrap as their dtype does. `math`: the functions.
     """
 
-    def __init__(self, k: KernelBuilder, dims: Dims, operands: Mapping[Value, TensorOperand]) -> None:
+    def __init__(
+        self, k: KernelBuilder, dims: Dims, operands: Mapping[Value, TensorOperand], math: Math | None = None
+    ) -> None:
         self.k, self.dims = k, dims
         self.operands = {id(v): o for v, o in operands.items()}
-        self.math = Math(k)
+        self.math = math or Math(k)
 
     def at(
         self,

@@ -35,12 +35,12 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 
     4 E operations for each pair of a query and a key; keys and values are read L / 64 times, from the cache.
     """
-    return _Tiles(group, name).build()
+    return _Tiles(group, target, name).build()
 
 
 class _Tiles(Pipelined):
-    def __init__(self, group: Group, name: str) -> None:
-        k = self.k = KernelBuilder(name)
+    def __init__(self, group: Group, target: Target, name: str) -> None:
+        k = self.k = KernelBuilder(name, target.capability)
         o = self.o = Operands(k, group, WARPS)
         self.q, self.row, self.place = o.x["q"].buffer, o.row, o.place
         self.start, self.tokens, self.counted = k.const(0, "i64"), k.const(o.rows, "i64"), True

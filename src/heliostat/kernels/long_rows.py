@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir.graph import Node, Value
-from ..ir.types import TensorType, numel, upper_bound
+from ..ir.types import TensorType, bf16, f16, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel, Operand
 from ..kernel.warp import MOST_ALIGNED, WARP
@@ -19,6 +19,7 @@ from ..targets.target import Target
 from .elementwise import PointEvaluator, unrounded
 from .group import Dims, Group, TensorOperand, load_as_compute
 from .held_rows import FEW_ROWS
+from .math import RoundedMath
 from .picked import element, picked
 from .quantize_block import tree
 from .reduction import REDUCTIONS, Reduction
@@ -109,7 +110,8 @@ class _LongRows:
                 operands[v] = made = _Copied(k, self.dims, buffer, v.type, self.memory, start)
                 self.copied.append(made)
                 start += _row_bytes(v.type)
-        self.evaluate = PointEvaluator(k, self.dims, operands)
+        rounded = all(v.type.dtype in (f16, bf16) for v in group.outputs)
+        self.evaluate = PointEvaluator(k, self.dims, operands, RoundedMath(k) if rounded else None)
         self.group = group
 
     def build(self) -> Kernel:

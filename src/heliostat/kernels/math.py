@@ -386,7 +386,7 @@ class Math:
         k, double = self.k, x.elem == "f64"
         e, m = self._mantissa(x)
         f = m - 1.0
-        s = f / (m + 1.0)
+        s = self._quotient(f, m + 1.0)
         z = s * s
         tail = self._series(z, _atanh_series(double)) * z
         half_square = f * f * 0.5
@@ -400,6 +400,16 @@ class Math:
         y = k.select(k.binary("eq", x, 0.0), -math.inf, y)
         y = k.select(x < 0.0, math.nan, y)
         return k.select(k.binary("eq", x, math.inf) | k.binary("ne", x, x), x, y)
+
+    def _quotient(self, a: Instruction, b: Instruction) -> Instruction:
+        """a / b of moderate numbers. On a GPU by its own reciprocal and what that leaves over: a division of f32 is a
+        call there, with which products by four warps together wait for each other."""
+        k = self.k
+        if not k.capability or a.elem != "f32":
+            return a / b
+        inverse = k.rcp(b)
+        near = a * inverse
+        return k.fma(k.fma(-near, b, a), inverse, near)
 
     def log1p(self, x: Instruction) -> Instruction:
         """log(1 + x), accurate near 0: log(u) and what rounding took from u = 1 + x, divided by u."""
@@ -636,6 +646,16 @@ class Math:
             made.insert(0, (column + carry) & 0xFFFFFFFF)
             carry = k.binary("lshr", column + carry, 32)
         return made
+
+
+class RoundedMath(Math):
+    """Functions of f32 whose results are rounded to f16 or bf16 in the end, in fewer steps on a GPU."""
+
+    def exp(self, x: Instruction) -> Instruction:
+        """e ** x within 2 ** -16 of itself, a 64th of a unit in the last place of f16; denormals are 0."""
+        if self.k.capability and x.elem == "f32":
+            return self.k.exp2(x * sum(_LOG2_E))
+        return super().exp(x)
 
 
 def _exp_series(double: bool) -> list[float]:

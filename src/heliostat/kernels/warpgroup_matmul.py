@@ -23,6 +23,7 @@ from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 from .matmul import may_overwrite as may_overwrite
 from .matmul_packed import sizes
+from .stream_linear import MULTIPROCESSORS
 from .tensor_linear import FRAGMENT, OUTPUTS
 from .warpgroup_linear import WARPS
 
@@ -33,7 +34,7 @@ CHUNK = 8  # elements that are copied at once
 BLOCK = LINE * DEPTH * 2  # bytes of 64 lines
 STAGES = 4
 LEAST = 16  # rows, columns and depth: below them little of a tile is used
-FEW = 132  # tiles: with fewer, narrower ones keep more multiprocessors busy
+WIDTHS = {256: 1.0, 128: 0.6, 64: 0.4}  # columns of a tile, and about what a stage takes beside one of the widest
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -128,15 +129,12 @@ class Tiles:
         self._lines(self.a, self.starts[0], warp, row, step, at, ROWS)
 
     def _width(self) -> int:
-        """Columns of a tile: no more than there are, and fewer where tiles are few."""
+        """Columns of a tile: where rounds of as many tiles as there are multiprocessors take the least time."""
         rows, _, columns = map(upper_bound, self.shape)
         count = -(-rows // ROWS)
         for d in self.batch:
             count *= upper_bound(d)
-        wide = 256
-        while wide > 64 and (wide // 2 >= columns or count * -(-columns // wide) < FEW):
-            wide //= 2
-        return wide
+        return min(WIDTHS, key=lambda wide: -(-count * -(-columns // wide) // MULTIPROCESSORS) * WIDTHS[wide])
 
     def build(self) -> Kernel:
         k = self.k
@@ -144,9 +142,13 @@ class Tiles:
         down, across = (rows + (ROWS - 1)) // ROWS, (columns + (self.wide - 1)) // self.wide
         batches = self.dims.product(self.batch)
         steps = (depth + (DEPTH - 1)) // DEPTH
+        narrow = -(-upper_bound(self.shape[2]) // self.wide) < -(-upper_bound(self.shape[0]) // ROWS)
         for item in k.parallel(batches * across * down):
-            row, rest = item % down * ROWS, item // down
-            column, batch = rest % across * self.wide, self.dims.index(self.batch, rest // across)
+            # the shorter way first: tiles that are under way at once share more of what they read
+            near, rest = (item % across, item // across) if narrow else (item % down, item // down)
+            far, rest = (rest % down, rest // down) if narrow else (rest % across, rest // across)
+            row, column = (far * ROWS, near * self.wide) if narrow else (near * ROWS, far * self.wide)
+            batch = self.dims.index(self.batch, rest)
             for warp in k.team(WARPS):
                 self._warp(warp, batch, row, column, steps)
         return k.finish()
