@@ -89,6 +89,12 @@ class ComplexTensor(Tensor):
         """The data as a read-only complex array, of a GPU's memory a copy. Computes what is open."""
         return _complex_array(self._pair.host_array())
 
+    def item(self) -> complex:
+        """The one element as a Python number. Raises ShapeError for another number of elements."""
+        if self.numel() != 1:
+            raise ShapeError(f"item() needs one element, found a tensor of shape {shown(self.shape)}")
+        return complex(self.host_array().reshape(()).item())
+
     @property
     def real(self) -> Tensor:
         """The real parts: a view."""
