@@ -125,6 +125,12 @@ def test_exponentials_of_one_matrix_of_a_batch() -> None:
     check(lambda m, x: m.func.vmap(m.func.grad(lambda a: m.matrix_exp(a).sum()))(x), x[0].numpy(), rtol=1e-9)
 
 
+def test_norms_of_matrices_need_two_axes() -> None:
+    for x in (hs.ones(2, 3), hs.ones(2, 3) + 0j):
+        with pytest.raises(ValueError, match="'nuc' are of matrices"):
+            hs.linalg.norm(x, "nuc", dim=0)
+
+
 def test_slopes_of_determinants_of_singular_matrices() -> None:
     x = floats(3, 4, 4)
     x[1, 2] = x[1, 0] + 2 * x[1, 1]

@@ -222,6 +222,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """(sum |x|^ord)^(1 / ord) over axes, all where none is named; of ord inf, -inf and 0 the largest, the smallest, and
     how many are not 0."""
+    if isinstance(ord, str):
+        raise ValueError(f"vector_norm: ord is a number, not {ord!r}; 'fro' and 'nuc' are of matrices, in two axes")
     if not x.dtype.is_float:
         raise ShapeError(f"vector_norm takes floats, found {x.dtype}", help="convert it by to()")
     made: Tensor = FUNCTIONS["norm"](x if dtype is None else x.to(dtype), ord, dim, keepdim)
