@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .diagnostics import ShapeError
-from .ops.rules import shown
 from .tensor import FUNCTIONS, Tensor
 from .tensor.core import as_tensor, normal_dim
 from .tensor.dtypes import dtype_of, get_default_dtype
 from .tensor.outputs import takes_out
-from .tensor.spectrum import Axes, complex_transform, real_result, real_transform
+from .tensor.spectrum import Axes, check_size, complex_transform, real_result, real_transform
 
 __all__ = [
     "fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn", "ifftshift",
@@ -25,8 +23,8 @@ def _made(base: str, what: str, run: Any, forth: bool) -> tuple[Any, Any, Any]:
     """Over one axis, over two, and over any number."""
 
     def one(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
-        if n is not None and n < 1:  # -1 stands for a size as it is among those of several axes alone
-            raise ShapeError(f"{base}: a transform of {n} elements of {shown(input.shape)} is not possible")
+        if n is not None:  # -1 stands for a size as it is among those of several axes alone
+            check_size(base, input, n)
         return run(base, input, None if n is None else (n,), dim, norm, forth)
 
     def two(input: Tensor, s: Any = None, dim: Axes = (-2, -1), norm: str | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,38 +35,34 @@ class Exp2(Unary, name="exp2", version=1, amp=Amp.FLOAT32):
         return (g * y * math.log(2),)
 
 
-class Log2(Unary, name="log2", version=1, amp=Amp.FLOAT32):
+class Logarithm(Unary):
+    """Of the base `base`, as float; NaN below 0. NumPy's and the kernels' functions have the op's name."""
+
+    floats = True
+    samples = Uniform(0.01, 100) | SpecialFloats()
+    error = Ulp(f64=3, f32=3, f16=1, bf16=1)
+    base: ClassVar[int]
+
+    def reference(self, x: Array) -> Array:
+        return in_float64(getattr(np, self.name), x)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        return getattr(k, self.name)(x)
+
+    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
+        return (g / (x * math.log(self.base)),)
+
+
+class Log2(Logarithm, name="log2", version=1, amp=Amp.FLOAT32):
     """Logarithm of the base 2 as float, exact of powers of 2; NaN below 0."""
 
-    floats = True
-    samples = Uniform(0.01, 100) | SpecialFloats()
-    error = Ulp(f64=3, f32=3, f16=1, bf16=1)
-
-    def reference(self, x: Array) -> Array:
-        return in_float64(np.log2, x)
-
-    def scalar(self, k: Any, x: Any) -> Any:
-        return k.log2(x)
-
-    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (g / (x * math.log(2)),)
+    base = 2
 
 
-class Log10(Unary, name="log10", version=1, amp=Amp.FLOAT32):
+class Log10(Logarithm, name="log10", version=1, amp=Amp.FLOAT32):
     """Logarithm of the base 10 as float; NaN below 0."""
 
-    floats = True
-    samples = Uniform(0.01, 100) | SpecialFloats()
-    error = Ulp(f64=3, f32=3, f16=1, bf16=1)
-
-    def reference(self, x: Array) -> Array:
-        return in_float64(np.log10, x)
-
-    def scalar(self, k: Any, x: Any) -> Any:
-        return k.log10(x)
-
-    def gradient(self, g: Value, x: Value, y: Value) -> Sequence[Value]:
-        return (g / (x * math.log(10)),)
+    base = 10
 
 
 _SAME_SIZE = {f32: i32, i32: f32, f64: i64, i64: f64}

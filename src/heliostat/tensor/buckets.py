@@ -212,10 +212,10 @@ def segment_reduce(
         number(held, "segment_reduce")
     given: Any = np.asarray(held.host_array())
     if offsets is not None:
+        if given[..., :1].any():
+            raise ShapeError(f"segment_reduce: offsets begin at 0, found {given.tolist()}")
         given = np.diff(given, axis=-1)
     lead, rest = tuple(data.shape[:at]), tuple(data.shape[at + 1 :])
-    if offsets is not None and np.asarray(held.host_array())[..., :1].any():
-        raise ShapeError(f"segment_reduce: offsets begin at 0, found {held.tolist()}")
     if given.shape[:-1] != lead or (given < 0).any() or (given.sum(-1) != data.shape[at]).any():
         raise ShapeError(f"segment_reduce: lengths {given.tolist()} do not make axis {at} of {shown(data.shape)}")
     pieces, count = given.shape[-1], math.prod(lead) * data.shape[at]

@@ -21,7 +21,7 @@ from .function import Function
 from .levels import on_host
 from .linalg import matmul
 from .pairs import over
-from .register import FUNCTIONS, function
+from .register import FUNCTIONS, function, watching
 from .triangles import matrices, solve, solve_triangular
 
 
@@ -138,6 +138,9 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     return svd(A, False, driver=driver).S
 
 
+_svdvals = watching("linalg.svdvals", svdvals)  # of complex matrices too
+
+
 def qr(A: Tensor, mode: str = "reduced") -> QR:
     """Q and R with Q R = A; mode "complete" for a square Q, "r" for R alone, with an empty Q."""
     if mode not in ("reduced", "complete", "r"):
@@ -247,7 +250,7 @@ def matrix_norm(
         made: Tensor = FUNCTIONS["norm"](x, 2, (rows, columns), keepdim)
         return made
     if ord in (2, -2, "nuc"):
-        s = svdvals(x.movedim((rows, columns), (-2, -1)))
+        s = _svdvals(x.movedim((rows, columns), (-2, -1)))
         made = s.sum(-1) if ord == "nuc" else _largest(s, -1) if ord == 2 else s.amin(-1)
         for a in sorted((rows, columns)) if keepdim else ():
             made = made.unsqueeze(a)

@@ -78,10 +78,15 @@ def _checked(name: str, x: Any, real: bool = False) -> Any:
     return x
 
 
-def _sized(name: str, x: Any, axis: int, n: int) -> Any:
-    """x cut off, or filled up with zeros, to n elements of an axis counted from the front."""
+def check_size(name: str, x: Any, n: int) -> None:
+    """Raises ShapeError for a transform of no elements, or of fewer."""
     if n < 1:
         raise ShapeError(f"{name}: a transform of {n} elements of {shown(x.shape)} is not possible")
+
+
+def _sized(name: str, x: Any, axis: int, n: int) -> Any:
+    """x cut off, or filled up with zeros, to n elements of an axis counted from the front."""
+    check_size(name, x, n)
     now = x.shape[axis]
     if now > n:
         return x.narrow(axis, 0, n)
@@ -151,8 +156,7 @@ def real_result(name: str, x: Any, s: Any, dim: Axes, norm: str | None, forth: b
     for a, size in zip(axes[:-1], sizes[:-1], strict=True):
         z = _sized(name, z, a, size)
     z = _run(z, axes[:-1], forth, "backward" if forth else "forward") if axes[:-1] else z
-    if n < 1:
-        raise ShapeError(f"{name}: a transform of {n} elements of {shown(x.shape)} is not possible")
+    check_size(name, x, n)
     z = _sized(name, z, last, n // 2 + 1)
     twice = np.full(n // 2 + 1, 2.0)
     twice[0] = 1
