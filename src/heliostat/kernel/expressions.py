@@ -7,13 +7,51 @@ interpreter. The names in the text are those of `arithmetic` and NumPy, dtypes b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .arithmetic import bits_of
-from .ir import Instruction
+from .ir import Block, Instruction
 
 SIGN = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^"}
 COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
 ROUNDING = frozenset({"sqrt", "floor", "ceil", "rint", "fabs"})
+
+
+class SourceWriter:
+    """Lines of Python source, the names of values in them, and the constants that they name. `block` is the
+    interpreter's own."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.indent = " "
+        self.names: dict[int, str] = {}
+        self.constants: dict[str, Any] = {}
+
+    def line(self, text: str) -> None:
+        self.lines.append(self.indent + text)
+
+    def define(self, i: Instruction, text: str) -> str:
+        name = self.names[id(i)] = f"v{len(self.names)}"
+        self.line(f"{name} = {text}")
+        return name
+
+    def hoist(self, value: Any) -> str:
+        name = f"k{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def block(self, block: Block) -> None:
+        raise NotImplementedError
+
+    def inner(self, block: Block) -> None:
+        """A block under the line before it."""
+        outer = self.indent
+        self.indent += " "
+        before = len(self.lines)
+        self.block(block)
+        if len(self.lines) == before:
+            self.line("pass")
+        self.indent = outer
 
 
 def lanes_expression(i: Instruction, v: Sequence[str]) -> str | None:
@@ -57,6 +95,18 @@ def lanes_expression(i: Instruction, v: Sequence[str]) -> str | None:
     return None
 
 
+def choice_expression(op: str, v: Sequence[str]) -> str | None:
+    """A comparison or a choice of Python numbers, which are alike for integers and floats; None for another op."""
+    a, b = v[0], v[-1]
+    if op in COMPARE:
+        return f"{a} {COMPARE[op]} {b}"
+    if op in ("min", "max"):
+        return f"{a} if {a} {'<' if op == 'min' else '>'} {b} else {b}"
+    if op == "select":
+        return f"{v[1]} if {v[0]} else {v[2]}"
+    return None
+
+
 def integer_expression(i: Instruction, v: Sequence[str]) -> str | None:
     """An op from Python integers to one in its signed range (a bool for i1); None for an op that is none of the plain
     ones. It may assign to `x`."""
@@ -64,15 +114,11 @@ def integer_expression(i: Instruction, v: Sequence[str]) -> str | None:
     assert t is not None
     assert source is not None
     a, b = v[0], v[-1]
-    if op in COMPARE:
-        return f"{a} {COMPARE[op]} {b}"
+    if (chosen := choice_expression(op, v)) is not None:
+        return chosen
     if op == "ult":
         m = (1 << bits_of(source.elem)) - 1
         return f"({a} & {m}) < ({b} & {m})"
-    if op in ("min", "max"):
-        return f"{a} if {a} {'<' if op == 'min' else '>'} {b} else {b}"
-    if op == "select":
-        return f"{v[1]} if {v[0]} else {v[2]}"
     if op in ("sext", "zext"):
         if source.elem == "i1":
             return f"-int({a})" if op[0] == "s" else f"int({a})"

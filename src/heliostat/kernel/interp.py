@@ -18,7 +18,7 @@ import numpy as np
 from ..diagnostics import VerifyError
 from . import arithmetic
 from .arithmetic import DTYPES, UNSIGNED, bits_of
-from .expressions import COMPARE, ROUNDING, SIGN, integer_expression, lanes_expression
+from .expressions import ROUNDING, SIGN, SourceWriter, choice_expression, integer_expression, lanes_expression
 from .ir import ELEMENT_BYTES, LOCKSTEP_ONLY, Block, Instruction, Kernel, Type
 from .text import COMPARISONS, print_instruction
 from .verify import verify
@@ -185,19 +185,16 @@ _NAMES: dict[str, Any] = {
 
 
 # --- Python source --------------------------------------------------------------------------------------------------
-class _Writer:
+class _Writer(SourceWriter):
     """Writes `def run(memory, worker, workers, split)`. A value is a local `v3`, a buffer `m0` with `z0` bytes.
 
     Private memory has a shadow `s0`: for each byte 0 if nobody wrote it, 2 if this parallel iteration did, 1 if code
     outside of iterations did."""
 
     def __init__(self, kernel: Kernel, uninitialised: Uninitialised) -> None:
+        super().__init__()
         self.kernel = kernel
         self.strict = uninitialised == "error"
-        self.lines: list[str] = []
-        self.indent = "    "
-        self.names: dict[int, str] = {}
-        self.constants: dict[str, Any] = {}
         self.instructions: list[Instruction] = []
         self.memories: dict[int, tuple[str, str]] = {}  # id of buffer or alloc -> number, shown name
         self.shadows: list[str] = []
@@ -215,18 +212,10 @@ class _Writer:
         self.line("return")
         return "\n".join(out) + "\n"
 
-    def line(self, text: str) -> None:
-        self.lines.append(self.indent + text)
-
     def number(self, i: Instruction) -> int:
         """How generated code names an instruction in an error."""
         self.instructions.append(i)
         return len(self.instructions) - 1
-
-    def hoist(self, value: Any) -> str:
-        name = f"k{len(self.constants)}"
-        self.constants[name] = value
-        return name
 
     def value(self, x: Instruction) -> str:
         name = self.names.get(id(x))
@@ -241,11 +230,6 @@ class _Writer:
             self.names[id(x)] = name
         return name
 
-    def define(self, i: Instruction, text: str) -> str:
-        name = self.names[id(i)] = f"v{len(self.names)}"
-        self.line(f"{name} = {text}")
-        return name
-
     def block(self, block: Block) -> None:
         for i in block:
             handler = _HANDLERS.get(i.op)
@@ -253,15 +237,6 @@ class _Writer:
                 handler(self, i)
             else:
                 self.define(i, self.lanes(i) if i.args and i.args[0].lanes > 1 else self.scalar(i))
-
-    def inner(self, block: Block) -> None:
-        outer = self.indent
-        self.indent += " "
-        before = len(self.lines)
-        self.block(block)
-        if len(self.lines) == before:
-            self.line("pass")
-        self.indent = outer
 
     # --- arithmetic -------------------------------------------------------------------------------------------------
     def lanes(self, i: Instruction) -> str:
@@ -341,14 +316,10 @@ class _Writer:
             return f"{self.table(i)}.item({a})"
         if not t.is_float and not source.is_float:
             return self.scalar_integer(i, v)
-        if op in COMPARE:
-            return f"{a} {COMPARE[op]} {b}"
-        if op in ("min", "max"):
-            return f"{a} if {a} {'<' if op == 'min' else '>'} {b} else {b}"
+        if (chosen := choice_expression(op, v)) is not None:
+            return chosen
         if op == "fma":
             return f"fma{t.elem[1:]}({', '.join(v)})"
-        if op == "select":
-            return f"{v[1]} if {v[0]} else {v[2]}"
         if op in ROUNDING:
             return f"{op}({a})"
         if op == "neg":

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import arithmetic, lockstep_arithmetic, lockstep_memory
 from .arithmetic import DTYPES, UNSIGNED
-from .expressions import COMPARE, integer_expression, lanes_expression
+from .expressions import COMPARE, SourceWriter, integer_expression, lanes_expression
 from .ir import ELEMENT_BYTES, Block, Instruction, Kernel, Type
 from .lockstep_threads import Even, Threads, only_stores, sums_of
 from .warp import WARP
@@ -38,15 +38,12 @@ _MOVED = {"i1": "b", "i8": "b", "i16": "h", "i32": "i", "i64": "q"}  # integers,
 _PARTED = "threads of a warp part at an `if` that does more than store"
 
 
-class Writer:
+class Writer(SourceWriter):
     """The source of `def run(warp)` for a kernel, and what it names."""
 
     def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
         self.kernel = kernel
-        self.lines: list[str] = []
-        self.indent = " "
-        self.names: dict[int, str] = {}
-        self.constants: dict[str, Any] = {}
         self.threads_of = Threads(kernel)
         self.even, self.one = self.threads_of.even, self.threads_of.one
         self.sums = {v: n for n, v in enumerate(self.threads_of.sums)}
@@ -67,18 +64,6 @@ class Writer:
         return made
 
     # --- text -------------------------------------------------------------------------------------------------------
-    def line(self, text: str) -> None:
-        self.lines.append(self.indent + text)
-
-    def define(self, i: Instruction, text: str) -> None:
-        name = self.names[id(i)] = f"v{len(self.names)}"
-        self.line(f"{name} = {text}")
-
-    def hoist(self, value: Any) -> str:
-        name = f"k{len(self.constants)}"
-        self.constants[name] = value
-        return name
-
     def block(self, block: Block) -> None:
         for i in block:
             handler = _HANDLERS.get(i.op)
@@ -86,15 +71,6 @@ class Writer:
                 handler(self, i)
             else:
                 self.plain(i)
-
-    def inner(self, block: Block) -> None:
-        outer = self.indent
-        self.indent += " "
-        before = len(self.lines)
-        self.block(block)
-        if len(self.lines) == before:
-            self.line("pass")
-        self.indent = outer
 
     # --- values -----------------------------------------------------------------------------------------------------
     def is_integer(self, i: Instruction) -> bool:
