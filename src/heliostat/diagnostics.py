@@ -221,6 +221,10 @@ class ShapeError(HeliostatError, ValueError):
     """Shapes or ranks do not fit together."""
 
 
+class LinAlgError(ShapeError, RuntimeError):
+    """A matrix has no inverse, factor or solution, or an iteration for its values did not end."""
+
+
 class DTypeError(HeliostatError, TypeError):
     """A dtype or block format does not fit the operation."""
 

@@ -5,20 +5,19 @@ Factorizations run at once, by NumPy or on a GPU by cuSOLVER, in float32 and flo
 
 from __future__ import annotations
 
-from typing import Any
-
+from .diagnostics import LinAlgError
 from .tensor import FUNCTIONS, Tensor
 from .tensor import linalg as _products
+from .tensor.attempts import cholesky_ex, inv_ex, solve_ex
+from .tensor.indefinite import ldl_factor, ldl_factor_ex, ldl_solve
 from .tensor.outputs import takes_out
 from .tensor.register import COMPLEX, watching
 from .tensor.spectra import (
-    cholesky_ex,
     cond,
     eig,
     eigh,
     eigvals,
     eigvalsh,
-    inv_ex,
     lstsq,
     matrix_norm,
     matrix_rank,
@@ -26,7 +25,6 @@ from .tensor.spectra import (
     norm,
     pinv,
     qr,
-    solve_ex,
     svd,
     svdvals,
     tensorinv,
@@ -41,11 +39,11 @@ from .tensor.triangles import solve_factored as lu_solve
 from .tensor.uses import noted
 
 __all__ = [
-    "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eig", "eigh", "eigvals", "eigvalsh",
-    "householder_product", "inner", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve",
-    "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "outer", "pinv",
-    "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve",
-    "vander", "vecdot", "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eig", "eigh", "eigvals",
+    "eigvalsh", "householder_product", "inner", "inv", "inv_ex", "ldl_factor", "ldl_factor_ex", "ldl_solve",
+    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
+    "matrix_rank", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular",
+    "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 det, dot, inner, matmul = FUNCTIONS["det"], FUNCTIONS["dot"], FUNCTIONS["inner"], FUNCTIONS["matmul"]
@@ -73,19 +71,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 _WITHOUT_OUT = ("diagonal", "dot", "inner", "inv", "matmul", "matrix_exp", "matrix_power", "outer", "vander")
 """What has no `out=`, or has it from the function of the package that it is."""
 
-for _public in __all__:
+for _public in __all__[1:]:  # the error apart
     _f = noted(_public, globals()[_public])
     _f = _f if _public in _WITHOUT_OUT else takes_out(_public, _f)
     globals()[_public] = watching(f"linalg.{_public}", _f) if f"linalg.{_public}" in COMPLEX else _f
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("ldl_factor", "ldl_factor_ex", "ldl_solve"):
-        from .diagnostics import UnsupportedError
-
-        def refused(*args: Any, **kwargs: Any) -> Any:
-            """Refused: there is no factorization with blocks on the diagonal. Raises UnsupportedError."""
-            raise UnsupportedError(f"there is no linalg.{name}", help="use linalg.cholesky or linalg.lu_factor")
-
-        return refused
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import DTypeError, ShapeError, UnsupportedError
+from heliostat.diagnostics import DTypeError, IndexOutOfRangeError, ShapeError, UnsupportedError
 
 from .compare import check, floats, ours, same, torch
 
@@ -181,8 +181,84 @@ def test_errors() -> None:
         hs.linalg.eigh(hs.ones(2, 2, dtype=hs.float16))
     with pytest.raises(DTypeError, match="f32 and f64"):
         hs.linalg.solve(hs.eye(2), hs.ones(2, 1, dtype=hs.float64))
-    with pytest.raises(UnsupportedError, match="ldl_factor"):
-        hs.linalg.ldl_factor(x)
+    with pytest.raises(UnsupportedError, match="gradient"):
+        hs.linalg.ldl_factor(hs.eye(3, requires_grad=True))
+    factor, pivots = hs.linalg.ldl_factor(hs.eye(3))
+    for wrong in ([0, 1, 2], [1, 1, 3], [1, 2, 4], [-2, 1, 3], [1, 2, -3], [-(2**31), -(2**31), 3]):
+        with pytest.raises(IndexOutOfRangeError, match="ldl_factor"):
+            hs.linalg.ldl_solve(factor, hs.tensor(wrong, dtype=hs.int32), x)
+    with pytest.raises(ShapeError, match="do not fit"):
+        hs.linalg.ldl_solve(factor, pivots, hs.ones(2, 1))
+
+
+MIXED = np.stack([np.ones((3, 3)), 2 * np.eye(3), np.diag([1.0, 0, 2])])
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_matrices_without_a_result_are_told_apart(complex_: bool) -> None:
+    """Numbers as PyTorch's, NaN for all of what is not there, and gradients of the others alone."""
+    a = MIXED * (1 + 0j) if complex_ else MIXED
+    for f in (
+        lambda m, a: m.linalg.inv_ex(a), lambda m, a: m.linalg.solve_ex(a, a[..., :2] + 1),
+        lambda m, a: m.linalg.solve_ex(a, a[..., :2, :] + 1, left=False),
+        lambda m, a: m.linalg.solve_ex(a, a[..., 0] + 1),
+    ):  # fmt: skip
+        (found, info), (expected, numbers) = f(hs, hs.tensor(a)), f(torch, torch.tensor(a))
+        assert info.dtype == hs.int32
+        assert info.tolist() == numbers.tolist() == [2, 0, 2]
+        assert found.shape == tuple(expected.shape)
+        assert np.isnan(found.numpy()[[0, 2]]).all()
+        np.testing.assert_allclose(found.numpy()[1], expected[1].resolve_conj(), rtol=1e-12)
+    with pytest.raises(hs.linalg.LinAlgError, match=r"[Ss]ingular"):
+        hs.linalg.inv_ex(hs.tensor(a), check_errors=True)
+    check(lambda m, a: [m.linalg.cond(a, 1), m.linalg.cond(a, "fro")], a)
+    x = hs.tensor(a, requires_grad=True)
+    hs.linalg.inv_ex(x).inverse[1].abs().sum().backward()
+    assert x.grad[[0, 2]].abs().sum().item() == 0
+    assert x.grad[1].abs().sum().item() > 0
+    assert hs.func.vmap(lambda m: hs.linalg.inv_ex(m).info)(hs.tensor(a)).tolist() == [2, 0, 2]
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_minors_that_are_not_positive_are_counted(complex_: bool) -> None:
+    a = square(6, 5, 5) * 0.1
+    a = a @ a.swapaxes(-1, -2) + np.eye(5)
+    for i in range(1, 6):
+        a[i, i - 1, i - 1] = -1
+    a = a * (1 + 0j) if complex_ else a
+    for upper in (False, True):
+        found, info = hs.linalg.cholesky_ex(hs.tensor(a), upper=upper)
+        assert info.tolist() == torch.linalg.cholesky_ex(torch.tensor(a), upper=upper).info.tolist() == [*range(6)]
+        assert np.isnan(found.numpy()[1:]).any((-1, -2)).all()
+        np.testing.assert_allclose(
+            found.numpy()[0], torch.linalg.cholesky(torch.tensor(a[0]), upper=upper).resolve_conj()
+        )
+    with pytest.raises(RuntimeError, match="positive definite"):
+        hs.linalg.cholesky_ex(hs.tensor(a), check_errors=True)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 12])
+def test_factors_of_indefinite_matrices(n: int) -> None:
+    """Pivots of one and two rows, exchanged or not, are LAPACK's; whole numbers have ties and zeros."""
+    draw = np.random.default_rng(n)
+    for trial in range(12):
+        a = draw.standard_normal((2, n, n)) if trial % 2 else draw.integers(-2, 3, (2, n, n)).astype(float)
+        a = (a + a.swapaxes(-1, -2)) * (1 - np.eye(n) * (trial % 3 == 0))
+        found, expected = hs.linalg.ldl_factor_ex(hs.tensor(a)), torch.linalg.ldl_factor_ex(torch.tensor(a))
+        assert found.info.tolist() == expected.info.tolist()
+        assert found.pivots.tolist() == expected.pivots.tolist()
+        if any(found.info.tolist()):
+            with pytest.raises(hs.linalg.LinAlgError, match="singular"):
+                hs.linalg.ldl_factor(hs.tensor(a))
+            continue
+        np.testing.assert_allclose(found.LD.numpy(), expected.LD, rtol=1e-7, atol=1e-9)
+        if np.linalg.cond(a).max() < 1e6:
+            y = hs.linalg.ldl_solve(*found[:2], hs.tensor(floats(n, 3)))
+            np.testing.assert_allclose(a @ y.numpy(), np.broadcast_to(floats(n, 3), (2, n, 3)), atol=1e-7)
+    b = hs.tensor(floats(n, 2), requires_grad=True)
+    a = hs.tensor(np.eye(n) - 2 * (np.arange(n)[:, None] == np.arange(n)[::-1]))
+    hs.linalg.ldl_solve(*hs.linalg.ldl_factor(a), b)[0].sum().backward()
+    np.testing.assert_allclose(b.grad, np.repeat(np.linalg.inv(a.numpy())[:, :1], 2, 1), atol=1e-12)
 
 
 def test_inside_of_vmap() -> None:

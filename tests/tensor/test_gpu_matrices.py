@@ -119,6 +119,9 @@ def test_matrices_without_a_result_raise_as_on_the_cpu(device: str) -> None:
             with pytest.raises(ShapeError):
                 f(x)
         assert hs.det(x).item() == pytest.approx(0.0, abs=1e-6)
+        assert L.inv_ex(x).info.tolist() == 2
+        assert L.cholesky_ex(x - 2 * hs.eye(3, device=x.device)).info.tolist() == 1
+        assert L.cond(x, 1).item() == float("inf")
     for x in (singular, singular.to(device)):
         for rows in ([0, 2, 3], [1, 2, 4]):
             with pytest.raises(IndexOutOfRangeError, match="1 to 3"):

@@ -9,16 +9,17 @@ singular values, QR and determinants are LAPACK's by NumPy, with gradients writt
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import ShapeError, UnsupportedError
+from ..diagnostics import LinAlgError, ShapeError, UnsupportedError
 from ..ir.types import f32
 from ..ops.rules import shown
-from . import spectra, triangles
+from . import attempts, spectra, triangles
 from .complex import F, common, of_complex, parts
 from .complex_arrays import block, of_real_matrices
 from .core import Tensor
@@ -69,15 +70,10 @@ def _from_woven(x: Tensor) -> Any:
     return joined(x[..., ::2, ::2], x[..., 1::2, ::2])
 
 
-def _vector(A: Any, B: Any) -> bool:
-    """Whether the right sides of A X = B are vectors, as PyTorch tells them: one, or a batch as large as A's."""
-    return bool(B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(B.shape) == tuple(A.shape[:-1])))
-
-
 @of_complex("linalg.solve")
 def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     """The X with A X = B, X A = B unless `left`."""
-    vector = _vector(A, B)
+    vector = triangles.of_vectors(A, B)
     A, B = _matrices("solve", A, B.unsqueeze(-1) if vector else B)
     if not left:
         return solve(A.transpose(-2, -1), B.transpose(-2, -1)).transpose(-2, -1)
@@ -154,7 +150,7 @@ def matrix_rank(A: Any, *args: Any, **kwargs: Any) -> Tensor:
 
 @of_complex("linalg.cond")
 def cond(A: Any, p: Any = None) -> Tensor:
-    """The norm of A times that of its inverse."""
+    """The norm of A times that of its inverse, infinite of singular matrices."""
     (A,) = _matrices("cond", A)
     if not A.shape[-1] or not A.shape[-2]:
         return A.real.new_zeros(A.shape[:-2])
@@ -162,7 +158,39 @@ def cond(A: Any, p: Any = None) -> Tensor:
         values = svdvals(A)
         first, last = values[..., 0], values[..., -1]
         return last / first if p == -2 else first / last
-    return matrix_norm(A, p) * matrix_norm(COMPLEX["inverse"](A), p)
+    back, info = inv_ex(A)
+    made: Tensor = F["where"](info == 0, matrix_norm(A, p) * matrix_norm(back, p), math.inf)
+    return made
+
+
+@of_complex("linalg.inv_ex")
+def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
+    """Inverses, NaN of singular matrices, and where not 0 the number of the row that depends on others."""
+    (A,) = _matrices("inv", A, square=True)
+    found = attempts.inv_ex(block(A), check_errors=check_errors)
+    return attempts.WithInfo(_from_columns(found.inverse[..., : A.shape[-1]]), F["minimum"](found.info, A.shape[-1]))
+
+
+@of_complex("linalg.solve_ex")
+def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
+    """Solutions, NaN where A is singular, and where not 0 the number of the row that depends on others."""
+    vector = triangles.of_vectors(A, B)
+    A, B = _matrices("solve", A, B.unsqueeze(-1) if vector else B)
+    if not left:
+        made = solve_ex(A.transpose(-2, -1), B.transpose(-2, -1), check_errors=check_errors)
+        return attempts.ResultInfo(made.result.transpose(-2, -1), made.info)
+    found = attempts.solve_ex(block(A), _columns(B), check_errors=check_errors)
+    result = _from_columns(found.result)
+    return attempts.ResultInfo(result.squeeze(-1) if vector else result, F["minimum"](found.info, A.shape[-1]))
+
+
+@of_complex("linalg.cholesky_ex")
+def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """Triangles of `cholesky`, NaN where there is none, and where not 0 the order of the minor that is not positive."""
+    (A,) = _matrices("cholesky", A, square=True)
+    found = attempts.cholesky_ex(_woven(A), check_errors=check_errors)
+    low = _from_woven(found.L)
+    return attempts.FactorInfo(adjoint(low) if upper else low, (found.info + 1) // 2)
 
 
 @of_complex("linalg.matrix_norm")
@@ -227,7 +255,7 @@ class _OnHost(Function):
             try:
                 made = rule.run(np.ascontiguousarray(a).view(kind)[..., 0])
             except np.linalg.LinAlgError as error:
-                raise ShapeError(f"{rule.name}: {error}") from None
+                raise LinAlgError(f"{rule.name}: {error}") from None
             return tuple(
                 np.array(y, kind, order="C")[..., None].view(plain) if k == "c" else np.asarray(y, plain)
                 for k, y in zip(rule.kinds, made, strict=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, LinAlgError, ShapeError, UnsupportedError
 from ..ir.types import f16
 from ..ops.rules import shown
 from . import gpu_matrices
@@ -29,7 +29,7 @@ def computed(name: str, f: Any, there: Any, *tensors: Tensor) -> Any:
     try:
         y = on_host(f, *tensors, on_gpu=lambda *given: _there(name, f, there, *given))
     except np.linalg.LinAlgError as error:
-        raise ShapeError(f"{name}: {error}") from None
+        raise LinAlgError(f"{name}: {error}") from None
     return tuple(convert(v, x.dtype) for v in y) if isinstance(y, tuple) else convert(y, x.dtype)
 
 
@@ -44,7 +44,8 @@ def _there(name: str, f: Any, there: Any, *tensors: Tensor) -> Any:
     return made if isinstance(y, tuple) else made[0]
 
 
-def _eye(like: Tensor) -> Tensor:
+def unit(like: Tensor) -> Tensor:
+    """The unit matrix of a tensor's last axis, in its dtype."""
     made: Tensor = FUNCTIONS["eye"](like.shape[-1], dtype=like.dtype)
     return made
 
@@ -96,7 +97,7 @@ class _Det(Function):
         x, y = ctx.saved_tensors
         try:
             return (g * y)[..., None, None] * inverse(x).mT
-        except ShapeError:  # one is singular
+        except LinAlgError:  # one is singular
             return g[..., None, None] * _cofactors(x.detach())
 
 
@@ -104,7 +105,7 @@ def _cofactors(x: Tensor) -> Tensor:
     """Derivatives of the determinants of (..., N, N), also of singular ones, by singular values: for each the product
     of the others. Without gradients."""
     u, s, vh = _SVD.apply(x, False)
-    one = _eye(s) > 0
+    one = unit(s) > 0
     others = FUNCTIONS["where"](one, 1.0, s[..., None, :]).prod(-1)
     sign = FUNCTIONS["det"](u) * FUNCTIONS["det"](vh)
     made: Tensor = sign[..., None, None] * ((u * others[..., None, :]) @ vh)
@@ -188,7 +189,7 @@ class _SVD(Function):
         gvh = FUNCTIONS["zeros_like"](vh) if gvh is None else gvh
         if u.shape[-1] != k or vh.shape[-2] != k:
             raise UnsupportedError("svd has no gradient for full matrices", help="use some=True")
-        eye = _eye(s)
+        eye = unit(s)
         v, gv = vh.mT, gvh.mT
         gap = s[..., None, :] ** 2 - s[..., :, None] ** 2 + eye
         f = (1 - eye) / gap
@@ -223,7 +224,7 @@ class _PInverse(Function):
 
 @function()
 def inverse(input: Tensor) -> Tensor:
-    """The inverse of square matrices (..., N, N). Raises ShapeError for a singular one."""
+    """The inverse of square matrices (..., N, N). Raises LinAlgError for a singular one."""
     made: Tensor = _Inverse.apply(floats(input))
     return made
 

@@ -108,9 +108,14 @@ def cholesky(x: Tensor) -> Tensor:
     return a.tensor().tril()
 
 
+def minors(x: Tensor) -> Tensor:
+    """The order of the first leading minor that is not positive, i32 (...); 0 where there is a triangle."""
+    return _triangle(x)[1].tensor()
+
+
 def positive(x: Tensor) -> Tensor:
     """Whether there is a triangle of `cholesky`, bool (...)."""
-    return _triangle(x)[1].tensor() == 0
+    return minors(x) == 0
 
 
 def _factored(x: Tensor, pivot: bool) -> tuple[_Stack, _Stack, _Stack]:

@@ -13,6 +13,7 @@ from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.types import i64
 from ..ops.rules import shown
 from . import gpu_matrices
+from .attempts import inv_ex
 from .core import Tensor, normal_dim
 from .factor import QR, cholesky, computed, inverse, pinverse
 from .factor import qr as _qr
@@ -47,27 +48,6 @@ class LeastSquares(NamedTuple):
     residuals: Tensor
     rank: Tensor
     singular_values: Tensor
-
-
-class WithInfo(NamedTuple):
-    """A result, and 0 for each matrix of which there is one."""
-
-    inverse: Tensor
-    info: Tensor
-
-
-class FactorInfo(NamedTuple):
-    """A factor, and 0 for each matrix of which there is one."""
-
-    L: Tensor
-    info: Tensor
-
-
-class ResultInfo(NamedTuple):
-    """A result, and 0 for each matrix of which there is one."""
-
-    result: Tensor
-    info: Tensor
 
 
 class _Eigh(Function):
@@ -186,23 +166,6 @@ def pinv(A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, he
     return made
 
 
-def inv_ex(A: Tensor, *, check_errors: bool = False) -> WithInfo:
-    """The inverse, and zeros: a singular matrix raises ShapeError, with or without `check_errors`."""
-    matrices("inv", A, square=True)
-    return WithInfo(inverse(A), A.new_zeros(A.shape[:-2], dtype="int32"))
-
-
-def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> FactorInfo:
-    """The triangle of `cholesky`, and zeros: a matrix without one raises ShapeError, with or without `check_errors`."""
-    matrices("cholesky", A, square=True)
-    return FactorInfo(cholesky(A, upper), A.new_zeros(A.shape[:-2], dtype="int32"))
-
-
-def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> ResultInfo:
-    """The solution of `solve`, and zeros: a singular matrix raises ShapeError, with or without `check_errors`."""
-    return ResultInfo(solve(A, B, left=left), A.new_zeros(A.shape[:-2], dtype="int32"))
-
-
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
     """The X (..., N, K) of the least |A X - B|, of (..., M, N) and (..., M, K), by the pseudo-inverse.
 
@@ -273,14 +236,17 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 
 
 def cond(A: Tensor, p: Any = None) -> Tensor:
-    """Condition numbers: norm(A) norm(A^-1); of p None, 2 and -2 quotients of singular values."""
+    """Condition numbers: norm(A) norm(A^-1), infinite of singular matrices; of p None, 2 and -2 quotients of singular
+    values."""
     matrices("cond", A, square=p not in (None, 2, -2))
     if not A.shape[-1] or not A.shape[-2]:
         return A.new_zeros(A.shape[:-2])
     if p in (None, 2, -2):
         s = svdvals(A)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    return matrix_norm(A, p) * matrix_norm(inverse(A), p)
+    back, info = inv_ex(A)
+    made: Tensor = FUNCTIONS["where"](info == 0, matrix_norm(A, p) * matrix_norm(back, p), math.inf)
+    return made
 
 
 # --- products and tensors ---------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, IndexOutOfRangeError, LinAlgError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64
 from ..ops.rules import shown
 from . import gpu_matrices
 from .core import Tensor, convert
-from .factor import computed, inverse
+from .factor import computed, inverse, unit
 from .function import Function
 from .levels import on_host
 from .register import FUNCTIONS, function
@@ -91,16 +91,10 @@ class _SolveTriangle(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         a, y = ctx.saved_tensors
-        back = _SolveTriangle.apply(a, _ones(a).expand(*a.shape), ctx.upper)
+        back = _SolveTriangle.apply(a, unit(a).expand(*a.shape), ctx.upper)
         gb = back.mT @ g
         ga = -(gb @ y.mT)
         return (ga.triu() if ctx.upper else ga.tril()), gb, None
-
-
-def _ones(a: Tensor) -> Tensor:
-    """The unit matrix of a's size."""
-    made: Tensor = FUNCTIONS["eye"](a.shape[-1], dtype=a.dtype)
-    return made
 
 
 def substituted(a: Any, b: Any, upper: bool) -> Any:
@@ -121,11 +115,16 @@ def _stacks(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(x if tuple(x.shape[:-2]) == lead else x.expand(*lead, *x.shape[-2:]) for x in (a, b))  # type: ignore[return-value]
 
 
+def of_vectors(A: Any, B: Any) -> bool:
+    """Whether the right sides of A X = B are vectors, as PyTorch tells them: one, or a batch as large as A's."""
+    return bool(B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(B.shape) == tuple(A.shape[:-1])))
+
+
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The X with A X = B, or X A = B unless `left`. A: (..., N, N); B: (..., N, K), or a stack of vectors (..., N).
 
-    Raises ShapeError for a singular A."""
-    vector = B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(B.shape) == tuple(A.shape[:-1]))
+    Raises LinAlgError for a singular A."""
+    vector = of_vectors(A, B)
     b = B.unsqueeze(-1) if vector else B
     matrices("solve", A, b)
     matrices("solve", A, square=True)
@@ -240,8 +239,8 @@ class _Factor(Function):
         elif not square:
             of_u = of_u - low[..., k:, :].mT @ gl[..., k:, :]
         middle = of_l.tril(-1) + of_u.triu()
-        back_l = solve_triangular(l1, _ones(l1).expand(*l1.shape), upper=False).mT
-        back_u = solve_triangular(u1, _ones(u1).expand(*u1.shape), upper=True).mT
+        back_l = solve_triangular(l1, unit(l1).expand(*l1.shape), upper=False).mT
+        back_u = solve_triangular(u1, unit(u1).expand(*u1.shape), upper=True).mT
         parts = [back_l @ middle @ back_u]
         if wide:
             parts.append(back_l @ gu[..., :, k:])
@@ -254,11 +253,11 @@ class _Factor(Function):
 def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> FactorsInfo:
     """LU factors of (..., M, N) with pivots (..., min(M, N)) i32, and where the first pivot of 0 is.
 
-    Without `pivot` rows are not exchanged. Raises ShapeError for a pivot of 0 with `check_errors`."""
+    Without `pivot` rows are not exchanged. Raises LinAlgError for a pivot of 0 with `check_errors`."""
     matrices("lu_factor", A)
     found = FactorsInfo(*_Factor.apply(A, pivot))
     if check_errors and bool(found.info.any()):
-        raise ShapeError("lu_factor: a pivot is 0", help="the matrix is singular, or needs pivot=True")
+        raise LinAlgError("lu_factor: a pivot is 0", help="the matrix is singular, or needs pivot=True")
     return found
 
 
