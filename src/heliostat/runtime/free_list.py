@@ -6,11 +6,12 @@ wants the same sizes again and again.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Any
 
 import numpy as np
+
+from . import fork
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,7 +36,7 @@ class FreeList:
         self.nbytes = self.lent = 0
         self._free: dict[int, list[Array]] = {}
         self._lent: dict[int, _Lent] = {}
-        self._lock = threading.RLock()  # the collector may free an array while this thread takes one
+        self._lock = fork.made_new()  # the collector may free an array while this thread takes one
 
     def take(self, size: int) -> Array | None:
         """Memory that was freed before, of exactly that size; None where there is none."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from . import fork
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,7 +35,7 @@ class Account:
 
     def __init__(self) -> None:
         self.current = self.peak = self.allocations = self.frees = 0
-        self._lock = threading.RLock()  # the collector may free memory while this thread counts
+        self._lock = fork.made_new()  # the collector may free memory while this thread counts
         self._live: dict[int, _Tracked] = {}
 
     def add(self, raw: Array, nbytes: int) -> None:

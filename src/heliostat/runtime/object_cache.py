@@ -14,13 +14,13 @@ import os
 import struct
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..settings import settings
+from . import fork
 from .jit import compiler_version, host_machine
 from .platform import cache_directory, others_can_write
 
@@ -65,10 +65,10 @@ class ObjectCache:
     """
 
     _shared: tuple[object, ObjectCache] | None = None
-    _shared_lock = threading.Lock()
+    _shared_lock = fork.made_new()
 
     def __init__(self, directory: Path | None, limit_bytes: int = 2 << 30, note: str = "") -> None:
-        self._lock = threading.Lock()
+        self._lock = fork.made_new()
         self._limit = limit_bytes
         self._size: int | None = None  # bytes in the directory as far as known; None before the first look
         self._stats = CacheStats(directory, note=note)

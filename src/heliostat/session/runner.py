@@ -5,7 +5,6 @@ Scratch memory is shared by all programs of the process: their runs take turns.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..compiler.tuning import TuningTable
 from ..ir.graph import Graph
 from ..kernel.program import Program
+from ..runtime import fork
 from ..runtime.buffer import Buffer, small_buffers
 from ..runtime.free_list import free_list
 from ..runtime.worker_pool import BARRIER, WorkerPool
@@ -47,7 +47,7 @@ class Engine:
         self.library = KernelLibrary()
         self.code = CodeStore(self.target)
         self.pool = WorkerPool()
-        self.lock = threading.RLock()
+        self.lock = fork.waited_for()
         self.arena = Buffer.allocate(64)
         self.compiled = 0
         self.recorder: Recorder | None = None  # of the profiler that is open

@@ -11,19 +11,19 @@ import contextlib
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..runtime import fork
 from ..runtime.object_cache import ObjectCache
 from ..settings import settings
 from ..targets.target import Target
 
 VERSION = 1
 FILE = "tuning.json"
-_lock = threading.Lock()
+_lock = fork.made_new()
 
 
 def machine_key(target: Target) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from ..diagnostics import CaptureError, DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import DType, f32, f64, i32, i64
 from ..ops.rules import shown
+from ..runtime import fork
 from . import lazy
 from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
 from .create import finished
@@ -27,7 +27,7 @@ from .levels import checked_random
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import sizes_of
 
-_drawing = threading.Lock()
+_drawing = fork.made_new()
 
 
 def _outside_of_steps(what: str) -> None:
