@@ -149,6 +149,15 @@ def test_unpooling() -> None:
     np.testing.assert_allclose(a.numpy(), b.numpy())
     compare_functions(run(F), run(T), values((2, 3, 5, 6)))
 
+    def shared(m: Any, start: Any) -> Any:
+        at = start([[[0, 3, 3, 0]]])  # as windows that overlap give them
+        return lambda x: m.max_unpool1d(x, at, 2)
+
+    x = hs.tensor(values((1, 1, 4)), requires_grad=True)
+    shared(F, hs.tensor)(x).backward(hs.arange(8.0).reshape(1, 1, 8))
+    assert x.grad is not None
+    assert x.grad.tolist() == [[[0, 3, 3, 0]]]
+
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_fractional(axes: int) -> None:

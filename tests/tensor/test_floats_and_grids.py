@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import DTypeError, ShapeError, UnsupportedError
+from heliostat.diagnostics import DTypeError, ShapeError
 
 from .compare import check, floats, integers
 
@@ -33,8 +33,21 @@ def test_slopes() -> None:
     check(lambda m, a: list(m.gradient(a)), floats(3, 4), grad=True)
     check(lambda m, a: list(m.gradient(a, spacing=0.5, dim=1)), floats(3, 4))
     check(lambda m, a: list(m.gradient(a, spacing=[2.0, 0.5])), floats(3, 2))
+    check(lambda m, a: list(m.gradient(a, spacing=[0.1, 3], edge_order=2, dim=(1, -3))), floats(4, 3, 2), grad=True)
+    check(lambda m, a: list(m.gradient(a, edge_order=2)), np.array([1, 2, 4, 7, 0]))
+    places = np.array([0.0, 0.5, 2, 1.5, 7])
+    for order in (1, 2):
+        check(
+            lambda m, a, p, q, o=order: list(m.gradient(a, spacing=(p, q), dim=(0, 2), edge_order=o)),
+            floats(5, 2, 4), places, places[:4] - 3, grad=True,
+        )  # fmt: skip
+    check(lambda m, a: m.diff(a, n=0, prepend=a, append=a), floats(3))
     for error, call in [
-        (UnsupportedError, lambda: hs.gradient(hs.ones(3), edge_order=2)),
+        (ValueError, lambda: hs.gradient(hs.ones(3), edge_order=3)),
+        (ShapeError, lambda: hs.gradient(hs.ones(2), edge_order=2)),
+        (ShapeError, lambda: hs.gradient(hs.ones(3, 3), dim=(0, -2))),
+        (ShapeError, lambda: hs.gradient(hs.ones(3), spacing=[hs.arange(2)])),
+        (ShapeError, lambda: hs.gradient(hs.ones(3), spacing=hs.arange(3))),
         (ShapeError, lambda: hs.gradient(hs.ones(1))),
         (ShapeError, lambda: hs.gradient(hs.ones(3, 3), spacing=[1.0])),
     ]:

@@ -125,6 +125,12 @@ def test_scatter_with_smaller_indices() -> None:
     check(lambda m, x, i, s: [m.scatter_add(x, 1, i, s), m.gather(x, 0, i)], X, index, src, grad=True)
 
 
+def test_no_numbers() -> None:
+    none = np.zeros((2, 0), np.int64)
+    check(lambda m, x, i: [m.gather(x, 0, i), m.take(x, i)], floats(5), none, grad=True)
+    check(lambda m, x, i: [m.gather(x, 1, i), m.take(x, i[0])], floats(0, 3), none)
+
+
 def test_by_number_among_all() -> None:
     check(lambda m, x: m.take(x, m.tensor([[0, 5], [-1, 59]])), X, grad=True)
     check(lambda m, x: x.put(m.tensor([0, 5]), m.tensor([1.0, 2.0], dtype=x.dtype)) if m is hs else torch.put(

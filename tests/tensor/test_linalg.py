@@ -131,6 +131,24 @@ def test_norms_of_matrices_need_two_axes() -> None:
             hs.linalg.norm(x, "nuc", dim=0)
 
 
+def test_axes_of_one_are_summed_against_all() -> None:
+    check(lambda m, a, b: m.tensordot(a, b, ([0, 1], [2, 0])), floats(1, 1, 3), floats(2, 3, 2), grad=True)
+    check(lambda m, a, b: m.tensordot(a, b, 1), floats(2, 4), floats(1, 3), grad=True)
+    for dims in (([0], [0, 1]), ([0], [0])):
+        with pytest.raises(ShapeError, match="tensordot"):
+            hs.tensordot(hs.ones(2, 4), hs.ones(3, 3), dims)
+
+
+def test_nuclear_norms() -> None:
+    check(lambda m, a: [m.norm(a[0], "nuc"), m.norm(a, "nuc", (0, 2)), a.norm("nuc", (1, 2), True)], floats(2, 3, 4),
+          grad=True, rtol=1e-7)  # fmt: skip
+    for call in (lambda: hs.ones(3).norm("nuc"), lambda: hs.ones(3, 3).norm("nuc", 1)):
+        with pytest.raises(ShapeError, match="nuc"):
+            call()
+    with pytest.raises(ValueError, match="'max'"):
+        hs.ones(3).norm("max")
+
+
 def test_slopes_of_determinants_of_singular_matrices() -> None:
     x = floats(3, 4, 4)
     x[1, 2] = x[1, 0] + 2 * x[1, 1]

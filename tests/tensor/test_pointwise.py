@@ -293,6 +293,7 @@ def test_nextafter(dtype: str) -> None:
     y, x = (t.reshape(-1) for t in torch.meshgrid(x, x, indexing="ij"))
     if dtype != "float16":
         check(lambda m, x, y: m.nextafter(x, y), x, y)
+        check(lambda m, x, y: m.nextafter(x[0], y), torch.tensor([1.0], dtype=x.dtype), y[:3], grad=True)
         return
     found = hs.nextafter(*(hs.tensor(t.numpy()) for t in (x, y))).numpy()  # PyTorch has none
     with np.errstate(over="ignore"):

@@ -87,6 +87,7 @@ def test_logic(name: str) -> None:
 def test_norms(p: Any) -> None:
     x = floats(3, 5)
     check(lambda m, x: m.norm(x, p), x, grad=p != 0)
+    check(lambda m, x: m.norm(x, p, dtype=m.float64), np.float32(x))
     if p != "fro":
         check(lambda m, x: [m.norm(x, p, dim=1), m.norm(x, p, dim=0, keepdim=True)], x, grad=p != 0)
 

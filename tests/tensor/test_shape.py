@@ -73,6 +73,14 @@ def test_negative_padding_and_values() -> None:
         check(
             lambda m, x, a=amount: (m.nn.functional if m is torch else m).pad(x, a, value=2.5), floats(3, 4), grad=True
         )
+    pad = lambda m, x, a, mode: (m.nn.functional if m is torch else m).pad(x, a, mode)  # noqa: E731
+    for amount in ((-2, 3), (3, -2), (-1, -1), (-2, 1, 2, -1)):
+        for mode in ("replicate", "reflect"):
+            check(lambda m, x, a=amount, o=mode: pad(m, x, a, o), floats(3, 4, 5), grad=True)
+    for amount in ((-4, 5), (5, -4), (-5, 6)):
+        check(lambda m, x, a=amount: pad(m, x, a, "replicate"), floats(2, 3, 4), grad=True)
+    with pytest.raises(ShapeError, match="nothing is left"):
+        hs.pad(hs.ones(2, 4), (-3, -2), "replicate")
     assert np.signbit(hs.pad(hs.ones(1), (1, 1), value=-0.0).numpy()).tolist() == [True, False, True]
 
 

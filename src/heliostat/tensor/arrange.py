@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import i64
 from ..ops.rules import shown
 from . import lazy
@@ -349,7 +349,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     for n in range(len(pad) // 2):
         at, low, high = input.ndim - 1 - n, int(pad[2 * n]), int(pad[2 * n + 1])
         size = input.shape[at]
-        if low < 0 or high < 0:
+        if mode == "constant" and (low < 0 or high < 0):
             input = sliced(input, at, max(-low, 0), size - max(-high, 0))
             low, high, size = max(low, 0), max(high, 0), input.shape[at]
         if low == 0 and high == 0:
@@ -357,11 +357,13 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         if mode == "constant":
             input = _pad_constant(input, at, low, high, 0 if value is None else value)
         elif mode in ("reflect", "replicate", "circular"):
+            if size + low + high < 0:
+                raise ShapeError(f"pad: nothing is left of an axis of {size} by {low} and {high}")
             if mode == "reflect" and max(low, high) >= size:
                 raise ShapeError(f"reflection by {max(low, high)} needs an axis longer than {size}")
             if mode == "circular" and max(low, high) > size:
                 raise ShapeError(f"circular padding by {max(low, high)} of an axis of {size}")
-            place = list(range(-low, size + high))
+            place = list(range(-low, size + high))  # sides that are cut off still are what is mirrored or repeated
             if mode == "reflect":
                 place = [-p if p < 0 else 2 * (size - 1) - p if p >= size else p for p in place]
             else:
@@ -401,23 +403,51 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 
 
 @function(method=False)
-def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> list[Tensor]:
-    """Slopes along axes, all where None, by differences of neighbours `spacing` apart (a number, or one for each axis).
+def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> list[Tensor]:
+    """Slopes along axes, all where None, by differences of neighbours, exact for polynomials of degree 2, or of degree
+    `edge_order` (1 or 2) at both ends. spacing: how far neighbours are apart, a number or one for each axis, or for
+    each axis the places of elements, (N,). Source: B. Fornberg, Generation of finite difference formulas on arbitrarily
+    spaced grids (1988), with three points.
 
-    Raises UnsupportedError for coordinates in place of numbers, and for edge_order 2."""
+    Raises ShapeError for axes of fewer than edge_order + 1 elements."""
     axes = list(range(input.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
-    steps = [spacing] * len(axes) if isinstance(spacing, int | float) else list(spacing)
-    if edge_order != 1 or any(isinstance(s, Tensor) for s in steps):
-        raise UnsupportedError("gradient takes edge_order=1 and numbers as spacing")
+    axes = [normal_dim(d, input.ndim) for d in axes]
+    if len({*axes}) < len(axes):
+        raise ShapeError(f"gradient: an axis of {axes} is named twice")
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order is 1 or 2, not {edge_order!r}")
+    if isinstance(spacing, Tensor):
+        raise ShapeError("gradient: places are given as a list with a tensor for each axis", help="put it in a list")
+    steps = list(spacing) if isinstance(spacing, Sequence) else [1 if spacing is None else spacing] * len(axes)
     if len(steps) != len(axes):
         raise ShapeError(f"gradient: {len(steps)} spacings for {len(axes)} axes")
-    found: list[Tensor] = []
-    for axis, step in zip(axes, steps, strict=True):
-        n = input.shape[axis]
-        if n < 2:
-            raise ShapeError(f"gradient: axis {axis} has {n} elements, fewer than 2")
-        inner = (input.narrow(axis, 2, n - 2) - input.narrow(axis, 0, n - 2)) / (2 * step)
-        first = (input.narrow(axis, 1, 1) - input.narrow(axis, 0, 1)) / step
-        last = (input.narrow(axis, n - 1, 1) - input.narrow(axis, n - 2, 1)) / step
-        found.append(FUNCTIONS["cat"]([first, inner, last], axis))
-    return found
+    return [_slope(input, axis, step, edge_order) for axis, step in zip(axes, steps, strict=True)]
+
+
+def _slope(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
+    n = x.shape[axis]
+    if n <= edge_order:
+        raise ShapeError(f"gradient: axis {axis} has {n} elements, fewer than edge_order + 1")
+    if isinstance(step, Tensor):
+        if tuple(step.shape) != (n,):
+            raise ShapeError(f"gradient: places of shape {shown(step.shape)} for an axis of {n}")
+        gaps = (step.narrow(0, 1, n - 1) - step.narrow(0, 0, n - 1)).reshape(-1, *[1] * (x.ndim - 1 - axis))
+    else:
+        sizes, wide = (n - 1, *[1] * (x.ndim - 1 - axis)), x.dtype if x.dtype.is_float else None
+        gaps = FUNCTIONS["full"](sizes, step, dtype=wide, device=x.device)
+    rises = (x.narrow(axis, 1, n - 1) - x.narrow(axis, 0, n - 1)) / gaps
+
+    def at(t: Tensor, first: int, count: int) -> Tensor:
+        return t.narrow(axis if t is rises else 0, first, count)
+
+    def extended(near: int, far: int) -> Tensor:
+        """At the outer end of a gap, by that gap and the next one."""
+        if edge_order == 1:
+            return at(rises, near, 1)
+        share = at(gaps, near, 1) / (at(gaps, near, 1) + at(gaps, far, 1))
+        return at(rises, near, 1) + share * (at(rises, near, 1) - at(rises, far, 1))
+
+    left, right = at(gaps, 0, n - 2), at(gaps, 1, n - 2)
+    inner = (at(rises, 0, n - 2) * right + at(rises, 1, n - 2) * left) / (left + right)
+    made: Tensor = FUNCTIONS["cat"]([extended(0, min(1, n - 2)), inner, extended(n - 2, max(n - 3, 0))], axis)
+    return made

@@ -305,10 +305,10 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not input.ndim:
         return input.reshape(1).gather(0, index.reshape(-1)).reshape(index.shape)
     at = normal_dim(dim, input.ndim, "gather")
+    if index.numel() == 0:  # of any number of axes, as in PyTorch
+        return wrap(input.reshape(-1)[:0].reshape(index.shape).value, input)
     flat = _flat_places(input, at, index, "gather")
     rows = ops.reshape(input.value, (input.numel(), 1))
-    if index.numel() == 0:
-        return wrap(ops.reshape(ops.slice(rows, 0, 0, 0), tuple(index.shape)), input)
     return wrap(ops.reshape(ops.take(rows, flat), tuple(index.shape)), input, index)
 
 
@@ -438,6 +438,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 @function()
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements by number among all in order. Shape of index."""
+    if index.numel() == 0:
+        return input.reshape(-1)[:0].reshape(index.shape)
     v = wrapped_index(index, input.numel(), 0, input.reshape(-1))
     rows = ops.take(ops.reshape(input.value, (input.numel(), 1)), ops.reshape(v, (index.numel(),)))
     return wrap(ops.reshape(rows, tuple(index.shape)), input, index)

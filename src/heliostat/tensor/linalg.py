@@ -172,6 +172,13 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         ax, bx = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
         ax, bx = ([normal_dim(d, t.ndim) for d in ds] for t, ds in zip((a, b), dims, strict=True))
+    if len(ax) != len(bx):
+        raise ShapeError(f"tensordot: {len(ax)} and {len(bx)} axes are named")
+    for i, j in zip(ax, bx, strict=True):
+        if a.shape[i] != b.shape[j]:
+            if 1 not in (a.shape[i], b.shape[j]):
+                raise ShapeError(f"tensordot: axes {i} of {shown(a.shape)} and {j} of {shown(b.shape)} are not as long")
+            a, b = (t.sum(k, keepdim=True) if t.shape[k] != 1 else t for t, k in ((a, i), (b, j)))  # 1 is for all
     ra, rb = [i for i in range(a.ndim) if i not in ax], [i for i in range(b.ndim) if i not in bx]
     size = math.prod(a.shape[i] for i in ax)
     rows, columns = [a.shape[i] for i in ra], [b.shape[i] for i in rb]

@@ -220,9 +220,21 @@ def std_mean(
 
 
 @function()
-def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """(sum of |x|^p)^(1/p) over axes; p may be infinite, 0, or "fro" for 2."""
-    x = floats(input)
+def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """(sum of |x|^p)^(1/p) over axes, computed in `dtype`; p may be infinite, 0, or "fro" for 2. "nuc": the sum of
+    singular values of matrices in two axes, those of a matrix where none is named."""
+    x = floats(input) if dtype is None else input.to(dtype)
+    if p == "nuc":
+        from .spectra import matrix_norm  # which is made of this
+
+        if dim is None and x.ndim != 2:
+            raise ShapeError(f"norm: 'nuc' is of a matrix, found {shown(x.shape)}", help="name two axes")
+        axes = (-2, -1) if dim is None else normal_dims(dim, x.ndim, "norm")
+        if len(axes) != 2:
+            raise ShapeError(f"norm: 'nuc' takes two axes, found {list(axes)}")
+        return matrix_norm(x, "nuc", axes, keepdim)
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p is a number, 'fro' or 'nuc', not {p!r}")
     size = x.abs()
     if p in ("fro", 2, None):
         return _root(sum(x * x, dim, keepdim))
@@ -361,6 +373,8 @@ def diff(
     if n < 0:
         raise ShapeError(f"diff: n is not negative, found {n}")
     at = normal_dim(dim, input.ndim)
+    if n == 0:  # nothing is put around it either
+        return input.clone()
     if prepend is not None or append is not None:
         input = FUNCTIONS["cat"]([t for t in (prepend, input, append) if t is not None], at)
     for _ in range(n):

@@ -153,14 +153,29 @@ class _LGamma(Function):
 
 @function(in_place=True)
 def nextafter(input: Tensor, other: Tensor) -> Tensor:
-    """The next number after input towards other, in their common dtype; without gradients.
+    """The next number after input towards other, in their common dtype. The gradient is input's.
 
     Bits of floats without the sign are in order: the next one is one more or one less. Those of float16 and bfloat16
     are the upper ones of float32, but for float16 below 2^-14, whose neighbours are 2^-24 apart.
     """
-    a, b = (t.detach() for t in FUNCTIONS["broadcast_tensors"](*common(input, other)[0]))
+    a, b = FUNCTIONS["broadcast_tensors"](*common(input, other)[0])
     if not a.dtype.is_float:
         raise DTypeError(f"nextafter takes floats, found {a.dtype}", help="convert it by to()")
+    made: Tensor = _NextAfter.apply(a, b)
+    return made
+
+
+class _NextAfter(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        return _next(x.detach(), y.detach())
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return g, FUNCTIONS["zeros_like"](g)
+
+
+def _next(a: Tensor, b: Tensor) -> Tensor:
     where, wide = FUNCTIONS["where"], f64 if a.dtype == f64 else f32
     x, y = a.to(wide), b.to(wide)
     size, grows = x.abs(), (x == 0) | ((x < y) == (x > 0))

@@ -304,7 +304,7 @@ def multi_margin_loss(
     """sum over other classes of max(0, margin - x[y] + x[i])^p over C. input: (N, C) or (C,), target: (N,) or ()."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
-    rows, classes = _rows(input, target)
+    rows, classes = _rows(input if input.ndim else input.reshape(1), target)
     right = rows.gather(1, classes.unsqueeze(1))
     loss = (margin - right + rows).relu()
     loss = loss * loss if p == 2 else loss

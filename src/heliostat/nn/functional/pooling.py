@@ -19,6 +19,7 @@ from ...ops.window import lowest
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import from_array, wrap
+from ...tensor.function import Function
 from .sizes import batched, many, unbatched
 
 Sizes = tuple[int, ...]
@@ -392,6 +393,20 @@ def fractional_max_pool3d(
     return _fractional(3, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
 
+class _Unpool(Function):
+    """Elements put to their places. Of those that share a place each has the gradient of it, as in PyTorch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indices: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(indices)
+        made: Tensor = x.new_zeros((*x.shape[:2], size)).scatter(2, indices, x.detach())
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return g.gather(2, ctx.saved_tensors[0]), None, None
+
+
 def _max_unpool(
     axes: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
 ) -> Tensor:
@@ -406,8 +421,7 @@ def _max_unpool(
     if any(not u - s < n < u + s for n, u, s in zip(size, usual, steps, strict=True)):
         raise ValueError(f"invalid output_size {size}: it must lie within one stride of {usual}")
     n, c = x.shape[:2]
-    empty = FUNCTIONS["zeros"](n, c, math.prod(size), dtype=x.dtype)
-    y = empty.scatter(2, indices.reshape(n, c, -1), x.reshape(n, c, -1))
+    y = _Unpool.apply(x.reshape(n, c, -1), indices.reshape(n, c, -1), math.prod(size))
     return unbatched(y.reshape(n, c, *size), single)
 
 
