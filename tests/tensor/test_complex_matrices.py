@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat.diagnostics import ShapeError, UnsupportedError
+from heliostat.diagnostics import ShapeError
 
 from .compare import check, floats
 
@@ -84,6 +84,23 @@ def test_without_gradients() -> None:
     np.testing.assert_allclose(((u * s.unsqueeze(-2)) @ v.transpose(-2, -1).conj()).numpy(), TALL, atol=1e-12)
 
 
+@pytest.mark.parametrize("a", [A, A.real, A[0], A[:0]], ids=["complex", "real", "one", "none"])
+def test_eigenvalues_of_general_matrices_have_gradients(a: Any) -> None:
+    """By functions of them that depend neither on their order nor on factors of the vectors."""
+
+    def total(m: Any, x: Any) -> Any:
+        values, vectors = m.linalg.eig(x)
+        lengths = (vectors.abs() ** 3 * values.abs().unsqueeze(-2)).sum()
+        return (values.real**3).sum() + (m.linalg.eigvals(x * 2).imag ** 2).sum() + lengths
+
+    check(total, a, grad=True, rtol=1e-7)
+
+
+def test_second_gradients_of_eigenvalues() -> None:
+    x = hs.tensor(A[0].real, requires_grad=True)
+    assert hs.autograd.gradgradcheck(lambda x: hs.linalg.eig(x).eigenvectors.abs() * x, (x,))
+
+
 def test_values_that_stand_twice_have_gradients() -> None:
     check(lambda m, a: [m.linalg.svdvals(a), m.linalg.matrix_norm(a, "nuc")], np.eye(3), grad=True)
     check(lambda m, a: m.linalg.svdvals(a).sum(), np.eye(3) * (1 + 1j), grad=True)
@@ -126,5 +143,3 @@ def test_what_is_refused() -> None:
             call()
     with pytest.raises(ValueError, match="UPLO"):
         hs.linalg.eigh(a, "X")
-    with pytest.raises(UnsupportedError, match="no gradient"):
-        hs.linalg.eig(a.requires_grad_()).eigenvalues.abs().sum().backward()

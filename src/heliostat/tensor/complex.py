@@ -411,7 +411,7 @@ for _name in ("logical_and", "logical_or", "logical_xor"):
     COMPLEX[_name] = lambda input, other, n=_name: F[n](flags(input), flags(other))
 for _name in ("logical_not", "nonzero", "argwhere", "count_nonzero", "all", "any"):
     COMPLEX[_name] = lambda input, *args, n=_name, **kwargs: F[n](flags(input), *args, **kwargs)
-COMPLEX["bool"] = flags
+COMPLEX["bool"] = lambda input, memory_format=None: flags(input)
 
 
 @of_complex("where")

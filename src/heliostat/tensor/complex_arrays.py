@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import DTypeError, ShapeError, UnsupportedError
+from ..diagnostics import DTypeError, ShapeError
 from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
 from .complex import F, _product, common, flags, of_complex, parts
@@ -100,7 +100,9 @@ def permute(input: Any, *dims: Any) -> Tensor:
 @of_complex("squeeze")
 def squeeze(input: Any, dim: Any = None) -> Tensor:
     """Without axes of size 1, or without those of them that are named: a view."""
-    dims = normal_dims(dim, input.ndim, "squeeze") if dim is not None else tuple(range(input.ndim))
+    dims = tuple(range(input.ndim)) if dim is None else ()
+    if isinstance(dim, int) or dim:
+        dims = normal_dims(dim, input.ndim, "squeeze")
     return COMPLEX["reshape"](input, tuple(s for i, s in enumerate(input.shape) if i not in dims or s != 1))
 
 
@@ -227,7 +229,7 @@ _linear(
     "sum", "mean", "cumsum", "index_select", "gather", "take", "take_along_dim", "masked_select",
     "tril", "triu", "diag",
     "diag_embed", "diagflat", "diagonal", "trace", "roll", "flip", "fliplr", "flipud", "rot90", "repeat", "tile",
-    "repeat_interleave", "diff", "unfold", "sum_to_size", "trapezoid",
+    "repeat_interleave", "diff", "unfold", "sum_to_size",
 )  # fmt: skip
 _linear(
     "cat", "stack", "hstack", "vstack", "dstack", "column_stack", "block_diag", "atleast_1d", "atleast_2d",
@@ -287,15 +289,20 @@ COMPLEX["vdot"] = lambda input, other: COMPLEX["dot"](COMPLEX["conj"](input), ot
 
 @of_complex("einsum")
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products of one or two tensors; of more, two at a time are to be named by the caller."""
-    if len(operands) == 1:
-        z = widened(operands[0])
-        return joined(*(F["einsum"](equation, p) for p in parts(z)))
-    if len(operands) != 2:
-        raise UnsupportedError("einsum of more than two complex tensors", help="multiply two at a time")
-    (a, b), (c, d) = (parts(z) for z in common(*operands))
-    e = F["einsum"]
-    return joined(e(equation, a, c) - e(equation, b, d), e(equation, a, d) + e(equation, b, c))
+    """Sums of products of tensors; 2^n sums of products of real ones for n tensors."""
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        operands = tuple(operands[0])
+
+    if not isinstance(equation, str) or not operands:
+        raise TypeError("einsum takes an equation and tensors")
+
+    def total(real: list[Tensor], rest: list[Any]) -> Any:
+        if not rest:
+            return F["einsum"](equation, *real), None
+        (a, b), (c, d) = (total([*real, part], rest[1:]) for part in parts(rest[0]))
+        return (a, c) if b is None else (a - d, b + c)
+
+    return joined(*total([], common(*operands)))
 
 
 for _name, _build in (("addmm", "mm"), ("addmv", "mv"), ("baddbmm", "bmm"), ("addr", "outer")):
@@ -369,7 +376,17 @@ def of_real_matrices(name: str, input: Any) -> Tensor:
     return joined(wide[..., :m, :n], wide[..., m:, :n])
 
 
-COMPLEX["norm"] = lambda input, p=2, dim=None, keepdim=False: F["norm"](COMPLEX["abs"](input), p, dim, keepdim)
+@of_complex("norm")
+def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
+    """The norm of sizes; "nuc" the sum of singular values of matrices."""
+    made: Tensor
+    if p == "nuc":
+        made = COMPLEX["linalg.matrix_norm"](input, "nuc", (-2, -1) if dim is None else dim, keepdim, **kwargs)
+    else:
+        made = F["norm"](COMPLEX["abs"](input), p, dim, keepdim, **kwargs)
+    return made
+
+
 COMPLEX["dist"] = lambda input, other, p=2: COMPLEX["norm"](COMPLEX["sub"](input, other), p)
 
 

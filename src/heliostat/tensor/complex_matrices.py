@@ -372,8 +372,25 @@ def _qr_gradient(a: Any, results: Any, grads: Any) -> Any:
     return solve_triangular(adjoint(r), made, upper=False, left=False)
 
 
-def _no_gradient(a: Any, results: Any, grads: Any) -> Any:
-    raise UnsupportedError("eigenvalues of general complex matrices have no gradient", help="use detach(), or eigh")
+def _eig(a: Any) -> tuple[Any, Any]:
+    """Of matrices without imaginary parts by LAPACK's function of real ones: pairs of values are conjugates there."""
+    values, vectors = np.linalg.eig(a if a.imag.any() else np.ascontiguousarray(a.real))
+    return values, vectors
+
+
+def _eig_gradient(a: Any, results: Any, grads: Any) -> Any:
+    """Of different eigenvalues, of vectors of length 1. Source: C. Boeddeker et al., On the computation of
+    complex-valued gradients with application to statistically optimum beamforming (2017), 4.77; what is left of it in
+    each vector's own direction, as in PyTorch's linalg_eig_backward."""
+    (values, vectors), (g, gv) = results, grads
+    back, eye = adjoint(vectors), F["eye"](values.shape[-1], dtype=a.real.dtype)
+    inner: Any = 0.0 if g is None else g.unsqueeze(-2) * eye
+    if gv is not None:
+        turned = back @ gv
+        own = (back @ vectors) * widened(turned.diagonal(0, -2, -1).real.unsqueeze(-2))
+        apart = values.unsqueeze(-2) - values.unsqueeze(-1)
+        inner = inner + (turned - own) * (1.0 - eye) / (apart + eye).conj()
+    return solve(back, inner @ back)
 
 
 _DET = Rule("det", lambda a: (np.linalg.det(a),), "c", _det_gradient)
@@ -385,7 +402,7 @@ _QR = {
     "reduced": Rule("qr", lambda a: tuple(np.linalg.qr(a)), "cc", _qr_gradient),
     "complete": Rule("qr", lambda a: tuple(np.linalg.qr(a, "complete")), "cc", _qr_gradient),
 }
-_EIG = Rule("eig", lambda a: tuple(np.linalg.eig(a)), "cc", _no_gradient)
+_EIG = Rule("eig", _eig, "cc", _eig_gradient)
 
 
 @of_complex("det", "linalg.det")
@@ -432,7 +449,8 @@ def eigh(A: Any, UPLO: str = "L") -> EigenvaluesVectors:
 
 @of_complex("linalg.eig")
 def eig(A: Any) -> EigenvaluesVectors:
-    """Eigenvalues (..., N) and vectors as columns, in no order. Without gradients."""
+    """Eigenvalues (..., N) and vectors of length 1 as columns, in no order. The gradient is that of different values,
+    and of what does not depend on factors of vectors."""
     return EigenvaluesVectors(*_run(_EIG, _matrices("eig", A, square=True)[0]))
 
 

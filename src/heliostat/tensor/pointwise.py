@@ -375,10 +375,12 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
     """sqrt(input^2 + other^2); infinity where one of them is, beside NaN too."""
     (x, y), _ = common(input, other)
     a, b = ops.abs(x.value), ops.abs(y.value)
-    large, small = ops.maximum(a, b), ops.minimum(a, b)
     endless = ops.logical_or(ops.eq(a, math.inf), ops.eq(b, math.inf))
+    # With their signs, so that second slopes are right where one is 0.
+    first = ops.ge(a, b)
+    large, small = ops.where(first, x.value, y.value), ops.where(first, y.value, x.value)
     t = ops.div(small, ops.where(ops.logical_or(endless, ops.eq(large, 0.0)), 1.0, large))  # neither is a divisor
-    return wrap(ops.where(endless, math.inf, ops.mul(large, ops.sqrt(ops.add(ops.mul(t, t), 1.0)))), x, y)
+    return wrap(ops.where(endless, math.inf, ops.mul(ops.abs(large), ops.sqrt(ops.add(ops.mul(t, t), 1.0)))), x, y)
 
 
 @function(in_place=True)

@@ -21,8 +21,8 @@ from .factor import svd as _svd
 from .function import Function
 from .levels import on_host
 from .linalg import matmul
-from .pairs import over
-from .register import FUNCTIONS, function, watching
+from .pairs import over, widened
+from .register import COMPLEX, FUNCTIONS, function, watching
 from .triangles import matrices, solve, solve_triangular
 
 
@@ -89,17 +89,19 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 def eig(A: Tensor) -> EigenvaluesVectors:
     """Eigenvalues (..., N) and eigenvectors as columns, complex, of matrices (..., N, N), in no order.
 
-    Raises UnsupportedError for a tensor that requires grad: there is no gradient."""
+    The gradient is that of different eigenvalues, and on the cpu alone: a tensor of a GPU that requires grad raises
+    UnsupportedError."""
     matrices("eig", A, square=True)
     if A.requires_grad:
-        raise UnsupportedError("eig has no gradient", help="use linalg.eigh of a symmetric matrix, or detach()")
+        made: EigenvaluesVectors = COMPLEX["linalg.eig"](widened(A))
+        return made
     wide = np.complex64 if A.dtype.bits == 32 else np.complex128
     run = lambda a: tuple(p.astype(wide) for p in np.linalg.eig(a))  # noqa: E731
     return EigenvaluesVectors(*on_host(run, A, on_gpu=lambda a: tuple(over(p) for p in gpu_matrices.eig(a))))
 
 
 def eigvals(A: Tensor) -> Tensor:
-    """Eigenvalues (..., N), complex, of matrices (..., N, N), in no order. Without gradients."""
+    """Eigenvalues (..., N), complex, of matrices (..., N, N), in no order."""
     return eig(A).eigenvalues
 
 

@@ -172,6 +172,8 @@ def real_result(name: str, x: Any, s: Any, dim: Axes, norm: str | None, forth: b
 # --- stft -------------------------------------------------------------------------------------------------------------
 def _framed(name: str, window: Tensor | None, n_fft: int, win_length: int | None, like: Tensor) -> Tensor:
     length = n_fft if win_length is None else win_length
+    if isinstance(window, ComplexTensor):
+        raise UnsupportedError(f"{name} takes no complex window", help="use a real one")
     if not 0 < length <= n_fft:
         raise ShapeError(f"{name}: win_length is 1 to n_fft = {n_fft}, found {length}")
     if window is None:
@@ -197,14 +199,13 @@ def stft(
 ) -> Tensor:
     """Transforms of windows of a signal (..., T) every hop_length: complex (..., frequencies, frames).
 
-    Real signals give half of the frequencies unless onesided=False. Raises UnsupportedError without
-    return_complex=True for real signals, as PyTorch does, and for complex windows."""
+    Real signals give half of the frequencies unless onesided=False. Without return_complex
+    results are real, (..., frequencies, frames, 2). Raises UnsupportedError for real signals where it is not given, as
+    PyTorch does, and for complex windows."""
     x = _checked("stft", input)
-    if isinstance(window, ComplexTensor):
-        raise UnsupportedError("stft takes no complex window", help="use a real one")
     whole = isinstance(x, ComplexTensor)
-    if return_complex is not True and not whole:
-        raise UnsupportedError("stft gives complex tensors only", help="use return_complex=True, and view_as_real()")
+    if return_complex is None and not whole:
+        raise UnsupportedError("stft needs return_complex for real signals", help="use return_complex=True")
     if not 1 <= x.ndim <= 2:
         raise ShapeError(f"stft takes (time,) or (batch, time), found {shown(x.shape)}")
     hop = n_fft // 4 if hop_length is None else hop_length
@@ -224,8 +225,8 @@ def stft(
         y = real_transform("stft", frames, None, -1, norm)
     else:
         y = complex_transform("stft", frames, None, -1, norm, True)
-    made: Tensor = y.transpose(-2, -1)
-    return made
+    made: Any = y.transpose(-2, -1)
+    return made if return_complex is not False else FUNCTIONS["view_as_real"](made)
 
 
 def _padded(x: Tensor, sides: tuple[int, int], mode: str) -> Tensor:
@@ -259,13 +260,14 @@ def istft(
     if half and return_complex:
         raise UnsupportedError("istft of half of the frequencies is real", help="use onesided=False")
     z = input.transpose(-2, -1)
+    if not return_complex:  # of a real signal half of the frequencies say all
+        z, half = z[..., : n_fft // 2 + 1], True
     norm = "ortho" if normalized else "backward"
     w = _framed("istft", window, n_fft, win_length, input.real)
     if half:
         y: Any = real_result("istft", z, (n_fft,), -1, norm)
     else:
         y = complex_transform("istft", z, None, -1, norm, False)
-        y = y if return_complex else y.real
     frames = input.shape[-1]
     total = n_fft + hop * (frames - 1)
     places = FUNCTIONS["as_tensor"](

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...tensor.outputs import takes_out
-from ...tensor.register import QUANTIZED
+from ...tensor.register import COMPLEX, QUANTIZED, watching
 from ...tensor.uses import noted
 from .activation import (
     celu,
@@ -166,4 +166,6 @@ for _name in __all__:
     globals()[_name] = noted(_name, globals()[_name])
     if _name in _MEANINGS and _name != "linear":  # which asks itself, since recurrent networks call it from within
         globals()[_name] = quantizable(globals()[_name])
+    if _name.startswith("conv") and _name in COMPLEX:
+        globals()[_name] = watching(_name, globals()[_name])
 globals()["normalize"] = takes_out("normalize", globals()["normalize"])

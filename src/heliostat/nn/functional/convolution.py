@@ -7,13 +7,17 @@ transposed convolution adds windows up.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ... import ops
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
+from ...tensor.complex import common, parts
 from ...tensor.core import wrap
+from ...tensor.pairs import joined
+from ...tensor.register import COMPLEX
 from .sizes import batched, many, unbatched
 
 Sizes = tuple[int, ...]
@@ -194,6 +198,22 @@ def conv_transpose3d(
 ) -> Tensor:  # fmt: skip
     """The transpose of `conv3d`. input: (N, C, D, H, W) or without N; weight: (C, O / groups, KD, KH, KW)."""
     return _transposed("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def _of_complex(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The meaning of a convolution for complex operands: four of those of real and imaginary parts."""
+
+    def run(input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+        (a, b), (c, d) = (parts(z) for z in common(input, weight))
+        real = f(a, c, None, *args, **kwargs) - f(b, d, None, *args, **kwargs)
+        made: Tensor = joined(real, f(a, d, None, *args, **kwargs) + f(b, c, None, *args, **kwargs))
+        return made if bias is None else made + bias.reshape(-1, *[1] * (weight.ndim - 2))
+
+    return run
+
+
+for _f in (conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d):
+    COMPLEX[_f.__name__] = _of_complex(_f)
 
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
