@@ -79,6 +79,7 @@ def test_negative_padding_and_values() -> None:
             check(lambda m, x, a=amount, o=mode: pad(m, x, a, o), floats(3, 4, 5), grad=True)
     for amount in ((-4, 5), (5, -4), (-5, 6)):
         check(lambda m, x, a=amount: pad(m, x, a, "replicate"), floats(2, 3, 4), grad=True)
+    check(lambda m, x: pad(m, x, (-1, 1, -2, 1), "circular"), floats(2, 3, 4, 5))
     with pytest.raises(ShapeError, match="nothing is left"):
         hs.pad(hs.ones(2, 4), (-3, -2), "replicate")
     assert np.signbit(hs.pad(hs.ones(1), (1, 1), value=-0.0).numpy()).tolist() == [True, False, True]

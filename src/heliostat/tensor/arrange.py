@@ -349,7 +349,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     for n in range(len(pad) // 2):
         at, low, high = input.ndim - 1 - n, int(pad[2 * n]), int(pad[2 * n + 1])
         size = input.shape[at]
-        if mode == "constant" and (low < 0 or high < 0):
+        if mode in ("constant", "circular") and (low < 0 or high < 0):
             input = sliced(input, at, max(-low, 0), size - max(-high, 0))
             low, high, size = max(low, 0), max(high, 0), input.shape[at]
         if low == 0 and high == 0:
@@ -363,7 +363,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
                 raise ShapeError(f"reflection by {max(low, high)} needs an axis longer than {size}")
             if mode == "circular" and max(low, high) > size:
                 raise ShapeError(f"circular padding by {max(low, high)} of an axis of {size}")
-            place = list(range(-low, size + high))  # sides that are cut off still are what is mirrored or repeated
+            place = list(range(-low, size + high))  # what is cut off is still mirrored and repeated
             if mode == "reflect":
                 place = [-p if p < 0 else 2 * (size - 1) - p if p >= size else p for p in place]
             else:
