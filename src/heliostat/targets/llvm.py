@@ -612,7 +612,7 @@ def _initialise() -> None:
 
 def version() -> str:
     """The version of LLVM and of the printer: part of every cache key."""
-    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 7"
+    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 8"
 
 
 @lru_cache(maxsize=8)
@@ -659,7 +659,6 @@ def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine, target: Tar
         with llvm.create_new_module_pass_manager() as ranges:
             ranges.add_sroa_pass()
             ranges.add_ipsccp_pass()
-            ranges.add_instruction_combine_pass()
             ranges.add_simplify_cfg_pass()
             ranges.run(module, builder)
         with builder.getFunctionPassManager() as simplify:
