@@ -126,6 +126,42 @@ def test_float_constants_are_rounded_to_their_type() -> None:
     assert k.const(0.0, "f32") is not k.const(-0.0, "f32")
 
 
+@settings(deadline=None, max_examples=100)
+@given(sampled_from(["i64", "i32"]), *[numbers] * 4)
+def test_constants_of_sums_keep_the_value(elem: str, u: int, v: int, c: int, d: int) -> None:
+    """(u + c) + v, u + (v + d) and (u + c) + (v + d), where the builder puts constants last."""
+    u, v, c, d = (wrapped(n, elem) for n in (u, v, c, d))
+    for left, right in ((c, 0), (0, d), (c, d)):
+        results = []
+        for fold in (True, False):
+            k = KernelBuilder("k")
+            t, y = Type(elem), k.buffer("y", "w")
+            a, b = (k.load(k.buffer(name), 0, elem) for name in "ab")
+
+            def add(x: Instruction, z: Instruction, k: KernelBuilder = k, t: Type = t, fold: bool = fold) -> Any:
+                return k.binary("add", x, z) if fold else k.emit("add", t, (x, z))
+
+            total = add(add(a, k.const(left, elem)), add(b, k.const(right, elem)))
+            stored(k, y, total)
+            out = np.zeros(1, DTYPES[elem])
+            interpret(k.finish(), [out, *(np.array([n], DTYPES[elem]) for n in (u, v))])
+            results.append(out)
+        assert_same([results[0]], [results[1]])
+
+
+def test_addresses_that_differ_by_a_constant_share_the_rest() -> None:
+    def products(capability: int) -> int:
+        k = KernelBuilder("shared", capability)
+        x, n = k.buffer("x"), k.dim("n")
+        for i in k.loop(n):
+            for j in range(4):
+                k.load(x, n + (i + j) * 8, "i32")
+        return sum(i.op == "mul" for i in k.finish().walk())
+
+    assert products(0) == 1
+    assert products(90) == 4, "GPUs' kernels stay as they were measured"
+
+
 def test_equal_instructions_are_shared_where_they_are_visible() -> None:
     k = KernelBuilder("k")
     n = k.load(k.buffer("x"), 0, "i64")

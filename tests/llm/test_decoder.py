@@ -31,14 +31,15 @@ def test_architectures(tmp_path: Path, architecture: str, kind: str) -> None:
     check(tmp_path / "m.gguf", forward(weights, IDS))
 
 
-PLACES = ["blk.0.attn", "blk.0.ffn", "blk.1.attn", "blk.1.ffn", "token_embd"]
+MATRICES = (("attn_q",), ("attn_k",), ("attn_v",), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
+PLACES = [*(tuple(f"blk.{i}.{m}." for m in place) for i in range(2) for place in MATRICES), ("token_embd.",)]
 
 
 @pytest.mark.parametrize("first", range(0, len(KINDS), len(PLACES)))
 def test_formats(tmp_path: Path, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five formats a file, as files mix them: each in the attention or the feed-forward of one layer, or in the
-    embedding. All matrices but the last are 256 by 256, so that few kernels are compiled: `test_architectures` has
-    other shapes, and `kernels/test_linear.py` every format with several."""
+    """As many formats a file as there are places, as files mix them: a format is one matrix, or gate and up, whose
+    products are one kernel. All matrices but the last are 256 by 256: `test_architectures` has other shapes, and
+    `kernels/test_linear.py` every format with several."""
     kinds = {place: KINDS[(first + i) % len(KINDS)] for i, place in enumerate(PLACES)}
 
     def kind(name: str) -> str:

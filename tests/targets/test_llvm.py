@@ -191,6 +191,20 @@ def test_dot2_of_integers_uses_the_machine_instruction() -> None:
         check(X86_VNNI, [integer_pairs(lanes) for lanes in (8, 16, 32)])
 
 
+def test_vars_and_constant_offsets_are_short_text() -> None:
+    """A var is read and written once in a basic block, and a constant is added to a pointer that others share."""
+    k = KernelBuilder("short")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    total = k.var(k.zeros("f32", 8))
+    for i in k.loop(9):
+        for j in range(4):
+            total.set(total.get() + k.load(x, (i + j) * 32, "f32", 8))
+    k.store(y, 0, total.get())
+    text = print_llvm([k.finish()], X86_AVX2)
+    assert (text.count("load <8 x float>"), text.count("store <8 x float>")) == (4 + 2, 2 + 1)
+    assert (text.count("getelementptr i8"), text.count("add i64"), text.count("mul i64")) == (4 + 1, 0, 1)
+
+
 # --- masks ----------------------------------------------------------------------------------------------------------
 def tail(elem: str, lanes: int) -> Kernel:
     """Copy the first n elements of one vector."""

@@ -33,6 +33,7 @@ _COMPARE = frozenset({"eq", "ne", "lt", "le", "ult"})
 _UNSHARED = _IMPURE | STATEMENTS  # instructions that stay apart where they are equal
 # Not min and max: with a NaN, or zeros of both signs, the order of their operands matters.
 _COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
+_OFFSET = Type("i64")
 _INTEGER_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
 
 
@@ -153,8 +154,13 @@ class KernelBuilder:
             if a == 0:
                 return y
             # (v + c1) + c2 -> v + (c1 + c2): keeps the addresses of an unrolled body short
-            if b is not None and x.op == "add" and x.args[1].op == "const":
+            if b is not None and _adds_constant(x):
                 return self.binary("add", x.args[0], self.const(x.args[1].value + b, x.elem, x.lanes))
+            # (u + c1) + v -> (u + v) + c1, and so in products: addresses that differ by a constant share all else
+            if self._is_offset(x) and _adds_constant(x):
+                return self.binary("add", self.binary("add", x.args[0], y), x.args[1])
+            if self._is_offset(x) and b is None and _adds_constant(y):
+                return self.binary("add", self.binary("add", x, y.args[0]), y.args[1])
         elif op == "sub" and b == 0:
             return x
         elif op == "sub" and b is not None:
@@ -166,11 +172,17 @@ class KernelBuilder:
                 return y
             if a == 0 or b == 0:
                 return self.const(0, x.elem, x.lanes)
+            if b is not None and self._is_offset(x) and _adds_constant(x):
+                return self.binary("add", self.binary("mul", x.args[0], y), self.const(x.args[1].value * b, "i64"))
         elif (op == "div" and b == 1) or (op in ("shl", "lshr", "ashr") and b == 0):
             return x
         elif op == "rem" and b == 1:
             return self.const(0, x.elem, x.lanes)
         return None
+
+    def _is_offset(self, x: Instruction) -> bool:
+        """Whether a sum may be put in another order: a CPU's address, or what becomes one."""
+        return self.folds and x.type == _OFFSET
 
     # --- arithmetic -------------------------------------------------------------------------------------------
     def fma(self, a: Operand, b: Operand, c: Operand) -> Instruction:
@@ -591,6 +603,10 @@ class Variable:
         if value.type != self.instruction.type:
             raise TypeError(f"a var of type {self.instruction.type} cannot take {value.type}")
         self.k.emit("set", None, (self.instruction, value))
+
+
+def _adds_constant(x: Instruction) -> bool:
+    return x.op == "add" and x.args[1].op == "const"
 
 
 def _divide(a: int, b: int) -> int | None:

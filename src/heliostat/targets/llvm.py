@@ -29,6 +29,7 @@ _FLOAT_OP = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INTEGER_COMPARE = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "ult": "ult"}
 _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}
 _CAST = {"sext": "sext", "zext": "zext", "trunc": "trunc", "sitofp": "sitofp", "uitofp": "uitofp", "bitcast": "bitcast"}
+_OFFSET = Type("i64")
 _UNARY = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "rint": "rint", "fabs": "fabs"}
 
 
@@ -66,7 +67,11 @@ def _as_half(value: float) -> float:
 
 
 class _Printer:
-    """Prints one kernel. `names` maps instructions to LLVM values; `declarations` is shared by a module's kernels."""
+    """Prints one kernel. `names` maps instructions to LLVM values; `declarations` is shared by a module's kernels.
+
+    For CPUs a var is not read again where its value is known, and written once, where a basic block ends; a constant in
+    an address is an offset from a pointer, as LLVM would write it. That is half of an unrolled body's text.
+    """
 
     def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None]) -> None:
         self.kernel, self.target, self.declarations = kernel, target, declarations
@@ -77,6 +82,10 @@ class _Printer:
         self.kept: list[Instruction] = []  # made here; `names` knows them by identity
         self.label = "e"
         self.invariant: set[int] = set()
+        self.values: dict[int, str] = {}  # of vars, where they are known in this basic block
+        self.unwritten: dict[int, Instruction] = {}  # the newest value of vars whose memory holds an older one
+        self.pointers: dict[tuple[int, int], str] = {}  # in this basic block, of a buffer and an offset
+        self.in_addresses: set[int] = set() if target.gpu else _only_in_addresses(kernel)
         self.half_arithmetic = bool({"fullfp16", "avx512fp16"} & target.features)
 
     def fresh(self) -> str:
@@ -130,6 +139,13 @@ class _Printer:
         for i in block:
             getattr(self, f"op_{i.op}", self.plain)(i)
 
+    def end_of_basic_block(self) -> None:
+        """Write vars, and forget what the next basic block may not know."""
+        self.lines += [f"store {self.typed(value)}, ptr {self.names[var]}" for var, value in self.unwritten.items()]
+        self.unwritten.clear()
+        self.values.clear()
+        self.pointers.clear()
+
     def define(self, i: Instruction, text: str) -> None:
         name = self.fresh()
         self.names[id(i)] = name
@@ -139,6 +155,8 @@ class _Printer:
     def plain(self, i: Instruction) -> None:
         """Arithmetic, comparisons, casts and unary intrinsics, by table."""
         op, args = i.op, i.args
+        if id(i) in self.in_addresses:
+            return
         assert i.type is not None
         source = args[0].type
         assert source is not None
@@ -371,8 +389,18 @@ class _Printer:
 
     # --- memory -----------------------------------------------------------------------------------------------
     def address(self, buffer: Instruction, offset: Instruction) -> str:
+        base, more = offset, ""
+        if id(offset) in self.in_addresses:
+            base, constant = offset.args
+            more = f", i64 {constant.value}"
+        pointer = self.pointers.get((id(buffer), id(base)))
+        if pointer is None:
+            pointer = self.pointers[id(buffer), id(base)] = self.fresh()
+            self.lines.append(f"{pointer} = getelementptr i8, ptr {self.name(buffer)}, {self.typed(base)}")
+        if not more:
+            return pointer
         name = self.fresh()
-        self.lines.append(f"{name} = getelementptr i8, ptr {self.name(buffer)}, {self.typed(offset)}")
+        self.lines.append(f"{name} = getelementptr i8, ptr {pointer}{more}")
         return name
 
     def op_load(self, i: Instruction) -> None:
@@ -452,15 +480,27 @@ class _Printer:
         assert i.type is not None
         name = self.fresh()
         self.entry.append(f"{name} = alloca {_type(i.type)}")
-        self.lines.append(f"store {self.typed(i.args[0])}, ptr {name}")
         self.names[id(i)] = name
+        self.assign(i, i.args[0])
 
     def op_get(self, i: Instruction) -> None:
         assert i.type is not None
-        self.define(i, f"load {_type(i.type)}, ptr {self.name(i.args[0])}")
+        var = i.args[0]
+        if id(var) in self.values:
+            self.names[id(i)] = self.values[id(var)]
+            return
+        self.define(i, f"load {_type(i.type)}, ptr {self.name(var)}")
+        if not self.target.gpu:
+            self.values[id(var)] = self.names[id(i)]
 
     def op_set(self, i: Instruction) -> None:
-        self.lines.append(f"store {self.typed(i.args[1])}, ptr {self.name(i.args[0])}")
+        self.assign(*i.args)
+
+    def assign(self, var: Instruction, value: Instruction) -> None:
+        if self.target.gpu:
+            self.lines.append(f"store {self.typed(value)}, ptr {self.name(var)}")
+        else:
+            self.values[id(var)], self.unwritten[id(var)] = self.name(value), value
 
     # --- regions ----------------------------------------------------------------------------------------------
     def op_index(self, i: Instruction) -> None:
@@ -495,12 +535,14 @@ class _Printer:
         n = self.fresh()[1:]
         index = f"%i{n}"
         self.names[id(block[0])] = index
+        self.end_of_basic_block()
         self.lines += [f"br label %h{n}", f"h{n}:"]
         header = len(self.lines)
         before = self.label
         self.lines += [f"%c{n} = icmp slt i64 {index}, {hi}", f"br i1 %c{n}, label %l{n}, label %x{n}", f"l{n}:"]
         self.label = f"l{n}"
         self.block(block)
+        self.end_of_basic_block()
         self.lines.insert(header, f"{index} = phi i64 [{lo}, %{before}], [%n{n}, %{self.label}]")
         self.lines += [f"%n{n} = add nsw i64 {index}, {step}", f"br label %h{n}", f"x{n}:"]
         self.label = f"x{n}"
@@ -510,14 +552,29 @@ class _Printer:
 
     def branch(self, condition: str, then: Block, otherwise: Block) -> None:
         n = self.fresh()[1:]
+        self.end_of_basic_block()
         self.lines += [f"br i1 {condition}, label %t{n}, label %f{n}", f"t{n}:"]
         self.label = f"t{n}"
         self.block(then)
+        self.end_of_basic_block()
         self.lines += [f"br label %x{n}", f"f{n}:"]
         self.label = f"f{n}"
         self.block(otherwise)
+        self.end_of_basic_block()
         self.lines += [f"br label %x{n}", f"x{n}:"]
         self.label = f"x{n}"
+
+
+def _only_in_addresses(kernel: Kernel) -> set[int]:
+    """Identities of the sums with a constant that are nothing but addresses."""
+    sums: set[int] = set()
+    elsewhere: set[int] = set()
+    for i in kernel.walk():
+        if i.op == "add" and i.args[1].op == "const" and i.type == _OFFSET:
+            sums.add(id(i))
+        of_address = i.args[1] if i.op in ("load", "store", "prefetch") else None
+        elsewhere.update(id(a) for a in i.args if a is not of_address)
+    return sums - elsewhere
 
 
 class _Names:
@@ -555,7 +612,7 @@ def _initialise() -> None:
 
 def version() -> str:
     """The version of LLVM and of the printer: part of every cache key."""
-    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 6"
+    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 8"
 
 
 @lru_cache(maxsize=8)
@@ -602,7 +659,6 @@ def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine, target: Tar
         with llvm.create_new_module_pass_manager() as ranges:
             ranges.add_sroa_pass()
             ranges.add_ipsccp_pass()
-            ranges.add_instruction_combine_pass()
             ranges.add_simplify_cfg_pass()
             ranges.run(module, builder)
         with builder.getFunctionPassManager() as simplify:
