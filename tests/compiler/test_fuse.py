@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from heliostat import ops, session
-from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
+from heliostat.compiler.pipeline import SCHEDULES, KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, Value, constant, parameter
-from heliostat.ir.types import bool_, f32, i64, tensor
+from heliostat.ir.types import DType, bool_, f32, i64, tensor
+from heliostat.kernels.group import Group, Refuse
+from heliostat.ops import REGISTRY
 from heliostat.targets.target import CUDA, NAMED, X86_VNNI, Target
+from ops.sweep import leaves
 
 
 @pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)
@@ -69,3 +72,20 @@ def test_what_a_product_reads_is_an_epilogue_though_a_sum_reads_it_too(read_agai
 def _weights(x: Value) -> Value:
     e = ops.exp(x - ops.max(x, -1, keepdim=True))
     return e / ops.sum(e, -1, keepdim=True)
+
+
+@pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)
+def test_schedules_refuse_what_is_not_among_their_roots(target: Target) -> None:
+    """They are asked about no other op, neither by itself nor with an elementwise node behind."""
+    named = {s: s.ROOTS for s in SCHEDULES if hasattr(s, "ROOTS")}
+    assert {name for roots in named.values() for name in roots} <= REGISTRY.keys()
+    for op in REGISTRY.values():
+        for case in op.cases():
+            value = op.build_all(*leaves(case), **case.attrs)[0]
+            root, inputs = value.node, tuple(value.node.inputs)
+            groups = [Group((root,), inputs, root.results, root)]
+            if isinstance(value.type.element, DType) and value.type.layout is None:
+                behind = ops.eq(value, value)
+                groups.append(Group((root, behind.node), inputs, (behind,), root))
+            for schedule in (s for s, roots in named.items() if op.name not in roots):
+                assert all(isinstance(schedule.accepts(g, target), Refuse) for g in groups), (schedule, op.name)

@@ -61,6 +61,7 @@ class Fuser:
 
     def __init__(self, graph: Graph, target: Target, schedules: Iterable[ModuleType]) -> None:
         self.graph, self.target, self.schedules = graph, target, tuple(schedules)
+        self.offered: dict[str, tuple[ModuleType, ...]] = {}  # schedules that take a group rooted at an op, by its name
         self.users = _users(graph)
         self.order = graph.nodes()
         self.position = {id(node): n for n, node in enumerate(self.order)}
@@ -207,16 +208,20 @@ class Fuser:
         self.open.append(_Open([node], node, set(self._needs(node)), verdict, refused))
 
     def _select(self, group: Group) -> ModuleType | str:
-        """The first schedule that accepts the group, or the reasons of those against it that the root concerns."""
-        refused: list[tuple[ModuleType, str]] = []
-        for schedule in self.schedules:
+        """The first schedule that accepts the group, or the reasons of those against it that the root concerns: those
+        that name the root among their `ROOTS`, or that name none since they take any."""
+        name = group.root.op.name
+        if (offered := self.offered.get(name)) is None:
+            offered = tuple(s for s in self.schedules if name in getattr(s, "ROOTS", (name,)))
+            self.offered[name] = offered
+        refused: list[str] = []
+        for schedule in offered:
             verdict = schedule.accepts(group, self.target)
             if isinstance(verdict, Accept):
                 return schedule
             assert isinstance(verdict, Refuse)
-            refused.append((schedule, verdict.reason))
-        near = [r for r in refused if not r[1].startswith("root is ")]
-        return "; ".join(f"{schedule.__name__.rpartition('.')[2]}: {reason}" for schedule, reason in near or refused)
+            refused.append(f"{schedule.__name__.rpartition('.')[2]}: {verdict.reason}")
+        return "; ".join(refused)
 
     # --- joining groups -----------------------------------------------------------------------------------------
     def _merge(self, chosen: Callable[[_Open], bool]) -> None:

@@ -72,6 +72,7 @@ class KernelBuilder:
 
     def finish(self, note: str = "", blocks: int = 0) -> Kernel:
         assert len(self._blocks) == 1, "a region is still open"
+        self._scopes, self._constants = [{}], {}  # instructions hold their builder, and would keep these as long
         return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note, blocks=blocks)
 
     # --- emission ---------------------------------------------------------------------------------------------

@@ -302,6 +302,12 @@ class Kernel:
     library: LibraryProduct | None = None
     blocks: int = 0  # workers that a GPU's multiprocessor should have registers for at once; 0: as it comes
 
+    def drop_body(self) -> None:
+        """Forget the instructions, of which a large program has some 100,000: once machine code is loaded the name is
+        enough, as for programs from disk."""
+        self.body.clear()  # the builder's list too, which instructions hold
+        self.buffers = ()
+
     def walk(self) -> Iterator[Instruction]:
         """Every instruction, outer before inner, in order."""
         stack: list[Iterator[Instruction]] = [iter(self.body)]

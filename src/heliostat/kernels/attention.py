@@ -20,6 +20,7 @@ from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
 
+ROOTS = ("attention",)
 KEY_STEP = 64  # keys that a cache's capacity is a multiple of: whole steps of any tile
 LOWEST = -3.0e38  # below every finite score: a power of the difference is 0, and no infinity is subtracted from another
 

@@ -17,6 +17,8 @@ from .cache import row_nbytes, sequences
 from .dequantize import BlockReader
 from .group import Accept, Group, Refuse
 
+ROOTS = ("attention",)
+
 Tile = AttentionTile
 tuning_key = attention.tuning_key
 candidates = attention.candidates

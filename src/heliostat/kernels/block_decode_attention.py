@@ -14,6 +14,7 @@ from .cache import row_nbytes, sequences
 from .dequantize import BlockReader
 from .group import Accept, Group, Refuse, TensorOperand
 
+ROOTS = ("attention",)
 TOGETHER = 4  # keys that are read at once
 
 

@@ -17,6 +17,7 @@ from .cache_layout import KeyPanels, ValuePanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, store_from_compute, stored_form, vectors
 from .tensor_linear import zipped
 
+ROOTS = ("cache_update",)
 RUN = 8  # elements of 16 bytes, of f16 and bf16
 
 

@@ -17,6 +17,8 @@ from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
 
+ROOTS = ("conv2d",)
+
 
 @dataclass(frozen=True)
 class ConvolutionTile:

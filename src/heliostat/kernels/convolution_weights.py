@@ -17,6 +17,7 @@ from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
 
+ROOTS = ("conv2d_weight_gradient",)
 PIECE_BYTES = 16 << 10  # of g that a tile goes through before the next tile does: half of a first-level cache
 ITEMS = 16  # that workers share, where there are so many channels
 LEAST_COLUMNS = 7  # of 16 lanes: with more of them idle, windows that are written out and a product are no slower

@@ -18,6 +18,7 @@ from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute, stored_form
 from .math import Math
 
+ROOTS = ("attention",)
 PRIVATE_BYTES = 40 << 10  # of shared memory for the parts of a team
 ITEMS = 128  # teams that are enough to take query heads of one key head together: a multiprocessor each, or two
 

@@ -14,6 +14,8 @@ from ..targets.target import Target
 from . import dot
 from .group import Accept, Dims, Group, Refuse
 
+ROOTS = ("dequantize",)
+
 
 class BlockReader:
     """Reads one block of a format where the file has it: scalars by their bit slices, codes by runs of bytes."""

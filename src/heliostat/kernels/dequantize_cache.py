@@ -17,6 +17,7 @@ from .cache_layout import KeyPanels, ValuePanels
 from .dequantize import BlockReader
 from .group import Accept, Dims, Group, Refuse
 
+ROOTS = ("dequantize",)
 START = TensorType(i32, ())
 
 

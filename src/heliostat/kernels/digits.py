@@ -11,6 +11,7 @@ from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse
 from .quantize_block import tree
 
+ROOTS = ("count_digits", "move_by_digit")
 UNROLL = 4
 
 

@@ -24,6 +24,7 @@ from .linear_tile import LinearTile
 from .stream_linear import MULTIPROCESSORS
 from .tensor_linear import FRAGMENT
 
+ROOTS = ("linear",)
 LEAST_ROWS, MOST_ROWS = 2, 32
 DEPTH = 64  # elements of K, of which rows are whole stages
 RUN = 8  # neighbours of a plain row that lie together

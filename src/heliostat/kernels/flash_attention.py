@@ -19,14 +19,14 @@ from .prompt_attention import COLUMNS, Rows, Steps, over_row
 from .tensor_linear import FRAGMENT
 from .warpgroup_attention import SLOTS, Pipelined
 
-NAMES = ("scaled_dot_product_attention", "attention_logsumexp")
+ROOTS = ("scaled_dot_product_attention", "attention_logsumexp")
 STEP = 64  # keys
 WARPS = 4  # of a team, 16 rows for each: teams that share a multiprocessor fill each other's waits
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """Heads of 16 to 128 elements of bf16 or f16, of known lengths; both ops of the same operands, or one."""
-    reason = group_refusal(group, target, NAMES)
+    reason = group_refusal(group, target, ROOTS)
     return Accept() if reason is None else Refuse(reason)
 
 
@@ -101,12 +101,12 @@ class _Tiles(Pipelined):
     def _store(self, sums: Sequence[Variable], rows: Rows, places: Sequence[Instruction]) -> None:
         k, out = self.k, self.o.out
         total = over_row(k, rows.total.get(), "add")
-        if NAMES[0] in out:
+        if ROOTS[0] in out:
             factor = k.rcp(total)  # a division is a call, with which products wait for each other
             wide = k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
-            self.o.store(out[NAMES[0]], 0, [n * (self.size * 2) for n in places], sums, wide)
-        if NAMES[1] in out:
+            self.o.store(out[ROOTS[0]], 0, [n * (self.size * 2) for n in places], sums, wide)
+        if ROOTS[1] in out:
             made = k.fma(rows.best.get(), self.o.scale, Math(k).log(total))
             for h, place in enumerate(places):
                 half = k.shuffle(made, made, [2 * t + h for t in range(32)])
-                k.scatter(out[NAMES[1]].buffer, 0, place * 4, half)
+                k.scatter(out[ROOTS[1]].buffer, 0, place * 4, half)

@@ -23,11 +23,12 @@ from .tensor_linear import FRAGMENT, packed
 TILE = 64  # rows of a team: 16 for each warp
 SLOTS = 3  # steps in shared memory: one that is read, one that is there, one that copies go to
 QUERY, KEY, VALUE = "attention_query_gradient", "attention_key_gradient", "attention_value_gradient"
+ROOTS = (QUERY, KEY, VALUE)
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """What `flash_operands.refusal` allows: one to three gradients of the same operands, also joined to one."""
-    reason = group_refusal(group, target, (QUERY, KEY, VALUE))
+    reason = group_refusal(group, target, ROOTS)
     return Accept() if reason is None else Refuse(reason)
 
 

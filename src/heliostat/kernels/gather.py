@@ -16,6 +16,7 @@ from .cache import vector_length
 from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 
+ROOTS = ("embedding", "take")
 PIECE = 256  # elements of a row that a worker of a GPU copies
 AT_ONCE = 4  # rows of one element that a thread asks for before it stores the first
 

@@ -25,6 +25,7 @@ from .stream_linear import MULTIPROCESSORS
 from .tensor_linear import FRAGMENT, operand_a, zipped
 from .tile_attention import GAP
 
+ROOTS = ("attention",)
 ITEMS = 64  # teams that are enough to take query heads of one key head together
 BLOCKS = PANEL // COLUMNS  # of 8 keys of a panel
 MOST_WARPS = 12  # whose panels keep a multiprocessor's part of the memory busy

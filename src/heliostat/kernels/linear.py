@@ -26,6 +26,7 @@ from .linear_tile import candidates as candidates
 from .linear_tile import tuning_key as tuning_key
 from .unpacked_rows import UnpackedRows
 
+ROOTS = ("linear",)
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
 EARLY_BYTES = 80 << 10  # a panel up to this size is asked for by a GPU's block before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth

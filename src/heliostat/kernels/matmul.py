@@ -17,6 +17,8 @@ from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epi
 from .matmul_packed import PackedNest, PackedTile, sizes
 from .matmul_packed import default_tile as packed_tile
 
+ROOTS = ("matmul",)
+
 
 @dataclass(frozen=True)
 class MatmulTile:

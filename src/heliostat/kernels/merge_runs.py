@@ -15,6 +15,7 @@ from ..ops.sort import PIECE
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse
 
+ROOTS = ("merge_runs",)
 CHAINS = 4  # shares that a core merges at once
 MOST_SHARE = 1024  # elements of a share of a core
 

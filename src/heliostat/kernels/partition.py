@@ -12,6 +12,8 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse
 
+ROOTS = ("count_flags", "partition")
+
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     if group.root.op.name not in ("count_flags", "partition") or len(group.nodes) != 1:

@@ -11,12 +11,12 @@ from ..kernel.warp import MOST_ALIGNED, WARP
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
 
-NAMES = ("pixel_max", "pixel_argmax", "pixel_max_gradient")
+ROOTS = ("pixel_max", "pixel_argmax", "pixel_max_gradient")
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """One such op by itself, of plain operands."""
-    if group.root.op.name not in NAMES or len(group.nodes) != 1:
+    if group.root.op.name not in ROOTS or len(group.nodes) != 1:
         return Refuse("no maximum over windows of pixels by itself")
     if not target.gpu:
         return Refuse(f"{target.name} is no GPU")

@@ -12,6 +12,7 @@ from ..targets.target import Target
 from .group import Accept, Group, Refuse
 from .tensor_linear import zipped
 
+ROOTS = ("pixel_rows",)
 CHANNELS = 8  # of a row: 16 bytes
 
 

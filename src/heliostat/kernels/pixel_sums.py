@@ -15,6 +15,7 @@ from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
 
+ROOTS = ("pixel_sums",)
 TEAM = 8  # warps that share a part
 MOST_RUN = 8  # columns of a thread
 AT_ONCE = 4  # rows that a warp asks for before it adds the first

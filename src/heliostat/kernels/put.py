@@ -8,6 +8,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
+ROOTS = ("put",)
 WIDE = 32  # columns from which on the scan of the numbers costs less than the rows
 VECTORS = 4  # of columns that a worker of a GPU has at once
 WORKERS = 32 * 132  # that are wanted in flight

@@ -16,6 +16,8 @@ from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, load_as_compute
 from .math import whole
 
+ROOTS = ("quantize",)
+
 
 def refusal(format: object, lanes: int) -> str | None:
     """Why blocks are not made natively; None where they are."""

@@ -16,6 +16,7 @@ from .dequantize import BlockReader
 from .group import COMPUTE, Accept, Dims, Group, Refuse
 from .transpose import transposed
 
+ROOTS = ("repack",)
 RUN_BYTES = 16  # of a row that a thread of a GPU reads at once
 AT_ONCE = 8  # such runs
 

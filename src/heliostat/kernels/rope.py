@@ -14,6 +14,8 @@ from .cache import CacheRows, CacheRuns, CacheWriter, Sequences, cache_refusal, 
 from .cache_layout import KeyPanels
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
+ROOTS = ("rope",)
+
 Put = Callable[[Instruction, Instruction, Operand, Instruction], None]
 
 

@@ -24,6 +24,7 @@ from .group import Accept, Dims, Group, Refuse
 from .math import Math
 from .query_lanes import KEYS, QueryLanes, Rows, most_vectors, whole_lanes
 
+ROOTS = ("dot_product_attention",)
 MOST_SIZE = 256  # elements of a head: a tile of queries and of results is in the second-level cache then
 LEAST_SCORES = 2048  # of a head: below, products and softmax one after the other take less
 

@@ -21,6 +21,7 @@ from .group import Accept, Dims, Group, Refuse
 from .math import Math
 from .query_lanes import KEYS, QueryLanes, Rows, most_vectors
 
+ROOTS = ("dot_product_attention_gradient",)
 PRIVATE_BYTES = 1 << 20  # for the scores of a tile and the gradients of a head
 LEAST_TOKENS, LEAST_HEADS = 32, 4  # below, products one after the other take less, or workers have nothing to do
 

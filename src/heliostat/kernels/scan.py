@@ -12,6 +12,8 @@ from .elementwise import wrapped
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
 from .math import Math
 
+ROOTS = ("scan",)
+
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     if group.root.op.name != "scan" or len(group.nodes) != 1:

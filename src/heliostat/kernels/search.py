@@ -10,6 +10,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, TensorOperand
 
+ROOTS = ("search",)
 CHAINS = 4  # elements that a core looks for at once
 PIECE = 256  # elements of a parallel piece
 

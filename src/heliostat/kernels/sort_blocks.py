@@ -16,6 +16,7 @@ from ..kernel.warp import WARP
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse
 
+ROOTS = ("sort_blocks",)
 LARGEST = (1 << 63) - 1
 MOST_WARPS = 32
 

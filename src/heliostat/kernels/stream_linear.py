@@ -24,6 +24,7 @@ from .linear_tile import LinearTile
 from .quantize_block import quantize_block
 from .stream_integers import IntegerSums
 
+ROOTS = ("linear",)
 PIECE = 512  # bytes that a warp copies at once
 STAGE_BYTES = 2176  # of a stage, at most, where blocks can be cut
 LONG_STAGE_BYTES = 2700  # the same of two matrices, and of those with more panels than fit at once

@@ -22,6 +22,7 @@ from .dot import PanelReader
 from .group import Accept, Group, Refuse
 from .linear_tile import LinearTile
 
+ROOTS = ("linear",)
 TILE = 16  # rows of a tensor core tile
 OUTPUTS = 8  # outputs of one
 FRAGMENT = 128  # sums of a tile, 4 in each thread

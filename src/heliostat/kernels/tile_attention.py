@@ -23,6 +23,7 @@ from .group import Accept, Group, Refuse
 from .prompt_attention import COLUMNS, PANEL, RUN, Prompt, tile_bytes
 from .tensor_linear import FRAGMENT
 
+ROOTS = ("attention",)
 GAP = 2 * RUN  # bytes between rows of runs
 SLOTS = 2  # steps in shared memory: one that is read, one that copies go to
 SHARED_BYTES = 99 << 10  # of a block, on every GPU with these tensor cores

@@ -14,6 +14,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import COMPUTE, Accept, Dims, Group, Refuse
 
+ROOTS = ("transpose",)
 LEAST = 1024  # elements of a matrix from which on it pays
 LEAST_SIDE = 16  # of a matrix on a GPU
 UNROLL = 8  # lines whose loads are under way together

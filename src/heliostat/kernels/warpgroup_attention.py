@@ -21,6 +21,7 @@ from .group import Accept, Group, Refuse
 from .prompt_attention import COLUMNS, Attending, Prompt
 from .tensor_linear import FRAGMENT
 
+ROOTS = ("attention",)
 CORE = 128  # bytes of a core matrix
 SLOTS = 3  # steps in shared memory: one that is read, one that is there for warps that are ahead, one that copies go to
 MOST_SIZE = 256  # of a head: sums of as many columns fit one product

@@ -30,6 +30,7 @@ from .tensor_linear import FRAGMENT, OUTPUTS, zipped
 from .warpgroup_tile import DEPTH, HALF, MOST, WarpgroupTile, candidates_of, default_tile, fits
 from .warpgroup_tile import tuning_key as tuning_key
 
+ROOTS = ("linear",)
 WARPS = 8
 RUN = 8  # elements of K in a row of a core matrix, 16 bytes
 CORE = 128  # bytes of a core matrix

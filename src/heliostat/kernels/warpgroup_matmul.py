@@ -27,6 +27,7 @@ from .stream_linear import MULTIPROCESSORS
 from .tensor_linear import FRAGMENT, OUTPUTS
 from .warpgroup_linear import WARPS
 
+ROOTS = ("matmul",)
 ROWS = 128  # of a tile: 64 for each four warps
 DEPTH = 64  # of a stage
 LINE = 64  # elements of a line

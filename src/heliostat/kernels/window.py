@@ -8,6 +8,8 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem
 
+ROOTS = ("unfold", "fold")
+
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     if group.root.op.name not in ("unfold", "fold") or len(group.nodes) != 1:

@@ -14,7 +14,7 @@ from .group import Accept, Group, Refuse, TensorOperand, epilogue_refusal
 from .warpgroup_linear import WARPS
 from .warpgroup_matmul import CHUNK, DEPTH, LEAST, LINE, ROWS, Lines, Tiles
 
-NAMES = ("window_matmul", "window_gradient")
+ROOTS = ("window_matmul", "window_gradient")
 EACH = 32 // CHUNK  # lines that a warp copies at once
 
 
@@ -26,7 +26,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 def fits(root: Node, target: Target) -> str | None:
     """Why a product with windows is for other ops; None where it is for this schedule."""
-    if root.op.name not in NAMES:
+    if root.op.name not in ROOTS:
         return f"root is {root.op.name}, no product with windows"
     if target.capability != 90:
         return f"{target.name} has no products by four warps together"

@@ -17,12 +17,12 @@ from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
 
-NAMES = ("max_pool2d", "max_pool2d_gradient")
+ROOTS = ("max_pool2d", "max_pool2d_gradient")
 
 
 def refusal(node: Node, target: Target) -> str | None:
     """Why a pooling node is not taken whole; None where it is."""
-    if node.op.name not in NAMES:
+    if node.op.name not in ROOTS:
         return f"{node.op.name} is no maximum over windows of images"
     if target.gpu:
         return f"{target.name} is no core"

@@ -47,6 +47,7 @@ class CodeStore:
         self.target = target
         self.cache = cache or ObjectCache.default()
         self.addresses = Addresses()
+        self.keys: dict[str, str] = {}  # of machine code in the cache, by the name of its kernel
         self.compiled = 0
 
     def load(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> Addresses:
@@ -77,8 +78,9 @@ class CodeStore:
         return own
 
     def objects(self, kernels: Sequence[Kernel]) -> dict[str, bytes]:
-        """The machine code of kernels that were loaded, by name; nothing where no cache keeps it."""
-        return {} if self.cache.stats().directory is None else self._objects(kernels)
+        """The machine code of kernels that were loaded, by name, as far as the cache keeps it."""
+        found = {k.name: self.cache.get(self.keys[k.name]) for k in kernels}
+        return {name: code for name, code in found.items() if code is not None}
 
     def _objects(self, kernels: Sequence[Kernel], progress: Progress | None = None) -> dict[str, bytes]:
         """The machine code of each, by name: found, or made and kept."""
@@ -94,6 +96,7 @@ class CodeStore:
             if progress:
                 progress(len(objects), len(kernels), kernel.name)
             key, text = self._text(kernel)
+            self.keys[kernel.name] = key
             found = None if anew else self.cache.get(key)
             if found is None:
                 texts[kernel.name] = key, text()
