@@ -85,10 +85,10 @@ class Pipelined(Attending):
     def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
         k = self.k
         steps = self._steps(head, first, last)
-        asked = self._ask(warp, head, first, last)  # before all the keys and values, behind which they would wait
         k.barrier()  # the tile before may still be read
         self._copy_keys(warp, steps, steps.begin, 0)
         k.commit_copies()
+        asked = self._ask(warp, head, first, last)  # queries would come behind the keys and values of all slots
         for n in range(SLOTS - 1):
             self._copy_keys(warp, steps, steps.begin + (n + 1) * self.step, (n + 1) * self.key_tile)
             self._copy_values(warp, steps, steps.begin + n * self.step, n * self.value_tile)
