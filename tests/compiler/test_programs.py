@@ -10,7 +10,7 @@ import pytest
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, constant, parameter
-from heliostat.ir.types import f32, tensor
+from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernel.program import Program
 from heliostat.lang.check import check
 from heliostat.lang.source import Source
@@ -79,3 +79,14 @@ def test_results_that_are_names_of_constants_are_written(target: Target) -> None
         buffers = zip(launch.buffers, program.kernels[launch.kernel].parameters, strict=True)
         written.update(number for number, p in buffers if p.mode != "r")
     assert written >= set(program.outputs)
+
+
+def test_groups_that_differ_by_the_name_of_a_size_share_a_kernel() -> None:
+    def kernels(*symbols: Symbol) -> int:
+        xs = [parameter(f"x{n}", tensor(f32, dim(s), 8)) for n, s in enumerate(symbols)]
+        program = compile_graph(Graph("sizes", xs, [ops.exp(x) for x in xs]), TARGET, Options()).program
+        assert [launch.symbols for launch in program.launches] == [(s.name,) for s in symbols]
+        return len(program.kernels)
+
+    assert kernels(Symbol("n", 64, 1), Symbol("rows", 64, 1)) == 1
+    assert kernels(Symbol("n", 64, 1), Symbol("rows", 32, 1)) == 2

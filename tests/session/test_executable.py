@@ -1,4 +1,4 @@
-"""A bound program of one launch run in parts, as packing does."""
+"""Bound programs: of one launch run in parts, as packing does; for their states alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options
 from heliostat.ir.graph import Graph, Value, parameter
-from heliostat.ir.types import f32, tensor
+from heliostat.ir.types import f32, i32, tensor
 from heliostat.runtime.buffer import Buffer
 from heliostat.runtime.object_cache import ObjectCache
 from heliostat.runtime.worker_pool import WorkerPool
@@ -78,3 +78,41 @@ def test_code_stays_while_a_program_that_runs_it_is_kept() -> None:
         del program
         gc.collect()
         assert loaded() is None, "the machine code is never given back"
+
+
+def test_a_run_for_states_leaves_outputs_as_they_are(code: CodeStore) -> None:
+    x = np.random.default_rng(2).standard_normal((4, 2, 1, 32)).astype(np.float32)
+    p, w, start = (
+        parameter("x", tensor(f32, 2, 1, 32)),
+        parameter("w", tensor(f32, 32, 32)),
+        parameter("at", tensor(i32)),
+    )
+    caches = [parameter(name, tensor(f32, 1, 64, 32), "state") for name in ("keys", "values")]
+    renewed = [ops.cache_update(c, p, start) for c in caches]
+    mixed = ops.reshape(ops.attention(p, *renewed, start, 0.2), (2, 32))
+    graph = Graph(
+        "step",
+        [p, w, start, *caches],
+        [ops.matmul(ops.exp(ops.matmul(mixed, w)), w)],
+        list(zip(caches, renewed, strict=True)),
+    )
+    made = stages.compile_graph(graph, host_target(), Options(), KernelLibrary())
+    assert 0 < made.program.states_end < len(made.program.launches)
+    code.load_kernels(made.kernels())
+    with WorkerPool(2) as pool:
+        given = {
+            "x": Buffer.of(x[0].copy()),
+            "w": Buffer.of(np.eye(32, dtype=np.float32)),
+            "at": Buffer.of(np.zeros(1, np.int32)),
+        }
+        both = [Executable(made.program, code.addresses, pool, given) for _ in range(2)]
+        for n, values in enumerate(x):
+            given["x"].array(np.float32)[:64] = values.reshape(-1)
+            given["at"].array(np.int32)[0] = 2 * n
+            both[0].run()
+            both[1].output(0, {})[:] = 7
+            (both[1].run_for_states if n < len(x) - 1 else both[1].run)()
+            for name in ("keys", "values"):
+                np.testing.assert_array_equal(*(e.buffer(name).array(np.float32) for e in both))
+            assert n == len(x) - 1 or np.all(both[1].output(0, {}) == 7)
+        np.testing.assert_array_equal(both[0].output(0, {}), both[1].output(0, {}))

@@ -152,10 +152,14 @@ class KernelLibrary:
     ) -> tuple[Kernel, tuple[str, ...]]:
         """The kernel of a group, built once, and the names of its symbols in argument order.
 
-        over: numbers of inputs whose memory is that of a result, so that they change while the kernel runs."""
+        over: numbers of inputs whose memory is that of a result, so that they change while the kernel runs. Groups that
+        differ by the name of their one symbol share a kernel."""
         group = fused.group
         schedule = fused.schedule.__name__.rpartition(".")[2]
-        key = f"{schedule} {target} {structural_key(group.nodes, group.inputs, group.outputs)} {over} {group.beside}"
+        symbols = group.symbols
+        alike = {s.name: replace(s, name="n") for s in symbols} if len(symbols) == 1 else None
+        structure = structural_key(group.nodes, group.inputs, group.outputs, symbols=alike)
+        key = f"{schedule} {target} {structure} {over} {group.beside}"
         if key not in self.kernels:
             tile = options.tuning.tile(fused.schedule, group)
             chosen = {} if tile is None else {"tile": tile}
@@ -163,7 +167,7 @@ class KernelLibrary:
             made.library = None if over or not target.gpu else library_choice(group, options.tuning)
             self.kernels[key] = overwriting(made, over) if over else made
             self.groups[self.kernels[key].name] = fused
-        return self.kernels[key], tuple(s.name for s in group.symbols)
+        return self.kernels[key], tuple(s.name for s in symbols)
 
     def _name(self, schedule: str, fused: FusedGroup) -> str:
         """schedule_format_shape, with a number where that is taken: linear_q8_0_4864x896."""

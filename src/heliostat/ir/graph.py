@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 
 from ..diagnostics import DeviceMismatchError, DTypeError, ShapeError, VerifyError
-from .types import DType, Element, Symbol, SymbolicDim, TensorType, bf16
+from .types import DType, Element, Symbol, SymbolicDim, TensorType, bf16, concrete, dim
 
 PARAMETER_KINDS = ("input", "weight", "state")
 
@@ -424,30 +424,40 @@ def attribute_text(value: Any) -> str:
 
 
 def structural_key(
-    nodes: Sequence[Node], inputs: Sequence[Value], outputs: Sequence[Value], updates: Sequence[Value] = ()
+    nodes: Sequence[Node],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    updates: Sequence[Value] = (),
+    symbols: Mapping[str, Symbol] | None = None,
 ) -> str:
     """The same for a part of a graph: `inputs` go by position and type, `outputs` and `updates` say what is taken out.
 
-    Values from outside that are not among `inputs` go by the order in which they are first read."""
+    Values from outside that are not among `inputs` go by the order in which they are first read. `symbols`: what stands
+    for each symbol, by its name; all of them then."""
     numbers: dict[int, str] = {}
     lines: list[str] = []
+    sizes = {name: dim(s) for name, s in (symbols or {}).items()}
+
+    def shown(value: Any) -> Any:
+        return concrete(value, sizes) if sizes else value
+
     for i, v in enumerate(inputs):
         numbers[id(v)] = f"p{i}"
-        lines.append(f"{type_text(v.type)} {v.kind}")
+        lines.append(f"{type_text(shown(v.type))} {v.kind}")
 
     def number(v: Value) -> str:
         if id(v) not in numbers:
             numbers[id(v)] = f"x{len(numbers)}"
             held = attribute_text(v.node.attrs["value"]) if v.is_constant else v.kind
-            lines.append(f"{numbers[id(v)]}: {type_text(v.type)} {held}")
+            lines.append(f"{numbers[id(v)]}: {type_text(shown(v.type))} {held}")
         return numbers[id(v)]
 
     for n, node in enumerate(nodes):
         if node.op is PARAMETER:
             continue
         args = ",".join(map(number, node.inputs))
-        attrs = ",".join(f"{k}={attribute_text(v)}" for k, v in sorted(node.attrs.items()))
-        types = ";".join(type_text(r.type) for r in node.results)
+        attrs = ",".join(f"{k}={attribute_text(shown(v))}" for k, v in sorted(node.attrs.items()))
+        types = ";".join(type_text(shown(r.type)) for r in node.results)
         for r in node.results:
             numbers[id(r)] = f"{n}.{r.index}"
         lines.append(f"{node.op.name}@{node.op.version}({args}){{{attrs}}}{types}")

@@ -297,8 +297,9 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return d if isinstance(d, int) else d.evaluate(values)
 
 
-def concrete(value: Any, sizes: Mapping[str, int]) -> Any:
-    """An attribute, a type or a tuple of such with its symbols' values in their places. Raises KeyError without one."""
+def concrete(value: Any, sizes: Mapping[str, Any]) -> Any:
+    """An attribute, a type or a tuple of such with its symbols' values in their places, or other sizes. Raises KeyError
+    without one."""
     if isinstance(value, SymbolicDim):
         return value.evaluate(sizes)
     if isinstance(value, tuple):

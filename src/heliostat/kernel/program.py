@@ -69,6 +69,12 @@ class Program:
     constraints: tuple[tuple[SymbolicDim, str], ...] = ()
     report: list[Mapping[str, Any]] = field(default_factory=list)
 
+    @property
+    def states_end(self) -> int:
+        """How many of the launches, from the first on, may read or write states: the others are for outputs alone."""
+        states = {n for n, b in enumerate(self.buffers) if b.kind == "state"}
+        return max((n for n, launch in enumerate(self.launches, 1) if states & set(launch.buffers)), default=0)
+
     def by_name(self, name: str) -> int:
         """The number of the buffer with that name. Raises KeyError."""
         for n, b in enumerate(self.buffers):

@@ -7,7 +7,7 @@ turned or packed first. Heads that share keys are rows of one tile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel, Operand
@@ -71,10 +71,11 @@ class _Tiles(Pipelined):
         batch, first = (k.splat(k.convert(i, "i32"), 32) for i in (head // o.groups, head % o.groups * o.each))
         return (batch * o.rows + row // o.each) * o.heads + first + row % o.each
 
-    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+    def _queries(self, places: Sequence[Instruction]) -> Callable[[], list[Instruction]]:
         q, heads = self.o.x["q"], self.o.heads
         numbers = [n if q.total == heads else n // heads * q.total + n % heads for n in places]
-        return self.o.operands_a(q, q.first * self.size * 2, [n * (self.size * 2) for n in numbers])
+        operands = self.o.operands_a(q, q.first * self.size * 2, [n * (self.size * 2) for n in numbers])
+        return lambda: operands
 
     def _copy_keys(self, warp: Instruction, steps: Steps, base: Instruction, at: Operand) -> None:
         self._copy(self.o.x["k"], warp, steps, base, at)

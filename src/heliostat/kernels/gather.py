@@ -71,7 +71,7 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
                     result.store([n, b * element.block + start], value)
         else:
             assert isinstance(element, DType)
-            lanes = vector_length(depth, target)
+            lanes = PIECE if target.gpu and depth % PIECE == 0 else vector_length(depth, target)
             lanes = lanes if step % lanes == 0 else 1
             for d in k.loop(lo, hi, lanes):
                 value = load_as_compute(k, buffers[table], (row * depth + d) * element.nbytes, element, lanes)

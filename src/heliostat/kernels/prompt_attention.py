@@ -8,7 +8,7 @@ for keys, of keys for values, which is the direction that the products sum over.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..kernel.builder import KernelBuilder, Variable
@@ -34,6 +34,17 @@ class Steps:
     begin: Instruction
     end: Instruction
     count: Instruction
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A warp's rows of a tile, from `first` on: a thread's two of them, their places, and what makes operands of their
+    queries."""
+
+    first: Instruction
+    halves: list[Instruction]
+    places: list[Instruction]
+    operands: Callable[[], list[Instruction]]
 
 
 class Attending:
@@ -70,8 +81,9 @@ class Attending:
     def _block(self, n: int) -> int:
         raise NotImplementedError
 
-    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
-        """Operand a of every 16 elements of the head, scaled; of rows at two places."""
+    def _queries(self, places: Sequence[Instruction]) -> Callable[[], list[Instruction]]:
+        """Ask for the queries of rows at two places, and what makes of them operand a of every 16 elements of the head,
+        scaled: what is asked for here has the time in between to come."""
         raise NotImplementedError
 
     def _warp(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> None:
@@ -124,18 +136,22 @@ class Attending:
         rest = item % each
         return item // each * wide + rest % wide, tiles - 1 - rest // wide
 
-    def _own(
-        self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction, steps: Steps
-    ) -> tuple[list[Instruction], list[Instruction], Rows, list[Variable], list[Variable]]:
-        """A warp's part of a tile: queries as operands, the places of its rows, and their masks, sums and scores."""
-        k = self.k
-        mine = k.minimum(first + warp * 16, last)
+    def _ask(self, warp: Instruction, head: Instruction, first: Instruction, last: Instruction) -> Asked:
+        """Ask for the queries of a warp's part of a tile."""
+        mine = self.k.minimum(first + warp * 16, last)
         halves, places = self._rows(head, mine, last)
-        query = self._queries(places)
-        rows = Rows(self, mine, k.minimum(mine + 15, last), halves, steps.end)
+        return Asked(mine, halves, places, self._queries(places))
+
+    def _own(
+        self, asked: Asked, last: Instruction, steps: Steps
+    ) -> tuple[list[Instruction], Rows, list[Variable], list[Variable]]:
+        """A warp's part of a tile: queries as operands, and the masks of its rows, their sums and scores."""
+        k = self.k
+        query = asked.operands()
+        rows = Rows(self, asked.first, k.minimum(asked.first + 15, last), asked.halves, steps.end)
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.size // COLUMNS)]
         scores = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.step // COLUMNS)]
-        return query, places, rows, sums, scores
+        return query, rows, sums, scores
 
     def _rows(self, head: Instruction, first: Instruction, last: Instruction) -> tuple[list[Instruction], ...]:
         """Numbers of a thread's two rows, and their places. Rows past the last are the last once more."""

@@ -9,8 +9,9 @@ in shared memory are a little apart, so that the threads of a quad meet in no ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..ir.graph import Node, Value
 from ..ir.types import bf16, f16, upper_bound
@@ -85,7 +86,8 @@ class _Tiles(Prompt):
         self._copy_keys(warp, steps, steps.begin, 0)
         self._copy_values(warp, steps, steps.begin, 0)
         k.commit_copies()
-        query, places, rows, sums, scores = self._own(warp, head, first, last, steps)
+        asked = self._ask(warp, head, first, last)
+        query, rows, sums, scores = self._own(asked, last, steps)
         for step in k.loop(steps.count):
             k.wait_copies(0)
             k.barrier()  # this step is there, and all have done with the one before
@@ -97,9 +99,12 @@ class _Tiles(Prompt):
             factor = self._softmax(scores, base, rows)
             self._weigh(self._packed(scores), sums, factor, step % SLOTS * self.value_tile + self.values_at)
         k.wait_copies(0)  # of what lies past the last step
-        self._store(sums, rows, places)
+        self._store(sums, rows, asked.places)
 
-    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+    def _queries(self, places: Sequence[Instruction]) -> Callable[[], list[Instruction]]:
+        return partial(self._operands, places)
+
+    def _operands(self, places: Sequence[Instruction]) -> list[Instruction]:
         """A thread has runs of 8 elements, in 32 elements each."""
         k = self.k
         operands: list[Instruction] = []

@@ -8,7 +8,7 @@ the next become weights; and four warps may be half a step ahead of the others, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..ir.graph import Node
@@ -89,12 +89,13 @@ class Pipelined(Attending):
         k.barrier()  # the tile before may still be read
         self._copy_keys(warp, steps, steps.begin, 0)
         k.commit_copies()
+        asked = self._ask(warp, head, first, last)  # queries would come behind the keys and values of all slots
         for n in range(SLOTS - 1):
             self._copy_keys(warp, steps, steps.begin + (n + 1) * self.step, (n + 1) * self.key_tile)
             self._copy_values(warp, steps, steps.begin + n * self.step, n * self.value_tile)
             k.commit_copies()
 
-        query, places, rows, sums, scores = self._own(warp, head, first, last, steps)
+        query, rows, sums, scores = self._own(asked, last, steps)
         words = [k.var(k.zeros("i32", FRAGMENT)) for _ in range(self.step // 16)]
 
         def pack() -> None:
@@ -134,7 +135,7 @@ class Pipelined(Attending):
         k.await_all(self.done)
         k.wait_copies(0)
         k.wait_mma(sums, 0, taken)
-        self._store(sums, rows, places)
+        self._store(sums, rows, asked.places)
 
     def _score(self, query: Sequence[Instruction], scores: Sequence[Variable], at: Instruction) -> None:
         """scores = q . key of this warp's rows and the keys at `at`."""
@@ -146,36 +147,55 @@ class Pipelined(Attending):
 
 
 class _Tiles(Pipelined, Prompt):
-    def _queries(self, places: Sequence[Instruction]) -> list[Instruction]:
+    def _queries(self, places: Sequence[Instruction]) -> Callable[[], list[Instruction]]:
         pairs = [self._pairs(place) for place in places]
-        return [
-            self._operand_a(*(of_row[d + n] for n in (0, COLUMNS) for of_row in pairs)) for d in range(0, self.size, 16)
-        ]
 
-    def _pairs(self, place: Instruction) -> dict[int, Instruction]:
-        """Two neighbours of every 8 elements of a row at a place, rotated where that is to be done, and scaled."""
+        def operands() -> list[Instruction]:
+            rows = [made() for made in pairs]
+            halves = (0, COLUMNS)
+            return [self._operand_a(*(row[d + n] for n in halves for row in rows)) for d in range(0, self.size, 16)]
+
+        return operands
+
+    def _pairs(self, place: Instruction) -> Callable[[], dict[int, Instruction]]:
+        """Ask for two neighbours of every 8 elements of a row at a place, and what rotates them, where that is to be
+        done, and scales them."""
         k = self.k
         lanes = place + self.place * 8
         found = {d: k.gather(self.q, d * 4, lanes, "f32", 2) for d in range(0, self.size, COLUMNS)}
-        split = {d: [k.shuffle(v, v, range(e, 64, 2)) for e in range(2)] for d, v in found.items()}
-        if self.rotation is not None:
-            self._rotate(split, place // (self.heads * self.size * 4))
-        return {d: k.pack_pair(low * self.scale, high * self.scale, self.kind) for d, (low, high) in split.items()}
+        angles = None if self.rotation is None else self._angles(place // (self.heads * self.size * 4))
 
-    def _rotate(self, split: dict[int, list[Instruction]], token: Instruction) -> None:
+        def made() -> dict[int, Instruction]:
+            split = {d: [k.shuffle(v, v, range(e, 64, 2)) for e in range(2)] for d, v in found.items()}
+            if angles is not None:
+                self._rotate(split, angles)
+            return {d: k.pack_pair(low * self.scale, high * self.scale, self.kind) for d, (low, high) in split.items()}
+
+        return made
+
+    def _angles(self, token: Instruction) -> dict[int, list[Instruction]]:
+        """Cosines and sines of a thread's pairs of elements of a row: one of each, or two neighbours."""
+        k = self.k
+        assert self.rotation is not None
+        tables, half, interleaved = self.rotation
+        if interleaved:
+            at = (token * half + self.place) * 4
+            return {d: [k.gather(v, d * 4, at, "f32") for v in tables] for d in range(0, half, COLUMNS // 2)}
+        at = token * (half * 4) + self.place * 8
+        return {d: [k.gather(v, d * 4, at, "f32", 2) for v in tables] for d in range(0, half, COLUMNS)}
+
+    def _rotate(self, split: dict[int, list[Instruction]], angles: dict[int, list[Instruction]]) -> None:
         """What `rope` does with a thread's elements of a row: a * c - b * s, b * c + a * s."""
         k = self.k
         assert self.rotation is not None
-        angles, half, interleaved = self.rotation
-        for d in range(0, half, COLUMNS // 2 if interleaved else COLUMNS):
+        _, half, interleaved = self.rotation
+        for d, (cos, sin) in angles.items():
             if interleaved:  # elements 2 i and 2 i + 1
-                c, s = (k.gather(v, d * 4, (token * half + self.place) * 4, "f32") for v in angles)
                 low, high = split[2 * d]
-                split[2 * d] = [low * c - high * s, high * c + low * s]
+                split[2 * d] = [low * cos - high * sin, high * cos + low * sin]
                 continue
             first, second = split[d], split[d + half]
-            both = [k.gather(v, d * 4, token * (half * 4) + self.place * 8, "f32", 2) for v in angles]
-            of = [[k.shuffle(v, v, range(e, 64, 2)) for v in both] for e in range(2)]
+            of = [[k.shuffle(v, v, range(e, 64, 2)) for v in (cos, sin)] for e in range(2)]
             split[d] = [a * c - b * s for a, b, (c, s) in zip(first, second, of, strict=True)]
             split[d + half] = [b * c + a * s for a, b, (c, s) in zip(first, second, of, strict=True)]
 

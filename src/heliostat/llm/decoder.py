@@ -39,7 +39,8 @@ class CacheConfig:
 class Attention(modules.Module):
     """Grouped-query attention with rotary positions over a cache.
 
-    x: (N, hidden); returns (N, hidden) and the new caches.
+    x: (N, hidden), whose keys and values the caches take; asked: (R, hidden), the rows of x that ask, at the
+    positions `at`. Returns (R, hidden) and the new caches.
     """
 
     def __init__(self, config: DecoderConfig, prefix: str, weight: WeightType) -> None:
@@ -53,22 +54,24 @@ class Attention(modules.Module):
             self.q_norm = _norm(prefix + "attn_q_norm", weight, config.eps)
             self.k_norm = _norm(prefix + "attn_k_norm", weight, config.eps)
 
-    def forward(self, x: Value, positions: Positions, keys: Value, values: Value) -> tuple[Value, Value, Value]:
-        c, n = self.config, x.type.shape[0]
-        q = ops.reshape(self.q(x), shape=(n, c.heads, c.head_dim))
+    def forward(
+        self, x: Value, positions: Positions, keys: Value, values: Value, asked: Value, at: Positions
+    ) -> tuple[Value, Value, Value]:
+        c, n, rows = self.config, x.type.shape[0], asked.type.shape[0]
+        q = ops.reshape(self.q(asked), shape=(rows, c.heads, c.head_dim))
         k = ops.reshape(self.k(x), shape=(n, c.kv_heads, c.head_dim))
         v = ops.reshape(self.v(x), shape=(n, c.kv_heads, c.head_dim))
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q = ops.rope(q, positions.cos, positions.sin, interleaved=c.rope.interleaved)
+        q = ops.rope(q, at.cos, at.sin, interleaved=c.rope.interleaved)
         k = ops.rope(k, positions.cos, positions.sin, interleaved=c.rope.interleaved)
         start, table = positions.start, positions.table
         if isinstance(keys.type.element, BlockFormat):
             k, v = ops.quantize(k, keys.type.element), ops.quantize(v, values.type.element)
         keys = ops.cache_update(keys, k, start, table)
         values = ops.cache_update(values, v, start, table)
-        mixed = ops.attention(q, keys, values, start, c.attention_scale, True, c.sliding_window, table)
-        return self.output(ops.reshape(mixed, shape=(n, c.heads * c.head_dim))), keys, values
+        mixed = ops.attention(q, keys, values, at.start, c.attention_scale, True, c.sliding_window, table)
+        return self.output(ops.reshape(mixed, shape=(rows, c.heads * c.head_dim))), keys, values
 
 
 class FeedForward(modules.Module):
@@ -86,7 +89,8 @@ class FeedForward(modules.Module):
 
 
 class Block(modules.Module):
-    """Attention and feed-forward, each behind a norm and added to the stream."""
+    """Attention and feed-forward, each behind a norm and added to the stream. With `last`, only rows of these
+    positions, the stream's last ones, are returned; keys and values of all are stored."""
 
     def __init__(self, config: DecoderConfig, prefix: str, weight: WeightType) -> None:
         super().__init__()
@@ -95,8 +99,14 @@ class Block(modules.Module):
         self.feed_forward_norm = _norm(prefix + "ffn_norm", weight, config.eps)
         self.feed_forward = FeedForward(prefix, weight)
 
-    def forward(self, x: Value, positions: Positions, keys: Value, values: Value) -> tuple[Value, Value, Value]:
-        mixed, keys, values = self.attention(self.attention_norm(x), positions, keys, values)
+    def forward(
+        self, x: Value, positions: Positions, keys: Value, values: Value, last: Positions | None = None
+    ) -> tuple[Value, Value, Value]:
+        normed = asked = self.attention_norm(x)
+        if last is not None:
+            x = last_rows(x, last.rows)
+            asked = self.attention_norm(x)  # a few rows again, rather than all of them kept for a copy of a few
+        mixed, keys, values = self.attention(normed, positions, keys, values, asked, last or positions)
         x = ops.add(x, mixed)
         return ops.add(x, self.feed_forward(self.feed_forward_norm(x))), keys, values
 
@@ -110,6 +120,17 @@ class Positions:
     sin: Value
     start: Value
     table: Value | None
+
+    @property
+    def rows(self) -> Dim:
+        """How many tokens there are."""
+        return self.cos.type.shape[0]
+
+
+def last_rows(x: Value, rows: Dim) -> Value:
+    """The last `rows` rows of x, (N, ...)."""
+    n = x.type.shape[0]
+    return ops.slice(x, axis=0, start=n - rows, stop=n)
 
 
 class Decoder(modules.Module):
@@ -136,17 +157,22 @@ class Decoder(modules.Module):
         table: Value | None = None,
     ) -> tuple[Value, list[tuple[Value, Value]]]:
         """tokens, positions: (N,) i32; `table`: the pages of caches in pages. Returns logits (rows, V) f32 of the last
-        `rows` tokens, and the new caches."""
-        cos, sin = ops.rope_table(positions, frequencies, scale=magnitude)
-        place = Positions(cos, sin, start, table)
+        `rows` tokens, and the new caches. If rows is not N, positions must be start, start + 1, ..."""
+
+        def standing(positions: Value, start: Value) -> Positions:
+            cos, sin = ops.rope_table(positions, frequencies, scale=magnitude)
+            return Positions(cos, sin, start, table)
+
+        every = standing(positions, start)
+        last: Positions | None = None
+        if rows != tokens.type.shape[0]:  # nobody reads other rows behind the last block's keys and values
+            asked = last_rows(positions, rows)
+            last = standing(asked, ops.reshape(ops.slice(asked, axis=0, start=0, stop=1), shape=()))
         x = self.embedding(tokens)
         renewed: list[tuple[Value, Value]] = []
-        for block, (keys, values) in zip(self.blocks, caches, strict=True):
-            x, keys, values = block(x, place, keys, values)
+        for number, (block, (keys, values)) in enumerate(zip(self.blocks, caches, strict=True), 1):
+            x, keys, values = block(x, every, keys, values, last if number == len(self.blocks) else None)
             renewed.append((keys, values))
-        n = tokens.type.shape[0]
-        if rows != n:
-            x = ops.slice(x, axis=0, start=n - rows, stop=n)
         return self.output(self.output_norm(x)), renewed
 
 

@@ -349,6 +349,19 @@ class LanguageModel:
 
         A row's result does not depend, bit for bit, on how a prompt is cut into blocks.
         """
+        symbols = self._send_block(ids, start, rows)
+        self._prefill.run()
+        logits: npt.NDArray[np.float32] = self._prefill.output(0, symbols)
+        return logits
+
+    def _fill(self, ids: Sequence[int], start: int) -> None:
+        """Bring the cache on by up to a block of prompt tokens at position `start`, where nobody wants logits."""
+        self._send_block(ids, start, 1)
+        self._inputs.wait()  # behind the block before; the next one is prepared while this one runs
+        self._prefill.run_for_states()
+
+    def _send_block(self, ids: Sequence[int], start: int, rows: int) -> dict[str, int]:
+        """Set what a block's run reads; the values of its dimensions."""
         n = len(ids)
         self._reserve_pages(start, start + n)
         self._tokens[:n] = ids
@@ -357,21 +370,19 @@ class LanguageModel:
         symbols = {"n": n, "rows": rows}
         self._prefill.set_symbols(symbols)
         self._inputs.send()
-        self._prefill.run()
-        logits: npt.NDArray[np.float32] = self._prefill.output(0, symbols)
-        return logits
+        return symbols
 
     def _advance(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Bring the cache to `ids`, reusing what it shares with them; logits (V,) of the last one."""
         self._steps.forget()
         sequence = self._sequence
         sequence.cut(alike(sequence.tokens, ids[:-1]))
-        logits: npt.NDArray[np.float32] | None = None
-        for at in range(len(sequence.tokens), len(ids), self.block):
-            part = ids[at : at + self.block]
-            logits = self._block(part, at, 1)
-            sequence.tokens += part
-        assert logits is not None
+        *before, last = range(len(sequence.tokens), len(ids), self.block)
+        for at in before:
+            self._fill(ids[at : at + self.block], at)
+            sequence.tokens += ids[at : at + self.block]
+        logits = self._block(ids[last:], last, 1)
+        sequence.tokens += ids[last:]
         self._epoch += 1
         return logits[-1]
 

@@ -228,12 +228,21 @@ class CudaExecutable:
         code.load(self.phases, program.name, library)
         self.names = [" + ".join(k.name for k in phase.kernels) for phase in self.phases]
         self.launches = self.launches_behind([], {})
-        self.graph: CudaGraph | None = None
-        if self.launches:
-            with capture(place.stream, name=program.name) as captured:
-                for step in self.launches:
-                    step(place.stream)
-            self.graph = captured.graph
+        self.graph = self._captured(len(self.launches))
+
+    def _captured(self, count: int) -> CudaGraph | None:
+        """The first launches as a graph; None for none."""
+        if not count:
+            return None
+        with capture(self.place.stream, name=self.program.name) as captured:
+            for step in self.launches[:count]:
+                step(self.place.stream)
+        return captured.graph
+
+    @cached_property
+    def _graph_for_states(self) -> CudaGraph | None:
+        end = self.program.states_end
+        return self._captured(sum(min(numbers) < end for numbers in self.members))
 
     def launches_behind(self, ahead: Sequence[Ready], own: Mapping[int, DeviceBuffer]) -> list[Ready]:
         """Its launches, behind others of the same stream, with buffers of their own for some of the program's numbers.
@@ -262,6 +271,11 @@ class CudaExecutable:
         """One step with the symbols and inputs as they are. The host does not wait."""
         if self.graph is not None:
             self.graph.launch(self.place.stream)
+
+    def run_for_states(self) -> None:
+        """The same where nobody reads the outputs: what comes behind the last use of a state is left out."""
+        if self._graph_for_states is not None:
+            self._graph_for_states.launch(self.place.stream)
 
     def output(self, n: int, symbols: Mapping[str, int]) -> npt.NDArray[Any]:
         """Output n, copied to the host when the step is done."""

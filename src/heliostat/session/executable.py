@@ -188,6 +188,7 @@ class Executable:
         launches = len(program.launches)
         alone = program.operations < SMALL_LAUNCH * launches
         self._run = self.pool.bind(self.table.ctypes.data, launches, alone=alone)
+        self._run_for_states = self.pool.bind(self.table.ctypes.data, program.states_end, alone=alone)
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError."""
@@ -200,6 +201,10 @@ class Executable:
     def run(self) -> None:
         """One step with the symbols and inputs as they are."""
         self._run()
+
+    def run_for_states(self) -> None:
+        """The same where nobody reads the outputs: what comes behind the last use of a state is left out."""
+        self._run_for_states()
 
     def run_in_parts(self, parts: int, after: Callable[[], None]) -> None:
         """The same for a program of one launch, in `parts` runs one behind the other, each of them followed by `after`.

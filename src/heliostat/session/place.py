@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 
 
 class Inputs:
-    """Small inputs of a step: `arrays` are written on the host, `buffers` are bound, `send` makes them meet."""
+    """Small inputs of a step: `arrays` are written on the host, `buffers` are bound, `send` makes them meet. `wait`
+    returns when arrays may be written again, where no result of a step was read since."""
 
-    def __init__(self, arrays: dict[str, npt.NDArray[np.int32]], buffers: dict[str, Any], send: Callable[[], None]):
-        self.arrays, self.buffers, self.send = arrays, buffers, send
+    def __init__(
+        self,
+        arrays: dict[str, npt.NDArray[np.int32]],
+        buffers: dict[str, Any],
+        send: Callable[[], None],
+        wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.arrays, self.buffers, self.send, self.wait = arrays, buffers, send, wait
 
 
 class Place(Protocol):
@@ -160,7 +167,7 @@ class CudaPlace:
         arrays = {n: host[at : at + 4 * sizes[n]].view(np.int32) for n, at in starts.items()}
         buffers = {n: there.slice(at, -(-4 * sizes[n] // 64) * 64) for n, at in starts.items()}
         stream = self.device.stream
-        return Inputs(arrays, buffers, lambda: there.copy_from_host(pinned, stream))
+        return Inputs(arrays, buffers, lambda: there.copy_from_host(pinned, stream), stream.synchronize)
 
     def copy(self, target: Any, source: Any) -> None:
         target.copy_from(source, self.device.stream)
