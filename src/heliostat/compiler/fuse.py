@@ -6,13 +6,14 @@ names for the same buffer and stand outside all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import DType, bool_, upper_bound
+from ..kernel.library import LibraryProduct
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
 from ..kernels.elementwise import VIEWS
 from ..kernels.group import Accept, Group, Refuse
@@ -57,10 +58,18 @@ class _Open:
 
 
 class Fuser:
-    """One fusion run over one graph; `schedules` in order of preference."""
+    """One fusion run over one graph; `schedules` in order of preference. `library`: products, by their nodes' id(),
+    that a vendor's library is to compute, with a bias at most."""
 
-    def __init__(self, graph: Graph, target: Target, schedules: Iterable[ModuleType]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        target: Target,
+        schedules: Iterable[ModuleType],
+        library: Mapping[int, LibraryProduct] | None = None,
+    ) -> None:
         self.graph, self.target, self.schedules = graph, target, tuple(schedules)
+        self.library = library or {}
         self.users = _users(graph)
         self.order = graph.nodes()
         self.position = {id(node): n for n, node in enumerate(self.order)}
@@ -95,6 +104,7 @@ class Fuser:
     # --- placing one node ---------------------------------------------------------------------------------------
     def _place(self, node: Node) -> None:
         producers = sorted({g for v in node.inputs if (g := self._direct(v)) is not None}, reverse=True)
+        producers.sort(key=lambda g: id(self.open[g].root) not in self.library)  # which can take a bias, and only that
         refused: list[str] = []
         for number in self._candidates(node, producers):
             verdict = self._try(node, number)
@@ -112,7 +122,7 @@ class Fuser:
         all.
         """
         if node.op.name == "linear":
-            return self._beside(node)
+            return [] if id(node) in self.library else self._beside(node)
         if node.op.name in flash_operands.OPERANDS:
             return self._with_scores(node)
         if (node.op.name in _ANCHORS and node.op.name != "cache_update") or transpose.turns(node, self.target):
@@ -138,7 +148,8 @@ class Fuser:
                 if number is None or any(number in self.open[o].needs for o in needs - {number}):
                     continue
                 host = self.open[number].root
-                if number not in needs and host.op.name == "linear" and host.inputs[0] is node.inputs[0]:
+                same = host.op.name == "linear" and host.inputs[0] is node.inputs[0] and id(host) not in self.library
+                if number not in needs and same:
                     return [number]
         return []
 
@@ -179,6 +190,10 @@ class Fuser:
 
     def _epilogue_refusal(self, node: Node, number: int) -> str | None:
         """Why a node should not become an epilogue of a product, though it could."""
+        root = self.open[number].root
+        if (given := self.library.get(id(root))) is not None:
+            first = given.bias and root.results[0] in node.inputs
+            return None if first else "a library computes the product, and a bias at most behind it"
         for value in node.results:
             users = self.users.get(id(value), ())
             stored = not self.target.gpu and any(u.op.name in PRODUCTS for u in users)  # whatever a reduction reads
