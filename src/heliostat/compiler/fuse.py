@@ -15,6 +15,7 @@ from ..ir.graph import Graph, Node, Value
 from ..ir.types import DType, bool_, upper_bound
 from ..kernel.library import LibraryProduct
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
+from ..kernels.column_sums import row_shape, summed
 from ..kernels.elementwise import VIEWS
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
@@ -87,6 +88,7 @@ class Fuser:
         self._take_masks()
         self._merge(self._is_rows)
         if self.target.gpu:
+            self._sum_beside_rows()
             self._absorb()
             self._absorb_token()
         else:
@@ -324,6 +326,41 @@ class Fuser:
             for node in host.nodes:
                 self.group_of[id(node)] = later
             self._dissolve(number)
+
+    def _sum_beside_rows(self) -> None:
+        """Let kernels of rows sum over them what they have in registers: what they compute, or read anyway."""
+        for number, sums in enumerate(self.open):
+            last = sums.nodes[-1] if sums.nodes else None
+            if last is None or sums.schedule is not reduce or last.op.name != "sum" or last.attrs["axes"] != (1,):
+                continue
+            source = source_of(self.close(sums).inputs[0])
+            near = {self.group_of.get(id(n)) for n in (source.node, *self.users.get(id(source), ()))}
+            for at in sorted(n for n in near if n is not None and n != number):
+                host = self.open[at]
+                shape = row_shape(self.close(host)) if self._is_rows(host) else None
+                found = None if shape is None else summed(last, shape)
+                if found is not None and found[0] is source and self._sums_join(number, at, found[1]):
+                    break
+
+    def _sums_join(self, number: int, at: int, between: list[Node]) -> bool:
+        sums, host = self.open[number], self.open[at]
+        if not sums.needs - {at} <= host.needs or number in host.needs:
+            return False
+        if any(number in self.open[n].needs for n in host.needs):
+            return False
+        nodes = list({id(n): n for n in (*host.nodes, *between, *sums.nodes)}.values())
+        group = self._group(nodes, host.root)
+        if self._too_wide(group) or self._select(group) is not reduce:
+            return False
+        host.nodes = nodes
+        host.notes += [*sums.notes, f"{_label(sums.root)} joins {_label(host.root)}"]
+        for node in sums.nodes:
+            self.group_of[id(node)] = at
+        for other in self.open:
+            if number in other.needs:
+                other.needs = (other.needs - {number}) | {at} | host.needs
+        sums.nodes, sums.needs = [], set()
+        return True
 
     def _absorb(self) -> None:
         """Let products of a single row begin with what makes that row, norms say, in each that reads it: computed more
