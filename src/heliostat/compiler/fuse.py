@@ -20,6 +20,7 @@ from ..kernels.elementwise import VIEWS
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
+from .remake import remake
 
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
@@ -89,6 +90,7 @@ class Fuser:
         self._merge(self._is_rows)
         if self.target.gpu:
             self._sum_beside_rows()
+            remake(self)
             self._absorb()
             self._absorb_token()
         else:
@@ -450,6 +452,10 @@ class Fuser:
     def is_product(o: _Open) -> bool:
         """Whether a group is a product with its epilogue."""
         return o.root.op.name in EPILOGUE_ROOTS
+
+    def verdict(self, group: Group) -> ModuleType | str:
+        """The schedule of a group, or why there is none."""
+        return self._select(group)
 
     def select(self, nodes: list[Node], root: Node) -> ModuleType | str:
         """The schedule of nodes as a group, or why there is none."""
