@@ -60,7 +60,7 @@ def product_of_node(root: Node, operands: tuple[TensorType, TensorType] | None =
         return "sizes are symbols"
     if a.rank < 2 or b.rank < 2:
         return "an operand is a vector"
-    kinds = a.element.name, result.element.name  # type: ignore[union-attr]
+    kinds = a.element.name, result.element.name
     if root.op.name == "linear":
         found = LibraryProduct(*kinds, _rows(a.shape[:-1]), int(a.shape[-1]), int(b.shape[0]), b_turned=True)  # type: ignore[arg-type]
     else:
