@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from heliostat.bench.training import (
     torch,
 )
 from heliostat.cli.main import main
+from heliostat.settings import settings
 from targets.gpus import stand_in
 
 SMALL: dict[Any, dict[str, Any]] = {
@@ -88,17 +90,30 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("build", [gpt_amp, resnet_amp], ids=["gpt", "resnet"])
-def test_rows_of_a_gpu(build: Any) -> None:
+def test_rows_of_a_gpu(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step that is timed was the first one with an empty cache; one process more finds what that left there."""
     sizes = {
         gpt_amp: {"layers": 1, "width": 16, "heads": 2, "length": 4, "batch": 2, "vocabulary": 24, "tied": True},
         resnet_amp: {"width": 4, "blocks": (1,), "side": 8, "batch": 2, "classes": 5},
     }
+    seen: list[tuple[str, bool, bool]] = []
+
+    def process(side: str, name: str, cache: str, *rest: Any) -> dict[str, Any]:
+        seen.append((side, settings().cache_dir == Path(cache), Path(cache).is_dir()))
+        return {"first_s": 0.5, "nbytes": 7}
+
+    monkeypatch.setattr(train, "_process", process)
+    before = settings()
     with stand_in():
-        (row,) = bench_train([Workload("small", build, sizes[build])], 1, None, 1, quick=True, device="cuda:0")
+        (row,) = bench_train([Workload("small", build, sizes[build])], 1, None, 1, device="cuda:0")
+    assert settings() == before
+    assert seen == [("heliostat", True, True)]
     assert row.own is not None
+    assert row.cold_s is not None
+    assert row.cold_s > 0
     assert row.nbytes is not None
-    assert row.nbytes > 0
-    assert (row.cold_s, row.peer, row.note) == (None, None, "")
+    assert row.nbytes > 7
+    assert (row.cached_s, row.peer, row.note) == (0.5, None, "")
 
 
 def test_a_wrong_step_shows_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import heliostat as hs
 from heliostat import ops
@@ -41,16 +43,17 @@ from targets.gpus import stand_in
 SIZE = {"m": 16, "k": 24, "n": 32}
 
 
-def chosen(m: int, k: int, n: int, kind: str = "f16", algorithm: int = 1, more: str = "") -> TuningTable:
-    return TuningTable(
-        {f"product {kind} {kind} {more}{m}x{k}x{n}": {"algorithm": algorithm, "library_ns": 1, "own_ns": 2}}
-    )
+def chosen(
+    m: int, k: int, n: int, kind: str = "f16", algorithm: int = 1, more: str = "", behind: str = ""
+) -> TuningTable:
+    key = f"product {kind} {kind} {more}{m}x{k}x{n} {behind}".rstrip()
+    return TuningTable({key: {"algorithm": algorithm, "library_ns": 1, "own_ns": 2}})
 
 
-def product(m: int, k: int, n: int, dtype: DType = f16, turned: bool = False, behind: bool = False) -> Graph:
+def product(m: int, k: int, n: int, dtype: DType = f16, turned: bool = False) -> Graph:
     a, b = parameter("a", tensor(dtype, *((k, m) if turned else (m, k)))), parameter("b", tensor(dtype, k, n))
     y = ops.matmul(ops.transpose(a, (1, 0)) if turned else a, b)
-    return Graph("product", [a, b], [ops.relu(y) if behind else y])
+    return Graph("product", [a, b], [y])
 
 
 @pytest.fixture
@@ -58,13 +61,17 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublasLt]:
     """A stand-in GPU with a stand-in library, for products of any size."""
     monkeypatch.setattr(library_product, "LEAST", 0.0)
     with stand_in() as bindings:
-        made = FakeCublasLt(bindings)
-        monkeypatch.setattr(
-            CudaDevice,
-            "library",
-            property(lambda self: self.__dict__.setdefault("lt", CublasLt(self.gpu, self.stream, made))),
-        )
-        yield made
+        yield with_library(monkeypatch, bindings)
+
+
+def with_library(patch: pytest.MonkeyPatch, bindings: Any) -> FakeCublasLt:
+    made = FakeCublasLt(bindings)
+    patch.setattr(
+        CudaDevice,
+        "library",
+        property(lambda self: self.__dict__.setdefault("lt", CublasLt(self.gpu, self.stream, made))),
+    )
+    return made
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
@@ -131,18 +138,73 @@ def test_packed_weights_become_rows_for_the_library(fake: FakeCublasLt) -> None:
     x, w = parameter("x", tensor(f16, 16, 24)), parameter("w", tensor(f16, 32, 24), "weight")
     graph = Graph("weights", [x, w], [ops.matmul(x, ops.transpose(w))])
     held = {"x": drawn(rng, 16, 24), "w": drawn(rng, 32, 24)}
-    (found,) = CudaSession(graph, CudaDevice(0), Options(tuning=chosen(**SIZE))).run(held)
+    (found,) = CudaSession(graph, CudaDevice(0), Options(tuning=chosen(**SIZE, behind="b_turned"))).run(held)
     assert fake.calls == [1]
-    np.testing.assert_allclose(
-        found, held["x"].astype(np.float32) @ held["w"].T.astype(np.float32), rtol=1e-2, atol=1e-2
-    )
+    wanted = held["x"].astype(np.float32) @ held["w"].T.astype(np.float32)
+    np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=1e-2)
 
 
-def test_what_stands_behind_a_product_keeps_it_ours(fake: FakeCublasLt) -> None:
-    graph = product(**SIZE, behind=True)
-    compiled = compile_graph(graph, CUDA, Options(tuning=chosen(**SIZE)))
-    assert all(k.library is None for k in compiled.program.kernels)
-    assert "cannot take it: 1 nodes are fused behind it" in explain(compiled)
+@given(
+    batch=st.lists(st.integers(1, 3), max_size=2),
+    size=st.tuples(*[st.integers(2, 5).map(lambda n: 8 * n)] * 3),
+    kind=st.sampled_from([None, f16, f32]),
+    more=st.sampled_from(["", "relu", "sum", "kept"]),
+    given=st.booleans(),
+    seed=st.integers(0, 1 << 16),
+)
+@settings(max_examples=12, deadline=None)
+def test_layers_of_a_step(
+    batch: list[int], size: tuple[int, int, int], kind: DType | None, more: str, given: bool, seed: int
+) -> None:
+    """A linear layer of matrices or batches of them, with a bias of any dtype or none, something behind it or not:
+    the library adds the bias, and what is behind has a kernel of its own."""
+    (m, k, n), rng = size, np.random.default_rng(seed)
+    x, w = parameter("x", tensor(f16, *batch, m, k)), parameter("w", tensor(f16, n, k))
+    y = product_result = ops.linear(x, w)
+    held = {"x": drawn(rng, *batch, m, k), "w": drawn(rng, n, k)}
+    wanted = held["x"].astype(np.float64) @ held["w"].T.astype(np.float64)
+    parameters = [x, w]
+    if kind is not None:
+        parameters.append(parameter("bias", tensor(kind, n)))
+        y = y + ops.cast(parameters[-1], f16)
+        held["bias"] = rng.standard_normal(n).astype(np.float16 if kind is f16 else np.float32)
+        wanted = wanted + held["bias"].astype(np.float16)
+    results = [{"relu": ops.relu, "sum": lambda v: v + v}.get(more, lambda v: v)(y)]
+    if more == "kept":
+        results.append(product_result)
+    wanted = {"relu": lambda v: np.maximum(v, 0), "sum": lambda v: 2 * v}.get(more, lambda v: v)(wanted)
+    rows = m * int(np.prod(batch, dtype=int))
+    how = "b_turned" + (" bias" if kind is not None and more != "kept" else "")
+    table = chosen(rows, k, n, algorithm=2, behind=how) if given else TuningTable()
+    with stand_in() as bindings, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library_product, "LEAST", 0.0)
+        made = with_library(patch, bindings)
+        session = CudaSession(Graph("layer", parameters, results), CudaDevice(0), Options(tuning=table))
+        found = session.run(held)[0]
+    assert made.calls == [2] * given
+    np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=4e-3, atol=1e-2)
+    assert sum(k.library is not None for k in session.compiled.program.kernels) == given
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_sums_in_parts_are_whole_for_the_library(fake: FakeCublasLt, given: bool) -> None:
+    """The gradient of a weight, whose long sum is cut for our kernel alone."""
+    rng, key = np.random.default_rng(6), "product f16 f16 64x8192x64 turned"
+    a, b = (parameter(name, tensor(f16, 8192, 64)) for name in "ab")
+    graph = Graph("gradient", [a, b], [ops.cast(ops.matmul(ops.transpose(a, (1, 0)), b), f32) * 0.5])
+    table = TuningTable({key: {"algorithm": 1}} if given else {"other": {"algorithm": 1}})
+    library = KernelLibrary()
+    made = compile_graph(graph, CUDA, Options(tuning=table), library)
+    products = [k.library for k in made.program.kernels]
+    assert (LibraryProduct("f16", "f16", 64, 8192, 64, turned=True, algorithm=1) in products) == given
+    found = {p.key for f in library.groups.values() if not isinstance(p := cuda_tuning._product(f), str)}
+    assert found == {key}  # what the tuner measures either way
+    if given:
+        held = {name: drawn(rng, 8192, 64) for name in "ab"}
+        (y,) = CudaSession(graph, CudaDevice(0), Options(tuning=table)).run(held)
+        wanted = held["a"].astype(np.float64).T @ held["b"].astype(np.float64) / 2
+        np.testing.assert_allclose(y, wanted, rtol=2e-3, atol=0.05)
+        assert fake.calls == [1]
 
 
 def test_without_the_library_the_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +276,8 @@ def test_the_command_tunes_a_gpu(
     for name in ("RUNS", "ROUNDS", "MOST_TURNS"):
         monkeypatch.setattr(cuda_tuning, name, 1)
     place, library = CudaPlace(0), KernelLibrary()
-    for graph in (product(16, 24, 32), product(16, 24, 40, behind=True)):
+    several = ops.matmul(parameter("a", tensor(f16, 2, 16, 24)), parameter("b", tensor(f16, 1, 24, 40)))
+    for graph in (product(16, 24, 32), Graph("several", list(several.node.inputs), [several])):
         compile_graph(graph, place.target, Options(), library)
     model = SimpleNamespace(place=place, compile_again=lambda: ([], library))
     monkeypatch.setattr(tune, "open_model", lambda args: model)
@@ -225,7 +288,7 @@ def test_the_command_tunes_a_gpu(
         text = capsys.readouterr().out
         assert "product f16 f16 16x24x32" in text
         assert "cuBLASLt 130100 is a candidate" in text
-        assert "not for 1 kernel: 1 nodes are fused behind it" in text
+        assert "not for 1 kernel: matrices of a batch are read several times" in text
         assert place.device.gpu.name in json.loads((tmp_path / "tuning.json").read_text())["machines"]
         assert "product f16 f16 16x24x32" in load_tuning(place.target).entries
         assert not any(key.startswith("product") for key in load_tuning(CUDA).entries)
@@ -244,6 +307,8 @@ N = dim(Symbol("n", 4096, 1))
         (tensor(bf16, 64, 64), tensor(bf16, 64, 64), "small"),
         (tensor(bf16, 4, 2048, 2048), tensor(bf16, 1, 2048, 2048), "several times"),
         (tensor(bf16, 4096, 4100), tensor(bf16, 4100, 4096), "16 bytes"),
+        (tensor(bf16, 4, 1024, 2048), tensor(bf16, 2048, 2048), LibraryProduct("bf16", "bf16", 4096, 2048, 2048)),
+        (tensor(bf16, 4096), tensor(bf16, 4096, 4096), "vector"),
     ],
     ids=str,
 )
@@ -253,14 +318,14 @@ def test_which_products_it_may_take(a: Any, b: Any, result: LibraryProduct | str
 
 
 def test_a_damaged_choice_is_passed_over() -> None:
-    node = ops.matmul(parameter("a", tensor(bf16, 4096, 4096)), parameter("b", tensor(bf16, 4096, 4096))).node
+    graph = product(4096, 4096, 4096, bf16)
+    (node,) = (n for n in graph.nodes() if n.op.name == "matmul")
     key = "product bf16 bf16 4096x4096x4096"
     wrong: list[Mapping[str, Any]] = [{}, {"algorithm": "1"}, {"algorithm": -1}, {"algorithm": True}, {"algorithm": 64}]
     for entry in wrong:
-        assert TuningTable({key: entry}).library(node) is None
-    assert TuningTable({key: {"algorithm": 2}}).library(node) == LibraryProduct(
-        "bf16", "bf16", 4096, 4096, 4096, algorithm=2
-    )
+        assert TuningTable({key: entry}).library(graph) == {}
+    made = LibraryProduct("bf16", "bf16", 4096, 4096, 4096, algorithm=2)
+    assert TuningTable({key: {"algorithm": 2}}).library(graph) == {id(node): made}
 
 
 def test_where_it_is_looked_for(tmp_path: Any) -> None:
@@ -303,6 +368,45 @@ def test_the_library_itself(dtype: DType, turned: bool) -> None:
         assert any(p.library is not None for p in session.compiled.program.kernels)
         value = found.astype(np.float64) if dtype is f16 else (found.astype(np.uint32) << 16).view(np.float32)
         np.testing.assert_allclose(value, values[0] @ values[1], rtol=2.0**-8, atol=2e-2)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("dtype", [bf16, f16], ids=str)
+def test_layers_by_the_library_itself(dtype: DType, batch: tuple[int, ...]) -> None:
+    """Every algorithm for x @ w^T + bias, with a function behind it."""
+    rng, (m, k, n) = np.random.default_rng(5), (1032, 1032, 2080)
+    try:
+        place = CudaDevice(0)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    if place.library is None:
+        pytest.skip("cuBLASLt is not installed")
+    x, w, bias = (parameter(name, tensor(dtype, *s)) for name, s in
+                  (("x", (*batch, m, k)), ("w", (n, k)), ("bias", (n,))))  # fmt: skip
+    graph = Graph("layer", [x, w, bias], [ops.relu(ops.linear(x, w) + bias)])
+    held, exact = {}, {}
+    for p in graph.parameters:
+        name = str(p.node.attrs["name"])
+        values = rng.standard_normal(p.type.shape).astype(np.float32)  # type: ignore[arg-type]
+        held[name] = values.astype(np.float16) if dtype is f16 else (values.view(np.uint32) >> 16).astype(np.uint16)
+        exact[name] = _floats(held[name])
+    wanted = np.maximum(exact["x"] @ exact["w"].T + exact["bias"], 0)
+    rows = m * int(np.prod(batch, dtype=int))
+    made = LibraryProduct(dtype.name, dtype.name, rows, k, n, b_turned=True, bias=True)
+    count = place.library.algorithms(made)
+    assert count
+    for algorithm in range(count):
+        session = CudaSession(graph, place, Options(tuning=TuningTable({made.key: {"algorithm": algorithm}})))
+        (found,) = session.run(held)
+        assert [p.library is not None for p in session.compiled.program.kernels] == [True, False]
+        np.testing.assert_allclose(_floats(found), wanted, rtol=2.0**-7, atol=4e-2)
+
+
+def _floats(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if raw.dtype == np.float16:
+        return raw.astype(np.float64)
+    return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
 def test_an_op_of_more_operands_than_its_group_has_inputs_is_no_product() -> None:

@@ -10,12 +10,14 @@ import pytest
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.compiler.split_depth import parts
+from heliostat.compiler.tuning import TuningTable
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, tensor
+from heliostat.kernels import library_product
 from heliostat.session.phases import phases_of
 from heliostat.targets.target import CUDA, cuda_target
 
-from .device import RUNNERS, Runner
+from .device import RUNNERS, Runner, with_tiles
 
 HALVES = {"bf16": bf16, "f16": f16}
 
@@ -86,6 +88,28 @@ def test_epilogue_and_broadcast_batches(run: Runner) -> None:
     (found,) = run(graph, held, {})
     wanted = exact(held["a"]) @ exact(held["b"]) + held["bias"]
     np.testing.assert_allclose(found, np.maximum(wanted, 0), rtol=2.0**-8, atol=1e-3)
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(
+    ("batch", "rows", "depth", "columns"), [((), 128, 64, 64), ((2,), 136, 72, 88), ((), 40, 200, 320)]
+)
+def test_weights_as_rows(batch: tuple[int, ...], rows: int, depth: int, columns: int, run: Runner) -> None:
+    """`linear` whose weights a tuner's choice for a library keeps as rows, where the library is not."""
+    rng = np.random.default_rng(rows)
+    x, w, bias = (parameter("x", tensor(bf16, *batch, rows, depth)), parameter("w", tensor(bf16, columns, depth)),
+                  parameter("bias", tensor(bf16, columns)))  # fmt: skip
+    graph = Graph("layer", [x, w, bias], [ops.linear(x, w) + bias])
+    product = f"product bf16 bf16 {rows * int(np.prod(batch, dtype=int))}x{depth}x{columns} b_turned bias"
+    options = Options(tuning=TuningTable({product: {"algorithm": 0}}))
+    held = {"x": drawn(rng, bf16, *batch, rows, depth), "w": drawn(rng, bf16, columns, depth)}
+    held["bias"] = drawn(rng, bf16, columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library_product, "LEAST", 0.0)
+        (kernel,) = compile_graph(graph, CUDA, options).program.kernels
+        (found,) = with_tiles(run, options.tuning.entries)(graph, held, {})
+    assert "warpgroup_matmul" in kernel.name
+    close(found, exact(held["x"]) @ exact(held["w"]).T + exact(held["bias"]), bf16)
 
 
 @pytest.mark.parametrize("run", RUNNERS)

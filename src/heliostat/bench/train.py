@@ -2,7 +2,8 @@
 agree; first steps with an empty and with a filled cache, and peak memory, each in a process of its own.
 
 On a GPU, steps of a round are given to the device one after the other and the last loss is read; memory is what either
-side's pool had at most.
+side's pool had at most, and the first step with an empty cache that of the steps which are timed: weights, contexts and
+imports of one process more take longer than what is measured there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.platform import peak_rss_bytes, rss_bytes
+from ..settings import override
 from ..tensor.compile import compile
 from .compare import Clock, Seconds, clocks_in_turn
 from .training import CUDA_WORKLOADS, WORKLOADS, Built, Library, Workload, copy_parameters, heliostat, torch
@@ -107,43 +109,56 @@ def bench_train(
     rounds: int,
     quick: bool = False,
     device: str = "cpu",
+    tune: bool = False,
 ) -> Iterator[TrainRow]:
     """Measure workloads one by one. `peer`: "torch" or None. `quick`: only steps in turn, without torch.compile, first
-    steps and memory, which take the most time. Raises PeerError where torch is asked for and not there."""
+    steps and memory, which take the most time. `tune`: on a GPU, our first step measures who computes its products.
+    Raises PeerError where torch is asked for and not there."""
     ours, theirs = heliostat(device), None if peer is None else torch(threads, device)
     for w in workloads:
-        reason = missing(w)
-        if reason:
+        if reason := missing(w):
             yield TrainRow(w.name, note=reason)
             continue
-        notes: list[str] = []
-        sides = {"own": _side(ours, w, compile if w.compiled else None)}
-        error = None
-        if theirs is None:
-            sides["own"].checked(CHECKED)
-        else:
-            sides["peer"] = _side(theirs, w, None)
-            copy_parameters(ours, sides["own"].built.model, theirs, sides["peer"].built.model)
-            error = _difference(list(sides.values()))
-            if w.compiled and not quick and (side := _torch_compile(theirs, w, notes)) is not None:
-                sides["peer_compiled"] = side
-        clocks = [side.clock() for side in sides.values()]
-        times = dict(zip(sides, clocks_in_turn(clocks, rounds, each=0.5), strict=True))
-        flops = w.flops(w.sizes)
-        found: dict[str, Any] = {**times, "error": error}
-        found["gflops"] = flops / times["own"].best / 1e9 if flops else None
-        if "peer_compiled" in sides:
-            found["peer_compiled_s"] = sides["peer_compiled"].first_s
-        for name, side in sides.items():
-            key = {"own": "nbytes", "peer": "peer_nbytes"}.get(name, f"{name}_nbytes")
-            found[key] = side.nbytes
-        del sides, clocks
-        if device != "cpu":
-            _give_back(ours, theirs)
-        if w.compiled and not quick:
-            apart = _apart(w.name, peer, notes, device)
-            found |= {key: value for key, value in apart.items() if value is not None}
-        yield TrainRow(w.name, **found, note="; ".join(notes))
+        with contextlib.ExitStack() as kept:
+            changes: dict[str, Any] = {"tune": True} if tune else {}
+            if device != "cpu" and not quick:
+                changes["cache_dir"] = Path(kept.enter_context(tempfile.TemporaryDirectory()))
+            kept.enter_context(override(**changes))
+            row = _row(w, ours, theirs, rounds, quick, str(changes.get("cache_dir", "")))
+        yield row
+
+
+def _row(w: Workload, ours: Library, theirs: Library | None, rounds: int, quick: bool, cache: str) -> TrainRow:
+    """`cache`: where our side keeps what it compiles, if that is empty so far."""
+    notes: list[str] = []
+    device, peer = ours.device, None if theirs is None else theirs.name
+    sides = {"own": _side(ours, w, compile if w.compiled else None)}
+    error = None
+    if theirs is None:
+        sides["own"].checked(CHECKED)
+    else:
+        sides["peer"] = _side(theirs, w, None)
+        copy_parameters(ours, sides["own"].built.model, theirs, sides["peer"].built.model)
+        error = _difference(list(sides.values()))
+        if w.compiled and not quick and (side := _torch_compile(theirs, w, notes)) is not None:
+            sides["peer_compiled"] = side
+    clocks = [side.clock() for side in sides.values()]
+    times = dict(zip(sides, clocks_in_turn(clocks, rounds, each=0.5), strict=True))
+    flops = w.flops(w.sizes)
+    found: dict[str, Any] = {**times, "error": error, "cold_s": sides["own"].first_s if cache else None}
+    found["gflops"] = flops / times["own"].best / 1e9 if flops else None
+    if "peer_compiled" in sides:
+        found["peer_compiled_s"] = sides["peer_compiled"].first_s
+    for name, side in sides.items():
+        key = {"own": "nbytes", "peer": "peer_nbytes"}.get(name, f"{name}_nbytes")
+        found[key] = side.nbytes
+    del sides, clocks
+    if device != "cpu":
+        _give_back(ours, theirs)
+    if w.compiled and not quick:
+        apart = _apart(w.name, peer, notes, device, cache)
+        found |= {key: value for key, value in apart.items() if value is not None}
+    return TrainRow(w.name, **found, note="; ".join(notes))
 
 
 def missing(w: Workload) -> str:
@@ -218,10 +233,13 @@ def _peak() -> int:
     return peak_rss_bytes()
 
 
-def _apart(name: str, peer: str | None, notes: list[str], device: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as cache:
-        cold, cached = (_process("heliostat", name, cache, notes, device) for _ in range(2))
-    other = {} if peer is None or device != "cpu" else _process("torch", name, "", notes, device)
+def _apart(name: str, peer: str | None, notes: list[str], device: str, cache: str) -> dict[str, Any]:
+    """`cache`: what our first step left on disk; "" where there was none."""
+    if cache:
+        return {"cached_s": _process("heliostat", name, cache, notes, device).get("first_s")}
+    with tempfile.TemporaryDirectory() as empty:
+        cold, cached = (_process("heliostat", name, empty, notes, device) for _ in range(2))
+    other = {} if peer is None else _process("torch", name, "", notes, device)
     return {
         "cold_s": cold.get("first_s"), "cached_s": cached.get("first_s"), "nbytes": cached.get("nbytes"),
         "peer_nbytes": other.get("nbytes"),

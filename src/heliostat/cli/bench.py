@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="train: steps in turn alone, without first steps and torch.compile"
     )
     parser.add_argument(
-        "--tune", action="store_true", help="ops on a GPU: choose tiles and libraries for products first, by measuring"
+        "--tune",
+        action="store_true",
+        help="ops, train on a GPU: choose tiles and libraries for products first, by measuring",
     )
     parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
     parser.add_argument("--shape", default="4864x1024", metavar="OxK", help="formats: the matrix (default 4864x1024)")
@@ -80,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
     if args.quick and args.suite != "train":
         raise UsageError(f"bench {args.suite} has no --quick")
-    if args.tune and (args.suite != "ops" or args.device == "cpu"):
-        raise UsageError("--tune is for bench ops with --device cuda")
+    if args.tune and (args.suite not in ("ops", "train") or args.device == "cpu"):
+        raise UsageError("--tune is for bench ops and train with --device cuda")
     if args.batch and args.suite != "llm":
         raise UsageError(f"bench {args.suite} has no --batch")
     if args.suite != "llm" and (args.cache, args.page_size, args.cache_tokens) != ("contiguous", None, None):
@@ -314,7 +316,7 @@ def _train_rows(
     if not found:
         raise UsageError(f"no workload contains {args.only!r}")
     rows = []
-    for n, row in enumerate(bench_train(found, threads, args.vs, args.reps, args.quick, device)):
+    for n, row in enumerate(bench_train(found, threads, args.vs, args.reps, args.quick, device, args.tune)):
         rows.append(_train_row(row, args.vs, args.quick, limits))
         _progress(n + 1, len(found), row.name)
     return rows

@@ -6,18 +6,21 @@ names for the same buffer and stand outside all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
 from ..ir.types import DType, bool_, upper_bound
+from ..kernel.library import LibraryProduct
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
+from ..kernels.column_sums import row_shape, summed
 from ..kernels.elementwise import VIEWS
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
+from .remake import remake
 
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
@@ -57,11 +60,19 @@ class _Open:
 
 
 class Fuser:
-    """One fusion run over one graph; `schedules` in order of preference."""
+    """One fusion run over one graph; `schedules` in order of preference. `library`: products, by their nodes' id(),
+    that a vendor's library is to compute, with a bias at most."""
 
-    def __init__(self, graph: Graph, target: Target, schedules: Iterable[ModuleType]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        target: Target,
+        schedules: Iterable[ModuleType],
+        library: Mapping[int, LibraryProduct] | None = None,
+    ) -> None:
         self.graph, self.target, self.schedules = graph, target, tuple(schedules)
         self.offered: dict[str, tuple[ModuleType, ...]] = {}  # schedules that take a group rooted at an op, by its name
+        self.library = library or {}
         self.users = _users(graph)
         self.order = graph.nodes()
         self.position = {id(node): n for n, node in enumerate(self.order)}
@@ -79,6 +90,8 @@ class Fuser:
         self._take_masks()
         self._merge(self._is_rows)
         if self.target.gpu:
+            self._sum_beside_rows()
+            remake(self)
             self._absorb()
             self._absorb_token()
         else:
@@ -96,6 +109,7 @@ class Fuser:
     # --- placing one node ---------------------------------------------------------------------------------------
     def _place(self, node: Node) -> None:
         producers = sorted({g for v in node.inputs if (g := self._direct(v)) is not None}, reverse=True)
+        producers.sort(key=lambda g: id(self.open[g].root) not in self.library)  # which can take a bias, and only that
         refused: list[str] = []
         for number in self._candidates(node, producers):
             verdict = self._try(node, number)
@@ -113,7 +127,7 @@ class Fuser:
         all.
         """
         if node.op.name == "linear":
-            return self._beside(node)
+            return [] if id(node) in self.library else self._beside(node)
         if node.op.name in flash_operands.OPERANDS:
             return self._with_scores(node)
         if (node.op.name in _ANCHORS and node.op.name != "cache_update") or transpose.turns(node, self.target):
@@ -139,7 +153,8 @@ class Fuser:
                 if number is None or any(number in self.open[o].needs for o in needs - {number}):
                     continue
                 host = self.open[number].root
-                if number not in needs and host.op.name == "linear" and host.inputs[0] is node.inputs[0]:
+                same = host.op.name == "linear" and host.inputs[0] is node.inputs[0] and id(host) not in self.library
+                if number not in needs and same:
                     return [number]
         return []
 
@@ -180,6 +195,10 @@ class Fuser:
 
     def _epilogue_refusal(self, node: Node, number: int) -> str | None:
         """Why a node should not become an epilogue of a product, though it could."""
+        root = self.open[number].root
+        if (given := self.library.get(id(root))) is not None:
+            first = given.bias and root.results[0] in node.inputs
+            return None if first else "a library computes the product, and a bias at most behind it"
         for value in node.results:
             users = self.users.get(id(value), ())
             stored = not self.target.gpu and any(u.op.name in PRODUCTS for u in users)  # whatever a reduction reads
@@ -315,6 +334,41 @@ class Fuser:
                 self.group_of[id(node)] = later
             self._dissolve(number)
 
+    def _sum_beside_rows(self) -> None:
+        """Let kernels of rows sum over them what they have in registers: what they compute, or read anyway."""
+        for number, sums in enumerate(self.open):
+            last = sums.nodes[-1] if sums.nodes else None
+            if last is None or sums.schedule is not reduce or last.op.name != "sum" or last.attrs["axes"] != (1,):
+                continue
+            source = source_of(self.close(sums).inputs[0])
+            near = {self.group_of.get(id(n)) for n in (source.node, *self.users.get(id(source), ()))}
+            for at in sorted(n for n in near if n is not None and n != number):
+                host = self.open[at]
+                shape = row_shape(self.close(host)) if self._is_rows(host) else None
+                found = None if shape is None else summed(last, shape)
+                if found is not None and found[0] is source and self._sums_join(number, at, found[1]):
+                    break
+
+    def _sums_join(self, number: int, at: int, between: list[Node]) -> bool:
+        sums, host = self.open[number], self.open[at]
+        if not sums.needs - {at} <= host.needs or number in host.needs:
+            return False
+        if any(number in self.open[n].needs for n in host.needs):
+            return False
+        nodes = list({id(n): n for n in (*host.nodes, *between, *sums.nodes)}.values())
+        group = self._group(nodes, host.root)
+        if self._too_wide(group) or self._select(group) is not reduce:
+            return False
+        host.nodes = nodes
+        host.notes += [*sums.notes, f"{_label(sums.root)} joins {_label(host.root)}"]
+        for node in sums.nodes:
+            self.group_of[id(node)] = at
+        for other in self.open:
+            if number in other.needs:
+                other.needs = (other.needs - {number}) | {at} | host.needs
+        sums.nodes, sums.needs = [], set()
+        return True
+
     def _absorb(self) -> None:
         """Let products of a single row begin with what makes that row, norms say, in each that reads it: computed more
         than once, but without a launch of its own.
@@ -403,6 +457,10 @@ class Fuser:
     def is_product(o: _Open) -> bool:
         """Whether a group is a product with its epilogue."""
         return o.root.op.name in EPILOGUE_ROOTS
+
+    def verdict(self, group: Group) -> ModuleType | str:
+        """The schedule of a group, or why there is none."""
+        return self._select(group)
 
     def select(self, nodes: list[Node], root: Node) -> ModuleType | str:
         """The schedule of nodes as a group, or why there is none."""

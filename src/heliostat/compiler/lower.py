@@ -5,7 +5,7 @@ composites.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..ir.graph import PARAMETER, Graph, Node, Value, parameter
 from ..ir.rewrite import rewrite, share_equal
@@ -134,11 +134,11 @@ def assign_layouts(
     graph: Graph,
     target: Target,
     activations: str = "int8",
-    library: Callable[[Node], LibraryProduct | None] = lambda node: None,
+    library: Callable[[Graph], Mapping[int, LibraryProduct]] = lambda graph: {},
 ) -> Graph:
     """Weights of products go into panels, int8 activations where the format allows, key caches into key panels.
 
-    `library`: the product that a node is, where a library was chosen for it, which reads rows as they lie.
+    `library`: the products of a graph that a tuner gave to a library, which reads rows as they lie.
     `activations`: "int8" quantizes the inputs of quantized products, "float" dequantizes weights in registers. A
     product
     of one row waits for memory, so there int8 takes two planes, which are as good as exact and cost no time. So do the
@@ -146,7 +146,8 @@ def assign_layouts(
     """
     lanes = target.lanes
     packed: dict[int, Value] = {}
-    linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear"}
+    as_rows = library(graph) if target.capability == 90 else {}  # where our own kernel reads rows too
+    linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear" and id(n) not in as_rows}
     precise = _small_products(graph)
     turned = set() if target.gpu else _turned_products(graph, lanes)
     key_caches = {id(_state(n.inputs[1])) for n in graph.nodes() if n.op.name == "attention"}
@@ -186,6 +187,8 @@ def assign_layouts(
         if node.op.name == "embedding" and id(node.inputs[0]) in linear_weights:
             return (REGISTRY["embedding"].build(pack(node.inputs[0], inputs[0]), inputs[1]),)
         if node.op.name == "linear":
+            if id(node) in as_rows:
+                return None
             x, w = inputs
             element = w.type.element
             if isinstance(element, BlockFormat):
@@ -204,8 +207,6 @@ def assign_layouts(
             if element is bf16 and _pairs(x.type, target, activations):
                 # half of the multiplications: the machine adds products of bf16 pairs
                 return (REGISTRY["linear"].build(_halves(x), pack(node.inputs[1], w), dtype=f32),)
-            if target.gpu and x.type.rank == 2 and library(node) is not None:
-                return (REGISTRY["matmul"].build(x, transpose(w)),)
             if w.type.static and _is_packable(x.type, w.type):
                 if id(node) in turned:
                     y = transpose(REGISTRY["linear"].build(w, pack(node.inputs[0], x)))

@@ -210,7 +210,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("operands", partial(operands_of_products, target=target, alone=bool(large and large.alone))),
         ("heads", partial(heads_of_attention, target=target)),
         ("heads_by_views", partial(heads_by_views, target=target)),
-        ("split_depth", partial(split_depth, target=target)),
+        ("split_depth", partial(split_depth, target=target, library=options.tuning.library)),
         (
             "layout",
             partial(assign_layouts, target=target, activations=options.activations, library=options.tuning.library),
@@ -282,7 +282,8 @@ def _load_program(graph: Graph, target: Target, options: Options, library: Kerne
 
 def _program(graph: Graph, target: Target, options: Options, library: KernelLibrary) -> Program:
     versions = versions_of(graph)
-    groups = Fuser(graph, target, SCHEDULES).run()
+    library_products = options.tuning.library(graph) if target.gpu else {}
+    groups = Fuser(graph, target, SCHEDULES, library_products).run()
 
     def over(n: int, old: Value, new: Value) -> bool:
         group, schedule = groups[n].group, groups[n].schedule

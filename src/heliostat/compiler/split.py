@@ -20,18 +20,43 @@ PART_BYTES = 32 << 10  # of a row that one team holds
 BLOCKS = 512  # that are wanted for columns
 COLUMNS = 256  # of a block
 LEAST_ROWS = 64  # of a part of columns
+BESIDE, BESIDE_ROWS = 1024, 16  # parts of columns that a kernel of rows may sum, a team for each, and least rows of one
 
 
 def split_reductions(graph: Graph, target: Target) -> Graph:
     """sum, mean, max, min and prod of static tensors: over their first or their last axes on GPUs, over their last axes
     and others apart from them on cores. Elsewhere nothing changes."""
 
+    beside = _beside_rows(graph) if target.gpu else set()
+
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name not in ("sum", "mean", "max", "min", "prod") or not node.inputs[0].type.static:
             return None
-        return _parts(node, inputs[0]) if target.gpu else _rows_first(node, inputs[0], target)
+        if not target.gpu:
+            return _rows_first(node, inputs[0], target)
+        return _parts(node, inputs[0], node.op.name == "sum" and id(node.inputs[0]) in beside)
 
     return rewrite(graph, replace)
+
+
+def _beside_rows(graph: Graph) -> set[int]:
+    """Values, by id(), that elementwise nodes of their shape join with what is reduced along rows of that shape: a
+    kernel may have them in registers."""
+    users, found = graph.users(), set[int]()
+    for node in graph.nodes():
+        if node.op.name not in ("sum", "mean") or node.attrs["axes"] != (node.inputs[0].type.rank - 1,):
+            continue
+        shape, waiting = node.inputs[0].type.shape, [node.inputs[0]]
+        while waiting:
+            value = waiting.pop()
+            if id(value) in found or value.type.shape != shape:
+                continue
+            found.add(id(value))
+            if getattr(value.node.op, "elementwise", False):
+                waiting += value.node.inputs
+            for user in users.get(id(value), ()):
+                waiting += user.results if getattr(user.op, "elementwise", False) else ()
+    return found
 
 
 def _rows_first(node: Node, x: Value, target: Target) -> Sequence[Value] | None:
@@ -54,7 +79,7 @@ def _rows_first(node: Node, x: Value, target: Target) -> Sequence[Value] | None:
     return (reshape(cast(whole, result.dtype), result.shape),)
 
 
-def _parts(node: Node, x: Value) -> Sequence[Value] | None:
+def _parts(node: Node, x: Value, beside: bool) -> Sequence[Value] | None:
     shape = [int(d) for d in x.type.shape if isinstance(d, int)]
     axes: tuple[int, ...] = tuple(node.attrs["axes"])
     count, kept = 1, 1
@@ -70,6 +95,8 @@ def _parts(node: Node, x: Value) -> Sequence[Value] | None:
         cut, inner, outer = (kept, parts, count // parts), 2, 1
     elif axes == tuple(range(len(axes))):  # columns
         wanted = min(count // LEAST_ROWS, BLOCKS // -(-kept // COLUMNS))
+        if beside and kept == shape[-1]:
+            wanted = min(count // BESIDE_ROWS, BESIDE)
         parts = divisor(count, wanted) if wanted > 1 else 1
         cut, inner, outer = (parts, count // parts, kept), 1, 0
     else:

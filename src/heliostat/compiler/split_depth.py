@@ -3,11 +3,12 @@ mostly idle: parts of the sum are a batch of products, and are added in f32."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
 from ..ir.types import bf16, f16, f32
+from ..kernel.library import LibraryProduct
 from ..kernels.matmul_packed import sizes
 from ..kernels.stream_linear import MULTIPROCESSORS
 from ..kernels.warpgroup_matmul import DEPTH, ROWS, fits
@@ -23,13 +24,19 @@ LAUNCH = 4e-6  # of the addition
 BYTES = 3.5e12  # a second, of the addition
 
 
-def split_depth(graph: Graph, target: Target) -> Graph:
-    """Matrices alone, of sizes that are known. A sum in parts has another order, and no fewer digits."""
+def split_depth(
+    graph: Graph, target: Target, library: Callable[[Graph], Mapping[int, LibraryProduct]] = lambda graph: {}
+) -> Graph:
+    """Matrices alone, of sizes that are known, but for those that a tuner gave to a library, `library(graph)`. A sum in
+    parts has another order, and no fewer digits."""
     if target.capability != 90:
         return graph
+    given = library(graph)
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op.name != "matmul" or any(v.type.rank != 2 or not v.type.static for v in inputs):
+        if node.op.name != "matmul" or id(node) in given:
+            return None
+        if any(v.type.rank != 2 or not v.type.static for v in inputs):
             return None
         a, b = inputs
         if a.type.element not in (bf16, f16) or fits(node, target) is not None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from ..ir.graph import Node
+from ..ir.graph import Graph
 from ..kernel.ir import Kernel
 from ..kernel.library import LibraryProduct
 from ..kernels.group import Group
-from ..kernels.library_product import chosen, product_of, product_of_node, reason
+from ..kernels.library_product import choices, chosen, first_of, product_of, reason
 from ..targets.target import Target
 
 
@@ -62,22 +62,23 @@ class TuningTable:
         candidate, entry = tunable(schedule), self.entries.get(key_text(before, "*", after))
         return None if candidate is None or entry is None else make_tile(candidate.Tile, entry)
 
-    def library(self, node: Node) -> LibraryProduct | None:
-        """The product that a node is, if the tuner chose a library for it; see `library_product`."""
-        product = product_of_node(node) if self.entries else ""
-        return None if isinstance(product, str) else chosen(product, self.entries)
+    def library(self, graph: Graph) -> dict[int, LibraryProduct]:
+        """The products of a graph, by their nodes' id(), that the tuner chose a library for; see `library_product`."""
+        return choices(graph, self.entries)
 
 
 def library_choice(group: Group, table: TuningTable) -> LibraryProduct | None:
-    """The product that a group is, if the tuner chose a library for it and it has nothing behind it."""
-    return None if isinstance(product_of(group), str) else table.library(group.root)
+    """The product that a group is, if the tuner chose a library for it and it has a bias behind it at most."""
+    product = product_of(group) if table.entries else ""
+    return None if isinstance(product, str) else chosen(product, table.entries)
 
 
 def library_notes(group: Group, kernel: Kernel, table: TuningTable) -> list[str]:
     """For the report: that a library was chosen, and why it takes part or not."""
     if kernel.library is not None:
         return [reason(kernel.library, table.entries)]
-    if table.library(group.root) is not None and isinstance(refused := product_of(group), str):
+    first, refused = first_of(group) if table.entries else "", product_of(group)
+    if isinstance(refused, str) and not isinstance(first, str) and chosen(first, table.entries) is not None:
         return [f"cuBLASLt, chosen by the tuner, cannot take it: {refused}"]
     return []
 

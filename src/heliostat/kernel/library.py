@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LibraryProduct:
-    """y[b] = op(a[b]) b[b] with f32 sums: a (rows, depth), or (depth, rows) if `turned`; b (depth, columns), y (rows,
-    columns), all row-major; `batch` of them, one behind the other. `kind`: bf16 or f16, of a and b; `result`: that or
-    f32. `algorithm`: which of those that the library offers, its own order.
+    """y[b] = op(a[b]) op(b[b]) + bias with f32 sums: a (rows, depth), or (depth, rows) if `turned`; b (depth, columns),
+    or (columns, depth) if `b_turned`; y (rows, columns), all row-major; `batch` of them, one behind the other. `kind`:
+    bf16 or f16, of a and b; `result`: that or f32. `bias`: whether a row (columns,) of the result's dtype is added.
+    `algorithm`: which of those that the library offers, its own order.
     """
 
     kind: str
@@ -23,13 +24,16 @@ class LibraryProduct:
     batch: int = 1
     turned: bool = False
     algorithm: int = 0
+    b_turned: bool = False
+    bias: bool = False
 
     @property
     def key(self) -> str:
         """What a choice depends on."""
         many = f"{self.batch}x" if self.batch > 1 else ""
-        turned = " turned" if self.turned else ""
-        return f"product {self.kind} {self.result} {many}{self.rows}x{self.depth}x{self.columns}{turned}"
+        flags = ("turned", self.turned), ("b_turned", self.b_turned), ("bias", self.bias)
+        how = "".join(f" {name}" for name, given in flags if given)
+        return f"product {self.kind} {self.result} {many}{self.rows}x{self.depth}x{self.columns}{how}"
 
     @property
     def operations(self) -> float:

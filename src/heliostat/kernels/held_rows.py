@@ -15,6 +15,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import ELEMENT_BYTES, Instruction, Kernel
 from ..kernel.warp import MOST_ALIGNED, WARP
 from ..targets.target import Target
+from .column_sums import column_sums, rows_alone
 from .elementwise import PointEvaluator, Walk, unrounded
 from .group import Dims, Group, TensorOperand
 from .quantize_block import tree
@@ -71,7 +72,8 @@ def tile_of(group: Group, target: Target) -> HeldTile | None:
 
 
 def build(group: Group, target: Target, name: str, tile: HeldTile) -> Kernel:
-    """Reads each operand once, writes each result once; a reduction is one exchange between the warps of a team."""
+    """Reads each operand once, writes each result once; a reduction is one exchange between the warps of a team. Sums
+    over rows (`column_sums`) stay in registers until a team has done with its part."""
     k = KernelBuilder(name, target.capability)
     buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
     outs = {v: k.buffer(f"o{n}", "w") for n, v in enumerate(group.outputs)}
@@ -110,7 +112,8 @@ class _HeldRows:
         self.evaluate = PointEvaluator(
             k, self.dims, {v: TensorOperand(k, self.dims, b, v.type) for v, b in buffers.items()}
         )
-        self.reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
+        self.sums = column_sums(group)
+        self.reductions = [n for n in rows_alone(group).nodes if n.op.name in REDUCTIONS]
         self.shape = self.reductions[0].inputs[0].type.shape
         size = self.shape[-1]
         assert isinstance(size, int)
@@ -122,6 +125,8 @@ class _HeldRows:
     def build(self) -> Kernel:
         k, tile = self.k, self.tile
         rows = self.dims(numel(self.shape[:-1]))
+        if self.sums:
+            return self._with_sums()
         if tile.team > 1:
             for row in k.parallel(rows):
                 for member in k.team(tile.team):
@@ -140,7 +145,38 @@ class _HeldRows:
                     self._together([row], self.zero)
         return k.finish()
 
-    def _together(self, numbers: Sequence[Instruction], member: Instruction) -> None:
+    def _with_sums(self) -> Kernel:
+        """A team has the rows of a part in turn."""
+        k = self.k
+        parts = next(iter(self.sums)).type.shape[0]
+        each = self.dims(numel(self.shape[:-1])) // self.dims(parts)
+        for part in k.parallel(self.dims(parts)):
+            if self.tile.team == 1:
+                self._part(part, each, self.zero)
+                continue
+            for member in k.team(self.tile.team):
+                self._part(part, each, member)
+        return k.finish()
+
+    def _part(self, part: Instruction, each: Instruction, member: Instruction) -> None:
+        k = self.k
+        how = {y: Reduction(k, "sum", y.type.dtype) for y in self.sums}
+        totals = {y: [k.var(k.const(0.0, how[y].elem, self.lanes)) for _ in range(self.tile.rounds)] for y in self.sums}
+        for number in k.loop(part * each, part * each + each):
+            if self.tile.team > 1 and len(self.reductions) == 1:
+                k.barrier()  # what the row before left there was read; with two reductions one waits for the other
+            (row,) = self._together([number], member)
+            for y, source in self.sums.items():
+                values = [how[y].taken(v) for v in self._values(source, row)]
+                for total, value in zip(totals[y], self._inside(row, values, how[y]), strict=True):
+                    total.set(total.get() + value)
+        pieces = self._row(part * each, member).pieces
+        for y, found in totals.items():
+            operand = TensorOperand(k, self.dims, self.outs[y], y.type)
+            for piece, total in zip(pieces, found, strict=True):
+                operand.store([part, piece.index[-1]], total.get(), piece.mask)
+
+    def _together(self, numbers: Sequence[Instruction], member: Instruction) -> list[_Row]:
         """Rows side by side, so that the loads and exchanges of one hide those of the others."""
         rows = [self._read(number, member) for number in numbers]
         for n, node in enumerate(self.reductions):
@@ -164,9 +200,20 @@ class _HeldRows:
             for piece, results in zip(row.pieces, values, strict=True):
                 for operand, value in zip(operands, results, strict=True):
                     operand.store(piece.index, value, piece.mask)
+        return rows
 
     def _read(self, number: Instruction, member: Instruction) -> _Row:
-        """This member's vectors of a row: member m of T has vectors m, m + T ..., and the last may end outside."""
+        """This member's vectors of a row, with all operands."""
+        row = self._row(number, member)
+        for piece in row.pieces:
+            for v in self.group.inputs:
+                if v.type.shape == self.shape:
+                    piece.walk.at(v, piece.index, self.lanes)
+        return row
+
+    def _row(self, number: Instruction, member: Instruction) -> _Row:
+        """Where this member's vectors of a row are: member m of T has vectors m, m + T ..., and the last may end
+        outside."""
         k, tile = self.k, self.tile
         index = self.dims.index(self.shape[:-1], number)
         known: dict[int, Instruction] = {}
@@ -178,10 +225,6 @@ class _HeldRows:
                 left = k.convert(k.const(self.size, "i64") - at, "i32")
                 mask = k.iota("i32", self.lanes) < k.splat(left, self.lanes)
             pieces.append(_Piece([*index, at], mask, self.evaluate.walk(known, mask)))
-        for piece in pieces:
-            for v in self.group.inputs:
-                if v.type.shape == self.shape:
-                    piece.walk.at(v, piece.index, self.lanes)
         return _Row(index, pieces, known)
 
     def _values(self, source: Value, row: _Row) -> list[Instruction]:
@@ -192,18 +235,19 @@ class _HeldRows:
     ) -> Instruction:
         """A reduction of a row's vectors. The parts of all warps are combined by each of them, in the same order."""
         k, team = self.k, self.tile.team
-        start = k.const(how.start, how.elem, self.lanes)
-        inside = [
-            v if piece.mask is None else k.select(piece.mask, v, start)
-            for piece, v in zip(row.pieces, values, strict=True)
-        ]
-        part = how.across(tree(inside, how.combine))
+        part = how.across(tree(self._inside(row, values, how), how.combine))
         if team == 1:
             return part
         nbytes, base = ELEMENT_BYTES[how.elem], SLOT * team * number
         k.store(self.parts, member * nbytes + base, part)
         k.barrier()
         return how.across(k.load(self.parts, base, how.elem, team))
+
+    def _inside(self, row: _Row, values: Sequence[Instruction], how: Reduction) -> list[Instruction]:
+        """Vectors of a row with what changes no result where they end outside of it."""
+        start = self.k.const(how.start, how.elem, self.lanes)
+        pairs = zip(row.pieces, values, strict=True)
+        return [v if piece.mask is None else self.k.select(piece.mask, v, start) for piece, v in pairs]
 
     def _place(
         self,
@@ -229,7 +273,7 @@ class _HeldRows:
     def _store_narrow(self, row: _Row, member: Instruction) -> None:
         """Results of one element a row."""
         k = self.k
-        narrow = [v for v in self.outs if v.type.shape != self.shape or self._narrow(v)]
+        narrow = [v for v in self.outs if v not in self.sums and (v.type.shape != self.shape or self._narrow(v))]
         if not narrow:
             return
         walk = self.evaluate.walk(row.known)

@@ -32,8 +32,11 @@ PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 
 
 def sizes(root: Node) -> tuple[Dim, Dim, Dim]:
-    """Rows, depth and columns of a product."""
-    (rows, depth), columns = root.inputs[0].type.shape[-2:], root.inputs[1].type.shape[-1]
+    """Rows, depth and columns of a product: a `matmul`, or a `linear` of a matrix or a batch of them."""
+    (rows, depth), of_b = root.inputs[0].type.shape[-2:], root.inputs[1].type.shape
+    if root.op.name == "linear":
+        return rows, depth, of_b[0]
+    columns = of_b[-1]
     return (depth, rows, columns) if root.attrs["transpose_a"] else (rows, depth, columns)
 
 

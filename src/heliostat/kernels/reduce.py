@@ -18,6 +18,7 @@ from ..kernel.warp import WARP
 from ..quant.activation import ActivationFormat
 from ..targets.target import Target
 from . import column_reduce, held_rows, long_rows
+from .column_sums import column_sums, rows_alone
 from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 from .quantize_block import SPREAD, quantize_block, quantize_spread, spreads, tree
@@ -37,6 +38,12 @@ MOVES = frozenset({"transpose", "slice"})  # views that read a row at another ro
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """Reductions over the last axis of equal rows, what is elementwise there, quantized rows; or any one reduction."""
+    if len(group.nodes) > 1 and column_sums(group):
+        rows = rows_alone(group)
+        verdict = accepts(rows, target)
+        if isinstance(verdict, Accept) and held_rows.tile_of(rows, target) is None:
+            return Refuse("sums over rows stand beside rows that registers hold")
+        return verdict
     reductions = [n for n in group.nodes if n.op.name in REDUCTIONS]
     quantized = [n for n in group.nodes if n.op.name == "quantize"]
     if not reductions and not quantized:
@@ -103,7 +110,7 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         if trailing is None:
             return _Strided(group, target, name).build()
         group = trailing
-    if (tile := held_rows.tile_of(group, target)) is not None:
+    if (tile := held_rows.tile_of(rows_alone(group), target)) is not None:
         return held_rows.build(group, target, name, tile)
     if (copied := long_rows.tile_of(group, target)) is not None:
         return long_rows.build(group, target, name, copied)

@@ -1,5 +1,6 @@
 """Schedule of `matmul` on GPUs whose tensor cores serve four warps together: y[m, n] = sum_k a[m, k] * b[k, n] of bf16
-or f16 with f32 sums, batches of them, from operands as they lie: row-major, or a transposed.
+or f16 with f32 sums, batches of them, from operands as they lie: row-major, or a transposed; and of `linear` whose
+weights are rows, which are b transposed.
 
 Tiles of 128 rows by up to 256 columns. Lines of 128 bytes of both operands pass through a ring of stages in private
 memory; products read them with neighbours of a row together or with those of a column. Past an operand's end lines are
@@ -46,7 +47,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 def fits(root: Node, target: Target) -> str | None:
     """Why a product is for other schedules; None where it is for this one."""
-    if root.op.name != "matmul":
+    if root.op.name not in ("matmul", "linear"):
         return f"root is {root.op.name}, not matmul"
     if target.capability != 90:
         return f"{target.name} has no products by four warps together"
@@ -66,8 +67,8 @@ def fits(root: Node, target: Target) -> str | None:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """a: (..., M, K), or (..., K, M) if `transpose_a`; b: (..., K, N), out: (..., M, N). Reads a N / 256 times and b
-    M / 128 times.
+    """a: (..., M, K), or (..., K, M) if `transpose_a`; b: (..., K, N), or (N, K) of `linear`; out: (..., M, N). Reads a
+    N / 256 times and b M / 128 times.
     """
     return Tiles(group, target, name).build()
 
@@ -117,8 +118,8 @@ class Tiles:
         """Sizes and operands of the product: `shape`, `a` and `b`."""
         self.shape = rows, depth, columns = sizes(root)
         a, b = operands
-        self.a = Lines(a, bool(root.attrs["transpose_a"]), rows, depth)
-        self.b = Lines(b, True, columns, depth)
+        self.a = Lines(a, bool(root.attrs.get("transpose_a")), rows, depth)
+        self.b = Lines(b, root.op.name == "matmul", columns, depth)
 
     def _begin(self, warp: Instruction, batch: list[Instruction], row: Instruction) -> None:
         """What a warp knows of a tile before the first stage: where the operands' matrices begin."""

@@ -5,8 +5,9 @@ Choices are kept by the GPU's name (`tuning_file`). What is measured is one laun
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ import numpy as np
 from ..compiler.fuse import FusedGroup
 from ..compiler.pipeline import KernelLibrary, Options, compile_graph
 from ..compiler.plan import type_nbytes
+from ..compiler.split_depth import BYTES
 from ..compiler.tuning import Tunable, key_text, tunable
 from ..diagnostics import CompileError, DeviceMemoryError
 from ..ir.graph import Graph
 from ..kernel.ir import Kernel
 from ..kernel.library import LibraryProduct
 from ..kernels import warpgroup_linear, warpgroup_matmul
-from ..kernels.library_product import product_of, product_of_node
+from ..kernels.group import Group
+from ..kernels.library_product import first_of, whole_of
 from ..runtime.cuda import DeviceBuffer, Launch, LibraryLaunch
 from ..targets.nvptx import Phase
 from .cuda import CudaCode, CudaDevice
@@ -54,22 +57,21 @@ def tune_cuda(
 
     Raises KernelFaultError: then the device is lost.
     """
-    work: dict[str, FusedGroup] = {}
+    work: dict[tuple[str, ...], FusedGroup] = {}
     for fused in groups:
-        key = _key(fused)
-        if key is not None and key not in known:
-            work.setdefault(key, fused)
-    found: list[Tuned] = []
-    for n, (key, fused) in enumerate(work.items()):
+        keys = tuple(_keys(fused))
+        if not all(key in known for key in keys):
+            work.setdefault(keys, fused)
+    found: dict[str, Tuned] = {}
+    for n, (keys, fused) in enumerate(work.items()):
         if progress:
-            progress(n, len(work), key)
-        try:
-            found += _tune_one(key, fused, place, rows)
-        except DeviceMemoryError:
-            continue  # what does not fit beside itself some times stays as it is
+            progress(n, len(work), keys[-1])
+        with contextlib.suppress(DeviceMemoryError):  # what does not fit beside itself some times stays as it is
+            for tuned in _tune_one(fused, place, rows):
+                found.setdefault(tuned.key, tuned)
     if progress:
         progress(len(work), len(work), "")
-    return found
+    return list(found.values())
 
 
 def library_notes(groups: Iterable[FusedGroup], place: CudaDevice) -> list[str]:
@@ -86,44 +88,57 @@ def library_notes(groups: Iterable[FusedGroup], place: CudaDevice) -> list[str]:
 
 
 def _product(fused: FusedGroup) -> LibraryProduct | str:
-    """The product that a library could compute for a group: that of packed weights too, which it would read as rows."""
+    """The product that a library could compute of a group: that of packed weights too, which it would read as rows, and
+    that of a sum which was cut into parts."""
     group = fused.group
     if group.root.op.name != "linear":
-        return product_of(group)
-    if len(group.nodes) != 1:
-        return f"{len(group.nodes) - 1} nodes are fused behind it"
+        return whole_of(group) or first_of(group)
     x, w = group.root.inputs
-    if x.type.rank != 2 or x.type.element is not w.type.element or group.symbols:
+    if x.type.element is not w.type.element or group.symbols:
         return "its weights lie in panels, which single rows and any number of rows read"
-    node = group.root
-    rows = dataclasses.replace(w.type, layout=None)
-    return product_of_node(node, (x.type, rows))
+    return first_of(group, (x.type, dataclasses.replace(w.type, layout=None)))
 
 
-def _key(fused: FusedGroup) -> str | None:
+def _apart(group: Group, product: LibraryProduct) -> float:
+    """Seconds about that a library's product costs beside its own, and a kernel of ours does not: those of the pass
+    that computes what our kernel has behind the product, less what the addition of parts reads."""
+    result = group.root.results[0].type
+    if whole_of(group) is not None:
+        return (2 * product.rows * product.columns - type_nbytes(result)) / BYTES
+    behind = [n for n in group.nodes if n is not group.root and n.results[0].type.shape == result.shape]
+    if len(behind) <= product.bias:
+        return 0.0
+    read = [v for v in group.inputs if v.type.shape == result.shape and v not in group.root.inputs]
+    return (type_nbytes(result) + sum(type_nbytes(v.type) for v in (*read, *group.outputs))) / BYTES
+
+
+def _keys(fused: FusedGroup) -> Iterator[str]:
+    """What is chosen for a group: the tile, and who computes the product."""
     schedule = tunable(fused.schedule)
     if fused.schedule is warpgroup_linear and schedule is not None:
-        return key_text(*schedule.tuning_key(fused.group))
-    product = _product(fused) if fused.schedule is warpgroup_matmul else ""
-    return None if isinstance(product, str) else product.key
+        yield key_text(*schedule.tuning_key(fused.group))
+    if fused.schedule in (warpgroup_linear, warpgroup_matmul) and not isinstance(product := _product(fused), str):
+        yield product.key
 
 
-def _tune_one(key: str, fused: FusedGroup, place: CudaDevice, rows: int) -> list[Tuned]:
+def _tune_one(fused: FusedGroup, place: CudaDevice, rows: int) -> list[Tuned]:
     bench = _Bench(fused, place, rows)
     schedule, group = tunable(fused.schedule), fused.group
+    tiles = schedule.candidates(group, place.target) if schedule else [None]
+    kernels = [_built(schedule, fused, place, f"candidate_{n}", tile) for n, tile in enumerate(tiles)]
+    with contextlib.suppress(CompileError):  # all at once by several processes
+        bench.load(kernels)
     own: list[tuple[Any, Sequence[Launch]]] = []
-    for n, tile in enumerate(schedule.candidates(group, place.target) if schedule else [None]):
-        try:
-            kernel = _built(schedule, fused, place, f"candidate_{n}", tile)
+    for tile, kernel in zip(tiles, kernels, strict=True):
+        with contextlib.suppress(CompileError):
             own.append((tile, bench.launches(kernel)))
-        except CompileError:
-            continue
     times = bench.in_turn([launches for _, launches in own])
     found: list[Tuned] = []
     winner = min(range(len(own)), key=lambda n: times[n])
     if times[0] < times[winner] * MIN_GAIN:
         winner = 0
     if schedule is not None:
+        key = key_text(*schedule.tuning_key(group))
         found.append(Tuned(key, times[0], times[winner], dataclasses.asdict(own[winner][0]), len(own)))
     product = _product(fused)
     if not isinstance(product, str) and place.library is not None:
@@ -139,17 +154,19 @@ def _built(schedule: Tunable | None, fused: FusedGroup, place: CudaDevice, name:
 
 
 def _beside(product: LibraryProduct, bench: _Bench, own: Sequence[Launch], place: CudaDevice) -> Tuned:
-    """Our kernel and the library's algorithms in turn. The library is chosen where it is faster by MIN_GAIN."""
+    """Our kernel and the library's algorithms in turn. The library is chosen where it is faster by MIN_GAIN, with what
+    is then done apart."""
     assert place.library is not None
     count = place.library.algorithms(product)
     offered = [bench.library(dataclasses.replace(product, algorithm=n)) for n in range(count)]
     times = bench.in_turn([own, *offered])
-    entry: dict[str, Any] = {"own_ns": round(times[0] * 1e9)}
+    apart = _apart(bench.group, product)
+    entry: dict[str, Any] = {"own_ns": round(times[0] * 1e9), "apart_ns": round(apart * 1e9)}
     best = times[0]
     if count:
         n = min(range(count), key=lambda n: times[n + 1])
         entry["library_ns"] = round(times[n + 1] * 1e9)
-        if times[n + 1] * MIN_GAIN <= times[0]:
+        if (times[n + 1] + apart) * MIN_GAIN <= times[0]:
             entry["algorithm"], best = n, times[n + 1]
     return Tuned(product.key, times[0], best, entry, 1 + count)
 
@@ -180,10 +197,16 @@ class _Bench:
         self.slots.copy_from_host(sizes, place.stream)
         place.stream.synchronize()
 
+    def load(self, kernels: Iterable[Kernel]) -> list[Phase]:
+        """Code for some kernels, each by itself. Raises CompileError."""
+        target, count = self.place.target, self.place.gpu.sm_count
+        phases = [Phase("", (kernel,), (launch_blocks(kernel, target, count),)) for kernel in kernels]
+        self.code.load(phases, "tuning")
+        return phases
+
     def launches(self, kernel: Kernel) -> list[Launch]:
         """A launch for each turn. Raises CompileError."""
-        phase = Phase("", (kernel,), (launch_blocks(kernel, self.place.target, self.place.gpu.sm_count),))
-        self.code.load([phase], "tuning")
+        phase = self.load([kernel])[0]
         symbols = [self.slots.slice(8 * n, 8) for n in range(len(self.group.symbols))]
         made = []
         for turn in range(self.turns):
@@ -199,8 +222,9 @@ class _Bench:
         made = []
         for turn in range(self.turns):
             launch = self.place.library.launch(product, "candidate", "tuning")
-            values = (*self.group.root.inputs, self.group.outputs[0])
-            launch.arguments.words()[:] = [self._buffer(v, turn).address for v in values]
+            a, b = (self._buffer(v, turn).address for v in self.group.root.inputs)
+            bias = [a] if product.bias else []  # any row that is long enough
+            launch.arguments.words()[:] = [a, b, *bias, self._buffer(self.group.outputs[0], turn).address]
             made.append(launch)
         return made
 

@@ -80,14 +80,20 @@ class FakeCublasLt:
             return self.fail
         assert (one._obj.value, zero._obj.value, c.value, nbytes.value) == (1.0, 0.0, y.value, 32 << 20)
         assert workspace.value % 256 == 0
-        turned = [self.things[product.value].attributes[n] for n in (3, 4)]
+        attributes = self.things[product.value].attributes
+        turned = [attributes[n] for n in (3, 4)]
+        bias = attributes[8] if attributes.get(7) == 4 else None
         places = [(p.value, self.things[layout.value]) for p, layout in ((a, of_a), (b, of_b), (y, of_y))]
         number = algorithm._obj.data[0] - 7
 
         def run(*_: Any) -> None:
             left, right, out = (_array(*place) for place in places)
             left, right = (m.swapaxes(-1, -2) if t else m for m, t in zip((left, right), turned, strict=True))
-            out[:] = (left.astype(np.float64) @ right.astype(np.float64)).astype(out.dtype)
+            sums = left.astype(np.float64) @ right.astype(np.float64)
+            if bias is not None:
+                row = (ctypes.c_uint8 * (out.shape[-2] * out.itemsize)).from_address(bias)
+                sums += np.ctypeslib.as_array(row).view(out.dtype)[:, None]
+            out[:] = sums.astype(out.dtype)
             self.calls.append(number)
 
         self.fake.enqueue(stream.value, Node(Kernel(run), (), (), []))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ MOST = 8  # algorithms that are asked for
 _KINDS = {"f32": 0, "f16": 2, "bf16": 14}  # cudaDataType
 _BYTES = {"f32": 4, "f16": 2, "bf16": 2}
 _COMPUTE_F32 = 68
-_TRANSA, _TRANSB = 3, 4  # attributes of a product
+_TRANSA, _TRANSB, _EPILOGUE, _BIAS = 3, 4, 7, 8  # attributes of a product
+_ADD_BIAS = 4  # an epilogue
 _BATCH, _STRIDE = 5, 6  # attributes of a layout
 _MOST_WORKSPACE = 1  # attribute of a preference
 _STATUS = {
@@ -93,14 +95,13 @@ class CublasLt:
         return len(self._offered(_Descriptors(self, product)))
 
     def launch(self, product: LibraryProduct, name: str, program: str = "") -> LibraryLaunch:
-        """The product as a launch of arguments a, b, y. Raises CublasLtError where its algorithm is not offered."""
+        """The product as a launch of arguments a, b, the bias if there is one, y. Raises CublasLtError where its
+        algorithm is not offered."""
         return LibraryLaunch(self, product, name, program)
 
     def _offered(self, d: _Descriptors) -> list[_Found]:
         product = d.product
-        key = LibraryProduct(
-            product.kind, product.result, product.rows, product.depth, product.columns, product.batch, product.turned
-        )
+        key = replace(product, algorithm=0)
         if key not in self._found:
             self.device.activate()
             preference, results, count = ctypes.c_void_p(), (_Found * MOST)(), ctypes.c_int()
@@ -127,7 +128,7 @@ class CublasLt:
 
 
 class _Descriptors:
-    """A product as the library wants it: columns first, so that y^T = b^T op(a)^T of what lies in rows."""
+    """A product as the library wants it: columns first, so that y^T = op(b)^T op(a)^T of what lies in rows."""
 
     def __init__(self, owner: CublasLt, product: LibraryProduct) -> None:
         self.product, self.library = product, owner.library
@@ -140,12 +141,20 @@ class _Descriptors:
             ctypes.c_int(_KINDS["f32"]),
         )  # fmt: skip
         self.handles.append(("cublasLtMatmulDescDestroy", self.product_handle))
-        owner._set("cublasLtMatmulDescSetAttribute", self.product_handle, _TRANSA, ctypes.c_int32(0))
+        owner._set("cublasLtMatmulDescSetAttribute", self.product_handle, _TRANSA, ctypes.c_int32(int(p.b_turned)))
         owner._set("cublasLtMatmulDescSetAttribute", self.product_handle, _TRANSB, ctypes.c_int32(int(p.turned)))
         a = (p.rows, p.depth) if p.turned else (p.depth, p.rows)
-        self.left = self._layout(owner, p.kind, p.columns, p.depth)
+        b = (p.depth, p.columns) if p.b_turned else (p.columns, p.depth)
+        self.left = self._layout(owner, p.kind, *b)
         self.right = self._layout(owner, p.kind, *a)
         self.result = self._layout(owner, p.result, p.columns, p.rows)
+        if p.bias:
+            owner._set("cublasLtMatmulDescSetAttribute", self.product_handle, _EPILOGUE, ctypes.c_int32(_ADD_BIAS))
+            self.set_bias(owner, owner.workspace.address)  # an address as good as that of a launch, for the algorithms
+
+    def set_bias(self, owner: CublasLt, address: int) -> None:
+        """Where the row lies that is added."""
+        owner._set("cublasLtMatmulDescSetAttribute", self.product_handle, _BIAS, ctypes.c_void_p(address))
 
     def _layout(self, owner: CublasLt, kind: str, rows: int, columns: int) -> ctypes.c_void_p:
         made = ctypes.c_void_p()
@@ -169,8 +178,8 @@ def _destroy(library: Any, handles: list[tuple[str, ctypes.c_void_p]]) -> None:
 class _Words:
     """Addresses of a launch, which `arguments.words()` gives to be written, as those of a kernel's."""
 
-    def __init__(self) -> None:
-        self._words = np.zeros(3, np.int64)
+    def __init__(self, count: int) -> None:
+        self._words = np.zeros(count, np.int64)
 
     def words(self) -> npt.NDArray[np.int64]:
         return self._words
@@ -178,7 +187,7 @@ class _Words:
 
 class LibraryLaunch:
     """One product of the library: `launch(stream)` runs it or puts it into the graph that is captured. The addresses of
-    a, b and y are `arguments.words()`; whoever writes them keeps the memory alive."""
+    a, b, the bias if there is one, and y are `arguments.words()`; whoever writes them keeps the memory alive."""
 
     def __init__(self, owner: CublasLt, product: LibraryProduct, name: str, program: str) -> None:
         self.owner, self.product, self.device = owner, product, owner.device
@@ -192,7 +201,7 @@ class LibraryLaunch:
                 help="run `heliostat tune` again: the library is another one than the tuner's",
             )
         self._algorithm = offered[product.algorithm].algorithm
-        self.arguments = _Words()
+        self.arguments = _Words(4 if product.bias else 3)
         self._blocking = settings().cuda_blocking
         self._one, self._zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
 
@@ -205,7 +214,10 @@ class LibraryLaunch:
         self.device.activate()
         d, owner = self._descriptors, self.owner
         assert stream is owner.stream  # whose workspace it is
-        a, b, y = (ctypes.c_void_p(int(word)) for word in self.arguments.words())
+        words = [int(word) for word in self.arguments.words()]
+        a, b, y = (ctypes.c_void_p(word) for word in (*words[:2], words[-1]))
+        if self.product.bias:
+            d.set_bias(owner, words[2])
         owner.call(
             "cublasLtMatmul", owner.handle, d.product_handle, ctypes.byref(self._one), b, d.left, a, d.right,
             ctypes.byref(self._zero), y, d.result, y, d.result, ctypes.byref(self._algorithm),
