@@ -76,6 +76,16 @@ def test_what_comes_next_is_asked_for(dtype: DType) -> None:
     product(SHAPES[4], dtype, HOST, AHEAD, False, turned=True)
 
 
+@pytest.mark.parametrize("dtype", [f32, f64], ids=str)
+@pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])
+def test_tiles_of_a_transposed_operand(target: Target, dtype: DType) -> None:
+    """Lower and higher than a vector, which is stored whole into the copy: nothing of it is left to be read."""
+    for rows in (1, 5, 12):
+        tile = PackedTile(rows=rows, vectors=1, band=2 * rows, stripe=2, depth=5, ahead=1)
+        for shape in (SHAPES[1], SHAPES[5], NARROW[1]):
+            product(shape, dtype, target, tile, False, turned=True)
+
+
 @pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])
 def test_columns_that_fill_no_tile(target: Target) -> None:
     """All rows of a tile with a masked vector; rows left over one at a time."""

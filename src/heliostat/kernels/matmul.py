@@ -47,6 +47,7 @@ def candidates(group: Group, target: Target) -> list[PackedTile]:
     usual = packed_tile(target)
     others = [replace(usual, band=usual.rows * n) for n in (8, 16, 24, 57)]
     others += [replace(usual, depth=d) for d in (128, 192, 256)]
+    others.append(replace(usual, band=usual.rows * 16, bands=10, depth=96, ahead=1))
     others += [replace(usual, bands=n, stripe=16) for n in (1, 2, 4)]
     if target.vector_registers >= 32:
         shapes = ((8, 3, 256, 18, 160), (12, 2, 144, 16, 256), (14, 2, 140, 16, 256))

@@ -3,7 +3,8 @@
 A worker takes a block of some bands of rows by a stripe of columns at a time. For each piece of the depth it copies the
 stripe of b once, into strips as wide as a tile (32 KB each, which stay in the first-level cache while rows pass), and,
 band by band, pieces of rows of a, a little apart (equal distances of a power of two would fall on the same few lines of
-the cache). Of a transposed a it copies pieces of rows as they lie: a tile takes its elements one by one either way.
+the cache). Of a transposed a it copies what a tile takes in the order in which it does: pieces of rows as they lie
+would fall on few sets of the cache, for a tile as wide as a third of a line.
 Sums stay in private memory until the depth is done, in the order in which tiles come by, so that they are one forward
 stream and arrive ahead of their use; then the epilogue runs, to lines that were asked for in time. Nothing is shared
 between workers, so there is no barrier, and the order of additions depends on the shape alone. After: Goto and van de
@@ -25,7 +26,7 @@ from .group import Dims, Group, TensorOperand, compute_elem, vectors
 
 LINE = 64  # bytes
 Upcoming = tuple[Sequence[Instruction], Instruction, Instruction]
-"""Of a: the batch, and the row and the element of the depth where a tile of the next band begins."""
+"""Of a: the batch, and the row and the element of the depth where the next band begins."""
 
 MOST_PRIVATE = 5 << 20  # bytes of sums and copies, on the stack of a thread, which has 8 MiB
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
@@ -64,9 +65,8 @@ class PackedTile:
             raise ValueError(f"stripes are whole tiles of at most 64 vectors, bands at most 512 rows, got {self}")
         if self.bands <= 0 or not {self.ahead, self.alone} <= {0, 1}:
             raise ValueError(f"a block is at least a band of rows, ahead and alone are 0 or 1, got {self}")
-        # vectors of at most 64 bytes; a turned copy of a has whole vectors of rows
-        private = (self.bands * self.band + self.depth) * self.stripe * 64
-        private += max(self.band * (self.depth + PADDING), self.depth * (_whole(self.band, 16) + PADDING)) * 8
+        # vectors of at most 64 bytes, elements of at most 8
+        private = (self.bands * self.band + self.depth) * self.stripe * 64 + self.band * (self.depth + PADDING) * 8
         if private > MOST_PRIVATE:
             raise ValueError(f"sums and copies of a block take {MOST_PRIVATE} bytes at most, not {private}: {self}")
 
@@ -103,16 +103,17 @@ class PackedNest:
             self.batch, self.lead = (), (*self.batch, *self.lead)
         self.rows, self.columns = self.dims.product(self.lead), self.dims(self.root.type.shape[-1])
         self.depth = self.dims(depth)
+        self.most_depth = min(tile.depth, max(upper_bound(depth), 1))
         self.single = upper_bound(depth) <= tile.depth  # sums begin and end in registers
         self.width = tile.vectors * self.lanes
         self.stripe = tile.stripe * self.lanes
-        # bytes from a row to the next in the copy of a, and from an element of the depth to the next
+        # in the copy of a, bytes from a row to the next, from an element of the depth to the next, from tile to tile
         self.row_bytes, self.depth_bytes = (tile.depth + PADDING) * self.nbytes, self.nbytes
-        space = tile.band * self.row_bytes
+        self.tile_bytes = tile.rows * self.row_bytes
         if self.turned:
-            self.row_bytes, self.depth_bytes = self.nbytes, (_whole(tile.band, self.lanes) + PADDING) * self.nbytes
-            space = tile.depth * self.depth_bytes
-        self.copy_a = k.alloc(space)
+            self.row_bytes, self.depth_bytes = self.nbytes, tile.rows * self.nbytes
+            self.tile_bytes = (tile.depth * tile.rows + PADDING) * self.nbytes
+        self.copy_a = k.alloc(tile.band // tile.rows * self.tile_bytes)
         self.copy_b = k.alloc(tile.depth * self.stripe * self.nbytes)
         # rows whose sums are kept, in the order of tiles: by band, strip and tile
         self.most_rows = min(tile.band * tile.bands, _whole(upper_bound(numel(self.lead)), tile.rows))
@@ -166,13 +167,13 @@ class PackedNest:
                 height = k.minimum(rows - at, band)
                 tiles = _ceil(height, tile.rows)
                 if self.turned:
-                    self._copy_turned(batch, first + at, tiles * tile.rows, start, depth)
+                    self._copy_turned(batch, first + at, tiles, start, depth)
                 else:
                     self._copy_a(batch, first + at, tiles * tile.rows, start, depth)
-                below = right = None
-                if tile.ahead and not self.turned:
+                upcoming: Upcoming | None = None
+                if tile.ahead:
                     more, none = number + 1 < bands, k.const(0, "i64")
-                    below, right = first + k.select(more, at + band, none), start + k.select(more, none, depth)
+                    upcoming = batch, first + k.select(more, at + band, none), start + k.select(more, none, depth)
                 for strip in k.loop(strips):
                     for tile_number in k.loop(tiles):
                         row, to = tile_number * tile.rows, strip * self.width
@@ -180,10 +181,7 @@ class PackedNest:
                         place = k.const(0, "i64")
                         if not self.single:
                             place = at * strips + (strip * tiles + tile_number) * tile.rows
-                        upcoming: Upcoming | None = None
-                        if below is not None and right is not None:
-                            upcoming = batch, below + row, right + strip * self._share()
-                        self._tile(row, strip, place, depth, start > 0, corner, last, upcoming)
+                        self._tile(tile_number, tiles, strip, place, depth, start > 0, corner, last, upcoming)
                         for _ in k.when(last):
                             high, wide = k.minimum(height - row, tile.rows), k.minimum(columns - to, self.width)
                             self._finish(corner, place, high, wide)
@@ -213,23 +211,28 @@ class PackedNest:
         self,
         batch: Sequence[Instruction],
         first: Instruction,
-        rows: Instruction,
+        tiles: Instruction,
         start: Instruction,
         depth: Instruction,
     ) -> None:
-        """A piece of each row of the transposed operand; zeros past its end."""
-        k, lanes = self.k, self.lanes
-        there = k.minimum(rows, self.rows - first)
-        whole = there // lanes * lanes
-        mask = self.k.first_lanes(there - whole, self.lanes)
-        for e in k.loop(depth):
-            to = e * self.depth_bytes
-            for m in k.loop(0, whole, lanes):
-                value = self._as(self.a.load([*batch, start + e, first + m], lanes))
-                k.store(self.copy_a, to + m * self.nbytes, value)
-            for _ in k.when(whole < rows):
-                value = self._as(self.a.load([*batch, start + e, first + whole], lanes, mask))
-                k.store(self.copy_a, to + whole * self.nbytes, value)
+        """Of each tile the elements in the order in which it takes them; zeros past the last row. Vectors are stored
+        whole: what they hold beyond the tile's rows is overwritten by the next element of the depth."""
+        k, tile = self.k, self.tile
+        lanes = min(self.lanes, 1 << max(tile.rows - 1, 1).bit_length())  # a vector that holds a tile
+
+        def copy(masked: bool) -> None:
+            for e in k.loop(depth):
+                for t in k.loop(tiles):
+                    for m in range(0, tile.rows, lanes):
+                        row = first + t * tile.rows + m
+                        mask = k.first_lanes(self.rows - row, lanes) if masked else None
+                        value = self._as(self.a.load([*batch, start + e, row], lanes, mask))
+                        k.store(self.copy_a, t * self.tile_bytes + e * self.depth_bytes + m * self.nbytes, value)
+
+        for _ in k.when(first + tiles * tile.rows + lanes <= self.rows):
+            copy(masked=False)
+        for _ in k.otherwise():
+            copy(masked=True)
 
     def _copy_b(
         self,
@@ -278,18 +281,29 @@ class PackedNest:
         line, strips = LINE // self.a.type.dtype.nbytes, self.tile.stripe // self.tile.vectors
         return -(-self.tile.depth // (line * strips)) * line
 
-    def _ask_for_next(self, part: Instruction, place: Instruction, upcoming: Upcoming) -> None:
-        """The lines of one row of the next tile's sums, and a share of one of a's next band."""
-        k, tile, (batch, row, element) = self.k, self.tile, upcoming
-        for s in range(tile.vectors):
-            k.prefetch(self.sums, ((place + tile.rows + part) * self.width + s * self.lanes) * self.nbytes)
-        index = self._row(batch, k.minimum(row + part, self.rows - 1))
-        for n in range(0, self._share(), LINE // self.a.type.dtype.nbytes):
-            k.prefetch(self.a.buffer, self.a.offset([*index, element + n]))
+    def _ask_for_next(
+        self, row: Instruction, turn: Instruction, strip: Instruction, place: Instruction, upcoming: Upcoming
+    ) -> None:
+        """What is asked for with row `row` of a band and a strip, the `turn`-th of all such pairs: the lines of a row
+        of the next tile's sums, and a share of the next band of a: of the same row, or an element of the depth."""
+        k, tile, (batch, first, element) = self.k, self.tile, upcoming
+        line = LINE // self.a.type.dtype.nbytes
+        if not self.single:
+            for s in range(tile.vectors):
+                k.prefetch(self.sums, ((place + tile.rows) * self.width + s * self.lanes) * self.nbytes)
+        if self.turned:
+            for _ in k.when(turn < tile.depth):
+                for m in (*range(0, tile.band - 1, line), tile.band - 1):  # rows need not begin with a line
+                    k.prefetch(self.a.buffer, self.a.offset([*batch, element + turn, first + m]))
+            return
+        index = self._row(batch, k.minimum(first + row, self.rows - 1))
+        for n in range(0, self._share(), line):
+            k.prefetch(self.a.buffer, self.a.offset([*index, element + strip * self._share() + n]))
 
     def _tile(
         self,
-        row: Instruction,
+        number: Instruction,
+        tiles: Instruction,
         strip: Instruction,
         place: Instruction,
         depth: Instruction,
@@ -298,7 +312,7 @@ class PackedNest:
         last: Instruction,
         upcoming: Upcoming | None,
     ) -> None:
-        """Row `row` of a band and those behind it times a strip, added to their sums if there are some (`more`). In the
+        """Tile `number` of the `tiles` of a band times a strip, added to its sums if there are some (`more`). In the
         last block of the depth the results' lines are asked for a row at a time: more at once would hold up the loads
         of the operands."""
         k, lanes, size, tile, (*batch, top, left) = self.k, self.lanes, self.nbytes, self.tile, corner
@@ -311,14 +325,15 @@ class PackedNest:
             ]
             for line in at
         ]
-        floats = self.elem in ("f32", "f64")
-        from_a, from_b = row * self.row_bytes, strip * (tile.depth * self.width * size)
+        floats, share = self.elem in ("f32", "f64"), -(-self.most_depth // tile.rows)
+        from_a, from_b = number * self.tile_bytes, strip * (tile.depth * self.width * size)
         for part in k.loop(tile.rows):
             for _ in k.when(last):
                 self._ask_for_results([*batch, top + part, left])
             if upcoming is not None:
-                self._ask_for_next(part, place, upcoming)
-            for e in k.loop(part * depth // tile.rows, (part + 1) * depth // tile.rows):
+                row = number * tile.rows + part
+                self._ask_for_next(row, strip * tiles * tile.rows + row, strip, place + part, upcoming)
+            for e in k.loop(part * share, k.minimum((part + 1) * share, depth)):
                 row_of_b = [
                     k.load(self.copy_b, from_b + (e * self.width + s * lanes) * size, self.elem, lanes)
                     for s in range(tile.vectors)
