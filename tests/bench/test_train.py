@@ -14,6 +14,7 @@ import pytest
 
 import heliostat as hs
 from heliostat.bench import train
+from heliostat.bench.compare import Seconds
 from heliostat.bench.train import bench_train, chosen
 from heliostat.bench.training import (
     CUDA_WORKLOADS,
@@ -89,26 +90,42 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.gflops == pytest.approx(1000 / row.own.best / 1e9)
 
 
-@pytest.mark.parametrize("build", [gpt_amp, resnet_amp], ids=["gpt", "resnet"])
-def test_rows_of_a_gpu(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+TINY: dict[Any, dict[str, Any]] = {
+    gpt_amp: {"layers": 1, "width": 16, "heads": 2, "length": 4, "batch": 2, "vocabulary": 24, "tied": True},
+    resnet_amp: {"width": 4, "blocks": (1,), "side": 8, "batch": 2, "classes": 5},
+}
+
+
+@pytest.mark.parametrize("build", TINY, ids=["gpt", "resnet"])
+def test_rows_of_a_gpu(build: Any) -> None:
+    with stand_in():
+        (row,) = bench_train([Workload("small", build, TINY[build])], 1, None, 1, quick=True, device="cuda:0")
+    assert row.own is not None
+    assert row.nbytes is not None
+    assert row.nbytes > 0
+    assert (row.cold_s, row.peer, row.note) == (None, None, "")
+
+
+def test_first_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step that is timed was the first one with an empty cache; one process more finds what that left there."""
-    sizes = {
-        gpt_amp: {"layers": 1, "width": 16, "heads": 2, "length": 4, "batch": 2, "vocabulary": 24, "tied": True},
-        resnet_amp: {"width": 4, "blocks": (1,), "side": 8, "batch": 2, "classes": 5},
-    }
     seen: list[tuple[str, bool, bool]] = []
 
     def process(side: str, name: str, cache: str, *rest: Any) -> dict[str, Any]:
         seen.append((side, settings().cache_dir == Path(cache), Path(cache).is_dir()))
         return {"first_s": 0.5, "nbytes": 7}
 
+    def once(clocks: Any, rounds: int, each: float) -> list[Seconds]:
+        assert settings().tune
+        return [Seconds((clock(1),)) for clock in clocks]
+
     monkeypatch.setattr(train, "_process", process)
+    monkeypatch.setattr(train, "clocks_in_turn", once)
     before = settings()
     with stand_in():
-        (row,) = bench_train([Workload("small", build, sizes[build])], 1, None, 1, device="cuda:0")
+        tiny = Workload("small", mlp, {"inputs": 4, "hidden": 4, "batch": 2})
+        (row,) = bench_train([tiny], 1, None, 1, device="cuda:0", tune=True)
     assert settings() == before
     assert seen == [("heliostat", True, True)]
-    assert row.own is not None
     assert row.cold_s is not None
     assert row.cold_s > 0
     assert row.nbytes is not None

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import heliostat as hs
 from heliostat import ops
 from heliostat.cli import tune
+from heliostat.compiler import split_depth
 from heliostat.compiler.driver import explain
 from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.compiler.tuning import TuningTable
@@ -152,7 +153,7 @@ def test_packed_weights_become_rows_for_the_library(fake: FakeCublasLt) -> None:
     given=st.booleans(),
     seed=st.integers(0, 1 << 16),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_layers_of_a_step(
     batch: list[int], size: tuple[int, int, int], kind: DType | None, more: str, given: bool, seed: int
 ) -> None:
@@ -339,6 +340,39 @@ def test_where_it_is_looked_for(tmp_path: Any) -> None:
     assert all(
         n.endswith("12") for n in candidates("cublasLt", 12040, [str(tmp_path)])
     )  # an older driver runs no newer library
+
+
+def test_what_the_tuner_adds_for_what_stands_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias costs nothing apart, anything else a pass over what it reads and writes; a whole sum saves the addition of
+    its parts."""
+    monkeypatch.setattr(library_product, "LEAST", 0.0)
+    x, w, bias = (
+        parameter("x", tensor(bf16, 64, 128)),
+        parameter("w", tensor(bf16, 32, 128)),
+        parameter("b", tensor(bf16, 32)),
+    )
+    other, long = parameter("other", tensor(f32, 64, 32)), parameter("long", tensor(bf16, 8192, 64))
+    y, nbytes = ops.linear(x, w), 64 * 32 * 2
+    results = [
+        y,
+        y + bias,
+        ops.relu(y + bias),
+        ops.cast(y, f32) * other,
+        ops.matmul(ops.transpose(long, (1, 0)), long + 1),
+    ]
+    found = []
+    for result in results:
+        library = KernelLibrary()
+        compile_graph(Graph("step", [x, w, bias, other, long], [result]), CUDA, Options(), library)
+        for fused in library.groups.values():
+            if fused.schedule in (cuda_tuning.warpgroup_linear, cuda_tuning.warpgroup_matmul):
+                product = cuda_tuning._product(fused)
+                assert isinstance(product, LibraryProduct)
+                found.append((product.bias, round(cuda_tuning._apart(fused.group, product) * cuda_tuning.BYTES)))
+    parts = split_depth.parts(64, 8192, 64)
+    assert parts > 1
+    saved = (2 - 4 * parts) * 64 * 64
+    assert found == [(False, 0), (True, 0), (True, 2 * nbytes), (False, 5 * nbytes), (False, saved)]
 
 
 @pytest.mark.cuda
