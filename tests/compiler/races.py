@@ -33,7 +33,7 @@ def accesses(program: Program, number: int) -> Iterator[Access]:
         plan = program.buffers[buffer]
         scratch = plan.kind == "scratch"
         space, begin = ("arena", plan.offset) if scratch else (f"{plan.kind} {buffer}", 0)
-        yield Access(number, space, begin, begin + max(plan.nbytes, 1), parameter.mode != "r")
+        yield Access(number, space, begin, begin + plan.nbytes, parameter.mode != "r")
 
 
 def find_races(program: Program) -> list[tuple[Access, Access]]:
