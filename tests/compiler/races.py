@@ -25,7 +25,7 @@ class Access:
 
 
 def accesses(program: Program, number: int) -> Iterator[Access]:
-    """What one launch may touch: each buffer as a whole, as its kernel's parameter modes say."""
+    """What one launch may touch: each buffer as a whole, as its kernel's parameter modes say; nothing of empty ones."""
     launch = program.launches[number]
     kernel = program.kernels[launch.kernel]
     assert len(kernel.parameters) == len(launch.buffers) + len(launch.symbols)
@@ -33,7 +33,8 @@ def accesses(program: Program, number: int) -> Iterator[Access]:
         plan = program.buffers[buffer]
         scratch = plan.kind == "scratch"
         space, begin = ("arena", plan.offset) if scratch else (f"{plan.kind} {buffer}", 0)
-        yield Access(number, space, begin, begin + plan.nbytes, parameter.mode != "r")
+        if plan.nbytes:
+            yield Access(number, space, begin, begin + plan.nbytes, parameter.mode != "r")
 
 
 def find_races(program: Program) -> list[tuple[Access, Access]]:

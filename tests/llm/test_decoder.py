@@ -63,8 +63,10 @@ def check(path: Path, expected: np.ndarray, context: int | None = None) -> None:
 def every_logit(model: LanguageModel) -> np.ndarray:
     """Logits of all tokens. Those of a last one alone are the same, though other rows leave the last layer behind its
     keys and values then, and blocks before the last one stop there."""
-    every = model.logits(IDS)
-    for block, count in ((model.block, len(IDS)), (16, len(IDS)), (16, 17), (5, 2)):
+    every, whole = model.logits(IDS), model.block
+    for block, count in ((whole, len(IDS)), (16, len(IDS)), (16, 17), (5, 2)):
+        model.block = whole
+        model.restart(IDS[::-1])  # other keys and values than those that are to come
         model.block = block
         np.testing.assert_array_equal(model.restart(IDS[:count]), every[count - 1])
     return every

@@ -153,6 +153,11 @@ def test_tokens_on_a_simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             while len(ids) + len(found) <= 5:
                 found.append(int(np.argmax(model.extend(found[-1], len(ids) + len(found) - 1))))
             wanted.append(found)
+        whole, block = model.restart([3, 1, 9]).copy(), model.block
+        model.restart([4, 9, 7])
+        model.block = 1  # blocks before the last one end with their caches
+        np.testing.assert_array_equal(model.restart([3, 1, 9]), whole)
+        model.block = block
         first, second = model.generate([3, 1]), model.generate([9])
         assert [next(first).token for _ in range(2)] == wanted[0][:2]
         assert [p.token for p in second] == wanted[1]

@@ -10,10 +10,32 @@ import pytest
 from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import DType, Symbol, bf16, dim, f32, f64, i32, i64, tensor, u8
+from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, f64, i32, i64, tensor, u8
 from heliostat.targets.target import CUDA
 
 from .device import RUNNERS, Runner
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize(
+    ("size", "columns", "dtype"),
+    [(9, 512, bf16), (9, 256, f16), (30, 768, f32), (9, 320, bf16), (5, 24, f32), (4, 512, i64)],
+)
+def test_rows_of_a_table(size: int, columns: int, dtype: DType, run: Runner) -> None:
+    """Whole pieces of a row and others; row 0 for numbers outside."""
+    rng = np.random.default_rng(columns)
+    table = parameter("table", tensor(dtype, size, columns))
+    ids = parameter("ids", tensor(i32, dim(Symbol("n", 40, 1))))
+    graph = Graph("rows", [table, ids], [ops.take(table, ids) if dtype is i64 else ops.embedding(table, ids)])
+    held: dict[str, Any] = {"ids": rng.integers(-2, size + 2, 21).astype(np.int32)}
+    chosen = np.where((held["ids"] >= 0) & (held["ids"] < size), held["ids"], 0)
+    values = (rng.standard_normal((size, columns)) * 9).astype(np.float32)
+    if dtype is bf16:
+        held["table"] = (values.view(np.uint32) >> 16).astype(np.uint16)
+        values = (held["table"].astype(np.uint32) << 16).view(np.float32)
+    else:
+        held["table"] = values = values.astype({"f16": np.float16, "f32": np.float32, "i64": np.int64}[dtype.name])
+    np.testing.assert_array_equal(run(graph, held, {"n": 21})[0], values[chosen])
 
 
 @pytest.mark.parametrize("run", RUNNERS)
