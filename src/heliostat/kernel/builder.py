@@ -158,10 +158,10 @@ class KernelBuilder:
             if b is not None and _adds_constant(x):
                 return self.binary("add", x.args[0], self.const(x.args[1].value + b, x.elem, x.lanes))
             # (u + c1) + v -> (u + v) + c1, and so in products: addresses that differ by a constant share all else
-            if self._is_offset(x) and _adds_constant(x):
-                return self.binary("add", self.binary("add", x.args[0], y), x.args[1])
-            if self._is_offset(x) and b is None and _adds_constant(y):
-                return self.binary("add", self.binary("add", x, y.args[0]), y.args[1])
+            if _adds_constant(x) and self._is_offset(x):
+                return self._constant_last(self.binary("add", x.args[0], y), x.args[1])
+            if _adds_constant(y) and self._is_offset(y):
+                return self._constant_last(self.binary("add", x, y.args[0]), y.args[1])
         elif op == "sub" and b == 0:
             return x
         elif op == "sub" and b is not None:
@@ -173,8 +173,8 @@ class KernelBuilder:
                 return y
             if a == 0 or b == 0:
                 return self.const(0, x.elem, x.lanes)
-            if b is not None and self._is_offset(x) and _adds_constant(x):
-                return self.binary("add", self.binary("mul", x.args[0], y), self.const(x.args[1].value * b, "i64"))
+            if b is not None and _adds_constant(x) and self._is_offset(x):
+                return self._constant_last(self.binary("mul", x.args[0], y), self.const(x.args[1].value * b, "i64"))
         elif (op == "div" and b == 1) or (op in ("shl", "lshr", "ashr") and b == 0):
             return x
         elif op == "rem" and b == 1:
@@ -185,10 +185,17 @@ class KernelBuilder:
         """Whether a sum may be put in another order: a CPU's address, or what becomes one."""
         return self.folds and x.type == _OFFSET
 
+    def _constant_last(self, x: Instruction, constant: Instruction) -> Instruction:
+        """A sum with a constant, without asking again what most sums have no part of."""
+        if x.op == "const" or _adds_constant(x) or not constant.value:
+            return self.binary("add", x, constant)
+        return self.emit("add", x.type, (x, constant))
+
     # --- arithmetic -------------------------------------------------------------------------------------------
     def fma(self, a: Operand, b: Operand, c: Operand) -> Instruction:
         """a * b + c, rounded once."""
-        x = next(o for o in (a, b, c) if isinstance(o, Instruction) and o.lanes == self._lanes(a, b, c))
+        lanes = self._lanes(a, b, c)
+        x = next(o for o in (a, b, c) if isinstance(o, Instruction) and o.lanes == lanes)
         args = tuple(self._like(o, x) for o in (a, b, c))
         return self.emit("fma", x.type, args)
 
