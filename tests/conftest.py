@@ -15,6 +15,10 @@ for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 
+# New objects from which on garbage is looked for. Compiling makes many that stay until a program is finished: after as
+# few as Python's 700 they would be looked through again and again.
+GARBAGE = (10_000, 10, 10)
+
 if find_spec("hypothesis"):  # a machine with a GPU may run the tests that are marked for it without
     from hypothesis import HealthCheck, settings
 
@@ -29,7 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection() -> None:
+    """Look for no garbage while objects are only made."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Take what collecting made, and what its imports did, out of every later search for garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(*GARBAGE)

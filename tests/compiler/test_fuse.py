@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,22 @@ def test_what_a_product_reads_is_an_epilogue_though_a_sum_reads_it_too(read_agai
 def _weights(x: Value) -> Value:
     e = ops.exp(x - ops.max(x, -1, keepdim=True))
     return e / ops.sum(e, -1, keepdim=True)
+
+
+@pytest.mark.parametrize("target", [X86_VNNI, CUDA], ids=lambda t: t.name)
+def test_equal_code_is_one_kernel(target: Target) -> None:
+    """Of 12 elements in any shape; other ops, other sizes and another result have kernels of their own."""
+    library = KernelLibrary()
+
+    def names(*shape: int, op: Callable[[Value], Value] = ops.exp) -> list[str]:
+        x = parameter("x", tensor(f32, *shape))
+        return [k.name for k in compile_graph(Graph("g", [x], [op(x)]), target, Options(), library).program.kernels]
+
+    first = names(3, 4)
+    assert names(2, 6) == names(12) == names(3, 4) == first
+    others = [names(13), names(3, 4, op=ops.neg), names(3, 4, op=lambda x: ops.sum(x, -1)), names(2, 6, op=ops.sin)]
+    assert len({*first, *(name for some in others for name in some)}) == 5
+    assert len({k.name for k in library.code.values()}) == len(library.code) == 5
 
 
 @pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)

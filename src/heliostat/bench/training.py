@@ -53,9 +53,10 @@ def torch(threads: int, device: str = "cpu") -> Library:
         root.cuda.init()  # its memory can be asked about from here on
     else:
         try:
-            import torch as root
+            import torch as installed
         except ImportError:
             raise PeerError("PyTorch is not installed", help="pip install torch") from None
+        root = installed
     root.set_num_threads(threads)
     return _library("torch", root, root.nn, root.nn.functional, root.optim, device)
 

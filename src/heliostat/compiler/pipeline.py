@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +13,7 @@ from ..ir.graph import Graph, Value, structural_key
 from ..ir.types import SymbolicDim
 from ..kernel.ir import Kernel
 from ..kernel.program import Compiled, Program
+from ..kernel.text import print_kernel
 from ..kernels import (
     attention,
     block_attention,
@@ -57,6 +59,7 @@ from ..kernels import (
     window_matmul,
     window_maximum,
 )
+from ..kernels.group import Group
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .accumulate import accumulate
@@ -139,10 +142,12 @@ class Options:
 
 
 class KernelLibrary:
-    """Kernels made so far, by what they do: equal groups share one. Lives as long as its owner wants to share."""
+    """Kernels made so far, by what they do: equal groups share one, and so do groups of which equal code was made, of
+    2 x 6 and 3 x 4 elements say. Lives as long as its owner wants to share."""
 
     def __init__(self) -> None:
         self.kernels: dict[str, Kernel] = {}
+        self.code: dict[str, Kernel] = {}  # by a hash of their ops and text, without the name
         self.loads: dict[str, tuple[Program, list[str]]] = {}  # by structure, with the names of their parameters
         self.groups: dict[str, FusedGroup] = {}  # by the kernel's name
         self.names: set[str] = set()
@@ -165,9 +170,17 @@ class KernelLibrary:
             chosen = {} if tile is None else {"tile": tile}
             made = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
             made.library = None if over or not target.gpu else library_choice(group, options.tuning)
-            self.kernels[key] = overwriting(made, over) if over else made
-            self.groups[self.kernels[key].name] = fused
+            self.kernels[key] = self._shared(overwriting(made, over) if over else made, group)
+            self.groups.setdefault(self.kernels[key].name, fused)
         return self.kernels[key], tuple(s.name for s in symbols)
+
+    def _shared(self, made: Kernel, group: Group) -> Kernel:
+        """The kernel of the same ops and code that was made first: others are compiled, loaded and named no more."""
+        parts = [*(n.op.name for n in group.nodes), repr(made.library), print_kernel(made).partition("(")[2]]
+        first = self.code.setdefault(hashlib.sha256("\n".join(parts).encode()).hexdigest(), made)
+        if first is not made:
+            self.names.discard(made.name)
+        return first
 
     def _name(self, schedule: str, fused: FusedGroup) -> str:
         """schedule_format_shape, with a number where that is taken: linear_q8_0_4864x896."""

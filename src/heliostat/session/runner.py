@@ -80,7 +80,6 @@ class Engine:
                 save_programs(key, [made], self.code.objects(made.program.kernels))
             for kernel in made.program.kernels:
                 kernel.drop_body()
-            self.library.groups.clear()  # each holds the whole graph, and nothing here tunes them
             return made
 
     def addresses(self, program: Program) -> Addresses:
