@@ -70,6 +70,7 @@ class Workers:
         while True:
             ready = wait([link, process.sentinel], self.timeout)
             if not ready:
+                process.terminate()  # it would not see that it is to end either
                 raise DataWorkerError(
                     f"data worker {worker} made nothing of batch {batch} (indices {indices}) in {self.timeout} s",
                     worker=worker, batch=batch, index=indices, kind="timeout",
