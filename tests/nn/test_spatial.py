@@ -157,6 +157,12 @@ def test_unpooling() -> None:
     shared(F, hs.tensor)(x).backward(hs.arange(8.0).reshape(1, 1, 8))
     assert x.grad is not None
     assert x.grad.tolist() == [[[0, 3, 3, 0]]]
+    x.grad = None
+    hs.compile(shared(F, hs.tensor))(x).backward(hs.arange(8.0).reshape(1, 1, 8))  # out of what is compiled
+    assert x.grad.tolist() == [[[0, 3, 3, 0]]]
+    y = shared(F, hs.tensor)(hs.tensor([[[np.inf, -0.0, -0.0, np.inf]]], requires_grad=True)).detach().numpy()
+    assert y[0, 0, 0] == np.inf
+    assert np.signbit(y[0, 0, 3])
 
 
 @pytest.mark.parametrize("axes", [2, 3])

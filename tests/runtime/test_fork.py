@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 import heliostat as hs
+from heliostat import ops
+from heliostat.ir.graph import Graph, parameter
+from heliostat.ir.types import TensorType, f32
 from heliostat.runtime import fork
+from heliostat.session import compile_graph
 from heliostat.settings import override
 
 pytestmark = [
@@ -51,6 +55,38 @@ def test_what_is_waited_for_is_whole() -> None:
     lock.release()
 
 
+def test_two_threads_that_fork_release_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lock:
+        """Whose release ends when another thread has taken it."""
+
+        def __init__(self) -> None:
+            self.inner, self.next = threading.RLock(), threading.Event()
+
+        def acquire(self) -> None:
+            self.inner.acquire()
+
+        def release(self) -> None:
+            self.inner.release()
+            self.next.wait(5)
+
+    def forks() -> None:
+        fork._before()
+        lock.next.set()
+        first.wait(5)
+        fork._after()
+
+    lock, first = Lock(), threading.Event()
+    monkeypatch.setattr(fork, "_waited_for", [lock])
+    monkeypatch.setattr(fork, "_waited_for_within", [])
+    fork._before()
+    other = threading.Thread(target=forks)
+    other.start()
+    fork._after()
+    first.set()
+    other.join()
+    assert lock.inner.acquire(blocking=False)
+
+
 def test_other_locks_are_new() -> None:
     lock = fork.made_new()
     inside, done = threading.Event(), threading.Event()
@@ -69,7 +105,8 @@ def test_other_locks_are_new() -> None:
     other.join()
 
 
-def test_children_compile_while_other_threads_do() -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["tensors", "sessions"])
+def test_children_compile_while_other_threads_do(apart: bool) -> None:
     stop = threading.Event()
 
     def compile_programs(seed: int) -> bool:
@@ -79,7 +116,12 @@ def test_children_compile_while_other_threads_do() -> None:
 
     def compile_more(seed: int) -> None:
         while not stop.is_set():
-            assert compile_programs(seed := seed + 1)
+            seed += 1
+            if apart:  # code of their own, not by the engine of tensors
+                x = parameter("x", TensorType(f32, (seed % 50 + 1, seed // 50 + 3)))
+                compile_graph(Graph("g", [x], [ops.exp(x)]), threads=1)
+            else:
+                assert compile_programs(seed)
 
     with override(cache=False):
         assert compile_programs(1)

@@ -315,6 +315,23 @@ def test_gradients_of_arguments_reach_them() -> None:
     assert x.grad.tolist() == [4, 8]
 
 
+def test_gradients_flow_through_copies_of_what_comes_in() -> None:
+    x, w = (hs.tensor([1.0, 2, 3], requires_grad=True) for _ in range(2))
+    together = hs.compile(lambda x: (x.clone(), w.view(3), x.transpose(0, 0), x * w))
+    for _ in range(2):
+        x.grad = w.grad = None
+        a, b, c, d = together(x)
+        (2 * a + 3 * b + 5 * c + d).sum().backward()
+        assert x.grad is not None
+        assert w.grad is not None
+        assert x.grad.tolist() == [8, 9, 10]
+        assert w.grad.tolist() == [4, 5, 6]
+    alone = hs.compile(lambda x: x.clone())(x)
+    with hs.no_grad():
+        x.add_(1)
+    assert alone.tolist() == [1, 2, 3]
+
+
 def test_a_decorated_method_and_a_compiled_part_of_a_step() -> None:
     inner = hs.compile(lambda x: x + 1)
 

@@ -80,6 +80,18 @@ def test_without_gradients() -> None:
     np.testing.assert_array_equal(x.numpy()[0], V)
 
 
+def test_dtypes_empty_axes_and_numbered_axes() -> None:
+    def sums(m: Any, a: Any) -> Any:
+        wide = [f(a, 0, dtype=m.complex128) for f in (m.sum, m.mean, m.cumsum, m.cumprod)]
+        return [*wide, m.norm(a, 2, dtype=m.complex128), m.norm(a, "nuc", dtype=m.complex128)]
+
+    check(sums, A.astype(np.complex64))
+    check(lambda m, a: m.logsumexp(a[:0], 0), A)
+    check(lambda m, a, b: m.einsum(a, [0, 1], b, [2, 1], [2, 0]), A, B)
+    padded = hs.compile(lambda x: hs.pad(x + 1j * x, (1, -1), value=2j))(hs.ones(3))
+    assert padded.tolist() == [2j, 1 + 1j, 1 + 1j]
+
+
 def test_second_slopes_of_sizes_on_an_axis() -> None:
     """Where one of both parts is 0 the size still bends across."""
 
@@ -96,6 +108,9 @@ def test_what_is_refused() -> None:
     for call in (
         lambda: a.scatter(0, hs.tensor([[0]]), 1j, reduce="multiply"), lambda: hs.cov(hs.tensor(CUBE)),
         lambda: hs.pad(a[0], (1, 1, 1, 1)), lambda: hs.istft(a, 3, window=hs.tensor(V[:3])),
+        lambda: a.real.scatter(0, hs.tensor([[0]]), a), lambda: a.real.put(hs.tensor([0]), a[0]),
+        lambda: a.real.index_put((hs.tensor([0]),), a), lambda: a.real.index_fill(0, hs.tensor([0]), 1j),
+        lambda: hs.pad(a.real, (1, 1), value=1j), lambda: hs.norm(a.real, dtype=hs.complex128),
     ):  # fmt: skip
         with pytest.raises(HeliostatError):
             call()

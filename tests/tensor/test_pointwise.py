@@ -298,6 +298,12 @@ def test_nextafter(dtype: str) -> None:
     found = hs.nextafter(*(hs.tensor(t.numpy()) for t in (x, y))).numpy()  # PyTorch has none
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(found, np.nextafter(x.numpy(), y.numpy()))
+    a, b = (hs.tensor(t.numpy(), requires_grad=True) for t in (x, y))
+    again = hs.compile(hs.nextafter)(a, b)
+    np.testing.assert_array_equal(again.detach().numpy().view(np.int16), found.view(np.int16))
+    again[(x.numpy() == 1) & (y.numpy() == 0)].sum().backward()  # out of what is compiled
+    assert a.grad is not None
+    assert a.grad.sum().item() == ((x == 1) & (y == 0)).sum().item()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

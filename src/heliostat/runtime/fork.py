@@ -8,16 +8,18 @@ import weakref
 from typing import Any
 
 _waited_for: weakref.WeakSet[Any] = weakref.WeakSet()
+_waited_for_within: weakref.WeakSet[Any] = weakref.WeakSet()
 _made_new: weakref.WeakSet[Any] = weakref.WeakSet()
-_held: list[Any] = []
+_of_this_thread = threading.local()  # `held`: what it took for the fork that it is at
 
 
-def waited_for() -> Any:
+def waited_for(within: bool = False) -> Any:
     """A lock that a thread which forks takes first, so that what it guards is not half done in the child.
 
-    For what takes long, as compiling; it must be the outermost of the locks that a thread holds."""
+    For what takes long, as compiling; it must be the outermost of the locks that a thread holds, or, `within` those,
+    the next one."""
     lock = threading.RLock()
-    _waited_for.add(lock)
+    (_waited_for_within if within else _waited_for).add(lock)
     return lock
 
 
@@ -29,14 +31,17 @@ def made_new() -> Any:
 
 
 def _before() -> None:
-    for lock in list(_waited_for):
+    # Each thread's own: another that forks has its first lock as soon as this one's last is free.
+    held = _of_this_thread.held = []
+    for lock in (*_waited_for, *_waited_for_within):
         lock.acquire()
-        _held.append(lock)
+        held.append(lock)
 
 
 def _after() -> None:
-    while _held:
-        _held.pop().release()
+    for lock in reversed(_of_this_thread.held):
+        lock.release()
+    _of_this_thread.held = []
 
 
 def _after_in_child() -> None:

@@ -18,9 +18,14 @@ from typing import Protocol
 import llvmlite
 
 from ..diagnostics import DeviceError
+from . import fork
 from .elf import Unfit, fits_here, load_elf
 from .object_symbols import read_symbols
 from .platform import memory_functions, release_library_pages
+
+llvm_lock = fork.waited_for(within=True)
+"""Held where LLVM is used in this process: its tables (targets, added symbols) are not locked by themselves, and a
+child that is forked meanwhile would wait for llvmlite's own lock for ever."""
 
 
 @cache

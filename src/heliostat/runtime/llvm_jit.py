@@ -5,21 +5,18 @@ Apart from `jit`, so that a start with all its code in the cache need not bring 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 
 import llvmlite.binding as llvm
 
 from ..diagnostics import CompileError, DeviceError
-
-# LLVM's process-wide tables (targets, added symbols) are not locked by themselves.
-_lock = threading.RLock()
+from .jit import llvm_lock
 
 
 @cache
 def _initialize() -> None:
-    with _lock:
+    with llvm_lock:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
 
@@ -46,7 +43,7 @@ def compile_text(text: str, *, triple: str | None = None, cpu: str = "", feature
     Raises CompileError if the text does not parse or verify.
     """
     _initialize()
-    with _lock:
+    with llvm_lock:
         try:
             module = llvm.parse_assembly(text)
             module.verify()
@@ -65,7 +62,7 @@ class Engine:
     def __init__(self, objects: Sequence[bytes], externals: Mapping[str, int], defined: frozenset[str]) -> None:
         """`externals`: addresses of all that the objects do not define. Raises DeviceError for what LLVM refuses."""
         _initialize()
-        with _lock:
+        with llvm_lock:
             for name in sorted(externals):
                 llvm.add_symbol(name, externals[name])
             triple = host_triple()
@@ -91,5 +88,5 @@ class Engine:
 
     def close(self) -> None:
         """Release the code; no thread may be inside it."""
-        with _lock:
+        with llvm_lock:
             self._engine.close()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..runtime.jit import llvm_lock
 from ..runtime.platform import available_cpus, default_threads
 from ..settings import settings
 from ..targets.llvm_worker import emit, read_answer, write_request
@@ -70,8 +71,12 @@ def emit_all(
             keep(n, code)
         return code is not None
 
+    def make(text: str) -> bytes:
+        with llvm_lock:
+            return maker.make(stage, text, target)
+
     def take_all() -> None:
-        while take(lambda text: maker.make(stage, text, target)):
+        while take(make):
             done(len(made))
 
     workers = [_Worker(stage, target, take, maker.module) for _ in range(_processes(texts, maker.text))]

@@ -20,6 +20,7 @@ from .complex import F, _product, common, flags, of_complex, parts
 from .copies import to_what
 from .core import Tensor, as_tensor, convert, normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of, result_dtype
+from .linalg import by_numbers
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .register import ALIASES, COMPLEX, METHODS, has_complex
 from .shape import sizes_of
@@ -183,6 +184,8 @@ def _linear(*names: str, values: str = "first") -> None:
     for name in names:
 
         def f(*args: Any, _name: str = name, **kwargs: Any) -> Any:
+            if (wanted := kwargs.pop("dtype", None)) is not None:  # parts have another
+                args = (args[0].to(dtype_of(wanted)), *args[1:])
             given_: list[Any] = [*args, *kwargs.values()]
             dtype = _common_dtype(given_ if values == "all" else given_[:1] + [a for a in given_[1:] if has_complex(a)])
             made = []
@@ -288,13 +291,12 @@ COMPLEX["vdot"] = lambda input, other: COMPLEX["dot"](COMPLEX["conj"](input), ot
 
 
 @of_complex("einsum")
-def einsum(equation: str, *operands: Any) -> Tensor:
+def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sums of products of tensors; 2^n sums of products of real ones for n tensors."""
+    if not isinstance(equation, str):
+        equation, operands = by_numbers((equation, *operands))
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
-
-    if not isinstance(equation, str) or not operands:
-        raise TypeError("einsum takes an equation and tensors")
 
     def total(real: list[Tensor], rest: list[Any]) -> Any:
         if not rest:
@@ -377,13 +379,14 @@ def of_real_matrices(name: str, input: Any) -> Tensor:
 
 
 @of_complex("norm")
-def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
-    """The norm of sizes; "nuc" the sum of singular values of matrices."""
+def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The norm of sizes, computed in `dtype`; "nuc" the sum of singular values of matrices."""
+    z = input if dtype is None else input.to(dtype_of(dtype))
     made: Tensor
     if p == "nuc":
-        made = COMPLEX["linalg.matrix_norm"](input, "nuc", (-2, -1) if dim is None else dim, keepdim, **kwargs)
+        made = COMPLEX["linalg.matrix_norm"](z, "nuc", (-2, -1) if dim is None else dim, keepdim)
     else:
-        made = F["norm"](COMPLEX["abs"](input), p, dim, keepdim, **kwargs)
+        made = F["norm"](COMPLEX["abs"](z), p, dim, keepdim)
     return made
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..diagnostics import ShapeError
+from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ops.rules import shown
 from . import arrange, create, linalg  # noqa: F401  their functions are named below
 from .complex import F, common, flags, of_complex, parts
@@ -40,8 +40,9 @@ def sinc(input: Any) -> Any:
 
 # --- sums and products ------------------------------------------------------------------------------------------------
 def _peak(z: Any, dim: Any) -> Tensor:
-    """The largest real part, 0 where that is not finite: what is taken out of exponents."""
-    top = z.real.detach().amax(dim, True)
+    """The largest real part, 0 where that is not finite or there is none: what is taken out of exponents."""
+    size = z.real.detach()
+    top = size.amax(dim, True) if size.numel() else size.sum(dim, True)
     made: Tensor = F["where"](F["isfinite"](top), top, 0.0)
     return made
 
@@ -137,41 +138,51 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: Any = Non
         raise ShapeError(f"pad: {list(pad)} does not give pairs for the axes of {shown(input.shape)}")
     if value is None or mode != "constant":
         return over(F["pad"](input._pair, (0, 0, *pad), mode))
-    given = widened(value, input.dtype)
-    return joined(*(F["pad"](p, pad, mode, v.item()) for p, v in zip(parts(input), parts(given), strict=True)))
+    number = complex(value.item() if isinstance(value, Tensor) else value)
+    _into("pad", input)
+    return joined(*(F["pad"](p, pad, mode, v) for p, v in zip(parts(input), (number.real, number.imag), strict=True)))
 
 
-def _source(value: Any, like: Any) -> Any:
+def _into(name: str, input: Any) -> None:
+    if not isinstance(input, ComplexTensor):
+        raise DTypeError(f"{name}: complex numbers do not go into a tensor of {input.dtype}", help="convert it by to()")
+
+
+def _source(name: str, value: Any, like: Any) -> Any:
+    _into(name, like)
     return value if isinstance(value, ComplexTensor) and value.dtype == like.dtype else widened(value, like.dtype)
 
 
 @of_complex("index_put")
 def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
     """input with values written, or added, at places given by one tensor per axis."""
-    return over(F["index_put"](input._pair, indices, _source(values, input)._pair, accumulate))
+    given = _source("index_put", values, input)
+    return over(F["index_put"](input._pair, indices, given._pair, accumulate))
 
 
 @of_complex("put")
 def put(input: Any, index: Tensor, source: Any, accumulate: bool = False) -> Any:
     """input with elements replaced, or added to, by number among all in order."""
-    made = index_put(input.reshape(-1), (index.reshape(-1),), _source(source, input).reshape(-1), accumulate)
+    made = index_put(input.reshape(-1), (index.reshape(-1),), _source("put", source, input).reshape(-1), accumulate)
     return made.reshape(tuple(input.shape))
 
 
 @of_complex("index_fill")
 def index_fill(input: Any, dim: int, index: Tensor, value: Any) -> Any:
     """input with one number in the elements of an axis named by `index`."""
-    given = zip(parts(input), parts(widened(value, input.dtype)), strict=True)
-    return joined(*(F["index_fill"](p, dim, index, v) for p, v in given))
+    given = parts(_source("index_fill", value, input))
+    return joined(*(F["index_fill"](p, dim, index, v) for p, v in zip(parts(input), given, strict=True)))
 
 
 @of_complex("scatter")
 def scatter(input: Any, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
     """input with y[index[i][j]][j] = src[i][j] for dim 0; `reduce` "add" adds."""
-    given = _source(src if src is not None else value, input)
+    given = _source("scatter", src if src is not None else value, input)
     given = given if given.ndim else given.expand(tuple(index.shape))
     if reduce not in (None, "add"):
-        raise ShapeError(f"scatter of complex tensors writes or adds, found reduce={reduce!r}")
+        raise UnsupportedError(
+            f"scatter of complex tensors writes or adds, found reduce={reduce!r}", help="use gather() and scatter()"
+        )
     name = "scatter" if reduce is None else "scatter_add"
     return joined(*(F[name](p, dim, index, v) for p, v in zip(parts(input), parts(given), strict=True)))
 

@@ -223,7 +223,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     matrices; "..." stands for axes that broadcast. Operands each with a list of the numbers of its axes may be given
     instead, and a list for the result at last."""
     if not isinstance(equation, str):
-        equation, operands = _by_numbers((equation, *operands))
+        equation, operands = by_numbers((equation, *operands))
     xs: list[Tensor] = (
         list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else list(operands)
     )
@@ -258,7 +258,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     return y.permute([current.index(c) for c in result]) if current != result else y
 
 
-def _by_numbers(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+def by_numbers(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     """Letters for numbers of axes, 0 .. 51."""
 
     def spelled(axes: Any) -> str:

@@ -223,7 +223,9 @@ def std_mean(
 def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """(sum of |x|^p)^(1/p) over axes, computed in `dtype`; p may be infinite, 0, or "fro" for 2. "nuc": the sum of
     singular values of matrices in two axes, those of a matrix where none is named."""
-    x = floats(input) if dtype is None else input.to(dtype)
+    x = floats(input) if dtype is None else convert(input, dtype_of(dtype))
+    if x.is_complex():
+        raise DTypeError(f"norm: a real tensor has no norm in {x.dtype}", help="give a real dtype")
     if p == "nuc":
         from .spectra import matrix_norm  # which is made of this
 

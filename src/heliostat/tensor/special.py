@@ -10,7 +10,7 @@ from typing import Any
 from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
-from ..ir.types import TensorType, f16, f32, f64
+from ..ir.types import TensorType, bool_, f16, f32, f64
 from . import recorded
 from .core import Tensor, common, convert, wrap
 from .function import Function
@@ -161,18 +161,18 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     a, b = FUNCTIONS["broadcast_tensors"](*common(input, other)[0])
     if not a.dtype.is_float:
         raise DTypeError(f"nextafter takes floats, found {a.dtype}", help="convert it by to()")
-    made: Tensor = _NextAfter.apply(a, b)
-    return made
+    found = _next(a.detach(), b.detach())
+    if not (a.requires_grad or b.requires_grad):
+        return found
+    never = FUNCTIONS["zeros_like"](b, dtype=bool_)  # other's gradient is zeros
+    return found - no_more(FUNCTIONS["where"](never, b, a))
 
 
-class _NextAfter(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        return _next(x.detach(), y.detach())
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return g, FUNCTIONS["zeros_like"](g)
+def no_more(x: Tensor) -> Tensor:
+    """Zeros whose slope in x is -1, but where x is not finite: subtracted from what was computed without gradients,
+    they leave its bits, and give it x's. In graph, so that gradients flow out of compiled functions too."""
+    finite: Tensor = FUNCTIONS["where"](FUNCTIONS["isfinite"](x), x, 0.0)
+    return finite.detach() - finite
 
 
 def _next(a: Tensor, b: Tensor) -> Tensor:

@@ -539,9 +539,10 @@ class Step:
             now[id(v)] = lazy.leaf(Buffer.of(np.array(words)), v.type)
         for n, t in enumerate(self.returned):
             if id(t) in self.tracked:
-                buffer = leaves[n].meta.buffer
-                made = _rebuilt(c.finals[id(t)], now, sizes)
-                lazy.meta(made).buffer = buffer
+                final, buffer = c.finals[id(t)], leaves[n].meta.buffer
+                made = _rebuilt(final, now, sizes)
+                if not is_stand_in(final):  # else a copy of what came in, which has its own memory
+                    lazy.meta(made).buffer = buffer
                 leaves[n] = made
 
 
@@ -602,7 +603,7 @@ def _unique(result: Any) -> list[Tensor]:
 
 def _spent(v: Value) -> bool:
     m = v.meta
-    return (m is not None and m.spent) or is_stand_in(v)
+    return m is not None and m.spent
 
 
 def _length(v: Value) -> int:

@@ -19,7 +19,7 @@ from ...ops.window import lowest
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.core import from_array, wrap
-from ...tensor.function import Function
+from ...tensor.special import no_more
 from .sizes import batched, many, unbatched
 
 Sizes = tuple[int, ...]
@@ -393,20 +393,6 @@ def fractional_max_pool3d(
     return _fractional(3, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
 
-class _Unpool(Function):
-    """Elements put to their places. Of those that share a place each has the gradient of it, as in PyTorch."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, size: int) -> Tensor:
-        ctx.save_for_backward(indices)
-        made: Tensor = x.new_zeros((*x.shape[:2], size)).scatter(2, indices, x.detach())
-        return made
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return g.gather(2, ctx.saved_tensors[0]), None, None
-
-
 def _max_unpool(
     axes: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
 ) -> Tensor:
@@ -421,7 +407,11 @@ def _max_unpool(
     if any(not u - s < n < u + s for n, u, s in zip(size, usual, steps, strict=True)):
         raise ValueError(f"invalid output_size {size}: it must lie within one stride of {usual}")
     n, c = x.shape[:2]
-    y = _Unpool.apply(x.reshape(n, c, -1), indices.reshape(n, c, -1), math.prod(size))
+    flat, places = x.reshape(n, c, -1), indices.reshape(n, c, -1)
+    empty = x.new_zeros((n, c, math.prod(size)))
+    y = empty.scatter(2, places, flat.detach())
+    if x.requires_grad:  # of those that share a place each has the gradient of it, as in PyTorch
+        y = y - empty.scatter_add(2, places, no_more(flat))
     return unbatched(y.reshape(n, c, *size), single)
 
 
