@@ -64,3 +64,12 @@ def test_pages_are_for_models(options: list[str]) -> None:
     bench.add_arguments(parser)
     with pytest.raises(UsageError, match="bench ops has no --cache"):
         bench.run(parser.parse_args(["ops", *options]))
+
+
+@pytest.mark.parametrize("suite", ["ops", "formats", "train"])
+def test_threads_are_those_of_a_pool(suite: str) -> None:
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    for count in ("0", "-1", "1025"):
+        with pytest.raises(UsageError, match=f"--threads must be from 1 to 1024, got {count}"):
+            bench.run(parser.parse_args([suite, "--threads", count]))

@@ -11,12 +11,14 @@ import pytest
 from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options
 from heliostat.ir.graph import Graph, Value, parameter
-from heliostat.ir.types import f32, i32, tensor
+from heliostat.ir.types import f16, f32, i32, tensor
 from heliostat.runtime.buffer import Buffer
 from heliostat.runtime.object_cache import ObjectCache
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session import host_target, stages
+from heliostat.session.cuda import CudaCode, CudaDevice, CudaExecutable
 from heliostat.session.executable import CodeStore, Executable
+from targets.gpus import stand_in
 
 
 @pytest.fixture
@@ -116,3 +118,19 @@ def test_a_run_for_states_leaves_outputs_as_they_are(code: CodeStore) -> None:
                 np.testing.assert_array_equal(*(e.buffer(name).array(np.float32) for e in both))
             assert n == len(x) - 1 or np.all(both[1].output(0, {}) == 7)
         np.testing.assert_array_equal(both[0].output(0, {}), both[1].output(0, {}))
+
+
+def test_a_run_for_states_on_a_gpu_has_them_all() -> None:
+    """Where a product of several warps, of the same phase, has changed places with what renews a state."""
+    old, x, w = parameter("old", tensor(f32, 4), "state"), *(parameter(n, tensor(f16, 64, 64)) for n in "xw")
+    graph = Graph("step", [old, x, w], [old + 1, ops.matmul(x, w)], [(old, old + 1)])
+    with stand_in():
+        place = CudaDevice(0)
+        program = stages.compile_graph(graph, place.target, Options(), KernelLibrary()).program
+        given = {n: place.upload(np.zeros(2 * 64 * 64, np.uint8)) for n in "xw"}
+        executable = CudaExecutable(program, CudaCode(place), given)
+        assert program.states_end == 1
+        assert executable.members == [[1], [0]]
+        for n in range(1, 3):
+            executable.run_for_states()
+            np.testing.assert_array_equal(executable.buffer("old").array(np.float32, stream=place.stream)[:4], n)

@@ -208,6 +208,16 @@ def test_sums_in_parts_are_whole_for_the_library(fake: FakeCublasLt, given: bool
         assert fake.calls == [1]
 
 
+@pytest.mark.parametrize("shape", [(8, 24), (4, 8, 24)], ids=str)
+def test_a_layer_of_few_rows_keeps_its_panels(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
+    """No kernel of ours reads weights as rows then, whatever the tuner has said of as many rows of one matrix."""
+    monkeypatch.setattr(library_product, "LEAST", 0.0)
+    x, w = parameter("x", tensor(f16, *shape)), parameter("w", tensor(f16, 32, 24))
+    table = chosen(int(np.prod(shape[:-1])), 24, 32, behind="b_turned")
+    made = compile_graph(Graph("layer", [x, w], [ops.linear(x, w)]), CUDA, Options(tuning=table), KernelLibrary())
+    assert not any(k.library for k in made.program.kernels)
+
+
 def test_without_the_library_the_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library_product, "LEAST", 0.0)
     rng = np.random.default_rng(3)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from heliostat.bench.limits import Limits, measure_limits
 from heliostat.bench.models import bench, bench_batch, bench_llama_cpp, step_nbytes
 from heliostat.bench.report import as_csv, as_json, as_table, check_plot, plot
-from heliostat.cli.model_options import add_model_arguments, open_model
+from heliostat.cli.model_options import add_model_arguments, check_threads, open_model
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import HeliostatError
 from heliostat.llm.model import DEFAULT_CONTEXT, MOST_SEQUENCES
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     for name, low in (("prompt", 1), ("gen", 1), ("depth", 0), ("reps", 1), ("rows", 1)):
         if getattr(args, name) is not None and getattr(args, name) < low:
             raise UsageError(f"--{name} must be at least {low}, got {getattr(args, name)}")
+    check_threads(args)
     if args.vs is not None and args.vs not in PEERS[args.suite]:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
     if args.quick and args.suite != "train":

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heliostat.cli.model_options import check_threads
 from heliostat.cli.program import load_program, pick_function
 from heliostat.cli.report import UsageError
 from heliostat.compiler.flops import flops
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("there is no input", help="--random makes one up")
     if args.seed < 0:
         raise UsageError(f"--seed must be at least 0, is {args.seed}")
+    check_threads(args)
     inputs = random_inputs(graph, symbols, args.seed)
     session = compile_graph(graph, threads=args.threads)
     results = session.run(inputs, symbols)

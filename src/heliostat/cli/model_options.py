@@ -78,11 +78,16 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def check_threads(args: argparse.Namespace) -> None:
+    """Raises UsageError where `--threads` is not what a pool of workers takes."""
+    if args.threads is not None and not 1 <= args.threads <= 1024:
+        raise UsageError(f"--threads must be from 1 to 1024, got {args.threads}")
+
+
 def open_model(args: argparse.Namespace, batch: Sequence[int] = ()) -> LanguageModel:
     """Load the model that the options name, with progress bars where standard error is a terminal. `batch`: as `load`
     takes it."""
-    if args.threads is not None and not 1 <= args.threads <= 1024:
-        raise UsageError(f"--threads must be from 1 to 1024, got {args.threads}")
+    check_threads(args)
     if args.cache != "paged" and (args.page_size is not None or args.cache_tokens is not None):
         raise UsageError("--page-size and --cache-tokens are for --cache paged")
     if args.page_size is not None and not (0 < args.page_size <= MOST_PAGE and args.page_size % LEAST_PAGE == 0):

@@ -24,6 +24,7 @@ from ..kernels import (
     window_maximum,
 )
 from ..kernels.cache_layout import KeyPanels, ValuePanels
+from ..kernels.warpgroup_matmul import fits
 from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, refusal
@@ -146,7 +147,8 @@ def assign_layouts(
     """
     lanes = target.lanes
     packed: dict[int, Value] = {}
-    as_rows = library(graph) if target.capability == 90 else {}  # where our own kernel reads rows too
+    given = library(graph)
+    as_rows = {id(n) for n in graph.nodes() if id(n) in given and fits(n, target) is None}  # our kernel reads rows too
     linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear" and id(n) not in as_rows}
     precise = _small_products(graph)
     turned = set() if target.gpu else _turned_products(graph, lanes)

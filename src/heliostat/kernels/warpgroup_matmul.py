@@ -48,7 +48,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 def fits(root: Node, target: Target) -> str | None:
     """Why a product is for other schedules; None where it is for this one."""
     if root.op.name not in ("matmul", "linear"):
-        return f"root is {root.op.name}, not a product"
+        return f"root is {root.op.name}, not matmul or linear"
     if target.capability != 90:
         return f"{target.name} has no products by four warps together"
     a, b = (v.type for v in root.inputs)

@@ -241,8 +241,8 @@ class CudaExecutable:
 
     @cached_property
     def _graph_for_states(self) -> CudaGraph | None:
-        end = self.program.states_end
-        return self._captured(sum(min(numbers) < end for numbers in self.members))
+        end = self.program.states_end  # launches between two barriers may have changed places
+        return self._captured(max((n for n, some in enumerate(self.members, 1) if min(some) < end), default=0))
 
     def launches_behind(self, ahead: Sequence[Ready], own: Mapping[int, DeviceBuffer]) -> list[Ready]:
         """Its launches, behind others of the same stream, with buffers of their own for some of the program's numbers.
