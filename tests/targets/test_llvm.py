@@ -205,6 +205,14 @@ def test_vars_and_constant_offsets_are_short_text() -> None:
     assert (text.count("getelementptr i8"), text.count("add i64"), text.count("mul i64")) == (4 + 1, 0, 1)
 
 
+def test_an_address_that_is_stored_itself() -> None:
+    k = KernelBuilder("own")
+    y = k.buffer("y", "w")
+    for i in k.loop(3):
+        k.store(y, i * 8 + 8, i * 8 + 8)
+    compare(X86_AVX2, [(k.finish(), [np.zeros(4, np.int64)], [np.array([0, 8, 16, 24])])], workers=1)
+
+
 # --- masks ----------------------------------------------------------------------------------------------------------
 def tail(elem: str, lanes: int) -> Kernel:
     """Copy the first n elements of one vector."""

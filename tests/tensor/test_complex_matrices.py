@@ -96,6 +96,13 @@ def test_eigenvalues_of_general_matrices_have_gradients(a: Any) -> None:
     check(total, a, grad=True, rtol=1e-7)
 
 
+def test_numbers_that_are_not_finite_have_no_eigenvalues() -> None:
+    for dtype in (hs.float64, hs.complex128):
+        for f in (hs.linalg.eig, hs.linalg.eigvals):
+            with pytest.raises(hs.linalg.LinAlgError, match="eig: "):
+                f(hs.full((2, 2), np.nan, dtype=dtype))
+
+
 def test_second_gradients_of_eigenvalues() -> None:
     x = hs.tensor(A[0].real, requires_grad=True)
     assert hs.autograd.gradgradcheck(lambda x: hs.linalg.eig(x).eigenvectors.abs() * x, (x,))

@@ -134,6 +134,7 @@ def test_norms_of_matrices_need_two_axes() -> None:
 def test_axes_of_one_are_summed_against_all() -> None:
     check(lambda m, a, b: m.tensordot(a, b, ([0, 1], [2, 0])), floats(1, 1, 3), floats(2, 3, 2), grad=True)
     check(lambda m, a, b: m.tensordot(a, b, 1), floats(2, 4), floats(1, 3), grad=True)
+    check(lambda m, a, b: m.tensordot(a, b, 1), np.ones((2, 4), np.int32), np.full((1, 3), 2, np.int32))
     for dims in (([0], [0, 1]), ([0], [0])):
         with pytest.raises(ShapeError, match="tensordot"):
             hs.tensordot(hs.ones(2, 4), hs.ones(3, 3), dims)

@@ -10,6 +10,7 @@ from ..ir.text import print_graph
 from ..kernel.text import print_kernel
 from ..targets.c import print_c
 from ..targets.llvm import emit_assembly, print_llvm
+from ..targets.nvptx import print_nvptx, single
 from ..targets.target import Target
 from .pipeline import Compiled, KernelLibrary, Options, compile_graph
 
@@ -30,7 +31,7 @@ def emit(graphs: Sequence[Graph], stage: str, target: Target) -> str:
         return "\n".join(print_kernel(k) for k in kernels)
     if stage == "c":
         return print_c(kernels)
-    text = print_llvm(kernels, target)
+    text = print_nvptx([single(k) for k in kernels], target) if target.gpu else print_llvm(kernels, target)
     return text if stage == "llvm" else emit_assembly(text, target)
 
 

@@ -572,8 +572,8 @@ def _only_in_addresses(kernel: Kernel) -> set[int]:
     for i in kernel.walk():
         if i.op == "add" and i.args[1].op == "const" and i.type == _OFFSET:
             sums.add(id(i))
-        of_address = i.args[1] if i.op in ("load", "store", "prefetch") else None
-        elsewhere.update(id(a) for a in i.args if a is not of_address)
+        address = 1 if i.op in ("load", "store", "prefetch") else None  # its place: a store may write its own address
+        elsewhere.update(id(a) for n, a in enumerate(i.args) if n != address)
     return sums - elsewhere
 
 

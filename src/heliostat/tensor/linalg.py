@@ -178,7 +178,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         if a.shape[i] != b.shape[j]:
             if 1 not in (a.shape[i], b.shape[j]):
                 raise ShapeError(f"tensordot: axes {i} of {shown(a.shape)} and {j} of {shown(b.shape)} are not as long")
-            a, b = (t.sum(k, keepdim=True) if t.shape[k] != 1 else t for t, k in ((a, i), (b, j)))  # 1 is for all
+            a, b = (  # 1 is for all
+                t.sum(k, keepdim=True, dtype=t.dtype) if t.shape[k] != 1 else t for t, k in ((a, i), (b, j))
+            )
     ra, rb = [i for i in range(a.ndim) if i not in ax], [i for i in range(b.ndim) if i not in bx]
     size = math.prod(a.shape[i] for i in ax)
     rows, columns = [a.shape[i] for i in ra], [b.shape[i] for i in rb]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..diagnostics import ShapeError, UnsupportedError
+from ..diagnostics import LinAlgError, ShapeError, UnsupportedError
 from ..ir.types import i64
 from ..ops.rules import shown
 from . import gpu_matrices
@@ -90,13 +90,19 @@ def eig(A: Tensor) -> EigenvaluesVectors:
     """Eigenvalues (..., N) and eigenvectors as columns, complex, of matrices (..., N, N), in no order.
 
     The gradient is that of different eigenvalues, and on the cpu alone: a tensor of a GPU that requires grad raises
-    UnsupportedError."""
+    UnsupportedError. Raises LinAlgError for numbers that are not finite."""
     matrices("eig", A, square=True)
     if A.requires_grad:
         made: EigenvaluesVectors = COMPLEX["linalg.eig"](widened(A))
         return made
     wide = np.complex64 if A.dtype.bits == 32 else np.complex128
-    run = lambda a: tuple(p.astype(wide) for p in np.linalg.eig(a))  # noqa: E731
+
+    def run(a: Any) -> Any:
+        try:
+            return tuple(p.astype(wide) for p in np.linalg.eig(a))
+        except np.linalg.LinAlgError as error:  # of numbers that are not finite
+            raise LinAlgError(f"eig: {error}") from None
+
     return EigenvaluesVectors(*on_host(run, A, on_gpu=lambda a: tuple(over(p) for p in gpu_matrices.eig(a))))
 
 
