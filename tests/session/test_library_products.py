@@ -259,6 +259,25 @@ def test_the_tuner_measures_both(fake: FakeCublasLt, monkeypatch: pytest.MonkeyP
     assert library_notes([], place) == ["cuBLASLt 130100 is a candidate for large dense products"]
 
 
+@pytest.mark.parametrize("behind", ["bias", "flags"])
+def test_the_tuner_has_room_for_the_library(fake: FakeCublasLt, behind: str) -> None:
+    """For a bias longer than the left operand, and for a product of which our kernel stores a byte for each element."""
+    x, w, b = (parameter(n, tensor(f16, *s)) for n, s in (("x", (16, 16)), ("w", (16, 1024)), ("b", (1024,))))
+    y = ops.matmul(x, w)
+    graph = Graph("layer", [x, w, b], [y + b]) if behind == "bias" else Graph("layer", [x, w], [ops.lt(y, y * y)])
+    library, place = KernelLibrary(), CudaDevice(0)
+    compile_graph(graph, place.target, Options(), library)
+    (fused,) = library.groups.values()
+    bench, product = cuda_tuning._Bench(fused, place, 1), cuda_tuning._product(fused)
+    assert isinstance(product, LibraryProduct)
+    assert product.bias == (behind == "bias")
+    (launch, *_) = bench.library(product)
+    held = {b.address: b.nbytes for buffers in bench.buffers.values() for b in buffers}
+    _, _, *bias, result = (held[int(word)] for word in launch.arguments.words())
+    assert result >= 2 * 16 * 1024
+    assert all(nbytes >= 2 * 1024 for nbytes in bias)
+
+
 def test_programs_are_tuned_when_they_are_asked_for(fake: FakeCublasLt, monkeypatch: pytest.MonkeyPatch) -> None:
     """HELIOSTAT_TUNE: new products are measured once, the choice is used at once and kept for the engine."""
     measured: list[int] = []

@@ -14,7 +14,7 @@ from heliostat.kernels.column_sums import column_sums
 from heliostat.ops import reduce
 from heliostat.targets.target import CUDA
 
-from .device import RUNNERS, Runner
+from .device import RUNNERS, Runner, lockstep
 
 
 def exact(raw: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -64,3 +64,33 @@ def test_gradients_of_a_norm(
     for n, value in enumerate((of_g * of_x, of_g, wanted), 1):
         error = np.abs(value).sum(axes) * (2.0**-8 if n == 3 else 1e-6)  # elements of the last one are rounded to bf16
         assert (np.abs(found[n] - value.sum(axes)) <= error + 1e-5).all()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_sums_in_other_parts_stay_apart(turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A team has the same rows of each sum of its kernel."""
+    monkeypatch.setattr(split, "LEAST", 1)
+    shape = (16, 32, 64)
+    g, x = parameter("g", tensor(f32, *shape)), parameter("x", tensor(f32, *shape))
+    back = g - x * reduce.mean(g * x, -1, True)
+    parts = (64, 32)[:: -1 if turned else 1]
+    sums = [reduce.sum(ops.reshape(back, (n, 512 // n, 64)), 1) for n in parts]
+    rng = np.random.default_rng(1)
+    held = {name: rng.standard_normal(shape).astype(np.float32) for name in "gx"}
+    found = lockstep(Graph("norm", [g, x], [back, *sums]), held, {})
+    wanted = held["g"] - held["x"] * (held["g"].astype(np.float64) * held["x"]).mean(-1, keepdims=True)
+    for n, values in zip(parts, found[1:], strict=True):
+        np.testing.assert_allclose(values, wanted.reshape(n, -1, 64).sum(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_few_batches_are_no_parts(cut: bool) -> None:
+    """Each would have one team for all of its rows."""
+    shape = (512, 64) if cut else (4, 128, 64)
+    g, x = parameter("g", tensor(f32, *shape)), parameter("x", tensor(f32, *shape))
+    back = g - x * reduce.mean(g * x, -1, True)
+    halves = ops.cast(ops.cast(back, bf16), f32)
+    library = KernelLibrary()
+    graph = Graph("norm", [g, x], [back, reduce.sum(ops.reshape(halves, (4, 128, 64)) if cut else halves, 1)])
+    compile_graph(graph, CUDA, Options(), library)
+    assert not any(column_sums(f.group) for f in library.groups.values())

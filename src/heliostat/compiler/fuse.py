@@ -12,15 +12,16 @@ from types import ModuleType
 
 from ..diagnostics import CompileError
 from ..ir.graph import Graph, Node, Value
-from ..ir.types import DType, bool_, upper_bound
+from ..ir.types import DType, bool_, numel, upper_bound
 from ..kernel.library import LibraryProduct
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
-from ..kernels.column_sums import row_shape, summed
+from ..kernels.column_sums import column_sums, row_shape, summed
 from ..kernels.elementwise import VIEWS
 from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
 from .remake import remake
+from .split import are_many
 
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
@@ -357,7 +358,7 @@ class Fuser:
             return False
         nodes = list({id(n): n for n in (*host.nodes, *between, *sums.nodes)}.values())
         group = self._group(nodes, host.root)
-        if self._too_wide(group) or self._select(group) is not reduce:
+        if self._too_wide(group) or not _in_many_parts(group) or self._select(group) is not reduce:
             return False
         host.nodes = nodes
         host.notes += [*sums.notes, f"{_label(sums.root)} joins {_label(host.root)}"]
@@ -528,6 +529,15 @@ _ANCHORS = EPILOGUE_ROOTS | flash_operands.OPERANDS.keys() | {
     "repack", "dequantize", "take", "put", "scan", "unfold", "fold", "window_gradient", "pixel_rows", "pixel_max",
     "pixel_argmax", "pixel_max_gradient",
 }  # fmt: skip
+
+
+def _in_many_parts(group: Group) -> bool:
+    """Whether sums over rows, if there are some, leave the rows to enough teams."""
+    shape = row_shape(group)
+    if shape is None:
+        return True
+    rows = upper_bound(numel(shape[:-1]))
+    return all(are_many(upper_bound(y.type.shape[0]), rows) for y in column_sums(group))
 
 
 def lone_group(value: Value) -> Group:

@@ -117,6 +117,12 @@ def _parts(node: Node, x: Value, beside: bool) -> Sequence[Value] | None:
     return (reshape(cast(whole, result.dtype), result.shape),)
 
 
+def are_many(parts: int, rows: int) -> bool:
+    """Whether a kernel of rows may sum over them in so many parts, a team for each: about as many as sums beside it are
+    cut into, and not one for each of a few batches."""
+    return rows <= 2 * parts * max(BESIDE_ROWS, rows // BESIDE)
+
+
 def divisor(count: int, wanted: int) -> int:
     """The least divisor of `count` from `wanted` to four times as much; 1 where there is none."""
     return next((parts for parts in range(wanted, min(4 * wanted, count)) if count % parts == 0), 1)

@@ -30,7 +30,8 @@ def summed(node: Node, shape: tuple[Dim, ...]) -> tuple[Value, list[Node]] | Non
     while value.node.op.name == "reshape" and tuple(value.type.shape) != shape:
         between.append(value.node)
         value = value.node.inputs[0]
-    return (value, between[::-1]) if tuple(value.type.shape) == shape and between else None
+    cut = any(n.op.name == "reshape" for n in between)  # sums by batches are kernels of columns
+    return (value, between[::-1]) if tuple(value.type.shape) == shape and cut else None
 
 
 def row_shape(group: Group) -> tuple[Dim, ...] | None:

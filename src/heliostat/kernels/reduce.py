@@ -38,7 +38,9 @@ MOVES = frozenset({"transpose", "slice"})  # views that read a row at another ro
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """Reductions over the last axis of equal rows, what is elementwise there, quantized rows; or any one reduction."""
-    if len(group.nodes) > 1 and column_sums(group):
+    if len(group.nodes) > 1 and (sums := column_sums(group)):
+        if len({y.type.shape[0] for y in sums}) > 1:
+            return Refuse("sums over rows have other numbers of parts, each of which is a team's")
         rows = rows_alone(group)
         verdict = accepts(rows, target)
         if isinstance(verdict, Accept) and held_rows.tile_of(rows, target) is None:

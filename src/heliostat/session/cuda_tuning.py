@@ -223,10 +223,19 @@ class _Bench:
         for turn in range(self.turns):
             launch = self.place.library.launch(product, "candidate", "tuning")
             a, b = (self._buffer(v, turn).address for v in self.group.root.inputs)
-            bias = [a] if product.bias else []  # any row that is long enough
-            launch.arguments.words()[:] = [a, b, *bias, self._buffer(self.group.outputs[0], turn).address]
+            bias = [b] if product.bias else []  # any row that is long enough: b has eight of them at least
+            launch.arguments.words()[:] = [a, b, *bias, self._result(turn).address]
             made.append(launch)
         return made
+
+    def _result(self, turn: int) -> DeviceBuffer:
+        """Where the library's product goes, which may be larger than what our kernel leaves of it."""
+        last, whole = self.group.outputs[0], self.group.root.results[0]
+        if type_nbytes(last.type) >= type_nbytes(whole.type):
+            return self._buffer(last, turn)
+        if whole not in self.buffers:
+            self.buffers[whole] = [self.place.allocate(type_nbytes(whole.type))]
+        return self._buffer(whole, turn)
 
     def in_turn(self, candidates: Sequence[Sequence[Launch | LibraryLaunch]]) -> list[float]:
         """Best seconds of a launch of each candidate, measured in turn, so that a slow moment hits all."""
