@@ -235,6 +235,11 @@ def test_minors_that_are_not_positive_are_counted(complex_: bool) -> None:
         )
     with pytest.raises(RuntimeError, match="positive definite"):
         hs.linalg.cholesky_ex(hs.tensor(a), check_errors=True)
+    unknown = np.eye(4) * (1 + 0j if complex_ else 1)
+    unknown[2, 2] = np.nan
+    assert hs.linalg.cholesky_ex(hs.tensor(unknown)).info.item() == 3
+    with pytest.raises(hs.linalg.LinAlgError, match="positive definite"):
+        hs.linalg.cholesky(hs.tensor(unknown))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 12])

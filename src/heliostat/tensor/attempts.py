@@ -11,7 +11,7 @@ import numpy as np
 from ..diagnostics import LinAlgError
 from . import gpu_matrices
 from .core import Tensor
-from .factor import cholesky, inverse, unit
+from .factor import cholesky, inverse, triangle, unit
 from .levels import on_host
 from .register import FUNCTIONS
 from .triangles import factored, matrices, of_vectors, solve
@@ -63,12 +63,12 @@ def _pivot(a: Any) -> int:
 
 def _minor(a: Any) -> int:
     """The order of the first leading minor that is not positive; 0 where all are."""
-    if _has(np.linalg.cholesky, a):
+    if _has(triangle, a):
         return 0
     good, bad = 0, len(a)
     while bad - good > 1:
         middle = (good + bad) // 2
-        good, bad = (middle, bad) if _has(np.linalg.cholesky, a[:middle, :middle]) else (good, middle)
+        good, bad = (middle, bad) if _has(triangle, a[:middle, :middle]) else (good, middle)
     return bad
 
 

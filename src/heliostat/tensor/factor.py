@@ -126,10 +126,18 @@ class _SignLog(Function):
         return g[-1][..., None, None] * inverse(x).mT
 
 
+def triangle(a: Any) -> Any:
+    """NumPy's Cholesky factors. Raises LinAlgError where a pivot is NaN too, as LAPACK has it."""
+    y = np.linalg.cholesky(a)
+    if np.isnan(np.diagonal(y, axis1=-2, axis2=-1)).any():
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    return y
+
+
 class _Cholesky(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y: Tensor = computed("cholesky", np.linalg.cholesky, gpu_matrices.cholesky, x.detach())
+        y: Tensor = computed("cholesky", triangle, gpu_matrices.cholesky, x.detach())
         ctx.save_for_backward(y)
         return y
 
