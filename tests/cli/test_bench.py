@@ -66,6 +66,21 @@ def test_pages_are_for_models(options: list[str]) -> None:
         bench.run(parser.parse_args(["ops", *options]))
 
 
+@pytest.mark.parametrize(
+    ("suite", "options"),
+    [
+        ("train", ["--rows", "4"]), ("ops", ["--shape", "64x64"]), ("train", ["--gen", "8"]),
+        ("ops", ["--context", "64"]), ("formats", ["--batch", "8"]), ("llm", ["--only", "matmul"]),
+        ("ops", ["--quick"]), ("formats", ["--depth", "0"]),
+    ],
+)  # fmt: skip
+def test_options_are_not_ignored(suite: str, options: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    with pytest.raises(UsageError, match=f"bench {suite} has no {options[0]}"):
+        bench.run(parser.parse_args([suite, *options]))
+
+
 @pytest.mark.parametrize("suite", ["ops", "formats", "train"])
 def test_threads_are_those_of_a_pool(suite: str) -> None:
     parser = argparse.ArgumentParser()

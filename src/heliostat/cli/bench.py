@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 USUAL = 512  # tokens of a prompt, and in the cache before generation
 PEERS = {"llm": ("llama.cpp", "transformers"), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
+OPTIONS = {
+    "prompt": ("llm",), "gen": ("llm",), "depth": ("llm",), "batch": ("llm",), "context": ("llm",), "quick": ("train",),
+    "only": ("ops", "formats", "train"), "rows": ("formats",), "shape": ("formats",),
+}  # fmt: skip
+"""Which suites an option is for, where that is not all of them."""
+DEFAULTS = {"gen": 32, "rows": 512, "shape": "4864x1024"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt", type=int, metavar="N", help=f"llm: tokens of the prompt (default {USUAL}, or as many as fit)"
     )
-    parser.add_argument("--gen", type=int, default=32, metavar="N", help="llm: tokens to generate (default 32)")
+    parser.add_argument("--gen", type=int, metavar="N", help=f"llm: tokens to generate (default {DEFAULTS['gen']})")
     parser.add_argument(
         "--depth",
         type=int,
@@ -70,23 +76,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ops, train on a GPU: choose tiles and libraries for products first, by measuring",
     )
-    parser.add_argument("--rows", type=int, default=512, metavar="N", help="formats: rows of the prompt (default 512)")
-    parser.add_argument("--shape", default="4864x1024", metavar="OxK", help="formats: the matrix (default 4864x1024)")
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help=f"formats: rows of the prompt (default {DEFAULTS['rows']})"
+    )
+    parser.add_argument("--shape", metavar="OxK", help=f"formats: the matrix (default {DEFAULTS['shape']})")
 
 
 def run(args: argparse.Namespace) -> int:
+    for name, suites in OPTIONS.items():
+        given = getattr(args, name)
+        if args.suite not in suites and given is not None and given is not False and given != "":
+            raise UsageError(
+                f"bench {args.suite} has no --{name}", help=f"--{name} is for bench {' and '.join(suites)}"
+            )
+    for name, usual in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, usual)
     for name, low in (("prompt", 1), ("gen", 1), ("depth", 0), ("reps", 1), ("rows", 1)):
         if getattr(args, name) is not None and getattr(args, name) < low:
             raise UsageError(f"--{name} must be at least {low}, got {getattr(args, name)}")
     check_threads(args)
     if args.vs is not None and args.vs not in PEERS[args.suite]:
         raise UsageError(f"bench {args.suite} has no peer {args.vs}", help=f"peers: {', '.join(PEERS[args.suite])}")
-    if args.quick and args.suite != "train":
-        raise UsageError(f"bench {args.suite} has no --quick")
     if args.tune and (args.suite not in ("ops", "train") or args.device == "cpu"):
         raise UsageError("--tune is for bench ops and train with --device cuda")
-    if args.batch and args.suite != "llm":
-        raise UsageError(f"bench {args.suite} has no --batch")
     if args.suite != "llm" and (args.cache, args.page_size, args.cache_tokens) != ("contiguous", None, None):
         raise UsageError(f"bench {args.suite} has no --cache, --page-size and --cache-tokens")
     if args.suite != "llm" and args.model is not None:
