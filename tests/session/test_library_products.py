@@ -404,17 +404,23 @@ def test_what_the_tuner_adds_for_what_stands_behind(monkeypatch: pytest.MonkeyPa
     assert found == [(False, 0), (True, 0), (True, 2 * nbytes), (False, 5 * nbytes), (False, saved)]
 
 
-@pytest.mark.cuda
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("dtype", [bf16, f16], ids=str)
-def test_the_library_itself(dtype: DType, turned: bool) -> None:
-    rng = np.random.default_rng(4)
+def device_with_library() -> CudaDevice:
+    """The first GPU; skips where there is none, or no cuBLASLt."""
     try:
         place = CudaDevice(0)
     except DeviceError as error:
         pytest.skip(str(error))
     if place.library is None:
         pytest.skip("cuBLASLt is not installed")
+    return place
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("dtype", [bf16, f16], ids=str)
+def test_the_library_itself(dtype: DType, turned: bool) -> None:
+    rng = np.random.default_rng(4)
+    place = device_with_library()
     m, k, n = 2056, 1032, 2080
     a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
     raw = [x.astype(np.float16) if dtype is f16 else (x.view(np.uint32) >> 16).astype(np.uint16) for x in (a, b)]
@@ -439,12 +445,7 @@ def test_the_library_itself(dtype: DType, turned: bool) -> None:
 def test_layers_by_the_library_itself(dtype: DType, batch: tuple[int, ...]) -> None:
     """Every algorithm for x @ w^T + bias, with a function behind it."""
     rng, (m, k, n) = np.random.default_rng(5), (1032, 1032, 2080)
-    try:
-        place = CudaDevice(0)
-    except DeviceError as error:
-        pytest.skip(str(error))
-    if place.library is None:
-        pytest.skip("cuBLASLt is not installed")
+    place = device_with_library()
     x, w, bias = (parameter(name, tensor(dtype, *s)) for name, s in
                   (("x", (*batch, m, k)), ("w", (n, k)), ("bias", (n,))))  # fmt: skip
     graph = Graph("layer", [x, w, bias], [ops.relu(ops.linear(x, w) + bias)])

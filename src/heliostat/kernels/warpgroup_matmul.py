@@ -47,7 +47,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
 
 def fits(root: Node, target: Target) -> str | None:
     """Why a product is for other schedules; None where it is for this one."""
-    if root.op.name not in ("matmul", "linear"):
+    if root.op.name not in ROOTS:
         return f"root is {root.op.name}, not matmul or linear"
     if target.capability != 90:
         return f"{target.name} has no products by four warps together"
