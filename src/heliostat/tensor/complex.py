@@ -94,6 +94,13 @@ for _name in ("cfloat", "cdouble"):
     COMPLEX[_name] = METHODS[_name]
 
 
+def of_four(f: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """f(a, b), which is linear in both, of complex tensors: four of those of real and imaginary parts."""
+    (p, q), (r, s) = parts(a), parts(b)
+    real = f(p, r, *args, **kwargs) - f(q, s, *args, **kwargs)
+    return joined(real, f(p, s, *args, **kwargs) + f(q, r, *args, **kwargs))
+
+
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 def _product(a: Any, b: Any) -> Any:
     (p, q), (r, s) = parts(a), parts(b)

@@ -16,7 +16,7 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError
 from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
-from .complex import F, _product, common, flags, of_complex, parts
+from .complex import F, _product, common, flags, of_complex, of_four, parts
 from .copies import to_what
 from .core import Tensor, as_tensor, convert, normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of, result_dtype
@@ -260,10 +260,7 @@ def _bilinear(*names: str) -> None:
                 raise DTypeError(
                     f"{_name} needs one dtype, found {input.dtype} and {other.dtype}", help="use x.to(dtype)"
                 )
-            (a, b), (c, d) = parts(input), parts(other)
-            run = _function(_name)
-            real = run(a, c, *args, **kwargs) - run(b, d, *args, **kwargs)
-            return joined(real, run(a, d, *args, **kwargs) + run(b, c, *args, **kwargs))
+            return of_four(_function(_name), input, other, *args, **kwargs)
 
         f.__name__ = name
         COMPLEX[name] = f

@@ -60,6 +60,12 @@ def _exchange(a: Any, i: int, j: int) -> None:
     a[i, i], a[j, j] = a[j, j], a[i, i]
 
 
+def _block(a: Any, k: int, rows: int) -> Any:
+    """A block of D from row k on, whole, of the lower triangle."""
+    low = np.tril(a[k : k + rows, k : k + rows])
+    return low + np.tril(low, -1).T
+
+
 def _factor(a: Any) -> tuple[Any, int]:
     """Pivots and info; the lower triangle becomes L and D."""
     n, k, info = len(a), 0, 0
@@ -75,9 +81,8 @@ def _factor(a: Any) -> tuple[Any, int]:
             if rows == 2:
                 a[[last, other], k] = a[[other, last], k]
         pivots[k:end] = other + 1 if rows == 1 else -(other + 1)
-        block = a[k:end, k:end] if rows == 1 else np.array([[a[k, k], a[last, k]], [a[last, k], a[last, last]]])
         columns = a[end:, k:end].copy()
-        low = np.linalg.solve(block, columns.T).T
+        low = np.linalg.solve(_block(a, k, rows), columns.T).T
         a[end:, end:] -= low @ columns.T
         a[end:, k:end] = low
         k = end
@@ -113,7 +118,7 @@ def _solve(ld: Any, pivots: Any, y: Any) -> None:
         last, end = k + rows - 1, k + rows
         y[[last, other]] = y[[other, last]]
         y[end:] -= ld[end:, k:end] @ y[k:end]
-        d = ld[k:end, k:end] if rows == 1 else np.array([[ld[k, k], ld[last, k]], [ld[last, k], ld[last, last]]])
+        d = _block(ld, k, rows)
         y[k:end] = y[k:end] / d if rows == 1 else np.linalg.solve(d, y[k:end])
     for k, rows, other in reversed(blocks):
         last, end = k + rows - 1, k + rows

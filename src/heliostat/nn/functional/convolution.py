@@ -14,9 +14,8 @@ from ... import ops
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
-from ...tensor.complex import common, parts
+from ...tensor.complex import common, of_four
 from ...tensor.core import wrap
-from ...tensor.pairs import joined
 from ...tensor.register import COMPLEX
 from .sizes import batched, many, unbatched
 
@@ -201,12 +200,10 @@ def conv_transpose3d(
 
 
 def _of_complex(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The meaning of a convolution for complex operands: four of those of real and imaginary parts."""
+    """The meaning of a convolution for complex operands, with a bias of either kind."""
 
     def run(input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
-        (a, b), (c, d) = (parts(z) for z in common(input, weight))
-        real = f(a, c, None, *args, **kwargs) - f(b, d, None, *args, **kwargs)
-        made: Tensor = joined(real, f(a, d, None, *args, **kwargs) + f(b, c, None, *args, **kwargs))
+        made: Tensor = of_four(f, *common(input, weight), None, *args, **kwargs)
         return made if bias is None else made + bias.reshape(-1, *[1] * (weight.ndim - 2))
 
     return run
