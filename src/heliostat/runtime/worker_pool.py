@@ -25,7 +25,7 @@ import numpy as np
 
 from ..diagnostics import DeviceError
 from ..settings import settings
-from . import platform
+from . import fork, platform
 from .jit import host_machine, load_objects
 from .object_cache import ObjectCache
 from .walker import LINE, Control, walker_text
@@ -213,7 +213,7 @@ class WorkerPool:
         if not 1 <= self.threads <= 1024:
             raise ValueError(f"threads must be from 1 to 1024, got {self.threads}")
         self._spin_us = settings().spin_us if spin_us is None else spin_us
-        self._lock = threading.RLock()
+        self._lock = fork.made_new()
         self._team: _Team | None = None
         self._closed = False
         _pools.add(self)
@@ -289,8 +289,7 @@ class WorkerPool:
             status = team.native.run(team.control, table, count, stamps)
 
     def _forget(self) -> None:
-        """In a forked child: the threads do not exist here, and the lock may have been held by another thread."""
-        self._lock = threading.RLock()
+        """In a forked child: the threads do not exist here."""
         if self._team is not None:
             self._team.closed = True  # nobody to tell, nobody to wait for
         self._team = None
