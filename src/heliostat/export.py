@@ -26,7 +26,8 @@ from .serialization import load as load_file
 from .serialization import save as save_file
 from .tensor import Tensor
 from .tensor.capture import capture
-from .tensor.core import grad_mode, wrap
+from .tensor.core import wrap
+from .tensor.gradient_mode import grad_mode
 from .tensor.pairs import ComplexTensor, over
 from .tensor.quantized import QuantizedTensor
 from .tensor.stance import exporting, uncompiled

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .tensor import FUNCTIONS, Tensor
-from .tensor.core import as_tensor, normal_dim
+from .tensor.conversion import as_tensor
+from .tensor.dims import normal_dim
 from .tensor.dtypes import dtype_of, get_default_dtype
 from .tensor.outputs import takes_out
 from .tensor.spectrum import Axes, check_size, complex_transform, real_result, real_transform

@@ -9,7 +9,7 @@ from typing import Any
 from . import ops
 from .ir.graph import Value
 from .tensor import FUNCTIONS, Tensor
-from .tensor.core import as_tensor, common
+from .tensor.conversion import as_tensor, common
 from .tensor.function import Function
 from .tensor.outputs import takes_out
 from .tensor.pointwise import floats

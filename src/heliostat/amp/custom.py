@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..tensor.autocast import autocast, current, is_autocast_enabled, switched
-from ..tensor.core import Tensor, convert
+from ..tensor.conversion import convert
+from ..tensor.core import Tensor
 from ..tensor.dtypes import dtype_of
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,7 +14,7 @@ from ..diagnostics import DTypeError, ScopeError, UnsupportedError
 from ..ir.types import f16, f32, i32
 from ..tensor import FUNCTIONS, Tensor, lazy, no_grad
 from ..tensor.autocast import is_autocast_available
-from ..tensor.core import convert, live_scalar, number_tensor
+from ..tensor.conversion import convert, live_scalar, number_tensor
 from ..tensor.devices import name_of
 
 where = FUNCTIONS["where"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.types import DType
 from ..tensor import FUNCTIONS, Tensor
-from ..tensor.core import as_tensor, convert, from_array
+from ..tensor.conversion import as_tensor, convert, from_array
 from ..tensor.devices import default_name
 
 

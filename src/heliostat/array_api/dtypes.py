@@ -8,7 +8,7 @@ from typing import Any
 from ..diagnostics import DTypeError
 from ..ir.types import DType
 from ..tensor import Tensor, cuda
-from ..tensor.core import convert, number_tensor
+from ..tensor.conversion import convert, number_tensor
 from ..tensor.devices import Device, get_default_device
 from ..tensor.dtypes import NAMES, default_complex, get_default_dtype, promote, result_dtype
 from ..tensor.dtypes import finfo as Finfo

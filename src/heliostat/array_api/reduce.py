@@ -9,7 +9,8 @@ import numpy as np
 
 from ..ir.types import DType, bool_, i64
 from ..tensor import FUNCTIONS, Tensor
-from ..tensor.core import convert, from_array, normal_dims
+from ..tensor.conversion import convert, from_array
+from ..tensor.dims import normal_dims
 from .dtypes import promoted
 
 Axes = int | Sequence[int] | None

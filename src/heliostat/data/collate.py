@@ -10,7 +10,8 @@ import numpy as np
 from ..diagnostics import ShapeError
 from ..ir.types import f64
 from ..tensor.arrange import stack
-from ..tensor.core import Tensor, from_array
+from ..tensor.conversion import from_array
+from ..tensor.core import Tensor
 
 
 def default_convert(data: Any) -> Any:

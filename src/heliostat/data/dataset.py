@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor.core import Tensor, from_array
+from ..tensor.conversion import from_array
+from ..tensor.core import Tensor
 from ..tensor.random import Generator, randperm
 
 

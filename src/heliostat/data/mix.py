@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor.core import Tensor, from_array
+from ..tensor.conversion import from_array
+from ..tensor.core import Tensor
 from .collate import default_collate
 from .sampler import new_seed
 

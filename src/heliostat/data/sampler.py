@@ -11,7 +11,7 @@ import numpy as np
 
 from ..diagnostics import UnsupportedError
 from ..ir.types import f64
-from ..tensor.core import as_tensor
+from ..tensor.conversion import as_tensor
 from ..tensor.random import Generator, default_generator, multinomial, rand, randint, randperm
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..diagnostics import ConstraintError, DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f64
 from ..tensor import FUNCTIONS, Generator, Size, Tensor, no_grad
-from ..tensor.core import convert
+from ..tensor.conversion import convert
 from ..tensor.dtypes import finfo
 from . import constraints
 from .discrete import Binomial

@@ -12,7 +12,7 @@ from .. import ops
 from ..ir.graph import Value
 from ..ir.types import f64
 from ..tensor import FUNCTIONS, Function, Generator, Tensor
-from ..tensor.core import convert
+from ..tensor.conversion import convert
 from ..tensor.dtypes import finfo
 from ..tensor.function import once_differentiable
 from ..tensor.gamma import gamma_slope

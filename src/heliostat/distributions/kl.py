@@ -11,7 +11,7 @@ from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.types import f64
 from ..linalg import solve_triangular
 from ..tensor import FUNCTIONS, Tensor
-from ..tensor.core import convert
+from ..tensor.conversion import convert
 from .categorical import Categorical, OneHotCategorical
 from .composite import Independent, TransformedDistribution
 from .discrete import Bernoulli, Binomial, Geometric, Poisson

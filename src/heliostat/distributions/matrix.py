@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..diagnostics import ConstraintError, ShapeError
 from ..linalg import slogdet, solve_triangular
 from ..tensor import FUNCTIONS, Generator, Tensor, no_grad
-from ..tensor.core import as_tensor
+from ..tensor.conversion import as_tensor
 from ..tensor.dtypes import finfo
 from . import constraints
 from .distribution import Distribution, ExponentialFamily, Shape, looking

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..diagnostics import ConstraintError
 from ..tensor import Generator, Tensor
-from ..tensor.core import as_tensor
+from ..tensor.conversion import as_tensor
 from . import constraints
 from .categorical import Categorical, OfClasses
 from .composite import TransformedDistribution

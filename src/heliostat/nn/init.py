@@ -11,7 +11,7 @@ import numpy as np
 
 from ..diagnostics import ShapeError
 from ..tensor import FUNCTIONS, Generator, Tensor, no_grad
-from ..tensor.core import from_array
+from ..tensor.conversion import from_array
 
 _PLAIN = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid",

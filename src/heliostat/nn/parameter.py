@@ -6,7 +6,8 @@ from typing import Any
 
 from ..diagnostics import UnsupportedError
 from ..tensor import Tensor
-from ..tensor.core import as_tensor, new
+from ..tensor.conversion import as_tensor
+from ..tensor.core import new
 from ..tensor.devices import default_name
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..diagnostics import ShapeError
 from ..ir.types import f32
 from ..tensor import FUNCTIONS, Tensor
-from ..tensor.core import from_array
+from ..tensor.conversion import from_array
 from ..tensor.dtypes import get_default_dtype
 from . import functional as F
 from .activation import SiLU

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..diagnostics import ShapeError
 from ..tensor import FUNCTIONS, Tensor, create
-from ..tensor.core import from_array
+from ..tensor.conversion import from_array
 from . import init
 from .functional.dropout import dropout
 from .functional.linear import linear

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..ir.types import f64
-from ..tensor.core import Tensor, convert
+from ..tensor.conversion import convert
+from ..tensor.core import Tensor
 from ..tensor.dtypes import finfo
 from ..tensor.pointwise import maximum, minimum
 from .optimizer import RuleOptimizer, check, check_lr, like, mixed, shrunk

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..ir.types import f32, f64
-from ..tensor.core import Tensor, convert, number_tensor
+from ..tensor.conversion import convert, number_tensor
+from ..tensor.core import Tensor
 from .optimizer import RuleOptimizer, check, check_lr, decayed, like
 from .walked import Group, Numbers, State
 

@@ -13,7 +13,8 @@ import numpy as np
 from ..tensor import lazy
 from ..tensor.arrange import cat
 from ..tensor.autograd import enable_grad
-from ..tensor.core import Tensor, grad_mode, new
+from ..tensor.core import Tensor, new
+from ..tensor.gradient_mode import grad_mode
 from .optimizer import Optimizer, check_lr, held
 
 Evaluate = Callable[[Any], tuple[float, Tensor]]

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from ..ir.types import bf16
-from ..tensor.core import Tensor, convert
+from ..tensor.conversion import convert
+from ..tensor.core import Tensor
 from .optimizer import RuleOptimizer, check, check_lr, like, mixed
 from .walked import Group, Numbers, State
 

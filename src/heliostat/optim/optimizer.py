@@ -18,7 +18,9 @@ from ..diagnostics import UnsupportedError
 from ..ir.types import bf16, f16, f32, f64
 from ..tensor import FUNCTIONS, lazy, recorded
 from ..tensor.autograd import enable_grad
-from ..tensor.core import RemovableHandle, Tensor, convert, grad_mode, new, number_tensor
+from ..tensor.conversion import convert, number_tensor
+from ..tensor.core import RemovableHandle, Tensor, new
+from ..tensor.gradient_mode import grad_mode
 from .walked import Group, Numbers, Row, State, Walked
 
 WALKED = 32

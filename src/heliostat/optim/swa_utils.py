@@ -10,7 +10,9 @@ from copy import deepcopy
 from typing import Any
 
 from ..ir.types import i64
-from ..tensor.core import Tensor, grad_mode, number_tensor
+from ..tensor.conversion import number_tensor
+from ..tensor.core import Tensor
+from ..tensor.gradient_mode import grad_mode
 from .lr_scheduler import SWALR
 from .optimizer import held
 

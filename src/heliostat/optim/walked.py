@@ -7,7 +7,8 @@ from typing import Any
 
 from ..ir.types import f64, tensor
 from ..tensor import recorded
-from ..tensor.core import Tensor, convert, live_scalar, new
+from ..tensor.conversion import convert, live_scalar
+from ..tensor.core import Tensor, new
 
 Group = dict[str, Any]
 State = dict[str, Any]

@@ -18,8 +18,10 @@ import numpy as np
 
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import DType
-from ..tensor.core import Size, Tensor, from_array
+from ..tensor.conversion import from_array
+from ..tensor.core import Tensor
 from ..tensor.devices import Device
+from ..tensor.dims import Size
 from ..tensor.quantized import QDTYPES, QuantizedTensor, of_codes
 from ..tensor.random import Generator
 from .bytes import BY_NAME, Record, as_bytes, from_bytes

@@ -14,8 +14,9 @@ import numpy as np
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import DType
 from ..tensor import lazy
-from ..tensor.core import Size, Tensor, new
+from ..tensor.core import Tensor, new
 from ..tensor.devices import Device
+from ..tensor.dims import Size
 from ..tensor.dtypes import NAMES
 from . import pickle_data
 

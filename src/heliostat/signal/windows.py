@@ -12,7 +12,7 @@ import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError
 from ..tensor import Tensor
-from ..tensor.core import from_array
+from ..tensor.conversion import from_array
 from ..tensor.create import finished
 from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of, get_default_dtype

@@ -50,10 +50,12 @@ from . import (
 from . import compile as compile_
 from .autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from .autograd import backward, enable_grad, grad, inference_mode, no_grad, set_grad_enabled
-from .core import RemovableHandle, Size, Tensor, is_grad_enabled
+from .core import RemovableHandle, Tensor
 from .devices import Device, get_default_device, set_default_device
+from .dims import Size
 from .dtypes import NAMES, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
 from .function import Function
+from .gradient_mode import is_grad_enabled
 from .printing import set_printoptions
 from .random import Generator, default_generator
 from .register import FUNCTIONS, METHODS, attach

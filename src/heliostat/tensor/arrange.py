@@ -12,8 +12,10 @@ from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import i64
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, as_tensor, convert, from_array, normal_dim, wrap
+from .conversion import as_tensor, convert, from_array
+from .core import Tensor, wrap
 from .create import finished
+from .dims import normal_dim
 from .dtypes import dtype_of, result_dtype
 from .places import number
 from .register import FUNCTIONS, METHODS, function, method

@@ -16,7 +16,8 @@ from ..diagnostics import DTypeError, ScopeError, UnsupportedError
 from ..ir.graph import Value
 from ..ir.types import DType, bf16, f16, f32, f64
 from ..ops.amp import NAMED, POLICIES, Autocast
-from .core import Tensor, convert, wrap
+from .conversion import convert
+from .core import Tensor, wrap
 from .dtypes import dtype_of
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -20,9 +20,10 @@ from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy, recorded
 from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
-from .core import RemovableHandle, Tensor, grad_mode, is_grad_enabled, new
+from .core import RemovableHandle, Tensor, new
 from .devices import beside, placed
 from .function import Function, FunctionCtx, once_differentiable
+from .gradient_mode import grad_mode, is_grad_enabled
 from .pairs import ComplexTensor, over, widened
 from .rewound import Behind
 

@@ -13,8 +13,10 @@ from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import bool_, f32, f64, i64
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, as_tensor, convert, normal_dim, wrap
+from .conversion import as_tensor, convert
+from .core import Tensor, wrap
 from .devices import beside
+from .dims import normal_dim
 from .places import coordinates, number
 from .register import FUNCTIONS, METHODS, function
 from .sorting import counted, limits_of

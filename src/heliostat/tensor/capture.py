@@ -16,7 +16,8 @@ from ..ir.graph import Value
 from ..ir.types import TensorType
 from ..session import engine
 from . import lazy
-from .core import Tensor, grad_mode, is_grad_enabled, new
+from .core import Tensor, new
+from .gradient_mode import grad_mode, is_grad_enabled
 from .structure import mapped, tensors_in
 
 _FIELDS = ("_v", "_rg", "_leaf", "_base", "_view", "_seen", "_version", "_grad")

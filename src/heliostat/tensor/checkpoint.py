@@ -16,7 +16,8 @@ from ..diagnostics import UnsupportedError
 from ..ir.graph import CONSTANT, Node, Value
 from . import lazy
 from .autograd import differentiate
-from .core import Tensor, is_grad_enabled, new
+from .core import Tensor, new
+from .gradient_mode import is_grad_enabled
 from .structure import mapped, tensors_in
 
 

@@ -20,10 +20,11 @@ from ..session.artifacts import load_cache_artifacts, save_cache_artifacts
 from . import lazy, stance
 from .autocast import signature
 from .capture import capture, hooked
-from .core import Tensor, is_grad_enabled
+from .core import Tensor
 from .determinism import get_deterministic_debug_mode
 from .diagnose import DiagnosisReport, OpInfo, diagnose
 from .dtypes import get_default_dtype
+from .gradient_mode import is_grad_enabled
 from .step import Moved, Step
 from .structure import NOTHING, TENSOR, differing, taken_apart
 from .watch import Kept, Watch, is_module, reached

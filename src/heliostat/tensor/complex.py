@@ -12,7 +12,8 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import bool_
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, convert
+from .conversion import as_tensor, convert
+from .core import Tensor
 from .dtypes import COMPLEX_OF, c64, c128, result_dtype
 from .pairs import ComplexTensor, joined, over, widened
 from .register import COMPLEX, FUNCTIONS, METHODS, function

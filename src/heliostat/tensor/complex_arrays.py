@@ -17,8 +17,10 @@ from ..diagnostics import DTypeError, ShapeError
 from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
 from .complex import F, _product, common, flags, of_complex, of_four, parts
+from .conversion import as_tensor, convert
 from .copies import to_what
-from .core import Tensor, as_tensor, convert, normal_dim, normal_dims
+from .core import Tensor
+from .dims import normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of, result_dtype
 from .linalg import by_numbers
 from .pairs import ComplexTensor, joined, over, refuse, widened

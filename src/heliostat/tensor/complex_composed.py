@@ -13,7 +13,8 @@ from ..ops.rules import shown
 from . import arrange, create, linalg  # noqa: F401  their functions are named below
 from .complex import F, common, flags, of_complex, parts
 from .complex_arrays import adjoint
-from .core import Tensor, normal_dim
+from .core import Tensor
+from .dims import normal_dim
 from .pairs import ComplexTensor, joined, over, widened
 from .register import COMPLEX
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..diagnostics import DTypeError
-from .core import Tensor, as_tensor, convert, wrap
+from .conversion import as_tensor, convert
+from .core import Tensor, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of
 from .memory_formats import check_memory_format

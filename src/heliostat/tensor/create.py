@@ -13,7 +13,8 @@ from .. import ops
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import DType, SymbolicDim, i64
 from . import lazy
-from .core import Tensor, as_tensor, convert, from_array, from_data, number_tensor, owning, wrap
+from .conversion import as_tensor, convert, from_array, from_data, number_tensor, owning
+from .core import Tensor, wrap
 from .devices import default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .memory_formats import check_memory_format

@@ -10,7 +10,8 @@ from ..diagnostics import DTypeError, LinAlgError, ShapeError, UnsupportedError
 from ..ir.types import f16
 from ..ops.rules import shown
 from . import gpu_matrices
-from .core import Tensor, convert, from_array
+from .conversion import convert, from_array
+from .core import Tensor
 from .function import Function
 from .lazy import NUMPY
 from .levels import on_host

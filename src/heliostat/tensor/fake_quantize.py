@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..diagnostics import DTypeError, ShapeError
-from .core import Tensor, convert, normal_dim
+from .conversion import convert
+from .core import Tensor
+from .dims import normal_dim
 from .quantized import along, inverse, number
 from .register import FUNCTIONS, function
 

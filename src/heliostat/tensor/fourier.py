@@ -15,7 +15,8 @@ import numpy as np
 
 from ..ir.types import DType
 from . import gpu_matrices, lazy
-from .core import Tensor, from_array
+from .conversion import from_array
+from .core import Tensor
 from .levels import open_levels
 from .register import FUNCTIONS
 

@@ -12,7 +12,8 @@ from ..diagnostics import GradientError
 from ..ir.graph import Value
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, being_written, grad_mode, is_grad_enabled, new
+from .core import Tensor, being_written, new
+from .gradient_mode import grad_mode, is_grad_enabled
 
 
 def _itself(root: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from .. import ops
 from ..diagnostics import UnsupportedError
 from ..ir.graph import Value
 from ..ops.special import BERNOULLI
-from .core import Tensor, common
+from .conversion import common
+from .core import Tensor
 from .function import Function
 from .pointwise import floats
 from .register import FUNCTIONS, METHODS, function

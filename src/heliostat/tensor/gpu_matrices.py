@@ -17,7 +17,8 @@ from ..diagnostics import DeviceMismatchError, DTypeError, IndexOutOfRangeError,
 from ..ir.types import DType, TensorType, f32, f64, i32
 from ..session.devices import gpu_engine
 from . import lazy
-from .core import Tensor, convert, new
+from .conversion import convert
+from .core import Tensor, new
 from .register import FUNCTIONS
 
 KINDS = {f32: "S", f64: "D"}

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..diagnostics import HeliostatError, UnsupportedError
 from .autograd import grad
-from .core import Tensor, as_tensor, from_array
+from .conversion import as_tensor, from_array
+from .core import Tensor
 from .pairs import ComplexTensor, over
 from .transforms import jvp
 

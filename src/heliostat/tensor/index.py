@@ -17,8 +17,10 @@ from ..ir.graph import Value
 from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
-from .core import Size, Tensor, as_tensor, convert, normal_dim, wrap
+from .conversion import as_tensor, convert
+from .core import Tensor, wrap
 from .devices import beside
+from .dims import Size, normal_dim
 from .places import coordinates, number, places_of
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import expand, movedim, select, sliced, unsqueeze

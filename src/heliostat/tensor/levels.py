@@ -17,7 +17,8 @@ from ..ir.graph import PARAMETER, Node, Value
 from ..ir.types import TensorType
 from ..ops.batching import batch_node
 from . import lazy
-from .core import Tensor, from_array, new
+from .conversion import from_array
+from .core import Tensor, new
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,7 +15,9 @@ from ..ir.types import bool_, f32, f64
 from ..ops.rules import shown
 from . import lazy
 from .autocast import unruled
-from .core import Tensor, as_tensor, normal_dim, wrap
+from .conversion import as_tensor
+from .core import Tensor, wrap
+from .dims import normal_dim
 from .factor import cholesky as cholesky
 from .factor import det as det
 from .factor import inverse as inverse

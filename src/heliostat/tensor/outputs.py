@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from ..diagnostics import GradientError, ShapeError
 from ..ops.rules import shown
-from .core import Tensor, is_grad_enabled
+from .core import Tensor
+from .gradient_mode import is_grad_enabled
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,9 +13,12 @@ import numpy as np
 from ..diagnostics import DTypeError, GradientError, ShapeError, UnsupportedError
 from ..ir.types import DType
 from ..ops.rules import shown
-from .core import Array, Size, Tensor, convert, from_array, normal_dim
+from .conversion import convert, from_array
+from .core import Tensor
 from .devices import Device
+from .dims import Size, normal_dim
 from .dtypes import COMPLEX_OF, REAL_OF, default_complex, of_numpy
+from .reading import Array
 
 HELP = {"complex": "take real and imag apart, or use view_as_real()", "quantized": "take dequantize() or int_repr()"}
 """What may be done where a function takes no tensors of a kind."""
@@ -285,7 +288,7 @@ def joined(real: Tensor, imag: Tensor) -> Any:
 
 def widened(x: Any, dtype: DType | None = None) -> Any:
     """A tensor or number as a complex tensor, of `dtype` or of the width that it has."""
-    from .core import as_tensor
+    from .conversion import as_tensor
 
     t = as_tensor(x)
     if isinstance(t, ComplexTensor):

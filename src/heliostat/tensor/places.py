@@ -16,7 +16,8 @@ from ..ir.graph import constant
 from ..ir.types import TensorType, bool_
 from ..ops.sort import flags_in_front
 from . import lazy
-from .core import Tensor, as_tensor, from_array, new
+from .conversion import as_tensor, from_array
+from .core import Tensor, new
 from .register import FUNCTIONS
 
 

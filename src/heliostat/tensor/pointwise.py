@@ -13,7 +13,8 @@ from ..diagnostics import DTypeError
 from ..ir.graph import Value
 from ..ir.types import DType, SymbolicDim, bool_, f32, f64, i64
 from . import quick
-from .core import Tensor, as_tensor, common, convert, number_tensor, with_number, wrap
+from .conversion import as_tensor, common, convert, number_tensor, with_number
+from .core import Tensor, wrap
 from .dtypes import get_default_dtype, result_dtype
 from .memory_formats import check_memory_format
 from .register import FUNCTIONS, METHODS, function, method

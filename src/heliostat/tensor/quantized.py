@@ -14,9 +14,12 @@ import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import DType, f32, f64, i8, i32, i64, u8
-from .core import Array, Size, Tensor, convert, normal_dim
+from .conversion import convert
+from .core import Tensor
 from .devices import Device
+from .dims import Size, normal_dim
 from .pairs import withheld
+from .reading import Array
 from .register import function, watch
 
 

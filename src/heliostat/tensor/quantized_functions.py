@@ -13,8 +13,9 @@ from typing import Any
 
 from ..diagnostics import UnsupportedError
 from ..ir.types import f32
+from .conversion import convert
 from .copies import to_what
-from .core import Tensor, convert
+from .core import Tensor
 from .pairs import refuse
 from .quantized import QuantizedTensor, of_codes, quantize_per_tensor, rounded, values_of
 from .register import ALIASES, FUNCTIONS, METHODS, QUANTIZED, kind_of

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..diagnostics import UnsupportedError
 from ..session import engine
-from .core import Tensor, as_tensor, convert, wrap
+from .conversion import as_tensor, convert
+from .core import Tensor, wrap
 from .pointwise import flat_at_nan
 from .register import FUNCTIONS, METHODS, function
 

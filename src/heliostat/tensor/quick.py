@@ -17,7 +17,8 @@ from ..ir.types import TensorType, f32, f64
 from ..ops import Op
 from . import lazy
 from .autocast import _current
-from .core import _SCALARS, Tensor, scalar, wrap
+from .conversion import _SCALARS, scalar
+from .core import Tensor, wrap
 
 KEPT_NUMBERS = 1024
 """Numbers whose memory is kept for the next time that they are used."""

@@ -19,9 +19,11 @@ from ..ir.types import DType, f32, f64, i32, i64
 from ..ops.rules import shown
 from ..runtime import fork
 from . import lazy
-from .core import Size, Tensor, as_tensor, convert, from_array, live_scalar, new, wrap
+from .conversion import as_tensor, convert, from_array, live_scalar
+from .core import Tensor, new, wrap
 from .create import finished
 from .devices import Device, beside
+from .dims import Size
 from .dtypes import dtype_of, finfo, get_default_dtype, iinfo
 from .levels import checked_random
 from .register import FUNCTIONS, METHODS, function, method

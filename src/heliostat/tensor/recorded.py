@@ -14,7 +14,8 @@ from ..ir.graph import PARAMETER, Node, Value
 from ..ir.types import TensorType
 from . import lazy
 from .autocast import current
-from .core import Tensor, is_grad_enabled, new
+from .core import Tensor, new
+from .gradient_mode import is_grad_enabled
 
 _PLACE = {"name": "", "kind": "input"}
 

@@ -11,7 +11,9 @@ from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import bf16, bool_, f16, f32, f64
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, convert, normal_dim, normal_dims, wrap
+from .conversion import as_tensor, convert
+from .core import Tensor, wrap
+from .dims import normal_dim, normal_dims
 from .dtypes import dtype_of
 from .pointwise import flags, floats
 from .register import FUNCTIONS, function

@@ -137,7 +137,8 @@ def _in_place(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def attach(cls: type) -> None:
-    """Put all methods on a class, but for what it has itself."""
+    """Put all methods on a class, but for what it and the classes that it is made of have themselves."""
+    own = {name for c in cls.__mro__[:-1] for name in c.__dict__}
     for name, f in METHODS.items():
-        if name not in cls.__dict__:
+        if name not in own:
             setattr(cls, name, f)

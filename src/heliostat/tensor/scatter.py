@@ -9,7 +9,8 @@ import numpy as np
 
 from ..ir.types import i64
 from . import lazy
-from .core import Tensor, convert, from_array
+from .conversion import convert, from_array
+from .core import Tensor
 from .function import Function
 from .register import FUNCTIONS
 

@@ -18,7 +18,8 @@ from ..ir.graph import Value
 from ..ir.types import SymbolicDim, f32, f64, i32, i64
 from ..ops.rules import shown
 from . import lazy
-from .core import Size, Tensor, normal_dim, normal_dims, view_of, wrap
+from .core import Tensor, view_of, wrap
+from .dims import Size, normal_dim, normal_dims
 from .dtypes import dtype_of
 from .register import FUNCTIONS, METHODS, function, method
 
@@ -71,7 +72,7 @@ METHODS["reshape"] = _reshape_method
 def view(self: Tensor, *shape: Any) -> Tensor:
     """The same elements under another shape, or in the bytes of another dtype of the same width."""
     if len(shape) == 1 and not isinstance(shape[0], int | Sequence):
-        from .core import from_array
+        from .conversion import from_array
 
         dtype = dtype_of(shape[0])
         if dtype == self.dtype:

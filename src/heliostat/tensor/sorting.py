@@ -14,8 +14,10 @@ from ..diagnostics import DTypeError, IndexOutOfRangeError, ShapeError, Unsuppor
 from ..ir.types import bool_, f32, f64, i32, i64
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, as_tensor, common, convert, from_array, normal_dim, wrap
+from .conversion import as_tensor, common, convert, from_array
+from .core import Tensor, wrap
 from .devices import beside
+from .dims import normal_dim
 from .levels import on_host
 from .places import begins_of, lengths_of, number, on_gpu, places_of
 from .reduce import ValuesIndices

@@ -12,7 +12,8 @@ from ..diagnostics import DTypeError
 from ..ir.graph import Value
 from ..ir.types import TensorType, bool_, f16, f32, f64
 from . import recorded
-from .core import Tensor, common, convert, wrap
+from .conversion import common, convert
+from .core import Tensor, wrap
 from .function import Function
 from .pointwise import floats
 from .register import FUNCTIONS, function

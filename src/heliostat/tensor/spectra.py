@@ -14,7 +14,8 @@ from ..ir.types import i64
 from ..ops.rules import shown
 from . import gpu_matrices
 from .attempts import inv_ex
-from .core import Tensor, normal_dim
+from .core import Tensor
+from .dims import normal_dim
 from .factor import QR, cholesky, computed, inverse, pinverse
 from .factor import qr as _qr
 from .factor import svd as _svd

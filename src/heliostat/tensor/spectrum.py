@@ -13,7 +13,9 @@ from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f32, f64
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, convert, normal_dim
+from .conversion import convert
+from .core import Tensor
+from .dims import normal_dim
 from .dtypes import get_default_dtype
 from .fourier import transform
 from .function import Function

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..diagnostics import CaptureError, UnsupportedError
 from . import cuda, lazy
-from .core import Tensor, from_array
+from .conversion import from_array
+from .core import Tensor
 from .structure import mapped
 from .watch import is_module
 

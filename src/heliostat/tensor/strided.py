@@ -12,8 +12,10 @@ from .. import ops
 from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ops.rules import shown
-from .core import Tensor, as_tensor, grad_mode, view_of
+from .conversion import as_tensor
+from .core import Tensor, view_of
 from .create import zeros
+from .gradient_mode import grad_mode
 from .index import taken
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import narrow, reshape, sizes_of

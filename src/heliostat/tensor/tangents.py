@@ -12,7 +12,7 @@ from ..diagnostics import GradientError, UnsupportedError
 from ..ir.graph import Value
 from ..ops.forward import tangent, transposed
 from . import lazy
-from .core import grad_mode
+from .gradient_mode import grad_mode
 
 
 def push(outputs: Sequence[Value], given: Mapping[int, Value], since: int) -> list[Value | None]:

@@ -16,7 +16,9 @@ from ..ir.graph import Value, constant
 from ..ir.types import TensorType
 from ..ops.rules import shown
 from .autograd import differentiate
-from .core import Tensor, convert, grad_mode, is_grad_enabled, new, note_uses
+from .conversion import convert
+from .core import Tensor, new, note_uses
+from .gradient_mode import grad_mode, is_grad_enabled
 from .levels import tracked
 from .register import FUNCTIONS
 from .structure import mapped, tensors_in

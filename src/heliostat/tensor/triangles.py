@@ -12,7 +12,8 @@ from ..diagnostics import DTypeError, IndexOutOfRangeError, LinAlgError, ShapeEr
 from ..ir.types import f32, f64
 from ..ops.rules import shown
 from . import gpu_matrices
-from .core import Tensor, convert
+from .conversion import convert
+from .core import Tensor
 from .factor import computed, inverse, unit
 from .function import Function
 from .levels import on_host

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from . import lazy
-from .core import Tensor, _grad_enabled, _within, note_uses
+from .core import Tensor, _within, note_uses
+from .gradient_mode import grad_enabled
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +41,7 @@ def noted(name: str, f: F) -> F:
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if _within.get() or not _grad_enabled.get():
+        if _within.get() or not grad_enabled.get():
             return f(*args, **kwargs)
         token = _within.set(True)
         try:

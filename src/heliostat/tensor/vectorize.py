@@ -11,7 +11,8 @@ from ..diagnostics import ShapeError, UnsupportedError
 from ..ir.graph import Value
 from ..ops.rules import shown
 from . import lazy
-from .core import Tensor, is_grad_enabled, new, note_uses
+from .core import Tensor, new, note_uses
+from .gradient_mode import is_grad_enabled
 from .levels import Level, open_levels
 from .structure import mapped
 

@@ -13,7 +13,8 @@ from .. import nn, ops
 from ..llm.config import DecoderConfig, rope_frequencies
 from ..nn import functional as F
 from ..tensor import Tensor
-from ..tensor.core import from_array, wrap
+from ..tensor.conversion import from_array
+from ..tensor.core import wrap
 
 
 class Parts(Protocol):

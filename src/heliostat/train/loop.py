@@ -24,7 +24,7 @@ from ..ir.types import bf16
 from ..nn.utils import clip_grad_norm_
 from ..tensor import Tensor, default_generator, no_grad
 from ..tensor.compile import compile
-from ..tensor.core import from_array
+from ..tensor.conversion import from_array
 from ..tensor.devices import Device
 from .checkpoint import NAME, Progress, read_checkpoint, write_checkpoint
 from .curve import write_curve

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...diagnostics import UnsupportedError
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.core import from_array
+from ...tensor.conversion import from_array
 from ...tensor.quantized import QDtype, QScheme, quint8
 from ...tensor.quantized_range import QParams
 from .observer import EPS, RangeObserver

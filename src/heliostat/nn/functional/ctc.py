@@ -11,7 +11,7 @@ from ...ir.types import i64
 from ...ops.rules import shown
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
-from ...tensor.core import as_tensor, from_array
+from ...tensor.conversion import as_tensor, from_array
 from ...tensor.index import check_known
 from .loss import reduced
 

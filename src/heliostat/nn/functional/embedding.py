@@ -6,7 +6,7 @@ from typing import Any
 
 from ...diagnostics import DTypeError, ShapeError, UnsupportedError
 from ...tensor import FUNCTIONS, Tensor, no_grad
-from ...tensor.core import as_tensor
+from ...tensor.conversion import as_tensor
 from ...tensor.index import check_known
 
 where = FUNCTIONS["where"]

@@ -12,7 +12,8 @@ from ...diagnostics import DTypeError, ShapeError
 from ...ir.types import f32, i64
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
-from ...tensor.core import scalar, wrap
+from ...tensor.conversion import scalar
+from ...tensor.core import wrap
 from ...tensor.index import check_known
 from .activation import logsigmoid, softplus
 from .linear import cosine_similarity, pairwise_distance

@@ -12,7 +12,8 @@ from ...diagnostics import ShapeError
 from ...ir.types import f32
 from ...tensor import FUNCTIONS, Tensor, no_grad
 from ...tensor.autocast import ruled
-from ...tensor.core import convert, wrap
+from ...tensor.conversion import convert
+from ...tensor.core import wrap
 from ...tensor.dtypes import finfo
 
 F = TypeVar("F", bound=Callable[..., Tensor])

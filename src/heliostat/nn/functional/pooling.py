@@ -18,7 +18,8 @@ from ...diagnostics import ShapeError
 from ...ops.window import lowest
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
-from ...tensor.core import from_array, wrap
+from ...tensor.conversion import from_array
+from ...tensor.core import wrap
 from ...tensor.special import no_more
 from .sizes import batched, many, unbatched
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.core import from_array
+from ...tensor.conversion import from_array
 from ...tensor.devices import default_name
 from ...tensor.dtypes import get_default_dtype
 

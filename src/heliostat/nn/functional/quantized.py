@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from ...diagnostics import UnsupportedError
 from ...ir.types import f32
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.core import convert
+from ...tensor.conversion import convert
 from ...tensor.index import check_known
 from ...tensor.quantized import QuantizedTensor, rounded
 from ...tensor.quantized_functions import on_codes, on_grid, on_steps, on_values

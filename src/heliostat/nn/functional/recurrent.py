@@ -13,7 +13,8 @@ from ... import ops
 from ...ir.types import TensorType
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import current, ruled
-from ...tensor.core import grad_mode, wrap
+from ...tensor.core import wrap
+from ...tensor.gradient_mode import grad_mode
 from ...tensor.quantized import QuantizedTensor
 from ...tensor.recorded import Recorded, Unrolled, record, unwatched
 from .linear import linear

@@ -18,7 +18,7 @@ from ...diagnostics import ShapeError
 from ...ir.types import f32, u8
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
-from ...tensor.core import from_array
+from ...tensor.conversion import from_array
 from .pooling import _adaptive_avg, along
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...tensor import FUNCTIONS, Tensor, no_grad
-from ...tensor.core import as_tensor
+from ...tensor.conversion import as_tensor
 
 Tensors = Tensor | Iterable[Tensor]
 

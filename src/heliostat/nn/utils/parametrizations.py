@@ -123,7 +123,7 @@ class _Orthogonal(Module):
     def right_inverse(self, q: Tensor) -> Tensor:
         import numpy as np
 
-        from ...tensor.core import from_array
+        from ...tensor.conversion import from_array
 
         wide = q.shape[-2] < q.shape[-1]
         given = np.asarray((q.transpose(-2, -1) if wide else q).detach().array(), np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.core import from_array
+from ...tensor.conversion import from_array
 from ..module import Module
 from .gradients import parameters_to_vector
 

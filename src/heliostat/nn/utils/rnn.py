@@ -9,7 +9,7 @@ import numpy as np
 
 from ...diagnostics import ShapeError
 from ...tensor import FUNCTIONS, Tensor
-from ...tensor.core import as_tensor, from_array
+from ...tensor.conversion import as_tensor, from_array
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
