@@ -14,7 +14,7 @@ from heliostat.diagnostics import VerifyError
 from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.interp import Interpreter, interpret
 from heliostat.kernel.ir import Kernel, Type
-from heliostat.kernel.text import parse_kernel
+from heliostat.kernel.text_parser import parse_kernel
 from kernel.random_kernels import DTYPES, assert_same, copies, random_kernel
 
 Array = np.ndarray[Any, Any]

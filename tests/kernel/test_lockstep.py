@@ -10,7 +10,8 @@ from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import BARRIER, ELEMENT_BYTES, Instruction, Kernel, Type
 from heliostat.kernel.lockstep import POISON, LockstepError, run_lockstep
-from heliostat.kernel.text import parse_kernel, print_kernel
+from heliostat.kernel.text import print_kernel
+from heliostat.kernel.text_parser import parse_kernel
 from heliostat.kernel.verify import verify
 
 from .hard_kernels import hard_cases

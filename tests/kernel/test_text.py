@@ -11,7 +11,8 @@ from hypothesis.strategies import integers
 from heliostat.diagnostics import LumSyntaxError, VerifyError
 from heliostat.kernel.builder import KernelBuilder
 from heliostat.kernel.ir import Kernel
-from heliostat.kernel.text import parse_kernel, parse_kernels, print_instruction, print_kernel
+from heliostat.kernel.text import print_instruction, print_kernel
+from heliostat.kernel.text_parser import parse_kernel, parse_kernels
 from heliostat.kernel.verify import verify
 from kernel.random_kernels import random_kernel
 

@@ -13,7 +13,7 @@ from hypothesis.strategies import integers
 from heliostat.diagnostics import VerifyError
 from heliostat.kernel.interp import Interpreter
 from heliostat.kernel.ir import ELEMENT_BYTES, GPU_ONLY, OPS, Instruction, Kernel, KernelParameter, Type
-from heliostat.kernel.text import parse_kernel
+from heliostat.kernel.text_parser import parse_kernel
 from heliostat.kernel.verify import verify
 from kernel.random_kernels import random_kernel
 

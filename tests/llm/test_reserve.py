@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from heliostat.diagnostics import FileFormatError
-from heliostat.llm import model
+from heliostat.llm import reserve as reserve_module
 from heliostat.llm.gguf.reader import TensorInfo
+from heliostat.llm.model import LanguageModel
+from heliostat.llm.reserve import Reserve, packed_nbytes
 
 MIB = 1 << 20
 
@@ -27,11 +29,11 @@ def test_no_page_is_brought_in_that_nobody_takes(
         asked.append((address, nbytes))
         return True
 
-    monkeypatch.setattr(model, "populate_pages", populate)
+    monkeypatch.setattr(reserve_module, "populate_pages", populate)
     path = tmp_path / "model.gguf"
     with path.open("wb") as file:
         file.truncate(size)
-    reserve = model._Reserve(path)
+    reserve = Reserve(path)
     reserve.expect(expected)
     for thread in threading.enumerate():
         if thread.name == "heliostat-populate":
@@ -46,14 +48,14 @@ def test_no_page_is_brought_in_that_nobody_takes(
 def test_what_is_wrong_with_a_file_too_large_for_memory_is_said_by_its_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "populate_pages", lambda address, nbytes: False)
+    monkeypatch.setattr(reserve_module, "populate_pages", lambda address, nbytes: False)
     path = tmp_path / "no-model.gguf"
     path.touch()
     os.truncate(path, 1 << 40)
     with path.open("r+b") as file:
         file.write(b"text")
     with pytest.raises(FileFormatError, match="not a GGUF file"):
-        model.LanguageModel(path)
+        LanguageModel(path)
 
 
 def test_matrices_without_rows_take_nothing() -> None:
@@ -61,4 +63,4 @@ def test_matrices_without_rows_take_nothing() -> None:
         "extra": TensorInfo("extra", "F32", (0, 32), 0, 0, 0),
         "output.weight": TensorInfo("output.weight", "F32", (20, 8), 640, 0, 0),
     }
-    assert model.packed_nbytes(SimpleNamespace(tensors=tensors), 16) == 32 * 32 + 4096
+    assert packed_nbytes(SimpleNamespace(tensors=tensors), 16) == 32 * 32 + 4096

@@ -12,7 +12,8 @@ from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
-from heliostat.kernel.text import parse_kernel, print_kernel
+from heliostat.kernel.text import print_kernel
+from heliostat.kernel.text_parser import parse_kernel
 from heliostat.kernels import few_linear
 from heliostat.kernels.few_linear import FewTile
 from heliostat.quant import formats

@@ -9,227 +9,28 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from fractions import Fraction
-from typing import Any
+from collections.abc import Sequence
 
-from ..ir.types import DType
-from ..kernel.builder import KernelBuilder
-from ..kernel.ir import Instruction, Operand
-from .group import COMPUTE
+from ..kernel.ir import Instruction
+from .math_constants import (
+    ERF_NEAR_F32,
+    ERF_NEAR_F64,
+    ERFC_F32,
+    ERFC_F64,
+    EXP2_NEAR_F32,
+    LOG2_E,
+    NORMAL_TAIL_F32,
+    TANH_NEAR_F32,
+    TWO_OVER_PI,
+    atanh_series,
+    exp_series,
+    split,
+)
+from .plain_math import PlainMath
 
 
-def whole(k: KernelBuilder, x: Instruction) -> Instruction:
-    """Whole f32 numbers, |x| < 2 ** 22, as i32. For anything else the result has no meaning.
-
-    Exact, and a sixth of the time of `fptosi`, whose saturation LLVM does lane by lane on x86-64.
-    """
-    return k.bitcast(x + 1.5 * 2.0**23, "i32") - 0x4B400000
-
-
-class Math:
-    """What a scalar lowering may call. Values are f32 or f64 vectors or scalars, flags are i1.
-
-    Names that are not found here are those of the kernel builder.
-    """
-
-    def __init__(self, k: KernelBuilder) -> None:
-        self.k = k
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["k"], name)
-
-    # --- plain instructions ---------------------------------------------------------------------------------------
-    def sqrt(self, x: Instruction) -> Instruction:
-        return self.k.sqrt(x)
-
-    def rsqrt(self, x: Instruction) -> Instruction:
-        """1 / sqrt(x), both steps rounded."""
-        return 1.0 / self.k.sqrt(x)
-
-    def reciprocal(self, x: Instruction) -> Instruction:
-        return 1.0 / x
-
-    def floor(self, x: Instruction) -> Instruction:
-        return self.k.floor(x)
-
-    def ceil(self, x: Instruction) -> Instruction:
-        return self.k.ceil(x)
-
-    def round(self, x: Instruction) -> Instruction:
-        """To the nearest integer, ties to even."""
-        return self.k.rint(x)
-
-    def trunc(self, x: Instruction) -> Instruction:
-        """To an integer toward zero."""
-        return self.k.select(x < 0.0, self.k.ceil(x), self.k.floor(x))
-
-    def logical_and(self, a: Instruction, b: Instruction) -> Instruction:
-        return a & b
-
-    def logical_or(self, a: Instruction, b: Instruction) -> Instruction:
-        return a | b
-
-    def logical_xor(self, a: Instruction, b: Instruction) -> Instruction:
-        return a ^ b
-
-    def logical_not(self, x: Instruction) -> Instruction:
-        return self.k.logical_not(x)
-
-    def abs(self, x: Instruction) -> Instruction:
-        assert x.type is not None
-        return self.k.fabs(x) if x.type.is_float else self.k.maximum(x, -x)
-
-    def select(self, condition: Instruction, a: Operand, b: Operand) -> Instruction:
-        return self.k.select(condition, a, b)
-
-    def constant(self, value: float, like: Instruction) -> Instruction:
-        return self.k.const(value, like.elem, like.lanes)
-
-    def bitcast(self, x: Instruction, dtype: DType) -> Instruction:
-        """The same bits as another dtype of 32 or 64 bits."""
-        return self.k.bitcast(x, COMPUTE[dtype.name][1])
-
-    def cast(self, x: Instruction, dtype: DType) -> Instruction:
-        """To the element that `dtype` is computed in, rounded to what `dtype` can hold."""
-        k = self.k
-        compute = COMPUTE[dtype.name][1]
-        if dtype.name == "bool":
-            return x if x.elem == "i1" else k.binary("ne", x, 0)
-        if dtype.name == "f16":
-            return k.convert(k.convert(k.convert(x, "f32"), "f16"), "f32")
-        if dtype.name == "bf16":
-            wide = k.convert(x, "f32")
-            bits = k.bitcast(wide, "i32")
-            rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
-            return k.select(k.binary("ne", wide, wide), wide, k.bitcast(rounded, "f32"))
-        assert x.type is not None
-        if dtype.kind in "iu" and compute != f"i{dtype.bits}":
-            low, high = (
-                (0, (1 << dtype.bits) - 1) if dtype.kind == "u" else (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1)
-            )
-            if x.elem == "f32" and dtype.bits < 32:
-                inside = k.minimum(k.maximum(k.select(k.binary("ne", x, x), 0.0, x), float(low)), float(high))
-                return whole(k, self.trunc(inside))
-            if x.type.is_float:
-                return k.minimum(k.maximum(k.convert(x, compute), low), high)
-            narrow = k.convert(k.convert(x, compute), f"i{dtype.bits}")
-            return k.convert(narrow, compute, signed=dtype.kind == "i")
-        return k.convert(x, compute)
-
-    def maximum(self, a: Operand, b: Operand) -> Instruction:
-        """The larger; NaN if either is."""
-        return self._extreme(a, b, "max")
-
-    def minimum(self, a: Operand, b: Operand) -> Instruction:
-        """The smaller; NaN if either is."""
-        return self._extreme(a, b, "min")
-
-    def _extreme(self, a: Operand, b: Operand, kind: str) -> Instruction:
-        if self.k.capability >= 80 and any(isinstance(x, Instruction) and x.elem == "f32" for x in (a, b)):
-            return self.k.binary(f"{kind}imum", a, b)
-        y = self.k.binary(kind, a, b)
-        assert y.type is not None
-        if not y.type.is_float:
-            return y
-        for x in (a, b):  # the plain instruction gives b for a NaN in either operand
-            if isinstance(x, Instruction) and x.op != "const":
-                y = self.k.select(self.k.binary("ne", x, x), x, y)
-        return y
-
-    def sign(self, x: Instruction) -> Instruction:
-        """-1, 0 or 1; NaN stays."""
-        k = self.k
-        return k.select(x > 0, 1, k.select(x < 0, -1, x))
-
-    def signbit(self, x: Instruction) -> Instruction:
-        """Whether the sign is set, of zeros and NaN too."""
-        assert x.type is not None
-        return (self.k.bitcast(x, "i64" if x.elem == "f64" else "i32") if x.type.is_float else x) < 0
-
-    def order_key(self, x: Instruction, bits: int) -> Instruction:
-        """Integers of so many bits that are in order where numbers are: zeros equal, NaN the largest."""
-        k = self.k
-        if x.elem not in ("f32", "f64"):
-            return x if x.elem == f"i{bits}" else k.convert(x, f"i{bits}", signed=x.elem != "i1")
-        most = (1 << bits - 1) - 1
-        held = k.bitcast(x, f"i{bits}")
-        turned = held ^ (k.ashr(held, bits - 1) & most)
-        turned = k.select(k.binary("eq", held, -1 << bits - 1), 0, turned)
-        return k.select(k.binary("ne", x, x), most, turned)
-
-    def _signed(self, size: Instruction, x: Instruction) -> Instruction:
-        """`size` >= 0 with the sign of x, which may be a negative zero."""
-        k, bits = self.k, 64 if x.elem == "f64" else 32
-        integer = f"i{bits}"
-        sign = k.bitcast(x, integer) & -(1 << bits - 1)
-        return k.bitcast(k.bitcast(size, integer) | sign, x.elem)
-
-    # --- whole numbers ----------------------------------------------------------------------------------------------
-    def floor_divide(self, a: Instruction, b: Instruction) -> Instruction:
-        """a / b rounded down; integers divided by 0 give 0."""
-        k = self.k
-        assert a.type is not None
-        if a.type.is_float:
-            q = a / b
-            whole = k.rint((a - self.remainder(a, b)) / b)
-            whole = k.select(whole == 0.0, q * 0.0, whole)  # the sign of a zero is that of the quotient
-            endless = (k.fabs(a) == math.inf) | (k.fabs(b) == math.inf) | (k.fabs(q) == math.inf)
-            return k.select(endless | (b == 0.0), k.floor(q), whole)
-        zero = k.const(0, a.elem, a.lanes)
-        safe = k.select((b == 0) | (b == -1), 1, b)
-        q = a / safe
-        rest = a - q * safe
-        down = k.select(k.binary("ne", rest, 0) & ((rest < 0) ^ (safe < 0)), q - 1, q)
-        return k.select(b == -1, zero - a, k.select(b == 0, zero, down))
-
-    def remainder(self, a: Instruction, b: Instruction) -> Instruction:
-        """a - floor(a / b) * b, with the sign of b; of integers and 0 it is 0."""
-        k = self.k
-        assert a.type is not None
-        if not a.type.is_float:
-            return k.select(b == 0, k.const(0, a.elem, a.lanes), a - self.floor_divide(a, b) * b)
-        rest = a
-        for _ in range(2 if a.elem == "f64" else 3):  # each takes as many bits of the quotient as a float has, exactly
-            rest = k.fma(-k.rint(rest / b), b, rest)
-        wrong = ((rest < 0.0) & (b > 0.0)) | ((rest > 0.0) & (b < 0.0))
-        rest = k.select(wrong, rest + b, rest)
-        infinite = (k.fabs(b) == math.inf) & (k.fabs(a) < math.inf)
-        same = ((a >= 0.0) & (b > 0.0)) | ((a <= 0.0) & (b < 0.0))
-        rest = k.select(infinite, k.select(same, a, b), rest)
-        return k.select(rest == 0.0, self._signed(k.const(0.0, a.elem, a.lanes), b), rest)
-
-    def shift_left(self, a: Instruction, b: Instruction) -> Instruction:
-        k = self.k
-        inside = (b >= 0) & (b < (64 if a.elem == "i64" else 32))
-        return k.select(inside, a << k.select(inside, b, 0), 0)
-
-    def shift_right(self, a: Instruction, b: Instruction) -> Instruction:
-        last = 63 if a.elem == "i64" else 31
-        return self.k.ashr(a, self.k.select((b >= 0) & (b < last), b, last))
-
-    def repeat(
-        self,
-        state: Sequence[Instruction],
-        going: Callable[[list[Instruction]], Instruction],
-        step: Callable[[Instruction, list[Instruction]], Sequence[Instruction]],
-        rounds: int,
-    ) -> list[Instruction]:
-        """`step(round, state)` as the new state of the lanes where `going(state)` holds, until it does in none, for so
-        many rounds at most."""
-        k = self.k
-        held = [k.var(s) for s in state]
-        for n in k.loop(rounds):
-            before = [v.get() for v in held]
-            here = going(before)
-            for _ in k.when(k.any(here)):
-                for v, new, old in zip(held, step(n, before), before, strict=True):
-                    v.set(k.select(here, new, old))
-        return [v.get() for v in held]
-
-    def high_half(self, x: Instruction) -> Instruction:
-        """The upper 32 bits of an i64."""
-        return self.k.binary("lshr", x, 32)
+class Math(PlainMath):
+    """What a scalar lowering may call. Values are f32 or f64 vectors or scalars, flags are i1."""
 
     # --- exponentials and logarithms --------------------------------------------------------------------------------
     def _series(self, x: Instruction, coefficients: Sequence[float]) -> Instruction:
@@ -277,7 +78,7 @@ class Math:
         """n and r with x = n ln 2 + r, |r| <= ln 2 / 2."""
         n, whole = self._nearest(x, 1 / math.log(2))
         r = x
-        for p in _split(math.log(2), x.elem == "f64", fused=True)[:2]:
+        for p in split(math.log(2), x.elem == "f64", fused=True)[:2]:
             r = self.k.fma(n, -p, r)
         return whole, r
 
@@ -295,34 +96,34 @@ class Math:
         double = x.elem == "f64"
         inside = self._clamp(x, -746.0, 710.0) if double else self._clamp(x, -105.0, 89.0)
         if self.k.capability and not double:
-            return self._exp2_of_product(inside, _LOG2_E)
+            return self._exp2_of_product(inside, LOG2_E)
         n, r = self._exp_parts(inside)
-        return self._scaled(self._series(r, _exp_series(double)), n)
+        return self._scaled(self._series(r, exp_series(double)), n)
 
     def _exp_inside(self, x: Instruction) -> Instruction:
         """e ** x of an f32 with |x| <= 88, in fewer steps."""
         if self.k.capability:
             k = self.k
-            n, whole = self._nearest(x, _LOG2_E[0])
-            r = k.fma(x, _LOG2_E[1], k.fma(x, _LOG2_E[0], -n))
+            n, whole = self._nearest(x, LOG2_E[0])
+            r = k.fma(x, LOG2_E[1], k.fma(x, LOG2_E[0], -n))
             return k.exp2(r) * self._power_of_two(whole)
         n, r = self._exp_parts(x)
-        return self._series(r, _exp_series(False)) * self._power_of_two(n)
+        return self._series(r, exp_series(False)) * self._power_of_two(n)
 
     def _exp2_inside(self, x: Instruction) -> Instruction:
         """2 ** x of an f32 with |x| < 126."""
         if self.k.capability:
             return self.k.exp2(x)
         n, whole = self._nearest(x, 1.0)
-        return self._series((x - n) * math.log(2), _exp_series(False)) * self._power_of_two(whole)
+        return self._series((x - n) * math.log(2), exp_series(False)) * self._power_of_two(whole)
 
     def exp2_below(self, x: Instruction) -> Instruction:
         """2 ** x of an f32 x <= 0, within 1.5 units in the last place; 0 below 2 ** -126 and for -inf. In 12 steps."""
         k = self.k
         moved = x + 1.5 * 2.0**23
         r = x - (moved - 1.5 * 2.0**23)
-        y = k.const(_EXP2_NEAR_F32[-1], "f32", x.lanes)
-        for c in _EXP2_NEAR_F32[-2::-1]:
+        y = k.const(EXP2_NEAR_F32[-1], "f32", x.lanes)
+        for c in EXP2_NEAR_F32[-2::-1]:
             y = k.fma(y, r, c)
         power = k.bitcast(k.bitcast(y, "i32") + (k.bitcast(moved, "i32") << 23), "f32")
         return k.select(x < -126.0, 0.0, power)
@@ -346,13 +147,13 @@ class Math:
         if self.k.capability and not double:
             return self._exp2_of_product(inside, (1.0, 0.0))
         n, whole = self._nearest(inside, 1.0)
-        return self._scaled(self._series((inside - n) * math.log(2), _exp_series(double)), whole)
+        return self._scaled(self._series((inside - n) * math.log(2), exp_series(double)), whole)
 
     def expm1(self, x: Instruction) -> Instruction:
         """e ** x - 1, accurate near 0."""
         k, double = self.k, x.elem == "f64"
         n, r = self._exp_parts(self._clamp(x, -38.0, 710.0) if double else self._clamp(x, -18.0, 89.0))
-        p = k.fma(r * r, self._series(r, _exp_series(double)[2:]), r)
+        p = k.fma(r * r, self._series(r, exp_series(double)[2:]), r)
         # By halves: 2 ** n alone is infinite for the largest results. What the series leaves below 0.5 is exact.
         power = self._power_of_two(n - 1)
         y = k.fma(p, power, power - 0.5) * 2.0
@@ -388,14 +189,14 @@ class Math:
         f = m - 1.0
         s = self._quotient(f, m + 1.0)
         z = s * s
-        tail = self._series(z, _atanh_series(double)) * z
+        tail = self._series(z, atanh_series(double)) * z
         half_square = f * f * 0.5
         if scale == 1.0:
-            high, low = _split(two, double)[:2]
+            high, low = split(two, double)[:2]
             y = k.fma(e, high, f - (half_square - (s * (half_square + tail) + e * low)))
         else:
             part = f - (half_square - s * (half_square + tail))
-            high, low = (1.0, 0.0) if two == 1.0 else _split(two, double)[:2]
+            high, low = (1.0, 0.0) if two == 1.0 else split(two, double)[:2]
             y = k.fma(e, high, k.fma(part, scale, e * low) if low else part * scale)
         y = k.select(k.binary("eq", x, 0.0), -math.inf, y)
         y = k.select(x < 0.0, math.nan, y)
@@ -431,8 +232,8 @@ class Math:
         s = f / d
         s_low = (k.fma(-s, d, f) - s * d_low) / d
         z = s * s
-        tail = s * z * self._series(z, _atanh_series(double))
-        first, second, third = _split(math.log(2), double)
+        tail = s * z * self._series(z, atanh_series(double))
+        first, second, third = split(math.log(2), double)
         a, b = e * first, s * 2.0  # the product is exact: `first` has few bits
         high = a + b
         back = high - a
@@ -481,7 +282,7 @@ class Math:
         """A polynomial in x * x near 0; beyond it 1 - 2 / (e ** 2 |x| + 1), with the sign of x. On a GPU."""
         k = self.k
         size, z = k.fabs(x), x * x
-        near = k.fma(self._series(z, _TANH_NEAR_F32) * z, x, x)
+        near = k.fma(self._series(z, TANH_NEAR_F32) * z, x, x)
         far = k.fma(k.rcp(self._exp_inside(k.minimum(10.0, size) * 2.0) + 1.0), -2.0, 1.0)
         return k.select(size < 0.56, near, self._signed(far, x))
 
@@ -489,12 +290,12 @@ class Math:
         """A polynomial in x * x near 0; beyond it 1 - erfc(|x|), which is exp of a polynomial, in f64 times one."""
         k, double = self.k, x.elem == "f64"
         size = k.minimum(6.0 if double else 3.95, k.fabs(x))
-        near = k.fma(x, self._series(x * x, _ERF_NEAR_F64 if double else _ERF_NEAR_F32), x)
+        near = k.fma(x, self._series(x * x, ERF_NEAR_F64 if double else ERF_NEAR_F32), x)
         if double:
             t = 1.0 / k.fma(size, 0.5, 1.0)
-            far = 1.0 - self.exp(-(size * size)) * self._series(t - 0.45, _ERFC_F64)
+            far = 1.0 - self.exp(-(size * size)) * self._series(t - 0.45, ERFC_F64)
         else:
-            far = 1.0 - self._exp_inside(-(size * self._series(size, _ERFC_F32)))
+            far = 1.0 - self._exp_inside(-(size * self._series(size, ERFC_F32)))
         return k.select(size < (1.0 if double else 0.875), near, self._signed(far, x))
 
     def gelu(self, x: Instruction) -> Instruction:
@@ -503,7 +304,7 @@ class Math:
         if x.elem == "f64":
             return x * 0.5 * (self.erf(x * math.sqrt(0.5)) + 1.0)
         size = k.minimum(11.5, k.fabs(x))
-        return k.fma(-size, self._exp2_inside(self._series(size, _NORMAL_TAIL_F32)), k.maximum(x, 0.0))
+        return k.fma(-size, self._exp2_inside(self._series(size, NORMAL_TAIL_F32)), k.maximum(x, 0.0))
 
     def gelu_slope(self, x: Instruction) -> Instruction:
         """P(N < x) + x p(x), p the density. In f32 what lies at -|x|, by the tail that `gelu` takes, or 1 less that."""
@@ -513,8 +314,8 @@ class Math:
             density = self.exp(inside * inside * -0.5) * (1 / math.sqrt(2 * math.pi))
             return (self.erf(x * math.sqrt(0.5)) + 1.0) * 0.5 + inside * density
         size = k.minimum(11.5, k.fabs(x))
-        tail = self._exp2_inside(self._series(size, _NORMAL_TAIL_F32))
-        density = self._exp2_inside(size * size * (-0.5 * _LOG2_E[0])) * (1 / math.sqrt(2 * math.pi))
+        tail = self._exp2_inside(self._series(size, NORMAL_TAIL_F32))
+        density = self._exp2_inside(size * size * (-0.5 * LOG2_E[0])) * (1 / math.sqrt(2 * math.pi))
         below = k.fma(-size, density, tail)
         return k.select(x > 0.0, 1.0 - below, below)
 
@@ -571,7 +372,7 @@ class Math:
         near = size < (2.0**50 if double else 2.0**22)
         n, turn = self._nearest(x, 2 / math.pi)
         r = x
-        for p in _split(math.pi / 2, double, fused=True):
+        for p in split(math.pi / 2, double, fused=True):
             r = k.fma(n, -p, r)
         r, turn = self._reduced_far(x, k.logical_not(near), r, turn)
         z = r * r
@@ -622,7 +423,7 @@ class Math:
         asked for, else below 32. By halves: 61 selects for seven words of 38, not 217."""
         k = self.k
         stages = (4, 2, 1) if count == 3 else (16, 8, 4, 2, 1)
-        found = [k.const(w, "i64", index.lanes) for w in _TWO_OVER_PI[: count + 2 * stages[0]]]
+        found = [k.const(w, "i64", index.lanes) for w in TWO_OVER_PI[: count + 2 * stages[0]]]
         for stage in stages:
             ahead = k.binary("ne", index & stage, 0)
             found = [k.select(ahead, found[i + stage], found[i]) for i in range(count + stage)]
@@ -654,96 +455,5 @@ class RoundedMath(Math):
     def exp(self, x: Instruction) -> Instruction:
         """e ** x within 2 ** -16 of itself, a 64th of a unit in the last place of f16; denormals are 0."""
         if self.k.capability and x.elem == "f32":
-            return self.k.exp2(x * sum(_LOG2_E))
+            return self.k.exp2(x * sum(LOG2_E))
         return super().exp(x)
-
-
-def _exp_series(double: bool) -> list[float]:
-    return [1 / math.factorial(i) for i in range(14 if double else 8)]
-
-
-def _atanh_series(double: bool) -> list[float]:
-    """Of 2 atanh(s) / s - 2 in s * s, without the factor s * s; s <= 0.1716."""
-    return [2 / (2 * i + 1) for i in range(1, 12 if double else 6)]
-
-
-def _split(value: float, double: bool, fused: bool = False) -> list[float]:
-    """pi / 2 or ln 2 as three parts, the leading two of few bits, so that their products with integers are exact.
-
-    `fused`: all parts have full precision, for use in fma, where the product is exact anyway.
-    """
-    exact = _EXACT[value]
-    full = 53 if double else 24
-    few = 33 if double else 12
-    parts: list[float] = []
-    for bits in (full, full, full) if fused else (few, few, full):
-        scale = Fraction(2) ** (bits - 1 - math.floor(math.log2(abs(float(exact)))))
-        part = round(exact * scale) / scale
-        parts.append(float(part))
-        exact -= part
-    return parts
-
-
-_EXACT = {
-    math.pi / 2: Fraction("3.14159265358979323846264338327950288419716939937510582097494") / 2,
-    math.log(2): Fraction("0.693147180559945309417232121458176568075500134360255254120680"),
-    math.log10(2): Fraction("0.301029995663981195213738894724493026768189881462108541310427"),
-}
-
-
-def _words_of_two_over_pi(count: int) -> tuple[int, ...]:
-    """The bits of 2 / pi behind the point, 32 in a word, after a word of zeros: pi by Machin's formula
-    pi / 4 = 4 atan(1/5) - atan(1/239) in whole numbers, with 64 bits more than are asked for."""
-    size = 32 * count + 64
-
-    def inverse_tangent(n: int) -> int:
-        total, term, i = 0, (1 << size) // n, 0
-        while term:
-            total += (-term if i & 1 else term) // (2 * i + 1)
-            term, i = term // (n * n), i + 1
-        return total
-
-    pi = 4 * (4 * inverse_tangent(5) - inverse_tangent(239))
-    digits = ((2 << (2 * size)) // pi) >> 64
-    return 0, *((digits >> (32 * i)) & 0xFFFFFFFF for i in reversed(range(count)))
-
-
-_TWO_OVER_PI = _words_of_two_over_pi(38)
-
-_LOG2_E = (1.4426950216293335, 1.92596298909109e-08)  # log2(e) as an f32 and what is left of it
-
-# 2 ** x for |x| <= 0.5, fitted for the least relative error.
-_EXP2_NEAR_F32 = (
-    1.0, 0.693146977599165, 0.24022242085375, 0.055507337432515486, 0.009671512639652952, 0.0013264727197411993,
-)  # fmt: skip
-# The binary logarithm of P(N > x), fitted for 0 <= x <= 6 to 1e-6; beyond, to 11.5, it falls faster than it should.
-_NORMAL_TAIL_F32 = (
-    -0.9999996963155464, -1.1511172740502755, -0.45912980402969034, -0.052682871009530584, 0.007266853274383187,
-    -0.0002390201455725168, -0.00017283410584320453, 4.736506443756129e-05, -6.244917399461952e-06,
-    4.3943255672649044e-07, -1.3164751660194535e-08,
-)  # fmt: skip
-# (tanh(x) / x - 1) / x ** 2 in x * x, for |x| < 0.56.
-_TANH_NEAR_F32 = (-0.333329040302915, 0.1331966766753433, -0.052600415667386186, 0.016296347240108002)
-# erf(x) / x - 1 in x * x, for |x| < 0.875 (f32) and |x| < 1 (f64).
-_ERF_NEAR_F32 = (
-    0.1283791581332127, -0.37612554506584434, 0.11282496599586316, -0.02679294777783731, 0.005034370663204096,
-    -0.0006214585361977137,
-)  # fmt: skip
-_ERF_NEAR_F64 = (
-    0.1283791670955126, -0.37612638903183754, 0.1128379167095512, -0.02686617064512984, 0.0052239776254232985,
-    -0.000854832702193483, 0.00012055332902888736, -1.4925647567519332e-05, 1.6462045441468418e-06,
-    -1.6364642158167616e-07, 1.4792401209404813e-08, -1.216456005728345e-09, 8.709045129053106e-11,
-    -4.230945824295338e-12,
-)  # fmt: skip
-# -log(erfc(x)) / x, for 0.875 <= x <= 3.95.
-_ERFC_F32 = (
-    1.1286982455739516, 0.6349186565823685, 0.10666997051343938, -0.024172454077605463, 0.0038512576879950254,
-    -0.0003769638316970334, 1.6840679859594736e-05,
-)  # fmt: skip
-# exp(x * x) * erfc(x) in 1 / (1 + x / 2) - 0.45, for 1 <= x <= 6.
-_ERFC_F64 = (
-    0.2150151372496481, 0.7624103866942096, 0.8730283721094605, 0.6144481467622682, 0.11313139166801149,
-    -0.20120487068881496, -0.09646382701092666, 0.11290574977431822, 0.053160292499264544, -0.0941163383198951,
-    -0.011524179583806441, 0.08542441741653238, -0.03308473702158133, -0.06086899170087885, 0.062457163723778214,
-    0.007301134995856917,
-)  # fmt: skip

@@ -8,7 +8,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..kernel.warp import WARP
 from ..quant.activation import FINE, ActivationFormat
-from .math import whole
+from .plain_math import whole
 
 SPREAD = 4  # neighbours of a thread where blocks lie across a warp
 MOST_LANES = 16  # of a CPU's vector: on a GPU lanes are threads, and permutations messages

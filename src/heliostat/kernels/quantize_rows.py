@@ -14,7 +14,7 @@ from ..quant.fields import Codes
 from ..quant.format import BlockFormat
 from ..targets.target import Target
 from .group import Accept, Dims, Group, Refuse, load_as_compute
-from .math import whole
+from .plain_math import whole
 
 ROOTS = ("quantize",)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..tensor.comparison import where
 from ..tensor.core import Tensor
-from ..tensor.pointwise import where
 from .optimizer import RuleOptimizer, check, check_betas, check_lr, like, mixed, penalized
 from .walked import Group, Numbers, State  # fmt: skip
 

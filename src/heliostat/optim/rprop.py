@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tensor.comparison import where
 from ..tensor.core import Tensor
-from ..tensor.pointwise import where
 from .optimizer import RuleOptimizer, check, check_lr, like
 from .walked import Group, Numbers, State
 

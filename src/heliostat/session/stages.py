@@ -25,7 +25,8 @@ from ..ir.graph import Graph
 from ..ir.text import parse_graph, print_graph
 from ..ir.verify import verify as verify_graph
 from ..kernel.ir import Kernel
-from ..kernel.text import parse_kernel, print_kernel
+from ..kernel.text import print_kernel
+from ..kernel.text_parser import parse_kernel
 from ..kernel.verify import verify as verify_kernel
 from ..settings import settings
 from ..targets.llvm import check_function, emit_assembly

@@ -14,6 +14,7 @@ from . import (
     autograd,
     buckets,
     checkpoint,
+    comparison,
     complex,
     complex_arrays,
     complex_composed,
@@ -31,6 +32,7 @@ from . import (
     linalg,
     memory,
     memory_formats,
+    operators,
     parts,
     pointwise,
     quantized,
@@ -111,9 +113,10 @@ sys.modules[__name__].__class__ = _Room
 
 __all__ = [
     "FUNCTIONS", "PUBLIC", "Device", "Function", "Generator", "RemovableHandle", "Size", "Tensor", "arrange",
-    "autograd", "backward", "buckets", "checkpoint", "complex", "complex_arrays", "complex_composed",
+    "autograd", "backward", "buckets", "checkpoint", "comparison", "complex", "complex_arrays", "complex_composed",
     "complex_matrices", "copies", "create", "default_generator", "enable_grad", "fake_quantize", "forward_ad",
     "functional", "gamma", "grad", "gradcheck", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad",
+    "operators",
     "parts", "pointwise", "quantized", "quantized_functions", "questions", "random", "reduce", "saved",
     "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "spectra", "spectrum", "strided",
     "triangles", "vmap",

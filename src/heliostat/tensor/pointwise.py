@@ -1,4 +1,4 @@
-"""Functions of each element: arithmetic, powers, roundings, comparison, logic, bits. Special functions stand apart."""
+"""Functions of each element: arithmetic, powers, roundings. Comparison and special functions stand apart."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import ops
 from ..diagnostics import DTypeError
 from ..ir.graph import Value
-from ..ir.types import DType, SymbolicDim, bool_, f32, f64, i64
-from . import quick
-from .conversion import as_tensor, common, convert, number_tensor, with_number
+from ..ir.types import bool_, f64, i64
+from .conversion import as_tensor, common, convert, with_number
 from .core import Tensor, wrap
 from .dtypes import get_default_dtype, result_dtype
-from .memory_formats import check_memory_format
-from .register import FUNCTIONS, METHODS, function, method
+from .register import FUNCTIONS, function
 
 Numeric = Tensor | float | int | bool
 
@@ -282,7 +278,6 @@ def _integer_power(x: Tensor, y: Tensor) -> Tensor:
 @function(in_place=True)
 def float_power(input: Numeric, exponent: Numeric) -> Tensor:
     """input ** exponent in float64."""
-    from ..ir.types import f64
 
     return pow(as_tensor(input, f64), as_tensor(exponent, f64))
 
@@ -298,18 +293,6 @@ def _extreme(name: str, op: Any) -> Callable[..., Tensor]:
 
 maximum = function(in_place=True)(_extreme("maximum", ops.maximum))
 minimum = function(in_place=True)(_extreme("minimum", ops.minimum))
-
-
-@function()
-def fmax(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of each pair; of a number and NaN the number."""
-    return where(isnan(input), other, where(isnan(other), input, maximum(input, other)))
-
-
-@function()
-def fmin(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of each pair; of a number and NaN the number."""
-    return where(isnan(input), other, where(isnan(other), input, minimum(input, other)))
 
 
 def flat_at_nan(v: Value) -> Value:
@@ -394,12 +377,6 @@ def copysign(input: Tensor, other: Numeric) -> Tensor:
 
 
 @function()
-def signbit(input: Tensor) -> Tensor:
-    """Whether the sign of an element is set, of zeros and NaN too."""
-    return lt(input, 0) if input.dtype == bool_ else wrap(ops.signbit(input.value), input)
-
-
-@function()
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other))."""
     (x, y), _ = common(input, other)
@@ -415,16 +392,6 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2^input + 2^other)."""
     ln2 = math.log(2)
     return mul(logaddexp(mul(input, ln2), mul(other, ln2)), 1 / ln2)
-
-
-@function(in_place=True)
-def lerp(input: Tensor, end: Tensor, weight: Numeric) -> Tensor:
-    """input + weight * (end - input), so that weight 1 gives end."""
-    if isinstance(weight, Tensor):
-        far = sub(end, mul(sub(end, input), sub(1, weight)))
-        return where(lt(weight.abs(), 0.5), add(input, mul(weight, sub(end, input))), far)
-    step = sub(end, input)
-    return add(input, mul(step, weight)) if abs(weight) < 0.5 else sub(end, mul(step, 1 - weight))
 
 
 @function(in_place=True)
@@ -514,238 +481,3 @@ def positive(input: Tensor) -> Tensor:
     if input.dtype == bool_:
         raise DTypeError("positive takes numbers, found a tensor of bool")
     return input
-
-
-# --- comparison and logic ---------------------------------------------------------------------------------------------
-def _comparison(name: str, op: Any, *others: str) -> Any:
-    def f(input: Tensor, other: Numeric) -> Tensor:
-        return binary(op, input, other)
-
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"`{name}` of each pair of elements, as bool."
-    return function(*others, in_place=True)(f)
-
-
-eq = _comparison("eq", ops.eq)
-ne = _comparison("ne", ops.ne, "not_equal")
-lt = _comparison("lt", ops.lt, "less")
-le = _comparison("le", ops.le, "less_equal")
-gt = _comparison("gt", ops.gt, "greater")
-ge = _comparison("ge", ops.ge, "greater_equal")
-
-
-def flags(x: Any) -> Tensor:
-    """Whether each element is not 0."""
-    t = as_tensor(x)
-    return t if t.dtype == bool_ else wrap(ops.cast(t.value, bool_), t)
-
-
-def _logic(name: str, op: Any) -> Any:
-    def f(input: Tensor, other: Tensor) -> Tensor:
-        a, b = flags(input), flags(other)
-        return wrap(op(a.value, b.value), a, b)
-
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"`{name}` of each pair of elements, of which all but 0 are true."
-    return function(in_place=True)(f)
-
-
-logical_and = _logic("logical_and", ops.logical_and)
-logical_or = _logic("logical_or", ops.logical_or)
-logical_xor = _logic("logical_xor", ops.ne)
-
-
-@function(in_place=True)
-def logical_not(input: Tensor) -> Tensor:
-    """Whether each element is 0."""
-    x = flags(input)
-    return wrap(ops.logical_not(x.value), x)
-
-
-def _bits(name: str, op: Any, of_bools: Any = None) -> Any:
-    def f(input: Numeric, other: Numeric) -> Tensor:
-        (x, y), dtype = common(input, other)
-        if dtype == bool_ and of_bools is not None:
-            return wrap(of_bools(x.value, y.value), x, y)
-        return wrap(op(x.value, y.value), x, y)
-
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"`{name}` of each pair of integers or bools."
-    return function(in_place=True)(f)
-
-
-bitwise_and = _bits("bitwise_and", ops.bitwise_and, ops.logical_and)
-bitwise_or = _bits("bitwise_or", ops.bitwise_or, ops.logical_or)
-bitwise_xor = _bits("bitwise_xor", ops.bitwise_xor, ops.ne)
-bitwise_left_shift = _bits("bitwise_left_shift", ops.shift_left)
-bitwise_right_shift = _bits("bitwise_right_shift", ops.shift_right)
-
-
-@function(in_place=True)
-def bitwise_not(input: Tensor) -> Tensor:
-    """All bits turned round; of bools the other."""
-    op = ops.logical_not if input.dtype == bool_ else ops.bitwise_not
-    return wrap(op(input.value), input)
-
-
-@function()
-def isnan(input: Tensor) -> Tensor:
-    """Whether each element is NaN."""
-    x = as_tensor(input)
-    return wrap(ops.ne(x.value, x.value), x)
-
-
-@function()
-def isinf(input: Tensor) -> Tensor:
-    """Whether each element is an infinity."""
-    return eq(FUNCTIONS["abs"](input), math.inf) if input.dtype.is_float else ne(input, input)
-
-
-@function()
-def isposinf(input: Tensor) -> Tensor:
-    """Whether each element is +infinity."""
-    return eq(input, math.inf)
-
-
-@function()
-def isneginf(input: Tensor) -> Tensor:
-    """Whether each element is -infinity."""
-    return eq(input, -math.inf)
-
-
-@function()
-def isfinite(input: Tensor) -> Tensor:
-    """Whether each element is neither NaN nor an infinity."""
-    return lt(FUNCTIONS["abs"](input), math.inf) if input.dtype.is_float else eq(input, input)
-
-
-@function()
-def isreal(input: Tensor) -> Tensor:
-    """Whether imaginary parts are 0: True everywhere where there are none."""
-    return eq(input, input).logical_or(ne(input, input))
-
-
-@function()
-def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    """|input - other| <= atol + rtol * |other|."""
-    (x, y), dtype = common(input, other)
-    same = eq(x, y)
-    x, y = floats(x), floats(y)
-    bound = add(mul(FUNCTIONS["abs"](y), rtol), atol)
-    close = logical_and(le(FUNCTIONS["abs"](sub(x, y)), bound), isfinite(y))
-    found = logical_or(same, close)
-    return logical_or(found, logical_and(isnan(x), isnan(y))) if equal_nan and dtype.is_float else found
-
-
-@function()
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether `isclose` holds for all elements."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).all())
-
-
-@function()
-def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether both have one shape and equal elements."""
-    return input.shape == other.shape and bool(eq(input, other).all())
-
-
-@function(method=False)
-def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """input where the condition holds, else other. Of a condition alone the places where it holds, as nonzero."""
-    if input is None and other is None:
-        return FUNCTIONS["nonzero"](condition, as_tuple=True)
-    (x, y), _ = common(input, other)
-    c = flags(condition)
-    return wrap(ops.where(c.value, x.value, y.value), x, y, c)
-
-
-@method("where")
-def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
-    return where(condition, self, other)
-
-
-METHODS["where"] = _where_method
-del METHODS["_where_method"]
-
-
-@function(in_place=True)
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """input with `value` where the mask holds. The dtype of input."""
-    fill = convert(value, input.dtype) if isinstance(value, Tensor) else number_tensor(value, input.dtype)
-    c = flags(mask)
-    return wrap(ops.where(c.value, fill.value, input.value), input, fill, c)
-
-
-# --- casts ------------------------------------------------------------------------------------------------------------
-def _cast_method(name: str, dtype: DType) -> None:
-    def f(self: Tensor, memory_format: Any = None) -> Tensor:
-        check_memory_format(name, memory_format, self.shape)
-        return convert(self, dtype)
-
-    f.__name__ = name
-    f.__doc__ = f"This tensor in {dtype}. A memory format changes nothing: elements always lie in the order of axes."
-    METHODS[name] = f
-
-
-def _publish_casts() -> None:
-    from ..ir import types as t
-
-    for name, dtype in (
-        ("float", t.f32), ("double", t.f64), ("half", t.f16), ("bfloat16", t.bf16), ("long", t.i64), ("int", t.i32),
-        ("short", t.i16), ("char", t.i8), ("byte", t.u8), ("bool", t.bool_),
-    ):  # fmt: skip
-        _cast_method(name, dtype)
-
-
-_publish_casts()
-
-# --- operators --------------------------------------------------------------------------------------------------------
-_OPERANDS = (Tensor, bool, int, float, np.generic, SymbolicDim)
-_swap: Callable[[Any], Any] = lambda f: lambda self, o: f(o, self)  # noqa: E731
-
-
-def _checked(f: Any, back: str) -> Any:
-    """An operator: NotImplemented for what is neither a tensor nor a number. `back`: what a complex number is asked."""
-
-    def run(self: Tensor, o: Any) -> Any:
-        if isinstance(o, np.ndarray | complex):
-            o = as_tensor(o)
-            if hasattr(o, "_pair"):
-                return getattr(o, back)(self)
-        return f(self, o) if isinstance(o, _OPERANDS) else NotImplemented
-
-    return run
-
-
-def _arithmetic(name: str, f: Any, back: str, swapped: bool = False) -> Any:
-    """`_checked` of an op that needs no more than a common dtype."""
-    other = _checked(_swap(f) if swapped else f, back)
-    op = ops.REGISTRY[name].call
-
-    def run(self: Tensor, o: Any) -> Any:
-        dtype = self._v.type.element
-        if (dtype is f32 or dtype is f64) and (isinstance(o, Tensor) or type(o) is float or type(o) is int):
-            return binary(op, o, self) if swapped else binary(op, self, o)
-        return other(self, o)
-
-    return quick.binary(ops.REGISTRY[name], run, swapped)
-
-
-for _name, _f in (
-    ("add", add), ("sub", sub), ("mul", mul), ("truediv", div), ("floordiv", floor_divide), ("mod", remainder),
-    ("pow", pow), ("and", bitwise_and), ("or", bitwise_or), ("xor", bitwise_xor), ("lshift", bitwise_left_shift),
-    ("rshift", bitwise_right_shift),
-):  # fmt: skip
-    METHODS[f"__{_name}__"] = _checked(_f, f"__r{_name}__")
-    METHODS[f"__r{_name}__"] = _checked(_swap(_f), f"__{_name}__")
-    METHODS[f"__i{_name}__"] = (lambda f: lambda self, o: self._in_place(f, o))(_f)
-for _name, _f in (("eq", eq), ("ne", ne), ("lt", lt), ("le", le), ("gt", gt), ("ge", ge)):
-    METHODS[f"__{_name}__"] = _checked(_f, f"__{_name}__")
-for _name, _op, _f in (("add", "add", add), ("sub", "sub", sub), ("mul", "mul", mul), ("truediv", "div", div)):
-    METHODS[f"__{_name}__"] = _arithmetic(_op, _f, f"__r{_name}__")
-    METHODS[f"__r{_name}__"] = _arithmetic(_op, _f, f"__{_name}__", swapped=True)
-METHODS["__neg__"] = FUNCTIONS["neg"]
-METHODS["__pos__"] = positive
-METHODS["__abs__"] = FUNCTIONS["abs"]
-METHODS["__invert__"] = bitwise_not
-METHODS["__divmod__"] = lambda self, o: (floor_divide(self, o), remainder(self, o))

@@ -11,11 +11,12 @@ from ..diagnostics import DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import bf16, bool_, f16, f32, f64
 from ..ops.rules import shown
+from .comparison import flags
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .dims import normal_dim, normal_dims
 from .dtypes import dtype_of
-from .pointwise import flags, floats
+from .pointwise import floats
 from .register import FUNCTIONS, function
 
 Dims = int | Sequence[int] | None
