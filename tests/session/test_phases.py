@@ -19,15 +19,8 @@ from heliostat.kernel.library import LibraryProduct
 from heliostat.kernel.program import Program
 from heliostat.kernel.warp import WARP, team_size
 from heliostat.session.phases import MOST_KERNELS, launch_blocks, phases_of
-from heliostat.targets.nvptx import (
-    SHARED_BYTES,
-    Phase,
-    dynamic_bytes,
-    print_nvptx,
-    private_bytes,
-    shared_bytes,
-    warps,
-)
+from heliostat.targets.nvptx_blocks import SHARED_BYTES, dynamic_bytes, private_bytes, shared_bytes, warps
+from heliostat.targets.nvptx_module import Phase, print_nvptx
 from heliostat.targets.target import CUDA, WARPS_AT_WORK, cuda_target
 
 MULTIPROCESSORS = 132

@@ -26,7 +26,7 @@ from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.executable import as_array, check_symbols
 from heliostat.session.session import from_layout, prepare, shaped, to_layout
 from heliostat.targets.llvm import emit_assembly
-from heliostat.targets.nvptx import Phase, print_nvptx
+from heliostat.targets.nvptx_module import Phase, print_nvptx
 from heliostat.targets.target import CUDA, Target, cuda_target
 
 AMPERE = cuda_target((8, 0))

@@ -15,7 +15,7 @@ from heliostat.kernel.lockstep import run_lockstep
 from heliostat.runtime.cuda import Device, Driver
 from heliostat.session import cuda
 from heliostat.settings import override
-from heliostat.targets.nvptx import Phase
+from heliostat.targets.nvptx_module import Phase
 from heliostat.targets.target import Target
 from runtime.cuda.fake_bindings import FakeBindings, Kernel, u64
 

@@ -20,7 +20,7 @@ from heliostat.kernel.lockstep import run_lockstep
 from heliostat.runtime.cuda import Driver, libraries
 from heliostat.session import cuda, devices, step
 from heliostat.settings import override
-from heliostat.targets.nvptx import Phase
+from heliostat.targets.nvptx_module import Phase
 from heliostat.tensor import lazy
 from heliostat.tensor.devices import Current
 from runtime.cuda.fake_bindings import FakeBindings, Kernel, u64

@@ -19,7 +19,8 @@ from heliostat.kernels.few_linear import FewTile
 from heliostat.quant import formats
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
-from heliostat.targets.nvptx import print_nvptx, private_bytes, single
+from heliostat.targets.nvptx_blocks import private_bytes
+from heliostat.targets.nvptx_module import print_nvptx, single
 from heliostat.targets.target import CUDA, Target, cuda_target
 
 from .device import RUNNERS, Runner, lockstep_of_8

@@ -16,7 +16,7 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, bf16, f16, f32, tensor
 from heliostat.nn import functional as F
 from heliostat.ops.evaluate import evaluate
-from heliostat.targets.nvptx import Phase
+from heliostat.targets.nvptx_module import Phase
 from heliostat.targets.target import CUDA, cuda_target
 
 from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep

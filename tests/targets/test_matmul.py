@@ -9,7 +9,7 @@ from heliostat import ops
 from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, bf16, f32, f64, tensor
-from heliostat.targets.nvptx import SHARED_BYTES, shared_bytes, warps
+from heliostat.targets.nvptx_blocks import SHARED_BYTES, shared_bytes, warps
 from heliostat.targets.target import cuda_target
 
 from .device import RUNNERS, Runner

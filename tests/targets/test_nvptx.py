@@ -32,7 +32,8 @@ from heliostat.quant.activation import activation_format
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.quantize import encode
-from heliostat.targets.nvptx import QUOTIENT, single
+from heliostat.targets.nvptx import QUOTIENT
+from heliostat.targets.nvptx_module import single
 from heliostat.targets.target import CUDA, GPUS, Target, cuda_target
 from ops.sweep import cases, evaluated, given, graph_of
 

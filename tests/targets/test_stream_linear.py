@@ -20,7 +20,7 @@ from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
 from heliostat.quant.quantize import encode
-from heliostat.targets.nvptx import private_bytes
+from heliostat.targets.nvptx_blocks import private_bytes
 from heliostat.targets.target import AARCH64, CUDA, cuda_target
 
 from .device import RUNNERS, Runner, lockstep_of_8

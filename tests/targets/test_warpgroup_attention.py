@@ -13,7 +13,7 @@ from heliostat.compiler.pipeline import Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, TensorType, bf16, dim, f16, f32, i32, tensor
 from heliostat.ops.evaluate import evaluate
-from heliostat.targets.nvptx import Phase
+from heliostat.targets.nvptx_module import Phase
 from heliostat.targets.target import cuda_target
 
 from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep_of_8

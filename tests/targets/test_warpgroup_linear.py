@@ -20,7 +20,7 @@ from heliostat.kernels.warpgroup_tile import WarpgroupTile, default_tile
 from heliostat.quant.codec import dequantize
 from heliostat.quant.formats import Q2_K, Q4_K, Q8_0
 from heliostat.quant.quantize import encode
-from heliostat.targets.nvptx import Phase
+from heliostat.targets.nvptx_module import Phase
 from heliostat.targets.target import CUDA
 
 from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep, on_gpu, with_tiles

@@ -41,7 +41,8 @@ from ..runtime.cuda.assemble import entry_key, linked, packed, unpacked
 from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime
 from ..targets.llvm import version
-from ..targets.nvptx import Phase, overlaps, print_nvptx
+from ..targets.nvptx_blocks import overlaps
+from ..targets.nvptx_module import Phase, print_nvptx
 from ..targets.target import Target, cuda_target
 from . import stages
 from .compile_workers import PTX_TEXT, Maker, emit_all

@@ -25,7 +25,7 @@ from ..kernels import warpgroup_linear, warpgroup_matmul
 from ..kernels.group import Group
 from ..kernels.library_product import first_of, whole_of
 from ..runtime.cuda import DeviceBuffer, Launch, LibraryLaunch
-from ..targets.nvptx import Phase
+from ..targets.nvptx_module import Phase
 from .cuda import CudaCode, CudaDevice
 from .phases import launch_blocks
 from .tuning import MIN_GAIN, Progress, Tuned

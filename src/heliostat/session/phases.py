@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.program import Program
 from ..kernel.warp import team_size
-from ..targets.nvptx import (
-    SHARED_BYTES,
-    Phase,
-    dynamic_bytes,
-    private_bytes,
-    warps,
-)
+from ..targets.nvptx_blocks import SHARED_BYTES, dynamic_bytes, private_bytes, warps
+from ..targets.nvptx_module import Phase
 from ..targets.target import WARPS_AT_WORK, Target
 
 ROUNDS = 3  # of blocks of a team, where it is not known how many have work

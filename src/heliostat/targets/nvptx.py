@@ -1,4 +1,4 @@
-"""Prints kernel IR for NVIDIA GPUs: LLVM IR for the NVPTX back end, and PTX from that. A warp is a worker.
+"""Prints the body of a kernel for NVIDIA GPUs: LLVM IR for the NVPTX back end. A warp is a worker.
 
 A kernel becomes `void NAME(buffers...)` for blocks of `warps(kernel)` warps. The driver turns PTX into machine code.
 """
@@ -6,60 +6,19 @@ A kernel becomes `void NAME(buffers...)` for blocks of `warps(kernel)` warps. Th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
 from ..kernel.warp import WARP, for_threads, team_size
 from .llvm import _float_text, _Printer, _suffix, _type
-from .target import WARPS_AT_WORK, Target
+from .nvptx_blocks import overlaps, warps
+from .target import Target
 
-WARPS = 4  # of a block, where shared memory is enough for the private memory of so many
 SWIZZLED = (16, 1024)  # strides of a tile for warpgroup_mma whose rows of 128 bytes are swizzled
 LINE = 128  # bytes of a line of the second-level cache
-SHARED_BYTES = 48 << 10  # of a block, without asking for more
-FEW_BLOCKS = 64  # of a launch, that leave multiprocessors idle whatever they hold
 
-_GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
+GLOBAL, _SHARED = "ptr addrspace(1)", "ptr addrspace(3)"
 _ALL = "i32 -1"
-
-
-def private_bytes(kernel: Kernel) -> int:
-    """Private memory of a worker."""
-    return sum(-(-i.attrs["nbytes"] // 128) * 128 for i in kernel.walk() if i.op == "alloc")
-
-
-def dynamic_bytes(kernel: Kernel) -> int:
-    """Private memory of a team that wants more than SHARED_BYTES, or copies; 0 for other kernels."""
-    private = private_bytes(kernel)
-    asks = private > SHARED_BYTES or any(i.op == "copy_async" for i in kernel.walk())
-    return private if team_size(kernel) and asks else 0
-
-
-def shared_bytes(kernel: Kernel) -> int:
-    """Shared memory of a block, that a launch asks for: private memory of a team, or of every warp.
-
-    What is asked for serves all kernels of a launch in turn; fixed amounts would add up.
-    """
-    private = private_bytes(kernel)
-    return private * (1 if team_size(kernel) or not private else warps(kernel))
-
-
-def warps(kernel: Kernel) -> int:
-    """Warps of a block: of a team, or as many as have enough shared memory without asking for more. Raises CompileError
-    where not even one has."""
-    private = private_bytes(kernel)
-    if team := team_size(kernel):
-        return team
-    count = WARPS
-    while count * private > SHARED_BYTES:
-        count //= 2
-    if not count:
-        raise CompileError(
-            f"kernel {kernel.name} needs {private} bytes of private memory, a block of a GPU has {SHARED_BYTES}",
-            help="this is a bug in the schedule for GPUs",
-        )
-    return count
 
 
 QUOTIENT = """define internal i64 @quotient(i64 %a, i64 %b) alwaysinline nounwind {
@@ -106,11 +65,12 @@ x:
 """
 """a / b toward zero without a call: bit by bit where 32 bits do not hold both."""
 
-_METADATA = ("!0 = !{}", "!1 = distinct !{!1, !2}", '!2 = !{!"llvm.loop.unroll.disable"}')
+
+METADATA = ("!0 = !{}", "!1 = distinct !{!1, !2}", '!2 = !{!"llvm.loop.unroll.disable"}')
 """Of invariant loads, and of the loop in QUOTIENT, which unrolled would be as long as a kernel."""
 
 
-class _ThreadPrinter(_Printer):
+class ThreadPrinter(_Printer):
     """Prints one kernel as its threads run it."""
 
     def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None]) -> None:
@@ -131,8 +91,8 @@ class _ThreadPrinter(_Printer):
         asked = {id(i.args[0]) for i in kernel.body if i.op == "prefetch"}
         for n, (parameter, buffer) in enumerate(zip(kernel.parameters, kernel.buffers, strict=True)):
             self.names[id(buffer)] = f"%b{n}"
-            self.spaces[id(buffer)] = _GLOBAL
-            parameters.append(f"{_GLOBAL} align 16 %b{n}")
+            self.spaces[id(buffer)] = GLOBAL
+            parameters.append(f"{GLOBAL} align 16 %b{n}")
             if id(buffer) in asked or (parameter.mode == "r" and not overlaps(self.target)):
                 self.invariant.add(id(buffer))
         shift = 0 if self.team else self.warps.bit_length() - 1  # workers are blocks, or the warps of them
@@ -168,7 +128,7 @@ class _ThreadPrinter(_Printer):
             n = self.fresh()[1:]
             inside = self.emit(f"icmp ult i32 {at}, {nbytes}")
             self.lines += [f"br i1 {inside}, label %t{n}, label %x{n}", f"t{n}:"]
-            self.lines.append(f'call void asm sideeffect "prefetch.global.L2 [$0];", "l"({_GLOBAL} {where})')
+            self.lines.append(f'call void asm sideeffect "prefetch.global.L2 [$0];", "l"({GLOBAL} {where})')
             self.lines += [f"br label %x{n}", f"x{n}:"]
             self.label = f"x{n}"
 
@@ -439,7 +399,7 @@ class _ThreadPrinter(_Printer):
         place = self.emit(f"add i32 {self.shared_address(private, to)}, {self.name(lanes)}")
         base = self.address(buffer, source)
         where = self.emit(f"getelementptr i8, {self.space(buffer)} {base}, i32 {self.name(source_lanes)}")
-        text, kinds, given = "cp.async.cg.shared.global [$0], [$1], 16", "r,l", f"i32 {place}, {_GLOBAL} {where}"
+        text, kinds, given = "cp.async.cg.shared.global [$0], [$1], 16", "r,l", f"i32 {place}, {GLOBAL} {where}"
         if count:
             text, kinds, given = f"{text}, $2", f"{kinds},r", f"{given}, i32 {self.name(count[0])}"
         self.lines.append(f'call void asm sideeffect "{text};", "{kinds},~{{memory}}"({given})')
@@ -650,125 +610,3 @@ def _from_float(i: Instruction) -> bool:
     if i.op in ("add", "sub"):
         return any(_from_float(a) for a in i.args if a.op != "const")
     return i.op == "bitcast" and i.args[0].type is not None and i.args[0].type.is_float
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Kernels that do not need each other, as one launch: the blocks of the first, then those of the second ...
-
-    `blocks`: of each; None for a single kernel that takes all blocks of its launch.
-    """
-
-    name: str
-    kernels: tuple[Kernel, ...]
-    blocks: tuple[int, ...] | None = None
-
-    @property
-    def threads(self) -> int:
-        """Of a block: what the widest kernel wants."""
-        return WARP * max(warps(k) for k in self.kernels)
-
-    @property
-    def shared(self) -> int:
-        """Bytes of dynamic shared memory of a block."""
-        return max(shared_bytes(k) for k in self.kernels)
-
-    @property
-    def ahead(self) -> bool:
-        """Whether kernels ask for the bytes of an iteration before the one ahead of it is done."""
-        return any(i.op == "parallel" and i.attrs.get("ahead") for k in self.kernels for i in k.walk())
-
-    def least(self, target: Target) -> int:
-        """Blocks that registers must allow on a multiprocessor at once, 0 for any number: as many as kernels say, or
-        plan for that ask for the next iteration's bytes, and one where there are no more, or where the widest kernel of
-        a launch leaves fewer than 64 registers for each thread, unless that one asks for it."""
-        if self.blocks is not None and sum(self.blocks) <= FEW_BLOCKS:
-            return 1
-        if own := max(k.blocks for k in self.kernels if WARP * warps(k) == self.threads):
-            return min(own, target.blocks_held(self.threads // WARP, 0))
-        asked, most = max(k.blocks for k in self.kernels), WARPS_AT_WORK * WARP // self.threads
-        if asked or not self.ahead:
-            return min(asked, most)
-        count = target.blocks_held(self.threads // WARP, self.shared, WARPS_AT_WORK)
-        return count if count > 1 else 0
-
-
-def single(kernel: Kernel) -> Phase:
-    """A kernel as a launch of its own."""
-    return Phase(kernel.name, (kernel,))
-
-
-def overlaps(target: Target) -> bool:
-    """Whether a launch may begin before the one ahead of it has ended: from compute capability 9.0 on."""
-    return target.capability >= 90
-
-
-def _entry(phase: Phase, target: Target) -> str:
-    """The kernel that the driver launches: it finds out whose block this is."""
-    parameters: list[str] = []
-    lines = ["%ctaid = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()"]
-    if phase.blocks is None:
-        lines.append("%nctaid = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()")
-    if overlaps(target):
-        lines.append('call void asm sideeffect "griddepcontrol.launch_dependents;", ""()')
-    start = 0
-    for n, kernel in enumerate(phase.kernels):
-        threads = WARP * warps(kernel)
-        names = [f"%p{len(parameters) + j}" for j in range(len(kernel.parameters))]
-        parameters += [f"{_GLOBAL} align 16 {name}" for name in names]
-        of = "%nctaid" if phase.blocks is None else str(phase.blocks[n])
-        given = [*(f"{_GLOBAL} {name}" for name in names), f"i32 %c{n}", f"i32 {of}"]
-        call = f"call void @{kernel.name}_body({', '.join(given)})"
-        lines.append(f"%c{n} = sub i32 %ctaid, {start}")
-        if phase.blocks is None:
-            lines.append(call)
-            continue
-        start += phase.blocks[n]
-        lines += [f"%i{n} = icmp ult i32 %ctaid, {start}", f"br i1 %i{n}, label %k{n}, label %n{n}", f"k{n}:"]
-        if threads < phase.threads:
-            lines += [
-                f"%t{n} = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()", f"%u{n} = icmp ult i32 %t{n}, {threads}",
-                f"br i1 %u{n}, label %r{n}, label %done", f"r{n}:",
-            ]  # fmt: skip
-        lines += [call, "br label %done", f"n{n}:"]
-    lines += ["br label %done", "done:", "ret void"]
-    attributes = _numbered(phase.threads, phase.least(target))
-    head = f"define ptx_kernel void @{phase.name}({', '.join(parameters)}) #{attributes} {{"
-    return "\n".join([head, *lines, "}\n"])
-
-
-def _check_shared(phase: Phase, target: Target) -> None:
-    for kernel in phase.kernels:
-        if (wanted := shared_bytes(kernel)) > target.shared_bytes:
-            raise CompileError(
-                f"kernel {kernel.name} needs {wanted} bytes of shared memory, a block of {target} has"
-                f" {target.shared_bytes}",
-                help="this is a bug in the schedule for GPUs",
-            )
-
-
-def _numbered(threads: int, least: int) -> int:
-    """The number of a launch's attributes."""
-    return threads + 4096 * least
-
-
-def print_nvptx(phases: Sequence[Phase], target: Target) -> str:
-    """One LLVM module with a kernel for each phase: `void NAME(buffers of its kernels...)`. Raises CompileError for
-    what cannot be spread over threads, and for more shared memory than a block of the target has."""
-    for phase in phases:
-        _check_shared(phase, target)
-    declarations: dict[str, None] = {
-        f"declare i32 @llvm.nvvm.read.ptx.sreg.{name}.x()": None for name in ("tid", "ctaid", "nctaid")
-    }
-    globals: list[str] = []
-    if any(phase.shared for phase in phases):
-        globals.append("@dynamic_shared = external addrspace(3) global [0 x i8], align 1024")
-    kernels = {k.name: k for phase in phases for k in phase.kernels}
-    bodies = [_ThreadPrinter(kernel, target, declarations).run() for kernel in kernels.values()]
-    entries = [_entry(phase, target) for phase in phases]
-    head = f'target triple = "{target.triple}"\n'
-    attributes = []
-    for threads, least in sorted({(phase.threads, phase.least(target)) for phase in phases}):
-        more = f' "nvvm.minctasm"="{least}"' if least else ""
-        attributes.append(f'attributes #{_numbered(threads, least)} = {{ nounwind "nvvm.maxntid"="{threads}"{more} }}')
-    return "\n".join([head, *globals, *declarations, *bodies, *entries, *attributes, *_METADATA, ""])
