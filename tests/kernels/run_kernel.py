@@ -24,7 +24,8 @@ from heliostat.quant.activation import ActivationFormat
 from heliostat.runtime.guard import guarded_buffer
 from heliostat.runtime.jit import Loaded, load_objects
 from heliostat.session.host import host_target
-from heliostat.targets.llvm import emit_object, print_llvm
+from heliostat.targets.llvm import print_llvm
+from heliostat.targets.llvm_compile import emit_object
 from heliostat.targets.target import X86_AVX2, Target
 
 Array = NDArray[Any]

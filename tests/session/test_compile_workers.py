@@ -16,7 +16,7 @@ from heliostat.session import compile_workers
 from heliostat.session.compile_workers import Maker, emit_all
 from heliostat.session.host import host_target
 from heliostat.settings import override
-from heliostat.targets.llvm import emit_assembly, emit_object
+from heliostat.targets.llvm_compile import emit_assembly, emit_object
 from heliostat.targets.target import Target
 
 

@@ -25,7 +25,7 @@ from heliostat.runtime.buffer import Buffer
 from heliostat.session.cuda import CudaDevice, CudaSession
 from heliostat.session.executable import as_array, check_symbols
 from heliostat.session.session import from_layout, prepare, shaped, to_layout
-from heliostat.targets.llvm import emit_assembly
+from heliostat.targets.llvm_compile import emit_assembly
 from heliostat.targets.nvptx_module import Phase, print_nvptx
 from heliostat.targets.target import CUDA, Target, cuda_target
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from heliostat.kernel.ir import Kernel
-from heliostat.targets.llvm import emit_object, print_llvm
+from heliostat.targets.llvm import print_llvm
+from heliostat.targets.llvm_compile import emit_object
 from heliostat.targets.target import Target
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,8 @@ import pytest
 from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import Kernel
 from heliostat.runtime.object_symbols import read_symbols
-from heliostat.targets.llvm import emit_object, print_llvm
+from heliostat.targets.llvm import print_llvm
+from heliostat.targets.llvm_compile import emit_object
 from heliostat.targets.target import AARCH64, Target, aarch64_target
 from kernel.hard_kernels import LANES, cases, hard_cases, hard_kernel
 from kernel.random_kernels import DTYPES, ELEMENTS, assert_same, copies, random_kernel

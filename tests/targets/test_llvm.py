@@ -17,7 +17,8 @@ from heliostat.kernel.interp import interpret
 from heliostat.kernel.ir import ELEMENT_BYTES, Kernel, Type
 from heliostat.runtime.jit import load_objects
 from heliostat.session.host import host_target
-from heliostat.targets.llvm import emit_assembly, emit_object, print_llvm
+from heliostat.targets.llvm import print_llvm
+from heliostat.targets.llvm_compile import emit_assembly, emit_object
 from heliostat.targets.target import AARCH64, X86_AVX2, X86_VNNI, Target
 from kernel.hard_kernels import LANES, hard_cases
 from kernel.random_kernels import DTYPES, ELEMENTS, assert_same, copies, random_kernel

@@ -9,7 +9,8 @@ from ..ir.graph import Graph
 from ..ir.text import print_graph
 from ..kernel.text import print_kernel
 from ..targets.c import print_c
-from ..targets.llvm import emit_assembly, print_llvm
+from ..targets.llvm import print_llvm
+from ..targets.llvm_compile import emit_assembly
 from ..targets.nvptx_module import print_nvptx, single
 from ..targets.target import Target
 from .pipeline import Compiled, KernelLibrary, Options, compile_graph

@@ -51,10 +51,10 @@ CONSTANT: OpRecord = LeafOp("constant")
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
-_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 
 
-_serial = itertools.count()
+serials = itertools.count()
 
 
 class Node:
@@ -63,7 +63,7 @@ class Node:
     `serial` grows from node to node: a later one was made later."""
 
     __slots__ = ("attrs", "inputs", "op", "results", "serial")
-    count = _serial
+    count = serials
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Node:
         Results are placed where the operands lie, or where an attribute `device` says.
         Raises TypeError for an attribute that is not hashable, DeviceMismatchError for operands on two devices."""
         self.op = op
-        self.serial = next(_serial)
+        self.serial = next(serials)
         self.inputs = tuple(inputs)
-        self.attrs: Mapping[str, Any] = _NO_ATTRS
+        self.attrs: Mapping[str, Any] = NO_ATTRIBUTES
         if attrs.__class__ is MappingProxyType:
             self.attrs = attrs  # of a node that was made before
         elif attrs:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 
 from ..diagnostics import DTypeError
-from ..ir.graph import Node, Value
+from ..ir.graph import NO_ATTRIBUTES, Node, Value
 from ..ir.types import TensorType
 from .error import Bound
 from .samples import Sample, Samples
@@ -65,7 +64,6 @@ SLOTS = ("version", "amp", "deterministic", "batching", "samples", "error", "inf
 LOWERING = {"elementwise": "scalar", "composite": "decompose", "kernel": None}
 
 
-_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 REMEMBERED = 1024
 """Types of results that an op remembers."""
 
@@ -172,7 +170,7 @@ class Op:
             value.type = next((t for t in kinds if t == value.type), value.type)
             self._seen[tuple(map(id, kinds))] = (value.type,), kinds
             return made[0]
-        return Node(self, inputs, _NO_ATTRS, found[0]).results[0]
+        return Node(self, inputs, NO_ATTRIBUTES, found[0]).results[0]
 
     def _inferred(self, inputs: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """`infer_types`, remembered: loops build the same nodes again and again."""

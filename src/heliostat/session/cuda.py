@@ -40,7 +40,7 @@ from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.cuda.assemble import entry_key, linked, packed, unpacked
 from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime
-from ..targets.llvm import version
+from ..targets.llvm_compile import version
 from ..targets.nvptx_blocks import overlaps
 from ..targets.nvptx_module import Phase, print_nvptx
 from ..targets.target import Target, cuda_target

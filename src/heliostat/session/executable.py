@@ -120,7 +120,8 @@ class CodeStore:
     def _text(self, kernel: Kernel) -> tuple[str, Callable[[], str]]:
         """The key of a kernel's machine code, and what prints its LLVM IR."""
         from ..kernel.text import print_kernel
-        from ..targets.llvm import print_llvm, version
+        from ..targets.llvm import print_llvm
+        from ..targets.llvm_compile import version
         from . import stages
 
         t = self.target

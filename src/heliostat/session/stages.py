@@ -29,7 +29,7 @@ from ..kernel.text import print_kernel
 from ..kernel.text_parser import parse_kernel
 from ..kernel.verify import verify as verify_kernel
 from ..settings import settings
-from ..targets.llvm import check_function, emit_assembly
+from ..targets.llvm_compile import check_function, emit_assembly
 from ..targets.target import Target
 
 STAGES = ("graph", "fuse", "kernel", "llvm", "asm")

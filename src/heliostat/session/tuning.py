@@ -18,7 +18,8 @@ from ..runtime.buffer import Buffer
 from ..runtime.jit import load_objects
 from ..runtime.trace import Trace
 from ..runtime.worker_pool import BARRIER, WorkerPool
-from ..targets.llvm import emit_object, print_llvm
+from ..targets.llvm import print_llvm
+from ..targets.llvm_compile import emit_object
 from ..targets.target import Target
 from .tuning_file import tuning_entries
 

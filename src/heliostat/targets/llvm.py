@@ -1,20 +1,15 @@
-"""Prints kernel IR as LLVM IR text, and compiles that text to object code or assembly through llvmlite.
+"""Prints kernel IR as LLVM IR text, which `llvm_compile` makes machine code of.
 
 Text, not an in-memory builder: printing is many times faster, and what is printed is what a person reads. The printer
-knows no schedule; machine instructions come from `instructions.py`. Compiling is pure: text in, bytes out.
+knows no schedule; machine instructions come from `instructions.py`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-
-import llvmlite
-import llvmlite.binding as llvm
 
 from ..diagnostics import CompileError
 from ..kernel.ir import Block, Instruction, Kernel, Type
@@ -34,17 +29,17 @@ _UNARY = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "rint": "rint", "fab
 
 
 @lru_cache(maxsize=512)
-def _type(t: Type) -> str:
+def type_text(t: Type) -> str:
     elem = _ELEMENT.get(t.elem, t.elem)
     return elem if t.lanes == 1 else f"<{t.lanes} x {elem}>"
 
 
 @lru_cache(maxsize=512)
-def _suffix(t: Type) -> str:
+def suffix_text(t: Type) -> str:
     return t.elem if t.lanes == 1 else f"v{t.lanes}{t.elem}"
 
 
-def _float_text(value: float, elem: str) -> str:
+def float_text(value: float, elem: str) -> str:
     if elem == "f16":
         return f"0xH{struct.unpack('<H', struct.pack('<e', _as_half(value)))[0]:04X}"
     if elem == "f32":
@@ -66,7 +61,7 @@ def _as_half(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-class _Printer:
+class FunctionPrinter:
     """Prints one kernel. `names` maps instructions to LLVM values; `declarations` is shared by a module's kernels.
 
     For CPUs a var is not read again where its value is known, and written once, where a basic block ends; a constant in
@@ -102,7 +97,7 @@ class _Printer:
         assert i.type is not None
         t = i.type
         if t.is_float:
-            text = _float_text(i.value, t.elem)
+            text = float_text(i.value, t.elem)
         elif t.elem == "i1":
             text = "true" if i.value else "false"
         else:
@@ -111,15 +106,15 @@ class _Printer:
             return text
         if i.value == 0 and not (t.is_float and math.copysign(1.0, i.value) < 0):
             return "zeroinitializer"
-        return f"splat ({_type(Type(t.elem))} {text})"
+        return f"splat ({type_text(Type(t.elem))} {text})"
 
     def typed(self, i: Instruction) -> str:
         assert i.type is not None
-        return f"{_type(i.type)} {self.name(i)}"
+        return f"{type_text(i.type)} {self.name(i)}"
 
     def intrinsic(self, name: str, result: Type, args: Sequence[Type], tail: str = "") -> str:
         full = f"@llvm.{name}"
-        self.declarations[f"declare {_type(result)} {full}({', '.join(map(_type, args))}{tail})"] = None
+        self.declarations[f"declare {type_text(result)} {full}({', '.join(map(type_text, args))}{tail})"] = None
         return full
 
     # --- whole kernel -----------------------------------------------------------------------------------------
@@ -161,10 +156,10 @@ class _Printer:
         source = args[0].type
         assert source is not None
         if op in _UNARY:
-            call = self.intrinsic(f"{_UNARY[op]}.{_suffix(i.type)}", i.type, (i.type,))
-            self.define(i, f"call {_type(i.type)} {call}({self.typed(args[0])})")
+            call = self.intrinsic(f"{_UNARY[op]}.{suffix_text(i.type)}", i.type, (i.type,))
+            self.define(i, f"call {type_text(i.type)} {call}({self.typed(args[0])})")
         elif op in _CAST:
-            self.define(i, f"{_CAST[op]} {self.typed(args[0])} to {_type(i.type)}")
+            self.define(i, f"{_CAST[op]} {self.typed(args[0])} to {type_text(i.type)}")
         elif source.is_float and op in _FLOAT_COMPARE:
             self.define(i, f"fcmp {_FLOAT_COMPARE[op]} {self.typed(args[0])}, {self.name(args[1])}")
         elif op in _INTEGER_COMPARE:
@@ -180,15 +175,15 @@ class _Printer:
         assert i.type is not None
         if i.type.elem == "f16" and not self.half_arithmetic:
             # The product is exact in f64, and a sum rounded to 53 bits is never moved onto a tie of 11 bits.
-            wide = _type(i.type.of("f64"))
+            wide = type_text(i.type.of("f64"))
             names = [self.fresh() for _ in range(5)]
             self.lines += [f"{n} = fpext {self.typed(a)} to {wide}" for n, a in zip(names[:3], i.args, strict=True)]
             self.lines.append(f"{names[3]} = fmul {wide} {names[0]}, {names[1]}")
             self.lines.append(f"{names[4]} = fadd {wide} {names[3]}, {names[2]}")
             self.half_from_double(i, names[4])
             return
-        call = self.intrinsic(f"fma.{_suffix(i.type)}", i.type, (i.type,) * 3)
-        self.define(i, f"call {_type(i.type)} {call}({', '.join(map(self.typed, i.args))})")
+        call = self.intrinsic(f"fma.{suffix_text(i.type)}", i.type, (i.type,) * 3)
+        self.define(i, f"call {type_text(i.type)} {call}({', '.join(map(self.typed, i.args))})")
 
     def _extreme(self, i: Instruction, float_compare: str, integer: str) -> None:
         a, b = i.args
@@ -196,10 +191,10 @@ class _Printer:
         if i.type.is_float:
             flag = self.fresh()
             self.lines.append(f"{flag} = fcmp {float_compare} {self.typed(a)}, {self.name(b)}")
-            self.define(i, f"select {_type(i.type.of('i1'))} {flag}, {self.typed(a)}, {self.typed(b)}")
+            self.define(i, f"select {type_text(i.type.of('i1'))} {flag}, {self.typed(a)}, {self.typed(b)}")
         else:
-            call = self.intrinsic(f"{integer}.{_suffix(i.type)}", i.type, (i.type,) * 2)
-            self.define(i, f"call {_type(i.type)} {call}({self.typed(a)}, {self.typed(b)})")
+            call = self.intrinsic(f"{integer}.{suffix_text(i.type)}", i.type, (i.type,) * 2)
+            self.define(i, f"call {type_text(i.type)} {call}({self.typed(a)}, {self.typed(b)})")
 
     def op_min(self, i: Instruction) -> None:
         self._extreme(i, "olt", "smin")
@@ -218,7 +213,8 @@ class _Printer:
             self.half_from_double(i, self.name(i.args[0]))
             return
         self.define(
-            i, f"{'fpext' if i.type.nbytes > source.nbytes else 'fptrunc'} {self.typed(i.args[0])} to {_type(i.type)}"
+            i,
+            f"{'fpext' if i.type.nbytes > source.nbytes else 'fptrunc'} {self.typed(i.args[0])} to {type_text(i.type)}",
         )
 
     def half_from_double(self, i: Instruction, value: str) -> None:
@@ -226,12 +222,12 @@ class _Printer:
         to odd, which keeps every tie apart from what lies beside it. Source: Boldo and Melquiond, 2008, theorem 3.
         """
         assert i.type is not None
-        single, double, half = (_type(i.type.of(e)) for e in ("f32", "f64", "f16"))
-        bits, flag = _type(i.type.of("i32")), _type(i.type.of("i1"))
+        single, double, half = (type_text(i.type.of(e)) for e in ("f32", "f64", "f16"))
+        bits, flag = type_text(i.type.of("i32")), type_text(i.type.of("i1"))
         near, back, b, inexact, one, more, there, here, past, less, down, odd, result = (
             self.fresh() for _ in range(13)
         )
-        fabs = self.intrinsic(f"fabs.{_suffix(i.type.of('f64'))}", i.type.of("f64"), (i.type.of("f64"),))
+        fabs = self.intrinsic(f"fabs.{suffix_text(i.type.of('f64'))}", i.type.of("f64"), (i.type.of("f64"),))
         self.lines += [
             f"{near} = fptrunc {double} {value} to {single}",
             f"{back} = fpext {single} {near} to {double}",
@@ -253,19 +249,19 @@ class _Printer:
         source = i.args[0].type
         assert i.type is not None
         assert source is not None
-        call = self.intrinsic(f"fptosi.sat.{_suffix(i.type)}.{_suffix(source)}", i.type, (source,))
-        self.define(i, f"call {_type(i.type)} {call}({self.typed(i.args[0])})")
+        call = self.intrinsic(f"fptosi.sat.{suffix_text(i.type)}.{suffix_text(source)}", i.type, (source,))
+        self.define(i, f"call {type_text(i.type)} {call}({self.typed(i.args[0])})")
 
     # --- vectors ----------------------------------------------------------------------------------------------
     def op_iota(self, i: Instruction) -> None:
         assert i.type is not None
-        elem = _type(Type(i.type.elem))
+        elem = type_text(Type(i.type.elem))
         self.names[id(i)] = "<" + ", ".join(f"{elem} {n}" for n in range(i.type.lanes)) + ">"
 
     def op_splat(self, i: Instruction) -> None:
         assert i.type is not None
         one = self.fresh()
-        vector = _type(i.type)
+        vector = type_text(i.type)
         self.lines.append(f"{one} = insertelement {vector} poison, {self.typed(i.args[0])}, i32 0")
         self.define(i, f"shufflevector {vector} {one}, {vector} poison, <{i.type.lanes} x i32> zeroinitializer")
 
@@ -363,7 +359,7 @@ class _Printer:
             return self.name(i)
         name = self.fresh()
         self.lines.append(
-            f"{name} = {self.shuffle_text(self.typed(i), _type(i.type) + ' poison', range(start, start + count))}"
+            f"{name} = {self.shuffle_text(self.typed(i), type_text(i.type) + ' poison', range(start, start + count))}"
         )
         return name
 
@@ -375,14 +371,14 @@ class _Printer:
     def table_by_selects(self, i: Instruction) -> None:
         """A lookup without a permute instruction: one select per entry."""
         assert i.type is not None
-        vector, index = _type(i.type), self.name(i.args[0])
+        vector, index = type_text(i.type), self.name(i.args[0])
         current = "zeroinitializer" if i.type.lanes > 1 else "0"
         spread = (lambda v: f"splat (i8 {v})") if i.type.lanes > 1 else str
         for n, value in enumerate(i.attrs["values"]):
             flag, name = self.fresh(), self.fresh()
             self.lines.append(f"{flag} = icmp eq {vector} {index}, {spread(n)}")
             self.lines.append(
-                f"{name} = select {_type(i.type.of('i1'))} {flag}, {vector} {spread(value)}, {vector} {current}"
+                f"{name} = select {type_text(i.type.of('i1'))} {flag}, {vector} {spread(value)}, {vector} {current}"
             )
             current = name
         self.names[id(i)] = current
@@ -407,7 +403,7 @@ class _Printer:
         assert i.type is not None
         self.check_memory(i.type)
         address = self.address(i.args[0], i.args[1])
-        t = _type(i.type)
+        t = type_text(i.type)
         if len(i.args) == 3:
             mask = i.args[2]
             call = self.masked("load", i.type)
@@ -435,8 +431,8 @@ class _Printer:
         assert mask.type is not None
         if not {"avx512bw", "avx512vl"} <= self.target.features or mask.type.lanes > 64:
             return self.typed(mask)
-        t, lanes, given = _type(mask.type), mask.type.lanes, self.typed(mask)
-        name, held = self.fresh(), _type(Type("i1", max(8, lanes)))  # a mask register has no fewer lanes
+        t, lanes, given = type_text(mask.type), mask.type.lanes, self.typed(mask)
+        name, held = self.fresh(), type_text(Type("i1", max(8, lanes)))  # a mask register has no fewer lanes
         if lanes < 8:
             wide = self.fresh()
             order = ", ".join(f"i32 {min(n, lanes)}" for n in range(8))
@@ -463,8 +459,8 @@ class _Printer:
             raise CompileError(f"kernel {self.kernel.name}: i1 is not a memory type; store flags as i8")
 
     def masked(self, kind: str, t: Type) -> str:
-        name = f"@llvm.masked.{kind}.{_suffix(t)}.p0"
-        vector, mask = _type(t), _type(t.of("i1"))
+        name = f"@llvm.masked.{kind}.{suffix_text(t)}.p0"
+        vector, mask = type_text(t), type_text(t.of("i1"))
         if kind == "load":
             self.declarations[f"declare {vector} {name}(ptr, {mask}, {vector})"] = None
         else:
@@ -479,7 +475,7 @@ class _Printer:
     def op_var(self, i: Instruction) -> None:
         assert i.type is not None
         name = self.fresh()
-        self.entry.append(f"{name} = alloca {_type(i.type)}")
+        self.entry.append(f"{name} = alloca {type_text(i.type)}")
         self.names[id(i)] = name
         self.assign(i, i.args[0])
 
@@ -489,7 +485,7 @@ class _Printer:
         if id(var) in self.values:
             self.names[id(i)] = self.values[id(var)]
             return
-        self.define(i, f"load {_type(i.type)}, ptr {self.name(var)}")
+        self.define(i, f"load {type_text(i.type)}, ptr {self.name(var)}")
         if not self.target.gpu:
             self.values[id(var)] = self.names[id(i)]
 
@@ -597,103 +593,8 @@ class _Names:
 def print_llvm(kernels: Sequence[Kernel], target: Target) -> str:
     """One LLVM module with a function per kernel: `void NAME(ptr args, i64 worker, i64 workers)`."""
     declarations: dict[str, None] = {}
-    functions = [_Printer(kernel, target, declarations).run() for kernel in kernels]
+    functions = [FunctionPrinter(kernel, target, declarations).run() for kernel in kernels]
     head = f'target triple = "{target.triple}"\n'
     width = 8 * target.vector_bytes
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" }}'
     return "\n".join([head, *declarations, *functions, attributes, "!0 = !{}", ""])
-
-
-@lru_cache(maxsize=1)
-def _initialise() -> None:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-
-
-def version() -> str:
-    """The version of LLVM and of the printer: part of every cache key."""
-    return f"llvm {'.'.join(map(str, llvm.llvm_version_info))} llvmlite {llvmlite.__version__} printer 8"
-
-
-@lru_cache(maxsize=8)
-def _machine(target: Target, opt: int) -> llvm.TargetMachine:
-    """LLVM's of a target, kept: each derives anew what its CPU can do, a tenth of the time of a small kernel."""
-    _initialise()
-    return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.feature_string, opt=opt, reloc="pic", codemodel="default"
-    )
-
-
-@contextmanager
-def _parsed(text: str, blame: str, help: str | None = None) -> Iterator[llvm.ModuleRef]:
-    """A verified module of some text, closed in order: a module that outlives its context would end the process."""
-    context = llvm.create_context()
-    module = None
-    try:
-        try:
-            module = llvm.parse_assembly(text, context)
-            module.verify()
-        except RuntimeError as error:
-            raise CompileError(f"{blame}: {' '.join(str(error).split())}", help=help) from None
-        yield module
-    finally:
-        if module is not None:
-            module.close()
-        context.close()
-
-
-def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine, target: Target) -> None:
-    """For CPUs: ranges of loop counters first, which make masks that are always full go away, then LLVM's passes of a
-    function at level 1. All passes of level 2 leave inner loops of the same length and take longer
-    (docs/performance.md); GPUs, where that was not measured, keep them.
-    """
-    # Schedules unroll and vectorise themselves; LLVM's own attempts cost time and disturb the register blocking.
-    tuning = llvm.PipelineTuningOptions(speed_level=2 if target.gpu else 1)
-    tuning.loop_unrolling = tuning.loop_vectorization = False
-    tuning.slp_vectorization = tuning.loop_interleaving = False
-    with llvm.create_pass_builder(machine, tuning) as builder:
-        if target.gpu:
-            with builder.getModulePassManager() as every:
-                every.run(module, builder)
-            return
-        with llvm.create_new_module_pass_manager() as ranges:
-            ranges.add_sroa_pass()
-            ranges.add_ipsccp_pass()
-            ranges.add_simplify_cfg_pass()
-            ranges.run(module, builder)
-        with builder.getFunctionPassManager() as simplify:
-            for function in module.functions:
-                if not function.is_declaration:
-                    simplify.run(function, builder)
-
-
-@contextmanager
-def _optimised(text: str, target: Target, opt: int) -> Iterator[tuple[llvm.ModuleRef, llvm.TargetMachine]]:
-    machine = _machine(target, opt)
-    with _parsed(text, "the generated LLVM IR is not valid", "this is a bug in Heliostat") as module:
-        module.data_layout = str(machine.target_data)
-        _run_passes(module, machine, target)
-        yield module, machine
-
-
-def check_function(text: str, name: str, path: str) -> None:
-    """Check that edited LLVM text defines the kernel `name`. Raises CompileError that starts with `path`."""
-    with _parsed(text, f"{path}: not valid LLVM IR") as module:
-        heads = [str(f).split("{")[0] for f in module.functions if f.name == name and not f.is_declaration]
-    wanted = rf"(?s).*\bvoid @{re.escape(name)}\(ptr[^,]*, i64[^,]*, i64[^,]*\).*"
-    if not any(re.fullmatch(wanted, head) for head in heads):
-        raise CompileError(
-            f"{path}: does not hold the kernel's function", help=f"it must have define void @{name}(ptr, i64, i64)"
-        )
-
-
-def emit_object(text: str, target: Target, opt: int = 3) -> bytes:
-    """Compile LLVM IR text to an object file for the target. Raises CompileError for text that LLVM refuses."""
-    with _optimised(text, target, opt) as (module, machine):
-        return bytes(machine.emit_object(module))
-
-
-def emit_assembly(text: str, target: Target, opt: int = 3) -> str:
-    """Compile LLVM IR text to assembly for the target."""
-    with _optimised(text, target, opt) as (module, machine):
-        return str(machine.emit_assembly(module))

@@ -35,7 +35,7 @@ def read_answer(file: IO[bytes]) -> bytes | None:
 
 def emit(stage: str, text: str, target: Target) -> bytes:
     """Machine code (`object`) or assembly of LLVM IR text. Raises CompileError for text that LLVM refuses."""
-    from .llvm import emit_assembly, emit_object
+    from .llvm_compile import emit_assembly, emit_object
 
     return emit_object(text, target) if stage == "object" else emit_assembly(text, target).encode()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ..diagnostics import CompileError
 from ..kernel.ir import Instruction, Kernel, Type
 from ..kernel.warp import WARP, for_threads, team_size
-from .llvm import _float_text, _Printer, _suffix, _type
+from .llvm import FunctionPrinter, float_text, suffix_text, type_text
 from .nvptx_blocks import overlaps, warps
 from .target import Target
 
@@ -70,7 +70,7 @@ METADATA = ("!0 = !{}", "!1 = distinct !{!1, !2}", '!2 = !{!"llvm.loop.unroll.di
 """Of invariant loads, and of the loop in QUOTIENT, which unrolled would be as long as a kernel."""
 
 
-class ThreadPrinter(_Printer):
+class ThreadPrinter(FunctionPrinter):
     """Prints one kernel as its threads run it."""
 
     def __init__(self, kernel: Kernel, target: Target, declarations: dict[str, None]) -> None:
@@ -220,7 +220,7 @@ class ThreadPrinter(_Printer):
             low, high = (self.emit(f"zext i32 {moved(x)} to i64") for x in (low, high))
             result = self.emit(f"or i64 {low}, {self.emit(f'shl i64 {high}, 32')}")
         if t.is_float:
-            result = self.emit(f"bitcast i{bits} {result} to {_type(t)}")
+            result = self.emit(f"bitcast i{bits} {result} to {type_text(t)}")
         self.names[id(i)] = result
 
     def emit(self, text: str) -> str:
@@ -232,7 +232,7 @@ class ThreadPrinter(_Printer):
         assert i.type is not None
         value = "poison"
         for n, part in enumerate(i.args):
-            value = self.emit(f"insertelement {_type(i.type)} {value}, {self.typed(part)}, i32 {n}")
+            value = self.emit(f"insertelement {type_text(i.type)} {value}, {self.typed(part)}, i32 {n}")
         self.names[id(i)] = value
 
     def op_div(self, i: Instruction) -> None:
@@ -260,7 +260,7 @@ class ThreadPrinter(_Printer):
 
     def op_bitcast(self, i: Instruction) -> None:
         assert i.type is not None
-        self.define(i, f"bitcast {self.typed(i.args[0])} to {_type(i.type)}")
+        self.define(i, f"bitcast {self.typed(i.args[0])} to {type_text(i.type)}")
 
     def op_trunc(self, i: Instruction) -> None:
         """Through an integer instruction: ptxas takes the store of a float's low byte for a conversion of the float."""
@@ -271,7 +271,7 @@ class ThreadPrinter(_Printer):
             self.plain(i)
             return
         bits = self.emit(f'call i32 asm "prmt.b32 $0, $1, 0, 0x3210;", "=r,r"(i32 {self.name(source)})')
-        self.define(i, f"trunc i32 {bits} to {_type(i.type)}")
+        self.define(i, f"trunc i32 {bits} to {type_text(i.type)}")
 
     def op_dot4(self, i: Instruction) -> None:
         if i.lanes > 1:
@@ -295,10 +295,10 @@ class ThreadPrinter(_Printer):
             if lanes.lanes > 1:
                 one = self.emit(f"extractelement {self.typed(lanes)}, i32 {n}")
             where = self.emit(f"getelementptr i8, {space} {base}, i32 {one}")
-            values.append(self.emit(f"load {_type(elem)}, {space} {where}, align {i.attrs['align']}{tail}"))
+            values.append(self.emit(f"load {type_text(elem)}, {space} {where}, align {i.attrs['align']}{tail}"))
         if run > 1 and len(values) > 1:
             raise CompileError(f"kernel {self.kernel.name}: a thread gathers one run", help="a bug in a schedule")
-        self.names[id(i)] = values[0] if len(values) == 1 else self.packed(_type(i.type), elem, values)
+        self.names[id(i)] = values[0] if len(values) == 1 else self.packed(type_text(i.type), elem, values)
 
     def op_scatter(self, i: Instruction) -> None:
         buffer, offset, lanes, value = i.args
@@ -311,7 +311,7 @@ class ThreadPrinter(_Printer):
             if lanes.lanes > 1:
                 if run > 1:
                     raise CompileError(f"kernel {self.kernel.name}: a thread scatters one run", help="a schedule's bug")
-                one = f"{_type(Type(value.elem))} {self.scalar(value, n)}"
+                one = f"{type_text(Type(value.elem))} {self.scalar(value, n)}"
             self.lines.append(f"store {one}, {space} {where}, align {i.attrs['align']}")
 
     def op_mma(self, i: Instruction) -> None:
@@ -334,7 +334,7 @@ class ThreadPrinter(_Printer):
         )
         struct = f"{{ {', '.join([whole] * 4)} }}"
         parts = [self.emit(f"extractvalue {struct} {made}, {n}") for n in range(4)]
-        self.names[id(i)] = self.packed(_type(i.type), Type(i.type.elem), parts)
+        self.names[id(i)] = self.packed(type_text(i.type), Type(i.type.elem), parts)
 
     def op_pack_pair(self, i: Instruction) -> None:
         assert i.type is not None
@@ -343,7 +343,7 @@ class ThreadPrinter(_Printer):
             low, high = (self.scalar(a, n) for a in i.args)
             text = f"float {high}, float {low}"
             parts.append(self.emit(f'call i32 asm "cvt.rn.{i.attrs["kind"]}x2.f32 $0, $1, $2;", "=r,f,f"({text})'))
-        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(type_text(i.type), Type("i32"), parts)
 
     def op_fma_pair(self, i: Instruction) -> None:
         assert i.type is not None
@@ -351,7 +351,7 @@ class ThreadPrinter(_Printer):
         for n in range(i.type.lanes):
             given = ", ".join(f"i32 {self.scalar(a, n)}" for a in i.args)
             parts.append(self.emit(f'call i32 asm "fma.rn.bf16x2 $0, $1, $2, $3;", "=r,r,r,r"({given})'))
-        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(type_text(i.type), Type("i32"), parts)
 
     def op_permute_bytes(self, i: Instruction) -> None:
         assert i.type is not None
@@ -361,7 +361,7 @@ class ThreadPrinter(_Printer):
         for n in range(i.type.lanes):
             a, b = (self.scalar(word, n) for word in i.args)
             parts.append(self.emit(f"call i32 {function}(i32 {a}, i32 {b}, i32 {i.attrs['selector']})"))
-        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("i32"), parts)
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(type_text(i.type), Type("i32"), parts)
 
     def op_exp2(self, i: Instruction) -> None:
         self.approximate(i, "ex2")
@@ -375,12 +375,12 @@ class ThreadPrinter(_Printer):
             self.emit(f'call float asm "{name}.approx.ftz.f32 $0, $1;", "=f,f"(float {self.scalar(i.args[0], n)})')
             for n in range(i.type.lanes)
         ]
-        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(_type(i.type), Type("f32"), parts)
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(type_text(i.type), Type("f32"), parts)
 
     def op_maximum(self, i: Instruction) -> None:
         assert i.type is not None
-        call = self.intrinsic(f"{i.op}.{_suffix(i.type)}", i.type, (i.type,) * 2)
-        self.define(i, f"call {_type(i.type)} {call}({self.typed(i.args[0])}, {self.typed(i.args[1])})")
+        call = self.intrinsic(f"{i.op}.{suffix_text(i.type)}", i.type, (i.type,) * 2)
+        self.define(i, f"call {type_text(i.type)} {call}({self.typed(i.args[0])}, {self.typed(i.args[1])})")
 
     op_minimum = op_maxnum = op_maximum
 
@@ -548,23 +548,23 @@ class ThreadPrinter(_Printer):
     def op_load(self, i: Instruction) -> None:
         assert i.type is not None
         self.check_memory(i.type)
-        space, t, align = self.space(i.args[0]), _type(i.type), i.attrs["align"]
+        space, t, align = self.space(i.args[0]), type_text(i.type), i.attrs["align"]
         tail = ", !invariant.load !0" if id(i.args[0]) in self.invariant else ""
         address = self.address(i.args[0], i.args[1])
         if len(i.args) == 2:
             self.define(i, f"load {t}, {space} {address}, align {align}{tail}")
             return
         elem = Type(i.type.elem)
-        zero = _float_text(0.0, elem.elem) if elem.is_float else "0"
+        zero = float_text(0.0, elem.elem) if elem.is_float else "0"
         values = []
         for flag, where, near in self.elements(i.args[2], address, space, elem, align):
             n = self.fresh()[1:]
             before = self.label
             self.lines += [f"br i1 {flag}, label %t{n}, label %x{n}", f"t{n}:"]
-            value = self.emit(f"load {_type(elem)}, {space} {where}, align {near}{tail}")
+            value = self.emit(f"load {type_text(elem)}, {space} {where}, align {near}{tail}")
             self.lines += [f"br label %x{n}", f"x{n}:"]
             self.label = f"x{n}"
-            values.append(self.emit(f"phi {_type(elem)} [{value}, %t{n}], [{zero}, %{before}]"))
+            values.append(self.emit(f"phi {type_text(elem)} [{value}, %t{n}], [{zero}, %{before}]"))
         self.names[id(i)] = values[0] if i.type.lanes == 1 else self.packed(t, elem, values)
 
     def op_store(self, i: Instruction) -> None:
@@ -583,7 +583,7 @@ class ThreadPrinter(_Printer):
             if value.lanes > 1:
                 one = self.emit(f"extractelement {self.typed(value)}, i32 {lane}")
             self.lines += [f"br i1 {flag}, label %t{n}, label %x{n}", f"t{n}:"]
-            self.lines += [f"store {_type(elem)} {one}, {space} {where}, align {near}", f"br label %x{n}", f"x{n}:"]
+            self.lines += [f"store {type_text(elem)} {one}, {space} {where}, align {near}", f"br label %x{n}", f"x{n}:"]
             self.label = f"x{n}"
 
     def elements(
@@ -601,7 +601,7 @@ class ThreadPrinter(_Printer):
     def packed(self, vector: str, elem: Type, values: Sequence[str]) -> str:
         result = "poison"
         for n, value in enumerate(values):
-            result = self.emit(f"insertelement {vector} {result}, {_type(elem)} {value}, i32 {n}")
+            result = self.emit(f"insertelement {vector} {result}, {type_text(elem)} {value}, i32 {n}")
         return result
 
 

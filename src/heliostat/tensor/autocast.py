@@ -43,12 +43,12 @@ class Frame:
         return tuple(sorted((device, dtype.name) for device, dtype in self.modes.items() if dtype is not None))
 
 
-_current: ContextVar[Frame | None] = ContextVar("heliostat_autocast", default=None)
+current_frame: ContextVar[Frame | None] = ContextVar("heliostat_autocast", default=None)
 
 
 def signature() -> tuple[tuple[str, str], ...]:
     """Devices with the dtypes that autocast gives them now; nothing where it is off."""
-    frame = _current.get()
+    frame = current_frame.get()
     return () if frame is None else frame.key
 
 
@@ -79,23 +79,23 @@ class autocast:
         self._frames: list[Frame] = []
 
     def __enter__(self) -> autocast:
-        parent = _current.get()
+        parent = current_frame.get()
         caching = self.cache_enabled
         if caching is None:
             caching = parent.caching if parent else True
         frame = Frame(parent, self.device, self.dtype if self.enabled else None, caching)
-        _current.set(frame)
+        current_frame.set(frame)
         self._frames.append(frame)
         return self
 
     def __exit__(self, *rest: object) -> None:
-        if not self._frames or _current.get() is not self._frames[-1]:
+        if not self._frames or current_frame.get() is not self._frames[-1]:
             raise ScopeError(
                 f"an autocast scope of {self.device!r} is closed that is not the innermost one",
                 help="use `with`, or close scopes in the order opposite to their opening",
             )
         frame = self._frames.pop()
-        _current.set(frame.parent)
+        current_frame.set(frame.parent)
         if frame.parent is None:
             frame.casts.clear()
 
@@ -115,7 +115,7 @@ def is_autocast_available(device_type: str) -> bool:
 
 def is_autocast_enabled(device_type: str | None = None) -> bool:
     """Whether functions choose their dtype now, on a kind of device or on any."""
-    frame = _current.get()
+    frame = current_frame.get()
     if device_type is None:
         return frame is not None and any(d is not None for d in frame.modes.values())
     name = _known(device_type)
@@ -125,7 +125,7 @@ def is_autocast_enabled(device_type: str | None = None) -> bool:
 def get_autocast_dtype(device_type: str) -> DType:
     """The dtype of products in the scope that is open, or that one would have without naming one."""
     name = _known(device_type)
-    frame = _current.get()
+    frame = current_frame.get()
     found = None if frame is None else frame.modes.get(name)
     return DEFAULTS[name] if found is None else found
 
@@ -138,10 +138,10 @@ class switched:
         self._tokens: list[Any] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_current.set(self.frame))
+        self._tokens.append(current_frame.set(self.frame))
 
     def __exit__(self, *rest: object) -> None:
-        _current.reset(self._tokens.pop())
+        current_frame.reset(self._tokens.pop())
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)
@@ -154,7 +154,7 @@ class switched:
 
 def current() -> Frame | None:
     """The innermost scope."""
-    return _current.get()
+    return current_frame.get()
 
 
 # --- functions with rules ---------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def ruled(f: F, *names: str) -> F:
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        frame = _current.get()
+        frame = current_frame.get()
         if frame is None:
             return f(*args, **kwargs)
         tensors = list(_tensors((*args, *kwargs.values())))

@@ -103,7 +103,7 @@ def of_four(f: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) ->
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
-def _product(a: Any, b: Any) -> Any:
+def multiplied(a: Any, b: Any) -> Any:
     (p, q), (r, s) = parts(a), parts(b)
     return joined(p * r - q * s, p * s + q * r)
 
@@ -135,7 +135,7 @@ def _broadcast(*zs: Any) -> list[Any]:
 
 _two("add", lambda a, b: over(a._pair + b._pair))
 _two("sub", lambda a, b: over(a._pair - b._pair))
-_two("mul", _product)
+_two("mul", multiplied)
 _two("true_divide", _quotient)
 COMPLEX["rsub"] = lambda input, other, alpha=1: COMPLEX["sub"](other, input, alpha=alpha)
 
@@ -155,13 +155,13 @@ def pow(input: Any, exponent: Any) -> Tensor:
         z = widened(input)
         if exponent in (0.5, -1):
             return COMPLEX["sqrt" if exponent == 0.5 else "reciprocal"](z)
-        square = _product(z, z)
-        return square if exponent == 2 else _product(square, z)
+        square = multiplied(z, z)
+        return square if exponent == 2 else multiplied(square, z)
     a, b = _broadcast(*common(input, exponent))
     (p, q), (r, s) = parts(a), parts(b)
     zero, still = (p == 0) & (q == 0), (r == 0) & (s == 0)
     base = joined(F["where"](zero, 1.0, p), q)
-    x, y = parts(COMPLEX["exp"](_product(b, COMPLEX["log"](base))))
+    x, y = parts(COMPLEX["exp"](multiplied(b, COMPLEX["log"](base))))
     nothing = zero & ~still
     return joined(F["where"](nothing, 0.0, F["where"](still, 1.0, x)), F["where"](nothing | still, 0.0, y))
 

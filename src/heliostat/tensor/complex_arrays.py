@@ -16,7 +16,7 @@ import numpy as np
 from ..diagnostics import DTypeError, ShapeError
 from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
-from .complex import F, _product, common, flags, of_complex, of_four, parts
+from .complex import F, common, flags, multiplied, of_complex, of_four, parts
 from .conversion import as_tensor, convert
 from .copies import to_what
 from .core import Tensor
@@ -329,7 +329,7 @@ def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: An
         z = as_tensor(np.ones(shape), z.dtype)
     while n > 1:
         half = n // 2
-        made = _product(z.narrow(at, 0, half), z.narrow(at, half, half))
+        made = multiplied(z.narrow(at, 0, half), z.narrow(at, half, half))
         z = COMPLEX["cat"]([made, z.narrow(at, n - 1, 1)], at) if n % 2 else made
         n = z.shape[at]
     return z if keepdim else z.squeeze(at)

@@ -19,7 +19,7 @@ from .core import Tensor, new, wrap
 from .dtypes import dtype_of, get_default_dtype, number_dtype, of_numpy, result_dtype
 from .reading import Array
 
-_SCALARS: dict[DType, TensorType] = {f32: tensor(f32), f64: tensor(f64)}
+SCALAR_TYPES: dict[DType, TensorType] = {f32: tensor(f32), f64: tensor(f64)}
 
 
 def scalar(number: Any, dtype: DType) -> Value:
@@ -27,7 +27,7 @@ def scalar(number: Any, dtype: DType) -> Value:
     kind = type(number)
     small = (kind is float and -1e38 < number < 1e38) or (kind is int and -(1 << 53) < number < 1 << 53)
     if small and (dtype is f32 or dtype is f64):
-        return lazy.leaf(NumberBuffer(number, dtype.name), _SCALARS[dtype])
+        return lazy.leaf(NumberBuffer(number, dtype.name), SCALAR_TYPES[dtype])
     array = np.array(number)
     if dtype == bf16:
         bits = np.float32(number).reshape(1).view(np.uint32)

@@ -25,7 +25,7 @@ from .reading import Array, Readable
 
 _capture = lazy._capture
 _writing: ContextVar[Any] = ContextVar("heliostat_writing", default=None)
-_within: ContextVar[bool] = ContextVar("heliostat_within", default=False)
+within_function: ContextVar[bool] = ContextVar("heliostat_within", default=False)
 
 
 class View:
@@ -492,7 +492,7 @@ def being_written() -> Any:
 
 def note_uses(v: Value, owner: Tensor, sources: Sequence[Tensor]) -> None:
     """Remember which tensors held what the gradient of v may need, so that a later change of them is found."""
-    if _within.get() or any(s._v is v for s in sources):
+    if within_function.get() or any(s._v is v for s in sources):
         return
     writing = _writing.get()
     found = [(v, weakref.ref(owner), owner._version)]

@@ -12,12 +12,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ..ir.graph import _NO_ATTRS, Node, Value, _serial
+from ..ir.graph import NO_ATTRIBUTES, Node, Value, serials
 from ..ir.types import TensorType, f32, f64
 from ..ops import Op
 from . import lazy
-from .autocast import _current
-from .conversion import _SCALARS, scalar
+from .autocast import current_frame
+from .conversion import SCALAR_TYPES, scalar
 from .core import Tensor, wrap
 
 KEPT_NUMBERS = 1024
@@ -25,7 +25,7 @@ KEPT_NUMBERS = 1024
 
 _capture, _autocast, _anomaly, _STAND_IN, _LEAF = (
     lazy._capture.get,
-    _current.get,
+    current_frame.get,
     lazy.anomaly,
     lazy.STAND_IN,
     lazy._LEAF,
@@ -33,7 +33,7 @@ _capture, _autocast, _anomaly, _STAND_IN, _LEAF = (
 _object, _ref, _next, _open = object.__new__, weakref.ref, next, lazy._open
 _numbers: dict[Any, dict[float, lazy.Meta]] = {f32: {}, f64: {}}
 _f32_numbers, _f64_numbers = _numbers.values()
-_f32_scalar, _f64_scalar = _SCALARS[f32], _SCALARS[f64]
+_f32_scalar, _f64_scalar = SCALAR_TYPES[f32], SCALAR_TYPES[f64]
 
 
 def _number(number: float, type: TensorType) -> lazy.Meta:
@@ -80,7 +80,7 @@ def unary(op: Op, longer: Callable[..., Any], ruled: bool) -> Callable[..., Any]
             return longer(x)
         node = _object(Node)
         v = _object(Value)
-        node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(_serial), (a,), _NO_ATTRS, (v,)
+        node.op, node.serial, node.inputs, node.attrs, node.results = op, _next(serials), (a,), NO_ATTRIBUTES, (v,)
         v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, made, "", None, a.device
         if x._rg:
             return wrap(v, x)
@@ -159,7 +159,7 @@ def binary(op: Op, longer: Callable[[Any, Any], Any], swapped: bool = False) -> 
             return longer(x, o)
         node = _object(Node)
         v = _object(Value)
-        node.op, node.serial, node.attrs, node.results = op, _next(_serial), _NO_ATTRS, (v,)
+        node.op, node.serial, node.attrs, node.results = op, _next(serials), NO_ATTRIBUTES, (v,)
         node.inputs = (b, a) if swapped else (a, b)
         v.node, v.index, v.type, v.name, v.meta, v.device = node, 0, made, "", None, device
         if rg:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from . import lazy
-from .core import Tensor, _within, note_uses
+from .core import Tensor, note_uses, within_function
 from .gradient_mode import grad_enabled
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,13 +41,13 @@ def noted(name: str, f: F) -> F:
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if _within.get() or not grad_enabled.get():
+        if within_function.get() or not grad_enabled.get():
             return f(*args, **kwargs)
-        token = _within.set(True)
+        token = within_function.set(True)
         try:
             made = f(*args, **kwargs)
         finally:
-            _within.reset(token)
+            within_function.reset(token)
         results = [y for y in (made if isinstance(made, tuple | list) else (made,)) if isinstance(y, Tensor) and y._rg]
         if results:
             _note_call(results, args, kwargs, name in RESULT_ALONE)

@@ -168,7 +168,7 @@ def along(x: Tensor, axis: int, matrix: Array) -> Tensor:
     return x @ m if last else (x.transpose(axis, -1) @ m).transpose(axis, -1)
 
 
-def _adaptive_avg(axes: int, input: Tensor, output_size: Any) -> Tensor:
+def adaptive_average(axes: int, input: Tensor, output_size: Any) -> Tensor:
     x, single = batched(input, axes, f"adaptive_avg_pool{axes}d")
     size = tuple(x.shape[2:])
     for i, (n, count) in enumerate(zip(size, _wanted(output_size, size), strict=True)):
@@ -194,18 +194,18 @@ def _adaptive_avg(axes: int, input: Tensor, output_size: Any) -> Tensor:
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Means of as many parts. input: (N, C, L) or (C, L)."""
-    return _adaptive_avg(1, input, output_size)
+    return adaptive_average(1, input, output_size)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Means of as many parts of each axis, None keeps it. input: (N, C, H, W) or (C, H, W)."""
-    return _adaptive_avg(2, input, output_size)
+    return adaptive_average(2, input, output_size)
 
 
 @ruled
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Means of as many parts of each axis, None keeps it. input: (N, C, D, H, W) or (C, D, H, W)."""
-    return _adaptive_avg(3, input, output_size)
+    return adaptive_average(3, input, output_size)
 
 
 # --- maxima -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ...ir.types import f32, u8
 from ...tensor import FUNCTIONS, Tensor
 from ...tensor.autocast import ruled
 from ...tensor.conversion import from_array
-from .pooling import _adaptive_avg, along
+from .pooling import adaptive_average, along
 
 Array = np.ndarray[Any, np.dtype[Any]]
 where = FUNCTIONS["where"]
@@ -155,7 +155,7 @@ def interpolate(
     axes = tuple(input.shape[2:])
     wanted_size, factors = _sizes(axes, size, scale_factor, recompute_scale_factor)
     if mode == "area":
-        return _adaptive_avg(len(axes), input, wanted_size)
+        return adaptive_average(len(axes), input, wanted_size)
     y = input.to(f32) if smooth and input.dtype == u8 else input
     for i, (n, m, f) in enumerate(zip(axes, wanted_size, factors, strict=True)):
         if mode.startswith("nearest"):
