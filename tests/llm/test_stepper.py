@@ -158,6 +158,9 @@ def test_tokens_on_a_simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         model.block = 1  # blocks before the last one end with their caches
         np.testing.assert_array_equal(model.restart([3, 1, 9]), whole)
         model.block = block
+        rows = model.logits([3, 1, 9])  # by a program for any number of rows, whose sums have another order
+        np.testing.assert_allclose(rows[-1], whole, rtol=0.02, atol=0.02 * np.abs(whole).max())
+        np.testing.assert_allclose(rows[1], model.restart([3, 1]), rtol=0.02, atol=0.02 * np.abs(whole).max())
         first, second = model.generate([3, 1]), model.generate([9])
         assert [next(first).token for _ in range(2)] == wanted[0][:2]
         assert [p.token for p in second] == wanted[1]

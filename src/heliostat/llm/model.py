@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike, pages_o
 from .reserve import Reserve, packed_nbytes
 from .sample import Sample, Sampler
 from .stepper import Last, Stepper
-from .steps import StepOptions, cache_element, capacity_of, compile_steps, steps_key
+from .steps import StepOptions, cache_element, capacity_of, compile_all_rows, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
@@ -136,10 +137,11 @@ class LanguageModel:
         batches, most = tuple(sorted(set(batch))), self.place.prompt_block
         held = self._cache_tokens(cache_tokens, batches, page_size) if page_size else 0
         self.options = StepOptions(
-            self.context, activations, cache_dtype, float(magnitude), batches, most, page_size, held
+            self.context, activations, cache_dtype, float(magnitude), batches, most, page_size, held, self.place.one_row
         )
         self._compile(weights, progress)
-        self._pack(progress)
+        self.weights: dict[str, Any] = {}
+        self._pack(self.programs.values(), progress)
         self._bind(weights)
 
     def _capacity(self, wanted: int | None) -> int:
@@ -189,14 +191,13 @@ class LanguageModel:
         """The programs with all that the compiler knows of them, for reports and for the tuner."""
         return compile_steps(DecoderWeights(self.file), self.options, self.place.target)
 
-    def _pack(self, progress: Progress | None) -> None:
-        """Weights that a program reads as they are stay mapped, small ones in memory of their own; the others are
-        packed, in parts of PART bytes, and their pages given back."""
+    def _pack(self, programs: Iterable[Compiled], progress: Progress | None = None) -> None:
+        """The weights of programs that are not there yet: those that are read as they are stay mapped, small ones
+        in memory of their own; the others are packed, in parts of PART bytes, and their pages given back."""
         started = time.perf_counter()
-        loads = {name: load for c in self.programs.values() for name, load in c.loads.items()}
-        programs = [c.program for c in self.programs.values()]
-        names = {b.name for p in programs for b in p.buffers if b.kind == "weight"}
-        self.weights: dict[str, Any] = {}
+        every = list(programs)
+        loads = {n: load for c in every for n, load in c.loads.items() if n not in self.weights}
+        names = {b.name for c in every for b in c.program.buffers if b.kind == "weight"} - self.weights.keys()
         mapped: set[str] = set()
         for name in sorted(n for n in names if n in self.file.tensors):
             data = self.file.data(name)
@@ -225,8 +226,8 @@ class LanguageModel:
             self.weights[name] = run.buffers[program.outputs[0]]
         if progress:
             progress("load", len(loads), len(loads))
-        self.report.weight_bytes = sum(self.weights[n].nbytes for n in names)
-        self.report.pack_seconds = time.perf_counter() - started
+        self.report.weight_bytes += sum(self.weights[n].nbytes for n in names)
+        self.report.pack_seconds += time.perf_counter() - started
 
     def _release(self, names: Iterable[str]) -> None:
         for name in names:
@@ -250,6 +251,7 @@ class LanguageModel:
         states = states_of(self._decode)
         given.update({plan.name: buffer for plan, buffer in states})
         self._prefill = self.place.executable(self.prefill.program, given)
+        self._given = given
         choice = self.programs.get("choice")
         self._steps = Stepper(self.place, 1, self._inputs, self._decode, None if choice is None else choice.program)
         fixed = {**self.weights, "frequencies": given["frequencies"]}
@@ -286,18 +288,28 @@ class LanguageModel:
 
         A row's result does not depend, bit for bit, on how a prompt is cut into blocks.
         """
-        symbols = self._send_block(ids, start, rows)
-        self._prefill.run()
-        logits: npt.NDArray[np.float32] = self._prefill.output(0, symbols)
+        prefill = self._prefill if rows == 1 else self._prefill_rows
+        symbols = self._send_block(prefill, ids, start, rows)
+        prefill.run()
+        logits: npt.NDArray[np.float32] = prefill.output(0, symbols)
         return logits
+
+    @cached_property
+    def _prefill_rows(self) -> Any:
+        """A block's program for any number of rows; where `_prefill` is for one, made when it is asked for."""
+        if not self.options.one_row:
+            return self._prefill
+        compiled = compile_all_rows(DecoderWeights(self.file), self.options, self.place.target)
+        self._pack([compiled])
+        return self.place.executable(compiled.program, {**self._given, **self.weights})
 
     def _fill(self, ids: Sequence[int], start: int) -> None:
         """Bring the cache on by up to a block of prompt tokens at position `start`, where nobody wants logits."""
-        self._send_block(ids, start, 1)
+        self._send_block(self._prefill, ids, start, 1)
         self._inputs.wait()  # behind the block before; the next one is prepared while this one runs
         self._prefill.run_for_states()
 
-    def _send_block(self, ids: Sequence[int], start: int, rows: int) -> dict[str, int]:
+    def _send_block(self, prefill: Any, ids: Sequence[int], start: int, rows: int) -> dict[str, int]:
         """Set what a block's run reads; the values of its dimensions."""
         n = len(ids)
         self._reserve_pages(start, start + n)
@@ -305,7 +317,7 @@ class LanguageModel:
         self._positions[:n] = np.arange(start, start + n)
         self._start[0] = start
         symbols = {"n": n, "rows": rows}
-        self._prefill.set_symbols(symbols)
+        prefill.set_symbols(symbols)
         self._inputs.send()
         return symbols
 

@@ -5,9 +5,10 @@ or found on disk.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..ir.types import Element, element
@@ -20,6 +21,7 @@ from .weights import DecoderWeights
 
 if TYPE_CHECKING:
     from ..compiler.pipeline import KernelLibrary
+    from ..ir.graph import Graph
 
 BLOCK = 512  # tokens of a prompt that are processed together
 CAPACITY_STEP = 64  # caches hold a multiple of this many tokens
@@ -41,6 +43,8 @@ class StepOptions:
     """Tokens of a page of the cache; 0 where caches are not in pages."""
     cache_tokens: int = 0
     """Tokens that all pages hold together."""
+    one_row: bool = False
+    """Whether prefill gives the logits of a block's last token alone: `Place.one_row`."""
 
     @property
     def capacity(self) -> int:
@@ -86,25 +90,39 @@ def compile_steps(
     """Decode and prefill, a greedy choice from their logits where the vocabulary divides, the same for each batch
     (`decode_8`, `choice_8`), and the kernels that they share. Raises FileFormatError for tensors that do not fit.
     """
-    from ..compiler.pipeline import KernelLibrary, Options  # not needed where the programs are found on disk
-    from ..session import stages
-    from ..session.tuning import load_tuning
-    from .choice import choice_graph
+    from .choice import choice_graph  # not needed where the programs are found on disk
+
+    made = _graphs(weights, options)
+    graphs = [made(1, name="decode"), made(options.block, name="prefill", all_rows=not options.one_row)]
+    graphs += [made(1, name=f"decode_{count}", sequences=count) for count in options.batches]
+    choices = [choice_graph(weights.config.vocabulary, count) for count in (1, *options.batches)]
+    graphs += [choice for choice in choices if choice is not None]
+    return _compiled(graphs, options, target)
+
+
+def compile_all_rows(weights: DecoderWeights, options: StepOptions, target: Target) -> Compiled:
+    """`prefill` with the logits of the last `rows` tokens, a symbol, where the model's own has those of one alone."""
+    (compiled,), _ = _compiled(
+        [_graphs(weights, options)(options.block, name="prefill", all_rows=True)], options, target
+    )
+    return compiled
+
+
+def _graphs(weights: DecoderWeights, options: StepOptions) -> Callable[..., Graph]:
+    """`step_graph` for a model and its caches."""
     from .decoder import CacheConfig, Decoder, step_graph
 
     decoder = Decoder(weights.config, weights.type)
     cache = CacheConfig(options.capacity, options.cache_dtype, pages=options.pages, page_size=options.page_size)
-    magnitude = options.magnitude
-    graphs = [
-        step_graph(decoder, cache, 1, name="decode", magnitude=magnitude),
-        step_graph(decoder, cache, options.block, name="prefill", magnitude=magnitude, all_rows=True),
-    ]
-    graphs += [
-        step_graph(decoder, cache, 1, name=f"decode_{count}", magnitude=magnitude, sequences=count)
-        for count in options.batches
-    ]
-    choices = [choice_graph(weights.config.vocabulary, count) for count in (1, *options.batches)]
-    graphs += [choice for choice in choices if choice is not None]
+    return partial(step_graph, decoder, cache, magnitude=options.magnitude)
+
+
+def _compiled(graphs: Sequence[Graph], options: StepOptions, target: Target) -> tuple[list[Compiled], KernelLibrary]:
+    """Programs of graphs, and the kernels that they share."""
+    from ..compiler.pipeline import KernelLibrary, Options
+    from ..session import stages
+    from ..session.tuning import load_tuning
+
     library = KernelLibrary()
     chosen = Options(options.activations, load_tuning(target))
     with _no_collection():

@@ -46,6 +46,8 @@ class Place(Protocol):
     threads: int
     prompt_block: int
     """Tokens of a prompt that are best processed together, at most."""
+    one_row: bool
+    """Whether a single row whose number is known when a prompt's program is made takes other kernels than some rows."""
 
     @property
     def compiled(self) -> int:
@@ -82,6 +84,7 @@ class CpuPlace:
 
     name = "cpu"
     prompt_block = 512
+    one_row = False
 
     def __init__(self, threads: int | None = None) -> None:
         self.target = host_target()
@@ -128,6 +131,7 @@ class CudaPlace:
     """One NVIDIA GPU."""
 
     prompt_block = 2048  # products of more rows fill its last round of tiles better, and read weights less often
+    one_row = True
 
     def __init__(self, number: int = 0) -> None:
         """Raises DeviceUnavailableError, with what is missing."""
