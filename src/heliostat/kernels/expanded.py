@@ -6,7 +6,7 @@ fits a byte too, that product is the code, and a block has one scale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..ir.types import DType, Element
@@ -248,12 +248,14 @@ def expanded_tile(
     blocks: Instruction,
     sums: dot.Tile,
     ahead: int = 0,
+    ask: Callable[[Instruction], None] | None = None,
 ) -> dot.Tile:
     """`sums` and what `blocks` blocks of unpacked panels add to them: those from block `first` of the depth on.
 
     `panels`: byte offsets in `memory`; `rows`: byte offsets of the activation rows in `x`. Adds what `dot.integer_tile`
     adds: a block's sub-blocks with their f32 scales first, then the activations' scale. The same blocks of the rows
-    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile.
+    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile. `ask` is called with the number of each step
+    on the way, for other lines: those of all rows at once would hold up the loads of the operands.
     """
     lanes, block = plan.rows, plan.block
     tokens, wide = range(len(rows)), range(len(panels))
@@ -266,11 +268,16 @@ def expanded_tile(
         bases = [b * plan.block_bytes + p for p in panels]
         sums_at = [row + ((first + b) * step + activation.sums_at(depth)) for row in rows]
         codes_at = [row + (first + b) * block for row in rows]
+        if ask is not None and not plan.scale_pairs:
+            ask(b)
         if ahead and many:
             _ask(k, x, [at + ahead for at in sums_at])
         if plan.scales == 1:
             if plan.scale_pairs:
-                dots = _scaled_pairs(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
+                dots = _scaled_pairs(
+                    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
+                    None if ask is None else lambda s, b=b: ask(b * plan.pairs + s),
+                )  # fmt: skip
             else:
                 starts = [_start(k, activation, x, at, lanes, plan.biased) for at in sums_at]
                 dots = _dots(k, plan, memory, bases, x, codes_at, block, starts, ahead)
@@ -314,6 +321,7 @@ def _scaled_pairs(
     codes_at: Sequence[Instruction],
     sums_at: Sequence[Instruction],
     ahead: int,
+    ask: Callable[[Instruction], None] | None,
 ) -> list[list[Instruction]]:
     """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
     lanes, sub = plan.rows, plan.sub
@@ -325,6 +333,8 @@ def _scaled_pairs(
         halves = [[[start for _ in bases] for start in line] for line in starts]
         at = [row + s * (2 * sub) for row in codes_at]
         quads = [base + s * (2 * sub * lanes) for base in bases]
+        if ask is not None:
+            ask(s)
         if ahead:
             _ask(k, x, [row + ahead for row in at])
         for q in range(sub // QUAD):  # both in turn: the sums of one alone are too few to hide what a product takes
