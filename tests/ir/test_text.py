@@ -13,7 +13,7 @@ from heliostat import ops
 from heliostat.diagnostics import LumSyntaxError, VerifyError
 from heliostat.ir.graph import Graph, constant, parameter
 from heliostat.ir.text import _Parser, attribute_text, parse_graph, print_graph
-from heliostat.ir.types import Symbol, bf16, bool_, dim, f16, f32, f64, i32, i64, tensor
+from heliostat.ir.types import Symbol, bf16, bool_, dim, element, f16, f32, f64, i32, i64, tensor
 from heliostat.ir.verify import verify
 from heliostat.ops.evaluate import evaluate
 from heliostat.quant.activation import activation_format
@@ -133,6 +133,10 @@ def test_activation_formats_go_by_their_name() -> None:
     text = print_graph(Graph("f", [*graph.parameters, graph.nodes()[-1].inputs[1]], graph.outputs))
     assert "quantize(%x) {format = !a8_256_16_i32x-32} : tensor<a8_256_16_i32x-32, [2, 256]>" in text
     assert print_graph(parse_graph(text, ops.get)) == text
+    biased = activation_format(32, 32, "i32", -8, 2, biased=True)
+    assert element(str(biased)) == biased
+    with pytest.raises(KeyError, match="a8_32_32_f32x1_biased"):
+        element("a8_32_32_f32x1_biased")
 
 
 @pytest.mark.parametrize(

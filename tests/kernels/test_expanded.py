@@ -69,7 +69,7 @@ def test_every_weight_is_itself(element: BlockFormat) -> None:
 
 
 @here
-@pytest.mark.parametrize("name", ["Q6_K", "Q4_K", "Q5_K", "Q2_K"])
+@pytest.mark.parametrize("name", ["Q6_K", "Q4_K", "Q5_K", "Q2_K", "Q3_K", "Q8_0", "Q5_1", "TQ2_0"])
 def test_largest_products(name: str) -> None:
     """Codes and activations at the ends of their ranges, all of one sign: sums of products fill their two bytes."""
     element, depth, rows = formats.get(name), 512, 2 * ROWS
@@ -78,7 +78,7 @@ def test_largest_products(name: str) -> None:
     panels = parameter("p", ops.repack(parameter("w", tensor(element, rows, depth)), Panel(HOST.lanes)).type, "weight")
     y = ops.linear(a, panels)
     group = Group((y.node,), (a, panels), (y,), y.node)
-    raw = any_bytes(element, rows, depth).reshape(rows, 2, -1)
+    raw = any_bytes(element, rows, depth).reshape(rows, depth // element.block, -1)
     floats = np.zeros(element.nbytes, bool)
     for scalar in element.scalars:
         if scalar.dtype.is_float:
@@ -96,6 +96,47 @@ def test_largest_products(name: str) -> None:
         linear.build(group, HOST, "k"), [codes, pack(raw.reshape(rows, -1), name, HOST.lanes), y, np.array([len(y)])]
     )
     np.testing.assert_allclose(y, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+
+
+@here
+@pytest.mark.parametrize("name", ["Q4_0", "Q3_K", "Q4_1", "TQ1_0"])
+def test_sums_that_are_floats_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking the bias off with the multiplication by the scale rounds as a conversion and a multiplication do."""
+    element, depth, rows = formats.get(name), 768, 24
+    raw = np.random.default_rng(1).integers(0, 256, (ROWS, depth // element.block, element.nbytes), dtype=np.uint8)
+    for scalar in element.scalars:
+        if scalar.dtype.is_float:  # of every exponent, f16's denormals too, of either sign; no infinities
+            raw[..., scalar.parts[0].at + 1] &= 0xBB
+    x = np.random.default_rng(2).standard_normal((rows, depth)).astype(np.float32)
+    results = []
+    for biased in (True, False):
+        if not biased:
+            monkeypatch.setattr(expanded, "becomes_float", lambda format: False)
+        assert integer_scales.becomes_float(element)
+        group, _ = units(element, depth)
+        codes = expanded.partner(element, 1, HOST, MANY).encode(x)
+        y = np.full((rows, ROWS), 99, np.float32)
+        packed = pack(raw.reshape(ROWS, -1), element.name, HOST.lanes)
+        run_kernel(linear.build(group, HOST, "k"), [codes, packed, y, np.array([rows], np.int64)])
+        results.append(y)
+    assert np.isfinite(results[0]).all()
+    assert np.unique(results[0]).size > rows * ROWS // 2
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_formats_whose_sums_are_floats() -> None:
+    """A scale of another float than f16, an integer scale beside the code, and sums that are too large are refused."""
+    assert [f.name for f in BLOCKS if integer_scales.becomes_float(f)] == [
+        *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q3_K", "IQ4_NL", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0")
+    ]
+    assert integer_scales.becomes_float(
+        declared("format t8l { block 256; d: f16; q: u8[256]; value = d * (q - 128); }")
+    )
+    for rule in (
+        "block 512; d: f16; q: u8[512]; value = d * (q - 128)",
+        "block 32; d: f16; q: u4[32]; value = 0.5 * d * q",
+    ):
+        assert not integer_scales.becomes_float(declared(f"format t8w {{ {rule}; }}"))
 
 
 @here

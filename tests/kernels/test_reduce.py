@@ -32,6 +32,7 @@ FORMATS = [
     activation_format(256, 16, "i32", -32, 1, 1023),
     activation_format(256, 32, "i16", 1, 1, 2184),
     activation_format(256, 16, "i16", 1, 2),
+    activation_format(32, 32, "i32", -8, 2, biased=True),
 ]
 
 

@@ -6,19 +6,19 @@ fits a byte too, that product is the code, and a block has one scale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..ir.types import DType, Element
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction
-from ..quant.activation import ActivationFormat, activation_format
+from ..quant.activation import FLOAT_BIAS, FLOAT_BIAS_BITS, ActivationFormat, activation_format
 from ..quant.algebra import Factor
 from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD
 from ..targets.target import Target
 from . import dot
-from .integer_scales import Folded, bound, fold, has_offset_pairs
+from .integer_scales import Folded, becomes_float, bound, fold, has_offset_pairs
 
 FEWEST = 16  # rows from which unpacking once is worth writing and reading the result
 PIECE = 512  # elements of K that are unpacked at a time: two panels of them stay in the first-level cache
@@ -42,13 +42,13 @@ def partner(format: BlockFormat, planes: int, target: Target, rows: int) -> Acti
     if not takes(format, target, rows):
         streamed = rows == 1 and target.capability >= 80  # a panel's rows are a block then, made where they are summed
         return dot.partner(format, planes, CHUNK if streamed else 0)
-    folded = fold(format)
+    folded, biased = fold(format), becomes_float(format)
     if folded is not None and normal.offset is None:
-        return activation_format(format.block, format.block, "i32", -folded.zero, planes)
+        return activation_format(format.block, format.block, "i32", -folded.zero, planes, biased=biased)
     usual = dot.partner(format, planes)
     sums = "i16" if has_offset_pairs(format) else usual.sums
     most = bound(format) if planes == 1 else None  # what a second plane holds is as large as it can be
-    return activation_format(usual.scale_block, usual.sub, sums, usual.factor, planes, most or 0)
+    return activation_format(usual.scale_block, usual.sub, sums, usual.factor, planes, most or 0, biased)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class ExpandedPlan:
     """Where an unpacked panel lies: for each block its codes, quads of `rows` rows of 4 bytes each; then `scales`
     vectors of f32 (one for the block or one for each sub-block), then `offsets` of them (none, or one for each).
 
+    Where `biased`, integer sums begin at the bits of FLOAT_BIAS, and the one scale is followed by what takes that off
+    behind it, the scale times -FLOAT_BIAS: one multiply-add is conversion and scale, and rounds as both do.
     Where `scale_pairs`, the one scale is followed by vectors of two integers a row, those of two sub-blocks, and by a
     mask of lower halves: a constant would let LLVM join halves by a permutation, which takes a slot of a product, as an
     operation with three operands does a part of the time. Where
@@ -71,6 +73,7 @@ class ExpandedPlan:
     folded: Folded | None
     scale_pairs: bool = False
     offset_pairs: bool = False
+    biased: bool = False
 
     @property
     def pairs(self) -> int:
@@ -82,8 +85,12 @@ class ExpandedPlan:
         return self.block * self.rows
 
     @property
-    def scale_pairs_at(self) -> int:
+    def bias_at(self) -> int:
         return self.scales_at + 4 * self.rows * self.scales
+
+    @property
+    def scale_pairs_at(self) -> int:
+        return self.bias_at + (4 * self.rows if self.biased else 0)
 
     @property
     def mask_at(self) -> int:
@@ -124,7 +131,10 @@ def expanded_plan(
     one = folded is not None or scale_pairs or (plain and bool(offsets))
     maximum = folded.maximum if folded is not None else dot.code_table(format).maximum
     scales = 1 if one else subs
-    return ExpandedPlan(lanes, format.block, normal.sub, scales, offsets, maximum, folded, scale_pairs, offset_pairs)
+    return ExpandedPlan(
+        lanes, format.block, normal.sub, scales, offsets, maximum, folded, scale_pairs, offset_pairs,
+        becomes_float(format),
+    )  # fmt: skip
 
 
 def expand(
@@ -157,7 +167,10 @@ def expand(
             factor = reader.normal.scale
             if plan.folded is not None or plan.scale_pairs:
                 factor = replace(factor, integer=None)
-            k.store(memory, into + plan.scales_at, dot.factor_of(k, reader, factor, base, 0, 0))
+            scale = dot.factor_of(k, reader, factor, base, 0, 0)
+            k.store(memory, into + plan.scales_at, scale)
+            if plan.biased:
+                k.store(memory, into + plan.bias_at, scale * float(-FLOAT_BIAS))
         if plan.scale_pairs:
             _store_pairs(k, plan, reader, reader.normal.scale, base, memory, into + plan.scale_pairs_at)
             k.store(memory, into + plan.mask_at, k.const(0xFFFF, "i32", plan.rows))
@@ -235,12 +248,14 @@ def expanded_tile(
     blocks: Instruction,
     sums: dot.Tile,
     ahead: int = 0,
+    ask: Callable[[Instruction], None] | None = None,
 ) -> dot.Tile:
     """`sums` and what `blocks` blocks of unpacked panels add to them: those from block `first` of the depth on.
 
     `panels`: byte offsets in `memory`; `rows`: byte offsets of the activation rows in `x`. Adds what `dot.integer_tile`
     adds: a block's sub-blocks with their f32 scales first, then the activations' scale. The same blocks of the rows
-    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile.
+    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile. `ask` is called with the number of each step
+    on the way, for other lines: those of all rows at once would hold up the loads of the operands.
     """
     lanes, block = plan.rows, plan.block
     tokens, wide = range(len(rows)), range(len(panels))
@@ -253,16 +268,26 @@ def expanded_tile(
         bases = [b * plan.block_bytes + p for p in panels]
         sums_at = [row + ((first + b) * step + activation.sums_at(depth)) for row in rows]
         codes_at = [row + (first + b) * block for row in rows]
+        if ask is not None and not plan.scale_pairs:
+            ask(b)
         if ahead and many:
             _ask(k, x, [at + ahead for at in sums_at])
         if plan.scales == 1:
             if plan.scale_pairs:
-                dots = _scaled_pairs(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
+                dots = _scaled_pairs(
+                    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
+                    None if ask is None else lambda s, b=b: ask(b * plan.pairs + s),
+                )  # fmt: skip
             else:
-                starts = [_start(k, activation, x, at, lanes) for at in sums_at]
+                starts = [_start(k, activation, x, at, lanes, plan.biased) for at in sums_at]
                 dots = _dots(k, plan, memory, bases, x, codes_at, block, starts, ahead)
             scales = [k.load(memory, base + plan.scales_at, "f32", lanes) for base in bases]
-            whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
+            if plan.biased:
+                bias = [k.load(memory, base + plan.bias_at, "f32", lanes) for base in bases]
+                factors = list(zip(scales, bias, strict=True))
+                whole = [[k.fma(k.bitcast(v, "f32"), *f) for v, f in zip(line, factors, strict=True)] for line in dots]
+            else:
+                whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
         else:
             whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
         if plan.offset_pairs:
@@ -296,6 +321,7 @@ def _scaled_pairs(
     codes_at: Sequence[Instruction],
     sums_at: Sequence[Instruction],
     ahead: int,
+    ask: Callable[[Instruction], None] | None,
 ) -> list[list[Instruction]]:
     """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
     lanes, sub = plan.rows, plan.sub
@@ -307,6 +333,8 @@ def _scaled_pairs(
         halves = [[[start for _ in bases] for start in line] for line in starts]
         at = [row + s * (2 * sub) for row in codes_at]
         quads = [base + s * (2 * sub * lanes) for base in bases]
+        if ask is not None:
+            ask(s)
         if ahead:
             _ask(k, x, [row + ahead for row in at])
         for q in range(sub // QUAD):  # both in turn: the sums of one alone are too few to hide what a product takes
@@ -378,10 +406,17 @@ def _sub_blocks(
     return [[v.get() for v in line] for line in partial]
 
 
-def _start(k: KernelBuilder, activation: ActivationFormat, x: Instruction, at: Instruction, lanes: int) -> Instruction:
-    """The first value of an integer sum: the zero point's share, which lies with the activations."""
+def _start(
+    k: KernelBuilder,
+    activation: ActivationFormat,
+    x: Instruction,
+    at: Instruction,
+    lanes: int,
+    biased: bool = False,
+) -> Instruction:
+    """The first value of an integer sum: the zero point's share, which lies with the activations, and the bias."""
     if activation.sums != "i32" or not activation.factor:
-        return k.zeros("i32", lanes)
+        return k.const(FLOAT_BIAS_BITS if biased else 0, "i32", lanes)
     return k.splat(k.load(x, at, "i32"), lanes)
 
 

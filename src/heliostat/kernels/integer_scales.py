@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..quant.activation import MOST_I16
+from ..quant.activation import FLOAT_BIAS, MOST_I16
 from ..quant.algebra import Factor
 from ..quant.format import BlockFormat
 
 WORD = 32767  # largest integer of two bytes
+LARGEST_CODE = 127  # of activations
 USUAL = 60  # absolute codes of a sub-block that are rarely larger on average: 127 is the largest of the whole block
 
 
@@ -55,6 +56,24 @@ def bound(format: BlockFormat) -> int | None:
         return None
     most = WORD // max(abs(level) for level in normal.levels)
     return most if most >= USUAL * normal.sub else None
+
+
+def becomes_float(format: BlockFormat) -> bool:
+    """Whether a block's sum of products is an f32 by where its accumulator begins, at the bits of FLOAT_BIAS: the sum
+    has to fit beside that, and to take the bias off again in the multiplication with the scale is exact if the scale
+    times FLOAT_BIAS is. A scale of one f16 (11 bits, and 2 of the bias) is; others may end in infinity.
+    """
+    normal, folded = format.normal, fold(format)
+    if normal is None or (folded is None and (normal.scale.integer is not None or normal.sub < format.block)):
+        return False
+    if folded is not None and normal.offset is not None:
+        return False
+    scale = normal.scale
+    if len(scale.floats) != 1 or scale.constant != 1.0 or format.scalar(scale.floats[0]).dtype.name != "f16":
+        return False
+    ends = (1,) if scale.integer is None else _ends(format, scale.integer)
+    largest = max(abs(level * end) for level in normal.levels for end in ends)
+    return format.scalar(scale.floats[0]).count == 1 and largest * LARGEST_CODE * format.block < FLOAT_BIAS // 3
 
 
 def has_offset_pairs(format: BlockFormat) -> bool:

@@ -119,7 +119,7 @@ class _Nest:
             x_read = self.buffers[x]
             self.unpacked = UnpackedRows(
                 k, plan, pieces, tile, self.heights, self.depth, x.type.element, x_read, read,
-                self._ask_for_operands, self._store,
+                partial(self._ask_for_operands, results=self.results), self._store,
             )  # fmt: skip
         self.aside = None if self.unpacked is not None else self.private()
         operands = {

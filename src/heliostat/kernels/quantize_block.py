@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..kernel.warp import WARP
-from ..quant.activation import FINE, ActivationFormat
+from ..quant.activation import FINE, FLOAT_BIAS_BITS, ActivationFormat
 from .plain_math import whole
 
 SPREAD = 4  # neighbours of a thread where blocks lie across a warp
@@ -47,7 +47,8 @@ def quantize_block(
 def spreads(format: ActivationFormat) -> bool:
     """Whether `quantize_spread` makes blocks of a format."""
     whole_threads = format.sub % SPREAD == 0 and format.sub <= format.block
-    return format.block == WARP and whole_threads and not format.most and format.sums != "i16"
+    plain = not format.most and not format.biased
+    return format.block == WARP and whole_threads and plain and format.sums != "i16"
 
 
 def quantize_spread(
@@ -156,7 +157,8 @@ def _plane(
         elif format.sums == "f32":
             k.store(buffer, slot, (k.splat(scale, total.lanes) if together else scale) * k.convert(total, "f32"))
         else:
-            k.store(buffer, slot, total * format.factor)
+            total = total * format.factor
+            k.store(buffer, slot, total + FLOAT_BIAS_BITS if format.biased else total)
 
 
 def _side_by_side(vectors: Sequence[Instruction]) -> bool:

@@ -78,9 +78,16 @@ class UnpackedRows:
                         if n + 1 < len(self.weights):
                             self._add_piece(wide, row, row - first, height, block, count, sums)
                             continue
-                        for _ in k.when(end):
+                        for _ in k.when(end) if self.far else ():
                             self.ask(panel, wide, [row + m for m in range(height)])
-                        self._add_piece(wide, row, row - first, height, block, count, sums)
+
+                        def ask(
+                            step: Instruction, end: Instruction = end, row: Instruction = row, height: int = height
+                        ) -> None:
+                            for _ in k.when(end & (step < height)):
+                                self.ask(panel, wide, [row + step])
+
+                        self._add_piece(wide, row, row - first, height, block, count, sums, None if self.far else ask)
                         for _ in k.when(end):  # tile by tile: stores of all rows at once would wait for memory
                             for done in k.loop(row, row + height):
                                 self._finish_row(panel, wide, done, done - first)
@@ -106,6 +113,7 @@ class UnpackedRows:
         block: Instruction,
         count: Instruction,
         sums: int,
+        ask: Callable[[Instruction], None] | None = None,
     ) -> None:
         """A tile of `height` rows times the unpacked piece from block `block` on, added to the sums of row `at`."""
         k, plan, aside, unpacked = self.k, self.pieces, self.sums, self.unpacked
@@ -117,7 +125,7 @@ class UnpackedRows:
         held = [[k.load(aside, place, "f32", self.plan.rows) for place in line] for line in places]
         panels = [p * size for p in range(wide)]
         ahead = height * x.row_bytes(self.depth) if self.far and height == self.tile.tokens[0] else 0
-        done = expanded.expanded_tile(k, plan, unpacked, panels, self.x, x, rows, self.depth, block, count, held, ahead)
+        done = expanded.expanded_tile(k, plan, unpacked, panels, self.x, x, rows, self.depth, block, count, held, ahead, ask)
         for line, values in zip(places, done, strict=True):
             for place, value in zip(line, values, strict=True):
                 k.store(aside, place, value)

@@ -29,13 +29,15 @@ N = Symbol("n", 8)
 
 def _activation(name: str) -> ActivationFormat | None:
     """The int8 activation format of a name, which says all about it: `a8_256_16_i32x-32`, `a16_...` of two planes."""
-    match = re.fullmatch(r"a(8|16)_(\d{1,6})_(\d{1,6})_(i32|i16|f32)x(-?\d{1,6})(?:_to(\d{1,6}))?", name)
+    match = re.fullmatch(r"a(8|16)_(\d{1,6})_(\d{1,6})_(i32|i16|f32)x(-?\d{1,6})(?:_to(\d{1,6}))?(_biased)?", name)
     if match is None or int(match[2]) < 1 or int(match[3]) < 1 or int(match[2]) % int(match[3]):
         return None
     block, sub, most = int(match[2]), int(match[3]), int(match[6] or 0)
     if (match[4] == "i16" and sub > MOST_I16) or (match[6] is not None and most <= sub):
         return None
-    return activation_format(block, sub, match[4], int(match[5]), int(match[1]) // 8, most)
+    if match[7] and match[4] != "i32":
+        return None
+    return activation_format(block, sub, match[4], int(match[5]), int(match[1]) // 8, most, bool(match[7]))
 
 
 register_element_family(_activation)
@@ -54,6 +56,7 @@ class Quantize(Op, name="quantize", version=1, amp=Amp.KEEP_INPUT):
         sample(tensor(f32, 3, 64), format=activation_format(32, 32, "f32")),
         sample(tensor(f32, 3, 64), format=activation_format(32, 16, "i32", -8, 2)),
         sample(tensor(f32, 2, 256), format=activation_format(256, 16, "i16", most=1023)),
+        sample(tensor(f32, 3, 64), format=activation_format(32, 32, "i32", -8, biased=True)),
     )
     error = LargestUlp(f32=4)
     batching = Batching.REFUSED

@@ -15,6 +15,10 @@ from ..ir.types import Element
 
 ROW_ALIGNMENT = 64
 MOST_I16 = 258  # codes of a sum that fits two bytes: 258 * 127 is 32766
+FLOAT_BIAS = (
+    3 << 22
+)  # 1.5 * 2 ** 23: an i32 that its f32 bits and an integer of up to 22 bits add to is their sum as f32
+FLOAT_BIAS_BITS = 0x4B400000  # those bits
 FINE = 254  # steps of a second plane within one step of the first: its codes reach from -127 to 127
 
 
@@ -28,6 +32,8 @@ class ActivationFormat(Element):
     their own; "i16" stores the sums as they are, in two bytes each. An all-zero block has scale 0 and codes 0.
     `most`: the absolute codes of `sub` neighbours sum up to no more in the first plane, 0 for any sum: products of them
     then fit 16 bits. Where they would sum up to more, the block's scale is so much larger.
+    `biased`: "i32" sums also have FLOAT_BIAS_BITS added, so that an integer accumulator that begins there ends as the
+    bits of a float, FLOAT_BIAS and the sum of products, and no conversion is needed.
     `planes` 2 appends a second row of the same form that holds what the first one rounded away, in steps of 1 / 254 of
     its scale: 15 bits in all, for twice the products.
     """
@@ -38,6 +44,7 @@ class ActivationFormat(Element):
     factor: int = 1
     planes: int = 1
     most: int = 0
+    biased: bool = False
 
     @property
     def block(self) -> int:
@@ -109,7 +116,8 @@ class ActivationFormat(Element):
             per_sub = np.repeat(scale, self.scale_block // self.sub, axis=1)
             stored = (per_sub * sums.astype(np.float32)).astype(np.float32).view(np.uint8)
         else:
-            stored = (sums * np.int32(self.factor)).astype(np.int16 if self.sums == "i16" else np.int32).view(np.uint8)
+            stored = sums * np.int32(self.factor) + np.int32(FLOAT_BIAS_BITS if self.biased else 0)
+            stored = stored.astype(np.int16 if self.sums == "i16" else np.int32).view(np.uint8)
         out[:, self.sums_at(k) : self.sums_at(k) + self.sum_bytes * (k // self.sub)] = stored.reshape(n, -1)
         return out
 
@@ -125,11 +133,14 @@ class ActivationFormat(Element):
 
 
 def activation_format(
-    scale_block: int, sub: int, sums: str, factor: int = 1, planes: int = 1, most: int = 0
+    scale_block: int, sub: int, sums: str, factor: int = 1, planes: int = 1, most: int = 0, biased: bool = False
 ) -> ActivationFormat:
     """The activation format of those properties, named by them: `a8_256_16_i32x-32`, with two planes `a16_...`, with a
-    bound of sums `..._to1023`.
+    bound of sums `..._to1023`, with biased ones `..._biased`.
     """
     factor = factor if sums == "i32" else 1
-    name = f"a{8 * planes}_{scale_block}_{sub}_{sums}x{factor}{f'_to{most}' if most else ''}"
-    return ActivationFormat(name, scale_block, sub, sums, factor, planes, most)
+    biased = biased and sums == "i32"
+    name = (
+        f"a{8 * planes}_{scale_block}_{sub}_{sums}x{factor}{f'_to{most}' if most else ''}{'_biased' if biased else ''}"
+    )
+    return ActivationFormat(name, scale_block, sub, sums, factor, planes, most, biased)
