@@ -26,6 +26,7 @@ INDICES: dict[str, Any] = {
     "empty": lambda m: slice(3, 3), "beyond": lambda m: slice(2, 99), "back to front": lambda m: slice(3, 1),
     "slices": lambda m: (slice(1, 4), slice(None), slice(0, 2)), "mixed": lambda m: (slice(1, 4), 1, slice(0, 2)),
     "ellipsis": lambda m: (..., 1), "ellipsis inside": lambda m: (1, ..., slice(1, 2)), "only ellipsis": lambda m: ...,
+    "range": lambda m: range(1, 4), "ranges": lambda m: (range(3), range(1, 4)),
     "none": lambda m: None, "nones": lambda m: (None, slice(None), None, 1), "list": lambda m: [0, 2, 2],
     "tensor": lambda m: at(m, 1, -1, 0), "matrix": lambda m: at(m, [0, 1], [2, 3]), "scalar": lambda m: m.tensor(2),
     "two tensors": lambda m: (at(m, 0, 1), at(m, 2, 3)), "three": lambda m: (at(m, 0, 1), at(m, 2, 3), at(m, 0, 2)),

@@ -14,6 +14,8 @@ import heliostat as hs
 from heliostat import tensor as room
 from heliostat.diagnostics import DTypeError, ShapeError
 
+from .compare import torch
+
 
 def test_importing_the_package_loads_nothing_else() -> None:
     code = "import sys; before = set(sys.modules); import heliostat; print(*sorted(set(sys.modules) - before))"
@@ -149,3 +151,16 @@ def test_random_dtypes_and_errors() -> None:
         hs.randint(3, 3, (2,))
     with pytest.raises(ShapeError, match="weights"):
         hs.multinomial(hs.zeros(3), 1)
+
+
+def test_types_by_their_old_names() -> None:
+    for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"):
+        mine, theirs = hs.zeros(1, dtype=getattr(hs, name)), torch.zeros(1, dtype=getattr(torch, name))
+        assert mine.type() == theirs.type()
+        assert hs.ones(1).type(theirs.type()).dtype == mine.dtype
+    assert hs.zeros(1, dtype=hs.complex64).type() == torch.zeros(1, dtype=torch.complex64).type()
+    with pytest.raises(DTypeError, match="no dtype"):
+        hs.ones(1).type("torch.NoTensor")
+    assert (hs.pi, hs.e, hs.inf, hs.newaxis) == (torch.pi, torch.e, torch.inf, torch.newaxis)
+    assert not hs.ones(1).is_mps
+    assert not hs.ones(1).is_xpu

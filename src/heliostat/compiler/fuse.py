@@ -6,7 +6,7 @@ names for the same buffer and stand outside all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -50,11 +50,12 @@ class FusedGroup:
 
 @dataclass
 class _Open:
-    """A group while it grows: its nodes, and the numbers of the groups it depends on, directly or not."""
+    """A group while it grows: its nodes, and the groups it depends on, directly or not, a bit for each number: there
+    are thousands in a step of unrolled time, and as many joins."""
 
     nodes: list[Node]
     root: Node
-    needs: set[int]
+    needs: int
     schedule: ModuleType
     notes: list[str]
     before: list[Node] = field(default_factory=list)  # nodes that other groups compute too: their results stay inside
@@ -133,44 +134,37 @@ class Fuser:
             return self._with_scores(node)
         if (node.op.name in _ANCHORS and node.op.name != "cache_update") or transpose.turns(node, self.target):
             return []
-        needs = self._needs(node)
         renamed = {self.group_of.get(id(source_of(v).node)) for v in node.inputs if v.node.op.name in ALIASES}
-        found = []
-        for g in producers:
-            others = needs - {g}
-            if g in renamed:  # it would read a buffer that it is still writing
-                continue
-            if any(g in self.open[o].needs for o in others):
-                continue
-            found.append(g)
-        return found
+        near = self._makers([node])
+        # in a renamed one it would read a buffer that is still written
+        return [g for g in producers if g not in renamed and not self._between(g, near)]
 
     def _beside(self, node: Node) -> list[int]:
         """The group of a product of the same activations, where one elementwise node takes both results."""
-        needs = self._needs(node)
+        needs, near = self._needs(node), self._makers([node])
         for user in self.users.get(id(node.results[0]), ()):
             for value in user.inputs if getattr(user.op, "elementwise", False) else ():
                 number = self._direct(value)
-                if number is None or any(number in self.open[o].needs for o in needs - {number}):
+                if number is None or self._between(number, near):
                     continue
                 host = self.open[number].root
                 same = host.op.name == "linear" and host.inputs[0] is node.inputs[0] and id(host) not in self.library
-                if number not in needs and same:
+                if not needs >> number & 1 and same:
                     return [number]
         return []
 
     def _with_scores(self, node: Node) -> list[int]:
         """Groups that make the scores that this node needs too, of the same queries and keys."""
-        needs = self._needs(node)
+        needs, near = self._needs(node), self._makers([node])
         mine = {id(v) for v in node.inputs}
         return [
             n
             for n, o in enumerate(self.open)
             if o.root.op.name in flash_operands.OPERANDS
             and o.nodes
-            and n not in needs
+            and not needs >> n & 1
             and mine & {id(v) for v in o.root.inputs}
-            and not any(n in self.open[other].needs for other in needs)
+            and not self._between(n, near)
         ]
 
     def _try(self, node: Node, number: int) -> ModuleType | str:
@@ -208,8 +202,8 @@ class Fuser:
                     return f"its result feeds {user.op.name}, which wants whole rows"
                 if self.target.gpu and _widens(node) and self._feeds_reductions(user):
                     return f"its result feeds {user.op.name} of whole rows, which reads fewer bytes before the cast"
-        for other in self._needs(node) - {number}:
-            if other not in self.open[number].needs and self.open[other].root.op.name in PRODUCTS:
+        for other in _numbers(self._needs(node) & ~(self.open[number].needs | 1 << number)):
+            if self.open[other].root.op.name in PRODUCTS:
                 return "two products side by side need no barrier between them; a kernel after both takes it"
         return None
 
@@ -225,7 +219,7 @@ class Fuser:
                 help="rewrite the expression with other ops, or choose another target",
             )
         self.group_of[id(node)] = len(self.open)
-        self.open.append(_Open([node], node, set(self._needs(node)), verdict, refused))
+        self.open.append(_Open([node], node, self._needs(node), verdict, refused))
 
     def _select(self, group: Group) -> ModuleType | str:
         """The first schedule that accepts the group, or the reasons of those against it that the root concerns: those
@@ -271,7 +265,7 @@ class Fuser:
             return
         if self._is_concat(consumer) and not all(n.op.name in VIEWS for n in host.nodes):
             return  # what computes has its own launch, beside those of the other operands
-        if number not in consumer.needs or any(number in self.open[o].needs for o in consumer.needs - {number}):
+        if not consumer.needs >> number & 1 or self._between(number, self._makers(consumer.nodes) - {later}):
             return
         renamed = {self.group_of.get(id(source_of(v).node)) for n in consumer.nodes for v in n.inputs
                    if v.node.op.name in ALIASES}  # fmt: skip
@@ -293,17 +287,14 @@ class Fuser:
             return
         host.notes += [*consumer.notes, f"{_label(consumer.root)} joins {_label(host.root)}"]
         host.nodes, host.root, host.schedule = nodes, root, verdict
-        host.needs |= consumer.needs - {number}
+        mine, gone = 1 << number, 1 << later
+        host.needs = (host.needs | consumer.needs) & ~(mine | gone)
         for node in consumer.nodes:
             self.group_of[id(node)] = number
-        consumer.nodes = []
-        for n, other in enumerate(self.open):
-            if later in other.needs and n != number:
-                other.needs = (other.needs - {later}) | {number}
-            if number in other.needs:
-                other.needs |= host.needs
-        host.needs.discard(later)
-        consumer.needs = set()
+        consumer.nodes, consumer.needs = [], 0
+        for other in self.open:
+            if other.needs & (mine | gone):
+                other.needs = other.needs & ~gone | mine | host.needs
 
     def together(self, root: Node, *groups: Sequence[Node]) -> list[Node]:
         """The nodes of some groups in their order, but for a root that is a product: its epilogue stands behind it."""
@@ -319,7 +310,7 @@ class Fuser:
                 continue
             readers = {self.group_of.get(id(u), -1) for u in self.users.get(id(made[0]), ())}
             later = readers.pop()
-            if readers or later < 0 or any(number in self.open[o].needs for o in self.open[later].needs - {number}):
+            if readers or later < 0 or self._between(number, self._makers(self.open[later].nodes) - {later}):
                 continue
             consumer = self.open[later]
             if consumer.root.op.name in EPILOGUE_ROOTS and not self.target.gpu:
@@ -352,9 +343,7 @@ class Fuser:
 
     def _sums_join(self, number: int, at: int, between: list[Node]) -> bool:
         sums, host = self.open[number], self.open[at]
-        if not sums.needs - {at} <= host.needs or number in host.needs:
-            return False
-        if any(number in self.open[n].needs for n in host.needs):
+        if sums.needs & ~(host.needs | 1 << at) or host.needs >> number & 1:
             return False
         nodes = list({id(n): n for n in (*host.nodes, *between, *sums.nodes)}.values())
         group = self._group(nodes, host.root)
@@ -365,9 +354,9 @@ class Fuser:
         for node in sums.nodes:
             self.group_of[id(node)] = at
         for other in self.open:
-            if number in other.needs:
-                other.needs = (other.needs - {number}) | {at} | host.needs
-        sums.nodes, sums.needs = [], set()
+            if other.needs >> number & 1:
+                other.needs = other.needs & ~(1 << number) | 1 << at | host.needs
+        sums.nodes, sums.needs = [], 0
         return True
 
     def _absorb(self) -> None:
@@ -406,8 +395,7 @@ class Fuser:
             reader.schedule, reader.before = verdict, alone
             reader.notes += [f"{_label(reader.root)} begins with {_label(n)}" for n in alone]
             inputs = self.close(reader).inputs
-            reader.needs = {n for v in inputs if (n := self.group_of.get(id(source_of(v).node))) is not None}
-            reader.needs |= {m for n in reader.needs for m in self.open[n].needs}
+            reader.needs = self._behind(inputs)
             for node in alone:  # that nobody else reads
                 number = self.group_of[id(node)]
                 host = self.open[number]
@@ -436,9 +424,9 @@ class Fuser:
         """Take a group's launch away: who needed it needs what it did."""
         host = self.open[number]
         for other in self.open:
-            if number in other.needs:
-                other.needs = (other.needs - {number}) | host.needs
-        host.nodes, host.needs = [], set()
+            if other.needs >> number & 1:
+                other.needs = other.needs & ~(1 << number) | host.needs
+        host.nodes, host.needs = [], 0
 
     @staticmethod
     def is_map(o: _Open) -> bool:
@@ -472,27 +460,38 @@ class Fuser:
         """The group whose value this is, None for leaves and for names of a reshaped buffer."""
         return self.group_of.get(id(value.node))
 
-    def _needs(self, node: Node) -> set[int]:
-        """Every group that must have run before the node, through reshapes too."""
-        found: set[int] = set()
-        for value in node.inputs:
-            source = source_of(value)
-            number = self.group_of.get(id(source.node))
+    def _needs(self, node: Node) -> int:
+        """Every group that must have run before the node, through reshapes too, as bits."""
+        return self._behind(node.inputs)
+
+    def _behind(self, values: Iterable[Value]) -> int:
+        """The groups that make some values, and those that they depend on, as bits."""
+        found = 0
+        for value in values:
+            number = self.group_of.get(id(source_of(value).node))
             if number is not None:
-                found.add(number)
-                found |= self.open[number].needs
+                found |= 1 << number | self.open[number].needs
         return found
+
+    def _makers(self, nodes: Iterable[Node]) -> set[int]:
+        """The groups that make what some nodes read, through reshapes too."""
+        made = {self.group_of.get(id(source_of(v).node)) for node in nodes for v in node.inputs}
+        return {n for n in made if n is not None}
+
+    def _between(self, number: int, makers: Iterable[int]) -> bool:
+        """Whether one of some groups depends on another group: what stands further behind them is among their needs."""
+        return any(self.open[n].needs >> number & 1 for n in makers if n != number)
 
     def _join(self, node: Node, number: int) -> None:
         host = self.open[number]
-        added = self._needs(node) - {number}
+        added = self._needs(node) & ~(host.needs | 1 << number)
         host.nodes.append(node)
         host.needs |= added
         if host.root.op.name not in _ANCHORS:
             host.root = node
         self.group_of[id(node)] = number
-        for other in self.open:
-            if number in other.needs:
+        for other in self.open if added else ():
+            if other.needs >> number & 1:
                 other.needs |= host.needs
 
     def _group(self, nodes: list[Node], root: Node, before: Sequence[Node] = ()) -> Group:
@@ -580,17 +579,26 @@ def _label(node: Node) -> str:
     return f"{node.op.name} %{name}" if name else node.op.name
 
 
-def ordered(needs: Sequence[set[int]]) -> list[int] | None:
-    """Numbers in an order in which each follows all it needs, near the given order; None where they go in circles."""
-    done: set[int] = set()
+def _numbers(bits: int) -> Iterator[int]:
+    """The places of the bits that are set, from the lowest."""
+    while bits:
+        lowest = bits & -bits
+        yield lowest.bit_length() - 1
+        bits ^= lowest
+
+
+def ordered(needs: Sequence[int]) -> list[int] | None:
+    """Numbers in an order in which each follows all it needs, near the given order; None where they go in circles.
+    `needs`: of each the others, a bit for each number."""
+    done = 0
     order: list[int] = []
     waiting = list(range(len(needs)))
     while waiting:
         later = []
         for n in waiting:
-            if needs[n] <= done:
+            if not needs[n] & ~done:
                 order.append(n)
-                done.add(n)
+                done |= 1 << n
             else:
                 later.append(n)
         if len(later) == len(waiting):

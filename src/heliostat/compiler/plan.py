@@ -167,22 +167,20 @@ class Planner:
 
 def _place(values: list[_Scratch]) -> int:
     """Offsets such that values live in one phase never overlap; larger ones first. Returns the arena's size."""
-    placed: list[_Scratch] = []
+    order = sorted(values, key=lambda s: -s.nbytes)
+    first, last = np.array([s.first for s in order]), np.array([s.last for s in order])
+    begin, end = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
     size = 0
-    for s in sorted(values, key=lambda s: -s.nbytes):
+    for n, s in enumerate(order):
         need = -(-max(s.nbytes, 1) // ALIGNMENT) * ALIGNMENT
-        busy = sorted(
-            (o.offset, o.offset + -(-max(o.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
-            for o in placed
-            if o.first <= s.last and s.first <= o.last
-        )
+        beside = np.flatnonzero((first[:n] <= s.last) & (last[:n] >= s.first))
         at = 0
-        for lo, hi in busy:
+        for lo, hi in sorted(zip(begin[beside].tolist(), end[beside].tolist(), strict=True)):
             if at + need <= lo:
                 break
             at = max(at, hi)
         s.offset = at
-        placed.append(s)
+        begin[n], end[n] = at, at + need
         size = max(size, at + need)
     return size
 

@@ -8,7 +8,7 @@ for all that read it as it was, and where that cannot be, the new value gets a b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..diagnostics import CompileError
@@ -123,18 +123,25 @@ def _reads_what_it_overwrites(
     return any(not over(n, before, after) for n in both)
 
 
-def _needs(read: Sequence[list[int]], made: Sequence[list[int]], versions: Sequence[Versions]) -> list[set[int]]:
-    """For each launch the ones that must have run before it. `read`, `made`: ids of the buffers' values."""
+def _needs(read: Sequence[list[int]], made: Sequence[list[int]], versions: Sequence[Versions]) -> list[int]:
+    """For each launch the ones that must have run before it, as bits. `read`, `made`: ids of the buffers' values."""
     maker = {v: n for n, mine in enumerate(made) for v in mine}
-    needs = [{maker[v] for v in mine if v in maker} - {n} for n, mine in enumerate(read)]
+    needs = [_bits(maker[v] for v in mine if v in maker) & ~(1 << n) for n, mine in enumerate(read)]
     readers: dict[int, list[int]] = {}
     for n, mine in enumerate(read):
         for v in mine:
             readers.setdefault(v, []).append(n)
     for version in versions:
-        before: set[int] = set()
+        before = 0
         for older, newer in itertools.pairwise(map(id, version.values)):
-            before.update(readers.get(older, ()))
+            before |= _bits(readers.get(older, ()))
             if newer in maker:
-                needs[maker[newer]] |= before - {maker[newer]}
+                needs[maker[newer]] |= before & ~(1 << maker[newer])
     return needs
+
+
+def _bits(numbers: Iterable[int]) -> int:
+    found = 0
+    for n in numbers:
+        found |= 1 << n
+    return found

@@ -125,7 +125,9 @@ class UnpackedRows:
         held = [[k.load(aside, place, "f32", self.plan.rows) for place in line] for line in places]
         panels = [p * size for p in range(wide)]
         ahead = height * x.row_bytes(self.depth) if self.far and height == self.tile.tokens[0] else 0
-        done = expanded.expanded_tile(k, plan, unpacked, panels, self.x, x, rows, self.depth, block, count, held, ahead, ask)
+        done = expanded.expanded_tile(
+            k, plan, unpacked, panels, self.x, x, rows, self.depth, block, count, held, ahead, ask
+        )
         for line, values in zip(places, done, strict=True):
             for place, value in zip(line, values, strict=True):
                 k.store(aside, place, value)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import ModuleType
 from typing import Any
@@ -95,6 +96,7 @@ PUBLIC: dict[str, Any] = {
     )},
     "MemoryStats": memory.MemoryStats, "OutOfMemoryError": cuda.OutOfMemoryError,
     **memory_formats.PUBLIC, "is_deterministic": determinism.is_deterministic,
+    "e": math.e, "inf": math.inf, "nan": math.nan, "newaxis": None, "pi": math.pi,
 }  # fmt: skip
 make = PUBLIC["tensor"]
 del PUBLIC["tensor"]  # this module itself, which can be called

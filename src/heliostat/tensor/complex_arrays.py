@@ -21,7 +21,7 @@ from .conversion import as_tensor, convert
 from .copies import to_what
 from .core import Tensor
 from .dims import normal_dim, normal_dims
-from .dtypes import REAL_OF, dtype_of, result_dtype
+from .dtypes import REAL_OF, dtype_of, result_dtype, type_name
 from .linalg import by_numbers
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .register import ALIASES, COMPLEX, METHODS, has_complex
@@ -438,7 +438,9 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
     return COMPLEX["clone"](made) if copy and made is self else made
 
 
-COMPLEX["type"] = lambda self, dtype=None: str(self.dtype) if dtype is None else to(self, dtype)
+COMPLEX["type"] = lambda self, dtype=None: (
+    type_name(self.dtype, self.device.type) if dtype is None else to(self, dtype_of(dtype))
+)
 COMPLEX["type_as"] = lambda self, other: to(self, other.dtype)
 COMPLEX["cpu"] = lambda self: to(self, device="cpu")
 COMPLEX["cuda"] = lambda self, device=None, non_blocking=False, memory_format=None: _moved(

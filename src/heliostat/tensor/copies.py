@@ -9,7 +9,7 @@ from ..diagnostics import DTypeError
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .devices import name_of, placed
-from .dtypes import dtype_of
+from .dtypes import dtype_of, type_name
 from .memory_formats import check_memory_format
 from .register import METHODS, function, method
 from .shape import expand
@@ -67,8 +67,8 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
 
 @method("type")
 def type_method(self: Tensor, dtype: Any = None) -> Any:
-    """The dtype, or this tensor in another."""
-    return str(self.dtype) if dtype is None else convert(self, dtype_of(dtype))
+    """The name of PyTorch's type, `torch.FloatTensor`, or this tensor in another dtype."""
+    return type_name(self.dtype, self.device.type) if dtype is None else convert(self, dtype_of(dtype))
 
 
 METHODS["type"] = type_method
@@ -183,4 +183,6 @@ METHODS["is_pinned"] = lambda self: False
 METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
 METHODS["is_cuda"] = property(lambda self: self.device.type == "cuda")
 METHODS["is_cpu"] = property(lambda self: self.device.type == "cpu")
+for _kind in ("mkldnn", "mps", "mtia", "nested", "vulkan", "xla", "xpu"):
+    METHODS[f"is_{_kind}"] = property(lambda self: False)
 METHODS["real"] = property(lambda self: self)

@@ -25,6 +25,14 @@ NAMES: dict[str, DType] = {
     "complex64": c64, "cfloat": c64, "complex128": c128, "cdouble": c128,
 }  # fmt: skip
 
+# The names of PyTorch's types, a dtype each: what `Tensor.type` returns and takes.
+TYPES: dict[str, DType] = {
+    "FloatTensor": f32, "DoubleTensor": f64, "HalfTensor": f16, "BFloat16Tensor": bf16, "LongTensor": i64,
+    "IntTensor": i32, "ShortTensor": i16, "CharTensor": i8, "ByteTensor": u8, "UInt16Tensor": u16, "UInt32Tensor": u32,
+    "BoolTensor": bool_, "ComplexFloatTensor": c64, "ComplexDoubleTensor": c128,
+}  # fmt: skip
+_TYPE_OF = {dtype: name for name, dtype in TYPES.items()}
+
 _FROM_NUMPY: dict[Any, DType] = {
     np.dtype(n): d
     for n, d in (
@@ -52,9 +60,12 @@ def set_default_dtype(dtype: DType) -> None:
 
 
 def dtype_of(value: Any) -> DType:
-    """A dtype given as ours, by name, as NumPy's or as a Python type. Raises DTypeError."""
+    """A dtype given as ours, by name, as NumPy's, as a Python type, or as a type of PyTorch (`"torch.LongTensor"`, or a
+    class with a `dtype`). Raises DTypeError."""
     if isinstance(value, DType):
         return value
+    if isinstance(value, type) and isinstance(given := getattr(value, "dtype", None), DType):
+        return given
     if value is float:
         return get_default_dtype()
     if value is int or value is bool:
@@ -63,10 +74,17 @@ def dtype_of(value: Any) -> DType:
         return default_complex()
     if isinstance(value, str) and value.rpartition(".")[2] in NAMES:
         return NAMES[value.rpartition(".")[2]]
+    if isinstance(value, str) and value.rpartition(".")[2] in TYPES:
+        return TYPES[value.rpartition(".")[2]]
     try:
         return of_numpy(np.dtype(value))
     except TypeError:
         raise DTypeError(f"{value!r} is no dtype") from None
+
+
+def type_name(dtype: DType, device: str) -> str:
+    """PyTorch's name for tensors of a dtype on a device: `torch.FloatTensor`, `torch.cuda.FloatTensor`."""
+    return f"torch.{'cuda.' if device.startswith('cuda') else ''}{_TYPE_OF[dtype]}"
 
 
 def of_numpy(dtype: np.dtype[Any]) -> DType:

@@ -34,7 +34,7 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
     masks: list[tuple[Tensor, int, bool]] = []  # with the axes before each, and whether an Ellipsis is
     used, dotted = 0, False
     for item in items:
-        if isinstance(item, (list | np.ndarray, tuple)):
+        if isinstance(item, list | tuple | range | np.ndarray):
             item = as_tensor(np.asarray(item) if not isinstance(item, np.ndarray) else item)
             if item.numel() == 0 and item.dtype.is_float:
                 item = convert(item, i64)

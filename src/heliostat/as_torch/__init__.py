@@ -1,0 +1,150 @@
+"""Programs that say `import torch`, run by heliostat: `install()` answers their imports, and
+`python -m heliostat.as_torch PROGRAM ARGUMENTS` does that and runs one.
+
+`torch` is then a module that looks names up in `heliostat`, `torch.nn` one that looks them up in `heliostat.nn`, and so
+on; `ROOMS` names those that lie elsewhere. Nothing is copied: classes and functions are heliostat's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+# Where the names of a room are looked up, in order; of all others in the room of the same name.
+ROOMS: dict[str, tuple[str, ...]] = {
+    "torch": ("heliostat.as_torch.names", "heliostat"),
+    "torch._dynamo": ("heliostat.as_torch.compiler",),
+    "torch._inductor": ("heliostat.as_torch.compiler",),
+    "torch._inductor.config": ("heliostat.as_torch.compiler.config",),
+    "torch.accelerator": ("heliostat.as_torch.accelerator",),
+    "torch.autograd": ("heliostat.tensor.autograd", "heliostat.as_torch.variable"),
+    "torch.autograd.forward_ad": ("heliostat.tensor.forward_ad",),
+    "torch.autograd.function": ("heliostat.tensor.function", "heliostat.tensor.autograd"),
+    "torch.autograd.functional": ("heliostat.tensor.functional",),
+    "torch.autograd.graph": ("heliostat.tensor.saved",),
+    "torch.autograd.profiler": ("heliostat.profiler",),
+    "torch.backends": ("heliostat.as_torch.backends",),
+    "torch.compiler": ("heliostat.as_torch.compiler",),
+    "torch.cuda": ("heliostat.tensor.cuda", "heliostat.as_torch.cuda"),
+    "torch.cuda.amp": ("heliostat.as_torch.cuda.amp", "heliostat.amp"),
+    "torch.cuda.random": ("heliostat.tensor.cuda",),
+    "torch.func": ("heliostat.func",),
+    "torch.distributed": ("heliostat.as_torch.distributed",),
+    "torch.fx": ("heliostat.as_torch.fx",),
+    "torch.hub": ("heliostat.as_torch.hub",),
+    "torch.jit": ("heliostat.as_torch.jit",),
+    "torch.mps": ("heliostat.as_torch.accelerator.absent",),
+    "torch.multiprocessing": ("heliostat.as_torch.processes", "multiprocessing"),
+    "torch.nn": ("heliostat.nn", "heliostat.as_torch.parallel"),
+    "torch.nn.attention": ("heliostat.as_torch.attention",),
+    "torch.nn.init": ("heliostat.nn.init", "heliostat.as_torch.modules"),
+    "torch.nn.modules": ("heliostat.nn", "heliostat.as_torch.modules"),
+    "torch.nn.parallel": ("heliostat.as_torch.parallel",),
+    "torch.nn.quantized": ("heliostat.ao.nn.quantized",),
+    "torch.optim.optimizer": ("heliostat.optim.optimizer", "heliostat.optim"),
+    "torch.quantization": ("heliostat.ao.quantization",),
+    "torch.random": ("heliostat.tensor.random",),
+    "torch.types": ("heliostat.as_torch.types",),
+    "torch.utils.data": ("heliostat.data",),
+    "torch.utils.dlpack": ("heliostat.tensor.copies", "heliostat"),
+    "torch.testing": ("heliostat.as_torch.testing",),
+    "torch.utils": ("heliostat.utils",),
+    "torch.utils._pytree": ("heliostat.as_torch.tree",),
+    "torch.version": ("heliostat.as_torch.version",),
+    "torch.xpu": ("heliostat.as_torch.accelerator.absent",),
+}
+# Rooms whose names lie in files of other names here: modules within have the names of all.
+GATHERED = (
+    "torch.distributed", "torch.distributions", "torch.fx", "torch.jit", "torch.nn.modules", "torch.nn.parallel",
+    "torch.utils.data",
+)  # fmt: skip
+
+
+def sources_of(name: str) -> tuple[str, ...]:
+    """The modules in which the names of a room of PyTorch are looked up, some of which may not be there. `name`: of the
+    room, `torch.nn.functional`."""
+    room = next((r for r in GATHERED if name.startswith(f"{r}.")), name)
+    if room in ROOMS:
+        return ROOMS[room]
+    above, _, last = room.rpartition(".")
+    return tuple(f"{source}.{last}" for source in sources_of(above))
+
+
+class Room(ModuleType):
+    """A module that has the names of others. What is set on it is set on the first of them."""
+
+    def __init__(self, name: str, sources: Sequence[Any]) -> None:
+        super().__init__(name, sources[0].__doc__)
+        self.__dict__["_sources"] = tuple(sources)
+        self.__dict__["__path__"] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("__file__", "__wrapped__"):
+            inner = f"{self.__name__}.{name}"
+            if inner in ROOMS:
+                return import_module(inner)
+            for source in self._sources:
+                found = getattr(source, name, self)
+                if found is not self:
+                    if (
+                        isinstance(found, ModuleType)
+                        and not callable(found)
+                        and found.__name__.startswith("heliostat.")
+                    ):
+                        return import_module(inner)
+                    return found
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}: heliostat stands in its place")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__") or isinstance(value, Room):
+            self.__dict__[name] = value
+        else:
+            setattr(self._sources[0], name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({n for source in self._sources for n in dir(source)})
+
+
+class Finder:
+    """Answers imports of `torch` and the rooms within; one for `sys.meta_path`."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """A spec for `torch` and its rooms, None for modules of other packages."""
+        if name != "torch" and not name.startswith("torch."):
+            return None
+        return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The room of a name. Raises ModuleNotFoundError where heliostat has none."""
+        sources = [found for name in sources_of(spec.name) if (found := _source(name)) is not None]
+        if not sources:
+            raise ModuleNotFoundError(f"No module named {spec.name!r}: heliostat stands in its place", name=spec.name)
+        return Room(spec.name, sources)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to do."""
+
+
+def _source(name: str) -> Any:
+    """A module, or what stands in one, such as a room of switches; None where neither is there."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a package that a module of ours needs
+    above, _, last = name.rpartition(".")
+    return getattr(_source(above), last, None) if above else None
+
+
+def install() -> None:
+    """Answer every later `import torch` of this process, and of modules of it. Raises ImportError where PyTorch itself
+    was imported before: two sets of tensors would meet."""
+    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+        return
+    if "torch" in sys.modules:
+        raise ImportError("install() of heliostat.as_torch comes too late: torch was imported before")
+    sys.meta_path.insert(0, Finder())

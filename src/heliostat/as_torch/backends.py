@@ -1,0 +1,49 @@
+"""`torch.backends`: switches of libraries that PyTorch calls. What can be set here changes nothing: programs are
+heliostat's own, and their results are repeatable."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+from ..tensor import cuda as gpus
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
+def _ignored(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+def _within(*args: Any, **kwargs: Any) -> Any:
+    return nullcontext()
+
+
+cudnn = SimpleNamespace(
+    enabled=True, benchmark=False, benchmark_limit=10, deterministic=False, allow_tf32=False, fp32_precision="ieee",
+    is_available=_no, version=lambda: None, flags=_within,
+)  # fmt: skip
+cuda = SimpleNamespace(
+    is_built=gpus.is_available,
+    matmul=SimpleNamespace(
+        allow_tf32=False, allow_fp16_reduced_precision_reduction=False, allow_bf16_reduced_precision_reduction=False,
+        fp32_precision="ieee",
+    ),
+    sdp_kernel=_within, enable_flash_sdp=_ignored, enable_math_sdp=_ignored, enable_mem_efficient_sdp=_ignored,
+    enable_cudnn_sdp=_ignored, flash_sdp_enabled=_yes, math_sdp_enabled=_yes, mem_efficient_sdp_enabled=_yes,
+    cudnn_sdp_enabled=_no,
+)  # fmt: skip
+mps = SimpleNamespace(is_available=_no, is_built=_no)
+mkl = SimpleNamespace(is_available=_no)
+mkldnn = SimpleNamespace(enabled=False, is_available=_no, flags=_within, fp32_precision="ieee")
+openmp = SimpleNamespace(is_available=_no)
+opt_einsum = SimpleNamespace(enabled=True, strategy="auto", is_available=_yes)
+quantized = SimpleNamespace(engine="fbgemm", supported_engines=["fbgemm", "qnnpack"])
+cpu = SimpleNamespace(get_cpu_capability=lambda: "DEFAULT")

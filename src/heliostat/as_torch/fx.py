@@ -1,0 +1,18 @@
+"""`torch.fx`: graphs of functions are not taken from their source; `export` and `compile` make them by running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import refusal
+
+_HELP = "use torch.export.export, or torch.compile"
+symbolic_trace = refusal.function("torch.fx.symbolic_trace", _HELP)
+replace_pattern = refusal.function("torch.fx.replace_pattern", _HELP)
+for _name in ("Graph", "GraphModule", "Interpreter", "Node", "Proxy", "Tracer", "Transformer"):
+    globals()[_name] = refusal.a_class(f"torch.fx.{_name}", _HELP)
+
+
+def wrap(fn: Any) -> Any:
+    """The function itself: it marks what a trace would keep whole, and there is no trace."""
+    return fn

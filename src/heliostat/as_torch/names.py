@@ -1,0 +1,90 @@
+"""Names of `torch` itself that heliostat leaves to programs from there: constructors by type, the version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..diagnostics import DTypeError, UnsupportedError
+from ..tensor import PUBLIC, Tensor, create
+from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
+from ..tensor.dtypes import TYPES, set_default_dtype
+from .version import __version__ as __version__
+
+
+class layout:
+    """The order of a tensor's elements in memory: there is one."""
+
+    def __repr__(self) -> str:
+        return "torch.strided"
+
+
+strided = layout()
+SymInt, SymFloat, SymBool = int, float, bool
+
+
+def _constructor(name: str, dtype: Any) -> Any:
+    """A class as PyTorch's `FloatTensor`, of which tensors on the cpu of its dtype are instances."""
+
+    class Kind(type):
+        def __instancecheck__(cls, value: Any) -> bool:
+            return isinstance(value, Tensor) and value.dtype == dtype and value.device.type == "cpu"
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return other is cls
+
+        def __call__(cls, *args: Any) -> Tensor:
+            """A tensor of data, a sequence, or of the sizes that are given, with the dtype of the name."""
+            if len(args) == 1 and not isinstance(args[0], int):
+                return create.tensor(args[0], dtype=dtype)
+            return PUBLIC["empty"](*args, dtype=dtype)
+
+    return Kind(name, (), {"__doc__": f"Makes tensors of {dtype}: of a sequence, or of sizes.", "dtype": dtype})
+
+
+globals().update({name: _constructor(name, dtype) for name, dtype in TYPES.items()})
+
+
+def set_default_tensor_type(kind: Any) -> None:
+    """Make the dtype of a constructor, `torch.DoubleTensor` or its name, the default. Raises DTypeError for one that is
+    no float, and UnsupportedError for one of a GPU: `set_default_device` names that."""
+    name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+    if isinstance(kind, str) and ".cuda." in kind:
+        raise UnsupportedError(f"set_default_tensor_type({kind!r}) is not supported", help="use set_default_device")
+    if name not in TYPES:
+        raise DTypeError(f"set_default_tensor_type: there is no type {name!r}")
+    set_default_dtype(TYPES[name])
+
+
+def typename(obj: Any) -> str:
+    """The name of a tensor's type as PyTorch's `type()` has it, or of an object's class with its module."""
+    if isinstance(obj, Tensor):
+        return str(obj.type())
+    kind = obj if isinstance(obj, type) else type(obj)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _assert(condition: Any, message: str) -> None:
+    """Raise AssertionError with the message where a condition does not hold."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def _check(condition: Any, message: Any = None) -> None:
+    """Raise RuntimeError where a condition does not hold. `message`: a function that returns what it says."""
+    if not condition:
+        raise RuntimeError(message() if message is not None else "Expected cond to be True, but got False.")
+
+
+def get_autocast_gpu_dtype() -> Any:
+    """The dtype of autocast on GPUs."""
+    return get_autocast_dtype("cuda")
+
+
+def get_autocast_cpu_dtype() -> Any:
+    """The dtype of autocast on the cpu."""
+    return get_autocast_dtype("cpu")
+
+
+def is_autocast_cpu_enabled() -> bool:
+    """Whether autocast is on for the cpu."""
+    return bool(is_autocast_enabled("cpu"))

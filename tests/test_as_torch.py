@@ -1,0 +1,157 @@
+"""Programs that import torch, run by heliostat: in processes of their own, into which PyTorch has not come."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heliostat.as_torch import install, testing, tree
+from heliostat.diagnostics import DTypeError
+
+PROGRAM = """
+import sys
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torch.utils.data as data
+import torch.backends.cudnn as cudnn
+from torch import Tensor, optim
+from torch.autograd import Function, Variable
+from torch.distributed import destroy_process_group, init_process_group
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.utils import _pair
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.rnn import pad_sequence
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data.dataset import Dataset
+
+import heliostat as hs
+
+assert torch.nn is nn and nn.functional is F and nn.Linear is hs.nn.Linear and Tensor is hs.Tensor
+assert sys.modules["torch.nn.functional"] is F
+assert torch.utils.data.DataLoader is data.DataLoader and issubclass(data.TensorDataset, Dataset)
+assert isinstance(nn.BatchNorm2d(2), _BatchNorm) and _pair(3) == (3, 3)
+assert torch.tensor([1, 2]).tolist() == [1, 2] and torch.float32 is hs.float32
+assert torch.__version__ >= "2" and torch.version.cuda is None
+assert abs(torch.pi - 3.14159265) < 1e-8 and torch.inf > 1e300 and torch.zeros(2)[torch.newaxis].shape == (1, 2)
+cudnn.benchmark = True
+torch.backends.cuda.matmul.allow_tf32 = True
+assert torch.backends.cudnn.benchmark and not torch.backends.mps.is_available()
+assert not torch.distributed.is_available() and not torch.distributed.is_initialized()
+assert torch.accelerator.current_accelerator() is None or torch.cuda.is_available()
+assert torch.LongTensor([1, 2]).dtype == torch.int64 and torch.FloatTensor(2, 3).shape == (2, 3)
+assert isinstance(torch.ones(1), torch.FloatTensor) and not isinstance(torch.ones(1), torch.LongTensor)
+assert not torch.jit.is_scripting() and torch.jit.script(len) is len and torch.compiler.disable(len) is len
+assert not torch.ones(1).is_xpu
+assert isinstance(torch.ones(1), Variable) and Variable(torch.ones(1), requires_grad=True).requires_grad
+assert torch.ones(1).type(torch.LongTensor).type() == 'torch.LongTensor'
+assert issubclass(Function, torch.autograd.Function)
+assert all((StepLR, checkpoint, pad_sequence, destroy_process_group))
+
+
+@torch.jit.ignore
+def unchanged(x):
+    return x
+
+
+for use in (init_process_group, lambda: DistributedDataParallel(nn.Linear(1, 1)), lambda: torch.jit.trace(len, ())):
+    try:
+        use()
+    except NotImplementedError as error:
+        assert "not supported" in str(error)
+    else:
+        raise AssertionError(use)
+for absent in ("torch.nowhere", "torch.nn.nowhere"):
+    try:
+        __import__(absent)
+    except ModuleNotFoundError as error:
+        assert absent in str(error) and error.name == absent
+    else:
+        raise AssertionError(absent)
+try:
+    torch.nowhere
+except AttributeError as error:
+    assert "'torch' has no attribute 'nowhere'" in str(error)
+
+model = nn.DataParallel(nn.Linear(2, 1))
+sgd = optim.SGD(model.parameters(), lr=0.1)
+for x, y in data.DataLoader(data.TensorDataset(torch.ones(8, 2), torch.zeros(8, 1)), batch_size=4):
+    sgd.zero_grad()
+    loss = F.mse_loss(unchanged(model(x)), y)
+    loss.backward()
+    sgd.step()
+torch.testing.assert_close(model(x).detach(), model.module(x).detach())
+print("done", sys.argv[1:], __name__, sorted(model.state_dict()))
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "heliostat.as_torch", *arguments], capture_output=True, text=True)
+
+
+def test_a_program_runs(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("VALUE = 1\n")
+    (tmp_path / "program.py").write_text("from beside import VALUE\n" + PROGRAM)
+    done = run(str(tmp_path / "program.py"), "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "done ['--epochs', '2'] __main__ ['module.bias', 'module.weight']"
+
+
+@pytest.mark.parametrize("arguments", [(), ("nowhere.py",)])
+def test_without_a_program(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_it_does_not_come_after_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    with pytest.raises(ImportError, match="too late"):
+        install()
+
+
+def test_types_by_name() -> None:
+    from heliostat.as_torch import names
+
+    names.set_default_tensor_type("torch.DoubleTensor")
+    try:
+        assert names.PUBLIC["zeros"](1).dtype == names.PUBLIC["float64"]
+    finally:
+        names.set_default_tensor_type(names.FloatTensor)
+    with pytest.raises(DTypeError, match="no type"):
+        names.set_default_tensor_type("torch.NoTensor")
+    assert names.typename(names.PUBLIC["zeros"](1)) == "torch.FloatTensor"
+    assert names.typename(1) == "int"
+
+
+def test_assert_close() -> None:
+    import heliostat as hs
+
+    a = hs.tensor([1.0, 2.0])
+    testing.assert_close(a, a + 1e-6)
+    testing.assert_close({"x": [a, 1]}, {"x": [a, 1]})
+    for b, said in ((a + 1e-3, "not close"), (a.double(), "dtype"), (a[:1], "shape"), (a * float("nan"), "not close")):
+        with pytest.raises(AssertionError, match=said):
+            testing.assert_close(a, b)
+    testing.assert_close(a * float("nan"), a * float("nan"), equal_nan=True)
+    with pytest.raises(AssertionError, match="lengths"):
+        testing.assert_close([a], [a, a])
+    with pytest.raises(AssertionError, match="mine"):
+        testing.assert_close(1, 2, msg="mine")
+
+
+def test_trees() -> None:
+    made = {"a": [1, (2, 3)], "b": 4}
+    leaves, spec = tree.tree_flatten(made)
+    assert leaves == [1, 2, 3, 4]
+    assert spec.num_leaves == 4
+    assert tree.tree_unflatten(leaves, spec) == made
+    assert tree.tree_map(lambda x, y: x + y, made, made) == {"a": [2, (4, 6)], "b": 8}
+    assert tree.tree_leaves(made, is_leaf=lambda x: isinstance(x, tuple)) == [1, (2, 3), 4]
+    assert tree.tree_map_only(str, len, [1, "abc"]) == [1, 3]
+    with pytest.raises(ValueError, match="3 values for a structure of 4"):
+        tree.tree_unflatten([1, 2, 3], spec)
