@@ -340,6 +340,14 @@ class DeviceMismatchError(DeviceError):
     """Operands of one function lie on different devices; the message names both."""
 
 
+class PackageMissingError(HeliostatError, ImportError):
+    """A package that is optional is not installed, and what was asked for needs it."""
+
+    def __init__(self, what: str, package: str, **place: Any) -> None:
+        """`what`: the thing that needs it, as the beginning of a sentence, in the plural."""
+        super().__init__(f"{what} need the package {package}", **{"help": f"pip install {package}", **place})
+
+
 class DeviceUnavailableError(DeviceError):
     """A device cannot be used at all: no package, no driver, a driver too old, no such device, a forked process."""
 

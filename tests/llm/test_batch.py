@@ -61,7 +61,7 @@ def check(model: LanguageModel, ids: list[list[int]], weights: dict[str, Any], l
     for row, known in enumerate(ids):
         model.fill(batch, row, known[:-1] or known)
         assert model.hold(batch, row, last[row])
-    found = batch.steps.greedy(last)
+    found = batch.steps.choose(last)
     logits = np.array(batch.steps.logits(), np.float64)
     for row, known in enumerate(ids):
         expected = forward(weights, known)[-1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliostat.llm.choice import STATES, choice_graph, chosen, is_greedy, parts_of
+from heliostat.llm.choice import STATES, choice_graph, chosen, parts_of
 from heliostat.llm.sample import Sampler
 from heliostat.session import compile_graph
 
@@ -70,10 +70,3 @@ def test_vocabularies_that_do_not_divide_have_no_program() -> None:
     assert choice_graph(1001) is None
     assert parts_of(151936) == 128
     assert [parts_of(128256, n) for n in (1, 3, 8, 32, 2000)] == [256, 128, 64, 16, 16]
-
-
-def test_what_is_greedy() -> None:
-    assert is_greedy(Sampler())
-    assert is_greedy(Sampler(0.0, repetition_penalty=1.3, repetition_window=0))
-    assert not is_greedy(Sampler(0.7))
-    assert not is_greedy(Sampler(0.0, repetition_penalty=1.3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from pathlib import Path
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy_forward
 import pytest
 from numpy_forward import write_model
 
-from heliostat.llm import load
+from heliostat.llm import LanguageModel, load
+from heliostat.llm.draw import FIELDS, Choice
+from heliostat.llm.sample import Sampler
 from heliostat.llm.stepper import Last, Stepper
 from heliostat.session.place import Inputs
 from targets.fake_gpu import fake_gpu
@@ -20,8 +22,8 @@ from targets.fake_gpu import fake_gpu
 VOCABULARY, ROOM = 50, 12
 
 
-def following(token: int, position: int) -> int:
-    return (token * 31 + position * 7 + 5) % VOCABULARY
+def following(token: int, position: int, chance: float = 0.0) -> int:
+    return (token * 31 + position * 7 + 5 + int(chance * 1000)) % VOCABULARY
 
 
 class Device:
@@ -53,9 +55,11 @@ class Device:
         for row, (token, position) in enumerate(zip(self.tokens, self.positions, strict=True)):
             self.logits[row, following(int(token), int(position))] = 1
 
-    def round(self, number: int) -> None:
+    def round(self, number: int, draws: Any) -> None:
+        """With `draws`, the token is as far behind the largest as the random number says."""
         self.step()
-        self.set(self.logits.argmax(1), self.positions + 1)
+        moved = self.logits.argmax(1) + (0 if draws is None else (draws[:, 0] * 1000).astype(int))
+        self.set(moved % VOCABULARY, self.positions + 1)
         logprob = np.full(len(self.tokens), np.nan if self.refused else -1.0)
         self.found[number] = [self.tokens, logprob]
 
@@ -66,7 +70,7 @@ class Device:
     # what a place, an executable and rounds are asked for
     def executable(self, program: Any, given: Any) -> None: ...
 
-    def rounds(self, executables: Any) -> Device:
+    def rounds(self, executables: Any, inputs: Any) -> Device:
         return self
 
     def run(self) -> None:
@@ -76,11 +80,12 @@ class Device:
         self.finish()
         return self.logits
 
-    def give(self) -> None:
+    def give(self, inputs: Any) -> None:
         number = len(self.work) + len(self.found) * 1000
         self.results.append(number)
         assert len(self.results) <= 2
-        self.work.append(lambda: self.round(number))
+        draws = inputs["draws"].view(np.float64).reshape(-1, FIELDS).copy() if inputs else None
+        self.work.append(lambda: self.round(number, draws))
 
     def take(self) -> Any:
         self.finish()
@@ -92,7 +97,8 @@ class Device:
 
 def stepper(rows: int) -> tuple[Device, Stepper]:
     device = Device(rows)
-    return device, Stepper(device, rows, device.inputs, device, SimpleNamespace())  # type: ignore[arg-type]
+    choices: Any = dict.fromkeys(Choice, SimpleNamespace())
+    return device, Stepper(device, rows, device.inputs, device, choices, VOCABULARY)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -111,7 +117,8 @@ def test_rows_that_begin_and_end_in_any_order(seed: int) -> None:
             steps.run(rows)
             found = [int(t) for t in steps.logits().argmax(1)]
         else:
-            samples = steps.greedy(rows, all(r is None or r[1] + 1 < ROOM for r in rows) and bool(rng.random() < 0.9))
+            room = all(r is None or r[1] + 1 < ROOM for r in rows)
+            samples = steps.choose(rows, ahead=room and bool(rng.random() < 0.9))
             found = [s.token for s in samples if s is not None]
         logits = steps.logits() if rng.random() < 0.1 else None
         for n, row in enumerate(rows):
@@ -126,7 +133,7 @@ def test_one_that_goes_on_sends_once() -> None:
     device, steps = stepper(1)
     token = 3
     for position in range(8):
-        (sample,) = steps.greedy([(token, position)], ahead=position < 7)
+        (sample,) = steps.choose([(token, position)], ahead=position < 7)
         assert sample is not None
         assert sample.token == following(token, position)
         token = sample.token
@@ -136,32 +143,89 @@ def test_one_that_goes_on_sends_once() -> None:
 def test_a_row_that_is_not_finite_is_left_to_a_sampler() -> None:
     device, steps = stepper(1)
     device.refused = True
-    assert steps.greedy([(3, 0)], ahead=True) == [None]
+    assert steps.choose([(3, 0)], ahead=True) == [None]
     assert int(steps.logits()[0].argmax()) == following(3, 0)
 
 
-def test_tokens_on_a_simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(10))
+def test_draws_take_the_random_numbers_of_their_rows_in_order(seed: int) -> None:
+    """Rows that draw, begin, end and are read in any order: each uses up its sampler's numbers one by one."""
+    rng = np.random.default_rng(seed)
+    device, steps = stepper(2)
+    rows: list[Last | None] = [None] * 2
+    samplers: list[Sampler | None] = [None] * 2
+    numbers: list[Any] = [None] * 2
+    for _ in range(60):
+        for n, row in enumerate(rows):
+            if row is None:
+                rows[n] = int(rng.integers(VOCABULARY)), int(rng.integers(ROOM - 1))
+                given = int(rng.integers(1 << 30))
+                samplers[n], numbers[n] = Sampler(0.7, seed=given), np.random.Generator(np.random.PCG64(given))
+        device.refused = bool(rng.random() < 0.2)
+        room = all(r is not None and r[1] + 1 < ROOM for r in rows)
+        found = steps.choose(rows, samplers, room and bool(rng.random() < 0.9))
+        if rng.random() < 0.1:
+            steps.logits()
+        for n, row in enumerate(rows):
+            assert row is not None
+            chance = numbers[n].random()
+            sample, sampler = found[n], samplers[n]
+            assert sampler is not None
+            if sample is None:  # left to the sampler, which takes its number
+                assert sampler.drawn() == chance
+                token = int(rng.integers(VOCABULARY))
+            else:
+                token = sample.token
+                assert token == following(*row, chance)
+            rows[n] = None if row[1] + 1 >= ROOM or rng.random() < 0.2 else (token, row[1] + 1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageModel]:
+    """A small model on a simulated GPU."""
+    path = tmp_path_factory.mktemp("models") / "m.gguf"
+    with pytest.MonkeyPatch.context() as patch, fake_gpu():
+        for name, size in {"HIDDEN": 64, "LAYERS": 1, "HEADS": 2, "KV": 1, "FEED": 64}.items():
+            patch.setattr(numpy_forward, name, size)
+        write_model(path, "llama", "BF16")
+        yield load(path, device="cuda", context=5)
+
+
+@pytest.mark.parametrize("way", [{}, {"top_k": 20, "top_p": 0.9}, {"repetition_penalty": 1.2}], ids=str)
+def test_draws_on_a_simulated_gpu(model: LanguageModel, way: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn tokens are those that a sampler draws from the logits; it sees those of the prompt alone, but for a
+    penalty."""
+    sampler, ids, length = Sampler(1.5, seed=3, **way), [3, 1], 4
+    found = [sampler.sample(model.restart(ids), ids)]
+    while len(ids) + len(found) < length:
+        history = ids + [s.token for s in found]
+        found.append(sampler.sample(model.extend(history[-1], len(history) - 1), history))
+    seen: list[Any] = []
+    look = Sampler.sample
+    monkeypatch.setattr(Sampler, "sample", lambda *args: seen.append(args) or look(*args))
+    pieces = list(model.generate(ids, length - len(ids), temperature=1.5, seed=3, ignore_eos=True, **way))
+    assert [p.token for p in pieces] == [s.token for s in found]
+    assert [p.logprob for p in pieces] == pytest.approx([s.logprob for s in found], abs=1e-4)
+    assert len(seen) == (len(found) if "repetition_penalty" in way else 1)
+
+
+def test_tokens_on_a_simulated_gpu(model: LanguageModel) -> None:
     """The greedy tokens are those that the host finds in logits, also of two in turn and at the context's end."""
-    for name, size in {"HIDDEN": 64, "LAYERS": 1, "HEADS": 2, "KV": 1, "FEED": 64}.items():
-        monkeypatch.setattr(numpy_forward, name, size)
-    write_model(tmp_path / "m.gguf", "llama", "BF16")
-    with fake_gpu():
-        model = load(tmp_path / "m.gguf", device="cuda", context=5)
-        wanted = []
-        for ids in ([3, 1], [9]):
-            found = [int(np.argmax(model.restart(ids)))]
-            while len(ids) + len(found) <= 5:
-                found.append(int(np.argmax(model.extend(found[-1], len(ids) + len(found) - 1))))
-            wanted.append(found)
-        whole, block = model.restart([3, 1, 9]).copy(), model.block
-        model.restart([4, 9, 7])
-        model.block = 1  # blocks before the last one end with their caches
-        np.testing.assert_array_equal(model.restart([3, 1, 9]), whole)
-        model.block = block
-        rows = model.logits([3, 1, 9])  # by a program for any number of rows, whose sums have another order
-        np.testing.assert_allclose(rows[-1], whole, rtol=0.02, atol=0.02 * np.abs(whole).max())
-        np.testing.assert_allclose(rows[1], model.restart([3, 1]), rtol=0.02, atol=0.02 * np.abs(whole).max())
-        first, second = model.generate([3, 1]), model.generate([9])
-        assert [next(first).token for _ in range(2)] == wanted[0][:2]
-        assert [p.token for p in second] == wanted[1]
-        assert [p.token for p in first] == wanted[0][2:]
+    wanted = []
+    for ids in ([3, 1], [9]):
+        found = [int(np.argmax(model.restart(ids)))]
+        while len(ids) + len(found) <= 5:
+            found.append(int(np.argmax(model.extend(found[-1], len(ids) + len(found) - 1))))
+        wanted.append(found)
+    whole, block = model.restart([3, 1, 9]).copy(), model.block
+    model.restart([4, 9, 7])
+    model.block = 1  # blocks before the last one end with their caches
+    np.testing.assert_array_equal(model.restart([3, 1, 9]), whole)
+    model.block = block
+    rows = model.logits([3, 1, 9])  # by a program for any number of rows, whose sums have another order
+    np.testing.assert_allclose(rows[-1], whole, rtol=0.02, atol=0.02 * np.abs(whole).max())
+    np.testing.assert_allclose(rows[1], model.restart([3, 1]), rtol=0.02, atol=0.02 * np.abs(whole).max())
+    first, second = model.generate([3, 1]), model.generate([9])
+    assert [next(first).token for _ in range(2)] == wanted[0][:2]
+    assert [p.token for p in second] == wanted[1]
+    assert [p.token for p in first] == wanted[0][2:]

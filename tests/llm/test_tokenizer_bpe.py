@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,17 +13,20 @@ from hypothesis import strategies as st
 from tokenizer_data import metadata, tokenizer
 
 from heliostat.diagnostics import TokenizerError
-from heliostat.llm.tokenizer.bpe import BytePairEncoder
+from heliostat.llm.tokenizer.bpe import BytePairEncoder, LibraryEngine
+from heliostat.llm.tokenizer.byte_pairs import BytePairs
 from heliostat.llm.tokenizer.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer, pre_tokenizer
-from heliostat.llm.tokenizer.vocabulary import BYTE_OF, CHAR_OF, Vocabulary
+from heliostat.llm.tokenizer.vocabulary import CHAR_OF, Vocabulary
 
 ALPHABET = Vocabulary(list(CHAR_OF.values()), bytes([1] * 256), "byte_level")
 
 
-def pieces(rule: PreTokenizer, text: str) -> list[str]:
-    """The words that the encoder cuts `text` into."""
-    found = BytePairEncoder(ALPHABET, [], rule)._tokenizer.pre_tokenizer.pre_tokenize_str(text)
-    return [bytes(BYTE_OF[char] for char in piece).decode() for piece, _ in found]
+ENGINES = [LibraryEngine, BytePairs]
+
+
+def pieces(rule: PreTokenizer, text: str, engine: Any = LibraryEngine) -> list[str]:
+    """The words that an engine cuts `text` into."""
+    return list(engine(ALPHABET.ids, [], rule).words(text))
 
 
 def plain_pieces(rule: PreTokenizer, text: str) -> list[str]:
@@ -50,10 +56,11 @@ SPLITS = {
 }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", SPLITS)
-def test_words(name: str) -> None:
+def test_words(name: str, engine: Any) -> None:
     text, words = SPLITS[name]
-    assert pieces(PRE_TOKENIZERS[name], text) == words
+    assert pieces(PRE_TOKENIZERS[name], text, engine) == words
 
 
 def test_equal_rules_have_all_their_names() -> None:
@@ -77,6 +84,8 @@ def test_unknown_names() -> None:
 @given(text=st.text("aA'sSlL dDzé한\u1112\u1161ǅʰ٣1²Ⅳ!/.\n\r\t\u00a0\u3000\u0301\u0308🙂_$", max_size=25))
 def test_words_against_another_engine(rule: PreTokenizer, text: str) -> None:
     assert pieces(rule, text) == plain_pieces(rule, text)
+    if all(unicodedata.category(char) != "Cn" for char in text):  # the library may know newer characters than Python
+        assert pieces(rule, text, BytePairs) == pieces(rule, text)
 
 
 def plain_bpe(text: str, ids: dict[str, int], ranks: dict[tuple[str, str], int], rule: PreTokenizer) -> list[int]:
@@ -109,6 +118,28 @@ def test_against_a_plain_implementation(name: str) -> None:
     @settings(max_examples=150, deadline=None)
     @given(text=st.lists(st.one_of(words, st.text(max_size=4)), max_size=8).map("".join))
     def check(text: str) -> None:
-        assert tokenizer(name).encode(text, parse_special=False) == plain_bpe(text, ids, ranks, rule)
+        wanted = plain_bpe(text, ids, ranks, rule)
+        assert tokenizer(name).encode(text, parse_special=False) == wanted
+        assert alone.encode(text) == wanted
 
+    alone = BytePairs(ids, [tuple(merge.split(" ")) for merge in data["tokenizer.ggml.merges"]], rule)
     check()
+    long = "a" * 3000 + " " * 3000 + "\n" * 500
+    assert alone.encode(long) == tokenizer(name).encode(long)
+
+
+@pytest.mark.parametrize("merges", [[("a", "nowhere")], [("a", "b")]])
+def test_merges_that_do_not_fit(merges: list[tuple[str, str]]) -> None:
+    for engine in ENGINES:
+        with pytest.raises(TokenizerError, match="do not fit the vocabulary"):
+            engine(ALPHABET.ids, merges, PRE_TOKENIZERS["gpt-2"])
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    encoder = BytePairEncoder(ALPHABET, [], PRE_TOKENIZERS["gpt-2"])
+    assert isinstance(encoder.engine, BytePairs)
+    assert encoder.encode_batch([("ab", True), (" c", False)]) == [
+        encoder.encode("ab", True),
+        encoder.encode(" c", False),
+    ]

@@ -82,7 +82,7 @@ def bench_batch(model: LanguageModel, rows: int, generate: int, depth: int) -> f
                     f"there are no pages for {rows} sequences of {depth + generate} tokens",
                     help="give more cache tokens",
                 )
-            found = batch.steps.greedy(places, ahead)
+            found = batch.steps.choose(places, ahead=ahead)
             last = [int(np.argmax(batch.steps.logits()[n])) if s is None else s.token for n, s in enumerate(found)]
         return rows * generate / (time.perf_counter() - started)
     finally:  # pages are for the next batch, and for prompts

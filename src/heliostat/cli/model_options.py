@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from heliostat.cli.report import UsageError
+from heliostat.cli.report import UsageError, has_bars
 from heliostat.llm import LanguageModel, Progress, demo_path, load
 from heliostat.llm.model import CACHE_DTYPES, MOST_PAGE
 from heliostat.llm.pages import LEAST_PAGE
@@ -108,7 +108,7 @@ def open_model(args: argparse.Namespace, batch: Sequence[int] = ()) -> LanguageM
             args.cache_tokens,
         )
 
-    if not sys.stderr.isatty():
+    if not has_bars():
         model = opened(None)
     else:
         from rich.console import Console  # slow to import, and needed at a terminal alone

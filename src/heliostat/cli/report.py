@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TextIO
 
 from heliostat.diagnostics import Diagnostic, HeliostatError, printable
@@ -29,6 +30,11 @@ def color(stream: object) -> bool:
     isatty = getattr(stream, "isatty", None)
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return wanted and isatty is not None and bool(isatty())
+
+
+def has_bars() -> bool:
+    """Whether to draw progress bars: on a terminal, where the package for them, which is optional, is installed."""
+    return sys.stderr.isatty() and find_spec("rich") is not None
 
 
 def print_findings(findings: Sequence[Diagnostic], source: Source, stream: TextIO) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from heliostat.cli.report import has_bars
 from heliostat.train.adapter import TYPES, merge
 from heliostat.train.checkpoint import Progress
 from heliostat.train.fine_tune import LoraRun, open_lora
@@ -132,7 +133,7 @@ def _say_losses(progress: Progress, keep: str) -> None:
 @contextmanager
 def _progress(steps: int, done: int) -> Iterator[Callable[[Progress, float], None]]:
     """A bar where standard error is a terminal, otherwise a line now and then."""
-    if not sys.stderr.isatty():
+    if not has_bars():
 
         def line(p: Progress, rate: float) -> None:
             if p.step % EVERY == 0 or p.step == steps:

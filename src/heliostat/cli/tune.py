@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from heliostat.cli.model_options import add_model_arguments, open_model
-from heliostat.cli.report import UsageError
+from heliostat.cli.report import UsageError, has_bars
 from heliostat.compiler.fuse import FusedGroup
 from heliostat.session.place import CpuPlace, CudaPlace, Place
 from heliostat.session.tuning import Progress, Tuned, tune
@@ -26,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args)
     place = model.place
     groups = list(model.compile_again()[1].groups.values())
-    if sys.stderr.isatty():
+    if has_bars():
         from rich.console import Console  # slow to import, and needed at a terminal alone
         from rich.progress import Progress
 

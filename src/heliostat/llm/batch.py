@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import CacheFullError
-from ..kernel.program import Compiled
+from ..kernel.program import Compiled, Program
 from ..session.place import Place
 from .answer import Answer, Piece
-from .choice import is_greedy
+from .draw import Choice
 from .paged_cache import PagedCache
 from .pages import PagedSequence
 from .sample import Sample, Sampler
@@ -35,14 +35,15 @@ class Batch:
         place: Place,
         rows: int,
         decode: Compiled,
-        choice: Compiled | None,
+        choices: Mapping[Choice, Program],
+        vocabulary: int,
         given: Mapping[str, Any],
     ) -> None:
         """`given`: weights and frequencies by name. Raises DeviceMemoryError where the caches do not fit."""
         self.place, self.rows = place, rows
         inputs = place.inputs({"start": rows, "tokens": rows, "positions": rows})
         run = place.executable(decode.program, {**given, **inputs.buffers})
-        self.steps = Stepper(place, rows, inputs, run, None if choice is None else choice.program)
+        self.steps = Stepper(place, rows, inputs, run, choices, vocabulary)
         self.states = states_of(run)
         self._caches = {p.name: b for p, b in self.states}
         self.run: object | None = None
@@ -72,13 +73,14 @@ class PagedBatch(Batch):
         place: Place,
         rows: int,
         decode: Compiled,
-        choice: Compiled | None,
+        choices: Mapping[Choice, Program],
+        vocabulary: int,
         given: Mapping[str, Any],
         cache: PagedCache,
     ) -> None:
         """`given`: the states too."""
         self.table = cache.table(rows)
-        super().__init__(place, rows, decode, choice, {**given, "table": self.table.buffer})
+        super().__init__(place, rows, decode, choices, vocabulary, {**given, "table": self.table.buffer})
         self.sequences: list[PagedSequence | None] = [None] * rows
 
     def put(self, row: int, sequence: PagedSequence) -> None:
@@ -207,19 +209,14 @@ def _step(
 ) -> Iterator[tuple[int, Piece]]:
     """Run one token of every row; the next pieces."""
     started = time.perf_counter()
-    there = [r is None or is_greedy(r.sampler) for r in rows]
-    ahead = all(there) and all(r is None or r.answer.left > 1 for r in rows)
+    there = batch.steps.way([r.sampler for r in rows if r is not None]) is not None
+    ahead = there and all(r is None or r.answer.left > 1 for r in rows)
     ahead = _hold(model, batch, rows, waiting, ahead)
     last = [r.last if r is not None else None for r in rows]
-    found: list[Sample | None] = [None] * batch.rows
-    if any(r is not None and is_greedy(r.sampler) for r in rows):
-        found = batch.steps.greedy(last, ahead)
-    else:
-        batch.steps.run(last)
+    found = batch.steps.choose(last, [None if r is None else r.sampler for r in rows], ahead)
     for place, one in enumerate(rows):
         if one is not None:
-            likeliest = found[place] if there[place] else None
-            chosen = likeliest or one.sampler.sample(batch.steps.logits()[place], one.history)
+            chosen = found[place] or one.sampler.sample(batch.steps.logits()[place], one.history)
             timing.generated_tokens += 1
             yield from _take(one, chosen)
     timing.generated_seconds += time.perf_counter() - started

@@ -24,7 +24,6 @@ from ..session.stored import load_programs, save_programs
 from .answer import Answer, Piece
 from .batch import Batch, PagedBatch, generate_batch, states_of
 from .checkpoint import Checkpoint
-from .choice import is_greedy
 from .config import MOST_LOGITS, DecoderConfig, rope_frequencies
 from .gguf import GGUFFile, TensorKind
 from .paged_cache import BoundTable, PagedCache
@@ -32,7 +31,7 @@ from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike, pages_o
 from .reserve import Reserve, packed_nbytes
 from .sample import Sample, Sampler
 from .stepper import Last, Stepper
-from .steps import StepOptions, cache_element, capacity_of, compile_all_rows, compile_steps, steps_key
+from .steps import StepOptions, cache_element, capacity_of, choices_of, compile_all_rows, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
 
@@ -252,14 +251,14 @@ class LanguageModel:
         given.update({plan.name: buffer for plan, buffer in states})
         self._prefill = self.place.executable(self.prefill.program, given)
         self._given = given
-        choice = self.programs.get("choice")
-        self._steps = Stepper(self.place, 1, self._inputs, self._decode, None if choice is None else choice.program)
+        vocabulary = self.config.vocabulary
+        self._steps = Stepper(self.place, 1, self._inputs, self._decode, choices_of(self.programs, 1), vocabulary)
         fixed = {**self.weights, "frequencies": given["frequencies"]}
         if self._pages is not None:
             fixed.update(self._pages.bind(states))
         self.batches: dict[int, Batch] = {}
         for n in self.options.batches:
-            several = self.programs[f"decode_{n}"], self.programs.get(f"choice_{n}")
+            several = self.programs[f"decode_{n}"], choices_of(self.programs, n), vocabulary
             if self._pages is not None:
                 self.batches[n] = PagedBatch(self.place, n, *several, fixed, self._pages)
             else:
@@ -391,7 +390,7 @@ class LanguageModel:
     @property
     def chooses_there(self) -> bool:
         """Whether the greedy token can be found where the logits are, so that `follow` reads no logits."""
-        return self._steps.chooses
+        return self._steps.way([None]) is not None
 
     def follow(self, token: int, position: int, count: int) -> Iterator[int]:
         """Run `count` tokens from the cache's end, `position`, on: `token`, then the greedy ones; each greedy next one.
@@ -405,22 +404,17 @@ class LanguageModel:
             tokens = self._sequence.tokens = self._sequence.tokens[:position]
             for n in range(count):
                 tokens.append(token)
-                token = self._next(token, position + n, sampler, tokens, True, n + 1 < count).token
+                token = self._next(token, position + n, sampler, tokens, n + 1 < count).token
                 yield token
 
-    def _next(
-        self, token: int, position: int, sampler: Sampler, history: Sequence[int], greedy: bool, more: bool
-    ) -> Sample:
-        """Run one token; the next one. `greedy`: found where the logits are. `more`: another step will follow."""
-        last = [(token, position)]
-        ahead = greedy and more and position + 1 < self.context and self._has_pages(position, position + 2)
+    def _next(self, token: int, position: int, sampler: Sampler, history: Sequence[int], more: bool) -> Sample:
+        """Run one token; the next one. `more`: another step will follow."""
+        there = self._steps.way([sampler]) is not None  # where the logits are
+        ahead = there and more and position + 1 < self.context and self._has_pages(position, position + 2)
         self._reserve_pages(position, position + (2 if ahead else 1))
-        if greedy:
-            (found,) = self._steps.greedy(last, ahead)
-            if found is not None:
-                return found
-        else:
-            self._steps.run(last)
+        (found,) = self._steps.choose([(token, position)], [sampler], ahead)
+        if found is not None:
+            return found
         return sampler.sample(self._steps.logits()[0], history)
 
     def explain_cache(self) -> str:
@@ -489,7 +483,6 @@ class LanguageModel:
         if limit <= 0:
             return
         history = list(ids)
-        greedy = self._steps.chooses and is_greedy(sampler)
         timing = self.timing = Timing(prompt_tokens=len(ids))
         started = time.perf_counter()
         with self._lock:
@@ -512,7 +505,7 @@ class LanguageModel:
                     epoch = self._epoch
                     chosen = sampler.sample(logits, history)
                 else:
-                    chosen = self._next(token, len(history) - 1, sampler, history, greedy, answer.left > 1)
+                    chosen = self._next(token, len(history) - 1, sampler, history, answer.left > 1)
                     self._sequence.tokens.append(token)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1

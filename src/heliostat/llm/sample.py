@@ -7,6 +7,7 @@ works on what the one before it left. Pure NumPy; the only state is the random g
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -63,6 +64,19 @@ class Sampler:
         self.repetition_window = _whole("repetition_window", repetition_window, -1)
         self.seed: int = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else _whole("seed", seed, 0)
         self._random = np.random.Generator(np.random.PCG64(self.seed))
+        self._numbers: deque[float] = deque()  # drawn, for tokens to come
+
+    def coming(self, ahead: int = 0) -> float:
+        """The random number, in 0 .. 1, that draws a token after `ahead` others, for whoever draws in its place."""
+        while len(self._numbers) <= ahead:
+            self._numbers.append(self._random.random())
+        return self._numbers[ahead]
+
+    def drawn(self) -> float:
+        """The same of the next token, which takes it."""
+        number = self.coming()
+        self._numbers.popleft()
+        return number
 
     def sample(self, logits: ArrayLike, history: Sequence[int] = ()) -> Sample:
         """Choose a token. `logits`: (V,) float, -inf forbids a token. `history`: the tokens so far, prompt included.
@@ -99,7 +113,7 @@ class Sampler:
             tokens, values = tokens[kept], values[kept]
         weights = np.exp((values - peak) / values.dtype.type(self.temperature))
         reach = np.cumsum(weights, dtype=np.float64)
-        place = int(np.searchsorted(reach, self._random.random() * reach[-1], side="right"))
+        place = int(np.searchsorted(reach, self.drawn() * reach[-1], side="right"))
         if place == len(reach):  # the product was rounded up to the whole
             place = int(np.flatnonzero(weights)[-1])
         return int(tokens[place])

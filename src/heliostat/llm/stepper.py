@@ -1,9 +1,10 @@
-"""Steps of generation: a token of each of some sequences, and the greedy choice of the next where the logits are."""
+"""Steps of generation: a token of each of some sequences, and the choice of the next where the logits are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,27 @@ import numpy.typing as npt
 from ..kernel.program import Program
 from ..session.place import Inputs, Place
 from .choice import chosen
-from .sample import Sample
+from .draw import Choice, choice_of, draws_of
+from .sample import Sample, Sampler
+
+if TYPE_CHECKING:
+    from ..session.rounds import CudaRounds
 
 Last = tuple[int, int]
 """A sequence's last token and its position."""
+
+
+@dataclass
+class _Round:
+    """What a step runs: the last token of each row, and the input `draws` of its choice."""
+
+    way: Choice
+    last: list[Last | None]
+    draws: bytes
+
+    def inputs(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """What the round has of its own, by name."""
+        return {"draws": np.frombuffer(self.draws, np.uint8)} if self.draws else {}
 
 
 class Stepper:
@@ -22,22 +40,39 @@ class Stepper:
     before it is done: its tokens are chosen there. Rows without a sequence are None, and run token 0 at position 0.
     """
 
-    def __init__(self, place: Place, rows: int, inputs: Inputs, decode: Any, choice: Program | None) -> None:
-        """`inputs`: tokens, positions and start, which `decode`, an executable, is bound to."""
+    def __init__(
+        self, place: Place, rows: int, inputs: Inputs, decode: Any, choices: Mapping[Choice, Program], vocabulary: int
+    ) -> None:
+        """`inputs`: tokens, positions and start, which `decode`, an executable, is bound to. `choices`: the programs
+        that there are, which are bound when they are first asked for; draws need a place that runs by itself."""
         self.rows, self.decode = rows, decode
-        self._inputs = inputs
+        self._inputs, self._place = inputs, place
+        self._vocabulary = vocabulary
         logits = decode.buffers[decode.program.outputs[0]]
-        given = {"logits": logits, **inputs.buffers}
-        self._choice = None if choice is None else place.executable(choice, given)
-        self._rounds = None if choice is None else place.rounds([decode, self._choice])
+        self._given = {"logits": logits, **inputs.buffers}
+        self._choices = dict(choices)
+        self._bound: dict[Choice, tuple[Any, CudaRounds | None]] = {}
+        if Choice.GREEDY in self._choices:
+            self._bind(Choice.GREEDY)
         self._last: Sequence[Last | None] = []
-        self._coming: list[Last | None] | None = None  # what the step that was given ahead runs
+        self._coming: _Round | None = None  # what the step that was given ahead runs
+        self._left = False  # a sampler had to look at the last step's logits
         self._logits: npt.NDArray[np.float32] | None = None
 
-    @property
-    def chooses(self) -> bool:
-        """Whether there is a program for the greedy choice."""
-        return self._choice is not None
+    def _bind(self, way: Choice) -> tuple[Any, CudaRounds | None]:
+        """A choice's executable, and its rounds where the place runs by itself."""
+        if way not in self._bound:
+            executable = self._place.executable(self._choices[way], self._given)
+            own = () if way is Choice.GREEDY else ("draws",)
+            self._bound[way] = executable, self._place.rounds([self.decode, executable], own)
+        return self._bound[way]
+
+    def way(self, samplers: Sequence[Sampler | None]) -> Choice | None:
+        """How the next tokens of all rows can be chosen where the logits are; None where samplers have to look at them.
+        None for a sampler is the largest logit."""
+        ways = {choice_of(s, self._vocabulary) for s in samplers if s is not None} or {Choice.GREEDY}
+        (way, *others) = ways
+        return way if not others and way in self._choices else None
 
     def run(self, last: Sequence[Last | None]) -> None:
         """Run one token of every sequence."""
@@ -54,39 +89,57 @@ class Stepper:
             self._logits = self.decode.output(0, {})
         return self._logits
 
-    def greedy(self, last: Sequence[Last | None], ahead: bool = False) -> list[Sample | None]:
-        """Run one token of every sequence; the likeliest one behind it, None where a sampler has to look at the logits.
+    def choose(
+        self, last: Sequence[Last | None], samplers: Sequence[Sampler | None] = (), ahead: bool = False
+    ) -> list[Sample | None]:
+        """Run one token of every sequence; the next one behind it, None where a sampler has to look at the logits.
 
-        `ahead`: the next step will run those, if nothing else comes between, and every sequence has room for it. Rows
-        without one run position 0, 1 and so on meanwhile; one that ends is sent back to 0.
+        `samplers`: of each row, by which its token is chosen; the largest logit where there are none. One whose token
+        was drawn is as if it had drawn it itself. `ahead`: the next step will run those, if nothing else comes between,
+        and every sequence has room for it. Rows without one run position 0, 1 and so on meanwhile; one that ends is
+        sent back to 0.
         """
-        rounds = self._rounds
+        way = self.way(samplers)
+        if way is None:
+            self.run(last)
+            return [None] * self.rows
+        executable, rounds = self._bind(way)
         if rounds is None:
             self.run(last)
-            if self._choice is None:
-                return [None] * self.rows
-            self._choice.run()
-            return chosen([self._choice.output(n, {}) for n in range(len(self._choice.program.outputs))])
-        coming = self._coming
-        if coming is None or coming != list(last):
+            executable.run()
+            return chosen([executable.output(n, {}) for n in range(len(executable.program.outputs))])
+        round = _Round(way, list(last), self._draws(way, samplers, 0))
+        if self._coming != round:
             self.forget()
             self._send(last)
-            rounds.give()
+            rounds.give(round.inputs())
         self._last, self._logits, self._coming = list(last), None, None
-        if ahead:
-            rounds.give()
+        following = None
+        if ahead and not self._left:  # where logits are read, a step on its way runs twice
+            following = _Round(way, [], self._draws(way, samplers, 1))
+            rounds.give(following.inputs())
         found = chosen(rounds.take())
-        if ahead:
-            self._coming = [
+        if following is not None:
+            following.last = [
                 None if one is None else (-1 if sample is None else sample.token, one[1] + 1)
                 for sample, one in zip(found, last, strict=True)
             ]
+            self._coming = following
+        if way is not Choice.GREEDY:
+            for sampler, sample in zip(samplers, found, strict=True):
+                if sampler is not None and sample is not None:
+                    sampler.drawn()
+        self._left = any(sample is None for sample, one in zip(found, last, strict=True) if one is not None)
         return found
+
+    def _draws(self, way: Choice, samplers: Sequence[Sampler | None], ahead: int) -> bytes:
+        return b"" if way is Choice.GREEDY else draws_of(samplers, self._vocabulary, ahead).tobytes()
 
     def forget(self) -> None:
         """A step that was given ahead will not be asked for: what it read was changed, or is about to be."""
-        if self._rounds is not None:
-            self._rounds.forget()
+        for _, rounds in self._bound.values():
+            if rounds is not None:
+                rounds.forget()
         self._coming = None
 
     def _send(self, last: Sequence[Last | None]) -> None:

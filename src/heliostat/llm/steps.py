@@ -5,17 +5,19 @@ or found on disk.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..ir.types import Element, element
-from ..kernel.program import Compiled
+from ..kernel.program import Compiled, Program
 from ..session.stored import program_key
 from ..session.tuning_file import tuning_entries
 from ..targets.target import Target
+from .choice import named
+from .draw import Choice, graph_of
 from .pages import pages_of
 from .weights import DecoderWeights
 
@@ -87,15 +89,14 @@ def steps_key(weights: DecoderWeights, options: StepOptions, target: Target) -> 
 def compile_steps(
     weights: DecoderWeights, options: StepOptions, target: Target
 ) -> tuple[list[Compiled], KernelLibrary]:
-    """Decode and prefill, a greedy choice from their logits where the vocabulary divides, the same for each batch
+    """Decode and prefill, choices from their logits where the vocabulary divides, the same for each batch
     (`decode_8`, `choice_8`), and the kernels that they share. Raises FileFormatError for tensors that do not fit.
     """
-    from .choice import choice_graph  # not needed where the programs are found on disk
-
     made = _graphs(weights, options)
     graphs = [made(1, name="decode"), made(options.block, name="prefill", all_rows=not options.one_row)]
     graphs += [made(1, name=f"decode_{count}", sequences=count) for count in options.batches]
-    choices = [choice_graph(weights.config.vocabulary, count) for count in (1, *options.batches)]
+    ways = list(Choice) if target.gpu else [Choice.GREEDY]  # cores have the logits where a sampler is
+    choices = [graph_of(way, weights.config.vocabulary, count) for way in ways for count in (1, *options.batches)]
     graphs += [choice for choice in choices if choice is not None]
     return _compiled(graphs, options, target)
 
@@ -119,7 +120,7 @@ def _graphs(weights: DecoderWeights, options: StepOptions) -> Callable[..., Grap
 
 def _compiled(graphs: Sequence[Graph], options: StepOptions, target: Target) -> tuple[list[Compiled], KernelLibrary]:
     """Programs of graphs, and the kernels that they share."""
-    from ..compiler.pipeline import KernelLibrary, Options
+    from ..compiler.pipeline import KernelLibrary, Options  # not needed where the programs are found on disk
     from ..session import stages
     from ..session.tuning import load_tuning
 
@@ -127,6 +128,12 @@ def _compiled(graphs: Sequence[Graph], options: StepOptions, target: Target) -> 
     chosen = Options(options.activations, load_tuning(target))
     with _no_collection():
         return [stages.compile_graph(g, target, chosen, library) for g in graphs], library
+
+
+def choices_of(programs: Mapping[str, Compiled], count: int) -> dict[Choice, Program]:
+    """The programs that choose tokens for `count` rows, of those that `compile_steps` made."""
+    found = {way: programs.get(named(way.value, count)) for way in Choice}
+    return {way: compiled.program for way, compiled in found.items() if compiled is not None}
 
 
 @contextmanager

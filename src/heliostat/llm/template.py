@@ -18,24 +18,20 @@ from datetime import datetime
 from types import BuiltinMethodType
 from typing import Any, NoReturn
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension
-from jinja2.filters import make_attrgetter
-from jinja2.parser import Parser
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from heliostat.diagnostics import HeliostatError, PackageMissingError, Span
+from heliostat.llm.chatml import CHATML
 
-from heliostat.diagnostics import HeliostatError, Span
-
-CHATML = """\
-{%- for message in messages -%}
-{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
-"""
-"""The plain ChatML format. Only for models that were trained on it: nothing falls back to it on its own."""
+try:
+    import jinja2
+    from jinja2 import nodes
+    from jinja2.ext import Extension
+    from jinja2.filters import make_attrgetter
+    from jinja2.parser import Parser
+    from jinja2.runtime import Context
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Namespace
+except ImportError as error:
+    raise PackageMissingError("chat templates", "jinja2") from error
 
 _WIDE = 10_000  # no template pads, indents or repeats a text beyond this
 _LONG_NUMBER = 4096  # bits

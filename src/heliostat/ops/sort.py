@@ -436,8 +436,8 @@ def _in_order(x: Value, descending: bool, count: int, places: Callable[[Value, i
         return places(shift_left(cast(key, i64), 32 if x.type.dtype.is_float else 64 - bits), bits, count)
     size = int(x.type.shape[-1])  # type: ignore[arg-type]
     first = places(bitwise_xor(shift_left(key, 32), -1 << 63), 32, size)
-    high = _along(shift_right(key, 32), first)
-    return _along(first, places(shift_left(high, 32), 32, count))
+    high = along(shift_right(key, 32), first)
+    return along(first, places(shift_left(high, 32), 32, count))
 
 
 def _by_blocks(keys: Value, bits: int, count: int) -> Value:
@@ -499,7 +499,7 @@ def key_bits(x: TensorType) -> int:
     return 64 if _key_bits(x) == 64 else _BITS.get(x.dtype.name, 32)
 
 
-def _along(x: Value, places: Value) -> Value:
+def along(x: Value, places: Value) -> Value:
     """x[..., places[..., i]]. x: (..., N), places: (..., M)."""
     size, count = x.type.shape[-1], places.type.shape[-1]
     if len(x.type.shape) > 1:

@@ -72,8 +72,9 @@ class Place(Protocol):
     def write(self, target: Any, array: npt.NDArray[Any]) -> None:
         """Copy an array's bytes to a buffer, behind what was given to run before. The array may change then."""
 
-    def rounds(self, executables: Sequence[Any]) -> CudaRounds | None:
-        """Programs that run one behind the other, again and again; None where the host runs them itself."""
+    def rounds(self, executables: Sequence[Any], inputs: Sequence[str] = ()) -> CudaRounds | None:
+        """Programs that run one behind the other, again and again; None where the host runs them itself. `inputs`: of
+        the last one, those that are new in each round."""
         ...
 
     def close(self) -> None: ...
@@ -120,7 +121,7 @@ class CpuPlace:
     def write(self, target: Buffer, array: npt.NDArray[Any]) -> None:
         target.array(np.uint8)[: array.nbytes] = array.reshape(-1).view(np.uint8)
 
-    def rounds(self, executables: Sequence[Executable]) -> None:
+    def rounds(self, executables: Sequence[Executable], inputs: Sequence[str] = ()) -> None:
         return None
 
     def close(self) -> None:
@@ -179,10 +180,10 @@ class CudaPlace:
     def write(self, target: Any, array: npt.NDArray[Any]) -> None:
         target.copy_from_host(array, self.device.stream)
 
-    def rounds(self, executables: Sequence[CudaExecutable]) -> CudaRounds:
+    def rounds(self, executables: Sequence[CudaExecutable], inputs: Sequence[str] = ()) -> CudaRounds:
         from .rounds import CudaRounds
 
-        return CudaRounds(executables)
+        return CudaRounds(executables, inputs)
 
     def close(self) -> None:
         self.device.stream.synchronize()

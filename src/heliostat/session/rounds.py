@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..runtime.cuda import Event, capture
@@ -19,19 +20,25 @@ class CudaRounds:
 
     The host gives a round by one call and does not wait; results are taken in the order of their rounds. Each of AHEAD
     rounds has page-locked memory of its own for its results, to which kernels write them: nothing may read them there.
+    The same holds for small inputs that are new in each round, which kernels read there.
     """
 
-    def __init__(self, executables: Sequence[CudaExecutable]) -> None:
-        """Raises DeviceMemoryError where the system locks no more pages."""
+    def __init__(self, executables: Sequence[CudaExecutable], inputs: Sequence[str] = ()) -> None:
+        """`inputs`: those of the last program that each round has of its own. Raises DeviceMemoryError where the system
+        locks no more pages."""
         last = executables[-1]
         self.stream = last.place.stream
         plans = {number: last.program.buffers[number] for number in last.program.outputs}
         self.types = [(plain_dtype(p.type), tuple(int(d) for d in p.type.shape)) for p in plans.values()]  # type: ignore[arg-type]
         self.results = [[last.place.pinned(p.nbytes) for p in plans.values()] for _ in range(AHEAD)]
+        names = {name: last.program.by_name(name) for name in inputs}
+        sizes = {name: last.program.buffers[number].nbytes for name, number in names.items()}
+        self.inputs = [{name: last.place.pinned(n) for name, n in sizes.items()} for _ in range(AHEAD)]
         self.events = [Event(last.place.gpu, timing=False) for _ in range(AHEAD)]
         self.graphs = []
-        for results in self.results:
+        for results, given in zip(self.results, self.inputs, strict=True):
             own = {number: result.on_device() for number, result in zip(plans, results, strict=True)}
+            own.update({names[name]: memory.on_device() for name, memory in given.items()})
             launches: list[Ready] = []
             for executable in executables:
                 launches += executable.launches_behind(launches, own if executable is last else {})
@@ -42,9 +49,12 @@ class CudaRounds:
         self.given: deque[int] = deque()
         self.next = 0
 
-    def give(self) -> None:
-        """One more round, behind all that was given to run. No more than AHEAD may be on their way."""
+    def give(self, inputs: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """One more round, behind all that was given to run, with the bytes of its own inputs. No more than AHEAD may be
+        on their way."""
         assert len(self.given) < AHEAD
+        for name, memory in self.inputs[self.next].items():
+            memory.array(np.uint8)[:] = inputs[name]
         self.graphs[self.next].launch(self.stream)
         self.events[self.next].record(self.stream)
         self.given.append(self.next)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-
-from ..diagnostics import FileFormatError
+from ..diagnostics import FileFormatError, PackageMissingError
+from ..llm.chatml import CHATML
 from ..llm.gguf import ValueType
-from ..llm.template import CHATML
 from ..llm.tokenizer import TokenType
 from ..llm.tokenizer.pre_tokenizers import pre_tokenizer
 from ..llm.tokenizer.vocabulary import BYTE_OF, CHAR_OF
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 END = "<|endoftext|>"
 """Stands behind each text; the model learns where texts end, and generation stops there."""
@@ -41,7 +42,11 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int, rule_name: str = RULE, 
     """GGUF keys of byte-level BPE with `vocabulary` tokens in all, learned from texts. `rule_name`: a name of
     `tokenizer.ggml.pre`. `chat`: with tokens and template of ChatML.
 
-    Raises FileFormatError if the texts have too few different words for so many tokens."""
+    Raises FileFormatError if the texts have too few different words for so many tokens, PackageMissingError."""
+    try:
+        from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers  # an optional package
+    except ImportError as error:
+        raise PackageMissingError("vocabularies that are learned", "tokenizers") from error
     texts = list(texts)
     controls = len(_controls(chat))
     if vocabulary > 256 + controls + (

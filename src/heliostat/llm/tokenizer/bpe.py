@@ -1,14 +1,15 @@
-"""Byte-level BPE, through the `tokenizers` library: pre-tokenizer, byte alphabet, merges by rank."""
+"""Byte-level BPE: pre-tokenizer, byte alphabet, merges by rank. The `tokenizers` library does it where it is installed,
+several times faster than `byte_pairs.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from typing import Any, Protocol
 
 from heliostat.diagnostics import TokenizerError
+from heliostat.llm.tokenizer.byte_pairs import BytePairs
 from heliostat.llm.tokenizer.pre_tokenizers import PreTokenizer
-from heliostat.llm.tokenizer.vocabulary import CHAR_OF, Vocabulary
+from heliostat.llm.tokenizer.vocabulary import BYTE_OF, CHAR_OF, Vocabulary
 
 MAX_PIECE = 4_000_000
 """Longest text between two special tokens, in characters. The regex engine gives up after ten million steps inside one
@@ -20,27 +21,62 @@ TOGETHER = 2_000_000
 _NEVER_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
 
 
-class BytePairEncoder:
-    """Encodes text without special tokens. Building takes about 0.2 s for 150 000 tokens and their merges."""
+class Engine(Protocol):
+    """What cuts texts into words and merges their bytes."""
 
-    def __init__(self, vocabulary: Vocabulary, merges: list[tuple[str, str]], rule: PreTokenizer) -> None:
-        """Raises TokenizerError if a merge names no token."""
+    def encode(self, text: str) -> list[int]: ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+    def words(self, text: str) -> list[str]: ...
+
+
+class LibraryEngine:
+    """The `tokenizers` library. Building takes about 0.2 s for 150 000 tokens and their merges."""
+
+    def __init__(self, ids: dict[str, int], merges: list[tuple[str, str]], rule: PreTokenizer) -> None:
+        """Raises TokenizerError if a merge names no token, ImportError without the library."""
+        from tokenizers import Regex, Tokenizer, models, pre_tokenizers  # an optional package
+
         try:
-            model = models.BPE(vocabulary.ids, merges, ignore_merges=rule.ignore_merges)
+            model = models.BPE(ids, merges, ignore_merges=rule.ignore_merges)
         except Exception as error:  # the library raises plain Exception, and UnicodeEncodeError for surrogates
             raise TokenizerError(f"tokenizer.ggml.merges do not fit the vocabulary: {error}") from None
-        self._tokenizer = Tokenizer(model)
+        self._tokenizer: Any = Tokenizer(model)
         splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]
         alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, alphabet])
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [e.ids for e in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def words(self, text: str) -> list[str]:
+        """The pieces that the rule cuts `text` into."""
+        found = self._tokenizer.pre_tokenizer.pre_tokenize_str(text)
+        return [bytes(BYTE_OF[char] for char in piece).decode() for piece, _ in found]
+
+
+class BytePairEncoder:
+    """Encodes text without special tokens."""
+
+    def __init__(self, vocabulary: Vocabulary, merges: list[tuple[str, str]], rule: PreTokenizer) -> None:
+        """Raises TokenizerError if a merge names no token."""
+        self.engine: Engine
+        try:
+            self.engine = LibraryEngine(vocabulary.ids, merges, rule)
+        except ImportError:
+            self.engine = BytePairs(vocabulary.ids, merges, rule)
         missing = {byte for byte, char in CHAR_OF.items() if char not in vocabulary.ids}
         self._missing = bytes(sorted(missing - _NEVER_IN_UTF8))
 
     def encode(self, text: str, after_special: bool) -> list[int]:
         """Ids of `text`. Raises TokenizerError if it is too long, or holds a byte that the vocabulary cannot spell."""
         self._check(text)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return self.engine.encode(text)
 
     def encode_batch(self, pieces: Sequence[tuple[str, bool]]) -> list[list[int]]:
         """`encode` of each text, on all cores. Raises as it does."""
@@ -54,7 +90,7 @@ class BytePairEncoder:
             while end < len(texts) and size < TOGETHER:
                 size += len(texts[end])
                 end += 1
-            out += [e.ids for e in self._tokenizer.encode_batch(texts[begin:end], add_special_tokens=False)]
+            out += self.engine.encode_batch(texts[begin:end])
         return out
 
     def _check(self, text: str) -> None:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tokenizers import Tokenizer
-
-from heliostat.diagnostics import TokenizerError
+from heliostat.diagnostics import PackageMissingError, TokenizerError
 from heliostat.llm.tokenizer.vocabulary import TokenType, Vocabulary, endings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ def _object(path: Path, text: str) -> dict[str, Any]:
 
 
 def _build(source: str, path: Path | None = None) -> Tokenizer:
+    try:
+        from tokenizers import Tokenizer  # an optional package
+    except ImportError as error:
+        raise PackageMissingError("files `tokenizer.json`", "tokenizers") from error
     try:
         return Tokenizer.from_str(source)
     except Exception as error:  # the library raises plain Exception

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heliostat.diagnostics import TokenizerError
+from heliostat.llm.tokenizer.merging import merged
 from heliostat.llm.tokenizer.vocabulary import SPACE_MARK, TokenType, Vocabulary, byte_value
 
 _CACHED_WORDS = 1 << 16  # with their ids about 15 MB
@@ -75,47 +75,17 @@ class SentencePieceEncoder:
 
     def _merge(self, text: str) -> list[int]:
         """Ids of `text` by merging: n characters cost O(n log n)."""
-        cost = self._cost
-        parts: list[str | None] = list(text)
-        before = list(range(-1, len(parts) - 1))
-        after = [*range(1, len(parts)), -1]
-        pairs = map(str.__add__, text, text[1:])
-        heap = [(cost[pair], left, pair) for left, pair in enumerate(pairs) if pair in cost]
-        heapify(heap)
+        cost, unused = self._cost, self._unused
         made: dict[str, tuple[str, str]] = {}  # how each unused token was put together
-        unused = self._unused
-        while heap:
-            _, left, merged = heappop(heap)
-            one = parts[left]
-            right = after[left]
-            if one is None or right < 0:
-                continue
-            other = parts[right]
-            assert other is not None
-            if len(one) + len(other) != len(merged) or one + other != merged:
-                continue  # a part of this pair has merged with another neighbour since
-            if merged in unused:
-                made[merged] = (one, other)
-            parts[left], parts[right] = merged, None
-            beyond = after[left] = after[right]
-            if beyond >= 0:
-                before[beyond] = left
-                third = parts[beyond]
-                assert third is not None
-                pair = merged + third
-                if pair in cost:
-                    heappush(heap, (cost[pair], left, pair))
-            ahead = before[left]
-            if ahead >= 0:
-                first = parts[ahead]
-                assert first is not None
-                pair = first + merged
-                if pair in cost:
-                    heappush(heap, (cost[pair], ahead, pair))
+
+        def met(one: str, other: str) -> None:
+            if one + other in unused:
+                made[one + other] = (one, other)
+
+        parts = merged(text, lambda one, other: cost.get(one + other), met if unused else None)
         out: list[int] = []
         for part in parts:
-            if part is not None:
-                self._emit(part, made, out)
+            self._emit(part, made, out)
         return out
 
     def _emit(self, part: str, made: dict[str, tuple[str, str]], out: list[int]) -> None:
