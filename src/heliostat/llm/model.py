@@ -170,11 +170,13 @@ class LanguageModel:
         self.block = self.options.block
         key = steps_key(weights, self.options, place.target) if isinstance(place, CpuPlace) else None
         found = load_programs(key)
+        self._library: KernelLibrary | None = None
         if found is not None and isinstance(place, CpuPlace):
             every, objects = found
             place.code.load_objects(objects)
         else:
-            every, _ = compile_steps(weights, self.options, place.target)
+            every, library = compile_steps(weights, self.options, place.target)
+            self._library = library if self.options.one_row else None
             kernels = [k for c in every for k in c.kernels()]
             show = (lambda n, total, _: progress("compile", n, total)) if progress else None
             save_programs(key, every, place.load(kernels, "model", show))
@@ -298,7 +300,9 @@ class LanguageModel:
         """A block's program for any number of rows; where `_prefill` is for one, made when it is asked for."""
         if not self.options.one_row:
             return self._prefill
-        compiled = compile_all_rows(DecoderWeights(self.file), self.options, self.place.target)
+        assert self._library is not None  # where programs are kept on disk, `_prefill` has all rows
+        compiled = compile_all_rows(DecoderWeights(self.file), self.options, self.place.target, self._library)
+        self.place.load(compiled.kernels(), "model")
         self._pack([compiled])
         return self.place.executable(compiled.program, {**self._given, **self.weights})
 

@@ -101,11 +101,11 @@ def compile_steps(
     return _compiled(graphs, options, target)
 
 
-def compile_all_rows(weights: DecoderWeights, options: StepOptions, target: Target) -> Compiled:
-    """`prefill` with the logits of the last `rows` tokens, a symbol, where the model's own has those of one alone."""
-    (compiled,), _ = _compiled(
-        [_graphs(weights, options)(options.block, name="prefill", all_rows=True)], options, target
-    )
+def compile_all_rows(weights: DecoderWeights, options: StepOptions, target: Target, library: KernelLibrary) -> Compiled:
+    """`prefill` with the logits of the last `rows` tokens, a symbol, where the model's own has those of one alone.
+    `library`: of the model's programs, which names its kernels."""
+    graph = _graphs(weights, options)(options.block, name="prefill", all_rows=True)
+    (compiled,), _ = _compiled([graph], options, target, library)
     return compiled
 
 
@@ -118,13 +118,15 @@ def _graphs(weights: DecoderWeights, options: StepOptions) -> Callable[..., Grap
     return partial(step_graph, decoder, cache, magnitude=options.magnitude)
 
 
-def _compiled(graphs: Sequence[Graph], options: StepOptions, target: Target) -> tuple[list[Compiled], KernelLibrary]:
-    """Programs of graphs, and the kernels that they share."""
+def _compiled(
+    graphs: Sequence[Graph], options: StepOptions, target: Target, library: KernelLibrary | None = None
+) -> tuple[list[Compiled], KernelLibrary]:
+    """Programs of graphs, and the kernels that they share, with those that a library has."""
     from ..compiler.pipeline import KernelLibrary, Options  # not needed where the programs are found on disk
     from ..session import stages
     from ..session.tuning import load_tuning
 
-    library = KernelLibrary()
+    library = library or KernelLibrary()
     chosen = Options(options.activations, load_tuning(target))
     with _no_collection():
         return [stages.compile_graph(g, target, chosen, library) for g in graphs], library
