@@ -23,7 +23,8 @@ from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import Panel, PanelPlan, pack
-from heliostat.targets.llvm import emit_assembly, print_llvm
+from heliostat.targets.llvm import print_llvm
+from heliostat.targets.llvm_compile import emit_assembly
 from heliostat.targets.target import AARCH64, CUDA, X86_AVX2, X86_VNNI
 
 from .run_kernel import HOST, Compiled, run_kernel
