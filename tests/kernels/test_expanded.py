@@ -4,6 +4,7 @@ activations in two planes, and that tiles and workers change nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,15 @@ from heliostat.ir.types import Symbol, dim, tensor
 from heliostat.kernel.text import print_kernel
 from heliostat.kernels import dot, expanded, integer_scales, linear
 from heliostat.kernels.group import Accept, Group, Refuse
-from heliostat.kernels.linear_tile import LinearTile
+from heliostat.kernels.linear_tile import LinearTile, default_tile
 from heliostat.lang.check import check as check_source
 from heliostat.lang.source import Source
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
-from heliostat.quant.panel import Panel, pack
+from heliostat.quant.panel import Panel, PanelPlan, pack
+from heliostat.targets.llvm import print_llvm
+from heliostat.targets.llvm_compile import emit_assembly
 from heliostat.targets.target import AARCH64, CUDA, X86_AVX2, X86_VNNI
 
 from .run_kernel import HOST, Compiled, run_kernel
@@ -53,6 +56,13 @@ def units(element: BlockFormat, depth: int) -> tuple[Group, list[Any]]:
     raw = any_bytes(element, ROWS, depth)
     x = activation.encode(np.eye(depth, dtype=np.float32))
     return Group((y.node,), (a, panels), (y,), y.node), [x, pack(raw, element.name, HOST.lanes), raw]
+
+
+def panels_of(group: Group) -> PanelPlan:
+    """How the weight of a product lies."""
+    weight = group.root.inputs[1].type
+    assert isinstance(weight.layout, Panel)
+    return weight.layout.plan(weight.element)
 
 
 @here
@@ -122,6 +132,34 @@ def test_sums_that_are_floats_are_the_same(name: str, monkeypatch: pytest.Monkey
     assert np.isfinite(results[0]).all()
     assert np.unique(results[0]).size > rows * ROWS // 2
     np.testing.assert_array_equal(results[0], results[1])
+
+
+@here
+@pytest.mark.parametrize("name", ["Q6_K", "Q4_K"])
+def test_ports_change_nothing(name: str) -> None:
+    """Integer scales of two sub-blocks in one instruction, or one by one where joining sums takes slots of products."""
+    element, depth, rows = formats.get(name), 768, 19
+    group, (_, packed, _) = units(element, depth)
+    x = np.random.default_rng(3).standard_normal((rows, depth)).astype(np.float32)
+    codes = expanded.partner(element, 1, HOST, MANY).encode(x)
+    results, heights = [], set()
+    for cpu in ("znver4", "x86-64-v4"):
+        target = replace(HOST, cpu=cpu)
+        kernel = linear.build(group, target, "k")
+        heights.add(default_tile(panels_of(group), target, rows, depth).tokens[0])
+        y = np.full((rows, ROWS), 99, np.float32)
+        run_kernel(kernel, [codes, packed, y, np.array([rows], np.int64)])
+        results.append(y)
+    assert heights == {4, 6}
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+@here
+def test_products_of_pairs_stay_one_instruction() -> None:
+    kernel = linear.build(units(formats.Q4_K, 512)[0], HOST, "k")
+    text = emit_assembly(print_llvm([kernel], HOST), HOST)
+    assert "vpdpwssd" in text
+    assert "vpmaddwd" not in text
 
 
 def test_formats_whose_sums_are_floats() -> None:

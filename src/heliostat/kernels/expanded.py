@@ -58,6 +58,8 @@ class ExpandedPlan:
 
     Where `biased`, integer sums begin at the bits of FLOAT_BIAS, and the one scale is followed by what takes that off
     behind it, the scale times -FLOAT_BIAS: one multiply-add is conversion and scale, and rounds as both do.
+    Where `integer_scales`, the one scale is followed by a vector for each sub-block, its integer as a word of 32 bits:
+    the instruction that multiplies pairs of 16 bits takes the lower half of a sum with it, and the upper with zero.
     Where `scale_pairs`, the one scale is followed by vectors of two integers a row, those of two sub-blocks, and by a
     mask of lower halves: a constant would let LLVM join halves by a permutation, which takes a slot of a product, as an
     operation with three operands does a part of the time. Where
@@ -74,11 +76,17 @@ class ExpandedPlan:
     scale_pairs: bool = False
     offset_pairs: bool = False
     biased: bool = False
+    integer_scales: bool = False
+
+    @property
+    def subs(self) -> int:
+        """Sub-blocks of a block."""
+        return self.block // self.sub
 
     @property
     def pairs(self) -> int:
         """Pairs of sub-blocks in a block."""
-        return self.block // self.sub // 2
+        return self.subs // 2
 
     @property
     def scales_at(self) -> int:
@@ -89,8 +97,12 @@ class ExpandedPlan:
         return self.scales_at + 4 * self.rows * self.scales
 
     @property
-    def scale_pairs_at(self) -> int:
+    def integers_at(self) -> int:
         return self.bias_at + (4 * self.rows if self.biased else 0)
+
+    @property
+    def scale_pairs_at(self) -> int:
+        return self.integers_at + (4 * self.rows * self.subs if self.integer_scales else 0)
 
     @property
     def mask_at(self) -> int:
@@ -125,15 +137,16 @@ def expanded_plan(
     normal, folded = format.normal, fold(format)
     assert normal is not None
     subs = format.block // normal.sub
-    offset_pairs, scale_pairs = activation.sums == "i16", activation.most > 0
+    offset_pairs, integers = activation.sums == "i16", activation.most > 0
     offsets = 0 if normal.offset is None else 1 if offset_pairs else subs
     plain = normal.scale.integer is None and all(format.scalar(n).count == 1 for n in normal.scale.floats)
-    one = folded is not None or scale_pairs or (plain and bool(offsets))
+    one = folded is not None or integers or (plain and bool(offsets))
     maximum = folded.maximum if folded is not None else dot.code_table(format).maximum
     scales = 1 if one else subs
+    joined = target.spare_ports
     return ExpandedPlan(
-        lanes, format.block, normal.sub, scales, offsets, maximum, folded, scale_pairs, offset_pairs,
-        becomes_float(format),
+        lanes, format.block, normal.sub, scales, offsets, maximum, folded, integers and joined, offset_pairs,
+        becomes_float(format), integers and not joined,
     )  # fmt: skip
 
 
@@ -165,12 +178,18 @@ def expand(
                     k.store(memory, into + (chunk * (CHUNK // QUAD) + q) * width, quad)
         if plan.scales == 1:
             factor = reader.normal.scale
-            if plan.folded is not None or plan.scale_pairs:
+            if plan.folded is not None or plan.scale_pairs or plan.integer_scales:
                 factor = replace(factor, integer=None)
             scale = dot.factor_of(k, reader, factor, base, 0, 0)
             k.store(memory, into + plan.scales_at, scale)
             if plan.biased:
                 k.store(memory, into + plan.bias_at, scale * float(-FLOAT_BIAS))
+        for s in k.loop(plan.subs // 2) if plan.integer_scales else ():
+            for g in range(2):
+                integer = reader.integer(reader.normal.scale, base, s * 2 + g, g)
+                assert integer is not None
+                word = k.binary("and", integer, 0xFFFF)
+                k.store(memory, into + (s * (8 * plan.rows) + (g * 4 * plan.rows + plan.integers_at)), word)
         if plan.scale_pairs:
             _store_pairs(k, plan, reader, reader.normal.scale, base, memory, into + plan.scale_pairs_at)
             k.store(memory, into + plan.mask_at, k.const(0xFFFF, "i32", plan.rows))
@@ -268,12 +287,17 @@ def expanded_tile(
         bases = [b * plan.block_bytes + p for p in panels]
         sums_at = [row + ((first + b) * step + activation.sums_at(depth)) for row in rows]
         codes_at = [row + (first + b) * block for row in rows]
-        if ask is not None and not plan.scale_pairs:
+        if ask is not None and not plan.scale_pairs and not plan.integer_scales:
             ask(b)
         if ahead and many:
             _ask(k, x, [at + ahead for at in sums_at])
         if plan.scales == 1:
-            if plan.scale_pairs:
+            if plan.integer_scales:
+                dots = _scaled(
+                    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
+                    None if ask is None else lambda s, b=b: ask(b * plan.subs + s),
+                )  # fmt: skip
+            elif plan.scale_pairs:
                 dots = _scaled_pairs(
                     k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
                     None if ask is None else lambda s, b=b: ask(b * plan.pairs + s),
@@ -345,6 +369,41 @@ def _scaled_pairs(
             for a, b, scale, variable in zip(low, high, scales, into, strict=True):
                 words = k.select(lower, k.bitcast(a, "i16"), k.bitcast(b << 16, "i16"))
                 variable.set(k.dot2(variable.get(), words, k.bitcast(scale, "i16")))
+    return [[v.get() for v in line] for line in total]
+
+
+def _scaled(
+    k: KernelBuilder,
+    plan: ExpandedPlan,
+    memory: Instruction,
+    bases: Sequence[Instruction],
+    x: Instruction,
+    activation: ActivationFormat,
+    codes_at: Sequence[Instruction],
+    sums_at: Sequence[Instruction],
+    ahead: int,
+    ask: Callable[[Instruction], None] | None,
+) -> list[list[Instruction]]:
+    """A block's dots, each sub-block's times its integer scale. A sum fits 16 bits, so that its lower half is all of
+    it: no shift and no selection, which take slots of products where there are two ports for all."""
+    lanes, sub = plan.rows, plan.sub
+    total = [[k.var(k.zeros("i32", lanes)) for _ in bases] for _ in codes_at]
+    each = max(1, CHUNK // sub)
+    for s in k.loop(plan.subs // each):
+        if ask is not None:
+            ask(s)
+        for g in range(each):
+            j = s * each + g
+            starts = [_start(k, activation, x, at + j * activation.sum_bytes, lanes) for at in sums_at]
+            at = [row + (s * (each * sub) + g * sub) for row in codes_at]
+            quads = [base + (s * (each * sub * lanes) + g * sub * lanes) for base in bases]
+            if ahead and g == 0:
+                _ask(k, x, [row + ahead for row in at])
+            sums = _dots(k, plan, memory, quads, x, at, sub, starts, 0)
+            scales = [k.load(memory, base + (j * (4 * lanes) + plan.integers_at), "i32", lanes) for base in bases]
+            for line, into in zip(sums, total, strict=True):
+                for value, scale, variable in zip(line, scales, into, strict=True):
+                    variable.set(k.dot2(variable.get(), k.bitcast(value, "i16"), k.bitcast(scale, "i16")))
     return [[v.get() for v in line] for line in total]
 
 

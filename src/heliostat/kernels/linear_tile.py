@@ -66,7 +66,7 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
     assert normal is not None
     if expanded.takes(format, target, upper_bound(rows)):
         height = 6 // planes  # sums, the sums of a block, two panels' weights and an activation: 27 to 29 registers
-        if planes == 1 and bound(format) is not None:  # the sums of another sub-block
+        if planes == 1 and bound(format) is not None and target.spare_ports:  # the sums of another sub-block
             height = 4
         return LinearTile(_heights(height), 2, block=MOST_ROWS)  # more rows share what is unpacked, at any depth
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2

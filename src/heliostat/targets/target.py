@@ -36,6 +36,12 @@ class Target:
         return self.architecture == "nvptx64"
 
     @property
+    def spare_ports(self) -> bool:
+        """Whether shifts, additions and selections of the widest vectors have ports beside those that multiply: AMD's
+        cores have (Zen 4 and 5), Intel's do all of AVX-512 on two."""
+        return self.cpu.startswith("znver")
+
+    @property
     def capability(self) -> int:
         """Ten times the compute capability of an NVIDIA GPU, 90 say; 0 for anything else."""
         return int(self.cpu.removeprefix("sm_").removesuffix("a")) if self.gpu else 0
@@ -54,8 +60,11 @@ class Target:
 
     @property
     def feature_string(self) -> str:
-        """Features as LLVM's target machine wants them, sorted, so equal targets have equal text."""
-        return ",".join(f"+{f}" for f in sorted(self.features))
+        """Features as LLVM's target machine wants them, sorted, so equal targets have equal text. Dot products of pairs
+        are fast: without that LLVM makes two instructions of one wherever a chain of them gets shorter by it, which
+        takes two slots, and tiles have chains enough."""
+        tuning = {"fast-dpwssd"} if "avx512vnni" in self.features else set()
+        return ",".join(f"+{f}" for f in sorted(self.features | tuning))
 
     def __str__(self) -> str:
         return self.name
