@@ -12,11 +12,11 @@ from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f16, f32, f64, i32, tensor
 from heliostat.kernels import matmul
 from heliostat.kernels.group import Group
-from heliostat.kernels.matmul_packed import PackedTile
+from heliostat.kernels.matmul_packed import PackedTile, default_tile, fitted
 from heliostat.ops import REGISTRY
 from heliostat.ops.rounding import to_dtype
 from heliostat.session import compile_graph
-from heliostat.targets.target import X86_AVX2, Target
+from heliostat.targets.target import AARCH64, X86_AVX2, X86_AVX512, Target
 
 from .run_kernel import HOST, run_kernel
 
@@ -84,6 +84,48 @@ def test_tiles_of_a_transposed_operand(target: Target, dtype: DType) -> None:
         tile = PackedTile(rows=rows, vectors=1, band=2 * rows, stripe=2, depth=5, ahead=1)
         for shape in (SHAPES[1], SHAPES[5], NARROW[1]):
             product(shape, dtype, target, tile, False, turned=True)
+
+
+@pytest.mark.parametrize("target", [HOST, X86_AVX2, X86_AVX512, AARCH64], ids=str)
+def test_tiles_that_fit_compute_less(target: Target) -> None:
+    """As many sums in registers, and tiles of the same shape where a product is deeper than a block."""
+    rng = np.random.default_rng(7)
+    changed = 0
+    for m, k, n in rng.integers((1, 1, 1), (400, 200, 900), (300, 3)).tolist():
+        a, b = parameter("a", tensor(f32, k, m)), parameter("b", tensor(f32, k, n))
+        root = REGISTRY["matmul"].build(a, b, transpose_a=True).node
+        usual = default_tile(target)
+        found = fitted(usual, root, target)
+        lanes = target.lanes_of(4)
+
+        def tiles(t: PackedTile, m: int = m, n: int = n, lanes: int = lanes) -> int:
+            return -(-m // t.rows) * -(-n // (t.vectors * lanes))
+
+        assert found.rows * found.vectors == usual.rows * usual.vectors
+        assert found.rows * found.vectors + found.vectors < target.vector_registers
+        assert found == usual or (k <= usual.depth and tiles(found) < tiles(usual))
+        changed += found != usual
+    assert 30 < changed < 250
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tiles_that_fit_change_no_result(seed: int) -> None:
+    """Each sum is taken in the same order, whatever the shape of its tile."""
+    rng = np.random.default_rng(seed)
+    m, k, n = rng.integers((20, 4, 60), (90, 60, 200)).tolist()
+    x, y = (rng.standard_normal((k, size)).astype(np.float32) for size in (m, n))
+    a, b = parameter("a", tensor(f32, k, m)), parameter("b", tensor(f32, k, n))
+    c = REGISTRY["matmul"].build(a, b, transpose_a=True)
+    group = Group((c.node,), (a, b), (c,), c.node)
+    results = []
+    for shape in ((6, 4), (8, 3), (12, 2)):
+        tile = PackedTile(*shape, band=48, stripe=24)
+        kernel = matmul.build(group, HOST, "k", tile)
+        out = np.full((m, n), 99, np.float32)
+        run_kernel(kernel, [x, y, out], 3, False, HOST)
+        results.append(out)
+    np.testing.assert_allclose(results[0], x.astype(np.float64).T @ y, rtol=0, atol=1e-4)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
 @pytest.mark.parametrize("target", [HOST, X86_AVX2], ids=["host", "avx2"])

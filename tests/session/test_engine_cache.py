@@ -9,11 +9,12 @@ import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import Graph, Value, constant, parameter
-from heliostat.ir.types import f32, tensor
+from heliostat.ir.types import Symbol, dim, f16, f32, tensor
 from heliostat.runtime.buffer import Buffer
 from heliostat.runtime.object_cache import ObjectCache
-from heliostat.session import runner
+from heliostat.session import runner, step
 from heliostat.session.runner import Engine
+from heliostat.session.step import key_text
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,54 @@ def test_a_damaged_entry_is_passed_over(tmp_path: Path) -> None:
     other = Engine()
     check(other, "tanh", 1)
     assert other.compiled == 1
+
+
+def test_a_structure_that_is_known_needs_no_graph() -> None:
+    """What is looked up by a text is found by it alone, and by no other."""
+    first, second = Engine(), Engine()
+    built: list[str] = []
+
+    def build() -> Graph:
+        built.append("graph")
+        return graph("mul")
+
+    first.made_from("one", build)
+    second.made_from("one", build)
+    assert built == ["graph"]
+    second.made_from("other", build)
+    second.made_from("", build)
+    second.made_from("", build)
+    assert len(built) == 4
+
+
+def test_steps_are_found_by_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process the key of a large step is enough; small ones, and those of ops from elsewhere, are built."""
+    counts = []
+    for nodes in (9, 9, 3, 0):
+        monkeypatch.setattr(step, "LARGE", 4)
+        monkeypatch.setattr(runner, "LARGE", 1000)
+        monkeypatch.setattr(step, "_made", type(step._made)())
+        monkeypatch.setattr(step, "engine", Engine)
+        built: list[int] = []
+
+        def build(built: list[int] = built) -> Graph:
+            built.append(1)
+            return graph("mul")
+
+        _, there = step.compiled_step(("key", 1, ((f32, (2, 3)),)), build, nodes=nodes)
+        assert not there
+        counts.append(len(built))
+    assert counts == [1, 0, 1, 1]
+
+
+def test_keys_as_text() -> None:
+    n = dim(Symbol("n", 8, 1))
+    m = dim(Symbol("n", 9, 1))
+    values = [1, 1.0, True, "1", b"1", None, f32, f16, (1,), ((1,),), (1, 1), n, m, np.ones(1), np.ones(1, np.float32)]
+    values += [(1, "1"), ("1", 1), ("1,", 1), ("1", ",1"), -0.0, 0.0, float("nan")]
+    texts = [key_text((v,)) for v in values]
+    assert "" not in texts
+    assert len(set(texts)) == len(texts)
+    assert key_text((np.ones(2), (f32, n))) == key_text((np.ones(2), (f32, dim(Symbol("n", 8, 1)))))
+    assert key_text((object(),)) == ""
+    assert key_text((1, (np.float32(1),))) == ""

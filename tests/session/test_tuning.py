@@ -24,6 +24,7 @@ from heliostat.session import host_target, tuning_file
 from heliostat.session.tuning import load_tuning, tune
 from heliostat.session.tuning_file import FILE, save_tuning, shipped_text, tuning_entries
 from heliostat.settings import override
+from heliostat.targets.target import X86_AVX512
 
 N = dim(Symbol("n", 64, 1))
 
@@ -50,7 +51,7 @@ def test_choices_are_kept_and_found(tmp_path: Path) -> None:
         assert path is not None
         assert path.name == FILE
         fused = next(f for f in library.groups.values() if f.schedule is linear)
-        assert load_tuning(host_target()).tile(linear, fused.group) == make_tile(LinearTile, row.tile)
+        assert load_tuning(host_target()).tile(linear, fused.group, host_target()) == make_tile(LinearTile, row.tile)
         save_tuning(host_target(), {"another": {"panels": 1}})
         assert row.key in load_tuning(host_target()).entries
 
@@ -104,9 +105,22 @@ def test_sizes_fall_back_to_any_size() -> None:
     before, size, after = linear.tuning_key(fused.group)
     assert (size, after) == ("96x256", "n")
     any_size = TuningTable({f"{before} * n": {"tokens": [3, 1], "block": 9}})
-    assert any_size.tile(linear, fused.group) == LinearTile((3, 1), block=9)
+    assert any_size.tile(linear, fused.group, host_target()) == LinearTile((3, 1), block=9)
     exact = TuningTable({**any_size.entries, f"{before} 96x256 n": {"tokens": [2, 1]}})
-    assert exact.tile(linear, fused.group) == LinearTile((2, 1))
+    assert exact.tile(linear, fused.group, host_target()) == LinearTile((2, 1))
+
+
+def test_a_choice_for_any_size_is_made_to_fit() -> None:
+    """The exact size's stays as it was measured."""
+    a, b = parameter("a", tensor(f32, 64, 256)), parameter("b", tensor(f32, 64, 784))
+    library = groups(Graph("g", [a, b], [ops.matmul(ops.transpose(a, (1, 0)), b)]))
+    group = next(f.group for f in library.groups.values() if f.schedule is matmul)
+    before, size, after = matmul.tuning_key(group)
+    chosen = {"band": 96, "bands": 10, "depth": 96, "ahead": 1}
+    tables = [TuningTable({f"{before} {shown} {after}": chosen}) for shown in ("*", size)]
+    any_size, exact = (t.tile(matmul, group, X86_AVX512) for t in tables)
+    assert exact == PackedTile(**chosen)
+    assert any_size == PackedTile(8, 3, 96, 30, 96, 10)
 
 
 @pytest.mark.parametrize("format", [Q4_0, Q4_K], ids=str)
@@ -123,7 +137,7 @@ def test_every_candidate_computes_the_same(format: object) -> None:
     results = []
     for tile in linear.candidates(fused.group, host_target())[:12]:
         table = TuningTable({key: {"tokens": tile.tokens, "panels": tile.panels, "block": tile.block}})
-        assert table.tile(linear, fused.group).tokens == tile.tokens
+        assert table.tile(linear, fused.group, host_target()).tokens == tile.tokens
         results.append(session_for(graph, threads=2, options=Options(tuning=table)).run(given)[0])
     for y in results[1:]:
         np.testing.assert_array_equal(y, results[0])

@@ -166,7 +166,7 @@ class KernelLibrary:
         structure = structural_key(group.nodes, group.inputs, group.outputs, symbols=alike)
         key = f"{schedule} {target} {structure} {over} {group.beside}"
         if key not in self.kernels:
-            tile = options.tuning.tile(fused.schedule, group)
+            tile = options.tuning.tile(fused.schedule, group, target)
             chosen = {} if tile is None else {"tile": tile}
             made = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
             made.library = None if over or not target.gpu else library_choice(group, options.tuning)

@@ -45,8 +45,9 @@ class TuningTable:
 
     entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def tile(self, schedule: ModuleType, group: Group) -> Any:
-        """The chosen tile for a group; None where the schedule should take its own."""
+    def tile(self, schedule: ModuleType, group: Group, target: Target) -> Any:
+        """The chosen tile for a group; None where the schedule should take its own. One that was chosen for any size is
+        made to fit the group's, if the schedule knows how (`fitted`)."""
         candidate = tunable(schedule)
         if candidate is None or not self.entries:
             return None
@@ -54,7 +55,9 @@ class TuningTable:
         for shown in (size, "*"):
             entry = self.entries.get(key_text(before, shown, after))
             if entry is not None:
-                return make_tile(candidate.Tile, entry)
+                found = make_tile(candidate.Tile, entry)
+                fitted = getattr(schedule, "fitted", None) if shown == "*" else None
+                return found if found is None or fitted is None else fitted(found, group, target)
         return None
 
     def usual(self, schedule: ModuleType, before: str, after: str) -> Any:

@@ -16,6 +16,7 @@ from .elementwise import PointEvaluator, reads_in_place
 from .group import Accept, Dims, Group, Refuse, TensorOperand, compute_elem, epilogue_refusal
 from .matmul_packed import PackedNest, PackedTile, sizes
 from .matmul_packed import default_tile as packed_tile
+from .matmul_packed import fitted as fitted_to
 
 ROOTS = ("matmul",)
 
@@ -40,6 +41,11 @@ def tuning_key(group: Group) -> tuple[str, str, str]:
     return f"{turned}matmul {group.root.results[0].type.dtype}", shape, "large" if _large(group) else ""
 
 
+def fitted(tile: PackedTile, group: Group, target: Target) -> PackedTile:
+    """A tile that was chosen for products of any size, made to fit this one."""
+    return fitted_to(tile, group.root, target)
+
+
 def candidates(group: Group, target: Target) -> list[PackedTile]:
     """Packed tiles for large products; small ones have nothing to choose."""
     if not _packed(group, target):
@@ -54,7 +60,7 @@ def candidates(group: Group, target: Target) -> list[PackedTile]:
         others += [PackedTile(*shape) for shape in shapes]
         deep = replace(usual, band=144, depth=256)
         others += [deep, replace(deep, ahead=1), replace(deep, band=96, bands=6, ahead=1)]
-    return list(dict.fromkeys([usual, *others]))
+    return list(dict.fromkeys([fitted(usual, group, target), usual, *others]))
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -86,7 +92,8 @@ def build(group: Group, target: Target, name: str, tile: MatmulTile | PackedTile
     2 M N K operations; b is read M / tile.rows times from cache.
     """
     if isinstance(tile, PackedTile) or (tile is None and _packed(group, target)):
-        return PackedNest(group, target, name, tile or packed_tile(target)).build().finish()
+        packed = tile or fitted(packed_tile(target), group, target)
+        return PackedNest(group, target, name, packed).build().finish()
     registers = target.vector_registers
     chosen = tile or _even(MatmulTile(12, 2) if registers >= 32 else MatmulTile(4, 2), group)
     return _Nest(group, target, name, chosen).build()

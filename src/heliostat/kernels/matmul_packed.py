@@ -14,12 +14,12 @@ Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.graph import Node, Value
 from ..ir.types import Dim, numel, upper_bound
 from ..kernel.builder import KernelBuilder
-from ..kernel.ir import Instruction
+from ..kernel.ir import ELEMENT_BYTES, Instruction
 from ..targets.target import Target
 from .elementwise import PointEvaluator
 from .group import Dims, Group, TensorOperand, compute_elem, vectors
@@ -28,6 +28,7 @@ LINE = 64  # bytes
 Upcoming = tuple[Sequence[Instruction], Instruction, Instruction]
 """Of a: the batch, and the row and the element of the depth where the next band begins."""
 
+CROWDED = 2048  # bytes between rows, and multiples of that: eight of them on two of the usual 64 sets
 MOST_PRIVATE = 5 << 20  # bytes of sums and copies, on the stack of a thread, which has 8 MiB
 PADDING = 16  # elements between the rows of the copy of a: a cache line of f32
 
@@ -74,6 +75,34 @@ class PackedTile:
 def default_tile(target: Target) -> PackedTile:
     """As many accumulators as registers allow, beside the row of b and one element of a."""
     return PackedTile() if target.vector_registers >= 32 else PackedTile(vectors=2, band=72, stripe=32, depth=256)
+
+
+def fitted(tile: PackedTile, root: Node, target: Target) -> PackedTile:
+    """A tile for products of any size, made to fit one of known size.
+
+    Where the depth is one block (a batch's gradients of weights), sums begin and end in registers, and little is kept
+    that would have to be asked for `ahead`. What tiles compute past the last row and column then counts as much as the
+    loads that a shape takes: as many accumulators in another shape are taken where they save a fortieth of the tiles,
+    but none higher where rows of the result lie on the same few sets of a first-level cache.
+    """
+    rows, depth, columns = sizes(root)
+    if not (isinstance(rows, int) and isinstance(columns, int)) or upper_bound(depth) > tile.depth:
+        return tile
+    lanes = target.lanes_of(ELEMENT_BYTES[compute_elem(root.results[0].type.dtype)])
+    area, tile = tile.rows * tile.vectors, replace(tile, ahead=0)
+
+    def tiles(high: int, wide: int) -> int:
+        return -(-rows // high) * -(-columns // (wide * lanes))
+
+    most = min(4, tile.stripe, target.vector_registers - area - 1)  # beside the sums, a row of b and an element of a
+    crowded = columns * root.results[0].type.dtype.nbytes % CROWDED == 0
+    highest = tile.rows if crowded else min(16, tile.band)
+    shapes = [(area // n, n) for n in range(2, most + 1) if area % n == 0 and area // n <= highest]
+    high, wide = min(shapes, key=lambda shape: tiles(*shape), default=(tile.rows, tile.vectors))
+    if tiles(high, wide) * 40 > tiles(tile.rows, tile.vectors) * 39:
+        return tile
+    band, stripe = tile.band // high * high, tile.stripe // wide * wide
+    return replace(tile, rows=high, vectors=wide, band=band, stripe=stripe)
 
 
 class PackedNest:

@@ -6,7 +6,7 @@ Scratch memory is shared by all programs of the process: their runs take turns.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -60,11 +60,16 @@ class Engine:
 
     def made(self, graph: Graph) -> Compiled:
         """A graph compiled, or found on disk: those that take long are kept there. Raises CompileError."""
+        return self.made_from(graph_key(graph) if len(graph.nodes()) >= LARGE else "", lambda: graph)
+
+    def made_from(self, structure: str, graph: Callable[[], Graph]) -> Compiled:
+        """The same for a graph that is built only where nothing is found. `structure` is what is looked up, equal for
+        equal graphs in any process; "": nothing is kept."""
         with self.lock:
             key = None
-            if len(graph.nodes()) >= LARGE:
+            if structure:
                 tiles = repr(sorted(self.options.tuning.entries.items()))
-                key = program_key([graph_key(graph), tiles], self.target)
+                key = program_key([structure, tiles], self.target)
             found = load_programs(key)
             if found is not None:
                 (made,), objects = found
@@ -72,7 +77,7 @@ class Engine:
                 self._own[id(program)] = self.code.load_own(objects)
                 weakref.finalize(program, self._own.pop, id(program), None)
                 return made
-            made = compile_graph(graph, self.target, self.options, self.library)
+            made = compile_graph(graph(), self.target, self.options, self.library)
             assert not made.loads
             self.compiled += 1
             self.code.load(made.program.kernels)

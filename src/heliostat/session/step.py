@@ -6,6 +6,7 @@ holds it. What buffers mean to tensors stands in `tensor/step.py`.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ import numpy as np
 
 from ..compiler.driver import explain
 from ..compiler.pipeline import Compiled
-from ..ir.graph import Graph
+from ..ir.graph import Graph, attribute_text
+from ..ir.types import Element, SymbolicDim
 from ..runtime.buffer import UNHELD, Buffer, references
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER
 from .devices import engine_of, gpu_engine
 from .executable import SMALL_LAUNCH, check_symbols
-from .runner import Engine, engine
+from .runner import LARGE, Engine, engine
 
 if TYPE_CHECKING:
     from .cuda_runner import CudaStep
@@ -28,22 +30,54 @@ if TYPE_CHECKING:
 SLAB = 4096  # small outputs are cut from pieces of this size
 _WAITING = 3  # outputs of so many runs wait to be used again
 
+_LASTING = frozenset({str, int, float, bool, type(None)})
+"""Types whose `repr` says all, and says the same in another process."""
+
 _made: OrderedDict[Any, Compiled] = OrderedDict()
 
 
-def compiled_step(key: Any, graph: Callable[[], Graph], device: str = "cpu") -> tuple[Compiled, bool]:
-    """The compiled graph of that structure on a device, and whether it was there. Raises CompileError."""
-    key = (device, key)
-    found = _made.get(key)
+def compiled_step(
+    key: Any, graph: Callable[[], Graph], device: str = "cpu", *, nodes: int = 0
+) -> tuple[Compiled, bool]:
+    """The compiled graph of that structure on a device, and whether it was there. Raises CompileError.
+
+    `nodes`: how many the graph has, if all its ops are this package's: large ones are kept on disk by their key."""
+    of_device = (device, key)
+    found = _made.get(of_device)
     if found is not None:
-        _made.move_to_end(key)
+        _made.move_to_end(of_device)
         return found, True
     owner = engine_of(device)
     with owner.lock:
-        found = _made[key] = owner.made(graph())
+        if device == "cpu" and nodes >= LARGE and (structure := key_text(key)):
+            found = engine().made_from(structure, graph)
+        else:
+            found = owner.made(graph())
+        _made[of_device] = found
         if len(_made) > 256:
             _made.popitem(last=False)
     return found, False
+
+
+def key_text(key: tuple[Any, ...]) -> str:
+    """A key of nested tuples as text that is equal for equal keys only, in any process; "" where there is none."""
+    try:
+        return f"step {_text(key)}"
+    except TypeError:
+        return ""
+
+
+def _text(value: Any) -> str:
+    kind = type(value)
+    if kind in _LASTING:
+        return repr(value)
+    if kind is tuple:
+        return f"({','.join([_text(v) for v in value])},)"
+    if kind is bytes:
+        return f"bytes({hashlib.sha256(value).hexdigest()})"
+    if isinstance(value, (Element, SymbolicDim, np.ndarray)):
+        return attribute_text(value)
+    raise TypeError(kind)
 
 
 def bound_step(compiled: Compiled, device: str) -> NativeStep | CudaStep:
