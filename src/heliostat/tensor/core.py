@@ -24,7 +24,7 @@ from ..runtime.number import NumberBuffer
 from ..session import engine
 from . import lazy
 from .devices import Device, default_name, device_of, placed
-from .dtypes import can_cast, dtype_of, number_dtype, of_numpy, result_dtype
+from .dtypes import can_cast, dtype_of, get_default_dtype, number_dtype, of_numpy, result_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _grad_enabled: ContextVar[bool] = ContextVar("heliostat_grad", default=True)
@@ -125,9 +125,16 @@ class Tensor:
     )  # fmt: skip
     __array_priority__ = 1000
 
-    def __new__(cls, data: Any = None, **kwargs: Any) -> Tensor:
-        """A copy of data, as `heliostat.tensor` makes it."""
-        made: Tensor = new(cls, from_data(data if data is not None else [], None).value)._place(default_name())
+    def __new__(cls, *data: Any, **kwargs: Any) -> Tensor:
+        """Of numbers, zeros of these sizes; of a sequence or an array, a copy in the default dtype; of a tensor, its
+        values."""
+        if len(data) == 1 and not isinstance(data[0], int | Size):
+            source = from_data(data[0] if data[0] is not None else [], None)
+            source = source if isinstance(data[0], Tensor) else convert(source, get_default_dtype())
+        else:
+            sizes = data[0] if data and isinstance(data[0], Size) else data or (0,)
+            source = convert(from_array(np.zeros(sizes, np.float32)), get_default_dtype())
+        made: Tensor = new(cls, source.value)._place(default_name())
         if kwargs.pop("requires_grad", False):
             made.requires_grad_(True)
         if kwargs:
@@ -775,8 +782,6 @@ def _to_array(data: Any, exact: bool) -> Array:
     if python and not exact and array.dtype == np.complex128 and number_dtype(1j).bits == 64:
         array = array.astype(np.complex64)
     if python and not exact and array.dtype == np.float64:
-        from .dtypes import get_default_dtype
-
         default = get_default_dtype()
         array = array.astype(np.float32 if default == bf16 else lazy.NUMPY[default.name])
     return array
