@@ -465,6 +465,20 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     return self
 
 
+@of_complex("uniform_")
+def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Both parts as the method of floats."""
+    METHODS["uniform_"](self._pair, from_, to, generator=generator)
+    return self
+
+
+@of_complex("normal_")
+def normal_(self: Any, mean: complex = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
+    """As the method of floats; each part has half of the variance."""
+    METHODS["normal_"](self._pair, 0.0, std * math.sqrt(0.5), generator=generator)
+    return COMPLEX["copy_"](self, COMPLEX["add"](self, mean)) if mean else self
+
+
 COMPLEX["fill_"] = lambda self, value: COMPLEX["copy_"](self, value)
 COMPLEX["zero_"] = lambda self: COMPLEX["copy_"](self, 0)
 for _name in (
