@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,47 @@ def test_draws() -> None:
     assert abs(hs.zeros(20000, dtype=hs.cfloat).normal_(2 + 1j, 1).numpy().mean() - (2 + 1j)) < 0.05
     low = hs.zeros(100, dtype=hs.cfloat).uniform_(-1, 0).numpy()
     assert max(low.real.max(), low.imag.max()) < 0
+
+
+def test_files(tmp_path: Path) -> None:
+    model = hs.nn.Linear(3, 2, dtype=hs.complex64)
+    x = hs.tensor(complexes(4, 3))
+    step = hs.optim.Adam(model.parameters())
+    model(x).abs().sum().backward()
+    step.step()
+    hs.save({"model": model.state_dict(), "step": step.state_dict(), "one": model.weight}, tmp_path / "mine")
+    found = hs.load(tmp_path / "mine")
+    assert found["one"].requires_grad
+    other = hs.nn.Linear(3, 2, dtype=hs.complex64)
+    other.load_state_dict(found["model"])
+    assert other(x).tolist() == model(x).tolist()
+    again = hs.optim.Adam(other.parameters())
+    again.load_state_dict(found["step"])
+    assert again.state[other.weight]["exp_avg"].tolist() == step.state[model.weight]["exp_avg"].tolist()
+    theirs = torch.nn.Linear(3, 2, dtype=torch.complex64)
+    torch.save({"model": theirs.state_dict(), "wide": theirs.weight.to(torch.complex128)[:, 1:]}, tmp_path / "theirs")
+    read = hs.load(tmp_path / "theirs")
+    assert read["wide"].dtype == hs.complex128
+    np.testing.assert_array_equal(read["wide"].detach().numpy(), theirs.weight.detach().numpy()[:, 1:])
+    other.load_state_dict(read["model"])
+    np.testing.assert_allclose(other(x).detach().numpy(), theirs(torch.tensor(x.numpy())).detach().numpy(), rtol=1e-5)
+
+
+def test_a_compiled_step() -> None:
+    def trained(compiled: bool) -> list[float]:
+        hs.manual_seed(1)
+        model = spectral(hs)
+        optimizer = hs.optim.Adam(model.parameters(), lr=0.01)
+        x = hs.tensor(complexes(2, 2, 16).real)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = hs.compile(step) if compiled else step
+        return [run(x).item() for _ in range(4)]
+
+    np.testing.assert_allclose(trained(True), trained(False), rtol=1e-5)
