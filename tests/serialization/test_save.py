@@ -6,6 +6,7 @@ import errno
 import io
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 import heliostat as hs
 from heliostat import optim
-from heliostat.diagnostics import FileFormatError, HeliostatError, UnsupportedError
+from heliostat.diagnostics import DeviceUnavailableError, FileFormatError, HeliostatError, UnsupportedError
 from heliostat.serialization import load, load_safetensors, save, save_safetensors
 
 DTYPES = [
@@ -154,12 +155,24 @@ def test_other_types_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
         deep = [deep]
     with pytest.raises(UnsupportedError, match="deep"):
         save(deep, place)
-    with pytest.raises(UnsupportedError, match="weights_only"):
-        load(place, weights_only=False)
+    with pytest.raises(UnsupportedError, match="pickle_module"):
+        load(place, pickle_module=pickle)
     with pytest.raises(UnsupportedError, match="metal"):
         load(place, map_location="metal")
     with pytest.raises(UnsupportedError, match="map_location"):
         load(place, map_location={"cpu": "cuda"})
+
+
+def test_old_ways_of_saying_cpu(tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    save({"x": hs.ones(2)}, place)
+    for where in ("cpu", None, hs.device("cpu"), {"cuda:0": "cpu"}, lambda storage, place: storage, lambda s, p: None):
+        found = load(place, where, weights_only=False, mmap=True)["x"]
+        assert found.tolist() == [1, 1]
+        assert found.device.type == "cpu"
+    if not hs.cuda.is_available():
+        with pytest.raises(DeviceUnavailableError):
+            load(place, lambda storage, place: storage.cuda(0))
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

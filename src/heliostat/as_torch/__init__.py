@@ -17,6 +17,8 @@ from typing import Any
 # Where the names of a room are looked up, in order; of all others in the room of the same name.
 ROOMS: dict[str, tuple[str, ...]] = {
     "torch": ("heliostat.as_torch.names", "heliostat"),
+    "torch._C": ("heliostat.as_torch.extensions.core",),
+    "torch._custom_ops": ("heliostat.as_torch.extensions",),
     "torch._dynamo": ("heliostat.as_torch.compiler",),
     "torch._inductor": ("heliostat.as_torch.compiler",),
     "torch._inductor.config": ("heliostat.as_torch.compiler.config",),
@@ -37,6 +39,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.fx": ("heliostat.as_torch.fx",),
     "torch.hub": ("heliostat.as_torch.hub",),
     "torch.jit": ("heliostat.as_torch.jit",),
+    "torch.jit.annotations": ("heliostat.as_torch.jit", "typing"),
+    "torch.library": ("heliostat.as_torch.extensions",),
     "torch.mps": ("heliostat.as_torch.accelerator.absent",),
     "torch.multiprocessing": ("heliostat.as_torch.processes", "multiprocessing"),
     "torch.nn": ("heliostat.nn", "heliostat.as_torch.parallel"),
@@ -45,6 +49,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.nn.modules": ("heliostat.nn", "heliostat.as_torch.modules"),
     "torch.nn.parallel": ("heliostat.as_torch.parallel",),
     "torch.nn.quantized": ("heliostat.ao.nn.quantized",),
+    "torch.onnx": ("heliostat.as_torch.onnx",),
+    "torch.ops": ("heliostat.as_torch.extensions.ops",),
     "torch.optim.optimizer": ("heliostat.optim.optimizer", "heliostat.optim"),
     "torch.quantization": ("heliostat.ao.quantization",),
     "torch.random": ("heliostat.tensor.random",),
@@ -54,20 +60,30 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.testing": ("heliostat.as_torch.testing",),
     "torch.utils": ("heliostat.utils",),
     "torch.utils._pytree": ("heliostat.as_torch.tree",),
+    "torch.utils.model_zoo": ("heliostat.as_torch.hub",),
     "torch.version": ("heliostat.as_torch.version",),
     "torch.xpu": ("heliostat.as_torch.accelerator.absent",),
 }
-# Rooms whose names lie in files of other names here: modules within have the names of all.
-GATHERED = (
-    "torch.distributed", "torch.distributions", "torch.fx", "torch.jit", "torch.nn.modules", "torch.nn.parallel",
-    "torch.utils.data",
-)  # fmt: skip
+# Rooms whose names lie in files of other names here: modules within, of which some are attributes too, have all names.
+GATHERED: dict[str, tuple[str, ...]] = {
+    "torch.distributed": ("algorithms", "checkpoint", "device_mesh", "fsdp", "nn", "optim", "rpc", "tensor", "utils"),
+    "torch.distributions": ("bernoulli", "beta", "categorical", "dirichlet", "distribution", "kl", "normal", "utils"),
+    "torch.fx": ("graph", "graph_module", "interpreter", "node", "proxy"),
+    "torch.jit": (),
+    "torch.nn.modules": (
+        "activation", "batchnorm", "container", "conv", "distance", "dropout", "flatten", "fold", "instancenorm",
+        "lazy", "linear", "loss", "module", "normalization", "padding", "pixelshuffle", "pooling", "rnn", "sparse",
+        "transformer", "upsampling", "utils",
+    ),
+    "torch.nn.parallel": ("distributed",),
+    "torch.utils.data": ("dataloader", "dataset", "distributed", "sampler"),
+}  # fmt: skip
 
 
 def sources_of(name: str) -> tuple[str, ...]:
     """The modules in which the names of a room of PyTorch are looked up, some of which may not be there. `name`: of the
     room, `torch.nn.functional`."""
-    room = next((r for r in GATHERED if name.startswith(f"{r}.")), name)
+    room = name if name in ROOMS else next((r for r in GATHERED if name.startswith(f"{r}.")), name)
     if room in ROOMS:
         return ROOMS[room]
     above, _, last = room.rpartition(".")
@@ -85,7 +101,7 @@ class Room(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in ("__file__", "__wrapped__"):
             inner = f"{self.__name__}.{name}"
-            if inner in ROOMS:
+            if inner in ROOMS or name in GATHERED.get(self.__name__, ()):
                 return import_module(inner)
             for source in self._sources:
                 found = getattr(source, name, self)

@@ -8,6 +8,7 @@ from typing import Any
 from ..tensor import lazy
 
 config = SimpleNamespace()  # switches of PyTorch's compiler, which are set and never read
+utils = SimpleNamespace(is_compile_supported=lambda device_type: False)  # torch._dynamo.utils
 
 
 def is_compiling() -> bool:

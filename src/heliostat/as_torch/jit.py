@@ -16,6 +16,7 @@ load = refusal.function("torch.jit.load", _HELP)
 save = refusal.function("torch.jit.save", _HELP)
 ScriptModule = refusal.a_class("torch.jit.ScriptModule", _HELP)
 ScriptFunction = refusal.a_class("torch.jit.ScriptFunction", _HELP)
+BroadcastingList1 = BroadcastingList2 = BroadcastingList3 = list
 
 
 def script(obj: Any, *args: Any, **kwargs: Any) -> Any:

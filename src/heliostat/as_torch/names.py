@@ -10,15 +10,7 @@ from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
 from ..tensor.dtypes import TYPES, set_default_dtype
 from .version import __version__ as __version__
 
-
-class layout:
-    """The order of a tensor's elements in memory: there is one."""
-
-    def __repr__(self) -> str:
-        return "torch.strided"
-
-
-strided = layout()
+spmm = PUBLIC["mm"]  # of dense matrices: there are no others
 SymInt, SymFloat, SymBool = int, float, bool
 
 

@@ -133,7 +133,7 @@ class Module:
             raise TypeError(
                 f"cannot assign '{_kind(param)}' object to parameter '{name}' (heliostat.nn.Parameter or None required)"
             )
-        if param is not None and not param._leaf:
+        if param is not None and not param.is_leaf:
             raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'")
         self._parameters[name] = param
 

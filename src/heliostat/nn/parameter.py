@@ -9,6 +9,7 @@ from ..tensor import Tensor
 from ..tensor.conversion import as_tensor
 from ..tensor.core import new
 from ..tensor.devices import default_name
+from ..tensor.pairs import ComplexTensor, over
 
 
 class Parameter(Tensor):
@@ -17,7 +18,12 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         source = as_tensor(data if data is not None else [])
-        made: Parameter = new(cls, source.detach().value)
+        made: Parameter
+        if isinstance(source, ComplexTensor):
+            made = object.__new__(ComplexParameter)
+            made._pair = new(Tensor, source.detach()._pair.value)
+        else:
+            made = new(cls, source.detach().value)
         if made._home is None:
             made._place(default_name())
         if requires_grad:
@@ -26,6 +32,16 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+class ComplexParameter(ComplexTensor, Parameter):
+    """A parameter of complex numbers: what `Parameter` makes of a complex tensor."""
+
+    def __deepcopy__(self, memo: Any) -> Parameter:
+        return Parameter(super().__deepcopy__(memo), self.requires_grad)
+
+    def __reduce__(self) -> Any:
+        return (Parameter, (over(self._pair.detach()), self.requires_grad))
 
 
 class Buffer(Tensor):

@@ -21,6 +21,7 @@ from ..tensor.autograd import enable_grad
 from ..tensor.conversion import convert, number_tensor
 from ..tensor.core import RemovableHandle, Tensor, new
 from ..tensor.gradient_mode import grad_mode
+from ..tensor.pairs import ComplexTensor
 from .walked import Group, Numbers, Row, State, Walked
 
 WALKED = 32
@@ -334,6 +335,7 @@ class RuleOptimizer(Optimizer):
             return
         for group in self.param_groups:
             for p in group["params"]:
+                p = parts(p)
                 if p._grad is not None and lazy.buffer_of(p.value) is None:
                     lazy.flush()
                     return
@@ -344,12 +346,12 @@ class RuleOptimizer(Optimizer):
             return
         self._begin([p for p, _ in found], group)
         self._count([p for p, _ in found])
-        rows: list[Row] = [(held(p), held(g), self.state.get(p, {})) for p, g in found]
+        rows: list[Row] = [(held(parts(p)), held(parts(g)), self.state.get(p, {})) for p, g in found]
         made = self._once(group, rows) if recorded.allowed() else None
         for (p, _), (_, _, s), (value, state) in zip(
             found, rows, self._ruled(group, Numbers(group), rows) if made is None else made, strict=True
         ):
-            self._write(p, value)
+            self._write(parts(p), value)
             for k, v in state.items():
                 if k in s:
                     self._write(s[k], v)
@@ -402,7 +404,7 @@ class RuleOptimizer(Optimizer):
         fresh = [p for p in params if not self.state.get(p)]
         counts: dict[str, Tensor] = {}  # on each device one: a compiled step writes it
         for p in fresh:
-            made = self.begin(p, group)
+            made = self.begin(parts(p), group)
             if self.counted:
                 device = p.device.name
                 if device not in counts:
@@ -446,6 +448,12 @@ def _count_on(device: str, count: float) -> Tensor:
 
 
 # --- what rules are made of -------------------------------------------------------------------------------------------
+def parts(x: Tensor) -> Tensor:
+    """Real and imaginary parts of a complex tensor, which rules see in its place as PyTorch's do; other tensors as they
+    are."""
+    return x._pair if isinstance(x, ComplexTensor) else x
+
+
 def held(x: Tensor) -> Tensor:
     """The values of x as they are now, through which no gradient flows."""
     return x._copied()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..tensor.core import Tensor
@@ -30,13 +30,26 @@ def save(obj: Any, f: Place) -> None:
     write_all(f, container.pack_structure(obj))
 
 
-def load(f: Place, map_location: Any = None, *, weights_only: bool = True) -> Any:
+def load(
+    f: Place,
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+) -> Any:
     """What `save` or `torch.save` wrote, or the tensors of a safetensors file as a dict. Tensors lie on the cpu, or on
-    the device that `map_location` names.
+    the device that `map_location` names, or that a function of a storage and its place, as PyTorch's, chooses.
 
-    Raises FileFormatError for a damaged file, and UnsupportedError for what is no data: `weights_only` is always so."""
-    if not weights_only:
-        raise UnsupportedError("load: weights_only=False is not supported", help="files hold data here, not code")
+    Files hold data here, not code: `weights_only=False` allows more and asks for nothing, and `mmap` changes nothing.
+    Raises FileFormatError for a damaged file, and UnsupportedError for what is no data."""
+    if pickle_module is not None:
+        raise UnsupportedError("load: pickle_module is not supported", help="leave it out")
+    if callable(map_location):
+        chosen = map_location(_Storage(Device("cpu")), "cpu")
+        map_location = chosen.device if isinstance(chosen, _Storage) else None
+    if isinstance(map_location, Mapping) and {Device(d).type for d in map_location.values()} <= {"cpu"}:
+        map_location = None
     if map_location is not None and not isinstance(map_location, str | int | Device):
         raise UnsupportedError(
             f"load: map_location={map_location!r} is not supported", help="name one device for all tensors"
@@ -46,6 +59,20 @@ def load(f: Place, map_location: Any = None, *, weights_only: bool = True) -> An
         return found
     device = Device(map_location).name
     return mapped(found, lambda t: t._place(device))
+
+
+class _Storage(NamedTuple):
+    """What a `map_location` function is given in the place of PyTorch's storage: it can say where it wants to be."""
+
+    device: Device
+
+    def cpu(self) -> _Storage:
+        """On the cpu."""
+        return _Storage(Device("cpu"))
+
+    def cuda(self, device: Any = None) -> _Storage:
+        """On a GPU, the current one where none is named."""
+        return _Storage(Device("cuda" if device is None else device))
 
 
 def _loaded(f: Place) -> Any:

@@ -22,6 +22,7 @@ from ..tensor.conversion import from_array
 from ..tensor.core import Tensor
 from ..tensor.devices import Device
 from ..tensor.dims import Size
+from ..tensor.pairs import ComplexTensor, over
 from ..tensor.quantized import QDTYPES, QuantizedTensor, of_codes
 from ..tensor.random import Generator
 from .bytes import BY_NAME, Record, as_bytes, from_bytes
@@ -52,6 +53,8 @@ class _Writer:
             parts = (x._codes, x._scale, x._zero_point)
             rows = [self.value(p, (*path, name)) for name, p in zip(PARTS, parts, strict=True)]
             return {KIND: "quantized", "is": [x._kind.name, x._axis, *rows]}
+        if isinstance(x, ComplexTensor):
+            return {KIND: "parts", "is": self.value(x._pair, path)}
         if isinstance(x, Tensor):
             return {KIND: "tensor", "is": self.tensor(x, path), "grad": x.requires_grad and x.is_leaf}
         if type(x) is np.ndarray:
@@ -182,6 +185,8 @@ class _Reader:
         if kind in ("array", "number"):
             found = from_bytes(*self.records[inner]).array()
             return found.copy() if kind == "array" else found.reshape(-1)[0]
+        if kind == "parts":
+            return over(self.value(inner))
         if kind == "quantized":
             dtype, axis, *parts = inner
             return _quantized(dtype, axis, *(self.value(p) for p in parts))

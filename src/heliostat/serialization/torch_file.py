@@ -14,10 +14,12 @@ import numpy as np
 from ..diagnostics import FileFormatError, UnsupportedError
 from ..ir.types import DType
 from ..tensor import lazy
+from ..tensor.conversion import from_array
 from ..tensor.core import Tensor, new
 from ..tensor.devices import Device
 from ..tensor.dims import Size
-from ..tensor.dtypes import NAMES
+from ..tensor.dtypes import NAMES, REAL_OF
+from ..tensor.pairs import ComplexTensor, over
 from . import pickle_data
 
 STORAGES: dict[str, DType] = {
@@ -25,8 +27,10 @@ STORAGES: dict[str, DType] = {
     for name, dtype in (
         ("Double", "float64"), ("Float", "float32"), ("Half", "float16"), ("BFloat16", "bfloat16"), ("Long", "int64"),
         ("Int", "int32"), ("Short", "int16"), ("Char", "int8"), ("Byte", "uint8"), ("Bool", "bool"),
+        ("ComplexFloat", "complex64"), ("ComplexDouble", "complex128"),
     )
 }  # fmt: skip
+_NUMPY: dict[str, Any] = {**lazy.NUMPY, "c64": np.complex64, "c128": np.complex128}
 allowed: dict[str, Callable[..., Any]] = {}
 """What `add_safe_globals` names besides, by module and name."""
 
@@ -87,7 +91,7 @@ def unpack(path: str, data: bytes) -> Any:
             raw = archive.record(f"data/{key}")
             if type(count) is not int or len(raw) != count * dtype.nbytes:
                 raise FileFormatError(f"{path}: storage {key} has {len(raw)} bytes, not {count} of {dtype}")
-            storages[key] = _Storage(dtype, np.frombuffer(raw, lazy.NUMPY[dtype.name]))
+            storages[key] = _Storage(dtype, np.frombuffer(raw, _NUMPY[dtype.name]))
         return storages[key]
 
     found = pickle_data.read(path, archive.record("data.pkl"), _functions(), storage)
@@ -132,7 +136,8 @@ def _tensor(
         view = np.lib.stride_tricks.as_strided(storage.array[offset:], tuple(size), strides)
     else:
         view = np.zeros(tuple(size), storage.array.dtype)
-    made: Tensor = new(Tensor, lazy.leaf_of(np.array(view, order="C").reshape(tuple(size)), dtype, "cpu"))
+    array = np.array(view, order="C").reshape(tuple(size))
+    made: Tensor = from_array(array) if dtype in REAL_OF else new(Tensor, lazy.leaf_of(array, dtype, "cpu"))
     return made.requires_grad_(True) if requires_grad is True else made
 
 
@@ -143,8 +148,10 @@ def _counts(numbers: Any) -> bool:
 def _parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Tensor:
     if not isinstance(data, Tensor):
         raise ValueError("a parameter is made of a tensor")
-    made: Tensor = new(Tensor, data.detach().value)
-    return made.requires_grad_(requires_grad is True)
+    pair = data._pair if isinstance(data, ComplexTensor) else None
+    made: Tensor = new(Tensor, (data if pair is None else pair).detach().value)
+    made.requires_grad_(requires_grad is True)
+    return made if pair is None else over(made)
 
 
 def _size(numbers: Any) -> Size:

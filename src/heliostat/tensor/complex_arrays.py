@@ -6,6 +6,7 @@ are four of those of real tensors.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -67,13 +68,15 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return over(input._pair.flatten(normal_dim(start_dim, input.ndim), normal_dim(end_dim, input.ndim)))
 
 
+def _axes_of(ndim: int, name: str, d: Any) -> Any:
+    return normal_dim(d, ndim, name) if isinstance(d, int) else tuple(_axes_of(ndim, name, i) for i in d)
+
+
 def _axes_first(name: str, count: int, *others: str) -> None:
     """Functions whose first arguments are axes, one or a sequence each."""
 
     def f(input: Any, *args: Any, **kwargs: Any) -> Any:
-        def one(d: Any) -> Any:
-            return normal_dim(d, input.ndim, name) if isinstance(d, int) else tuple(one(i) for i in d)
-
+        one = functools.partial(_axes_of, input.ndim, name)
         fixed = [one(a) if i < count else a for i, a in enumerate(args)]
         kwargs = {k: one(v) if k.startswith("dim") or k in ("source", "destination") else v for k, v in kwargs.items()}
         return _over_all(METHODS[name](input._pair, *fixed, **kwargs))
@@ -296,14 +299,16 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
         equation, operands = by_numbers((equation, *operands))
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
+    return joined(*_einsum_parts(equation, [], common(*operands)))
 
-    def total(real: list[Tensor], rest: list[Any]) -> Any:
-        if not rest:
-            return F["einsum"](equation, *real), None
-        (a, b), (c, d) = (total([*real, part], rest[1:]) for part in parts(rest[0]))
-        return (a, c) if b is None else (a - d, b + c)
 
-    return joined(*total([], common(*operands)))
+def _einsum_parts(equation: str, real: list[Tensor], rest: Sequence[Any]) -> Any:
+    """Real and imaginary parts, of which the latter are None without complex operands left. Not a function inside of
+    another, which would hold itself, and tensors with it until the collector comes."""
+    if not rest:
+        return F["einsum"](equation, *real), None
+    (a, b), (c, d) = (_einsum_parts(equation, [*real, part], rest[1:]) for part in parts(rest[0]))
+    return (a, c) if b is None else (a - d, b + c)
 
 
 for _name, _build in (("addmm", "mm"), ("addmv", "mv"), ("baddbmm", "bmm"), ("addr", "outer")):
@@ -465,6 +470,20 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     """As the method of floats."""
     METHODS["resize_"](self._pair, (*sizes_of(sizes), 2))
     return self
+
+
+@of_complex("uniform_")
+def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Both parts as the method of floats."""
+    METHODS["uniform_"](self._pair, from_, to, generator=generator)
+    return self
+
+
+@of_complex("normal_")
+def normal_(self: Any, mean: complex = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
+    """As the method of floats; each part has half of the variance."""
+    METHODS["normal_"](self._pair, 0.0, std * math.sqrt(0.5), generator=generator)
+    return COMPLEX["copy_"](self, COMPLEX["add"](self, mean)) if mean else self
 
 
 COMPLEX["fill_"] = lambda self, value: COMPLEX["copy_"](self, value)

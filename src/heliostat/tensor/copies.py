@@ -10,7 +10,7 @@ from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of, type_name
-from .memory_formats import check_memory_format
+from .memory_formats import check_memory_format, layout
 from .register import METHODS, function, method
 from .shape import expand
 
@@ -79,6 +79,12 @@ del METHODS["type_method"]
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """This tensor in the dtype of another."""
     return convert(self, other.dtype)
+
+
+@method()
+def new(self: Tensor, *data: Any, device: Any = None) -> Tensor:
+    """As `Tensor(...)`, of sizes or a sequence, in the dtype and on the device of this one."""
+    return to(convert(Tensor(*data), self.dtype), device=self.device if device is None else device)
 
 
 @method("cpu")
@@ -183,6 +189,7 @@ METHODS["is_pinned"] = lambda self: False
 METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
 METHODS["is_cuda"] = property(lambda self: self.device.type == "cuda")
 METHODS["is_cpu"] = property(lambda self: self.device.type == "cpu")
-for _kind in ("mkldnn", "mps", "mtia", "nested", "vulkan", "xla", "xpu"):
+METHODS["layout"] = property(lambda self: layout.strided)
+for _kind in ("mkldnn", "mps", "mtia", "nested", "sparse", "sparse_csr", "vulkan", "xla", "xpu"):
     METHODS[f"is_{_kind}"] = property(lambda self: False)
 METHODS["real"] = property(lambda self: self)

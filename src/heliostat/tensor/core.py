@@ -19,7 +19,7 @@ from ..session import engine
 from . import lazy
 from .devices import Device, default_name, device_of, placed
 from .dims import Size
-from .dtypes import can_cast
+from .dtypes import can_cast, get_default_dtype
 from .gradient_mode import grad_enabled
 from .reading import Array, Readable
 
@@ -104,11 +104,18 @@ class Tensor(Readable):
     )  # fmt: skip
     __array_priority__ = 1000
 
-    def __new__(cls, data: Any = None, **kwargs: Any) -> Tensor:
-        """A copy of data, as `heliostat.tensor` makes it."""
-        from .conversion import from_data
+    def __new__(cls, *data: Any, **kwargs: Any) -> Tensor:
+        """Of numbers, zeros of these sizes; of a sequence or an array, a copy in the default dtype; of a tensor, its
+        values."""
+        from .conversion import convert, from_array, from_data
 
-        made: Tensor = new(cls, from_data(data if data is not None else [], None).value)._place(default_name())
+        if len(data) == 1 and not isinstance(data[0], int | Size):
+            source = from_data(data[0] if data[0] is not None else [], None)
+            source = source if isinstance(data[0], Tensor) else convert(source, get_default_dtype())
+        else:
+            sizes = data[0] if data and isinstance(data[0], Size) else data or (0,)
+            source = convert(from_array(np.zeros(sizes, np.float32)), get_default_dtype())
+        made: Tensor = new(cls, source.value)._place(default_name())
         if kwargs.pop("requires_grad", False):
             made.requires_grad_(True)
         if kwargs:

@@ -89,7 +89,9 @@ class _Record:
     """One call: where its gradients come from and go to."""
 
     def __init__(self, function: Any, ctx: FunctionCtx, sources: Sequence[Any]) -> None:
-        self.function, self.ctx, self.sources = function, ctx, sources
+        self.function, self.ctx = function, ctx
+        # not the tensors themselves: results hold this, which holds results, until they are computed
+        self.takes = [isinstance(s, Tensor) for s in sources]
         self.inputs: list[Value] = [s.value for s in sources if isinstance(s, Tensor)]
         self.outputs: list[Value] = []
         self.name = str(function.__name__)
@@ -101,7 +103,8 @@ class _Record:
 
     def mapped(self, new_: dict[int, Value]) -> _Record:
         """The same over other inputs, for a copy of the graph. What forward kept stays."""
-        made = _Record(self.function, self.ctx, self.sources)
+        made = _Record(self.function, self.ctx, ())
+        made.takes = self.takes
         made.inputs = [new_.get(id(v), v) for v in self.inputs]
         return made
 
@@ -115,11 +118,10 @@ class _Record:
             given.append(None if g is None else new(Tensor, g, is_grad_enabled()))
         found = self.function.backward(self.ctx, *given)
         results = list(found) if isinstance(found, tuple | list) else [found]
-        if len(results) < len(self.sources):
+        if len(results) < len(self.takes):
             name = self.function.__name__
-            raise GradientError(f"{name}.backward gives {len(results)} gradients for {len(self.sources)} inputs")
-        pairs = zip(self.sources, results, strict=False)
-        kept = [g for s, g in pairs if isinstance(s, Tensor)]
+            raise GradientError(f"{name}.backward gives {len(results)} gradients for {len(self.takes)} inputs")
+        kept = [g for taken, g in zip(self.takes, results, strict=False) if taken]
         return [(v, None if g is None else g.value) for v, g in zip(self.inputs, kept, strict=True)]
 
 

@@ -22,8 +22,20 @@ class memory_format(enum.Enum):
         return f"heliostat.{self.name}"
 
 
+class layout(enum.Enum):
+    """How a tensor is stored: there are dense ones alone."""
+
+    strided = "strided"
+
+    def __repr__(self) -> str:
+        return f"heliostat.{self.name}"
+
+
 AXES = {memory_format.channels_last: 4, memory_format.channels_last_3d: 5}
-PUBLIC: dict[str, Any] = {"memory_format": memory_format, **{f.name: f for f in memory_format}}
+PUBLIC: dict[str, Any] = {
+    "layout": layout, "memory_format": memory_format, "strided": layout.strided,
+    **{f.name: f for f in memory_format},
+}  # fmt: skip
 
 
 def check_memory_format(what: str, given: Any, shape: Any = None) -> None:

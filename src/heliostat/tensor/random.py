@@ -24,8 +24,9 @@ from .core import Tensor, new, wrap
 from .create import finished
 from .devices import Device, beside
 from .dims import Size
-from .dtypes import dtype_of, finfo, get_default_dtype, iinfo
+from .dtypes import REAL_OF, dtype_of, finfo, get_default_dtype, iinfo
 from .levels import checked_random
+from .pairs import over
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import sizes_of
 
@@ -140,6 +141,16 @@ def normal_value(shape: Sequence[int], dtype: DType, generator: Generator | None
     return ops.cast(ops.mul(ops.sqrt(ops.mul(ops.log(u), -2.0)), ops.cos(angle)), dtype)
 
 
+def _drawn(draw: Callable[..., Value], sizes: Sequence[int], dtype: Any, generator: Generator | None) -> Tensor:
+    """Draws as a tensor, of a complex dtype for both parts of each number."""
+    real = REAL_OF.get(dtype_of(dtype)) if dtype is not None else None
+    if real is not None:
+        pair: Tensor = over(new(Tensor, draw((*sizes, 2), real, generator)))
+        return pair
+    made: Tensor = new(Tensor, draw(sizes, _float_dtype(dtype), generator))
+    return made
+
+
 def _float_dtype(dtype: Any) -> DType:
     d = get_default_dtype() if dtype is None else dtype_of(dtype)
     if not d.is_float:
@@ -197,8 +208,8 @@ def fork_rng(devices: Any = None, enabled: bool = True, *, device_type: str = "c
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
-    """Evenly from 0 to below 1."""
-    made: Tensor = new(Tensor, uniform_value(sizes_of(size), _float_dtype(dtype), generator))
+    """Evenly from 0 to below 1; of complex numbers both parts."""
+    made = _drawn(uniform_value, sizes_of(size), dtype, generator)
     return finished(made, requires_grad, rest)
 
 
@@ -206,9 +217,9 @@ def rand(
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
-    """Normal, of mean 0 and standard deviation 1."""
-    made: Tensor = new(Tensor, normal_value(sizes_of(size), _float_dtype(dtype), generator))
-    return finished(made, requires_grad, rest)
+    """Normal, of mean 0 and standard deviation 1; of complex numbers each part has half of the variance."""
+    made = _drawn(normal_value, sizes_of(size), dtype, generator)
+    return finished(made * math.sqrt(0.5) if made.dtype.kind == "c" else made, requires_grad, rest)
 
 
 def _as(input: Tensor, dtype: Any, rest: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Ways of old programs: `Tensor` with sizes, `new`, and questions about storage, against PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+
+from .compare import torch
+
+MADE: dict[str, Any] = {
+    "sizes": lambda m: m.Tensor(2, 3), "one size": lambda m: m.Tensor(4), "nothing": lambda m: m.Tensor(),
+    "size": lambda m: m.Tensor(m.Size([2, 1])), "list": lambda m: m.Tensor([1, 2]), "tuple": lambda m: m.Tensor((1, 2)),
+    "nested": lambda m: m.Tensor([[1.0, 2], [3, 4]]), "array": lambda m: m.Tensor(np.arange(3)),
+    "doubles": lambda m: m.Tensor(np.arange(3.0)), "tensor": lambda m: m.Tensor(m.tensor([1.5])),
+    "parameter": lambda m: m.nn.Parameter(m.Tensor(2, 3)), "new sizes": lambda m: m.ones(2, dtype=m.float64).new(3, 2),
+    "new list": lambda m: m.ones(2).new([1, 2]), "new nothing": lambda m: m.ones(2, dtype=m.int32).new(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_making(name: str) -> None:
+    mine, theirs = MADE[name](hs), MADE[name](torch)
+    assert tuple(mine.shape) == tuple(theirs.shape)
+    assert mine.type() == theirs.type()
+    if "size" not in name and name != "parameter":
+        assert mine.tolist() == theirs.tolist()
+    assert mine.requires_grad == theirs.requires_grad
+
+
+def test_refused() -> None:
+    for data in (2.5, "abc"):
+        with pytest.raises(TypeError):
+            torch.Tensor(data)
+    with pytest.raises(TypeError):
+        hs.Tensor("abc")
+    with pytest.raises(TypeError, match="takes no size"):
+        hs.Tensor(2, size=3)
+    with pytest.raises(ValueError, match="negative"):
+        hs.Tensor(-1)
+
+
+def test_storage() -> None:
+    x = hs.ones(2)
+    assert x.layout is hs.strided
+    assert isinstance(x.layout, hs.layout)
+    assert not any((x.is_sparse, x.is_mkldnn, x.is_nested))
