@@ -18,6 +18,10 @@ from .sample import Sample, Sampler
 if TYPE_CHECKING:
     from ..session.rounds import CudaRounds
 
+REST = 15
+"""Steps that are left to samplers behind one that had to be: flat logits mostly come again, and there a step that is on
+its way runs twice."""
+
 Last = tuple[int, int]
 """A sequence's last token and its position."""
 
@@ -56,7 +60,7 @@ class Stepper:
             self._bind(Choice.GREEDY)
         self._last: Sequence[Last | None] = []
         self._coming: _Round | None = None  # what the step that was given ahead runs
-        self._left = False  # a sampler had to look at the last step's logits
+        self._rest = 0  # steps whose logits samplers look at without trying
         self._logits: npt.NDArray[np.float32] | None = None
 
     def _bind(self, way: Choice) -> tuple[Any, CudaRounds | None]:
@@ -100,7 +104,8 @@ class Stepper:
         sent back to 0.
         """
         way = self.way(samplers)
-        if way is None:
+        if way is None or self._rest:
+            self._rest = max(0, self._rest - 1)
             self.run(last)
             return [None] * self.rows
         executable, rounds = self._bind(way)
@@ -115,7 +120,7 @@ class Stepper:
             rounds.give(round.inputs())
         self._last, self._logits, self._coming = list(last), None, None
         following = None
-        if ahead and not self._left:  # where logits are read, a step on its way runs twice
+        if ahead:
             following = _Round(way, [], self._draws(way, samplers, 1))
             rounds.give(following.inputs())
         found = chosen(rounds.take())
@@ -129,7 +134,8 @@ class Stepper:
             for sampler, sample in zip(samplers, found, strict=True):
                 if sampler is not None and sample is not None:
                     sampler.drawn()
-        self._left = any(sample is None for sample, one in zip(found, last, strict=True) if one is not None)
+        if any(sample is None for sample, one in zip(found, last, strict=True) if one is not None):
+            self._rest = REST
         return found
 
     def _draws(self, way: Choice, samplers: Sequence[Sampler | None], ahead: int) -> bytes:

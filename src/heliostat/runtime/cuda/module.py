@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,7 +16,7 @@ from .arguments import Argument, Arguments
 from .assemble import JitLog, assemble, jit_error
 from .buffer import DeviceBuffer
 from .device import Device, KernelName
-from .driver import CudaError
+from .driver import OUT_OF_MEMORY, CudaError
 from .stream import Stream
 
 Dim = int | tuple[int, ...]
@@ -195,8 +197,11 @@ class Function:
     def _parameter_sizes(self) -> tuple[int, ...] | None:
         """Bytes of each parameter; None where driver or bindings do not tell (before 12.4)."""
         sizes: list[int] = []
+        count = sys.maxsize
+        with contextlib.suppress(DeviceUnavailableError):  # drivers before 13.1 tell the end by an error alone
+            count = int(self.device.call("cuFuncGetParamCount", self.handle))
         try:
-            while True:
+            while len(sizes) < count:
                 _, nbytes = self.device.call("cuFuncGetParamInfo", self.handle, len(sizes))
                 sizes.append(int(nbytes))
         except DeviceUnavailableError:
@@ -261,13 +266,9 @@ class Launch:
         device = self.device
         if device.broken is not None or getattr(self._local, "device", None) is not device:
             device.activate()
-        if self._config is None:
-            status = self._call(*self._head, stream.handle, self._pointer, 0)[0]
-        else:
-            if self._stream is not stream:
-                self._config.hStream = stream.handle
-                self._stream = stream
-            status = self._call(self._config, self._head[0], self._pointer, 0)[0]
+        status = self._give(stream)
+        if status == OUT_OF_MEMORY and device.make_room():  # local memory of a kernel's threads, say
+            status = self._give(stream)
         if status != 0:
             raise self._error(status)
         if stream.captured is not None:
@@ -276,6 +277,14 @@ class Launch:
         stream.trail.append(self._names)
         if self._blocking:
             self._wait(stream)
+
+    def _give(self, stream: Stream) -> Any:
+        if self._config is None:
+            return self._call(*self._head, stream.handle, self._pointer, 0)[0]
+        if self._stream is not stream:
+            self._config.hStream = stream.handle
+            self._stream = stream
+        return self._call(self._config, self._head[0], self._pointer, 0)[0]
 
     @property
     def names(self) -> tuple[KernelName, ...]:
