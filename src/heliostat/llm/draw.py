@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ FIELDS = 5  # of a row of `draws`
 _COLDEST = 1e30  # the largest inverse temperature that stays finite in f32
 
 
-class Choice(Enum):
+class Choice(StrEnum):
     """A way to choose where the logits are; its value is what its program is called."""
 
     GREEDY = "choice"

@@ -18,7 +18,7 @@ from ..ir.graph import Graph
 from ..runtime.buffer import UNHELD, Buffer, references
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER
-from .devices import engine_of, gpu_engine
+from .devices import engine_of, gpu_engine, program_device
 from .executable import SMALL_LAUNCH, check_symbols
 from .runner import Engine, engine
 
@@ -33,7 +33,7 @@ _made: OrderedDict[Any, Compiled] = OrderedDict()
 
 def compiled_step(key: Any, graph: Callable[[], Graph], device: str = "cpu") -> tuple[Compiled, bool]:
     """The compiled graph of that structure on a device, and whether it was there. Raises CompileError."""
-    key = (device, key)
+    key = (program_device(device), key)
     found = _made.get(key)
     if found is not None:
         _made.move_to_end(key)
