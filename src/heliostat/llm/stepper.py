@@ -65,18 +65,23 @@ class Stepper:
 
     def _bind(self, way: Choice) -> tuple[Any, CudaRounds | None]:
         """A choice's executable, and its rounds where the place runs by itself."""
-        if way not in self._bound:
-            executable = self._place.executable(self._choices[way], self._given)
-            own = () if way is Choice.GREEDY else ("draws",)
-            self._bound[way] = executable, self._place.rounds([self.decode, executable], own)
-        return self._bound[way]
+        executable = self._place.executable(self._choices[way], self._given)
+        own = () if way is Choice.GREEDY else ("draws",)
+        self._bound[way] = made = executable, self._place.rounds([self.decode, executable], own)
+        return made
 
     def way(self, samplers: Sequence[Sampler | None]) -> Choice | None:
         """How the next tokens of all rows can be chosen where the logits are; None where samplers have to look at them.
         None for a sampler is the largest logit."""
-        ways = {choice_of(s, self._vocabulary) for s in samplers if s is not None} or {Choice.GREEDY}
-        (way, *others) = ways
-        return way if not others and way in self._choices else None
+        way: Choice | None = None
+        for sampler in samplers:
+            if sampler is not None:
+                found = choice_of(sampler, self._vocabulary)
+                if found is None or way not in (None, found):
+                    return None
+                way = found
+        way = way or Choice.GREEDY
+        return way if way in self._choices else None
 
     def run(self, last: Sequence[Last | None]) -> None:
         """Run one token of every sequence."""
@@ -108,7 +113,7 @@ class Stepper:
             self._rest = max(0, self._rest - 1)
             self.run(last)
             return [None] * self.rows
-        executable, rounds = self._bind(way)
+        executable, rounds = self._bound.get(way) or self._bind(way)
         if rounds is None:
             self.run(last)
             executable.run()

@@ -66,15 +66,16 @@ class Module:
         self._release = weakref.finalize(self, device.quietly, "cuModuleUnload", self.handle)
         self._release.atexit = False
 
-    def function(self, name: str) -> Function:
-        """The kernel of a name; a new object at each call. Raises CompileError if the module has none."""
+    def function(self, name: str, sizes: Sequence[int] | None = None) -> Function:
+        """The kernel of a name; a new object at each call. `sizes`: bytes of each parameter, where the caller knows
+        them; the driver is asked otherwise. Raises CompileError if the module has none."""
         try:
             handle = self.device.call("cuModuleGetFunction", self.handle, name.encode())
         except CudaError as error:
             if error.code != _NOT_FOUND:
                 raise
             raise CompileError(f"program `{self.program}` has no kernel `{name}`") from None
-        return Function(self, name, handle)
+        return Function(self, name, handle, sizes)
 
     def symbol(self, name: str) -> DeviceBuffer:
         """The memory of a global variable. Raises CompileError if the module has none of that name."""
@@ -90,7 +91,7 @@ class Module:
 class Function:
     """A kernel. Sizes are bytes; registers are of 32 bits, for a thread."""
 
-    def __init__(self, module: Module, name: str, handle: Any) -> None:
+    def __init__(self, module: Module, name: str, handle: Any, sizes: Sequence[int] | None = None) -> None:
         """Use `Module.function`."""
         self.module = module
         self.device = module.device
@@ -98,7 +99,7 @@ class Function:
         self.handle = handle
         self.names = (KernelName(module.program, name),)
         self._dynamic = self._attribute("MAX_DYNAMIC_SHARED_SIZE_BYTES")
-        self.parameter_sizes = self._parameter_sizes()
+        self.parameter_sizes = self._parameter_sizes() if sizes is None else tuple(sizes)
 
     @cached_property
     def registers(self) -> int:
