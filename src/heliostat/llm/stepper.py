@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,19 +25,6 @@ Last = tuple[int, int]
 """A sequence's last token and its position."""
 
 
-@dataclass
-class _Round:
-    """What a step runs: the last token of each row, and the input `draws` of its choice."""
-
-    way: Choice
-    last: list[Last | None]
-    draws: bytes
-
-    def inputs(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """What the round has of its own, by name."""
-        return {"draws": np.frombuffer(self.draws, np.uint8)} if self.draws else {}
-
-
 class Stepper:
     """Runs a decode program of `rows` sequences. Where the place runs by itself, a step may be given before the one
     before it is done: its tokens are chosen there. Rows without a sequence are None, and run token 0 at position 0.
@@ -59,7 +45,8 @@ class Stepper:
         if Choice.GREEDY in self._choices:
             self._bind(Choice.GREEDY)
         self._last: Sequence[Last | None] = []
-        self._coming: _Round | None = None  # what the step that was given ahead runs
+        self._coming: tuple[Choice, list[Last | None], bytes] | None = None
+        """What the step that was given ahead runs: its choice, the last token of each row, and the input `draws`."""
         self._rest = 0  # steps whose logits samplers look at without trying
         self._logits: npt.NDArray[np.float32] | None = None
 
@@ -118,33 +105,33 @@ class Stepper:
             self.run(last)
             executable.run()
             return chosen([executable.output(n, {}) for n in range(len(executable.program.outputs))])
-        round = _Round(way, list(last), self._draws(way, samplers, 0))
-        if self._coming != round:
+        places, greedy = list(last), way is Choice.GREEDY
+        draws = b"" if greedy else self._draws(samplers, 0)
+        if self._coming != (way, places, draws):
             self.forget()
-            self._send(last)
-            rounds.give(round.inputs())
-        self._last, self._logits, self._coming = list(last), None, None
-        following = None
+            self._send(places)
+            rounds.give(_inputs(draws))
+        following = b"" if greedy or not ahead else self._draws(samplers, 1)
         if ahead:
-            following = _Round(way, [], self._draws(way, samplers, 1))
-            rounds.give(following.inputs())
+            rounds.give(_inputs(following))
         found = chosen(rounds.take())
-        if following is not None:
-            following.last = [
+        self._last, self._logits, self._coming = places, None, None
+        if ahead:
+            next_places = [
                 None if one is None else (-1 if sample is None else sample.token, one[1] + 1)
-                for sample, one in zip(found, last, strict=True)
+                for sample, one in zip(found, places, strict=True)
             ]
-            self._coming = following
-        if way is not Choice.GREEDY:
+            self._coming = way, next_places, following
+        if not greedy:
             for sampler, sample in zip(samplers, found, strict=True):
                 if sampler is not None and sample is not None:
                     sampler.drawn()
-        if any(sample is None for sample, one in zip(found, last, strict=True) if one is not None):
+        if None in found and any(s is None and one is not None for s, one in zip(found, places, strict=True)):
             self._rest = REST
         return found
 
-    def _draws(self, way: Choice, samplers: Sequence[Sampler | None], ahead: int) -> bytes:
-        return b"" if way is Choice.GREEDY else draws_of(samplers, self._vocabulary, ahead).tobytes()
+    def _draws(self, samplers: Sequence[Sampler | None], ahead: int) -> bytes:
+        return draws_of(samplers, self._vocabulary, ahead).tobytes()
 
     def forget(self) -> None:
         """A step that was given ahead will not be asked for: what it read was changed, or is about to be."""
@@ -161,3 +148,8 @@ class Stepper:
             arrays["positions"][row] = arrays["start"][row] = position
         self._inputs.send()
         self._last, self._logits = list(last), None
+
+
+def _inputs(draws: bytes) -> dict[str, npt.NDArray[np.uint8]]:
+    """What a round has of its own, by name."""
+    return {"draws": np.frombuffer(draws, np.uint8)} if draws else {}
