@@ -66,6 +66,7 @@ from .accumulate import accumulate
 from .attend import attend
 from .attention import expand_attention, heads_of_attention
 from .channels_last import channels_last
+from .float_parts import float_parts
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .heads import heads_by_views
@@ -134,11 +135,12 @@ Observer = Callable[[str, Graph], None]
 @dataclass(frozen=True)
 class Options:
     """What the caller may choose. `activations`: "int8" or "float", for products with quantized weights. `tuning`: tile
-    choices of this machine.
+    choices of this machine. `float32_products`: how precise products of f32 must be, one of `float_parts.PRECISIONS`.
     """
 
     activations: str = "int8"
     tuning: TuningTable = field(default_factory=TuningTable)
+    float32_products: str = "highest"
 
 
 class KernelLibrary:
@@ -220,6 +222,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("attend", partial(attend, target=target)),
         ("canonicalize", canonicalize),
         ("accumulate", accumulate),
+        ("float_parts", partial(float_parts, target=target, precision=options.float32_products)),
         ("operands", partial(operands_of_products, target=target, alone=bool(large and large.alone))),
         ("heads", partial(heads_of_attention, target=target)),
         ("heads_by_views", partial(heads_by_views, target=target)),

@@ -106,5 +106,6 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
 def chosen(found: Sequence[npt.NDArray[Any]]) -> list[Sample | None]:
     """The token of each row and its logprob, from both results of a choice, in whatever shape; None for rows that are
     not finite, for a sampler to say what is wrong."""
-    rows = zip(*(part.ravel().tolist() for part in found), strict=True)
+    tokens, logprobs = (part.ravel().tolist() for part in found)
+    rows = zip(tokens, logprobs, strict=True)
     return [Sample(int(token), logprob) if math.isfinite(logprob) else None for token, logprob in rows]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,13 @@ from .sample import Sampler
 LARGEST = 512
 """Tokens among which a draw with top-k or top-p chooses. Fewer are sorted faster; real nuclei are smaller."""
 
+EACH_ALONE = 2048  # running sums up to which each is computed by itself
+
 FIELDS = 5  # of a row of `draws`
 _COLDEST = 1e30  # the largest inverse temperature that stays finite in f32
 
 
-class Choice(Enum):
+class Choice(StrEnum):
     """A way to choose where the logits are; its value is what its program is called."""
 
     GREEDY = "choice"
@@ -60,14 +62,16 @@ def draws_of(samplers: Sequence[Sampler | None], vocabulary: int, ahead: int = 0
     """The input `draws` (rows, FIELDS) of a step: a random number in 0 .. 1, one over the temperature, how many tokens
     top-k and what share top-p leaves (more than there is: no bound), and the logarithm of min-p. `ahead`: that many
     draws of each sampler come first. Nothing is taken from a sampler."""
-    out = np.zeros((len(samplers), FIELDS))
-    for row, sampler in zip(out, samplers, strict=True):
-        if sampler is not None and sampler.temperature > 0.0:
-            top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
-            share = sampler.top_p if sampler.top_p < 1.0 else math.inf
-            least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
-            row[:] = sampler.coming(ahead), min(1.0 / sampler.temperature, _COLDEST), top, share, least
-    return out
+    rows: list[tuple[float, ...]] = []
+    for sampler in samplers:
+        if sampler is None or sampler.temperature == 0.0:
+            rows.append((0.0,) * FIELDS)
+            continue
+        top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
+        share = sampler.top_p if sampler.top_p < 1.0 else math.inf
+        least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
+        rows.append((sampler.coming(ahead), min(1.0 / sampler.temperature, _COLDEST), top, share, least))
+    return np.array(rows, np.float64)
 
 
 def draw_graph(vocabulary: int, largest: bool, count: int = 1) -> Graph | None:
@@ -79,7 +83,7 @@ def draw_graph(vocabulary: int, largest: bool, count: int = 1) -> Graph | None:
     from ..ir.graph import parameter
     from ..ir.types import f32, f64, tensor
 
-    parts = parts_of(vocabulary, count)
+    parts = parts_of(vocabulary)  # of each row: running sums are short then
     if parts < LEAST_PARTS:
         return None
     logits = parameter("logits", tensor(f32, count, vocabulary))
@@ -111,7 +115,7 @@ def _among_all(cut: Parts, best: Value, chance: Value, warmth: Value, least: Val
     weights = ops.exp(ops.mul(ops.sub(rows, ops.unsqueeze(cut.high, 2)), each))
     shares = ops.sum(ops.where(ops.ge(rows, limit), weights, 0.0), -1)
     shares = ops.mul(shares, ops.exp(ops.mul(ops.sub(cut.high, best), warmth)))
-    reach = ops.scan(ops.cast(shares, f64), "sum")
+    reach = _reach(ops.cast(shares, f64))
     whole = ops.slice(reach, 1, parts - 1, parts)
     part = _place(reach, chance)
     first = ops.lt(ops.cast(ops.arange(parts), f32), part)
@@ -121,7 +125,7 @@ def _among_all(cut: Parts, best: Value, chance: Value, warmth: Value, least: Val
     inside = ops.exp(ops.mul(ops.sub(row, best), warmth))
     inside = ops.cast(ops.where(ops.ge(row, floor), inside, 0.0), f64)
     target = ops.sub(ops.mul(chance, whole), before)
-    place = _place_of(ops.scan(inside, "sum"), target)
+    place = _place_of(_reach(inside), target)
     return ops.add(ops.mul(part, float(size)), place), _at(row, place)
 
 
@@ -142,16 +146,29 @@ def _among_largest(
     counted = ops.lt(numbers, top)
     bounded = ops.lt(top, float(most + 1))
     total = ops.where(bounded, ops.sum(ops.where(counted, weights, 0.0), -1, keepdim=True), ops.cast(norm, f64))
-    short = ops.lt(ops.scan(weights, "sum"), ops.mul(share, total))
+    short = ops.lt(_reach(weights), ops.mul(share, total))
     reached = ops.le(numbers, ops.sum(ops.cast(short, f64), -1, keepdim=True))
     left = ops.logical_and(ops.logical_and(counted, reached), ops.ge(values, ops.add(best, least)))
     warm = ops.cast(ops.exp(ops.mul(ops.sub(values, best), warmth)), f64)
-    place = _place(ops.scan(ops.where(left, warm, 0.0), "sum"), chance)
+    place = _place(_reach(ops.where(left, warm, 0.0)), chance)
     value = _at(values, place)
     if most < vocabulary:
         unknown = ops.logical_and(ops.slice(left, 1, most - 1, most), ops.logical_not(bounded))
         value = ops.where(unknown, math.nan, value)
     return _at(ops.cast(places, f32), place), value
+
+
+def _reach(weights: Value) -> Value:
+    """Running sums of (count, N). Each by itself where they are few: 512 in a row take a warp of a GPU 40 microseconds,
+    and all its multiprocessors a few."""
+    from .. import ops
+
+    size = int(weights.type.shape[-1])  # type: ignore[arg-type]
+    if size > EACH_ALONE:
+        return ops.scan(weights, "sum")
+    numbers = ops.arange(size)
+    counted = ops.le(ops.reshape(numbers, (1, size)), ops.reshape(numbers, (size, 1)))
+    return ops.sum(ops.where(counted, ops.unsqueeze(weights, 1), 0.0), -1)
 
 
 def _place(reach: Value, chance: Value) -> Value:

@@ -413,8 +413,7 @@ class LanguageModel:
 
     def _next(self, token: int, position: int, sampler: Sampler, history: Sequence[int], more: bool) -> Sample:
         """Run one token; the next one. `more`: another step will follow."""
-        there = self._steps.way([sampler]) is not None  # where the logits are
-        ahead = there and more and position + 1 < self.context and self._has_pages(position, position + 2)
+        ahead = more and position + 1 < self.context and self._has_pages(position, position + 2)
         self._reserve_pages(position, position + (2 if ahead else 1))
         (found,) = self._steps.choose([(token, position)], [sampler], ahead)
         if found is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,21 +17,12 @@ from .sample import Sample, Sampler
 if TYPE_CHECKING:
     from ..session.rounds import CudaRounds
 
+REST = 15
+"""Steps that are left to samplers behind one that had to be: flat logits mostly come again, and there a step that is on
+its way runs twice."""
+
 Last = tuple[int, int]
 """A sequence's last token and its position."""
-
-
-@dataclass
-class _Round:
-    """What a step runs: the last token of each row, and the input `draws` of its choice."""
-
-    way: Choice
-    last: list[Last | None]
-    draws: bytes
-
-    def inputs(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """What the round has of its own, by name."""
-        return {"draws": np.frombuffer(self.draws, np.uint8)} if self.draws else {}
 
 
 class Stepper:
@@ -55,24 +45,30 @@ class Stepper:
         if Choice.GREEDY in self._choices:
             self._bind(Choice.GREEDY)
         self._last: Sequence[Last | None] = []
-        self._coming: _Round | None = None  # what the step that was given ahead runs
-        self._left = False  # a sampler had to look at the last step's logits
+        self._coming: tuple[Choice, list[Last | None], bytes] | None = None
+        """What the step that was given ahead runs: its choice, the last token of each row, and the input `draws`."""
+        self._rest = 0  # steps whose logits samplers look at without trying
         self._logits: npt.NDArray[np.float32] | None = None
 
     def _bind(self, way: Choice) -> tuple[Any, CudaRounds | None]:
         """A choice's executable, and its rounds where the place runs by itself."""
-        if way not in self._bound:
-            executable = self._place.executable(self._choices[way], self._given)
-            own = () if way is Choice.GREEDY else ("draws",)
-            self._bound[way] = executable, self._place.rounds([self.decode, executable], own)
-        return self._bound[way]
+        executable = self._place.executable(self._choices[way], self._given)
+        own = () if way is Choice.GREEDY else ("draws",)
+        self._bound[way] = made = executable, self._place.rounds([self.decode, executable], own)
+        return made
 
     def way(self, samplers: Sequence[Sampler | None]) -> Choice | None:
         """How the next tokens of all rows can be chosen where the logits are; None where samplers have to look at them.
         None for a sampler is the largest logit."""
-        ways = {choice_of(s, self._vocabulary) for s in samplers if s is not None} or {Choice.GREEDY}
-        (way, *others) = ways
-        return way if not others and way in self._choices else None
+        way: Choice | None = None
+        for sampler in samplers:
+            if sampler is not None:
+                found = choice_of(sampler, self._vocabulary)
+                if found is None or way not in (None, found):
+                    return None
+                way = found
+        way = way or Choice.GREEDY
+        return way if way in self._choices else None
 
     def run(self, last: Sequence[Last | None]) -> None:
         """Run one token of every sequence."""
@@ -100,40 +96,42 @@ class Stepper:
         sent back to 0.
         """
         way = self.way(samplers)
-        if way is None:
+        if way is None or self._rest:
+            self._rest = max(0, self._rest - 1)
             self.run(last)
             return [None] * self.rows
-        executable, rounds = self._bind(way)
+        executable, rounds = self._bound.get(way) or self._bind(way)
         if rounds is None:
             self.run(last)
             executable.run()
             return chosen([executable.output(n, {}) for n in range(len(executable.program.outputs))])
-        round = _Round(way, list(last), self._draws(way, samplers, 0))
-        if self._coming != round:
+        places, greedy = list(last), way is Choice.GREEDY
+        draws = b"" if greedy else self._draws(samplers, 0)
+        if self._coming != (way, places, draws):
             self.forget()
-            self._send(last)
-            rounds.give(round.inputs())
-        self._last, self._logits, self._coming = list(last), None, None
-        following = None
-        if ahead and not self._left:  # where logits are read, a step on its way runs twice
-            following = _Round(way, [], self._draws(way, samplers, 1))
-            rounds.give(following.inputs())
+            self._send(places)
+            rounds.give(_inputs(draws))
+        following = b"" if greedy or not ahead else self._draws(samplers, 1)
+        if ahead:
+            rounds.give(_inputs(following))
         found = chosen(rounds.take())
-        if following is not None:
-            following.last = [
+        self._last, self._logits, self._coming = places, None, None
+        if ahead:
+            next_places = [
                 None if one is None else (-1 if sample is None else sample.token, one[1] + 1)
-                for sample, one in zip(found, last, strict=True)
+                for sample, one in zip(found, places, strict=True)
             ]
-            self._coming = following
-        if way is not Choice.GREEDY:
+            self._coming = way, next_places, following
+        if not greedy:
             for sampler, sample in zip(samplers, found, strict=True):
                 if sampler is not None and sample is not None:
                     sampler.drawn()
-        self._left = any(sample is None for sample, one in zip(found, last, strict=True) if one is not None)
+        if None in found and any(s is None and one is not None for s, one in zip(found, places, strict=True)):
+            self._rest = REST
         return found
 
-    def _draws(self, way: Choice, samplers: Sequence[Sampler | None], ahead: int) -> bytes:
-        return b"" if way is Choice.GREEDY else draws_of(samplers, self._vocabulary, ahead).tobytes()
+    def _draws(self, samplers: Sequence[Sampler | None], ahead: int) -> bytes:
+        return draws_of(samplers, self._vocabulary, ahead).tobytes()
 
     def forget(self) -> None:
         """A step that was given ahead will not be asked for: what it read was changed, or is about to be."""
@@ -150,3 +148,8 @@ class Stepper:
             arrays["positions"][row] = arrays["start"][row] = position
         self._inputs.send()
         self._last, self._logits = list(last), None
+
+
+def _inputs(draws: bytes) -> dict[str, npt.NDArray[np.uint8]]:
+    """What a round has of its own, by name."""
+    return {"draws": np.frombuffer(draws, np.uint8)} if draws else {}

@@ -131,7 +131,7 @@ class CudaCode:
         functions = []
         for phase, image in zip(named, self._cubins(self._ptx(named), program), strict=True):
             module = Module(self.place.gpu, image, program=program)
-            functions.append(module.function(phase.name))
+            functions.append(module.function(phase.name, [8] * sum(len(k.buffers) for k in phase.kernels)))
         self.functions.update(zip(missing, functions, strict=True))
         return self.functions
 

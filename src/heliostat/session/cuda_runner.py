@@ -28,6 +28,7 @@ from ..settings import settings
 from .cuda import CudaCode, CudaDevice, Ready
 from .cuda_trace import GpuTrace
 from .cuda_tuning import entries, tune_cuda
+from .devices import Float32Products, gpu_engine
 from .executable import check_symbols
 from .phases import phases_of
 from .recorder import Recorder
@@ -60,12 +61,16 @@ class CudaEngine:
 
     def made(self, graph: Graph) -> Compiled:
         """The compiled graph. Raises CompileError."""
-        made = compile_graph(graph, self.target, Options(tuning=self.tuning), self.library)
+        made = self._made(graph)
         if settings().tune and self._tuned(made):
-            made = compile_graph(graph, self.target, Options(tuning=self.tuning), self.library)
+            made = self._made(graph)
         assert not made.loads
         self.compiled += 1
         return made
+
+    def _made(self, graph: Graph) -> Compiled:
+        options = Options(tuning=self.tuning, float32_products=Float32Products.precision)
+        return compile_graph(graph, self.target, options, self.library)
 
     def _tuned(self, made: Compiled) -> bool:
         """Measure the products of a program that no choice is known for, and keep the choices; whether there are new
@@ -103,12 +108,14 @@ class CudaEngine:
         """A buffer with the same bytes here, of another GPU too."""
         made = self.place.allocate(nbytes)
         if nbytes:
-            part = source.slice(0, nbytes)
-            if source.device is not self.place.gpu:
-                source.device.synchronize()  # streams of two devices know nothing of each other
-            made.copy_from(part, self.place.stream)
-            if source.device is not self.place.gpu:
-                self.place.stream.synchronize()
+            here, part = self.place.stream, source.slice(0, nbytes)
+            if source.device is self.place.gpu:
+                made.copy_from(part, here)
+                return made
+            there = gpu_engine(str(source.device)).place.stream
+            here.wait(there.record(Event(source.device, timing=False)))
+            made.copy_from(part, here)
+            there.wait(here.record(Event(self.place.gpu, timing=False)))  # its memory may be written again behind it
         return made
 
     def synchronize(self) -> None:

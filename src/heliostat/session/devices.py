@@ -17,6 +17,18 @@ _gpus: dict[int, CudaEngine] = {}
 _lock = threading.Lock()
 
 
+class Float32Products:
+    """precision: how precise products of float32 are on GPUs, see `compiler.float_parts`; cores know one."""
+
+    precision = "highest"
+
+
+def program_device(device: str) -> str:
+    """What programs are kept by: a device's name, with what else they depend on there."""
+    precision = Float32Products.precision
+    return device if device == "cpu" or precision == "highest" else f"{device} {precision}"
+
+
 def device_name(text: str) -> str:
     """`cpu`, or `cuda:N`, of which `cuda` is the one with number 0. Raises UnsupportedError for others."""
     if text == "cpu" or re.fullmatch(r"cpu:\d{1,3}", text):

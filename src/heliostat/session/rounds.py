@@ -29,15 +29,17 @@ class CudaRounds:
         last = executables[-1]
         self.stream = last.place.stream
         plans = {number: last.program.buffers[number] for number in last.program.outputs}
-        self.types = [(plain_dtype(p.type), tuple(int(d) for d in p.type.shape)) for p in plans.values()]  # type: ignore[arg-type]
-        self.results = [[last.place.pinned(p.nbytes) for p in plans.values()] for _ in range(AHEAD)]
+        types = [(plain_dtype(p.type), tuple(int(d) for d in p.type.shape)) for p in plans.values()]  # type: ignore[arg-type]
+        results = [[last.place.pinned(p.nbytes) for p in plans.values()] for _ in range(AHEAD)]
+        self.results = [[m.array(*type) for m, type in zip(each, types, strict=True)] for each in results]
         names = {name: last.program.by_name(name) for name in inputs}
         sizes = {name: last.program.buffers[number].nbytes for name, number in names.items()}
-        self.inputs = [{name: last.place.pinned(n) for name, n in sizes.items()} for _ in range(AHEAD)]
+        inputs_of = [{name: last.place.pinned(n) for name, n in sizes.items()} for _ in range(AHEAD)]
+        self.inputs = [{name: m.array(np.uint8) for name, m in each.items()} for each in inputs_of]
         self.events = [Event(last.place.gpu, timing=False) for _ in range(AHEAD)]
         self.graphs = []
-        for results, given in zip(self.results, self.inputs, strict=True):
-            own = {number: result.on_device() for number, result in zip(plans, results, strict=True)}
+        for made, given in zip(results, inputs_of, strict=True):
+            own = {number: result.on_device() for number, result in zip(plans, made, strict=True)}
             own.update({names[name]: memory.on_device() for name, memory in given.items()})
             launches: list[Ready] = []
             for executable in executables:
@@ -54,7 +56,7 @@ class CudaRounds:
         on their way."""
         assert len(self.given) < AHEAD
         for name, memory in self.inputs[self.next].items():
-            memory.array(np.uint8)[:] = inputs[name]
+            memory[:] = inputs[name]
         self.graphs[self.next].launch(self.stream)
         self.events[self.next].record(self.stream)
         self.given.append(self.next)
@@ -65,8 +67,7 @@ class CudaRounds:
         Raises KernelFaultError."""
         number = self.given.popleft()
         self.events[number].synchronize()
-        pairs = zip(self.results[number], self.types, strict=True)
-        return [result.array(dtype, shape) for result, (dtype, shape) in pairs]
+        return self.results[number]
 
     def forget(self) -> None:
         """Take nothing of the rounds on their way. They run all the same."""

@@ -20,7 +20,7 @@ from ..ir.types import Element, SymbolicDim
 from ..runtime.buffer import UNHELD, Buffer, references
 from ..runtime.trace import LaunchTime, Trace
 from ..runtime.worker_pool import BARRIER
-from .devices import engine_of, gpu_engine
+from .devices import engine_of, gpu_engine, program_device
 from .executable import SMALL_LAUNCH, check_symbols
 from .runner import LARGE, Engine, engine
 
@@ -42,7 +42,7 @@ def compiled_step(
     """The compiled graph of that structure on a device, and whether it was there. Raises CompileError.
 
     `nodes`: how many the graph has, if all its ops are this package's: large ones are kept on disk by their key."""
-    of_device = (device, key)
+    of_device = (program_device(device), key)
     found = _made.get(of_device)
     if found is not None:
         _made.move_to_end(of_device)

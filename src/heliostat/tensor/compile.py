@@ -17,6 +17,7 @@ from ..diagnostics import CaptureError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from ..session.artifacts import load_cache_artifacts, save_cache_artifacts
+from ..session.devices import Float32Products
 from . import lazy, stance
 from .autocast import signature
 from .capture import capture, hooked
@@ -91,7 +92,8 @@ class Last:
 
 def _modes() -> tuple[Any, ...]:
     """What functions depend on besides their arguments."""
-    return is_grad_enabled(), get_default_dtype().name, signature(), get_deterministic_debug_mode()
+    modes = is_grad_enabled(), get_default_dtype().name, signature(), get_deterministic_debug_mode()
+    return *modes, Float32Products.precision
 
 
 class Compiled:
@@ -294,6 +296,8 @@ class Compiled:
                 found.append(f"the default dtype was {other[3]}, is {key[3]}")
             if other[5] != key[5]:
                 found.append(f"the deterministic mode was {other[5]}, is {key[5]}")
+            if other[6] != key[6]:
+                found.append(f"the precision of float32 products was {other[6]}, is {key[6]}")
             if other[4] != key[4]:
                 found.append(f"autocast was {_scope(other[4])}, is {_scope(key[4])}")
             if best is None or len(found) < len(best):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import ops
 from ..diagnostics import DeviceMismatchError, DTypeError, GradientError, ShapeError
 from ..ir.graph import Value

@@ -26,7 +26,7 @@ from ..ir.types import DType, TensorType, tensor
 from ..ops import REGISTRY
 from ..runtime.buffer import Buffer
 from ..session import engine
-from ..session.devices import engine_of, gpu_engine, gpus_in_use
+from ..session.devices import engine_of, gpu_engine, gpus_in_use, program_device
 from . import determinism
 from .recall import Plan, Plans
 
@@ -260,7 +260,7 @@ class Programs:
     def get(self, key: Any, build: Callable[[], Graph], device: str = "cpu") -> Any:
         """The program of that structure on a device, compiled if it is new. Raises CompileError."""
         if device != "cpu":
-            key = (device, key)
+            key = (program_device(device), key)
         runner = self.found.get(key)
         if runner is None:
             self.misses += 1

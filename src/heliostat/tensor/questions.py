@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..compiler.float_parts import PRECISIONS
 from ..diagnostics import UnsupportedError
 from ..session import engine
+from ..session.devices import Float32Products
+from . import lazy
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .pointwise import flat_at_nan
@@ -73,22 +76,20 @@ def set_num_interop_threads(int: int) -> None:
         raise UnsupportedError(f"programs run one after the other, not {int} at a time", help="leave it at 1")
 
 
-class _Precision:
-    name = "highest"
-
-
 @function(method=False)
 def get_float32_matmul_precision() -> str:
     """What `set_float32_matmul_precision` allowed."""
-    return _Precision.name
+    return Float32Products.precision
 
 
 @function(method=False)
 def set_float32_matmul_precision(precision: str) -> None:
-    """Allow products of float32 to be less precise: "highest", "high" or "medium". They never are."""
-    if precision not in ("highest", "high", "medium"):
+    """How precise large products of float32 are on GPUs with tensor cores for four warps: "highest", all bits; "high",
+    16 bits of each operand; "medium", 8. Elsewhere they have all bits. Sums are float32."""
+    if precision not in PRECISIONS:
         raise ValueError(f"precision is 'highest', 'high' or 'medium', not {precision!r}")
-    _Precision.name = precision
+    lazy.flush()  # what was computed so far was asked for before
+    Float32Products.precision = precision
 
 
 def _dequantized(self: Tensor) -> Tensor:

@@ -116,6 +116,8 @@ class FakeBindings:
         self.configs: list[Any] = []
         self.sticky = 0
         self.fail: dict[str, int] = {}  # name of a function: the code it returns
+        self.peers = True  # devices can reach each other
+        self.enabled: list[int] = []
         self.link_log: tuple[str, str] = ("", "")
         self._next = 1
 
@@ -249,6 +251,14 @@ class FakeBindings:
     def cuMemcpyPeerAsync(self, to: int, there: int, source: int, here: int, nbytes: int, stream: int) -> None:
         self.copy(to, source, nbytes, stream, "DD")
 
+    def cuDeviceCanAccessPeer(self, device: int, other: int) -> int:
+        return int(self.peers)
+
+    def cuCtxEnablePeerAccess(self, context: int, flags: int) -> None:
+        if context in self.enabled:
+            raise Failure(704)
+        self.enabled.append(context)
+
     def cuMemsetD8Async(self, to: int, byte: int, nbytes: int, stream: int) -> None:
         def run() -> None:
             self.check(to, nbytes)
@@ -345,6 +355,9 @@ class FakeBindings:
 
     def cuFuncSetAttribute(self, function: int, name: str, value: int) -> None:
         self.functions[function].attributes[name] = value
+
+    def cuFuncGetParamCount(self, function: int) -> int:
+        return len(self.functions[function].sizes)
 
     def cuFuncGetParamInfo(self, function: int, index: int) -> tuple[int, int]:
         if index >= len(self.functions[function].sizes):

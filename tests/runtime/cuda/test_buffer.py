@@ -130,6 +130,28 @@ def test_stream_of_another_device_is_refused(stream: Stream) -> None:
         buffer.fill(0, Stream(two))
 
 
+@pytest.mark.parametrize("peers", [True, False])
+def test_copies_between_devices(peers: bool) -> None:
+    """Both reach each other's memory before the first copy, where the machine can; a second library may have asked."""
+    fake = FakeBindings(devices=2, memory=64 << 20)
+    fake.peers = peers
+    driver = Driver(fake)
+    one, two = Device(0, driver), Device(1, driver)
+    fake.enabled += [two.context] * peers
+    streams = Stream(one), Stream(two)
+    x = np.arange(9, dtype=np.int32)
+    source, there = DeviceBuffer.of(x, streams[0]), DeviceBuffer.allocate(two, 36, streams[1])
+    streams[0].synchronize()
+    for _ in range(2):
+        there.copy_from(source, streams[1])
+    assert there.array(np.int32, stream=streams[1]).tolist() == x.tolist()
+    back = DeviceBuffer.allocate(one, 36, streams[0])
+    back.copy_from(there, streams[0])
+    assert back.array(np.int32, stream=streams[0]).tolist() == x.tolist()
+    assert fake.calls.count("cuCtxEnablePeerAccess") == 2 * peers
+    assert set(fake.enabled) == ({one.context, two.context} if peers else set())
+
+
 def test_buffers_of_a_lost_device_die_in_silence(gpu: Device, stream: Stream) -> None:
     buffer = DeviceBuffer.allocate(gpu, 10, stream)
     Module(gpu, "ptx").function("fault").launch(1, 1, [], stream=stream)

@@ -5,11 +5,12 @@ import pickle
 import sys
 import threading
 import types
+from collections.abc import Callable
 
 import pytest
 
 from heliostat.diagnostics import DeviceMemoryError, DeviceUnavailableError, KernelFaultError
-from heliostat.runtime.cuda import CudaError, Device, Driver, Module, Stream, device_count
+from heliostat.runtime.cuda import CudaError, Device, DeviceBuffer, Driver, Graph, Module, Stream, device_count
 from heliostat.runtime.cuda.driver import load_bindings
 from heliostat.settings import override
 from runtime.cuda.fake_bindings import FakeBindings
@@ -113,6 +114,55 @@ def test_properties(gpu: Device) -> None:
     assert str(gpu) == "cuda:0"
     with pytest.raises(DeviceUnavailableError, match="no device attribute colour"):
         gpu.attribute("colour")
+
+
+def without_memory(fake: FakeBindings, monkeypatch: pytest.MonkeyPatch, name: str, room: bool) -> None:
+    """Let a function find no memory, with `room` until a segment is given back."""
+    fake.fail[name] = 2
+    release = type(fake).cuMemFree
+
+    def free(address: int) -> None:
+        release(fake, address)
+        if room:
+            fake.fail.pop(name, None)
+
+    monkeypatch.setattr(fake, "cuMemFree", free)
+
+
+CALLS: dict[str, Callable[[Device, Stream], object]] = {
+    "cuModuleLoadDataEx": lambda gpu, stream: Module(gpu, "ptx"),
+    "cuStreamCreateWithPriority": lambda gpu, stream: Stream(gpu),
+    "cuLaunchKernel": lambda gpu, stream: Module(gpu, "ptx").function("nothing").launch(1, 32, [], stream=stream),
+    "cuGraphInstantiate": lambda gpu, stream: Graph.build(gpu, [Module(gpu, "ptx").function("nothing").prepare(1, 32)]),
+    "cuGraphLaunch": lambda gpu, stream: Graph.build(
+        gpu, [Module(gpu, "ptx").function("nothing").prepare(1, 32)], name="g"
+    ).launch(stream),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_that_find_no_memory_get_what_the_pool_keeps(
+    fake: FakeBindings, gpu: Device, stream: Stream, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The pool is emptied and the call made once more; without room the error says where the memory is, and the next
+    call finds a device that works."""
+    DeviceBuffer.allocate(gpu, 8 << 20, stream).release()
+    assert gpu.pool.stats().pooled
+    without_memory(fake, monkeypatch, name, room=True)
+    CALLS[name](gpu, stream)
+    assert gpu.pool.stats().pooled == 0
+
+    DeviceBuffer.allocate(gpu, 8 << 20, stream).release()
+    held = DeviceBuffer.allocate(gpu, 3 << 20, stream)
+    without_memory(fake, monkeypatch, name, room=False)
+    with pytest.raises(DeviceMemoryError, match=rf"cuda:0 is out of memory: {name}.*free are .*GB.*pooled") as caught:
+        CALLS[name](gpu, stream)
+    assert caught.value.free == gpu.free_bytes()
+    assert caught.value.pooled == gpu.pool.stats().pooled
+    fake.fail.clear()
+    CALLS[name](gpu, stream)
+    stream.synchronize()
+    held.release()
 
 
 def test_context_is_current_in_each_thread(fake: FakeBindings, gpu: Device, stream: Stream) -> None:

@@ -86,6 +86,19 @@ def test_function_attributes(fake: FakeBindings, gpu: Device) -> None:
     assert (k.parameter_sizes, k.max_dynamic_shared, k.blocks_per_sm(512)) == ((8, 2), 48 << 10, 4)
 
 
+def test_parameters_are_counted_without_an_error(fake: FakeBindings, gpu: Device) -> None:
+    """Tools that watch the driver take a call that fails for a fault of the program."""
+    fake.kernels["k"] = Kernel(lambda *launch: None, (8, 2))
+    k = Module(gpu, "ptx").function("k")
+    assert fake.calls.count("cuFuncGetParamInfo") == 2
+
+    def absent(*args: object) -> object:
+        raise RuntimeError('Function "cuFuncGetParamCount" not found')
+
+    gpu.driver._functions["cuFuncGetParamCount"] = absent
+    assert Module(gpu, "ptx").function("k").parameter_sizes == k.parameter_sizes == (8, 2)
+
+
 def test_drivers_that_do_not_tell_parameters(fake: FakeBindings, gpu: Device, stream: Stream) -> None:
     def absent(*args: object) -> object:
         raise RuntimeError('Function "cuFuncGetParamInfo" not found')

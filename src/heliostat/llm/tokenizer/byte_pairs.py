@@ -111,7 +111,7 @@ def pattern(source: str) -> re.Pattern[str]:
 @lru_cache(maxsize=32)
 def _members(category: str) -> str:
     """The characters of a general category, or of all whose names begin so, as they stand between brackets."""
-    out = []
+    out: list[tuple[str, str]] = []
     for name, first, last in _runs():
         if name.startswith(category):
             if out and ord(out[-1][1]) + 1 == first:

@@ -129,6 +129,7 @@ class DeviceBuffer:
             self._own(stream)
             self.device.call("cuMemcpyDtoDAsync", self.address, source.address, source.nbytes, stream.handle)
             return
+        self.device.reach(source.device)
         peers = (self.address, self.device.context, source.address, source.device.context)
         stream.keep((self._owner, source._owner))
         stream.device.call("cuMemcpyPeerAsync", *peers, source.nbytes, stream.handle)

@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...diagnostics import DeviceError, DeviceUnavailableError, KernelFaultError
-from .driver import FAULTS, CudaError, Driver, device_count, forked_error
+from ...diagnostics import DeviceError, DeviceMemoryError, DeviceUnavailableError, KernelFaultError
+from .driver import FAULTS, OUT_OF_MEMORY, CudaError, Driver, device_count, forked_error
 from .pool import Pool
 
 if TYPE_CHECKING:
     from .stream import Stream
 
 _NAMED_AT_MOST = 8  # kernels that the message of a fault lists
+_MEMORY_CALLS = {"cuMemAlloc", "cuMemGetInfo", "cuMemHostAlloc"}  # the pool's own, and memory of the host
+_ENABLED_ALREADY = 704
 
 
 class KernelName(NamedTuple):
@@ -50,6 +52,7 @@ class Device:
         self.context = self.driver.call("cuDevicePrimaryCtxRetain", self._handle)
         self.broken: DeviceError | None = None  # set once the context serves no more: every later use raises it
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._reached: set[int] = set()
         self.pool = Pool(self, str(self))
         self._on_fork = _breaker(weakref.ref(self))
         self.driver.on_fork.append(self._on_fork)
@@ -107,6 +110,19 @@ class Device:
         """Threads that a multiprocessor holds at once."""
         return self.attribute("MAX_THREADS_PER_MULTIPROCESSOR")
 
+    def reach(self, other: Device) -> None:
+        """Let copies between two devices pass from one to the other where the machine can; else the driver takes them
+        over the host. Asked once for each pair, in both directions."""
+        for one, two in ((self, other), (other, self)):
+            if two.index not in one._reached:
+                one._reached.add(two.index)
+                if int(self.driver.call("cuDeviceCanAccessPeer", one._handle, two._handle)):
+                    try:
+                        one.call("cuCtxEnablePeerAccess", two.context, 0)
+                    except CudaError as error:  # another library of the process has the same contexts
+                        if error.code != _ENABLED_ALREADY:
+                            raise
+
     def attribute(self, name: str) -> int:
         """A device attribute by its name after CU_DEVICE_ATTRIBUTE_. Raises DeviceUnavailableError if it is unknown."""
         which = getattr(self.driver.bindings.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}", None)
@@ -138,6 +154,12 @@ class Device:
         self.driver.call("cuCtxSetCurrent", self.context)
         self.driver.local.device = self
 
+    def ready(self) -> None:
+        """Make the context current unless this package has done so in this thread: for calls that are made often.
+        Raises what `check` raises."""
+        if self.broken is not None or getattr(self.driver.local, "device", None) is not self:
+            self.activate()
+
     def check(self) -> None:
         """Raise if the device is lost: KernelFaultError after a fault, DeviceUnavailableError after a fork or close."""
         if self.broken is not None:
@@ -147,6 +169,7 @@ class Device:
         """Call the driver with this device's context current; see `Driver.call`.
 
         Raises KernelFaultError besides, if the code says that a kernel failed: driver calls report what ran before.
+        Out of memory, the pool is emptied and the call made once more; the pool's own requests are left to it.
         """
         self.activate()
         try:
@@ -155,12 +178,32 @@ class Device:
             if error.code in FAULTS:
                 raise self.fault(error.code, error.message) from error
             raise
+        except DeviceMemoryError:
+            if name in _MEMORY_CALLS:
+                raise
+        try:
+            if self.make_room():
+                return self.driver.call(name, *args)
+        except DeviceMemoryError:
+            pass
+        raise self.out_of_memory(name)
+
+    def make_room(self) -> bool:
+        """Give what the pool keeps back to the driver; whether there was something. Never waits for the pool: the
+        thread that has it may be this one, in a finalizer."""
+        return self.pool.empty(wait=False) > 0
+
+    def out_of_memory(self, name: str) -> DeviceMemoryError:
+        """The error of a call of the driver that found no memory, with where the memory is."""
+        return self.pool.shortage(f"{name} found no room")
 
     def failed(self, name: str, status: Any, what: str = "") -> DeviceError:
         """The exception for the return code of a function that a caller called by itself."""
         code = int(status)
         if code in FAULTS:
             return self.fault(code, f"{self.driver.code_name(status)} from {name}")
+        if code == OUT_OF_MEMORY:
+            return self.out_of_memory(f"{name} ({what})" if what else name)
         return self.driver.error(name, status, what)
 
     def quietly(self, name: str, *args: Any) -> None:

@@ -11,7 +11,7 @@ from ...diagnostics import DeviceError
 from ...settings import settings
 from .cublaslt import LibraryLaunch
 from .device import Device, KernelName
-from .driver import CudaError
+from .driver import OUT_OF_MEMORY, CudaError
 from .module import Launch
 from .stream import Stream
 
@@ -89,6 +89,8 @@ class Graph:
         if device.broken is not None or getattr(self._local, "device", None) is not device:
             device.activate()
         status = self._call(self._executable, stream.handle)[0]
+        if status == OUT_OF_MEMORY and device.make_room():
+            status = self._call(self._executable, stream.handle)[0]
         if status != 0:
             raise device.failed("cuGraphLaunch", status, f"graph `{self.name}` cannot be launched")
         if stream.captured is not None:

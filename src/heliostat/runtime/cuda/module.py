@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,7 +16,7 @@ from .arguments import Argument, Arguments
 from .assemble import JitLog, assemble, jit_error
 from .buffer import DeviceBuffer
 from .device import Device, KernelName
-from .driver import CudaError
+from .driver import OUT_OF_MEMORY, CudaError
 from .stream import Stream
 
 Dim = int | tuple[int, ...]
@@ -64,15 +66,16 @@ class Module:
         self._release = weakref.finalize(self, device.quietly, "cuModuleUnload", self.handle)
         self._release.atexit = False
 
-    def function(self, name: str) -> Function:
-        """The kernel of a name; a new object at each call. Raises CompileError if the module has none."""
+    def function(self, name: str, sizes: Sequence[int] | None = None) -> Function:
+        """The kernel of a name; a new object at each call. `sizes`: bytes of each parameter, where the caller knows
+        them; the driver is asked otherwise. Raises CompileError if the module has none."""
         try:
             handle = self.device.call("cuModuleGetFunction", self.handle, name.encode())
         except CudaError as error:
             if error.code != _NOT_FOUND:
                 raise
             raise CompileError(f"program `{self.program}` has no kernel `{name}`") from None
-        return Function(self, name, handle)
+        return Function(self, name, handle, sizes)
 
     def symbol(self, name: str) -> DeviceBuffer:
         """The memory of a global variable. Raises CompileError if the module has none of that name."""
@@ -88,7 +91,7 @@ class Module:
 class Function:
     """A kernel. Sizes are bytes; registers are of 32 bits, for a thread."""
 
-    def __init__(self, module: Module, name: str, handle: Any) -> None:
+    def __init__(self, module: Module, name: str, handle: Any, sizes: Sequence[int] | None = None) -> None:
         """Use `Module.function`."""
         self.module = module
         self.device = module.device
@@ -96,7 +99,7 @@ class Function:
         self.handle = handle
         self.names = (KernelName(module.program, name),)
         self._dynamic = self._attribute("MAX_DYNAMIC_SHARED_SIZE_BYTES")
-        self.parameter_sizes = self._parameter_sizes()
+        self.parameter_sizes = self._parameter_sizes() if sizes is None else tuple(sizes)
 
     @cached_property
     def registers(self) -> int:
@@ -195,8 +198,11 @@ class Function:
     def _parameter_sizes(self) -> tuple[int, ...] | None:
         """Bytes of each parameter; None where driver or bindings do not tell (before 12.4)."""
         sizes: list[int] = []
+        count = sys.maxsize
+        with contextlib.suppress(DeviceUnavailableError):  # drivers before 13.1 tell the end by an error alone
+            count = int(self.device.call("cuFuncGetParamCount", self.handle))
         try:
-            while True:
+            while len(sizes) < count:
                 _, nbytes = self.device.call("cuFuncGetParamInfo", self.handle, len(sizes))
                 sizes.append(int(nbytes))
         except DeviceUnavailableError:
@@ -261,13 +267,9 @@ class Launch:
         device = self.device
         if device.broken is not None or getattr(self._local, "device", None) is not device:
             device.activate()
-        if self._config is None:
-            status = self._call(*self._head, stream.handle, self._pointer, 0)[0]
-        else:
-            if self._stream is not stream:
-                self._config.hStream = stream.handle
-                self._stream = stream
-            status = self._call(self._config, self._head[0], self._pointer, 0)[0]
+        status = self._give(stream)
+        if status == OUT_OF_MEMORY and device.make_room():  # local memory of a kernel's threads, say
+            status = self._give(stream)
         if status != 0:
             raise self._error(status)
         if stream.captured is not None:
@@ -276,6 +278,14 @@ class Launch:
         stream.trail.append(self._names)
         if self._blocking:
             self._wait(stream)
+
+    def _give(self, stream: Stream) -> Any:
+        if self._config is None:
+            return self._call(*self._head, stream.handle, self._pointer, 0)[0]
+        if self._stream is not stream:
+            self._config.hStream = stream.handle
+            self._stream = stream
+        return self._call(self._config, self._head[0], self._pointer, 0)[0]
 
     @property
     def names(self) -> tuple[KernelName, ...]:

@@ -157,10 +157,15 @@ class Pool:
             finally:
                 self._lock.release()
 
-    def empty(self) -> int:
-        """Release every segment that is not in use. Waits for fences. Returns the bytes given back to the device."""
-        with self._lock:
+    def empty(self, wait: bool = True) -> int:
+        """Release every segment that is not in use. Waits for fences. Returns the bytes given back to the device: none
+        if another call has the pool, unless it may `wait`."""
+        if not self._lock.acquire(blocking=wait):
+            return 0
+        try:
             return self._empty()
+        finally:
+            self._lock.release()
 
     def stats(self) -> PoolStats:
         """Where the memory is now, and what was done so far."""
@@ -176,6 +181,10 @@ class Pool:
                 self._released,
                 self._retries,
             )
+
+    def shortage(self, what: str) -> DeviceMemoryError:
+        """The error of something else that found no memory on the device, with where the memory is."""
+        return self._error(what, None)
 
     def reset_peak(self) -> None:
         """Count both peaks from what is allocated and reserved now."""
@@ -233,7 +242,7 @@ class Pool:
             try:
                 address = self._segment(segment)
             except DeviceMemoryError as error:
-                raise self._error(nbytes, segment) from error
+                raise self._error(f"asked for {_size(nbytes)} (a segment of {_size(segment)})", nbytes) from error
         block = Block(address, segment, stream, kind)
         self._blocks[address] = block
         self._made += 1
@@ -246,12 +255,12 @@ class Pool:
             raise DeviceMemoryError(f"{self._name}: {_size(nbytes)} more would pass the limit of {_size(self.limit)}")
         return self._source.allocate_segment(nbytes)
 
-    def _error(self, nbytes: int, segment: int) -> DeviceMemoryError:
+    def _error(self, what: str, nbytes: int | None) -> DeviceMemoryError:
         free, pooled = self._source.free_bytes(), self._reserved - self._allocated
         limit = "" if self.limit is None else f", the limit of this process is {_size(self.limit)}"
         return DeviceMemoryError(
-            f"{self._name} is out of memory: asked for {_size(nbytes)} (a segment of {_size(segment)}), free are"
-            f" {_size(free)}, in use by this process {_size(self._allocated)}, pooled {_size(pooled)}{limit}",
+            f"{self._name} is out of memory: {what}, free are {_size(free)}, in use by this process"
+            f" {_size(self._allocated)}, pooled {_size(pooled)}{limit}",
             requested=nbytes,
             free=free,
             pooled=pooled,

@@ -96,6 +96,8 @@ class Event:
         self.device = device
         self.timing = timing
         self.handle: Any = device.call("cuEventCreate", 0 if timing else _DISABLE_TIMING)
+        self._record = device.driver.function("cuEventRecord")
+        self._synchronize = device.driver.function("cuEventSynchronize")
         self._release = weakref.finalize(self, device.quietly, "cuEventDestroy", self.handle)
         self._release.atexit = False
 
@@ -108,7 +110,10 @@ class Event:
             self.device.call("cuEventRecordWithFlags", self.handle, stream.handle, _EXTERNAL)
             stream.keep(self)
             return
-        self.device.call("cuEventRecord", self.handle, stream.handle)
+        self.device.ready()
+        status = self._record(self.handle, stream.handle)[0]
+        if status != 0:
+            raise self.device.failed("cuEventRecord", status)
 
     def done(self) -> bool:
         """Whether the device has passed it; True for one that was never recorded."""
@@ -121,8 +126,11 @@ class Event:
         return True
 
     def synchronize(self) -> None:
-        """Wait until the device has passed it."""
-        self.device.call("cuEventSynchronize", self.handle)
+        """Wait until the device has passed it. Raises KernelFaultError if a kernel before it failed."""
+        self.device.ready()
+        status = self._synchronize(self.handle)[0]
+        if status != 0:
+            raise self.device.failed("cuEventSynchronize", status)
 
     def elapsed_ms(self, since: Event) -> float:
         """Milliseconds of device time from `since` to this event, to about 0.5 us. Waits for both.
