@@ -91,7 +91,9 @@ def _quantization_refusal(group: Group, node: Node, target: Target) -> str | Non
     if not isinstance(format, ActivationFormat) or format.block != QUANTIZED_PANELS * target.lanes or format.planes > 1:
         return f"a block of {format} is not {QUANTIZED_PANELS} panels of one plane"
     rows = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
-    if expanded.expanded_plan(w.element, group.root.inputs[0].type.element, target.lanes, target, rows) is None:
+    x = group.root.inputs[0].type.element
+    weight = w.element if isinstance(w.element, BlockFormat) else None
+    if weight is None or expanded.expanded_plan(weight, x, target.lanes, target, rows) is None:
         return "panels are not unpacked, and tiles are of any width"
     if group.outputs != node.results:
         return "what is quantized is wanted by others too"
