@@ -20,6 +20,7 @@ from heliostat.kernels.linear_tile import LinearTile, default_tile
 from heliostat.lang.check import check as check_source
 from heliostat.lang.source import Source
 from heliostat.quant import formats
+from heliostat.quant.activation import ActivationFormat, activation_format
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import Panel, PanelPlan, pack
@@ -160,6 +161,54 @@ def test_products_of_pairs_stay_one_instruction() -> None:
     text = emit_assembly(print_llvm([kernel], HOST), HOST)
     assert "vpdpwssd" in text
     assert "vpmaddwd" not in text
+
+
+def gated(element: BlockFormat, format: ActivationFormat, features: int = 96, depth: int = 768) -> Group:
+    """silu(gate) * up of the same activations, quantized to a format."""
+    activation = expanded.partner(element, 1, X86_VNNI, MANY)
+    a = parameter("x", tensor(activation, dim(Symbol("n", MANY, 1)), depth))
+    weight = ops.repack(parameter("w", tensor(element, features, depth)), Panel(X86_VNNI.lanes)).type
+    panels = [parameter(name, weight, "weight") for name in ("g", "u")]
+    gate, up = (ops.linear(a, p) for p in panels)
+    y = ops.mul(ops.silu(gate), up)
+    q = ops.quantize(y, format)
+    inside = [gate, up, y.node.inputs[0], y, q]
+    return Group(tuple(v.node for v in inside), (a, *panels), (q,), gate.node)
+
+
+@here
+@pytest.mark.parametrize("tile", [None, LEFTOVERS, LinearTile((3, 1), panels=2, block=9)])
+@pytest.mark.parametrize("name", ["Q4_0", "Q6_K"])
+def test_what_follows_is_quantized_in_registers(name: str, tile: LinearTile | None) -> None:
+    """The same bytes as results in f32 that are quantized afterwards, whatever the tile and the rows."""
+    element, rows, rng = formats.get(name), 37, np.random.default_rng(4)
+    group = gated(element, activation_format(32, 32, "i32", -8, biased=True))
+    assert isinstance(linear.accepts(group, X86_VNNI), Accept)
+    plain = Group(group.nodes[:-1], group.inputs, (group.nodes[-2].results[0],), group.root)
+    activation, (features, depth) = group.inputs[0].type.element, group.inputs[1].type.shape
+    assert isinstance(activation, ActivationFormat)
+    given = [activation.encode(rng.standard_normal((rows, depth)).astype(np.float32))]
+    given += [pack(any_bytes(element, features, depth)[rng.permutation(features)], name, 16) for _ in range(2)]
+    count, y = np.array([rows], np.int64), np.full((rows, features), 99, np.float32)
+    run_kernel(linear.build(plain, HOST, "k", tile), [*given, y, count])
+    wanted = group.nodes[-1].attrs["format"]
+    made = np.zeros((rows, wanted.row_bytes(features)), np.uint8)
+    run_kernel(linear.build(group, HOST, "q", tile), [*given, made, count], 3)
+    np.testing.assert_array_equal(made, wanted.encode(y))
+
+
+def test_what_is_not_quantized_in_registers() -> None:
+    usual = activation_format(32, 32, "i32", -8)
+    group = gated(formats.Q4_0, usual)
+    kept = Group(group.nodes, group.inputs, (group.nodes[-2].results[0], *group.outputs), group.root)
+    for refused in (
+        gated(formats.Q4_0, activation_format(256, 32, "f32"), 512),
+        gated(formats.Q4_0, activation_format(32, 32, "i32", -8, 2)),
+        kept,
+    ):
+        assert isinstance(linear.accepts(refused, X86_VNNI), Refuse)
+    assert isinstance(linear.accepts(group, X86_VNNI), Accept)
+    assert isinstance(linear.accepts(group, X86_AVX2), Refuse)
 
 
 def test_formats_whose_sums_are_floats() -> None:

@@ -295,12 +295,12 @@ def expanded_tile(
             if plan.integer_scales:
                 dots = _scaled(
                     k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
-                    None if ask is None else lambda s, b=b: ask(b * plan.subs + s),
+                    _from(ask, b * plan.subs),
                 )  # fmt: skip
             elif plan.scale_pairs:
                 dots = _scaled_pairs(
                     k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
-                    None if ask is None else lambda s, b=b: ask(b * plan.pairs + s),
+                    _from(ask, b * plan.pairs),
                 )  # fmt: skip
             else:
                 starts = [_start(k, activation, x, at, lanes, plan.biased) for at in sums_at]
@@ -327,6 +327,11 @@ def expanded_tile(
                 for p in wide:
                     total[m][p].set(k.fma(offsets[p], weighed, total[m][p].get()))
     return [[v.get() for v in line] for line in total]
+
+
+def _from(ask: Callable[[Instruction], None] | None, first: Instruction) -> Callable[[Instruction], None] | None:
+    """`ask` for steps that are counted from step `first` on."""
+    return None if ask is None else lambda step: ask(first + step)
 
 
 def _ask(k: KernelBuilder, x: Instruction, places: Sequence[Instruction]) -> None:

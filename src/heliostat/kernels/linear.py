@@ -24,10 +24,12 @@ from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 from .linear_tile import LinearTile, default_tile, heights_for, row_class, team_of
 from .linear_tile import candidates as candidates
 from .linear_tile import tuning_key as tuning_key
+from .quantize_block import quantize_block
 from .unpacked_rows import UnpackedRows
 
 ROOTS = ("linear",)
 LIGHT = frozenset({"linear", "add", "mul", "sub", "cast"})  # what an epilogue may do in registers, at one product
+QUANTIZED_PANELS = 2  # side by side, whose columns of a row are a block that is quantized
 EARLY_BYTES = 80 << 10  # a panel up to this size is asked for by a GPU's block before its activations are there
 GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
 
@@ -38,7 +40,8 @@ Tile = LinearTile
 
 
 def accepts(group: Group, target: Target, together: bool = False) -> Accept | Refuse:
-    """`linear` of float or int8 activations with weights in panels; anything elementwise may follow.
+    """`linear` of float or int8 activations with weights in panels; anything elementwise may follow, and where panels
+    are unpacked, the quantization of a result whose blocks are two panels wide.
 
     `together`: whether products side by side may be of a single row."""
     root = group.root
@@ -50,7 +53,10 @@ def accepts(group: Group, target: Target, together: bool = False) -> Accept | Re
             return Refuse("products side by side share their activations and the type of their weights")
         if row_class(group) == "1" and not together:
             return Refuse("products of a single row read one forward stream of weights each")
-    if (reason := epilogue_refusal(group, products(group))) is not None:
+    last = quantization(group)
+    if last is not None and (reason := _quantization_refusal(group, last, target)) is not None:
+        return Refuse(reason)
+    if (reason := epilogue_refusal(group, [*products(group), *([last] if last else [])])) is not None:
         return Refuse(reason)
     if not isinstance(w.type.layout, Panel):
         return Refuse(f"the weights lie in {w.type.layout or 'rows'}, not in panels")
@@ -73,6 +79,29 @@ def products(group: Group) -> list[Node]:
     return [n for n in group.nodes if n.op.name == "linear"]
 
 
+def quantization(group: Group) -> Node | None:
+    """What makes int8 activations of a group's result, those of the next product."""
+    last = group.nodes[-1]
+    return last if last.op.name == "quantize" else None
+
+
+def _quantization_refusal(group: Group, node: Node, target: Target) -> str | None:
+    """Why a quantization cannot be the end of an epilogue, whose blocks have to be in the registers of one row."""
+    w, format = group.root.inputs[1].type, node.attrs["format"]
+    if not isinstance(format, ActivationFormat) or format.block != QUANTIZED_PANELS * target.lanes or format.planes > 1:
+        return f"a block of {format} is not {QUANTIZED_PANELS} panels of one plane"
+    rows = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
+    x = group.root.inputs[0].type.element
+    weight = w.element if isinstance(w.element, BlockFormat) else None
+    if weight is None or expanded.expanded_plan(weight, x, target.lanes, target, rows) is None:
+        return "panels are not unpacked, and tiles are of any width"
+    if group.outputs != node.results:
+        return "what is quantized is wanted by others too"
+    if node.inputs[0].type.dtype.name != "f32" or upper_bound(w.shape[0]) % format.block:
+        return f"whole blocks of {format.block} f32 are needed"
+    return None
+
+
 def build(group: Group, target: Target, name: str, tile: LinearTile | None = None) -> Kernel:
     """x: (..., K) float or int8 activations, w: (O, K) in panels, outputs (..., O).
 
@@ -85,7 +114,10 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     rows = numel(x.type.shape[:-1])
     planes = x.type.element.planes if isinstance(x.type.element, ActivationFormat) else 1
     depth = upper_bound(w.type.shape[1])
-    tile = tile or default_tile(plan, target, rows, depth, planes)
+    usual = default_tile(plan, target, rows, depth, planes)
+    tile = tile or usual
+    if quantization(group) is not None and tile.panels != QUANTIZED_PANELS:
+        tile = replace(usual, panels=QUANTIZED_PANELS)
     if target.gpu and upper_bound(rows) == 1 and tile.team == 1:
         step, wanted = plan.format.block, GPU_WARPS
         if isinstance(plan.format, DType):  # what is read in large pieces waits for memory alone
@@ -107,6 +139,7 @@ class _Nest:
         if x not in self.buffers:
             self.buffers[x] = self.place_of_x()
         self.products = products(group)
+        self.quantized = quantization(group)
         self.out_features = int(w.type.shape[0])  # type: ignore[arg-type]
         self.depth = int(w.type.shape[1])  # type: ignore[arg-type]
         self.heights = tile.tokens if target.gpu else heights_for(tile.tokens, rows)
@@ -119,7 +152,8 @@ class _Nest:
             x_read = self.buffers[x]
             self.unpacked = UnpackedRows(
                 k, plan, pieces, tile, self.heights, self.depth, x.type.element, x_read, read,
-                partial(self._ask_for_operands, results=self.results), self._store,
+                partial(self._ask_for_operands, results=() if self.quantized else self.results), self._store_row,
+                None if self.quantized is None else self._quantize_row,
             )  # fmt: skip
         self.aside = None if self.unpacked is not None else self.private()
         operands = {
@@ -382,6 +416,27 @@ class _Nest:
         weight = dot.PanelFloats(k, plan, w, dot.dense_unroll(plan, self.depth) if single else 8, prefetch)
         chains = 4 if single else 1
         return dot.float_tile(k, weight, bases, x, offsets, self.depth, self.x.type.dtype, chains, walk)
+
+    def _store_row(self, panel: Instruction, row: Instruction, sums: Sequence[list[Instruction]]) -> list[Instruction]:
+        """Epilogue and stores of a row of panels side by side: `sums` of each, by product. What is to be quantized is
+        not stored but given back."""
+        values: list[Instruction] = []
+        if self.quantized is None:
+            for p, held in enumerate(sums):
+                self._store(panel + p, [(row, held)])
+            return values
+        lanes, results = self.plan.rows, [n.results[0] for n in self.products]
+        for p, held in enumerate(sums):
+            index = self._index(results[0], row, (panel + p) * lanes)
+            preset = {**self.known(), **dict(zip(results, held, strict=True))}
+            values.append(self.epilogue.at(self.quantized.inputs[0], index, lanes, preset=preset))
+        return values
+
+    def _quantize_row(self, panel: Instruction, row: Instruction, values: Sequence[Instruction]) -> None:
+        """Store the block of a row that panels side by side make."""
+        assert self.quantized is not None
+        format, ((_, buffer),), size = self.quantized.attrs["format"], self.results, self.out_features
+        quantize_block(self.k, format, size, buffer, row * format.row_bytes(size), panel * self.plan.rows, values)
 
     def _store(self, panel: Instruction, values: Sequence[tuple[Instruction, list[Instruction]]]) -> None:
         """Epilogue and stores of one panel's columns.

@@ -14,14 +14,16 @@ from . import dot, expanded
 from .linear_tile import SECOND_LEVEL, LinearTile
 
 Ask = Callable[[Instruction, int, Sequence[Instruction]], None]
-Store = Callable[[Instruction, Sequence[tuple[Instruction, list[Instruction]]]], None]
+Store = Callable[[Instruction, Instruction, Sequence[list[Instruction]]], list[Instruction]]
+Quantize = Callable[[Instruction, Instruction, Sequence[Instruction]], None]
 
 
 class UnpackedRows:
     """Rows of activations times the same panels of `weights`, side by side.
 
     `heights`: of the tiles that the number of rows comes to. `ask(panel, wide, rows)` asks for what an epilogue will
-    read; `store(panel, [(row, sums by weight)])` is that epilogue and its stores."""
+    read; `store(panel, row, [sums by weight, for each panel])` is that epilogue and its stores; or it gives
+    back what `quantize(panel, row, [value of each panel])` stores."""
 
     def __init__(
         self,
@@ -36,9 +38,11 @@ class UnpackedRows:
         weights: Sequence[Instruction],
         ask: Ask,
         store: Store,
+        quantize: Quantize | None = None,
     ) -> None:
         self.k, self.plan, self.pieces, self.tile, self.heights, self.depth = k, plan, pieces, tile, heights, depth
         self.x_format, self.x, self.weights, self.ask, self.store = x_format, x, weights, ask, store
+        self.quantize = quantize
         self.planes = x_format.planes
         # rows that do not stay near have to be asked for; where they do, asking costs a percent
         self.far = self._block_rows() * x_format.row_bytes(depth) > SECOND_LEVEL // 2
@@ -91,18 +95,32 @@ class UnpackedRows:
                         for _ in k.when(end):  # tile by tile: stores of all rows at once would wait for memory
                             for done in k.loop(row, row + height):
                                 self._finish_row(panel, wide, done, done - first)
+                            for done in k.loop(row, row + height) if self.quantize else ():
+                                self._quantize_row(panel, wide, done, done - first)
                     start = whole
 
     def _finish_row(self, panel: Instruction, wide: int, row: Instruction, at: Instruction) -> None:
         """Epilogue and stores of row `row`, whose sums lie as row `at` in private memory."""
         k, nbytes, each = self.k, 4 * self.plan.rows, self.planes * wide * 4 * self.plan.rows
+        panels = []
         for p in range(wide):
             held = []
             for n in range(len(self.weights)):
                 place = at * each + (n * self._block_rows() * each + p * nbytes)
                 places = [place + i * wide * nbytes for i in range(self.planes)]
                 held.append(dot.sum_of([k.load(self.sums, a, "f32", self.plan.rows) for a in places]))
-            self.store(panel + p, [(row, held)])
+            panels.append(held)
+        for p, value in enumerate(self.store(panel, row, panels)):
+            k.store(self.sums, at * each + p * nbytes, value)
+
+    def _quantize_row(self, panel: Instruction, wide: int, row: Instruction, at: Instruction) -> None:
+        """What the epilogue left of row `row` in the place of its sums. By itself, as the largest of a block is waited
+        for, and rows of a short loop overlap."""
+        assert self.quantize is not None
+        k, nbytes, each = self.k, 4 * self.plan.rows, self.planes * wide * 4 * self.plan.rows
+        self.quantize(
+            panel, row, [k.load(self.sums, at * each + p * nbytes, "f32", self.plan.rows) for p in range(wide)]
+        )
 
     def _add_piece(
         self,
