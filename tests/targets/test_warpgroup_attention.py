@@ -96,6 +96,22 @@ def test_queries_are_rotated_where_they_are_read(size: int, half: int, interleav
     np.testing.assert_allclose(found, exact, rtol=0, atol=2e-3 * float(np.abs(exact).max()))
 
 
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize(("growth", "tokens"), [(0.02, 24), (6.0, 24), (40.0, 24), (6.0, N)], ids=str)
+def test_scores_that_grow_from_step_to_step(growth: float, tokens: Any, run: Runner) -> None:
+    """By less than what weights may exceed 1 by, about as much, and by more; in every other row not at all."""
+    graph, arrays, _ = prompt(f16, tokens, 24, 1, 1, 32, 640, 600)
+    pattern = np.zeros(32, np.float32)
+    pattern[0] = 1
+    arrays["q"][:] = np.where(np.arange(24)[:, None, None] % 2, 1, -1) * pattern * 32**0.5
+    arrays["keys"] = (np.arange(640)[None, :, None] / 64 * growth * pattern).astype(np.float16)
+    arrays["keys"][:, 624:] = np.nan
+    seen = {name: np.nan_to_num(a) for name, a in arrays.items()}
+    (exact,) = evaluate(graph, seen, {"n": 24})
+    (found,) = run(graph, arrays, {"n": 24} if tokens is N else {})
+    np.testing.assert_allclose(found, exact, rtol=0, atol=4e-3 * float(np.abs(exact).max()))
+
+
 @pytest.mark.parametrize("run", RUNNERS)
 def test_heads_take_turns_where_lengths_are_known(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tile for each block, the heads of a section of the caches together."""

@@ -52,7 +52,8 @@ class Attending:
 
     `step`: keys of a step, whose scores a warp has in `step` / 8 vars. Element e (0 or 1) of thread q of a quad has
     key `_key(q, e)` + `_block(n)` of var n of the scores. `exponent`: what scores are multiplied by to be exponents of
-    two. `start`: the position of the first row's token.
+    two. `growth`: by how much an exponent may be more than 0 before the sums so far are multiplied. `start`: the
+    position of the first row's token.
     """
 
     k: KernelBuilder
@@ -73,6 +74,7 @@ class Attending:
     kind: str
     value_kind: str
     exponent: float = 1.0
+    growth: float = 0.0
     warps: int = WARPS  # of a team
 
     def _key(self, lane: Instruction) -> Instruction:
@@ -171,17 +173,20 @@ class Attending:
         return zipped(k, zipped(k, low, low, 1), zipped(k, high, high, 1), 2)
 
     # --- softmax ----------------------------------------------------------------------------------------------------
-    def _softmax(self, scores: Sequence[Variable], base: Instruction, rows: Rows) -> Instruction:
-        """Scores become weights 2 ** (score - best), where best is a row's largest so far. Returns by what the sums so
-        far are to be multiplied, for a fragment of them.
+    def _softmax(self, scores: Sequence[Variable], base: Instruction, rows: Rows) -> tuple[Instruction, Instruction]:
+        """Scores become weights 2 ** (score - best), where best is a row's largest so far, or one that is less by up to
+        `growth`. Returns by what the sums so far are to be multiplied, for a fragment of them, and for which rows that
+        is not 1.
         """
         k = self.k
         rows.mask(scores, base)
         top = scores[0].get()
         for v in scores[1:]:
             top = k.maxnum(top, v.get())
-        old = rows.best.get()
-        new = k.maxnum(old, over_row(k, _of_pairs(k, top, "max"), "max"))
+        old, top = rows.best.get(), over_row(k, _of_pairs(k, top, "max"), "max")
+        more = top - old if self.exponent == 1 else (top - old) * self.exponent
+        grows = more > self.growth
+        new = k.select(grows, top, old) if self.growth else k.maxnum(old, top)
         wide = k.shuffle(new, new, [n // 2 for n in range(FRAGMENT)])
         part: Instruction | None = None
         lowered = wide if self.exponent == 1 else k.negate(wide * self.exponent)
@@ -193,7 +198,7 @@ class Attending:
         factor = k.exp2(old - new if self.exponent == 1 else (old - new) * self.exponent)
         rows.total.set(k.fma(rows.total.get(), factor, _of_pairs(k, part, "add")))
         rows.best.set(new)
-        return k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)])
+        return k.shuffle(factor, factor, [n // 2 for n in range(FRAGMENT)]), grows
 
     def _packed(self, scores: Sequence[Variable]) -> list[Instruction]:
         """Weights of 16 keys each as an operand a."""

@@ -96,7 +96,7 @@ class _Tiles(Prompt):
             self._copy_values(warp, steps, base + self.step, other * self.value_tile)
             k.commit_copies()
             self._score(query, scores, step % SLOTS * self.key_tile)
-            factor = self._softmax(scores, base, rows)
+            factor, _ = self._softmax(scores, base, rows)
             self._weigh(self._packed(scores), sums, factor, step % SLOTS * self.value_tile + self.values_at)
         k.wait_copies(0)  # of what lies past the last step
         self._store(sums, rows, asked.places)

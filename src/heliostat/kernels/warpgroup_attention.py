@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..ir.graph import Node
 from ..ir.types import f32
-from ..kernel.builder import Variable
+from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import BARRIER, Instruction, Kernel
 from ..targets.target import Target
 from . import tile_attention
@@ -24,6 +24,7 @@ from .tensor_linear import FRAGMENT
 ROOTS = ("attention",)
 CORE = 128  # bytes of a core matrix
 SLOTS = 3  # steps in shared memory: one that is read, one that is there for warps that are ahead, one that copies go to
+GROWTH = 8.0  # weights up to 256, far from the largest f16: a row's best seldom grows by more
 MOST_SIZE = 256  # of a head: sums of as many columns fit one product
 
 
@@ -75,6 +76,8 @@ class Pipelined(Attending):
 
     def build(self) -> Kernel:
         self.filled, self.done = self.k.alloc(BARRIER), self.k.alloc(BARRIER)
+        # Where lengths are symbols, the branch around the factors costs more than they do (measured: 0.8 %).
+        self.growth = GROWTH if self.counted else 0.0
         return super().build()
 
     def _key(self, lane: Instruction) -> Instruction:
@@ -118,7 +121,7 @@ class Pipelined(Attending):
             self._score(query, scores, following * self.key_tile)
             taken = self._weigh(words, sums, here)
             k.wait_mma(scores, 1)
-            factor = self._softmax(scores, base + self.step, rows)
+            factor, grows = self._softmax(scores, base + self.step, rows)
             k.await_all(self.done)  # with keys of this step and values of the one before
             k.wait_copies(0)
             k.arrive(self.filled)
@@ -127,8 +130,9 @@ class Pipelined(Attending):
             k.commit_copies()
             k.wait_mma(sums, 0, [*taken, *query])
             k.arrive(self.done)
-            for v in sums:
-                v.set(v.get() * factor)
+            for _ in k.when(_any(k, grows)) if self.growth else (None,):
+                for v in sums:
+                    v.set(v.get() * factor)
             pack()
         k.await_all(self.filled)
         taken = self._weigh(words, sums, (steps.count - 1) % SLOTS)
@@ -144,6 +148,11 @@ class Pipelined(Attending):
     def _weigh(self, words: Sequence[Variable], sums: Sequence[Variable], slot: Instruction) -> list[Instruction]:
         """sums += weights times the values of a slot. Returns what must stay until that is done."""
         raise NotImplementedError
+
+
+def _any(k: KernelBuilder, flags: Instruction) -> Instruction:
+    """Whether a flag holds for one of a warp's rows."""
+    return k.reduce_max(k.convert(flags, "i32", signed=False)) > 0
 
 
 class _Tiles(Pipelined, Prompt):
