@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import OrderedDict, namedtuple
 from pathlib import Path
 
 import pytest
@@ -153,5 +154,17 @@ def test_trees() -> None:
     assert tree.tree_map(lambda x, y: x + y, made, made) == {"a": [2, (4, 6)], "b": 8}
     assert tree.tree_leaves(made, is_leaf=lambda x: isinstance(x, tuple)) == [1, (2, 3), 4]
     assert tree.tree_map_only(str, len, [1, "abc"]) == [1, 3]
+    Pair = namedtuple("Pair", "a b")
+    assert tree.tree_map(str, OrderedDict(x=Pair(1, 2))) == OrderedDict(x=Pair("1", "2"))
+
+    class Box:
+        def __init__(self, inside: object) -> None:
+            self.inside = inside
+
+    tree.register_pytree_node(Box, lambda box: ([box.inside], "kept"), lambda values, context: (context, *values))
+    try:
+        assert tree.tree_map(lambda x: -x, [Box((1, 2))]) == [("kept", (-1, -2))]
+    finally:
+        del tree.SUPPORTED_NODES[Box]
     with pytest.raises(ValueError, match="3 values for a structure of 4"):
         tree.tree_unflatten([1, 2, 3], spec)

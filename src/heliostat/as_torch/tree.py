@@ -1,36 +1,63 @@
-"""`torch.utils._pytree`: values inside of nested lists, tuples and dicts."""
+"""`torch.utils._pytree`: values inside of nested lists, tuples, dicts, and containers of types that are registered."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
 class TreeSpec(NamedTuple):
-    """A structure without its values. `kind`: of a container, None for a value; `keys`: of a dict, else None."""
+    """A structure without its values. `type`: of a container, None for a value; `context`: what else it is made of."""
 
-    kind: Any
-    keys: Any
-    children: tuple[Any, ...]
+    type: Any
+    context: Any
+    children: tuple[TreeSpec, ...]
 
     @property
     def num_leaves(self) -> int:
         """The number of values."""
-        return 1 if self.kind is None else sum(child.num_leaves for child in self.children)
+        return 1 if self.type is None else sum(child.num_leaves for child in self.children)
+
+
+Flatten = Callable[[Any], tuple[Any, Any]]
+Unflatten = Callable[[Any, Any], Any]
+LEAF = TreeSpec(None, None, ())
+_dict: tuple[Flatten, Unflatten] = (
+    lambda d: (list(d.values()), list(d)), lambda values, keys: dict(zip(keys, values, strict=True))
+)  # fmt: skip
+SUPPORTED_NODES: dict[Any, tuple[Flatten, Unflatten]] = {
+    dict: _dict,
+    OrderedDict: (_dict[0], lambda values, keys: OrderedDict(zip(keys, values, strict=True))),
+    list: (lambda x: (x, None), lambda values, context: list(values)),
+    tuple: (lambda x: (x, None), lambda values, context: tuple(values)),
+}
+
+
+def register_pytree_node(cls: Any, flatten_fn: Flatten, unflatten_fn: Unflatten, **names: Any) -> None:
+    """Take instances of a class apart too: `flatten_fn` gives values and a context, of which `unflatten_fn` makes one.
+    Names, of which files of PyTorch would be made, are not needed."""
+    SUPPORTED_NODES[cls] = (flatten_fn, unflatten_fn)
+
+
+_register_pytree_node = register_pytree_node
+
+
+def _ways(x: Any) -> tuple[Flatten, Unflatten] | None:
+    kind = type(x)
+    if kind not in SUPPORTED_NODES and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return lambda row: (list(row), None), lambda values, context: kind(*values)
+    return SUPPORTED_NODES.get(kind)
 
 
 def tree_flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], TreeSpec]:
     """The values in order, and the structure around them. `is_leaf`: of what is taken as a value, whatever it is."""
-    if is_leaf is None or not is_leaf(tree):
-        if isinstance(tree, dict):
-            keys, inner = list(tree), list(tree.values())
-        elif isinstance(tree, tuple | list):
-            keys, inner = None, list(tree)
-        else:
-            return [tree], TreeSpec(None, None, ())
-        parts = [tree_flatten(child, is_leaf) for child in inner]
-        return [v for values, _ in parts for v in values], TreeSpec(type(tree), keys, tuple(s for _, s in parts))
-    return [tree], TreeSpec(None, None, ())
+    ways = None if is_leaf is not None and is_leaf(tree) else _ways(tree)
+    if ways is None:
+        return [tree], LEAF
+    inner, context = ways[0](tree)
+    parts = [tree_flatten(child, is_leaf) for child in inner]
+    return [v for values, _ in parts for v in values], TreeSpec(type(tree), context, tuple(s for _, s in parts))
 
 
 def tree_unflatten(leaves: Any, treespec: TreeSpec) -> Any:
@@ -38,15 +65,15 @@ def tree_unflatten(leaves: Any, treespec: TreeSpec) -> Any:
     values = list(leaves)
     if len(values) != treespec.num_leaves:
         raise ValueError(f"tree_unflatten: {len(values)} values for a structure of {treespec.num_leaves}")
-    if treespec.kind is None:
+    if treespec.type is None:
         return values[0]
     made, start = [], 0
     for child in treespec.children:
         made.append(tree_unflatten(values[start : start + child.num_leaves], child))
         start += child.num_leaves
-    if treespec.keys is not None:
-        return treespec.kind(zip(treespec.keys, made, strict=True))
-    return treespec.kind(*made) if hasattr(treespec.kind, "_fields") else treespec.kind(made)
+    if treespec.type in SUPPORTED_NODES:
+        return SUPPORTED_NODES[treespec.type][1](made, treespec.context)
+    return treespec.type(*made)
 
 
 def tree_map(func: Callable[..., Any], tree: Any, *rests: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
