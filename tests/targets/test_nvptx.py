@@ -109,7 +109,12 @@ def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
         y, taken = run(graph, arrays, {"n": n})
         exact = arrays["x"].astype(np.float64) @ w.T + arrays["b"]
         size = float(np.abs(exact).max())
-        bound = 2e-5 if element in (f32, f16) else 0.005 if element == bf16 else 0.02  # activations in bf16, in 8 bits
+        # Activations of many rows are in f16, in bf16, in 8 bits.
+        bound = (
+            0.02
+            if isinstance(element, BlockFormat)
+            else {f32: 2e-5, f16: 2e-5 if n == 1 else 4e-4, bf16: 0.005}[element]
+        )
         np.testing.assert_allclose(y, exact, rtol=0, atol=bound * size)
         np.testing.assert_allclose(taken, w[[rows - 1, 0]], rtol=2e-6, atol=1e-7)
 

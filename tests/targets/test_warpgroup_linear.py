@@ -12,7 +12,7 @@ import pytest
 from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import Symbol, bf16, dim, f32, tensor
+from heliostat.ir.types import Symbol, bf16, dim, f16, f32, tensor
 from heliostat.kernel.text import print_kernel
 from heliostat.kernels import warpgroup_linear
 from heliostat.kernels.group import Group
@@ -21,9 +21,9 @@ from heliostat.quant.codec import dequantize
 from heliostat.quant.formats import Q2_K, Q4_K, Q8_0
 from heliostat.quant.quantize import encode
 from heliostat.targets.nvptx_module import Phase
-from heliostat.targets.target import CUDA
+from heliostat.targets.target import CUDA, cuda_target
 
-from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep, on_gpu, with_tiles
+from .device import RUNNERS, Runner, assemble_for_linking, emit_ptx, lockstep, lockstep_of_8, on_gpu, with_tiles
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
@@ -35,6 +35,8 @@ def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
 def weights(rng: np.random.Generator, kind: Any, *shape: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """A matrix as it is stored, and its values, which are rounded to bf16 on their way to the product."""
     values = drawn(rng, *shape)
+    if kind is f16:
+        return values.astype(np.float16), values.astype(np.float16).astype(np.float64)
     if kind is bf16:
         return (values.view(np.uint32) >> 16).astype(np.uint16), values.astype(np.float64)
     stored = np.asarray(encode(values, kind))
@@ -69,6 +71,7 @@ BRIEF = [
     (bf16, 33, 32, 320, 1, (128, 2)),  # the ring comes round
     (bf16, 130, 32, 64, 2, (256, 4)),
     (Q8_0, 130, 100, 64, 1, (256, 2)),
+    (f16, 130, 80, 64, 1, (128, 2)),
 ]
 LONG = [
     (bf16, 140, 272, 192, 1, (128, 8)),
@@ -77,6 +80,7 @@ LONG = [
     (bf16, 144, 96, 128, 2, (128, 6)),
     (bf16, 257, 64, 128, 2, (256, 4)),
     (bf16, 33, 32, 320, 1, (128, 2)),
+    (f16, 144, 96, 128, 2, (128, 6)),
     (Q8_0, 140, 128, 192, 1, (256, 4)),
     (Q8_0, 150, 64, 192, 1, (128, 8)),
     (Q4_K, 129, 96, 256, 2, (256, 4)),
@@ -103,14 +107,14 @@ def test_tiles(run: Runner, kind: Any, rows: int, out: int, depth: int, products
     sums = []
     for n in range(products):
         held[f"w{n}"], values = weights(rng, kind, out, depth)
-        sums.append((held["x"] @ values.T, np.abs(held["x"]) @ np.abs(values.T)))
+        sums.append((held["x"].astype(np.float64) @ values.T, np.abs(held["x"]) @ np.abs(values.T)))
     if products == 1:
         held["residual"] = drawn(rng, rows, out)
         wanted = sums[0][0] + held["residual"]
     else:
         wanted = sums[0][0] / (1 + np.exp(-sums[0][0])) * sums[1][0]
     (found,) = chosen(graph, held, symbols)
-    rounding = 2.0**-9 if kind is not bf16 else 2.0**-18  # of each weight, and of sums in f32
+    rounding = 2.0**-9 if kind not in (bf16, f16) else 2.0**-18  # of each weight, and of sums in f32
     bound = rounding * sums[0][1] + 1e-5
     if products == 2:
         bound = 1.2 * rounding * (sums[0][1] * np.abs(sums[1][0]) + np.abs(sums[0][0]) * sums[1][1]) + 1e-2
@@ -186,3 +190,22 @@ def test_tiles_without_registers_are_refused(rows: int, panels: int) -> None:
         WarpgroupTile(rows, panels)
     with pytest.raises(ValueError, match="are tiles"):
         WarpgroupTile(many=(rows, panels, 512))
+
+
+@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+def test_activations_past_the_range_of_f16(run: Runner) -> None:
+    """With weights of f16 they are rounded to it: finite ones stay finite, others are what they were."""
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((32, 64)).astype(np.float16)
+    x = rng.standard_normal((48, 64)).astype(np.float32)
+    x[3, 7], x[4, 9], x[5, 1], x[6, 2] = 1e6, -1e30, np.inf, np.nan
+    given = [parameter("x", tensor(f32, 48, 64)), parameter("w", tensor(f16, 32, 64), "weight")]
+    graph = Graph("product", given, [ops.matmul(given[0], ops.transpose(given[1]))])
+    (found,) = run(graph, {"x": x, "w": w}, {})
+    inside = np.clip(np.delete(x, [5, 6], 0), -65504, 65504).astype(np.float16).astype(np.float64)
+    size = np.abs(inside) @ np.abs(w.astype(np.float64).T)
+    assert np.all(np.abs(np.delete(found, [5, 6], 0) - inside @ w.astype(np.float64).T) <= 2.0**-18 * size)
+    assert not np.isfinite(found[5:7]).any()
+    for capability in ((8, 0), (9, 0)):
+        made = compile_graph(graph, cuda_target(capability), Options(), KernelLibrary())
+        assert any("tensor_linear_f16" in k.name or "warpgroup_linear_f16" in k.name for k in made.program.kernels)

@@ -4,6 +4,7 @@ composites.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,7 +26,20 @@ from ..kernels import (
 )
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..kernels.warpgroup_matmul import fits
-from ..ops import REGISTRY, cast, dequantize, quantize, repack, reshape, transpose
+from ..ops import (
+    REGISTRY,
+    abs,
+    cast,
+    dequantize,
+    lt,
+    maximum,
+    minimum,
+    quantize,
+    repack,
+    reshape,
+    transpose,
+    where,
+)
 from ..quant.format import BlockFormat
 from ..quant.panel import Panel, refusal
 from ..targets.target import Target
@@ -33,6 +47,7 @@ from ..targets.target import Target
 RUN_BYTES = 16  # that a thread of a GPU loads at once
 MOVED_AGAIN = 4  # an element of a product that is transposed behind it costs as much as packing so many
 MANY_ROWS, MANY_ROWS_APART, APART = 512, 2048, 1024  # measured; f32 elements in 4 KiB
+MOST_F16 = 65504.0  # the largest finite number of f16
 PRECISION_BUDGET = 0.04  # measured: enough to come closer to exact arithmetic than one plane everywhere can
 
 
@@ -209,6 +224,8 @@ def assign_layouts(
             if element is bf16 and _pairs(x.type, target, activations):
                 # half of the multiplications: the machine adds products of bf16 pairs
                 return (REGISTRY["linear"].build(_halves(x), pack(node.inputs[1], w), dtype=f32),)
+            if element is f16 and _narrows(x.type, target, activations):
+                return (REGISTRY["linear"].build(_saturated(x), pack(node.inputs[1], w), dtype=f32),)
             if w.type.static and _is_packable(x.type, w.type):
                 if id(node) in turned:
                     y = transpose(REGISTRY["linear"].build(w, pack(node.inputs[0], x)))
@@ -262,6 +279,13 @@ def _pairs(x: TensorType, target: Target, activations: str) -> bool:
     return fitting and activations == "int8" and fast
 
 
+def _narrows(x: TensorType, target: Target, activations: str) -> bool:
+    """Whether products of x with f16 weights round x to f16 as well: those of many rows, on tensor cores."""
+    whole = isinstance(x.shape[-1], int) and x.shape[-1] % (2 * tensor_linear.TILE) == 0
+    many = upper_bound(numel(x.shape[:-1])) >= tensor_linear.TILE
+    return activations == "int8" and target.capability >= 80 and x.element is f32 and whole and many
+
+
 def _small_products(graph: Graph) -> set[int]:
     """Products (by node id) whose inputs get two planes: those of one row, and the smallest within the budget."""
     products = [n for n in graph.nodes() if n.op.name == "linear"]
@@ -281,6 +305,15 @@ def _halves(x: Value) -> Value:
     """x in bf16; of a name for a value, that value, so that the kernel which makes it can round it."""
     node = x.node
     return reshape(_halves(node.inputs[0]), x.type.shape) if node.op.name == "reshape" else cast(x, bf16)
+
+
+def _saturated(x: Value) -> Value:
+    """x in f16, of which what is finite stays so: activations may pass its range."""
+    node = x.node
+    if node.op.name == "reshape":
+        return reshape(_saturated(node.inputs[0]), x.type.shape)
+    inside = minimum(maximum(x, -MOST_F16), MOST_F16)
+    return cast(where(lt(abs(x), math.inf), inside, x), f16)
 
 
 def _floats(x: Value) -> Value:

@@ -2,15 +2,15 @@
 by 8 outputs, from the same panels and the same int8 activations as `linear` takes elsewhere.
 
 Weights in blocks stay integers: a product over one sub-block is exact, and is then scaled by what the format's normal
-form says. Plain bf16 weights are multiplied with activations rounded to bf16. Sums go through private memory to rows,
-where the epilogue takes them.
+form says. Plain bf16 and f16 weights are multiplied with activations of their dtype. Sums go through private memory to
+rows, where the epilogue takes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.types import DType, bf16, numel, upper_bound
+from ..ir.types import DType, bf16, f16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
@@ -48,19 +48,19 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         if normal.sub % BYTES:
             return Refuse(f"a scale for every {normal.sub} elements: an instruction multiplies {BYTES}")
         row_bytes = x.type.element.row_bytes(upper_bound(x.type.shape[-1]))
-    elif x.type.element == bf16 and w.type.element == bf16:
+    elif x.type.element in (bf16, f16) and w.type.element == x.type.element:
         if upper_bound(x.type.shape[-1]) % (2 * TILE) or w.type.layout.run != 8:  # type: ignore[union-attr]
             return Refuse(f"rows of {x.type.shape[-1]} elements are no whole steps")
         row_bytes = 2 * upper_bound(x.type.shape[-1])
     else:
-        return Refuse(f"{x.type.element} with {w.type.element}: tensor cores here take bytes or bf16")
+        return Refuse(f"{x.type.element} with {w.type.element}: tensor cores here take bytes, bf16 or f16")
     if rows * row_bytes >= 1 << 31:
         return Refuse("activations of 2 GiB and more")
     return Accept()
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """x: (..., K) bf16 or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once for each tile."""
+    """x: (..., K) bf16, f16 or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once for each tile."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
     wide = 1 if isinstance(x.type.element, ActivationFormat) else 2
@@ -147,7 +147,7 @@ class _Tiles(linear._Nest):
         total: list[list[list[Variable]]],
         rows: Sequence[Sequence[Instruction]],
     ) -> None:
-        """bf16: 8 neighbours of each of 32 rows lie together, so that a tile's operand is two loads."""
+        """Halves: 8 neighbours of each of 32 rows lie together, so that a tile's operand is two loads."""
         k, run = self.k, 8
         stride = self.plan.rows * run * 2
         for at in k.loop(0, self.depth, 2 * TILE):
@@ -160,7 +160,7 @@ class _Tiles(linear._Nest):
                         b = k.bitcast(zipped(k, halves[0], halves[1], 1), "i16")
                         for m in self.tiles:
                             sum_ = total[m][p][i]
-                            sum_.set(k.mma(sum_.get(), a[m], b, "bf16"))
+                            sum_.set(k.mma(sum_.get(), a[m], b, self.x.type.dtype.name))
 
     def _integers(
         self,

@@ -1,5 +1,5 @@
 """Schedule of `linear` for many rows on GPUs whose tensor cores serve four warps together: tiles of up to 256 rows or
-256 outputs, y[n, o] = sum_k x[n, k] * w[o, k] in bf16 with f32 sums.
+256 outputs, y[n, o] = sum_k x[n, k] * w[o, k] in bf16 or f16 with f32 sums.
 
 Tiles of x and of weights pass through a ring of stages in private memory, weights in core matrices (8 rows of 8
 elements), which is the order in which bf16 panels lie. Quantized weights become bf16 on their way there: every format
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..ir.types import Dim, DType, bf16, numel, upper_bound
+from ..ir.types import Dim, DType, bf16, f16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import WARP
@@ -40,7 +40,8 @@ Tile = WarpgroupTile
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """What `linear` accepts, of many rows of bf16 with bf16 or quantized weights, on compute capability 9.0."""
+    """What `linear` accepts, of many rows of bf16 with bf16 or quantized weights, or of f16 with f16, on compute
+    capability 9.0."""
     verdict = linear.accepts(group, target)
     if isinstance(verdict, Refuse):
         return verdict
@@ -62,13 +63,15 @@ def refusal(x: object, w: object, depth: object, target: Target) -> str | None:
     """Why elements or a depth do not fit; None where they do."""
     if target.capability != 90:
         return f"{target.name} has no products by four warps together"
-    if x != bf16:
-        return f"tensor cores here take bf16, not {x}"
+    if x not in (bf16, f16):
+        return f"tensor cores here take bf16 or f16, not {x}"
     if not isinstance(depth, int) or depth % DEPTH:
         return f"rows of {depth} elements are no whole stages"
     if isinstance(w, DType):
-        return None if w == bf16 else f"{w} weights lose digits as bf16"
+        return None if w == x else f"{w} weights lose digits as {x}"
     assert isinstance(w, BlockFormat)
+    if x != bf16:
+        return f"quantized weights become bf16, not {x}"
     if (reason := dot.refusal(w)) is not None:
         return reason
     assert w.normal is not None
@@ -78,7 +81,8 @@ def refusal(x: object, w: object, depth: object, target: Target) -> str | None:
 
 
 def build(group: Group, target: Target, name: str, tile: WarpgroupTile | None = None) -> Kernel:
-    """x: (..., K) bf16, w: (O, K) bf16 or quantized in panels, outputs (..., O). Reads w once for each tile of rows."""
+    """x: (..., K) bf16 or f16, w: (O, K) of x's dtype or quantized, in panels, outputs (..., O). Reads w once for each
+    tile of rows."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
     if tile is None or not fits(tile, group, plan):
@@ -249,9 +253,10 @@ class _Tiles(linear._Nest):
         assert self.aside is not None
         a = at + (warp >> 2) * (self.halves * HALF * 2 * DEPTH) + first * 32
         b = at + (self.a_bytes + first * 2 * self.across)
+        kind = self.x.type.dtype.name
         for half, sums in enumerate(total):
             row = a + half * (HALF * 2 * DEPTH)
-            self.k.warpgroup_mma(self.aside, row, b, sums, count, (16, 8 * 2 * DEPTH), (self.across, CORE))
+            self.k.warpgroup_mma(self.aside, row, b, sums, count, (16, 8 * 2 * DEPTH), (self.across, CORE), kind)
 
     def _between(
         self,
