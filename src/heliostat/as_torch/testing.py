@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import PUBLIC, Tensor
+from ..tensor.conversion import as_tensor
 
 # The defaults of PyTorch's assert_close by dtype: relative, absolute.
 _TOLERANCES = {
@@ -63,7 +64,7 @@ def assert_close(
         for a, b in zip(actual, expected, strict=True):
             assert_close(a, b, **how)
         return
-    a, b = (t if isinstance(t, Tensor) else conversion.as_tensor(t) for t in (actual, expected))
+    a, b = (t if isinstance(t, Tensor) else as_tensor(t) for t in (actual, expected))
     if a.shape != b.shape:
         fail(f"The values for attribute 'shape' do not match: {tuple(a.shape)} != {tuple(b.shape)}.")
     if check_device and a.device != b.device:
