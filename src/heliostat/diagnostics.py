@@ -343,9 +343,10 @@ class DeviceMismatchError(DeviceError):
 class PackageMissingError(HeliostatError, ImportError):
     """A package that is optional is not installed, and what was asked for needs it."""
 
-    def __init__(self, what: str, package: str, **place: Any) -> None:
-        """`what`: the thing that needs it, as the beginning of a sentence, in the plural."""
-        super().__init__(f"{what} need the package {package}", **{"help": f"pip install {package}", **place})
+    @classmethod
+    def of(cls, what: str, package: str) -> PackageMissingError:
+        """`what`: the thing that needs the package, as the beginning of a sentence, in the plural."""
+        return cls(f"{what} need the package {package}", help=f"pip install {package}")
 
 
 class DeviceUnavailableError(DeviceError):

@@ -31,7 +31,7 @@ try:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import Namespace
 except ImportError as error:
-    raise PackageMissingError("chat templates", "jinja2") from error
+    raise PackageMissingError.of("chat templates", "jinja2") from error
 
 _WIDE = 10_000  # no template pads, indents or repeats a text beyond this
 _LONG_NUMBER = 4096  # bits

@@ -46,7 +46,7 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int, rule_name: str = RULE, 
     try:
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers  # an optional package
     except ImportError as error:
-        raise PackageMissingError("vocabularies that are learned", "tokenizers") from error
+        raise PackageMissingError.of("vocabularies that are learned", "tokenizers") from error
     texts = list(texts)
     controls = len(_controls(chat))
     if vocabulary > 256 + controls + (

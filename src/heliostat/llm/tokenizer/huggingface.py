@@ -105,7 +105,7 @@ def _build(source: str, path: Path | None = None) -> Tokenizer:
     try:
         from tokenizers import Tokenizer  # an optional package
     except ImportError as error:
-        raise PackageMissingError("files `tokenizer.json`", "tokenizers") from error
+        raise PackageMissingError.of("files `tokenizer.json`", "tokenizers") from error
     try:
         return Tokenizer.from_str(source)
     except Exception as error:  # the library raises plain Exception
