@@ -102,6 +102,32 @@ def test_a_program_runs(tmp_path: Path) -> None:
     assert done.stdout.strip() == "done ['--epochs', '2'] __main__ ['module.bias', 'module.weight']"
 
 
+WORKERS = """
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+
+class Squares(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return torch.tensor(float(i)) ** 2
+
+
+if __name__ == "__main__":
+    for batch in DataLoader(Squares(), batch_size=2, num_workers=1, multiprocessing_context="spawn"):
+        print(type(batch).__module__, batch.tolist())
+"""
+
+
+def test_processes_that_a_program_starts(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(WORKERS)
+    done = run(str(tmp_path / "program.py"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == [f"heliostat.tensor.core {row}" for row in ([0.0, 1.0], [4.0, 9.0])]
+
+
 @pytest.mark.parametrize("arguments", [(), ("nowhere.py",)])
 def test_without_a_program(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)

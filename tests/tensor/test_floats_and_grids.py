@@ -8,7 +8,7 @@ import pytest
 import heliostat as hs
 from heliostat.diagnostics import DTypeError, ShapeError
 
-from .compare import check, floats, integers
+from .compare import check, floats, integers, torch
 
 
 def test_parts() -> None:
@@ -22,6 +22,9 @@ def test_parts() -> None:
         powers = np.ldexp(np.array(1.5, dtype), np.arange(least, -least // 2)) * dtype(-1)
         for found, expected in zip(hs.frexp(hs.tensor(powers)), np.frexp(powers), strict=True):
             np.testing.assert_array_equal(found.numpy(), expected)
+    brief = [1.5, 8.0, -3e-39, 9.2e-41, 1e38, float("-inf")]
+    for found, expected in zip(*(m.frexp(m.tensor(brief, dtype=m.bfloat16)) for m in (hs, torch)), strict=True):
+        assert found.tolist() == expected.tolist()
     assert hs.compile(lambda a: hs.frexp(a).exponent)(hs.tensor([3.0, 8.0])).tolist() == [2, 4]
     with pytest.raises(DTypeError, match="frexp"):
         hs.frexp(hs.ones(2, dtype=hs.int64))
@@ -33,6 +36,7 @@ def test_slopes() -> None:
     check(lambda m, a: list(m.gradient(a)), floats(3, 4), grad=True)
     check(lambda m, a: list(m.gradient(a, spacing=0.5, dim=1)), floats(3, 4))
     check(lambda m, a: list(m.gradient(a, spacing=[2.0, 0.5])), floats(3, 2))
+    check(lambda m, a: list(m.gradient(a, spacing=m.tensor(0.5))), floats(4, 3), grad=True)
     check(lambda m, a: list(m.gradient(a, spacing=[0.1, 3], edge_order=2, dim=(1, -3))), floats(4, 3, 2), grad=True)
     check(lambda m, a: list(m.gradient(a, edge_order=2)), np.array([1, 2, 4, 7, 0]))
     places = np.array([0.0, 0.5, 2, 1.5, 7])

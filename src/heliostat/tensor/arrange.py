@@ -407,9 +407,9 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 @function(method=False)
 def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> list[Tensor]:
     """Slopes along axes, all where None, by differences of neighbours, exact for polynomials of degree 2, or of degree
-    `edge_order` (1 or 2) at both ends. spacing: how far neighbours are apart, a number or one for each axis, or for
-    each axis the places of elements, (N,). Source: B. Fornberg, Generation of finite difference formulas on arbitrarily
-    spaced grids (1988), with three points.
+    `edge_order` (1 or 2) at both ends. spacing: how far neighbours are apart, a number or a tensor without axes, or one
+    for each axis, or for each axis the places of elements, (N,). Source: B. Fornberg, Generation of finite difference
+    formulas on arbitrarily spaced grids (1988), with three points.
 
     Raises ShapeError for axes of fewer than edge_order + 1 elements."""
     axes = list(range(input.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
@@ -418,7 +418,7 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order:
         raise ShapeError(f"gradient: an axis of {axes} is named twice")
     if edge_order not in (1, 2):
         raise ValueError(f"gradient: edge_order is 1 or 2, not {edge_order!r}")
-    if isinstance(spacing, Tensor):
+    if isinstance(spacing, Tensor) and spacing.ndim:
         raise ShapeError("gradient: places are given as a list with a tensor for each axis", help="put it in a list")
     steps = list(spacing) if isinstance(spacing, Sequence) else [1 if spacing is None else spacing] * len(axes)
     if len(steps) != len(axes):
@@ -430,12 +430,14 @@ def _slope(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
     n = x.shape[axis]
     if n <= edge_order:
         raise ShapeError(f"gradient: axis {axis} has {n} elements, fewer than edge_order + 1")
-    if isinstance(step, Tensor):
+    sizes, wide = (n - 1, *[1] * (x.ndim - 1 - axis)), x.dtype if x.dtype.is_float else None
+    if isinstance(step, Tensor) and not step.ndim:
+        gaps = (step if wide is None else convert(step, wide)).expand(sizes)
+    elif isinstance(step, Tensor):
         if tuple(step.shape) != (n,):
             raise ShapeError(f"gradient: places of shape {shown(step.shape)} for an axis of {n}")
         gaps = (step.narrow(0, 1, n - 1) - step.narrow(0, 0, n - 1)).reshape(-1, *[1] * (x.ndim - 1 - axis))
     else:
-        sizes, wide = (n - 1, *[1] * (x.ndim - 1 - axis)), x.dtype if x.dtype.is_float else None
         gaps = FUNCTIONS["full"](sizes, step, dtype=wide, device=x.device)
     rises = (x.narrow(axis, 1, n - 1) - x.narrow(axis, 0, n - 1)) / gaps
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .. import ops
 from ..diagnostics import DTypeError
-from ..ir.types import DType, bf16, f32, f64, i32
+from ..ir.types import DType, f32, f64, i32
 from .core import Tensor, wrap
 from .dtypes import can_cast as _can_cast
 from .dtypes import dtype_of
@@ -83,10 +83,10 @@ class Frexp(NamedTuple):
 
 @function()
 def frexp(input: Tensor) -> Frexp:
-    """Mantissas of 1/2 <= |m| < 1, and exponents, i32. float16, float32, float64; the gradient goes to the mantissa.
+    """Mantissas of 1/2 <= |m| < 1, and exponents, i32. input: floats; the gradient goes to the mantissa.
     0, infinities and NaN are their own mantissas, with exponent 0."""
-    if not input.dtype.is_float or input.dtype == bf16:
-        raise DTypeError(f"frexp takes float16, float32 and float64, found {input.dtype}")
+    if not input.dtype.is_float:
+        raise DTypeError(f"frexp takes floats, found {input.dtype}")
     where = FUNCTIONS["where"]
     double = input.dtype == f64
     digits, bias = (52, 1022) if double else (23, 126)
