@@ -36,7 +36,7 @@ def case(
 ) -> Any:
     """The group of one product with a bias, its arrays (activations, weights in panels, bias) and the exact result.
     `count`: what is known of more than one row."""
-    lanes, most = target.lanes, 1 if n == 1 else upper_bound(N)
+    lanes, most = target.lanes, 1 if n == 1 else upper_bound(count)
     rng = np.random.default_rng(rows * 100 + n)
     x = rng.standard_normal((n, depth)).astype(np.float32)
     w = rng.standard_normal((rows, depth)).astype(np.float32)
