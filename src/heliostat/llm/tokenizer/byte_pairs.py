@@ -13,12 +13,10 @@ from functools import lru_cache
 from itertools import groupby
 
 from heliostat.diagnostics import TokenizerError
-from heliostat.llm.tokenizer.merging import merged
+from heliostat.llm.tokenizer.merging import WordCache, merged
 from heliostat.llm.tokenizer.pre_tokenizers import PreTokenizer
 from heliostat.llm.tokenizer.vocabulary import CHAR_OF
 
-_CACHED_WORDS = 1 << 16
-_CACHED_LENGTH = 32  # characters; longer words rarely come twice
 _CODE_POINTS = 0x110000
 
 _WHITE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -40,22 +38,11 @@ class BytePairs:
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._whole = rule.ignore_merges
         self._patterns = [pattern(p) for p in rule.patterns]
-        self._cache: dict[str, list[int]] = {}
+        self._cache = WordCache(self._word)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, whose bytes all have tokens."""
-        out: list[int] = []
-        cache = self._cache
-        for word in self.words(text):
-            ids = cache.get(word)
-            if ids is None:
-                ids = self._word(word)
-                if len(word) <= _CACHED_LENGTH:
-                    if len(cache) >= _CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = ids
-            out += ids
-        return out
+        return self._cache.ids(self.words(text))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text."""

@@ -1,10 +1,13 @@
-"""Merging neighbours, best pair first: what SentencePiece's BPE and byte-level BPE have in common."""
+"""Merging neighbours, best pair first, and words that come again: what SentencePiece's BPE and byte-level BPE share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+
+_CACHED_WORDS = 1 << 16
+_CACHED_LENGTH = 32  # characters; longer words rarely come twice
 
 Cost = Callable[[str, str], float | None]
 """What merging two neighbours costs; None for two that do not merge."""
@@ -47,3 +50,26 @@ def merged(pieces: Sequence[str], cost: Cost, met: Callable[[str, str], object] 
             if price is not None:
                 heappush(heap, (price, ahead, first, made))
     return [part for part in parts if part is not None]
+
+
+class WordCache:
+    """Ids of words, found once for those that come again."""
+
+    def __init__(self, ids_of: Callable[[str], list[int]]) -> None:
+        self._ids_of = ids_of
+        self._known: dict[str, list[int]] = {}
+
+    def ids(self, words: Iterable[str]) -> list[int]:
+        """Those of all words, in order."""
+        out: list[int] = []
+        known = self._known
+        for word in words:
+            ids = known.get(word)
+            if ids is None:
+                ids = self._ids_of(word)
+                if len(word) <= _CACHED_LENGTH:
+                    if len(known) >= _CACHED_WORDS:
+                        known.clear()
+                    known[word] = ids
+            out += ids
+        return out

@@ -14,11 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliostat.diagnostics import TokenizerError
-from heliostat.llm.tokenizer.merging import merged
+from heliostat.llm.tokenizer.merging import WordCache, merged
 from heliostat.llm.tokenizer.vocabulary import SPACE_MARK, TokenType, Vocabulary, byte_value
-
-_CACHED_WORDS = 1 << 16  # with their ids about 15 MB
-_CACHED_LENGTH = 32  # longer chunks rarely come twice
 
 _WORD = re.compile(f"{SPACE_MARK}+[^{SPACE_MARK}]*|[^{SPACE_MARK}]+")
 
@@ -44,7 +41,7 @@ class SentencePieceEncoder:
         joined = "\0".join(self._id)
         crossing = re.search(f"[^{SPACE_MARK}\0]{SPACE_MARK}", joined)
         self._by_word = crossing is None and joined.count("\0") == len(self._id) - 1
-        self._cache: dict[str, list[int]] = {}
+        self._cache = WordCache(self._merge)
 
     def encode_batch(self, pieces: Sequence[tuple[str, bool]]) -> list[list[int]]:
         """`encode` of each text."""
@@ -60,18 +57,7 @@ class SentencePieceEncoder:
             text = self._prefix + text
         if not self._by_word:
             return self._merge(text)
-        out: list[int] = []
-        cache = self._cache
-        for word in _WORD.findall(text):
-            ids = cache.get(word)
-            if ids is None:
-                ids = self._merge(word)
-                if len(word) <= _CACHED_LENGTH:
-                    if len(cache) >= _CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = ids
-            out += ids
-        return out
+        return self._cache.ids(_WORD.findall(text))
 
     def _merge(self, text: str) -> list[int]:
         """Ids of `text` by merging: n characters cost O(n log n)."""
