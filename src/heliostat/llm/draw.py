@@ -9,11 +9,7 @@ LARGEST tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from enum import StrEnum
-
-import numpy as np
-import numpy.typing as npt
 
 from ..ir.graph import Graph, Value
 from .choice import LEAST_PARTS, Parts, choice_graph, followed, parts_of
@@ -58,20 +54,16 @@ def graph_of(choice: Choice, vocabulary: int, count: int = 1) -> Graph | None:
     return draw_graph(vocabulary, choice is Choice.DRAW_LARGEST, count)
 
 
-def draws_of(samplers: Sequence[Sampler | None], vocabulary: int, ahead: int = 0) -> npt.NDArray[np.float64]:
-    """The input `draws` (rows, FIELDS) of a step: a random number in 0 .. 1, one over the temperature, how many tokens
-    top-k and what share top-p leaves (more than there is: no bound), and the logarithm of min-p. `ahead`: that many
-    draws of each sampler come first. Nothing is taken from a sampler."""
-    rows: list[tuple[float, ...]] = []
-    for sampler in samplers:
-        if sampler is None or sampler.temperature == 0.0:
-            rows.append((0.0,) * FIELDS)
-            continue
-        top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
-        share = sampler.top_p if sampler.top_p < 1.0 else math.inf
-        least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
-        rows.append((sampler.coming(ahead), min(1.0 / sampler.temperature, _COLDEST), top, share, least))
-    return np.array(rows, np.float64)
+def draw_of(sampler: Sampler | None, vocabulary: int, ahead: int = 0) -> tuple[float, ...]:
+    """A row of the input `draws`: a random number in 0 .. 1, one over the temperature, how many tokens top-k and what
+    share top-p leaves (more than there is: no bound), and the logarithm of min-p; zeros where nothing is drawn.
+    `ahead`: that many draws of the sampler come first. Nothing is taken from it."""
+    if sampler is None or sampler.temperature == 0.0:
+        return (0.0,) * FIELDS
+    top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
+    share = sampler.top_p if sampler.top_p < 1.0 else math.inf
+    least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
+    return sampler.coming(ahead), min(1.0 / sampler.temperature, _COLDEST), top, share, least
 
 
 def draw_graph(vocabulary: int, largest: bool, count: int = 1) -> Graph | None:
