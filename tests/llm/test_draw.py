@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from heliostat.llm.choice import STATES, chosen
-from heliostat.llm.draw import LARGEST, Choice, choice_of, draw_of, graph_of
+from heliostat.llm.draw import FIELDS, LARGEST, Choice, Draws, choice_of, graph_of
 from heliostat.llm.sample import Sampler
 from heliostat.session import compile_graph
 
@@ -26,6 +26,11 @@ WAYS: list[dict[str, Any]] = [
     {"top_p": 0.99999},
     {"top_k": 5000, "top_p": 0.5},
 ]
+
+
+def draws_of(samplers: Sequence[Sampler]) -> np.ndarray:
+    draws = Draws(samplers, VOCABULARY)
+    return np.frombuffer(draws.packed(draws.numbers())).reshape(-1, FIELDS)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def test_a_draw_is_the_samplers(sessions: Mapping[Choice, Any], way: dict[str, A
         choice = choice_of(samplers[0], VOCABULARY)
         assert choice in (Choice.DRAW, Choice.DRAW_LARGEST)
         states = {name: np.full(2, 7, np.int32) for name in STATES}
-        given = {"logits": rows, "draws": np.array([draw_of(s, VOCABULARY) for s in samplers]), **states}
+        given = {"logits": rows, "draws": draws_of(samplers), **states}
         *found, tokens, positions, start = sessions[choice].run(given)
         assert list(positions) == list(start) == [8, 8]
         for row, (sampler, got) in enumerate(zip(samplers, chosen(*(part.tolist() for part in found)), strict=True)):
@@ -84,7 +89,7 @@ def test_logits_that_are_not_finite_are_left_to_the_sampler(
     assert choice is not None
     given = {
         "logits": rows,
-        "draws": np.array([draw_of(s, VOCABULARY) for s in samplers]),
+        "draws": draws_of(samplers),
         **{s: np.zeros(2, np.int32) for s in STATES},
     }
     first, second = chosen(*(part.tolist() for part in sessions[choice].run(given)[:2]))

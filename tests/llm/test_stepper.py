@@ -93,7 +93,7 @@ class Device:
         self.calls.append(len(inputs))
         self.results.append([])
         for own in inputs:
-            draws = own["draws"].view(np.float64).reshape(-1, FIELDS).copy() if own else None
+            draws = np.frombuffer(own["draws"]).reshape(-1, FIELDS) if own else None
             self.work.append(partial(self.round, self.results[-1], draws))
 
     def take(self) -> Any:

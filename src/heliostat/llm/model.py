@@ -415,9 +415,10 @@ class LanguageModel:
     def _next(self, token: int, position: int, sampler: Sampler, history: Sequence[int], more: int) -> Sample:
         """Run one token; the next one. `more`: so many steps will follow."""
         ahead = min(more, self.context - position - 1, self._steps.furthest)
-        if not self._has_pages(position, position + ahead + 1):
-            ahead = int(ahead > 0 and self._has_pages(position, position + 2))
-        self._reserve_pages(position, position + ahead + 1)
+        if self._table is not None:
+            if not self._has_pages(position, position + ahead + 1):
+                ahead = int(ahead > 0 and self._has_pages(position, position + 2))
+            self._reserve_pages(position, position + ahead + 1)
         (found,) = self._steps.choose([(token, position)], [sampler], ahead)
         if found is not None:
             return found

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..kernel.program import Program
 from ..session.place import AHEAD, Inputs, Place
 from .choice import chosen
-from .draw import Choice, choice_of, draw_of
+from .draw import Choice, Draws, choice_of
 from .sample import Sample, Sampler
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ token that ends it up to AHEAD of them are still on their way."""
 Last = tuple[int, int]
 """A sequence's last token and its position."""
 
-Draws = list[tuple[float, ...]]
-"""The rows of a step's input `draws`; none where the largest logits are taken."""
+Numbers = list[float]
+"""A random number for each row; none where the largest logits are taken."""
 
 
 def steps_together(program: Program) -> int:
@@ -71,11 +71,14 @@ class Stepper:
         if Choice.GREEDY in self._choices:
             self._bind(Choice.GREEDY)
         self._last: Sequence[Last | None] = []
-        self._coming: tuple[Choice, list[Last | None], Draws] | None = None
-        """What the next step that was given ahead runs: its choice, the last token of each row, and the input
-        `draws`."""
-        self._ahead: deque[Draws] = deque()
-        """`draws` of each step that was given and not asked for yet."""
+        self._asked: list[Sampler | None] | None = None
+        """The samplers that were last asked for; what follows from them, in `_way` and `_draws`, is kept."""
+        self._way: Choice | None = None
+        self._draws: Draws | None = None
+        self._coming: tuple[list[Last | None], Numbers] | None = None
+        """What the next step that was given ahead runs: the last token of each row, and its random numbers."""
+        self._ahead: deque[Numbers] = deque()
+        """The random numbers of each step that was given and not asked for yet."""
         self._found: deque[list[Sample | None]] = deque()
         """What those of them found that are done: the first ones."""
         self._rest = 0  # steps whose logits samplers look at without trying
@@ -131,7 +134,9 @@ class Stepper:
         comes between, and every sequence has room for them. Rows without one run position 0, 1 and so on meanwhile; one
         that ends is sent back to 0.
         """
-        way = self.way(samplers)
+        if self._asked != samplers:
+            self._ask(samplers)
+        way = self._way
         if way is None or self._rest:
             self._rest = max(0, self._rest - 1)
             self.run(last)
@@ -142,17 +147,17 @@ class Stepper:
             executable.run()
             results = [executable.output(n, {}).ravel().tolist() for n in range(len(executable.program.outputs))]
             return chosen(*results)
-        places, drawn = list(last), None if way is Choice.GREEDY else samplers
-        if self._coming != (way, places, self._draws(drawn, 0)):
+        places, draws = list(last), self._draws
+        if self._coming != (places, draws.numbers() if draws is not None else []):
             self.forget()
             self._send(places)
-            self._give(rounds, drawn, 1)
+            self._give(rounds, 1)
         self._coming = None  # an interrupt from here on leaves nothing that a later step could take for its own
         if not self._found:
             following = ahead + 1 - len(self._ahead)
             if following > 0 and not rounds.full:
-                self._give(rounds, drawn, self.together if following >= self.together else 1)
-            self._found.extend(map(chosen, *(part.tolist() for part in rounds.take())))
+                self._give(rounds, self.together if following >= self.together else 1)
+            self._found.extend(map(chosen, *[part.tolist() for part in rounds.take()]))
         found = self._found.popleft()
         self._ahead.popleft()
         self._last, self._logits = places, None
@@ -161,23 +166,33 @@ class Stepper:
                 None if one is None else (-1 if sample is None else sample.token, one[1] + 1)
                 for sample, one in zip(found, places, strict=True)
             ]
-            self._coming = way, following_places, self._ahead[0]
-        if drawn is not None:
-            for sampler, sample in zip(samplers, found, strict=True):
+            self._coming = following_places, self._ahead[0]
+        if draws is not None:
+            for sampler, sample in zip(draws.samplers, found, strict=True):
                 if sampler is not None and sample is not None:
                     sampler.drawn()
         if None in found and any(s is None and one is not None for s, one in zip(found, places, strict=True)):
             self._rest = REST
         return found
 
-    def _give(self, rounds: CudaRounds, samplers: Sequence[Sampler | None] | None, count: int) -> None:
-        """Give steps behind all that are on their way. `samplers`: None for the largest logits."""
-        draws = [self._draws(samplers, len(self._ahead) + n) for n in range(count)]
-        rounds.give([{"draws": np.array(each).reshape(-1).view(np.uint8)} if each else {} for each in draws])
-        self._ahead.extend(draws)
+    def _ask(self, samplers: Sequence[Sampler | None]) -> None:
+        """Choose by these samplers from now on."""
+        way = self.way(samplers)
+        if way is not self._way or way is not Choice.GREEDY:  # equal numbers of others do not draw the same
+            self.forget()
+        self._asked, self._way = list(samplers), way
+        self._draws = None if way in (None, Choice.GREEDY) else Draws(samplers, self._vocabulary)
 
-    def _draws(self, samplers: Sequence[Sampler | None] | None, ahead: int) -> Draws:
-        return [] if samplers is None else [draw_of(sampler, self._vocabulary, ahead) for sampler in samplers]
+    def _give(self, rounds: CudaRounds, count: int) -> None:
+        """Give steps behind all that are on their way."""
+        draws, first = self._draws, len(self._ahead)
+        if draws is None:
+            rounds.give([{}] * count)
+            self._ahead.extend([[]] * count)
+            return
+        numbers = [draws.numbers(first + n) for n in range(count)]
+        rounds.give([{"draws": draws.packed(each)} for each in numbers])
+        self._ahead.extend(numbers)
 
     def forget(self) -> None:
         """Steps that were given ahead will not be asked for: what they read was changed, or is about to be."""

@@ -44,7 +44,7 @@ class CudaRounds:
             return pinned.array(kind).reshape(together, -1)[:, : nbytes // kind.itemsize]
 
         every = [{number: rows(number, pinned) for number, pinned in each.items()} for each in memory]
-        self.inputs = [{name: each[number].view(np.uint8) for name, number in names.items()} for each in every]
+        self.inputs = [{name: list(map(_bytes, each[number])) for name, number in names.items()} for each in every]
         self.results: list[dict[int, list[npt.NDArray[Any]]]] = []
         self.graphs: list[dict[int, CudaGraph]] = []
         self.events = [Event(place.gpu, timing=False) for _ in range(AHEAD)]
@@ -77,14 +77,14 @@ class CudaRounds:
         """Whether AHEAD calls are on their way: one has to be taken before another is given."""
         return len(self._given) == AHEAD
 
-    def give(self, inputs: Sequence[Mapping[str, npt.NDArray[np.uint8]]]) -> None:
+    def give(self, inputs: Sequence[Mapping[str, bytes]]) -> None:
         """One more round, or `together` of them, behind all that was given to run, each with the bytes of its own
         inputs."""
         assert not self.full
         number, count = self._next, len(inputs)
         for name, memory in self.inputs[number].items():
             for round, own in enumerate(inputs):
-                memory[round] = own[name]
+                memory[round][:] = own[name]
         self.graphs[number][count].launch(self.stream)
         self.events[number].record(self.stream)
         self._given.append((number, count))
@@ -100,6 +100,11 @@ class CudaRounds:
     def forget(self) -> None:
         """Take nothing of the rounds on their way. They run all the same."""
         self._given.clear()
+
+
+def _bytes(array: npt.NDArray[Any]) -> memoryview:
+    """The memory of an array."""
+    return array.view(np.uint8).data
 
 
 def _launches(executables: Sequence[CudaExecutable], ahead: Sequence[Ready]) -> list[Ready]:
