@@ -186,6 +186,40 @@ def test_a_row_that_is_not_finite_is_left_to_a_sampler() -> None:
     assert int(steps.logits()[0].argmax()) == following(3, 0)
 
 
+def test_an_interrupted_step_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, steps = stepper(1, 4)
+    token, take = 3, Device.take
+
+    def interrupted(device: Device) -> Any:
+        take(device)
+        monkeypatch.setattr(Device, "take", take)
+        raise KeyboardInterrupt
+
+    for position in range(ROOM):
+        if position in (1, 6):
+            monkeypatch.setattr(Device, "take", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                steps.choose([(token, position)], ahead=ROOM - 1 - position)
+        (sample,) = steps.choose([(token, position)], ahead=ROOM - 1 - position)
+        assert sample is not None
+        assert sample.token == following(token, position)
+        token = sample.token
+
+
+def test_other_samplers_of_the_same_numbers_draw_anew() -> None:
+    device, steps = stepper(1, 4)
+    steps.choose([(3, 0)], [Sampler(0.7, seed=1)], 8)
+    first = Sampler(0.7, seed=1)
+    first.drawn()
+    second = Sampler(0.2, seed=1)
+    second.drawn()
+    token = following(3, 0, Sampler(0.7, seed=1).coming())
+    for sent, sampler in enumerate((first, second), 2):
+        (sample,) = steps.choose([(token, 1)], [sampler], 8)
+        assert sample is not None
+        assert device.sent == sent
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_draws_take_the_random_numbers_of_their_rows_in_order(seed: int) -> None:
     """Rows that draw, begin, end and are read in any order: each uses up its sampler's numbers one by one."""
