@@ -12,6 +12,10 @@ from heliostat.llm.sample import Sampler
 from heliostat.session import compile_graph
 
 
+def lists(found: list[np.ndarray]) -> list[list[float]]:
+    return [part.ravel().tolist() for part in found]
+
+
 def at(*positions: int) -> dict[str, np.ndarray[Any, Any]]:
     """States of rows at these positions."""
     return {name: np.array(positions, np.int32) for name in STATES}
@@ -31,7 +35,7 @@ def test_it_is_what_the_sampler_takes(vocabulary: int) -> None:
     rows.append(masked)
     for row in rows:
         *found, tokens, positions, start = session.run({"logits": row[None], **at(7)})
-        (got,), wanted = chosen(found), Sampler().sample(row)
+        (got,), wanted = chosen(*lists(found)), Sampler().sample(row)
         assert got is not None
         assert got.token == wanted.token == tokens[0]
         assert (positions[0], start[0]) == (8, 8)
@@ -45,7 +49,7 @@ def test_logits_that_are_not_finite_are_left_to_the_sampler(bad: float) -> None:
     row = np.zeros(512, np.float32)
     row[77] = bad
     found = compile_graph(graph, threads=1).run({"logits": row[None], **at(0)})[:2]
-    assert chosen(found) == [None]
+    assert chosen(*lists(found)) == [None]
 
 
 def test_rows_of_a_batch_are_told_apart() -> None:
@@ -57,8 +61,8 @@ def test_rows_of_a_batch_are_told_apart() -> None:
     logits[1, 5] = np.nan
     found = compile_graph(graph, threads=1).run({"logits": logits, **at(3, 1, 2)})[:2]
     single = compile_graph(alone, threads=1)
-    wanted = [chosen(single.run({"logits": row[None], **at(0)})[:2])[0] for row in logits]
-    for got, one in zip(chosen(found), wanted, strict=True):
+    wanted = [chosen(*lists(single.run({"logits": row[None], **at(0)})[:2]))[0] for row in logits]
+    for got, one in zip(chosen(*lists(found)), wanted, strict=True):
         assert (got is None) == (one is None)
         if got is not None and one is not None:
             assert got.token == one.token

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from heliostat.llm.choice import STATES, chosen
-from heliostat.llm.draw import LARGEST, Choice, choice_of, draws_of, graph_of
+from heliostat.llm.draw import FIELDS, LARGEST, Choice, Draws, choice_of, graph_of
 from heliostat.llm.sample import Sampler
 from heliostat.session import compile_graph
 
@@ -26,6 +26,11 @@ WAYS: list[dict[str, Any]] = [
     {"top_p": 0.99999},
     {"top_k": 5000, "top_p": 0.5},
 ]
+
+
+def draws_of(samplers: Sequence[Sampler]) -> np.ndarray:
+    draws = Draws(samplers, VOCABULARY)
+    return np.frombuffer(draws.packed(draws.numbers())).reshape(-1, FIELDS)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +61,10 @@ def test_a_draw_is_the_samplers(sessions: Mapping[Choice, Any], way: dict[str, A
         choice = choice_of(samplers[0], VOCABULARY)
         assert choice in (Choice.DRAW, Choice.DRAW_LARGEST)
         states = {name: np.full(2, 7, np.int32) for name in STATES}
-        given = {"logits": rows, "draws": draws_of(samplers, VOCABULARY), **states}
+        given = {"logits": rows, "draws": draws_of(samplers), **states}
         *found, tokens, positions, start = sessions[choice].run(given)
         assert list(positions) == list(start) == [8, 8]
-        for row, (sampler, got) in enumerate(zip(samplers, chosen(found), strict=True)):
+        for row, (sampler, got) in enumerate(zip(samplers, chosen(*(part.tolist() for part in found)), strict=True)):
             wanted = sampler.sample(rows[row])
             if got is None:
                 chances = np.sort(np.exp(rows[row].astype(np.float64)))[::-1]
@@ -82,8 +87,12 @@ def test_logits_that_are_not_finite_are_left_to_the_sampler(
     samplers = [Sampler(0.5, seed=1, **way), Sampler(0.5, seed=2, **way)]
     choice = choice_of(samplers[0], VOCABULARY)
     assert choice is not None
-    given = {"logits": rows, "draws": draws_of(samplers, VOCABULARY), **{s: np.zeros(2, np.int32) for s in STATES}}
-    first, second = chosen(sessions[choice].run(given)[:2])
+    given = {
+        "logits": rows,
+        "draws": draws_of(samplers),
+        **{s: np.zeros(2, np.int32) for s in STATES},
+    }
+    first, second = chosen(*(part.tolist() for part in sessions[choice].run(given)[:2]))
     assert first is not None
     assert second is None
 
@@ -100,7 +109,7 @@ def test_ends_of_the_random_numbers_draw_tokens_that_have_weight(sessions: Mappi
         low = chance == 0.0
         order = (slice(None), slice(None)) if choice is Choice.DRAW else (slice(None, None, -1),) * 2
         wanted = [[5, 9][order[0]][0 if low else 1], [700, 2000][order[1]][0 if low else 1]]
-        assert [s.token if s is not None else None for s in chosen(found[:2])] == wanted
+        assert [s.token if s is not None else None for s in chosen(*(part.tolist() for part in found[:2]))] == wanted
 
 
 def test_how_samplers_are_told_apart() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .sample import Sample
 from .stop import TextStream
 from .tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One generated token. `text` may be empty while a character is incomplete; `logprob` is of the raw logits."""
 
     token: int

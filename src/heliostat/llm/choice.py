@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
+from typing import NamedTuple
 
 from ..ir.graph import Graph, Value
 from .sample import Sample
@@ -103,9 +101,8 @@ def choice_graph(vocabulary: int, count: int = 1) -> Graph | None:
     return followed("choice", logits, token, ops.neg(ops.log(cut.norm(best))))
 
 
-def chosen(found: Sequence[npt.NDArray[Any]]) -> list[Sample | None]:
-    """The token of each row and its logprob, from both results of a choice, in whatever shape; None for rows that are
-    not finite, for a sampler to say what is wrong."""
-    tokens, logprobs = (part.ravel().tolist() for part in found)
+def chosen(tokens: Sequence[float], logprobs: Sequence[float]) -> list[Sample | None]:
+    """The token of each row and its logprob, from both results of a choice; None for rows that are not finite, for a
+    sampler to say what is wrong."""
     rows = zip(tokens, logprobs, strict=True)
     return [Sample(int(token), logprob) if math.isfinite(logprob) else None for token, logprob in rows]

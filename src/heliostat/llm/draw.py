@@ -9,11 +9,9 @@ LARGEST tokens.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from enum import StrEnum
-
-import numpy as np
-import numpy.typing as npt
 
 from ..ir.graph import Graph, Value
 from .choice import LEAST_PARTS, Parts, choice_graph, followed, parts_of
@@ -25,6 +23,7 @@ LARGEST = 512
 EACH_ALONE = 2048  # running sums up to which each is computed by itself
 
 FIELDS = 5  # of a row of `draws`
+_ROW = struct.Struct(f"={FIELDS}d")
 _COLDEST = 1e30  # the largest inverse temperature that stays finite in f32
 
 
@@ -58,20 +57,35 @@ def graph_of(choice: Choice, vocabulary: int, count: int = 1) -> Graph | None:
     return draw_graph(vocabulary, choice is Choice.DRAW_LARGEST, count)
 
 
-def draws_of(samplers: Sequence[Sampler | None], vocabulary: int, ahead: int = 0) -> npt.NDArray[np.float64]:
-    """The input `draws` (rows, FIELDS) of a step: a random number in 0 .. 1, one over the temperature, how many tokens
-    top-k and what share top-p leaves (more than there is: no bound), and the logarithm of min-p. `ahead`: that many
-    draws of each sampler come first. Nothing is taken from a sampler."""
-    rows: list[tuple[float, ...]] = []
-    for sampler in samplers:
-        if sampler is None or sampler.temperature == 0.0:
-            rows.append((0.0,) * FIELDS)
-            continue
-        top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
-        share = sampler.top_p if sampler.top_p < 1.0 else math.inf
-        least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
-        rows.append((sampler.coming(ahead), min(1.0 / sampler.temperature, _COLDEST), top, share, least))
-    return np.array(rows, np.float64)
+class Draws:
+    """The input `draws`, (rows, FIELDS) f64, of steps whose tokens some samplers draw. A row: a random number in
+    0 .. 1, one over the temperature, how many tokens top-k and what share top-p leaves (more than there is: no bound),
+    and the logarithm of min-p. Rows that draw nothing, for a sampler None or of temperature 0, are zeros.
+
+    What stays the same is computed once: a step comes when caches are cold, and pays for each operation.
+    """
+
+    def __init__(self, samplers: Sequence[Sampler | None], vocabulary: int) -> None:
+        self.samplers = [None if s is None or s.temperature == 0.0 else s for s in samplers]
+        self._fixed = [_fixed(s, vocabulary) for s in self.samplers]
+
+    def numbers(self, ahead: int = 0) -> list[float]:
+        """The random number of each row; `ahead`: that many draws come first. Nothing is taken from a sampler."""
+        return [0.0 if s is None else s.coming(ahead) for s in self.samplers]
+
+    def packed(self, numbers: Sequence[float]) -> bytes:
+        """The input as bytes."""
+        return b"".join([_ROW.pack(n, *fixed) for n, fixed in zip(numbers, self._fixed, strict=True)])
+
+
+def _fixed(sampler: Sampler | None, vocabulary: int) -> tuple[float, ...]:
+    """A row of `draws` without its random number."""
+    if sampler is None:
+        return (0.0,) * (FIELDS - 1)
+    top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
+    share = sampler.top_p if sampler.top_p < 1.0 else math.inf
+    least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
+    return min(1.0 / sampler.temperature, _COLDEST), top, share, least
 
 
 def draw_graph(vocabulary: int, largest: bool, count: int = 1) -> Graph | None:

@@ -30,7 +30,7 @@ from .paged_cache import BoundTable, PagedCache
 from .pages import LEAST_PAGE, ContiguousSequence, PagedSequence, alike, pages_of
 from .reserve import Reserve, packed_nbytes
 from .sample import Sample, Sampler
-from .stepper import Last, Stepper
+from .stepper import Last, Stepper, steps_together
 from .steps import StepOptions, cache_element, capacity_of, choices_of, compile_all_rows, compile_steps, steps_key
 from .tokenizer import Tokenizer
 from .weights import DecoderWeights
@@ -254,7 +254,8 @@ class LanguageModel:
         self._prefill = self.place.executable(self.prefill.program, given)
         self._given = given
         vocabulary = self.config.vocabulary
-        self._steps = Stepper(self.place, 1, self._inputs, self._decode, choices_of(self.programs, 1), vocabulary)
+        choices, together = choices_of(self.programs, 1), steps_together(self.decode.program)
+        self._steps = Stepper(self.place, 1, self._inputs, self._decode, choices, vocabulary, together)
         fixed = {**self.weights, "frequencies": given["frequencies"]}
         if self._pages is not None:
             fixed.update(self._pages.bind(states))
@@ -408,13 +409,16 @@ class LanguageModel:
             tokens = self._sequence.tokens = self._sequence.tokens[:position]
             for n in range(count):
                 tokens.append(token)
-                token = self._next(token, position + n, sampler, tokens, n + 1 < count).token
+                token = self._next(token, position + n, sampler, tokens, count - n - 1).token
                 yield token
 
-    def _next(self, token: int, position: int, sampler: Sampler, history: Sequence[int], more: bool) -> Sample:
-        """Run one token; the next one. `more`: another step will follow."""
-        ahead = more and position + 1 < self.context and self._has_pages(position, position + 2)
-        self._reserve_pages(position, position + (2 if ahead else 1))
+    def _next(self, token: int, position: int, sampler: Sampler, history: Sequence[int], more: int) -> Sample:
+        """Run one token; the next one. `more`: so many steps will follow."""
+        ahead = min(more, self.context - position - 1, self._steps.furthest)
+        if self._table is not None:
+            if not self._has_pages(position, position + ahead + 1):
+                ahead = int(ahead > 0 and self._has_pages(position, position + 2))
+            self._reserve_pages(position, position + ahead + 1)
         (found,) = self._steps.choose([(token, position)], [sampler], ahead)
         if found is not None:
             return found
@@ -508,7 +512,7 @@ class LanguageModel:
                     epoch = self._epoch
                     chosen = sampler.sample(logits, history)
                 else:
-                    chosen = self._next(token, len(history) - 1, sampler, history, answer.left > 1)
+                    chosen = self._next(token, len(history) - 1, sampler, history, answer.left - 1)
                     self._sequence.tokens.append(token)
             timing.generated_seconds += time.perf_counter() - started
             timing.generated_tokens += 1

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .cuda import CudaExecutable
     from .rounds import CudaRounds
 
+AHEAD = 2
+"""Calls that give rounds which may be on their way before the first of them is waited for."""
+
 
 class Inputs:
     """Small inputs of a step: `arrays` are written on the host, `buffers` are bound, `send` makes them meet. `wait`
@@ -72,9 +75,10 @@ class Place(Protocol):
     def write(self, target: Any, array: npt.NDArray[Any]) -> None:
         """Copy an array's bytes to a buffer, behind what was given to run before. The array may change then."""
 
-    def rounds(self, executables: Sequence[Any], inputs: Sequence[str] = ()) -> CudaRounds | None:
+    def rounds(self, executables: Sequence[Any], inputs: Sequence[str] = (), together: int = 1) -> CudaRounds | None:
         """Programs that run one behind the other, again and again; None where the host runs them itself. `inputs`: of
-        the last one, those that are new in each round."""
+        the last one, those that are new in each round. `together`: rounds that one call can give, beside a single
+        one."""
         ...
 
     def close(self) -> None: ...
@@ -121,7 +125,7 @@ class CpuPlace:
     def write(self, target: Buffer, array: npt.NDArray[Any]) -> None:
         target.array(np.uint8)[: array.nbytes] = array.reshape(-1).view(np.uint8)
 
-    def rounds(self, executables: Sequence[Executable], inputs: Sequence[str] = ()) -> None:
+    def rounds(self, executables: Sequence[Executable], inputs: Sequence[str] = (), together: int = 1) -> None:
         return None
 
     def close(self) -> None:
@@ -180,10 +184,12 @@ class CudaPlace:
     def write(self, target: Any, array: npt.NDArray[Any]) -> None:
         target.copy_from_host(array, self.device.stream)
 
-    def rounds(self, executables: Sequence[CudaExecutable], inputs: Sequence[str] = ()) -> CudaRounds:
+    def rounds(
+        self, executables: Sequence[CudaExecutable], inputs: Sequence[str] = (), together: int = 1
+    ) -> CudaRounds:
         from .rounds import CudaRounds
 
-        return CudaRounds(executables, inputs)
+        return CudaRounds(executables, inputs, together)
 
     def close(self) -> None:
         self.device.stream.synchronize()

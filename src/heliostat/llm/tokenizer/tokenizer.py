@@ -27,6 +27,8 @@ from heliostat.llm.tokenizer.vocabulary import (
     strings,
 )
 
+_NO_TEXT = frozenset({TokenType.CONTROL, TokenType.UNKNOWN})
+
 
 class Encoder(Protocol):
     """Text to ids, special tokens included."""
@@ -184,9 +186,10 @@ class Tokenizer:
 
     def is_control(self, token: int) -> bool:
         """Whether `token` is a control or unknown token: no part of a text. Raises TokenizerError as `token_bytes`."""
-        if not 0 <= token < len(self.vocabulary):
+        types = self.vocabulary.types
+        if not 0 <= token < len(types):
             self.vocabulary.token_bytes(token)
-        return self.vocabulary.types[token] in (TokenType.CONTROL, TokenType.UNKNOWN)
+        return types[token] in _NO_TEXT
 
 
 def _check_surrogates(text: str) -> None:
