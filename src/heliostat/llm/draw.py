@@ -25,7 +25,6 @@ LARGEST = 512
 EACH_ALONE = 2048  # running sums up to which each is computed by itself
 
 FIELDS = 5  # of a row of `draws`
-_COLDEST = 1e30  # the largest inverse temperature that stays finite in f32
 
 
 class Choice(StrEnum):
@@ -70,7 +69,7 @@ def draws_of(samplers: Sequence[Sampler | None], vocabulary: int, ahead: int = 0
         top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
         share = sampler.top_p if sampler.top_p < 1.0 else math.inf
         least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
-        rows.append((sampler.coming(ahead), min(1.0 / sampler.temperature, _COLDEST), top, share, least))
+        rows.append((sampler.coming(ahead), sampler.warmth, top, share, least))
     return np.array(rows, np.float64)
 
 
