@@ -107,7 +107,8 @@ class Stepper:
             return chosen([executable.output(n, {}) for n in range(len(executable.program.outputs))])
         places, greedy = list(last), way is Choice.GREEDY
         draws = b"" if greedy else self._draws(samplers, 0)
-        if self._coming != (way, places, draws):
+        coming, self._coming = self._coming, None  # an interrupt may take a round without its result
+        if coming != (way, places, draws):
             self.forget()
             self._send(places)
             rounds.give(_inputs(draws))
@@ -115,7 +116,7 @@ class Stepper:
         if ahead:
             rounds.give(_inputs(following))
         found = chosen(rounds.take())
-        self._last, self._logits, self._coming = places, None, None
+        self._last, self._logits = places, None
         if ahead:
             next_places = [
                 None if one is None else (-1 if sample is None else sample.token, one[1] + 1)
