@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ WAYS: list[dict[str, Any]] = [
     {"top_k": LARGEST},
     {"top_p": 0.99999},
     {"top_k": 5000, "top_p": 0.5},
+    {"top_p": 0.95, "min_p": 0.6},
 ]
 
 
@@ -75,6 +77,24 @@ def test_a_draw_is_the_samplers(sessions: Mapping[Choice, Any], way: dict[str, A
             assert got.token == wanted.token == tokens[row]
             assert got.logprob == pytest.approx(wanted.logprob, abs=2e-5)
     assert told >= 20
+
+
+@pytest.mark.parametrize("way", [{}, {"top_p": 0.9}, {"top_k": 9}], ids=str)
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e39, 1e300])
+def test_temperatures_that_f32_does_not_hold(
+    sessions: Mapping[Choice, Any], temperature: float, way: dict[str, Any]
+) -> None:
+    rows = rows_of(np.random.default_rng(1), 3, 0)
+    rows[:, 7] = -np.inf
+    samplers = [Sampler(temperature, seed=row, **way) for row in range(2)]
+    choice = choice_of(samplers[0], VOCABULARY)
+    assert choice is not None
+    given = {"logits": rows, "draws": draws_of(samplers), **{s: np.zeros(2, np.int32) for s in STATES}}
+    tokens = [s.token for s in chosen(*(part.tolist() for part in sessions[choice].run(given)[:2])) if s is not None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [s.sample(row).token for s, row in zip(samplers, rows, strict=True)] == tokens
+    assert (tokens == list(rows.argmax(1))) == (temperature < 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -143,6 +143,25 @@ def test_rows_that_begin_and_end_in_any_order(seed: int) -> None:
                 rows[n] = None if ends else (found[n], row[1] + 1)
 
 
+def test_an_interrupt_while_a_result_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step behind it, which was given already, is not taken for the one that is asked for again."""
+    device, steps = stepper(1)
+    (first,) = steps.choose([(3, 0)], ahead=True)
+    assert first is not None
+
+    def interrupted() -> Any:
+        device.results.popleft()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            steps.choose([(first.token, 1)], ahead=True)
+    (second,) = steps.choose([(first.token, 1)], ahead=True)
+    assert second is not None
+    assert second.token == following(first.token, 1)
+
+
 def test_one_that_goes_on_sends_once() -> None:
     device, steps = stepper(1)
     token = 3

@@ -128,7 +128,7 @@ def test_against_a_plain_implementation(name: str) -> None:
     assert alone.encode(long) == tokenizer(name).encode(long)
 
 
-@pytest.mark.parametrize("merges", [[("a", "nowhere")], [("a", "b")]])
+@pytest.mark.parametrize("merges", [[("a", "nowhere")], [("a", "b")], [("Ġ", "Ġ")]])
 def test_merges_that_do_not_fit(merges: list[tuple[str, str]]) -> None:
     for engine in ENGINES:
         with pytest.raises(TokenizerError, match="do not fit the vocabulary"):

@@ -67,17 +67,20 @@ def test_products_keep_their_bits(case: str, how: str, run: Runner) -> None:
 
 @pytest.mark.usefixtures("any_size")
 def test_what_is_not_finite_stays_what_it_is() -> None:
-    """One infinity in a row of x makes infinities, as in exact products, and not NaN."""
+    """One infinity in a row or a column makes infinities, as in exact products, and not NaN: beside elements that have
+    no low part, or one of either sign."""
     x, y = np.ones((16, 16), np.float32), np.ones((16, 16), np.float32) / 3
+    y[:, ::2] = 2
+    y[:, 1::4] = np.float32(1) + np.float32(2**-12)
     x[3, 5], x[7, 2] = np.inf, np.nan
+    y[1, 4] = -np.inf
     graph = Graph(
         "f", [u := parameter("a", tensor(f32, 16, 16)), v := parameter("b", tensor(f32, 16, 16))], [ops.matmul(u, v)]
     )
     run: Any = RUNNERS[0].values[0]
     (found,) = run(graph, {"a": x, "b": y}, {}, options=Options(float32_products="high"))
-    assert np.isposinf(found[3]).all() or np.isnan(found[3]).all()
-    assert np.isnan(found[7]).all()
-    assert np.isfinite(np.delete(found, [3, 7], 0)).all()
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(found, x @ y, rtol=1e-4)
 
 
 def test_what_stays_exact() -> None:

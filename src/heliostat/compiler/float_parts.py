@@ -25,17 +25,21 @@ LEAST = 1 << 24  # multiplications: making the parts of smaller operands takes a
 def float_parts(graph: Graph, target: Target, precision: str) -> Graph:
     """Products of f32 matrices as products of bf16 with f32 results, of those that the tensor cores take by four warps.
 
-    A part that is no finite number stands alone: infinities and NaN stay what they are."""
+    An element that is no finite number is multiplied once, with the other's high part: infinities and NaN stay what
+    they are."""
     if precision == "highest" or target.capability != 90:
         return graph
-    parts: dict[tuple[int, int], tuple[Value, Value]] = {}
+    parts: dict[tuple[int, int], tuple[Value, Value, Value]] = {}
 
-    def parted(v: Value) -> tuple[Value, Value]:
+    def parted(v: Value) -> tuple[Value, Value, Value]:
+        """High, the same where it is finite, and low."""
         key = id(v.node), v.index
         if key not in parts:
             high = cast(v, bf16)
             wide = cast(high, f32)
-            parts[key] = high, cast(where(lt(abs(wide), math.inf), sub(v, wide), 0.0), bf16)
+            finite = lt(abs(wide), math.inf)
+            known, rest = (cast(where(finite, part, 0.0), bf16) for part in (wide, sub(v, wide)))
+            parts[key] = high, known, rest
         return parts[key]
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -49,12 +53,12 @@ def float_parts(graph: Graph, target: Target, precision: str) -> Graph:
         depth = a.type.rank - (2 if turned else 1), b.type.rank - (1 if panels else 2)
         if upper_bound(numel(a.type.shape)) * upper_bound(node.results[0].type.shape[-1]) < LEAST:
             return None
-        (high_a, low_a), (high_b, low_b) = parted(a), parted(b)
+        (high_a, known_a, low_a), (high_b, known_b, low_b) = parted(a), parted(b)
         if precision == "medium":
             left, right = high_a, high_b
         else:
-            left = concat(high_a, high_a, low_a, axis=depth[0])
-            right = concat(high_b, low_b, high_b, axis=depth[1])
+            left = concat(high_a, known_a, low_a, axis=depth[0])
+            right = concat(high_b, low_b, known_b, axis=depth[1])
         made = REGISTRY[name].build(left, right, **{**node.attrs, "dtype": f32})
         refused = fits(made.node, target) or (refusal(bf16, bf16, left.type.shape[-1], target) if panels else None)
         return (made,) if refused is None else None

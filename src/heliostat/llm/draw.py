@@ -24,7 +24,6 @@ EACH_ALONE = 2048  # running sums up to which each is computed by itself
 
 FIELDS = 5  # of a row of `draws`
 _ROW = struct.Struct(f"={FIELDS}d")
-_COLDEST = 1e30  # the largest inverse temperature that stays finite in f32
 
 
 class Choice(StrEnum):
@@ -85,7 +84,7 @@ def _fixed(sampler: Sampler | None, vocabulary: int) -> tuple[float, ...]:
     top = sampler.top_k if 0 < sampler.top_k < vocabulary else vocabulary
     share = sampler.top_p if sampler.top_p < 1.0 else math.inf
     least = math.log(sampler.min_p) if sampler.min_p > 0.0 else -math.inf
-    return min(1.0 / sampler.temperature, _COLDEST), top, share, least
+    return sampler.warmth, top, share, least
 
 
 def draw_graph(vocabulary: int, largest: bool, count: int = 1) -> Graph | None:

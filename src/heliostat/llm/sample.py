@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from heliostat.diagnostics import HeliostatError
 
+_HOTTEST = 1e30  # temperature, far beyond what changes a weight; one over it is the coldest
 _BLOCK = 64  # logits per block when the k-th largest is bounded from below
 _FIRST_NUCLEUS = 512  # candidates looked at first for top-p without top-k; most rows need far fewer
 
@@ -66,6 +67,12 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64(self.seed))
         self._numbers: deque[float] = deque()  # drawn, for tokens to come
 
+    @property
+    def warmth(self) -> float:
+        """One over a temperature that is not 0; where f32 has no such number, the nearest at which weights stay what
+        they are: all the largest's, or all equal."""
+        return min(max(1.0 / self.temperature, 1.0 / _HOTTEST), _HOTTEST)
+
     def coming(self, ahead: int = 0) -> float:
         """The random number, in 0 .. 1, that draws a token after `ahead` others, for whoever draws in its place."""
         while len(self._numbers) <= ahead:
@@ -111,7 +118,8 @@ class Sampler:
         if self.min_p > 0.0:
             kept = values >= peak + math.log(self.min_p)
             tokens, values = tokens[kept], values[kept]
-        weights = np.exp((values - peak) / values.dtype.type(self.temperature))
+        with np.errstate(over="ignore"):  # -inf is the exponent of no weight
+            weights = np.exp((values - peak) * values.dtype.type(self.warmth))
         reach = np.cumsum(weights, dtype=np.float64)
         place = int(np.searchsorted(reach, self.drawn() * reach[-1], side="right"))
         if place == len(reach):  # the product was rounded up to the whole
@@ -129,7 +137,8 @@ class Sampler:
         total = float(np.exp(row - row.max()).sum(dtype=np.float64))
         tokens, values = largest(row, min(_FIRST_NUCLEUS, len(row)))
         count = _nucleus(values, self.top_p, total)
-        if count <= len(values):
+        # What min-p takes away anyway need not be known; `draw.py` does not look further either.
+        if count <= len(values) or (self.min_p > 0.0 and values[-1] < values[0] + math.log(self.min_p)):
             return tokens[:count], values[:count]
         values = np.sort(row)[::-1].astype(np.float64)  # sorting values alone is several times faster than their places
         count = _nucleus(values, self.top_p, total)

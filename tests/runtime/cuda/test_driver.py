@@ -165,6 +165,19 @@ def test_calls_that_find_no_memory_get_what_the_pool_keeps(
     held.release()
 
 
+def test_a_fault_that_the_second_try_reports(
+    fake: FakeBindings, gpu: Device, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the kernel's that ran before, and the device is lost, as by a first try."""
+    DeviceBuffer.allocate(gpu, 8 << 20, stream).release()
+    without_memory(fake, monkeypatch, "cuModuleLoadDataEx", room=False)
+    free = fake.cuMemFree
+    monkeypatch.setattr(fake, "cuMemFree", lambda address: (free(address), fake.fail.update(cuModuleLoadDataEx=700))[0])
+    with pytest.raises(KernelFaultError, match="cuda:0"):
+        Module(gpu, "ptx")
+    assert gpu.broken is not None
+
+
 def test_context_is_current_in_each_thread(fake: FakeBindings, gpu: Device, stream: Stream) -> None:
     launch = Module(gpu, "ptx").function("nothing").prepare(1, 32)
     launch(stream)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from heliostat.diagnostics import TokenizerError
-from heliostat.llm.tokenizer.byte_pairs import BytePairs
+from heliostat.llm.tokenizer.byte_pairs import BytePairs, check_merges
 from heliostat.llm.tokenizer.pre_tokenizers import PreTokenizer
 from heliostat.llm.tokenizer.vocabulary import BYTE_OF, CHAR_OF, Vocabulary
 
@@ -40,7 +40,12 @@ class LibraryEngine:
 
         try:
             model = models.BPE(ids, merges, ignore_merges=rule.ignore_merges)
-        except Exception as error:  # the library raises plain Exception, and UnicodeEncodeError for surrogates
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:
+            # The library raises plain Exception, UnicodeEncodeError for surrogates, and panics, which are no Exception,
+            # where a merge makes more than its longest token.
+            check_merges(ids, merges)
             raise TokenizerError(f"tokenizer.ggml.merges do not fit the vocabulary: {error}") from None
         self._tokenizer: Any = Tokenizer(model)
         splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]

@@ -25,15 +25,21 @@ _WHITE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _PART = re.compile(r"\\p\{(\w+)\}|\\(.)|(.)", re.DOTALL)
 
 
+def check_merges(ids: dict[str, int], merges: Sequence[tuple[str, str]]) -> None:
+    """Raises TokenizerError, with the token, if a merge names or makes none of the vocabulary."""
+    for left, right in merges:
+        for token in (left, right, left + right):
+            if token not in ids:
+                raise TokenizerError(f"tokenizer.ggml.merges do not fit the vocabulary: it has no token {token!r}")
+
+
 class BytePairs:
-    """The engine of `BytePairEncoder`: the same ids as the library's."""
+    """The engine of `BytePairEncoder`: the same ids as the library's, but for characters that are newer than Python's
+    `unicodedata`."""
 
     def __init__(self, ids: dict[str, int], merges: Sequence[tuple[str, str]], rule: PreTokenizer) -> None:
         """Raises TokenizerError if a merge names no token."""
-        for left, right in merges:
-            for token in (left, right, left + right):
-                if token not in ids:
-                    raise TokenizerError(f"tokenizer.ggml.merges do not fit the vocabulary: it has no token {token!r}")
+        check_merges(ids, merges)
         self._ids = ids
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._whole = rule.ignore_merges

@@ -172,20 +172,18 @@ class Device:
         Out of memory, the pool is emptied and the call made once more; the pool's own requests are left to it.
         """
         self.activate()
-        try:
-            return self.driver.call(name, *args)
-        except CudaError as error:
-            if error.code in FAULTS:
-                raise self.fault(error.code, error.message) from error
-            raise
-        except DeviceMemoryError:
-            if name in _MEMORY_CALLS:
-                raise
-        try:
-            if self.make_room():
+        for again in (False, True):
+            try:
                 return self.driver.call(name, *args)
-        except DeviceMemoryError:
-            pass
+            except CudaError as error:
+                if error.code in FAULTS:
+                    raise self.fault(error.code, error.message) from error
+                raise
+            except DeviceMemoryError:
+                if name in _MEMORY_CALLS:
+                    raise
+            if again or not self.make_room():
+                break
         raise self.out_of_memory(name)
 
     def make_room(self) -> bool:
