@@ -21,6 +21,7 @@ from ..kernels.group import Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
 from .remake import remake
+from .rows_of_heads import join_rows_of_heads
 from .split import are_many
 
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
@@ -96,6 +97,7 @@ class Fuser:
             remake(self)
             self._absorb()
             self._absorb_token()
+            join_rows_of_heads(self, ALIASES)
         else:
             self._merge(self._is_concat)
             defer(self)
