@@ -26,8 +26,7 @@ from ..kernels import (
     window_maximum,
 )
 from ..kernels.cache_layout import KeyPanels, ValuePanels
-from ..kernels.group import Accept, Group
-from ..kernels.head_rows import RENAMED
+from ..kernels.group import ALIASES, Accept, Group
 from ..kernels.warpgroup_matmul import fits
 from ..ops import (
     REGISTRY,
@@ -319,7 +318,7 @@ def _made_by_product(value: Value) -> tuple[Node, ...] | None:
     made otherwise."""
     nodes = [value.node]
     while nodes[0].op.name != "linear":
-        named = nodes[0].op.name in RENAMED
+        named = nodes[0].op.name in ALIASES
         if not named and not getattr(nodes[0].op, "elementwise", False):
             return None
         shape = nodes[0].results[0].type.shape

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..ir.graph import Node, Value
+from ..kernels.group import ALIASES
 
 if TYPE_CHECKING:
     from .fuse import Fuser
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
 FIRST = frozenset({"rope", "cache_update"})
 
 
-def join_rows_of_heads(fuser: Fuser, aliases: frozenset[str]) -> None:
+def join_rows_of_heads(fuser: Fuser) -> None:
     """Join groups that begin with a rotation or the update of a cache to the product that they read by another name,
-    where its schedule takes them. `aliases`: ops whose results are names."""
+    where its schedule takes them."""
     for number, later in enumerate(fuser.open):
         if not later.nodes or later.nodes[0].op.name not in FIRST:
             continue
         first = later.nodes[0]
         new = first.inputs[0] if first.op.name == "rope" else first.inputs[1]
-        names = _names(new, aliases)
+        names = _names(new)
         source = names[0].inputs[0] if names else new
         host = fuser.group_of.get(id(source.node), -1)
         if not names or host < 0 or not _alone(fuser, [source, *(n.results[0] for n in names)]):
@@ -35,10 +36,10 @@ def join_rows_of_heads(fuser: Fuser, aliases: frozenset[str]) -> None:
                 break
 
 
-def _names(value: Value, aliases: frozenset[str]) -> list[Node]:
+def _names(value: Value) -> list[Node]:
     """The nodes by which a value is a name of another, in their order."""
     found: list[Node] = []
-    while value.node.op.name in aliases:
+    while value.node.op.name in ALIASES:
         found.insert(0, value.node)
         value = value.node.inputs[0]
     return found

@@ -20,11 +20,10 @@ from ..kernel.warp import WARP
 from .cache import RUN, CacheRows, CacheWriter, cache_refusal, table_of, value_runs
 from .cache_layout import KeyPanels, ValuePanels
 from .elementwise import PointEvaluator, unrounded
-from .group import Dims, Group, TensorOperand
+from .group import ALIASES, Dims, Group, TensorOperand
 from .tensor_linear import zipped
 
 SIZES = (64, 128, 256)  # of a head: two to eight neighbours in a thread
-RENAMED = frozenset({"reshape", "unsqueeze", "flatten", "squeeze"})
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Tail:
 
 def tail_of(group: Group) -> Tail | None:
     """The tail of a product's group; None where it has no rows of heads."""
-    first = next((n for n in group.nodes if n.op.name in RENAMED), None)
+    first = next((n for n in group.nodes if n.op.name in ALIASES), None)
     if first is None:
         return None
-    named = [n for n in group.nodes if n.op.name in RENAMED]
+    named = [n for n in group.nodes if n.op.name in ALIASES]
     update = next((n for n in group.nodes if n.op.name == "cache_update"), None)
     rotation = next((n for n in group.nodes if n.op.name == "rope"), None)
     return Tail(first.inputs[0], named[-1].results[0], rotation, update)
@@ -61,7 +60,7 @@ def tail_of(group: Group) -> Tail | None:
 
 def without_tail(group: Group, tail: Tail) -> Group:
     """The group that ends in front of its tail."""
-    behind = next(n for n, node in enumerate(group.nodes) if node.op.name in RENAMED)
+    behind = next(n for n, node in enumerate(group.nodes) if node.op.name in ALIASES)
     nodes = group.nodes[:behind]
     read = {id(v) for n in nodes for v in n.inputs}
     return replace(group, nodes=nodes, inputs=tuple(v for v in group.inputs if id(v) in read), outputs=(tail.made,))
