@@ -17,13 +17,13 @@ from ..kernel.library import LibraryProduct
 from ..kernels import decode_attention, flash_operands, pixel_sums, reduce, transpose
 from ..kernels.column_sums import column_sums, row_shape, summed
 from ..kernels.elementwise import VIEWS
-from ..kernels.group import Accept, Group, Refuse
+from ..kernels.group import ALIASES, Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
 from .remake import remake
+from .rows_of_heads import join_rows_of_heads
 from .split import are_many
 
-ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})
 LEAVES = frozenset({"parameter", "constant"})
 REDUCTIONS = frozenset({"sum", "mean", "max", "min", "prod", "argmax"})
 PRODUCTS = frozenset({"linear", "matmul", "conv2d", "window_matmul"})
@@ -96,6 +96,7 @@ class Fuser:
             remake(self)
             self._absorb()
             self._absorb_token()
+            join_rows_of_heads(self)
         else:
             self._merge(self._is_concat)
             defer(self)

@@ -21,10 +21,12 @@ from ..kernels import (
     row_attention,
     row_attention_gradient,
     tensor_linear,
+    warpgroup_attention,
     warpgroup_linear,
     window_maximum,
 )
 from ..kernels.cache_layout import KeyPanels, ValuePanels
+from ..kernels.group import ALIASES, Accept, Group
 from ..kernels.warpgroup_matmul import fits
 from ..ops import (
     REGISTRY,
@@ -34,6 +36,7 @@ from ..ops import (
     lt,
     maximum,
     minimum,
+    mul,
     quantize,
     repack,
     reshape,
@@ -195,12 +198,17 @@ def assign_layouts(
             if _fits_key_panels(type, lanes) and (run := _cache_run(type, target)) > 1:
                 kept = TensorType(type.element, type.shape, ValuePanels(run))
                 return (parameter(node.attrs["name"], kept, node.attrs["kind"]),)
-        if node.op.name == "attention" and _over_blocks(node, target):
-            q, keys, values, start = inputs
-            floats = REGISTRY["dequantize"]
-            keys = floats.build(keys, dtype=f16, layout=KeyPanels(lanes, RUN_BYTES // f16.nbytes))
-            values = floats.build(values, dtype=f16, layout=ValuePanels(RUN_BYTES // f16.nbytes))
-            return (REGISTRY["attention"].build(q, keys, values, start, **node.attrs),)
+        if node.op.name == "cast" and (source := _narrow(inputs[0])) is not inputs[0]:
+            return (cast(source, node.attrs["dtype"]),)
+        if node.op.name == "attention":
+            if _over_blocks(node, target):
+                q, keys, values, start = inputs
+                floats = REGISTRY["dequantize"]
+                keys = floats.build(keys, dtype=f16, layout=KeyPanels(lanes, RUN_BYTES // f16.nbytes))
+                values = floats.build(values, dtype=f16, layout=ValuePanels(RUN_BYTES // f16.nbytes))
+                inputs = (q, keys, values, start)
+            rounded = _rounded_queries(node, inputs, target)
+            return (REGISTRY["attention"].build(*inputs, **node.attrs) if rounded is None else rounded,)
         if node.op.name == "embedding" and id(node.inputs[0]) in linear_weights:
             return (REGISTRY["embedding"].build(pack(node.inputs[0], inputs[0]), inputs[1]),)
         if node.op.name == "linear":
@@ -286,6 +294,41 @@ def _narrows(x: TensorType, target: Target, activations: str) -> bool:
     return activations == "int8" and target.capability >= 80 and x.element is f32 and whole and many
 
 
+def _rounded_queries(node: Node, inputs: Sequence[Value], target: Target) -> Value | None:
+    """Attention whose queries the product that makes them rotates, scales and rounds, as attention would where it reads
+    them; None where no schedules take that."""
+    q, keys = inputs[:2]
+    made = _made_by_product(q.node.inputs[0]) if q.node.op.name == "rope" else None
+    many = target.gpu and upper_bound(q.type.shape[0]) > few_linear.MOST_ROWS
+    if made is None or not many or q.type.element is not f32 or keys.type.element not in (f16, bf16):
+        return None
+    scaled = mul(q, float(node.attrs["scale"]) * math.log2(math.e))  # for powers of two
+    halves = cast(scaled, keys.type.element)
+    y = REGISTRY["attention"].build(halves, *inputs[1:], **{**node.attrs, "scale": math.log(2)})
+    nodes = (*made, q.node, scaled.node, halves.node)
+    inside = {id(n) for n in nodes}
+    read = tuple(v for n in nodes for v in n.inputs if id(v.node) not in inside and not v.is_constant)
+    product, reader = Group(nodes, read, (halves,), made[0]), Group((y.node,), y.node.inputs, (y,), y.node)
+    taken = warpgroup_linear.accepts(product, target), warpgroup_attention.accepts(reader, target)
+    return cast(y, f32) if all(isinstance(verdict, Accept) for verdict in taken) else None
+
+
+def _made_by_product(value: Value) -> tuple[Node, ...] | None:
+    """The product of which elementwise nodes, a bias say, and names make a value, and these, in order; None where it is
+    made otherwise."""
+    nodes = [value.node]
+    while nodes[0].op.name != "linear":
+        named = nodes[0].op.name in ALIASES
+        if not named and not getattr(nodes[0].op, "elementwise", False):
+            return None
+        shape = nodes[0].results[0].type.shape
+        source = next((v for v in nodes[0].inputs if named or v.type.shape == shape), None)
+        if source is None:
+            return None
+        nodes.insert(0, source.node)
+    return tuple(nodes)
+
+
 def _small_products(graph: Graph) -> set[int]:
     """Products (by node id) whose inputs get two planes: those of one row, and the smallest within the budget."""
     products = [n for n in graph.nodes() if n.op.name == "linear"]
@@ -304,7 +347,13 @@ def _small_products(graph: Graph) -> set[int]:
 def _halves(x: Value) -> Value:
     """x in bf16; of a name for a value, that value, so that the kernel which makes it can round it."""
     node = x.node
-    return reshape(_halves(node.inputs[0]), x.type.shape) if node.op.name == "reshape" else cast(x, bf16)
+    return reshape(_halves(node.inputs[0]), x.type.shape) if node.op.name == "reshape" else cast(_narrow(x), bf16)
+
+
+def _narrow(x: Value) -> Value:
+    """What x is a wider float of, or x."""
+    source = x.node.inputs[0] if x.node.op.name == "cast" and x.type.element is f32 else x
+    return source if source.type.element in (f16, bf16) else x
 
 
 def _saturated(x: Value) -> Value:

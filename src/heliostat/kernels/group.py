@@ -15,6 +15,8 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Operand
 from ..kernel.warp import WARP
 
+ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})  # ops whose result is a name for a buffer
+
 
 @dataclass(frozen=True)
 class Accept:

@@ -206,9 +206,9 @@ class Attending:
 
 
 class Prompt(Attending):
-    """Reads q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32; writes out: (N, Hq, D)
-    f32, bf16 or f16. `rotation`: buffers of cosines and sines, pairs of a head, and whether they are interleaved, where
-    q is rotated.
+    """Reads q: (N, Hq, D) f32, or of the keys' dtype, keys and values: (Hkv, C, D) or pages, start: () i32; writes out:
+    (N, Hq, D) f32, bf16 or f16. `rotation`: buffers of cosines and sines, pairs of a head, and whether they are
+    interleaved, where q is rotated.
 
     `gap`: bytes between rows of runs in shared memory.
     """
@@ -226,6 +226,7 @@ class Prompt(Attending):
             self.rotation = angles, int(rotation.inputs[1].type.shape[1]), bool(rotation.attrs["interleaved"])  # type: ignore[arg-type]
             q = rotation.inputs[0]
         self.q, self.keys, self.values = buffers[q], buffers[keys], buffers[values]
+        self.rounded = q.type.element is keys.type.element  # queries are read as they are, and scores multiplied
         self.kind, self.value_kind = keys.type.dtype.name, values.type.dtype.name
         self.tokens, self.counted = dims(q.type.shape[0]), isinstance(q.type.shape[0], int)
         self.heads, self.size = int(q.type.shape[1]), int(q.type.shape[2])  # type: ignore[arg-type]
@@ -234,6 +235,7 @@ class Prompt(Attending):
         self.group_size = self.heads // self.kv_heads
         attrs = group.root.attrs
         self.scale = float(attrs["scale"]) * math.log2(math.e)  # weights are powers of two
+        self.exponent = self.scale if self.rounded else 1.0
         self.causal = bool(attrs.get("causal", True))
         self.window = int(attrs.get("window", 0) or 0)
         self.start = k.convert(TensorOperand(k, dims, buffers[start], start.type).load([0] * start.type.rank), "i64")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from ..ir.graph import Node, Value
-from ..ir.types import bf16, f16, upper_bound
+from ..ir.types import bf16, f16, f32, upper_bound
 from ..kernel.builder import Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
@@ -30,10 +30,12 @@ SLOTS = 2  # steps in shared memory: one that is read, one that copies go to
 SHARED_BYTES = 99 << 10  # of a block, on every GPU with these tensor cores
 
 
-def accepts(group: Group, target: Target) -> Accept | Refuse:
-    """What `attention` accepts, over caches in runs of eight; results may be cast to what a product reads."""
+def accepts(group: Group, target: Target, rounded: bool = False) -> Accept | Refuse:
+    """What `attention` accepts, over caches in runs of eight; results may be cast to what a product reads.
+
+    `rounded`: whether queries may be of the keys' dtype."""
     result = group.root.results[0]
-    if len(group.nodes) == 2 and group.outputs == group.nodes[1].results and _halves(group.nodes[1], result):
+    if len(group.nodes) == 2 and group.outputs == group.nodes[1].results and _is_cast(group.nodes[1], result):
         group = replace(group, nodes=(group.root,), outputs=(result,))
     verdict = attention.accepts_caches(group, target)
     if isinstance(verdict, Refuse):
@@ -48,14 +50,16 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Refuse(f"heads of {size} elements: {keys_of(size)} keys and values do not fit shared memory twice")
     if (count := sequences(group.root.inputs[3].type)) > 1:
         return Refuse(f"blocks of tokens of {count} sequences")
+    if rounded and q.type.element is keys.type.element and group.root.attrs["scale"] > 0:  # the largest stays it
+        return verdict
     if q.type.dtype.name != "f32" or group.outputs[0].type.dtype.name != "f32":
         return Refuse("queries and results are f32 here")
     return verdict
 
 
-def _halves(node: Node, value: Value) -> bool:
-    """Whether a node makes bf16 or f16 of a value."""
-    return node.op.name == "cast" and node.inputs[0] is value and node.results[0].type.element in (bf16, f16)
+def _is_cast(node: Node, value: Value) -> bool:
+    """Whether a node makes a float that can be stored of a value, which is not rounded before."""
+    return node.op.name == "cast" and node.inputs[0] is value and node.results[0].type.element in (bf16, f16, f32)
 
 
 def keys_of(size: int) -> int:

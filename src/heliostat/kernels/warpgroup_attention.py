@@ -35,7 +35,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         if not _rotates(rotation, root):
             return Refuse("queries are rotated in runs of eight elements, each token by its own angles")
         group = replace(group, nodes=group.nodes[1:])
-    verdict = tile_attention.accepts(group, target)
+    verdict = tile_attention.accepts(group, target, rounded=True)
     if isinstance(verdict, Refuse):
         return verdict
     if target.capability != 90:
@@ -59,8 +59,8 @@ def keys_of(size: int) -> int:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """q: (N, Hq, D) f32, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D) f32, bf16 or f16;
-    before it q may be rotated, cos and sin: (N, R / 2) f32.
+    """q: (N, Hq, D) f32 or of the keys' dtype, keys and values: (Hkv, C, D) or pages, start: () i32, out: (N, Hq, D)
+    f32, bf16 or f16; before it q of f32 may be rotated, cos and sin: (N, R / 2) f32.
 
     Per tile of 128 rows and key: 4 * 128 * D operations; 4 * D bytes of the caches.
     """
@@ -170,6 +170,10 @@ class _Tiles(Pipelined, Prompt):
         """Ask for two neighbours of every 8 elements of a row at a place, and what rotates them, where that is to be
         done, and scales them."""
         k = self.k
+        if self.rounded:
+            lanes = (place >> 1) + self.place * 4
+            words = {d: k.gather(self.q, d * 2, lanes, "i32") for d in range(0, self.size, COLUMNS)}
+            return lambda: words
         lanes = place + self.place * 8
         found = {d: k.gather(self.q, d * 4, lanes, "f32", 2) for d in range(0, self.size, COLUMNS)}
         angles = None if self.rotation is None else self._angles(place // (self.heads * self.size * 4))

@@ -25,15 +25,18 @@ from .dot import PanelReader
 from .elementwise import unrounded
 from .fragment_rows import PADDED, ROWS, rows_at_once, run_of, store_rows, sums_of_row
 from .group import Accept, Group, Refuse
+from .head_rows import HeadRows, tail_of, without_tail
+from .head_rows import refusal as tail_refusal
 from .linear_tile import LinearTile
 from .tensor_linear import FRAGMENT, OUTPUTS, zipped
-from .warpgroup_tile import DEPTH, HALF, MOST, WarpgroupTile, candidates_of, default_tile, fits
+from .warpgroup_tile import DEPTH, HALF, MOST, WarpgroupTile, candidates_of, default_tile, fits, tiles_of
 from .warpgroup_tile import tuning_key as tuning_key
 
 ROOTS = ("linear",)
 WARPS = 8
 RUN = 8  # elements of K in a row of a core matrix, 16 bytes
 CORE = 128  # bytes of a core matrix
+CORE_ROWS = 8
 STAGES = 4
 AHEAD = 4  # stages: so early codes are asked for from memory
 Tile = WarpgroupTile
@@ -42,7 +45,8 @@ Tile = WarpgroupTile
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """What `linear` accepts, of many rows of bf16 with bf16 or quantized weights, or of f16 with f16, on compute
     capability 9.0."""
-    verdict = linear.accepts(group, target)
+    tail = tail_of(group)
+    verdict = linear.accepts(group if tail is None else without_tail(group, tail), target)
     if isinstance(verdict, Refuse):
         return verdict
     x, w = group.root.inputs
@@ -56,6 +60,12 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Refuse("activations of 2 GiB and more")
     if isinstance(w.type.element, DType) and w.type.layout.run != RUN:  # type: ignore[union-attr]
         return Refuse(f"panels of other runs than {RUN}")
+    if tail is not None:
+        reason = tail_refusal(group, tail) if len(linear.products(group)) == 1 else "two products"
+        if reason is None and not tiles_of(group, w.type.layout.plan(w.type.element)):  # type: ignore[union-attr]
+            reason = "no tile has whole heads alone"
+        if reason is not None:
+            return Refuse(reason)
     return Accept()
 
 
@@ -134,6 +144,11 @@ class _Tiles(linear._Nest):
         self.together = len(linear.products(group))
         self._take(self.few)
         super().__init__(group, target, name, plan, self.tile, rows)
+        tail = tail_of(group)
+        self.heads: HeadRows | None = None
+        if tail is not None:
+            self.made, held = tail.made, {**self.buffers, **dict(self.results)}
+            self.heads = HeadRows(self.k, self.dims, group, tail, held, self.epilogue)
 
     def _take(self, tile: WarpgroupTile) -> None:
         """What is written from here on is of that tile."""
@@ -461,6 +476,9 @@ class _Tiles(linear._Nest):
             k.store(self.aside, mine + i * PADDED, v.get())
         begin = first + ((warp >> 2) * self.halves + half) * HALF + (warp & 3) * 16
         end = k.minimum(begin + 16, last)
+        if self.heads is not None:
+            self._finish_heads(self.heads, panel, begin, end, mine)
+            return
         run = run_of(self.group, wide * rows)
         made = partial(self._row, panel, begin, mine, run)
         filled = self.out_features % rows == 0
@@ -476,6 +494,42 @@ class _Tiles(linear._Nest):
                     held = [sums_of_row(k, self.aside, mine, r - begin, number, 1) for number in numbers]
                     for _ in k.when(panel + q < self.panels):
                         self._store(panel + q, [(r, held)])
+
+    def _finish_heads(
+        self, heads: HeadRows, panel: Instruction, begin: Instruction, end: Instruction, mine: Instruction
+    ) -> None:
+        """Rows of heads, of which the tile has whole ones: one row after the other, or eight at a time."""
+        k = self.k
+
+        def row(r: Instruction) -> list[Callable[[], None]]:
+            found = []
+            for at in range(0, self.tile.panels * self.plan.rows, heads.size):
+                value = self._made(panel, r, r - begin, mine, at, heads.run)
+                found.append(heads.row(r, (panel * self.plan.rows + at) // heads.size, value))
+            return found
+
+        if not heads.by_position:
+            self._store_rows(begin, end, row)
+            return
+        whole = (begin + ROWS <= end) & ((heads.start + begin) % CORE_ROWS == 0)
+        for _ in k.when(whole):
+            for first in k.loop(begin, end, CORE_ROWS):
+                for at in range(0, self.tile.panels * self.plan.rows, WARP):
+                    column = panel * self.plan.rows + at
+                    values = [self._made(panel, first + n, first - begin + n, mine, at, 1) for n in range(CORE_ROWS)]
+                    heads.positions(first, column // heads.size, at % heads.size, values)
+        for _ in k.otherwise():
+            store_rows(k, begin, end, 1, row)
+
+    def _made(
+        self, panel: Instruction, row: Instruction, inside: Instruction, mine: Instruction, at: int, run: int
+    ) -> Instruction:
+        """What the tail is made of: columns at .. at + 32 * `run` of a row, row `inside` of a warp's."""
+        (product,) = self.products
+        assert self.aside is not None
+        held = sums_of_row(self.k, self.aside, mine, inside, at, run)
+        index = self._index(product.results[0], row, panel * self.plan.rows + at)
+        return self.epilogue.at(self.made, index, WARP * run, preset={product.results[0]: held})
 
     def _store_rows(
         self, begin: Instruction, end: Instruction, made: Callable[[Instruction], list[Callable[[], None]]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ..ir.types import DType, numel, upper_bound
 from ..quant.panel import CHUNK, PanelPlan
 from .group import Group
+from .head_rows import tail_of
 from .linear import products
 
 HALF = 64  # rows that four warps multiply at once
@@ -58,12 +59,15 @@ class WarpgroupTile:
 
 
 def fits(tile: WarpgroupTile, group: Group, plan: PanelPlan) -> bool:
-    """Whether a tile serves a group: panels are shared evenly by products, and codes by warps."""
+    """Whether a tile serves a group: products share panels evenly, warps codes, and a head lies in one tile."""
     if tile.many != ALWAYS:
         return all(fits(one, group, plan) for one in tile.both)
     each, left = divmod(tile.panels, len(products(group)))
     if left or not each:
         return False
+    tail = tail_of(group)
+    if tail is not None and (plan.panels(upper_bound(tail.made.type.shape[1])) % each or each * plan.rows % tail.size):
+        return False  # heads are whole, and there is no tile with less
     if isinstance(plan.format, DType):
         return True
     return tile.panels == MOST or (divides_chunks(plan) and (tile.panels == 4 or (tile.panels == 2 and each == 2)))
@@ -112,7 +116,7 @@ def default_tile(group: Group, plan: PanelPlan) -> WarpgroupTile:
 
 def candidates_of(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
     """The default, and the others; each for few rows and each for many where both may come."""
-    default, others = default_tile(group, plan), _tiles(group, plan)
+    default, others = default_tile(group, plan), tiles_of(group, plan)
     found = [default, *(replace(tile, many=default.many) for tile in others)]
     if _is_open(group):
         last = default.many[2] or TYPICAL
@@ -135,10 +139,11 @@ def _last_of_few(few: WarpgroupTile, many: WarpgroupTile, group: Group, plan: Pa
 
 
 def _best(group: Group, plan: PanelPlan, rows: int) -> WarpgroupTile:
-    return min(_tiles(group, plan), key=lambda tile: clocks(tile, group, plan, rows))
+    return min(tiles_of(group, plan), key=lambda tile: clocks(tile, group, plan, rows))
 
 
-def _tiles(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
+def tiles_of(group: Group, plan: PanelPlan) -> list[WarpgroupTile]:
+    """All tiles that serve a group."""
     rows = upper_bound(numel(group.root.inputs[0].type.shape[:-1]))
     sizes = [(128, 8), (128, 4), (128, 2), (128, 6), (256, 4), (256, 2)]
     found = [WarpgroupTile(r, p) for r, p in sizes if r == 128 or rows > 128]
