@@ -10,6 +10,11 @@ from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
 from ..tensor.dtypes import TYPES, set_default_dtype
 from .version import __version__ as __version__
 
+__all__ = [
+    *TYPES, "SymBool", "SymFloat", "SymInt", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
+    "is_autocast_cpu_enabled", "set_default_tensor_type", "spmm", "typename",
+]  # fmt: skip
+
 spmm = PUBLIC["mm"]  # of dense matrices: there are no others
 SymInt, SymFloat, SymBool = int, float, bool
 
