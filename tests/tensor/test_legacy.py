@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
+from heliostat.as_torch import names
 
 from .compare import torch
 
@@ -18,6 +19,9 @@ MADE: dict[str, Any] = {
     "doubles": lambda m: m.Tensor(np.arange(3.0)), "tensor": lambda m: m.Tensor(m.tensor([1.5])),
     "parameter": lambda m: m.nn.Parameter(m.Tensor(2, 3)), "new sizes": lambda m: m.ones(2, dtype=m.float64).new(3, 2),
     "new list": lambda m: m.ones(2).new([1, 2]), "new nothing": lambda m: m.ones(2, dtype=m.int32).new(),
+    "one size of NumPy": lambda m: m.Tensor(np.int64(3)),
+    "new large": lambda m: m.ones(1, dtype=m.int64).new([2**40 + 1]),
+    "new doubles": lambda m: m.ones(1, dtype=m.float64).new([0.1]),
 }  # fmt: skip
 
 
@@ -35,12 +39,22 @@ def test_refused() -> None:
     for data in (2.5, "abc"):
         with pytest.raises(TypeError):
             torch.Tensor(data)
-    with pytest.raises(TypeError):
-        hs.Tensor("abc")
+        with pytest.raises(TypeError):
+            hs.Tensor(data)
     with pytest.raises(TypeError, match="takes no size"):
         hs.Tensor(2, size=3)
     with pytest.raises(ValueError, match="negative"):
         hs.Tensor(-1)
+
+
+def test_by_type() -> None:
+    for data in ((), (names.PUBLIC["Size"]([2, 0]),), (0, 3), (np.int64(0),), ([2**40 + 1],)):
+        made = names.LongTensor(*data)
+        theirs = torch.LongTensor(*(torch.Size(d) if isinstance(d, tuple) else d for d in data))
+        assert made.shape == theirs.shape
+        assert made.tolist() == theirs.tolist()
+    with pytest.raises(TypeError, match="sequence"):
+        names.FloatTensor(2.5)
 
 
 def test_storage() -> None:

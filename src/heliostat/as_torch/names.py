@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..diagnostics import DTypeError, UnsupportedError
-from ..tensor import PUBLIC, Tensor, create
+from ..tensor import PUBLIC, Tensor
 from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
+from ..tensor.conversion import of_sizes_or_data
 from ..tensor.dtypes import TYPES, set_default_dtype
 from .version import __version__ as __version__
 
@@ -31,9 +32,7 @@ def _constructor(name: str, dtype: Any) -> Any:
 
         def __call__(cls, *args: Any) -> Tensor:
             """A tensor of data, a sequence, or of the sizes that are given, with the dtype of the name."""
-            if len(args) == 1 and not isinstance(args[0], int):
-                return create.tensor(args[0], dtype=dtype)
-            return PUBLIC["empty"](*args, dtype=dtype)
+            return of_sizes_or_data(args, dtype)._place("cpu")
 
     return Kind(name, (), {"__doc__": f"Makes tensors of {dtype}: of a sequence, or of sizes.", "dtype": dtype})
 
