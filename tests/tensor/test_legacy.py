@@ -57,6 +57,36 @@ def test_by_type() -> None:
         names.FloatTensor(2.5)
 
 
+def test_parts_of_shapes() -> None:
+    for m in (hs, torch):
+        shape = m.ones(2, 3, 4).shape
+        for part in (shape[1:], shape[:-1] + (4,), (2,) + shape[1:2], shape[:1] * 2):  # noqa: RUF005
+            assert isinstance(part, m.Size)
+        assert shape[1:].numel() == 12
+        assert shape[-1] == 4
+        with pytest.raises(TypeError):
+            shape + [1]  # noqa: RUF005
+
+
+def test_what_types_and_devices_say() -> None:
+    kinds = ("float32", "float16", "bfloat16", "complex64", "int8", "uint8", "bool")
+    mine, theirs = (
+        [[getattr(m, k).is_floating_point, getattr(m, k).is_complex, getattr(m, k).is_signed, getattr(m, k).itemsize]
+         for k in kinds] for m in (hs, torch)
+    )  # fmt: skip
+    assert mine == theirs
+    assert hs.device(type="cpu") == hs.device("cpu")
+
+
+def test_choices_among_compilers_of_pytorch() -> None:
+    """They are taken, and change nothing."""
+    f = names.compile(mode="max-autotune", backend="inductor", fullgraph=True)(lambda x: x * 2)
+    assert f(hs.ones(2)).tolist() == [2, 2]
+    assert names.compile(len, disable=True) is len
+    with pytest.raises(TypeError, match="takes no speed"):
+        names.compile(len, speed=2)
+
+
 def test_storage() -> None:
     x = hs.ones(2)
     assert x.layout is hs.strided

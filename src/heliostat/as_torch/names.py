@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..diagnostics import DTypeError, UnsupportedError
@@ -12,7 +13,7 @@ from ..tensor.dtypes import TYPES, set_default_dtype
 from .version import __version__ as __version__
 
 __all__ = [
-    *TYPES, "SymBool", "SymFloat", "SymInt", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
+    *TYPES, "SymBool", "SymFloat", "SymInt", "compile", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
     "is_autocast_cpu_enabled", "set_default_tensor_type", "spmm", "typename",
 ]  # fmt: skip
 
@@ -38,6 +39,21 @@ def _constructor(name: str, dtype: Any) -> Any:
 
 
 globals().update({name: _constructor(name, dtype) for name, dtype in TYPES.items()})
+
+
+def compile(
+    model: Any = None, *, dynamic: bool | None = None, disable: bool = False, fullgraph: bool = False, **choices: Any
+) -> Any:
+    """`heliostat.compile`, with arguments that choose among PyTorch's compilers: `mode`, `backend` and `options` change
+    nothing, a captured step is one graph whatever `fullgraph` says, and `disable` returns the function itself."""
+    if unknown := choices.keys() - _CHOICES:
+        raise TypeError(f"compile() takes no {', '.join(sorted(unknown))}")
+    if model is None:
+        return partial(compile, dynamic=dynamic, disable=disable)
+    return model if disable else PUBLIC["compile"](model, dynamic=dynamic)
+
+
+_CHOICES = frozenset({"backend", "isolate_recompiles", "mode", "name", "options", "recompile_limit", "shapes_spec"})
 
 
 def set_default_tensor_type(kind: Any) -> None:
