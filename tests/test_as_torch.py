@@ -14,6 +14,9 @@ from heliostat.diagnostics import DTypeError
 
 PROGRAM = """
 import sys
+from dataclasses import dataclass, fields
+from unittest import mock
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -26,7 +29,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _pair
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.rnn import pad_sequence
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import StepLR, _LRScheduler
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data.dataset import Dataset
 
@@ -78,6 +81,26 @@ try:
 except AttributeError as error:
     assert "'torch' has no attribute 'nowhere'" in str(error)
 
+assert not [name for name in globals() if name in ("os", "main", "install", "PLACE")]
+with mock.patch("torch.cuda.is_available", return_value="replaced"):
+    assert torch.cuda.is_available() == "replaced"
+assert torch.cuda.is_available() in (True, False)
+torch.mine = 1
+del torch.mine
+assert not hasattr(torch, "mine")
+everything = {}
+exec("from torch import *", everything)
+assert everything["zeros"] is torch.zeros and everything["tensor"]([1]).tolist() == [1]
+assert issubclass(StepLR, _LRScheduler) and {"Tensor", "LongTensor", "no_grad"} < everything.keys()
+
+
+@dataclass
+class Arguments:
+    epochs: int = 1
+
+
+assert fields(Arguments)[0].type is int  # annotations are what the program says they are
+
 model = nn.DataParallel(nn.Linear(2, 1))
 sgd = optim.SGD(model.parameters(), lr=0.1)
 for x, y in data.DataLoader(data.TensorDataset(torch.ones(8, 2), torch.zeros(8, 1)), batch_size=4):
@@ -126,6 +149,37 @@ def test_processes_that_a_program_starts(tmp_path: Path) -> None:
     done = run(str(tmp_path / "program.py"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == [f"heliostat.tensor.core {row}" for row in ([0.0, 1.0], [4.0, 9.0])]
+
+
+FAILS = """
+import os
+import torch
+
+os.chdir("/")
+sys = os = None
+
+
+def fail():
+    raise KeyError("mine")
+
+
+assert open(__file__).read()
+fail()
+"""
+
+
+@pytest.mark.parametrize(("text", "said"), [(FAILS, "KeyError: 'mine'"), ("x = = 1", "SyntaxError: invalid syntax")])
+def test_a_program_that_fails(tmp_path: Path, text: str, said: str) -> None:
+    """What is shown is where the program failed, as if Python had run it, and not what led to it."""
+    (tmp_path / "program.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "heliostat.as_torch", "program.py"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert str(tmp_path / "program.py") in done.stderr
+    assert "runpy" not in done.stderr
+    assert "as_torch" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("nowhere.py",)])

@@ -32,6 +32,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
     from importlib.util import find_spec
 
+    if name == "__all__":
+        return sorted({"tensor", *_public()})
     if name in ROOMS:
         return import_module(f".{name}", __name__)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:

@@ -15,6 +15,7 @@ from heliostat.runtime.object_cache import ObjectCache
 from heliostat.session import runner, step
 from heliostat.session.runner import Engine
 from heliostat.session.step import key_text
+from heliostat.tensor.dims import Size
 
 
 @pytest.fixture(autouse=True)
@@ -131,5 +132,6 @@ def test_keys_as_text() -> None:
     assert "" not in texts
     assert len(set(texts)) == len(texts)
     assert key_text((np.ones(2), (f32, n))) == key_text((np.ones(2), (f32, dim(Symbol("n", 8, 1)))))
+    assert key_text((Size([2, 3]),)) == key_text(((2, 3),))
     assert key_text((object(),)) == ""
     assert key_text((1, (np.float32(1),))) == ""

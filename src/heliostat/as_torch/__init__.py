@@ -99,6 +99,8 @@ class Room(ModuleType):
         self.__dict__["__path__"] = []
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__all__":  # what `from torch import *` takes
+            return sorted({n for source in self._sources for n in _offered(source)})
         if name not in ("__file__", "__wrapped__"):
             inner = f"{self.__name__}.{name}"
             if inner in ROOMS or name in GATHERED.get(self.__name__, ()):
@@ -120,6 +122,16 @@ class Room(ModuleType):
             self.__dict__[name] = value
         else:
             setattr(self._sources[0], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__:
+            del self.__dict__[name]
+            return
+        for source in self._sources:  # what was set lies in one of them: mock.patch deletes it, and sets what was there
+            if name in vars(source):
+                delattr(source, name)
+                return
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} to delete")
 
     def __dir__(self) -> list[str]:
         return sorted({n for source in self._sources for n in dir(source)})
@@ -143,6 +155,15 @@ class Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing is left to do."""
+
+
+def _offered(source: Any) -> list[str]:
+    """The names of a source that are for its users: its `__all__`, or all that are public and no modules."""
+    listed: list[str] | None = getattr(source, "__all__", None)
+    if listed is not None:
+        return listed
+    public = [n for n in dir(source) if not n.startswith("_")]
+    return [n for n in public if n != "annotations" and not isinstance(getattr(source, n), ModuleType)]
 
 
 def _source(name: str) -> Any:

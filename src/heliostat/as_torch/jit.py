@@ -34,7 +34,7 @@ def export(fn: Any) -> Any:
     return fn
 
 
-unused = script_if_tracing = _script_if_tracing = interface = _overload_method = _overload = export
+unused = script_method = script_if_tracing = _script_if_tracing = interface = _overload_method = _overload = export
 
 
 def is_scripting() -> bool:

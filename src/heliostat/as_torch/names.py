@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..diagnostics import DTypeError, UnsupportedError
-from ..tensor import PUBLIC, Tensor, create
+from ..tensor import PUBLIC, Tensor
 from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
+from ..tensor.conversion import of_sizes_or_data
 from ..tensor.dtypes import TYPES, set_default_dtype
 from .version import __version__ as __version__
+
+__all__ = [
+    *TYPES, "SymBool", "SymFloat", "SymInt", "compile", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
+    "is_autocast_cpu_enabled", "set_default_tensor_type", "spmm", "typename",
+]  # fmt: skip
 
 spmm = PUBLIC["mm"]  # of dense matrices: there are no others
 SymInt, SymFloat, SymBool = int, float, bool
@@ -26,14 +33,27 @@ def _constructor(name: str, dtype: Any) -> Any:
 
         def __call__(cls, *args: Any) -> Tensor:
             """A tensor of data, a sequence, or of the sizes that are given, with the dtype of the name."""
-            if len(args) == 1 and not isinstance(args[0], int):
-                return create.tensor(args[0], dtype=dtype)
-            return PUBLIC["empty"](*args, dtype=dtype)
+            return of_sizes_or_data(args, dtype)._place("cpu")
 
     return Kind(name, (), {"__doc__": f"Makes tensors of {dtype}: of a sequence, or of sizes.", "dtype": dtype})
 
 
 globals().update({name: _constructor(name, dtype) for name, dtype in TYPES.items()})
+
+
+def compile(
+    model: Any = None, *, dynamic: bool | None = None, disable: bool = False, fullgraph: bool = False, **choices: Any
+) -> Any:
+    """`heliostat.compile`, with arguments that choose among PyTorch's compilers: `mode`, `backend` and `options` change
+    nothing, a captured step is one graph whatever `fullgraph` says, and `disable` returns the function itself."""
+    if unknown := choices.keys() - _CHOICES:
+        raise TypeError(f"compile() takes no {', '.join(sorted(unknown))}")
+    if model is None:
+        return partial(compile, dynamic=dynamic, disable=disable)
+    return model if disable else PUBLIC["compile"](model, dynamic=dynamic)
+
+
+_CHOICES = frozenset({"backend", "isolate_recompiles", "mode", "name", "options", "recompile_limit", "shapes_spec"})
 
 
 def set_default_tensor_type(kind: Any) -> None:

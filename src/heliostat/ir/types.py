@@ -59,6 +59,26 @@ class DType(Element):
     def is_float(self) -> bool:
         return self.kind == "f"
 
+    @property
+    def is_floating_point(self) -> bool:
+        """`is_float` as PyTorch has it."""
+        return self.kind == "f"
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether elements are complex numbers."""
+        return self.kind == "c"
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether elements can be below zero."""
+        return self.kind in "fic"
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of an element."""
+        return self.nbytes
+
     def __repr__(self) -> str:
         return self.name
 

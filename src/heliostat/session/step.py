@@ -71,7 +71,7 @@ def _text(value: Any) -> str:
     kind = type(value)
     if kind in _LASTING:
         return repr(value)
-    if kind is tuple:
+    if isinstance(value, tuple):  # shapes too: keys with them are equal
         return f"({','.join([_text(v) for v in value])},)"
     if kind is bytes:
         return f"bytes({hashlib.sha256(value).hexdigest()})"

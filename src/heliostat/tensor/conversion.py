@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.number import NumberBuffer
 from . import lazy
 from .core import Tensor, new, wrap
+from .dims import Size
 from .dtypes import dtype_of, get_default_dtype, number_dtype, of_numpy, result_dtype
 from .reading import Array
 
@@ -81,6 +82,18 @@ def from_data(data: Any, dtype: DType | None) -> Tensor:
         if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
             raise DTypeError(f"numbers from {array.min()} to {array.max()} do not fit {dtype}")
     return from_array(array, dtype)
+
+
+def of_sizes_or_data(data: Sequence[Any], dtype: DType | None) -> Tensor:
+    """What PyTorch's oldest constructors make of their arguments: zeros of the sizes that whole numbers or a Size are;
+    the values of a sequence, an array or a tensor; of nothing, a tensor without elements. Raises DTypeError for other
+    numbers. `dtype`: None for that of a tensor."""
+    if len(data) == 1 and not isinstance(data[0], int | np.integer | Size):
+        if isinstance(data[0], float | complex | np.generic):
+            raise DTypeError(f"a size or a sequence is needed, found {data[0]!r}", help="tensor() takes numbers")
+        return from_data([] if data[0] is None else data[0], dtype)
+    sizes = data[0] if data and isinstance(data[0], Size) else data or (0,)
+    return convert(from_array(np.zeros(sizes, bool)), dtype or get_default_dtype())
 
 
 def _to_array(data: Any, exact: bool) -> Array:

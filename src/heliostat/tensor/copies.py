@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..diagnostics import DTypeError
-from .conversion import as_tensor, convert
+from .conversion import as_tensor, convert, of_sizes_or_data
 from .core import Tensor, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of, type_name
@@ -84,7 +84,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 @method()
 def new(self: Tensor, *data: Any, device: Any = None) -> Tensor:
     """As `Tensor(...)`, of sizes or a sequence, in the dtype and on the device of this one."""
-    return to(convert(Tensor(*data), self.dtype), device=self.device if device is None else device)
+    return to(of_sizes_or_data(data, self.dtype), device=self.device if device is None else device)
 
 
 @method("cpu")

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import ops
 from ..diagnostics import DeviceMismatchError, DTypeError, GradientError, ShapeError
 from ..ir.graph import Value
@@ -109,14 +107,9 @@ class Tensor(Readable):
     def __new__(cls, *data: Any, **kwargs: Any) -> Tensor:
         """Of numbers, zeros of these sizes; of a sequence or an array, a copy in the default dtype; of a tensor, its
         values."""
-        from .conversion import convert, from_array, from_data
+        from .conversion import of_sizes_or_data
 
-        if len(data) == 1 and not isinstance(data[0], int | Size):
-            source = from_data(data[0] if data[0] is not None else [], None)
-            source = source if isinstance(data[0], Tensor) else convert(source, get_default_dtype())
-        else:
-            sizes = data[0] if data and isinstance(data[0], Size) else data or (0,)
-            source = convert(from_array(np.zeros(sizes, np.float32)), get_default_dtype())
+        source = of_sizes_or_data(data, None if len(data) == 1 and isinstance(data[0], Tensor) else get_default_dtype())
         made: Tensor = new(cls, source.value)._place(default_name())
         if kwargs.pop("requires_grad", False):
             made.requires_grad_(True)

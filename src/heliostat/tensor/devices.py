@@ -31,10 +31,10 @@ class Device:
 
     __slots__ = ("_before", "index", "name", "type")
 
-    def __init__(self, name: Any = "cpu", index: int | None = None) -> None:
-        if isinstance(name, int) and not isinstance(name, bool):
-            name = f"cuda:{name}"
-        text = str(name)
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        if isinstance(type, int) and not isinstance(type, bool):
+            type = f"cuda:{type}"
+        text = str(type)
         if index is not None:
             if ":" in text:
                 raise UnsupportedError(f"device {text!r} has a number already, found {index} beside it")

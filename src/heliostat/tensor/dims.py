@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, SupportsIndex, overload
 
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 
@@ -18,6 +19,29 @@ class Size(tuple[int, ...]):
         for d in self:
             total *= d
         return total
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Size: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> int | Size:
+        """A size, or a shape of some of them."""
+        found = tuple.__getitem__(self, index)
+        return Size(found) if type(found) is tuple else found  # type: ignore[return-value]
+
+    def __add__(self, other: Any) -> Any:
+        """A shape with the sizes of another behind."""
+        return Size((*self, *other)) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other: Any) -> Any:
+        """A shape with the sizes of another before."""
+        return Size((*other, *self)) if isinstance(other, tuple) else NotImplemented
+
+    def __mul__(self, count: SupportsIndex) -> Size:
+        """The sizes that many times."""
+        return Size(tuple.__mul__(self, count))
+
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return f"Size({list(self)})"

@@ -23,6 +23,8 @@ from .factor import (
 from .plateau import ReduceLROnPlateau
 from .swa import SWALR
 
+_LRScheduler = LRScheduler  # its name in programs from before PyTorch 2
+
 __all__ = [
     "SWALR", "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR",
     "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "NoamScheduler",
