@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NAMED_AT_MOST = 8  # kernels that the message of a fault lists
 _MEMORY_CALLS = {"cuMemAlloc", "cuMemGetInfo", "cuMemHostAlloc"}  # the pool's own, and memory of the host
-_ENABLED_ALREADY = 704
+_NO_MORE_PEERS = {217, 704, 711}  # not supported, enabled already (by another library), as many as there may be
 
 
 class KernelName(NamedTuple):
@@ -119,8 +119,8 @@ class Device:
                 if int(self.driver.call("cuDeviceCanAccessPeer", one._handle, two._handle)):
                     try:
                         one.call("cuCtxEnablePeerAccess", two.context, 0)
-                    except CudaError as error:  # another library of the process has the same contexts
-                        if error.code != _ENABLED_ALREADY:
+                    except CudaError as error:
+                        if error.code not in _NO_MORE_PEERS:
                             raise
 
     def attribute(self, name: str) -> int:
