@@ -216,7 +216,8 @@ def _of_graph(op: Any) -> tuple[_Form, list[int]]:
         if node.op is CONSTANT:
             _constant(*_written(node), form, sizes)
             continue
-        sized = _sized(node.op)
+        op_: Any = node.op
+        sized = _sized(op_)
         for name, value in node.attrs.items():
             form.append(name)
             if name in sized:
@@ -294,7 +295,7 @@ class _Fit:
 
     def copied(self, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         """The next node over new inputs. Raises _Refused, or what the op's rule raises."""
-        op = node.op
+        op: Any = node.op
         count = _count(node)
         if op is CONSTANT:
             return (self._constant(node),) if count else node.results
@@ -367,7 +368,8 @@ class _Fit:
 
 def _count(node: Node) -> int:
     """How many sizes there are in a node, and in what it stands for."""
-    op, attrs = node.op, node.attrs
+    op: Any = node.op
+    attrs = node.attrs
     sizes: list[int] = []
     if op is CONSTANT:
         _constant(*_written(node), [], sizes)
