@@ -5,8 +5,9 @@ Scratch memory is shared by all programs of the process: their runs take turns.
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..compiler.tuning import TuningTable
 from ..ir.graph import Graph
+from ..ir.types import TensorType, evaluate
 from ..kernel.program import Program
 from ..runtime import fork
 from ..runtime.buffer import Buffer, small_buffers
@@ -107,6 +109,11 @@ class Engine:
             self.arena = Buffer.allocate(64)
 
 
+def nbytes_at(type: TensorType, values: Mapping[str, int]) -> int:
+    """Bytes of a tensor of plain elements in rows, at values of its symbols."""
+    return math.prod([evaluate(d, values) for d in type.shape]) * type.element.nbytes
+
+
 @cache
 def engine() -> Engine:
     """The engine of this process, made at first use."""
@@ -114,13 +121,22 @@ def engine() -> Engine:
 
 
 class Runner:
-    """A program with its code. `run` takes a buffer for each input and gives new ones for the outputs."""
+    """A program with its code. `run` takes a buffer for each input and gives new ones for the outputs.
+
+    symbols: names of the program's symbolic sizes, in the order in which `run` takes their values."""
 
     def __init__(self, program: Program, owner: Engine) -> None:
         self.program, self.owner = program, owner
         self.addresses = owner.addresses(program)
         plans = program.buffers
-        self.address = np.zeros(max(1, len(plans)), np.int64)
+        self.symbols = tuple(s.name for s in program.symbols)
+        self.uppers = [max(s.upper, 1) for s in program.symbols]
+        self.slots = np.zeros(max(1, len(self.symbols)), np.int64)
+        # behind the buffers' addresses those of the symbols' values
+        slot = {name: len(plans) + n for n, name in enumerate(self.symbols)}
+        self.address = np.zeros(max(1, len(plans) + len(slot)), np.int64)
+        for n in range(len(slot)):
+            self.address[len(plans) + n] = self.slots.ctypes.data + 8 * n
         self.constants: list[Buffer] = []
         for n, plan in enumerate(plans):
             if plan.kind == "constant":
@@ -137,11 +153,12 @@ class Runner:
         made = sorted({number for number in program.outputs if number not in given})
         self.output_numbers = np.array(made, np.int64)
         self.output_nbytes = [max(plans[n].nbytes, 1) for n in made]
+        self.output_types = [plans[n].type for n in made]
         place = {number: n for n, number in enumerate(made)}
         # where each output's buffer comes from: those made here, or an input that it is another name of
         self.sources = [(True, place[n]) if n in place else (False, given[n]) for n in program.outputs]
         self.as_made = self.sources == [(True, n) for n in range(len(made))]
-        rows = [launch.buffers for launch in program.launches]
+        rows = [[*launch.buffers, *(slot[name] for name in launch.symbols)] for launch in program.launches]
         which = [b for row in rows for b in row]
         self.which = np.array(which, np.int64)
         self.arguments = np.zeros(max(1, len(self.which)), np.int64)
@@ -162,13 +179,33 @@ class Runner:
         self.arena_nbytes = max(program.arena_nbytes, 64)
         self.alone = program.operations < SMALL_LAUNCH * len(rows)
         self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
+        self._run_small = self._run
+        if slot and not self.alone:
+            self._run_small = owner.pool.bind(self.table.ctypes.data, len(rows), alone=True)
 
-    def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
-        """The outputs' buffers. `inputs`: in the order of the graph's parameters."""
+    def _sized(self, sizes: Sequence[int]) -> list[int]:
+        """Bytes of each output at these sizes."""
+        values = dict(zip(self.symbols, sizes, strict=True))
+        return [max(nbytes_at(type, values), 1) for type in self.output_types]
+
+    def _is_small(self, sizes: Sequence[int]) -> bool:
+        """Whether a run at these sizes is done sooner without the other workers. Operations are counted at the upper
+        bounds; a size takes its part of them."""
+        operations: float = self.program.operations
+        for size, upper in zip(sizes, self.uppers, strict=True):
+            operations *= size / upper
+        return operations < SMALL_LAUNCH * self.launches
+
+    def run(self, inputs: Sequence[Buffer], sizes: Sequence[int] = ()) -> list[Buffer]:
+        """The outputs' buffers. `inputs`: in the order of the graph's parameters. `sizes`: the values of `symbols`,
+        which must lie within their bounds and keep the program's constraints."""
         owner = self.owner
         places = self.places
-        made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in self.output_nbytes]
+        output_nbytes = self._sized(sizes) if sizes else self.output_nbytes
+        made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in output_nbytes]
         with owner.lock:
+            if sizes:
+                self.slots[: len(sizes)] = sizes
             if owner.arena.address != self.arena or owner.arena.nbytes < self.arena_nbytes:
                 self.arena = owner.scratch(self.arena_nbytes)
                 self.address[self.scratch] = self.offsets + self.arena
@@ -185,8 +222,11 @@ class Runner:
                     self.address[self.output_numbers] = [b.address for b in made]
                 np.take(self.address, self.which, out=self.arguments)
             if self.launches:
-                if owner.recorder is None:
-                    self._run()
+                if owner.recorder is not None:
+                    symbols = dict(zip(self.symbols, sizes, strict=True))
+                    owner.recorder.run(self.program, owner.pool, self.table.ctypes.data, self.alone, symbols)
+                elif sizes and self._is_small(sizes):
+                    self._run_small()
                 else:
-                    owner.recorder.run(self.program, owner.pool, self.table.ctypes.data, self.alone)
+                    self._run()
         return made if self.as_made else [made[n] if new else inputs[n] for new, n in self.sources]

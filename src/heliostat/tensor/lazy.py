@@ -29,6 +29,7 @@ from ..session import engine
 from ..session.devices import engine_of, gpu_engine, gpus_in_use, program_device
 from . import determinism
 from .recall import Plan, Plans
+from .sizes import SymbolicProgram, SymbolicPrograms
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DETACH = REGISTRY["detach"]
@@ -250,11 +251,13 @@ def _of_others() -> dict[int, Any]:
 
 # --- programs -------------------------------------------------------------------------------------------------------
 class Programs:
-    """Programs by structure. `hits` and `misses` count look-ups. plans: those of the cpu that ran lately."""
+    """Programs by structure. `hits` and `misses` count look-ups. plans: those of the cpu that ran lately. symbolic:
+    those for many sizes."""
 
     def __init__(self) -> None:
         self.found: OrderedDict[Any, Any] = OrderedDict()
         self.plans = Plans()
+        self.symbolic = SymbolicPrograms()
         self.hits = self.misses = 0
 
     def get(self, key: Any, build: Callable[[], Graph], device: str = "cpu") -> Any:
@@ -272,6 +275,21 @@ class Programs:
             self.hits += 1
             self.found.move_to_end(key)
         return runner
+
+    def for_sizes(self, closed: Closed) -> tuple[SymbolicProgram, tuple[int, ...]] | None:
+        """The program of symbols for a structure that has none of its own on the cpu, with their values; None where it
+        is to get one. Which one runs depends on the sizes before, so that there is none under determinism."""
+        if closed.key in self.found or not self.symbolic.active or determinism.are_deterministic_algorithms_enabled():
+            return None
+        found = self.symbolic.find(closed, engine().compile)
+        if found is None:
+            return None
+        entry, sizes, new = found
+        if new:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return entry, sizes
 
 
 programs = Programs()
@@ -294,8 +312,8 @@ class Inlined:
     graph: Graph
     infer_types: Callable[..., tuple[TensorType, ...]]
 
-    def inline(self, inputs: Sequence[Value]) -> list[Value]:
-        """The graph's outputs over these inputs."""
+    def inline(self, inputs: Sequence[Value], copy: Callable[..., Sequence[Value]] = copy) -> list[Value]:
+        """The graph's outputs over these inputs, each node copied by `copy(node, inputs)`."""
         new = {id(p): v for p, v in zip(self.graph.parameters, inputs, strict=True)}
         for node in self.graph.nodes():
             if node.op is not PARAMETER:
@@ -387,6 +405,11 @@ class Closed:
                 elif inputs := v.node.inputs:
                     push(inputs)
         return sorted(found, key=_SERIAL), leaves
+
+    def same(self, v: Value) -> Value | None:
+        """The operand that a value which is no leaf is only another name of."""
+        op = v.node.op
+        return v.node.inputs[0] if op is DETACH or op is TO_DEVICE else None
 
     def graph(self, name: str = "lazy") -> Graph:
         """A graph over parameters for the leaves."""
@@ -647,12 +670,16 @@ def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
     for v in closed.constants:
         found[number[v]] = _constant(v)
     if closed.results:
-        runner = programs.get(closed.key, closed.graph, device)
-        made = runner.run(given)
+        many = programs.for_sizes(closed) if device == "cpu" else None
+        if many is not None:
+            made = many[0].runner.run(given, many[1])
+        else:
+            runner = programs.get(closed.key, closed.graph, device)
+            made = runner.run(given)
+            if device == "cpu" and not closed.constants:
+                programs.plans.keep(wanted, _has_data, closed, runner)
         for v, buffer in zip(closed.results, made, strict=True):
             found[number[v]] = buffer
-        if device == "cpu" and not closed.constants:
-            programs.plans.keep(wanted, _has_data, closed, runner)
     for v in wanted:
         buffer = found[number[v]]
         if device != "cpu" and isinstance(buffer, Buffer):  # a constant, or data of the host that nothing was done with

@@ -1,0 +1,248 @@
+"""Lazy programs of symbolic sizes: loops over changing sizes compile a few times, and never give another result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import nn
+from heliostat.tensor import lazy, sizes
+
+F = nn.functional
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Programs of other tests would be found."""
+    before = lazy.programs.symbolic
+    lazy.flush()
+    lazy.programs.symbolic = sizes.SymbolicPrograms()
+    lazy.programs.found.clear()
+    lazy.programs.plans.clear()
+    yield
+    lazy.programs.symbolic = before
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Programs of fixed sizes alone."""
+    lazy.programs.symbolic.active = False
+    try:
+        yield
+    finally:
+        lazy.programs.symbolic.active = True
+
+
+def _misses(f: Callable[[int], Any], counts: list[int]) -> list[int]:
+    """How many programs each call compiled."""
+    found = []
+    for n in counts:
+        before = lazy.programs.misses
+        f(n)
+        found.append(lazy.programs.misses - before)
+    return found
+
+
+def _array(rng: np.random.Generator, *shape: int) -> Any:
+    return hs.tensor(rng.standard_normal(shape).astype(np.float32))
+
+
+def test_the_second_size_makes_a_program_for_all() -> None:
+    rng = np.random.default_rng(0)
+    w = _array(rng, 6, 3)
+
+    def f(n: int) -> None:
+        x = _array(rng, n, 6)
+        found = ((x @ w).relu().sum(0) / n).numpy()
+        wanted = np.maximum(x.numpy().astype(np.float64) @ w.numpy(), 0).sum(0) / n
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+    assert _misses(f, [5, 9, 7, 2, 64, 5, 33]) == [1, 1, 0, 0, 0, 0, 0]
+    assert _misses(f, [65, 200]) == [1, 0], "larger bounds"
+    assert _misses(f, [1]) == [1], "1 has rules of its own"
+
+
+def test_text_that_grows_by_a_token() -> None:
+    rng = np.random.default_rng(1)
+    table, places = _array(rng, 11, 8), _array(rng, 32, 8)
+    mask = hs.tril(hs.ones(32, 32)).view(1, 32, 32)
+
+    def logits(idx: Any) -> Any:
+        count = idx.shape[1]
+        x = table[idx] + places[hs.arange(count)]
+        scores = (x @ x.transpose(1, 2)).masked_fill(mask[:, :count, :count] == 0, float("-inf"))
+        return (scores.softmax(-1) @ x)[:, [-1], :] @ table.T
+
+    def run() -> list[int]:
+        idx = hs.tensor([[1, 2, 3]])
+        for _ in range(6):
+            idx = hs.cat([idx, logits(idx)[:, -1].argmax(-1, keepdim=True)], 1)
+            idx.numpy()
+        made: list[int] = idx[0].tolist()
+        return made
+
+    before = lazy.programs.misses
+    found = run()
+    assert lazy.programs.misses - before <= 4
+    with exact():
+        assert run() == found
+
+
+@pytest.mark.parametrize("way", ["mean", "autocast"])
+def test_training_on_batches_of_any_size(way: str) -> None:
+    def run() -> tuple[list[float], list[int]]:
+        hs.manual_seed(0)
+        rng = np.random.default_rng(2)
+        model = nn.Linear(4, 3)
+        optimizer = hs.optim.SGD(model.parameters(), 0.1)
+        losses: list[float] = []
+
+        def step(n: int) -> None:
+            x, target = _array(rng, n, 4), hs.tensor(rng.integers(0, 3, n))
+            with hs.autocast("cpu", enabled=way == "autocast"):
+                loss = F.cross_entropy(model(x), target) + model(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+
+        step(8)  # draws the weights too
+        return losses, _misses(step, [8, 5, 7, 8, 3])
+
+    found, misses = run()
+    assert misses[2:] == [0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+    with exact():
+        wanted, _ = run()
+    np.testing.assert_allclose(found, wanted, rtol=2e-2 if way == "autocast" else 1e-5)
+
+
+def test_sizes_that_are_equal_by_chance() -> None:
+    rng = np.random.default_rng(3)
+
+    def f(n: int, m: int) -> None:
+        x, y = _array(rng, n, 3), _array(rng, m, 3)
+        np.testing.assert_allclose(
+            (x.sum(0) * y.sum(0)).numpy(), x.numpy().sum(0) * y.numpy().sum(0), rtol=1e-4, atol=1e-5
+        )
+
+    for n, m in ((4, 4), (6, 6), (5, 7), (9, 5), (3, 3)):
+        f(n, m)
+    before = lazy.programs.misses
+    f(8, 2)
+    f(30, 9)
+    assert lazy.programs.misses == before
+
+
+def test_attributes_that_follow_by_chance() -> None:
+    def f(n: int, start: int, stop: int) -> None:
+        y = hs.tensor(np.arange(n, dtype=np.float32))
+        np.testing.assert_array_equal((y + 1)[start:stop].numpy(), np.arange(start, stop) + 1.0)
+
+    f(8, 3, 7)
+    f(10, 5, 9)  # n - 5, n - 1
+    f(12, 7, 11)
+    f(12, 3, 11)
+    f(20, 0, 4)
+    f(20, 15, 19)
+    f(5, 0, 4)
+
+
+def test_weights_of_other_sizes_are_other_programs() -> None:
+    for n in (4, 6, 8):
+        w = hs.ones(n, 2, requires_grad=True)
+        (w * 3).sum().backward()
+        assert w.grad.tolist() == [[3.0, 3.0]] * n
+    assert not any(kind.entries for kind in lazy.programs.symbolic.kinds.values())
+
+
+def test_sizes_that_come_often_get_programs_of_their_own() -> None:
+    x = {n: hs.ones(n, 2).numpy() for n in (5, 6)}
+
+    def g(n: int) -> None:
+        assert (hs.tensor(x[n]) * 2 + 1).sum().item() == 6 * n
+
+    assert _misses(g, [5, 6]) == [1, 1]
+    assert sum(_misses(g, [6] * (sizes.OFTEN + 4))) == 1
+
+
+def _recipe(rng: np.random.Generator) -> Callable[[Any, Any], Any]:
+    """A random function of (n, 4) and (n, m)."""
+    picks = rng.integers(0, 9, 4)
+
+    def f(x: Any, y: Any) -> Any:
+        for p in picks:
+            if p == 0:
+                x = hs.cat([x, x * 2], 0)[: x.shape[0]]
+            elif p == 1:
+                x = x.softmax(0)
+            elif p == 2:
+                x = (y @ (y.transpose(0, 1) @ x)).tanh()
+            elif p == 3:
+                x = x - x.mean(0)
+            elif p == 4:
+                x = x.unsqueeze(1).expand(-1, 3, -1).reshape(-1, 4)[: x.shape[0]]
+            elif p == 5:
+                x = x.cumsum(0).tanh()
+            elif p == 6:
+                x = x.reshape(-1).flip(0).reshape(-1, 4)
+            elif p == 7:
+                x = x + y.sum(1, keepdim=True) * y.shape[1]
+            else:
+                x = hs.where(x > x.max(0).values / 2, x, -x)
+        return x
+
+    return f
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_functions_at_random_sizes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    f = _recipe(rng)
+    calls = [(_array(rng, n, 4), _array(rng, n, m)) for n, m in rng.integers(1, 14, (5, 2)).tolist()]
+    found = [f(*pair).numpy().copy() for pair in calls]
+    for (x, y), value in zip(calls, found, strict=True):
+        double = f(hs.tensor(x.numpy().astype(np.float64)), hs.tensor(y.numpy().astype(np.float64)))
+        with exact():
+            np.testing.assert_allclose(value, double.numpy(), rtol=2e-4, atol=2e-5)
+
+
+def test_views_writes_and_threads() -> None:
+    errors: list[BaseException] = []
+
+    def run(seed: int) -> None:
+        try:
+            rng = np.random.default_rng(seed)
+            for n in rng.integers(2, 60, 12).tolist():
+                x = _array(rng, n, 4)
+                wanted = x.numpy().copy()
+                x[1:, 2].mul_(3.0)
+                x.t()[0] += 1
+                wanted[1:, 2] *= 3
+                wanted[:, 0] += 1
+                np.testing.assert_array_equal(x.numpy(), wanted)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors[0]
+    assert len(lazy.programs.found) < 12
+
+
+def test_deterministic_mode_has_programs_of_fixed_sizes() -> None:
+    hs.use_deterministic_algorithms(True)
+    try:
+        for n in (4, 5, 6):
+            (hs.tensor(np.ones(n, np.float32)) + 1).numpy()
+        assert not lazy.programs.symbolic.kinds
+    finally:
+        hs.use_deterministic_algorithms(False)
