@@ -246,3 +246,18 @@ def test_deterministic_mode_has_programs_of_fixed_sizes() -> None:
         assert not lazy.programs.symbolic.kinds
     finally:
         hs.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("stage", "most"), [("SymbolicProgram", 1), ("_built", sizes.MOST_FAILURES)])
+def test_what_cannot_have_symbols_is_not_tried_for_ever(stage: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def refuse(*_: Any) -> Any:
+        tries.append(1)
+        raise ValueError("a schedule does not know it")
+
+    monkeypatch.setattr(sizes, stage, refuse)
+    for n in range(2, 9):
+        assert (hs.tensor(np.ones(n, np.float32)) * 3).sum().item() == 3 * n
+    assert len(tries) == most
+    assert "does not know" in next(iter(lazy.programs.symbolic.kinds.values())).reason

@@ -529,6 +529,12 @@ class _Kind:
         self.failures = self.fits = 0
         self.reason = ""
 
+    def refuse(self, error: Exception) -> None:
+        """Note why there is no program of symbols for the samples, of which the latest stays."""
+        self.failures += 1
+        self.reason = f"{type(error).__name__}: {error}"
+        del self.samples[:-1]
+
 
 Found = tuple[SymbolicProgram, tuple[int, ...], bool]
 
@@ -578,11 +584,16 @@ class SymbolicPrograms:
             del samples[1]
         kind.fits += 1
         try:
-            entry = _made(closed, samples, compile)
-        except Exception as error:  # what rules and schedules do not know of symbols: the size gets its own program
-            kind.failures += 1
-            kind.reason = f"{type(error).__name__}: {error}"
-            del samples[:-1]
+            fit = _Fit(closed, samples)
+            graph, shapes = _built(closed, fit)
+        except Exception as error:  # rules do not know all of symbols: the size gets its own program
+            kind.refuse(error)
+            return None
+        try:
+            entry = SymbolicProgram(fit, graph, shapes, compile(graph))
+        except Exception as error:  # nor do schedules; to see that takes long, and is done once
+            kind.refuse(error)
+            kind.failures = MOST_FAILURES
             return None
         values = entry.sizes_of(sizes, shapes_of(closed))
         if values is None:
@@ -593,9 +604,3 @@ class SymbolicPrograms:
         kind.entries.insert(0, entry)
         del kind.entries[MOST_ENTRIES:]
         return entry, values, True
-
-
-def _made(closed: Closed, samples: Sequence[Sequence[int]], compile: Callable[[Graph], Any]) -> SymbolicProgram:
-    fit = _Fit(closed, samples)
-    graph, shapes = _built(closed, fit)
-    return SymbolicProgram(fit, graph, shapes, compile(graph))
