@@ -153,6 +153,24 @@ def test_attributes_that_follow_by_chance() -> None:
     f(5, 0, 4)
 
 
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "float32", "float64"])
+def test_numbers_divided_by_sizes_that_the_dtype_does_not_hold(name: str) -> None:
+    scale = hs.ones((), requires_grad=True)
+
+    def slope(n: int) -> float:
+        x = (hs.tensor(np.ones(n, np.float32)) * scale).to(getattr(hs, name))
+        x.retain_grad()
+        x.mean().backward()
+        found: float = x.grad[0].double().item()
+        return found
+
+    counts = [2123, 2091, 2059, 257, 261, 311]
+    found = [slope(n) for n in counts]
+    assert any(kind.entries for kind in lazy.programs.symbolic.kinds.values())
+    with exact():
+        assert [slope(n) for n in counts] == found
+
+
 def test_weights_of_other_sizes_are_other_programs() -> None:
     for n in (4, 6, 8):
         w = hs.ones(n, 2, requires_grad=True)

@@ -19,9 +19,9 @@ import numpy as np
 
 from ..diagnostics import HeliostatError
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value, parameter, round_bf16, storage_dtype
-from ..ir.types import Dim, Symbol, SymbolicDim, TensorType, dim, evaluate
+from ..ir.types import Dim, Symbol, SymbolicDim, TensorType, bf16, dim, evaluate, f32, f64
 from ..ir.types import element as of_name
-from ..ops import REGISTRY, counted, reciprocal
+from ..ops import REGISTRY, cast, counted, reciprocal
 
 MOST_SYMBOLS = 2
 """Sizes that change together: batch and length, say. Where more differ, it is another layer, not another turn."""
@@ -330,8 +330,11 @@ class _Fit:
         self.dims.append(d)
         if isinstance(d, int):
             return known
-        made = counted(d, known.type.dtype)
-        return reciprocal(made) if _number(*_written(node)[::2])[0] == INVERSE else made
+        dtype = known.type.dtype
+        if _number(*_written(node)[::2])[0] == SIZE:
+            return counted(d, dtype)
+        # 259 is no bfloat16: 1 / 259 is divided in what holds the size, and rounded once, as the number was
+        return cast(reciprocal(counted(d, f32 if dtype is bf16 else f64)), dtype)
 
     def _fits(self, symbolic: TensorType, found: TensorType) -> bool:
         shape = tuple([evaluate(d, self.now) for d in symbolic.shape])
