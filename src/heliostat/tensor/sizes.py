@@ -38,7 +38,7 @@ KEPT_FORMS = 512
 OFTEN = 64
 """A size that a program of symbols was run with so many times gets a program of its own, which is faster."""
 
-FEW_SIZES = 8
+FEW_SIZES = 32
 """Only where no more than so many sizes were met: where there are more, others will follow."""
 
 MOST_SCRATCH = 1 << 30
