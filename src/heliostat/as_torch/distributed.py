@@ -8,7 +8,7 @@ from typing import Any
 
 from . import refusal
 
-_HELP = "heliostat trains in one process; leave the branch for several out"
+ONE_PROCESS = "heliostat trains in one process; leave the branch for several out"
 _FUNCTIONS = (
     "all_gather", "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_to_all", "barrier", "broadcast",
     "broadcast_object_list", "destroy_process_group", "distribute_tensor", "enable_wrap", "fully_shard", "gather",
@@ -20,8 +20,8 @@ _CLASSES = (
     "DTensor", "DeviceMesh", "DistributedOptimizer", "FSDPModule", "FullyShardedDataParallel", "ProcessGroup", "RRef",
     "RemoteModule", "Replicate", "Shard", "ZeroRedundancyOptimizer",
 )  # fmt: skip
-globals().update({n: refusal.function(f"torch.distributed.{n}", _HELP) for n in _FUNCTIONS})
-globals().update({n: refusal.a_class(f"torch.distributed.{n}", _HELP) for n in _CLASSES})
+globals().update({n: refusal.function(f"torch.distributed.{n}", ONE_PROCESS) for n in _FUNCTIONS})
+globals().update({n: refusal.a_class(f"torch.distributed.{n}", ONE_PROCESS) for n in _CLASSES})
 ReduceOp = Enum("ReduceOp", "SUM AVG PRODUCT MIN MAX BAND BOR BXOR")
 
 

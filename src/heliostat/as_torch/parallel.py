@@ -8,10 +8,9 @@ from ..diagnostics import UnsupportedError
 from ..nn import Module
 from ..tensor import cuda
 from . import refusal
+from .distributed import ONE_PROCESS
 
-DistributedDataParallel = refusal.a_class(
-    "torch.nn.parallel.DistributedDataParallel", "heliostat trains in one process; leave the branch for several out"
-)
+DistributedDataParallel = refusal.a_class("torch.nn.parallel.DistributedDataParallel", ONE_PROCESS)
 data_parallel = refusal.function("torch.nn.parallel.data_parallel", "call the module: one GPU takes the whole batch")
 
 

@@ -19,7 +19,7 @@ from heliostat.cli.program import load_program, pick_function
 from heliostat.cli.report import UsageError
 from heliostat.compiler.flops import flops
 from heliostat.ir.graph import Graph
-from heliostat.ir.types import DType, Symbol, SymbolicDim, TensorType, evaluate
+from heliostat.ir.types import DType, Symbol, TensorType
 from heliostat.lang.types import did_you_mean
 from heliostat.ops.evaluate import evaluate as evaluate_reference
 from heliostat.quant.codec import dequantize
@@ -155,19 +155,15 @@ def random_inputs(graph: Graph, symbols: Mapping[str, int], seed: int) -> dict[s
     return {p.name: _random(p.type, symbols, rng) for p in graph.parameters}
 
 
-def _shape(type_: TensorType, symbols: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(evaluate(d, symbols) if isinstance(d, SymbolicDim) else d for d in type_.shape)
-
-
 def _nbytes(type_: TensorType, symbols: Mapping[str, int]) -> int:
-    return math.prod(_shape(type_, symbols)) // type_.element.block * type_.element.nbytes
+    return math.prod(type_.shape_at(symbols)) // type_.element.block * type_.element.nbytes
 
 
 _NUMPY = {"bool": "bool", "f16": "float16", "f32": "float32", "f64": "float64"}
 
 
 def _random(type_: TensorType, symbols: Mapping[str, int], rng: np.random.Generator) -> Array:
-    shape, element = _shape(type_, symbols), type_.element
+    shape, element = type_.shape_at(symbols), type_.element
     if isinstance(element, BlockFormat):
         return encode(rng.standard_normal(shape, dtype=np.float32) / np.float32(math.sqrt(max(shape[-1], 1))), element)
     assert isinstance(element, DType)

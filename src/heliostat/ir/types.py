@@ -404,6 +404,10 @@ class TensorType:
     def static(self) -> bool:
         return all(isinstance(d, int) for d in self.shape)
 
+    def shape_at(self, values: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where symbols have these values."""
+        return tuple([evaluate(d, values) for d in self.shape])
+
     def with_shape(self, shape: Iterable[Dim]) -> TensorType:
         return TensorType(self.element, tuple(shape), self.layout)
 

@@ -292,16 +292,10 @@ def expanded_tile(
         if ahead and many:
             _ask(k, x, [at + ahead for at in sums_at])
         if plan.scales == 1:
-            if plan.integer_scales:
-                dots = _scaled(
-                    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
-                    _from(ask, b * plan.subs),
-                )  # fmt: skip
-            elif plan.scale_pairs:
-                dots = _scaled_pairs(
-                    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead,
-                    _from(ask, b * plan.pairs),
-                )  # fmt: skip
+            if plan.integer_scales or plan.scale_pairs:
+                scaled, steps = (_scaled, plan.subs) if plan.integer_scales else (_scaled_pairs, plan.pairs)
+                asked = _from(ask, b * steps)
+                dots = scaled(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead, asked)
             else:
                 starts = [_start(k, activation, x, at, lanes, plan.biased) for at in sums_at]
                 dots = _dots(k, plan, memory, bases, x, codes_at, block, starts, ahead)

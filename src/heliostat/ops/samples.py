@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import round_bf16, storage_dtype
-from ..ir.types import DType, TensorType, bf16, evaluate
+from ..ir.types import DType, TensorType, bf16
 from ..quant.format import BlockFormat
 from ..quant.quantize import encode
 
@@ -95,7 +95,7 @@ class Operand:
 
     def draw(self, rng: np.random.Generator, symbols: Mapping[str, int]) -> Array:
         """The array as `evaluate` takes it: block formats as bytes, bf16 in float32."""
-        shape = tuple(evaluate(d, symbols) for d in self.type.shape)
+        shape = self.type.shape_at(symbols)
         element = self.type.element
         if isinstance(element, BlockFormat):
             return encode(np.asarray(rng.uniform(-1, 1, shape), np.float32), element)

@@ -77,8 +77,8 @@ def _event(run: Run | GpuRun, device: str, members: Sequence[int], shares: Share
         tuple(dict.fromkeys(node.op.name for some in nodes for node in some)),
         device,
         "" if result is None else str(result.type.element),
-        () if result is None else _shape(result, run.symbols),
-        tuple(_shape(p, run.symbols) for p in plans[:inputs]),
+        () if result is None else result.type.shape_at(run.symbols),
+        tuple(p.type.shape_at(run.symbols) for p in plans[:inputs]),
         begin,
         length,
         sum(_nbytes(program.buffers[b], run.symbols) for launch in launches for b in set(launch.buffers)),
@@ -87,10 +87,6 @@ def _event(run: Run | GpuRun, device: str, members: Sequence[int], shares: Share
         program.name,
         shares,
     )
-
-
-def _shape(plan: BufferPlan, symbols: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(evaluate(d, symbols) for d in plan.type.shape)
 
 
 def _nbytes(plan: BufferPlan, symbols: Mapping[str, int]) -> int:

@@ -15,7 +15,7 @@ from ..compiler.pipeline import Compiled, KernelLibrary, Options
 from ..compiler.plan import type_nbytes
 from ..diagnostics import DeviceUnavailableError, ShapeError
 from ..ir.graph import Graph, storage_dtype
-from ..ir.types import DType, TensorType, evaluate
+from ..ir.types import DType, TensorType
 from ..kernel.ir import Kernel
 from ..kernel.program import Program
 from ..kernel.text import print_kernel
@@ -301,7 +301,7 @@ def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int],
     """A buffer's elements on the host: plain dtypes in their shape (bf16 as uint16), anything else as bytes."""
     if not isinstance(type.element, DType) or type.layout is not None:
         return buffer.array(np.uint8, stream=stream)[: type_nbytes(type)]
-    shape = tuple(evaluate(d, symbols) for d in type.shape)
+    shape = type.shape_at(symbols)
     kind = plain_dtype(type)
     count = int(np.prod(shape, dtype=np.int64))
     if not count:

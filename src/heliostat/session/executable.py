@@ -268,7 +268,7 @@ def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> np
         from ..compiler.plan import type_nbytes
 
         return buffer.array(np.uint8)[: type_nbytes(type)]
-    shape = tuple(evaluate(d, symbols) for d in type.shape)
+    shape = type.shape_at(symbols)
     kind = np.uint16 if type.element.name == "bf16" else storage_dtype(type.element)
     count = int(np.prod(shape, dtype=np.int64))
     array: npt.NDArray[Any] = buffer.array(np.uint8)[: count * type.element.nbytes].view(kind).reshape(shape)

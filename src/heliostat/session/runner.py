@@ -16,7 +16,7 @@ import numpy as np
 from ..compiler.pipeline import Compiled, KernelLibrary, Options, compile_graph
 from ..compiler.tuning import TuningTable
 from ..ir.graph import Graph
-from ..ir.types import TensorType, evaluate
+from ..ir.types import TensorType
 from ..kernel.program import Program
 from ..runtime import fork
 from ..runtime.buffer import Buffer, small_buffers
@@ -111,7 +111,7 @@ class Engine:
 
 def nbytes_at(type: TensorType, values: Mapping[str, int]) -> int:
     """Bytes of a tensor of plain elements in rows, at values of its symbols."""
-    return math.prod([evaluate(d, values) for d in type.shape]) * type.element.nbytes
+    return math.prod(type.shape_at(values)) * type.element.nbytes
 
 
 @cache

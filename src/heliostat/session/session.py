@@ -27,7 +27,7 @@ def shaped(array: npt.NDArray[Any], value: Value, symbols: Mapping[str, int]) ->
     """An output in its own shape: its buffer may be that of the value it was reshaped from."""
     if not isinstance(value.type.element, DType) or value.type.layout is not None:
         return array
-    return array.reshape(tuple(evaluate(d, symbols) for d in value.type.shape))
+    return array.reshape(value.type.shape_at(symbols))
 
 
 class Session:

@@ -421,8 +421,8 @@ class Closed:
                 p = parameter(f"p{len(parameters)}", v.type)
                 parameters.append(p)
                 new[id(v)] = p
-            elif v.node.op is DETACH or v.node.op is TO_DEVICE:
-                new[id(v)] = new[id(v.node.inputs[0])]
+            elif (source := self.same(v)) is not None:
+                new[id(v)] = new[id(source)]
             elif isinstance(v.node.op, Inlined):
                 if id(v.node) not in inlined:
                     inlined[id(v.node)] = v.node.op.inline([new[id(i)] for i in v.node.inputs])

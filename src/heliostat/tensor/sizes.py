@@ -337,8 +337,11 @@ class _Fit:
         return cast(reciprocal(counted(d, f32 if dtype is bf16 else f64)), dtype)
 
     def _fits(self, symbolic: TensorType, found: TensorType) -> bool:
-        shape = tuple([evaluate(d, self.now) for d in symbolic.shape])
-        return shape == found.shape and symbolic.element == found.element and symbolic.layout == found.layout
+        return (
+            symbolic.shape_at(self.now) == found.shape
+            and symbolic.element == found.element
+            and symbolic.layout == found.layout
+        )
 
     def _candidates(self, values: tuple[int, ...]) -> list[Dim]:
         """Polynomials that have these values at the samples, the simplest first."""

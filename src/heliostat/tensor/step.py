@@ -7,7 +7,6 @@ first, and those keep what they saw.
 
 from __future__ import annotations
 
-import math
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,9 @@ import numpy as np
 from ..diagnostics import CaptureError
 from ..ir.graph import Graph, Node, Value, constant, parameter
 from ..ir.rewrite import copy
-from ..ir.types import TensorType, concrete, evaluate, f32, tensor
+from ..ir.types import TensorType, concrete, f32, tensor
 from ..runtime.buffer import Buffer
+from ..session.runner import nbytes_at
 from ..session.step import bound_step, compiled_step
 from . import determinism, lazy
 from .capture import Captured, Outside, is_stand_in
@@ -394,9 +394,7 @@ class Step:
                 buffer = found[number] = outputs.next()
             else:
                 type = native.program.buffers[number].type
-                shape = [evaluate(d, sizes) for d in type.shape]
-                count = math.prod(shape)
-                buffer = found[number] = native.allocate(max(1, count * type.element.nbytes))
+                buffer = found[number] = native.allocate(max(1, nbytes_at(type, sizes)))
             native.set(number, buffer.address)
         befores = [s.tensor._v for s in self.states] if self.tracked else []
         native.run()
