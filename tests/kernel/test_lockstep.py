@@ -13,6 +13,7 @@ from heliostat.kernel.lockstep import POISON, LockstepError, run_lockstep
 from heliostat.kernel.text import print_kernel
 from heliostat.kernel.text_parser import parse_kernel
 from heliostat.kernel.verify import verify
+from heliostat.kernel.warp import for_threads
 
 from .hard_kernels import hard_cases
 from .random_kernels import assert_same, copies
@@ -110,6 +111,31 @@ def test_teams_share_rows(parts: int) -> None:
     (_, y) = both(summed(parts), [values, np.zeros(768, np.float32)])
     rows = values.reshape(3, 256)
     np.testing.assert_array_equal(y.reshape(3, 256), rows * rows.sum(1, keepdims=True))
+
+
+def read_between(read: bool) -> Kernel:
+    """Two team loops that write the same memory, read between them by all warps or not, twice in turn."""
+    k = KernelBuilder("k")
+    y, place = k.buffer("y", "w"), k.alloc(4 * 4)
+    for s in k.team(4):
+        k.store(place, s * 4, k.convert(s, "i32"))
+    for i in k.parallel(2):
+        for s in k.team(4):
+            k.store(place, s * 4, k.convert(s, "i32") + 1)
+        first = k.reduce_add(k.load(place, 0, "i32", 4)) if read else k.convert(i, "i32") * 0 + 10
+        for s in k.team(4):
+            k.store(place, s * 4, k.const(7, "i32"))
+            k.store(y, (i * 4 + s) * 4, first)
+    return k.finish()
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_warps_wait_before_they_overwrite_what_others_may_still_read(read: bool) -> None:
+    kernel = read_between(read)
+    (found,) = both(kernel, [np.zeros(8, np.int32)])
+    np.testing.assert_array_equal(found, 10)
+    barriers = sum(i.op == "together" and bool(i.attrs.get("block")) for i in for_threads(kernel).walk())
+    assert barriers == 4 + read  # before the first loop, behind each, and between a reading and the loop behind it
 
 
 def test_what_nobody_wrote_is_found() -> None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..diagnostics import CompileError
-from .ir import ELEMENT_BYTES, Block, Instruction, Kernel, Type
+from .ir import BARRIER, ELEMENT_BYTES, Block, Instruction, Kernel, Type
 
 WARP = 32
 ACROSS = ("add", "max", "min")  # of i32s of all threads by one instruction, from compute capability 8.0 on
@@ -42,6 +42,7 @@ class _Rewriter:
         # Memory that is both written and read here: threads must wait for each other around a write.
         self.team = team_size(kernel)
         self.in_team = False
+        self.met = [False]  # of every open block, whether all warps were together right before it
         self.unread: set[int] = set()  # private memory that the open team loop writes and does not read
         self.shared = {id(b) for p, b in zip(kernel.parameters, kernel.buffers, strict=True) if p.mode == "rw"}
 
@@ -315,14 +316,18 @@ class _Rewriter:
     # --- regions ----------------------------------------------------------------------------------------------------
     def region(self, i: Instruction) -> Instruction:
         blocks: list[Block] = []
+        met = bool(self.team) and not self.in_team and self.have_met()
         for block in i.blocks:
             self.blocks.append([])
+            # An iteration comes behind the one before it, too; no team loop stands in an `if`.
+            self.met.append(met and bool(block) and bool(block[-1].attrs.get("team")))
             for inner in block:
                 if inner.op == "index":
                     step = self.divisor(i.args[0]) if i.op == "loop" else 1
                     self.divisors[id(inner)] = min(step, _power_of_two(i.attrs.get("step", 1)))
                 self.visit(inner)
             blocks.append(self.blocks.pop())
+            self.met.pop()
         return self.emit(i.op, None, *map(self.get, i.args), blocks=tuple(blocks), **i.attrs)
 
     op_parallel = op_if = region
@@ -333,8 +338,7 @@ class _Rewriter:
         index, *body = i.blocks[0]
         self.made[id(index)] = self.emit("zext", Type("i64"), self.warp)
         self.divisors[id(index)] = 1
-        last = next((x for x in reversed(self.blocks[-1]) if x.op != "ready"), None)
-        if last is None or last.op != "together" or not last.attrs.get("block"):  # it is, behind another such loop
+        if not self.have_met():
             self.emit("together", None, block=True)
         self.in_team, self.unread = True, only_written(body)
         for inner in body:
@@ -342,6 +346,21 @@ class _Rewriter:
         self.in_team, self.unread = False, set()
         self.emit("together", None, block=True)
         return None
+
+    def have_met(self) -> bool:
+        """Whether all warps of the block came here together, as behind another team loop, and none has touched memory
+        since."""
+        for i in reversed(self.blocks[-1]):
+            if i.op == "together" and i.attrs.get("block"):
+                return True
+            if i.op in ("ready", "prefetch", "set"):
+                continue
+            touched = [a for a in i.args if a.type is not None and a.elem == "ptr"]
+            read_only = i.op in ("load", "gather") and touched[0].op != "alloc" and id(touched[0]) not in self.shared
+            begins = i.op == "alloc" and i.attrs["nbytes"] == BARRIER  # a barrier of its own
+            if i.type is None or begins or (touched and not read_only):
+                return False
+        return self.met[-1]
 
     def divisor(self, i: Instruction) -> int:
         """A power of two that divides an integer, as far as its making tells; at most MOST_ALIGNED."""

@@ -8,7 +8,7 @@ order, so results do not depend on the number of workers. A single reduction may
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ..ir.graph import Node, Value, parameter
 from ..ir.types import Dim, DType, TensorType, numel, upper_bound
@@ -19,7 +19,7 @@ from ..quant.activation import ActivationFormat
 from ..targets.target import Target
 from . import column_reduce, held_rows, long_rows
 from .column_sums import column_sums, rows_alone
-from .elementwise import PointEvaluator, is_pointwise, keeps_last_axis
+from .elementwise import PointEvaluator, Walk, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
 from .quantize_block import SPREAD, quantize_block, quantize_spread, spreads, tree
 from .reduction import REDUCTIONS, First, Reduction
@@ -164,6 +164,22 @@ def prologue(
     rows.row(rows.zero, rows.zero, rows.columns)
 
 
+def prologue_with_factor(
+    group: Group,
+    target: Target,
+    k: KernelBuilder,
+    dims: Dims,
+    operands: Mapping[Value, TensorOperand],
+    outs: dict[Value, Instruction],
+    team: int,
+    factor: Value,
+) -> Callable[[], Instruction]:
+    """As `prologue`, of a quantized row and a factor that it does not need, but that follows from its only reduction:
+    one pass makes the row and each warp's part of the reduction. What is returned computes the factor of these parts,
+    anywhere behind what the team does next."""
+    return _Rows(group, target, k, dims, operands, outs, team).row_and_factor(factor)
+
+
 def _trailing(group: Group) -> Group | None:
     """A single reduction over the last axes as one over a single last axis; None where others are reduced."""
     node = group.root
@@ -240,6 +256,34 @@ class _Rows:
         elif full:
             self._columns(full, index, known, self.zero, self.columns)
 
+    def row_and_factor(self, factor: Value) -> Callable[[], Instruction]:
+        """The one row, in one pass with a warp's part of the only reduction, and what makes `factor` of these parts."""
+        k, step = self.k, self._step()
+        (node,) = self.reductions
+        how = Reduction(k, node.op.name, node.results[0].type.dtype)
+        size, last = ELEMENT_BYTES[how.elem], self.shape[-1]
+        index = self.dims.index(self.shape[:-1], self.zero)
+        assert isinstance(last, int)
+        lanes = self._quantized_lanes(step)
+        for s, lo, hi in self._shares(step):
+            total = k.var(k.const(how.start, how.elem, lanes))
+
+            def add(walk: Walk, place: list[Instruction], lanes: int, total: Variable = total) -> None:
+                value = how.taken(walk.at(node.inputs[0], place, lanes))
+                total.set(how.combine(total.get(), value))
+
+            for at in k.loop(lo, hi, step):
+                self._quantize_at([], [], self.zero, index, {}, at, step, add)
+            k.store(self.parts, s * size, how.across(total.get()))
+        shares = -(-last // self._each(step))  # the other warps have nothing of the row
+
+        def made() -> Instruction:
+            parts = [k.load(self.parts, n * size, how.elem) for n in range(shares)]
+            known = {node.results[0]: how.result(tree(parts, how.combine), self.columns)}
+            return self.evaluate.at(factor, [*index, self.zero], 1, preset=known)
+
+        return made
+
     def _team_of_rows(self) -> int:
         """Warps that share a row on a GPU, where rows are few and long; 0 for a row to each worker."""
         last, rows = self.shape[-1], numel(self.shape[:-1])
@@ -274,6 +318,10 @@ class _Rows:
         step = self._step()
         each = -(-PIECE // step) * step
         return each, -(-size // each)
+
+    def _quantized_lanes(self, step: int) -> int:
+        """Neighbours that are quantized as one vector, where so many are quantized at once."""
+        return step if self.spread else self.target.lanes
 
     def _step(self) -> int:
         """Elements of the widest block among the quantized results, or of what a warp quantizes at once."""
@@ -387,40 +435,41 @@ class _Rows:
         k = self.k
         step = self._step()
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
-        sources = [n.inputs[0] for n in self.quantized]
         if self.team and not self.spread:  # blocks side by side: each is a chain of reductions that wait for each other
             wide = step * max(1, min(SIDE_BY_SIDE, self._each(step) // step))
             whole = lo + (hi - lo) // wide * wide
             for at in k.loop(lo, whole, wide):
-                self._quantize_at(full, operands, sources, row, index, known, at, wide)
+                self._quantize_at(full, operands, row, index, known, at, wide)
             lo = whole
             if self.columns.op == "const" and self.columns.value % wide == 0 and self._each(step) % wide == 0:
                 return
         for at in k.loop(lo, hi, step):
-            self._quantize_at(full, operands, sources, row, index, known, at, step)
+            self._quantize_at(full, operands, row, index, known, at, step)
 
     def _quantize_at(
         self,
         full: list[Value],
         operands: list[TensorOperand],
-        sources: list[Value],
         row: Instruction,
         index: list[Instruction],
         known: dict[Value, Instruction],
         at: Instruction,
         step: int,
+        also: Callable[[Walk, list[Instruction], int], None] | None = None,
     ) -> None:
-        """`step` elements from `at` on, whole blocks."""
-        k, lanes = self.k, self.target.lanes
-        if self.spread:
-            lanes = step
-        rows: list[list[Instruction]] = [[] for _ in sources]
+        """`step` elements from `at` on, whole blocks. `also` takes the same elements, before they are quantized."""
+        k, lanes = self.k, self._quantized_lanes(step)
+        rows: list[list[Instruction]] = [[] for _ in self.quantized]
         for c in range(0, step, lanes):
-            made = self.evaluate.all_at([*full, *sources], [*index, at + c], lanes, preset=known)
-            for operand, value in zip(operands, made, strict=False):
-                operand.store([*index, at + c], value)
-            for values, value in zip(rows, made[len(full) :], strict=True):
-                values.append(k.convert(value, "f32"))
+            place = [*index, at + c]
+            walk = self.evaluate.walk({id(v): i for v, i in known.items()})
+            if also is not None:
+                also(walk, place, lanes)
+            made = [walk.at(v, place, lanes) for v in full]
+            for values, node in zip(rows, self.quantized, strict=True):
+                values.append(k.convert(walk.at(node.inputs[0], place, lanes), "f32"))
+            for operand, value in zip(operands, made, strict=True):
+                operand.store(place, value)
         size = self.shape[-1]
         assert isinstance(size, int)
         for node, values in zip(self.quantized, rows, strict=True):

@@ -8,7 +8,7 @@ registers and wait for no instruction. The first of them are asked for before th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir.graph import Node, Value
@@ -18,7 +18,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..quant.activation import ActivationFormat
 from ..quant.panel import CHUNK, QUAD, PanelPlan
 from ..targets.target import WARPS_AT_WORK, Target
-from . import dot, linear, reduce
+from . import dot, linear, reduce, row_factor
 from .group import Accept, Group, Refuse, TensorOperand
 from .linear_tile import LinearTile
 from .quantize_block import quantize_block
@@ -400,6 +400,7 @@ class _Stream(linear._Nest):
         far = self.before is None and isinstance(self.x.type.element, ActivationFormat)
         self.near = self.k.alloc(self.row_bytes) if far else None
         self.vectors = {v: self.k.alloc(_vector_bytes(v)) for v in self._vectors()}
+        self.factor: Callable[[], Instruction] | None = None  # of all sums, once the row is made
         sources = [self.buffers[n.inputs[1]] for n in self.products]
         self.ring = _Ring(self.k, sources, plan, tile, self.depth)
 
@@ -425,9 +426,7 @@ class _Stream(linear._Nest):
             if self.vectors:
                 for _ in k.team(self.stream.team):
                     k.wait_copies(self.stream.stages - 1)
-            reduce.prologue(
-                self.before, self.target, k, self.dims, operands, {self.x: self.buffers[self.x]}, self.stream.team
-            )
+            self._begin(self.before, operands)
         elif self.near is not None:
             self._bring_x(self.near)
         for panel in k.parallel(panels, ahead=True):
@@ -435,6 +434,16 @@ class _Stream(linear._Nest):
         # Without a loop a warp needs few registers; with as many as there are, the next launch's blocks have no room.
         single = self.stream.team == MOST_WARPS and self.ring.count <= self.ring.team
         return k.finish(blocks=2 if single else 0)
+
+    def _begin(self, before: Group, operands: dict[Value, TensorOperand]) -> None:
+        """Make the row. The factor that its elements share, if they do, is left to the sums."""
+        k, team, place = self.k, self.stream.team, self.buffers[self.x]
+        if (found := row_factor.apart(before)) is None:
+            reduce.prologue(before, self.target, k, self.dims, operands, {self.x: place}, team)
+            return
+        row, factor = found
+        outs = {row.outputs[0]: place}
+        self.factor = reduce.prologue_with_factor(row, self.target, k, self.dims, operands, outs, team, factor)
 
     def _bring_x(self, near: Instruction) -> None:
         """Copy int8 activations, which all warps read in parts, to private memory."""
@@ -509,17 +518,26 @@ class _Stream(linear._Nest):
             k.wait_copies(0)
             for _ in k.when(panel + 1 < last):
                 self.ring.begin(warp, panel + 1)
-        loaded = [k.load(self.aside, n * nbytes, "f32", self.plan.rows) for n in range(self.stream.team)]
-        each = self.ring.team
+        for warp in k.team(self.stream.team):
+            for _ in k.when(k.binary("eq", warp, 0)):  # the others have nothing left to do
+                self._results(panel)
+
+    def _results(self, panel: Instruction) -> None:
+        """What the sums of a panel's rows become, by one warp."""
+        k, rows, each = self.k, self.plan.rows, self.ring.team
+        assert self.aside is not None
+        loaded = [k.load(self.aside, n * 4 * rows, "f32", rows) for n in range(self.stream.team)]
         sums = [dot.sum_of(loaded[n : n + each]) for n in range(0, self.stream.team, each)]
+        if self.factor is not None:
+            factor = k.splat(self.factor(), rows)
+            sums = [s * factor for s in sums]
         row = k.const(0, "i64")
         if self.quantized is not None:
-            self._quantize(panel * self.plan.rows, sums)
-            return
-        if self.stream.groups == 1:
+            self._quantize(panel * rows, sums)
+        elif self.stream.groups == 1:
             self._store(panel, [(row, sums)])
-            return
-        self._columns(panel * (self.plan.rows // 2), [(row, sums)], self._rows_of_group(panel))
+        else:
+            self._columns(panel * (rows // 2), [(row, sums)], self._rows_of_group(panel))
 
     def _quantize(self, column: Instruction, sums: list[Instruction]) -> None:
         """The results of a panel as a block of int8 activations."""
