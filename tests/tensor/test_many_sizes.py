@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,63 +13,36 @@ import heliostat as hs
 from heliostat import nn
 from heliostat.tensor import lazy, sizes
 
+from .sizes_of_loops import array, exact, misses, no_programs
+
 F = nn.functional
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Programs of other tests would be found."""
-    before = lazy.programs.symbolic
-    lazy.flush()
-    lazy.programs.symbolic = sizes.SymbolicPrograms()
-    lazy.programs.found.clear()
-    lazy.programs.plans.clear()
-    yield
-    lazy.programs.symbolic = before
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """Programs of fixed sizes alone."""
-    lazy.programs.symbolic.active = False
-    try:
+    with no_programs():
         yield
-    finally:
-        lazy.programs.symbolic.active = True
-
-
-def _misses(f: Callable[[int], Any], counts: list[int]) -> list[int]:
-    """How many programs each call compiled."""
-    found = []
-    for n in counts:
-        before = lazy.programs.misses
-        f(n)
-        found.append(lazy.programs.misses - before)
-    return found
-
-
-def _array(rng: np.random.Generator, *shape: int) -> Any:
-    return hs.tensor(rng.standard_normal(shape).astype(np.float32))
 
 
 def test_the_second_size_makes_a_program_for_all() -> None:
     rng = np.random.default_rng(0)
-    w = _array(rng, 6, 3)
+    w = array(rng, 6, 3)
 
     def f(n: int) -> None:
-        x = _array(rng, n, 6)
+        x = array(rng, n, 6)
         found = ((x @ w).relu().sum(0) / n).numpy()
         wanted = np.maximum(x.numpy().astype(np.float64) @ w.numpy(), 0).sum(0) / n
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
-    assert _misses(f, [5, 9, 7, 2, 64, 5, 33]) == [1, 1, 0, 0, 0, 0, 0]
-    assert _misses(f, [65, 200]) == [1, 0], "larger bounds"
-    assert _misses(f, [1]) == [1], "1 has rules of its own"
+    assert misses(f, [5, 9, 7, 2, 64, 5, 33]) == [1, 1, 0, 0, 0, 0, 0]
+    assert misses(f, [65, 200]) == [1, 0], "larger bounds"
+    assert misses(f, [1]) == [1], "1 has rules of its own"
 
 
 def test_text_that_grows_by_a_token() -> None:
     rng = np.random.default_rng(1)
-    table, places = _array(rng, 11, 8), _array(rng, 32, 8)
+    table, places = array(rng, 11, 8), array(rng, 32, 8)
     mask = hs.tril(hs.ones(32, 32)).view(1, 32, 32)
 
     def logits(idx: Any) -> Any:
@@ -104,7 +76,7 @@ def test_training_on_batches_of_any_size(way: str) -> None:
         losses: list[float] = []
 
         def step(n: int) -> None:
-            x, target = _array(rng, n, 4), hs.tensor(rng.integers(0, 3, n))
+            x, target = array(rng, n, 4), hs.tensor(rng.integers(0, 3, n))
             with hs.autocast("cpu", enabled=way == "autocast"):
                 loss = F.cross_entropy(model(x), target) + model(x).square().mean()
             optimizer.zero_grad()
@@ -113,10 +85,10 @@ def test_training_on_batches_of_any_size(way: str) -> None:
             losses.append(loss.item())
 
         step(8)  # draws the weights too
-        return losses, _misses(step, [8, 5, 7, 8, 3])
+        return losses, misses(step, [8, 5, 7, 8, 3])
 
-    found, misses = run()
-    assert misses[2:] == [0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+    found, counts = run()
+    assert counts[2:] == [0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
     with exact():
         wanted, _ = run()
     np.testing.assert_allclose(found, wanted, rtol=2e-2 if way == "autocast" else 1e-5)
@@ -126,7 +98,7 @@ def test_sizes_that_are_equal_by_chance() -> None:
     rng = np.random.default_rng(3)
 
     def f(n: int, m: int) -> None:
-        x, y = _array(rng, n, 3), _array(rng, m, 3)
+        x, y = array(rng, n, 3), array(rng, m, 3)
         np.testing.assert_allclose(
             (x.sum(0) * y.sum(0)).numpy(), x.numpy().sum(0) * y.numpy().sum(0), rtol=1e-4, atol=1e-5
         )
@@ -153,6 +125,77 @@ def test_attributes_that_follow_by_chance() -> None:
     f(5, 0, 4)
 
 
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many values each graph had that no plan was found for."""
+    found: list[int] = []
+
+    class Counted(lazy.Closed):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            found.append(len(self.order))
+
+    monkeypatch.setattr(lazy, "Closed", Counted)
+    return found
+
+
+def test_other_sizes_follow_a_plan(closed: list[int]) -> None:
+    rng = np.random.default_rng(5)
+    layer = nn.Linear(4, 3)
+
+    def f(n: int) -> None:
+        x, m = array(rng, n, 4), array(rng, n + 2, 3)
+        y = hs.cat([layer(x).relu(), m])[1:].flip(0).reshape(-1) / n
+        loss = (y * hs.arange(3 * (2 * n + 1))).mean()
+        loss.backward()
+        slope = layer.weight.grad.numpy().copy()
+        layer.weight.grad = None
+        with exact():
+            layer.weight.grad = None
+            again = hs.cat([layer(x).relu(), m])[1:].flip(0).reshape(-1) / n
+            (again * hs.arange(3 * (2 * n + 1))).mean().backward()
+            np.testing.assert_allclose(slope, layer.weight.grad.numpy(), rtol=1e-4, atol=1e-4)
+            layer.weight.grad = None
+
+    for n in (5, 9, 7):
+        f(n)
+    del closed[:]
+    for n in (8, 3, 31, 8):
+        f(n)
+    assert closed, "the exact ones"
+    assert max(misses(f, [11, 12])) == 2, "the exact ones"
+
+
+def test_a_plan_takes_no_sizes_but_its_own(closed: list[int]) -> None:
+    def f(n: int, start: int, stop: int, size: float) -> float:
+        y = hs.tensor(np.arange(n, dtype=np.float32))
+        found: float = ((y + 1)[start:stop].flip(0).sum() / size).item()
+        return found
+
+    def wanted(n: int, start: int, stop: int, size: float) -> float:
+        return (np.arange(start, stop) + 1.0).sum() / size
+
+    for n in (8, 10, 12, 9, 17):
+        assert f(n, 3, n - 1, n) == pytest.approx(wanted(n, 3, n - 1, n), rel=1e-6)
+    del closed[:]
+    assert f(11, 3, 10, 11) == pytest.approx(wanted(11, 3, 10, 11), rel=1e-6)
+    assert not closed
+    for case in ((11, 3, 9, 11), (11, 2, 10, 11), (11, 3, 10, 12), (4, 3, 3, 4), (70, 3, 69, 70), (11, 3, 10, 11)):
+        assert f(*case) == pytest.approx(wanted(*case), rel=1e-6)
+
+
+def test_parts_that_begin_anywhere() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((50, 4)).astype(np.float32)
+    table = hs.tensor(x)
+
+    def f(start: int) -> None:
+        part = (table * 2).tanh()[start : start + 5]
+        np.testing.assert_allclose(part.numpy(), np.tanh(x[start : start + 5] * 2), rtol=1e-5)
+
+    assert misses(f, [7, 12, 0, 1, 45, 30, 44]) == [1, 1, 0, 0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32", "float64"])
 def test_numbers_divided_by_sizes_that_the_dtype_does_not_hold(name: str) -> None:
     scale = hs.ones((), requires_grad=True)
@@ -174,8 +217,8 @@ def test_numbers_divided_by_sizes_that_the_dtype_does_not_hold(name: str) -> Non
 def test_weights_of_other_sizes_are_other_programs() -> None:
     for n in (4, 6, 8):
         w = hs.ones(n, 2, requires_grad=True)
-        (w * 3).sum().backward()
-        assert w.grad.tolist() == [[3.0, 3.0]] * n
+        (w * w).sum().backward()
+        assert w.grad.tolist() == [[2.0, 2.0]] * n
     assert not any(kind.entries for kind in lazy.programs.symbolic.kinds.values())
 
 
@@ -185,8 +228,8 @@ def test_sizes_that_come_often_get_programs_of_their_own() -> None:
     def g(n: int) -> None:
         assert (hs.tensor(x[n]) * 2 + 1).sum().item() == 6 * n
 
-    assert _misses(g, [5, 6]) == [1, 1]
-    assert sum(_misses(g, [6] * (sizes.OFTEN + 4))) == 1
+    assert misses(g, [5, 6]) == [1, 1]
+    assert sum(misses(g, [6] * (sizes.OFTEN + 4))) == 1
 
 
 def _recipe(rng: np.random.Generator) -> Callable[[Any, Any], Any]:
@@ -222,12 +265,14 @@ def _recipe(rng: np.random.Generator) -> Callable[[Any, Any], Any]:
 def test_random_functions_at_random_sizes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     f = _recipe(rng)
-    calls = [(_array(rng, n, 4), _array(rng, n, m)) for n, m in rng.integers(1, 14, (5, 2)).tolist()]
-    found = [f(*pair).numpy().copy() for pair in calls]
-    for (x, y), value in zip(calls, found, strict=True):
+    calls = [(array(rng, n, 4), array(rng, n, m)) for n, m in rng.integers(1, 14, (5, 2)).tolist()]
+    rounds = [[f(*pair).numpy().copy() for pair in calls] for _ in range(3)]  # the later ones by plans
+    for n, (x, y) in enumerate(calls):
         double = f(hs.tensor(x.numpy().astype(np.float64)), hs.tensor(y.numpy().astype(np.float64)))
         with exact():
-            np.testing.assert_allclose(value, double.numpy(), rtol=2e-4, atol=2e-5)
+            wanted = double.numpy()
+        for found in rounds:
+            np.testing.assert_allclose(found[n], wanted, rtol=2e-4, atol=2e-5)
 
 
 def test_views_writes_and_threads() -> None:
@@ -237,7 +282,7 @@ def test_views_writes_and_threads() -> None:
         try:
             rng = np.random.default_rng(seed)
             for n in rng.integers(2, 60, 12).tolist():
-                x = _array(rng, n, 4)
+                x = array(rng, n, 4)
                 wanted = x.numpy().copy()
                 x[1:, 2].mul_(3.0)
                 x.t()[0] += 1

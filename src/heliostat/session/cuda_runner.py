@@ -32,11 +32,12 @@ from .devices import Float32Products, gpu_engine
 from .executable import check_symbols
 from .phases import phases_of
 from .recorder import Recorder
-from .runner import engine
+from .runner import engine, nbytes_at
 from .tuning import load_tuning
 from .tuning_file import save_tuning
 
 SLOT = 64  # bytes between small values that are sent together
+SCRATCH_SHARE = 16  # a program of symbols may want one in so many bytes of a device for scratch at their upper bounds
 GRAPHS = 4  # captured graphs of a step: one for each set of addresses that comes again
 
 
@@ -53,6 +54,7 @@ class CudaEngine:
         self.code = CudaCode(self.place)
         self.lock = threading.RLock()
         self.arena = self.place.allocate(64)
+        self.most_scratch = self.place.gpu.total_memory // SCRATCH_SHARE
         self.compiled = 0
 
     def compile(self, graph: Graph) -> CudaRunner:
@@ -170,6 +172,11 @@ class _Launches:
         self.scratch = np.array(scratch, np.int64)
         self.offsets = np.array([program.buffers[n].offset for n in scratch], np.int64)
 
+    def set_symbols(self, symbols: Mapping[str, int]) -> None:
+        """Set dimension values for the next launches. Raises ShapeError outside their bounds."""
+        if check_symbols(self.program, self.number, self.bounds, self.slots, symbols):
+            self.device_slots.copy_from_host(self.slots, self.owner.place.stream)
+
     def bind(self) -> npt.NDArray[np.int64]:
         """The arguments of all launches, with scratch memory as it lies now."""
         if len(self.scratch):
@@ -200,22 +207,32 @@ class _Launches:
 
 
 class CudaRunner:
-    """A program with its code. `run` takes a buffer for each input and gives new ones for the outputs."""
+    """A program with its code. `run` takes a buffer for each input and gives new ones for the outputs.
+
+    symbols: names of the program's symbolic sizes, in the order in which `run` takes their values."""
 
     def __init__(self, program: Program, owner: CudaEngine) -> None:
         self.program, self.owner = program, owner
         self.launches = _Launches(program, owner)
+        self.symbols = tuple(self.launches.number)
         given = {number: n for n, number in enumerate(program.inputs)}
         self.made = sorted({number for number in program.outputs if number not in given})
 
-    def run(self, inputs: Sequence[DeviceBuffer | Buffer]) -> list[DeviceBuffer]:
+    def run(self, inputs: Sequence[DeviceBuffer | Buffer], sizes: Sequence[int] = ()) -> list[DeviceBuffer]:
         """The outputs' buffers. `inputs`: in the order of the graph's parameters; those of the host are sent.
+        `sizes`: the values of `symbols`.
 
-        Raises DeviceMemoryError, KernelFaultError."""
+        Raises ShapeError for sizes outside of their bounds, DeviceMemoryError, KernelFaultError."""
         owner, plans = self.owner, self.program.buffers
+        values = dict(zip(self.symbols, sizes, strict=True))
         with owner.lock:
+            if values:
+                self.launches.set_symbols(values)
             found = _sent(inputs, owner)
-            made = {n: owner.place.allocate(plans[n].nbytes) for n in self.made}
+            made = {
+                n: owner.place.allocate(nbytes_at(plans[n].type, values) if values else plans[n].nbytes)
+                for n in self.made
+            }
             address = self.launches.address
             for n, buffer in zip(self.program.inputs, found, strict=True):
                 address[n] = buffer.address
@@ -267,8 +284,7 @@ class CudaStep:
 
     def set_symbols(self, symbols: Mapping[str, int]) -> None:
         """Set dimension values. Raises ShapeError outside their bounds."""
-        if check_symbols(self.program, self.number, self.bounds, self.slots, symbols):
-            self.launches.device_slots.copy_from_host(self.slots, self.owner.place.stream)
+        self.launches.set_symbols(symbols)
 
     def allocate(self, nbytes: int) -> DeviceBuffer:
         """New memory for a value."""

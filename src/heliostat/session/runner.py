@@ -29,6 +29,11 @@ from .stored import load_programs, program_key, save_programs
 from .tuning_file import tuning_entries
 
 FEW = 40
+MOST_SIZES = 1024
+MOST_SCRATCH = 1 << 30
+"""Bytes of scratch memory of a program of symbols, at their upper bounds. Pages are touched only as far as a run's
+sizes go."""
+
 LARGE = 200
 """Nodes of a graph from which on its program is kept on disk."""
 
@@ -41,7 +46,11 @@ def graph_key(graph: Graph) -> str:
 
 
 class Engine:
-    """Kernels, their code, worker threads and scratch memory: one for the process, `engine()`."""
+    """Kernels, their code, worker threads and scratch memory: one for the process, `engine()`.
+
+    most_scratch: bytes of scratch memory that a program of symbols may want at their upper bounds."""
+
+    most_scratch = MOST_SCRATCH
 
     def __init__(self) -> None:
         self.target = host_target()
@@ -178,15 +187,23 @@ class Runner:
         self.launches = len(rows)
         self.arena_nbytes = max(program.arena_nbytes, 64)
         self.alone = program.operations < SMALL_LAUNCH * len(rows)
+        self._at_sizes: dict[tuple[int, ...], tuple[list[int], bool]] = {}
         self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
         self._run_small = self._run
         if slot and not self.alone:
             self._run_small = owner.pool.bind(self.table.ctypes.data, len(rows), alone=True)
 
-    def _sized(self, sizes: Sequence[int]) -> list[int]:
-        """Bytes of each output at these sizes."""
-        values = dict(zip(self.symbols, sizes, strict=True))
-        return [max(nbytes_at(type, values), 1) for type in self.output_types]
+    def _sized(self, sizes: Sequence[int]) -> tuple[list[int], bool]:
+        """Bytes of each output at these sizes, and whether a run is small."""
+        key = tuple(sizes)
+        found = self._at_sizes.get(key)
+        if found is None:
+            values = dict(zip(self.symbols, sizes, strict=True))
+            if len(self._at_sizes) >= MOST_SIZES:
+                self._at_sizes.clear()
+            found = [max(nbytes_at(type, values), 1) for type in self.output_types], self._is_small(sizes)
+            self._at_sizes[key] = found
+        return found
 
     def _is_small(self, sizes: Sequence[int]) -> bool:
         """Whether a run at these sizes is done sooner without the other workers. Operations are counted at the upper
@@ -201,7 +218,7 @@ class Runner:
         which must lie within their bounds and keep the program's constraints."""
         owner = self.owner
         places = self.places
-        output_nbytes = self._sized(sizes) if sizes else self.output_nbytes
+        output_nbytes, small = self._sized(sizes) if sizes else (self.output_nbytes, False)
         made = [Buffer.allocate(n, zeroed=False, recycled=True) for n in output_nbytes]
         with owner.lock:
             if sizes:
@@ -225,7 +242,7 @@ class Runner:
                 if owner.recorder is not None:
                     symbols = dict(zip(self.symbols, sizes, strict=True))
                     owner.recorder.run(self.program, owner.pool, self.table.ctypes.data, self.alone, symbols)
-                elif sizes and self._is_small(sizes):
+                elif small:
                     self._run_small()
                 else:
                     self._run()

@@ -117,7 +117,7 @@ def is_data(v: Value) -> bool:
     """Whether a value is known data and nothing else: no gradient goes to it or through it, and no capture asks for it
     anew at each run."""
     m = v.meta
-    if m is None or not isinstance(m.buffer, Buffer) or capturing():
+    if m is None or m.buffer is None or capturing():
         return False
     return not v.node.inputs and m.leaf is None and m.function is None and m.fill is None and not m.hooks
 
@@ -262,8 +262,7 @@ class Programs:
 
     def get(self, key: Any, build: Callable[[], Graph], device: str = "cpu") -> Any:
         """The program of that structure on a device, compiled if it is new. Raises CompileError."""
-        if device != "cpu":
-            key = (program_device(device), key)
+        key = _placed_key(key, device)
         runner = self.found.get(key)
         if runner is None:
             self.misses += 1
@@ -276,12 +275,14 @@ class Programs:
             self.found.move_to_end(key)
         return runner
 
-    def for_sizes(self, closed: Closed) -> tuple[SymbolicProgram, tuple[int, ...]] | None:
-        """The program of symbols for a structure that has none of its own on the cpu, with their values; None where it
+    def for_sizes(self, closed: Closed, device: str) -> tuple[SymbolicProgram, tuple[int, ...]] | None:
+        """The program of symbols for a structure that has none of its own on a device, with their values; None where it
         is to get one. Which one runs depends on the sizes before, so that there is none under determinism."""
-        if closed.key in self.found or not self.symbolic.active or determinism.are_deterministic_algorithms_enabled():
+        if not self.symbolic.active or determinism.are_deterministic_algorithms_enabled():
             return None
-        found = self.symbolic.find(closed, engine().compile)
+        if _placed_key(closed.key, device) in self.found:
+            return None
+        found = self.symbolic.find(closed, program_device(device), engine_of(device).compile)
         if found is None:
             return None
         entry, sizes, new = found
@@ -290,6 +291,11 @@ class Programs:
         else:
             self.hits += 1
         return entry, sizes
+
+
+def _placed_key(key: Any, device: str) -> Any:
+    """What the program of a structure is kept by."""
+    return key if device == "cpu" else (program_device(device), key)
 
 
 programs = Programs()
@@ -587,15 +593,19 @@ def _run(roots: Sequence[Value]) -> list[Value]:
         return []
     if gpus_in_use():
         return _run_placed(wanted)
-    if not determinism.are_deterministic_algorithms_enabled() and (known := programs.plans.find(wanted)) is not None:
-        return _run_plan(wanted, *known)
+    if not determinism.are_deterministic_algorithms_enabled():
+        known = programs.plans.find(wanted, programs.symbolic.active)
+        if known is not None:
+            return _run_plan(wanted, *known)
     return _run_on("cpu", wanted)
 
 
-def _run_plan(wanted: Sequence[Value], plan: Plan, given: list[Any], computed: list[Value]) -> list[Value]:
-    """`_run` of a structure that was run before."""
+def _run_plan(
+    wanted: Sequence[Value], plan: Plan, given: list[Any], computed: list[Value], sizes: Sequence[int]
+) -> list[Value]:
+    """`_run` of a structure that was run before, maybe at other sizes."""
     programs.hits += 1
-    made = plan.runner.run(given)
+    made = plan.runner.run(given, sizes)
     for v, (new, n) in zip(wanted, plan.sources, strict=True):
         buffer = made[n] if new else given[n]
         m = v.meta
@@ -670,14 +680,12 @@ def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
     for v in closed.constants:
         found[number[v]] = _constant(v)
     if closed.results:
-        many = programs.for_sizes(closed) if device == "cpu" else None
-        if many is not None:
-            made = many[0].runner.run(given, many[1])
-        else:
-            runner = programs.get(closed.key, closed.graph, device)
-            made = runner.run(given)
-            if device == "cpu" and not closed.constants:
-                programs.plans.keep(wanted, _has_data, closed, runner)
+        many = programs.for_sizes(closed, device)
+        symbolic, sizes = many or (None, ())
+        runner = programs.get(closed.key, closed.graph, device) if symbolic is None else symbolic.runner
+        made = runner.run(given, sizes)
+        if device == "cpu" and not closed.constants:
+            programs.plans.keep(wanted, _has_data, closed, runner, symbolic)
         for v, buffer in zip(closed.results, made, strict=True):
             found[number[v]] = buffer
     for v in wanted:

@@ -2,7 +2,8 @@
 
 `lazy.Closed` numbers, sorts and hashes a graph to find its program. A loop asks for the same graph at every turn: a
 `Plan` knows ops, attributes and how nodes hang together, and compares what is asked for with that, node by node. Its
-walk is written out as a Python function, as loops and tables would take most of the time.
+walk is written out as a Python function, as loops and tables would take most of the time. That of a program of symbols
+takes every size of its form, and gives the symbols' values.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType
-from typing import Any, Protocol
+from typing import Any
 
 from ..ir.graph import CONSTANT, Value
+from ..ir.types import Dim, Symbol, SymbolicDim, dim
+from .sizes import Closed, SymbolicProgram, placed_attributes, same_number, sizes_inside, text_of
 
 MOST_ALIKE = 4
 """Plans of one kind; the one that was found last is tried first."""
@@ -25,36 +28,35 @@ MOST_VALUES = 2000
 """Larger graphs have no plan: their functions would take long to compile."""
 
 
-Match = Callable[..., tuple[list[Any], list[Value]] | None]
-
-
-class Closed(Protocol):
-    """What `lazy.Closed` found: values, operands before users; their numbers; those that a program reads and makes."""
-
-    order: list[Value]
-    number: dict[Value, int]
-    leaves: list[Value]
-    results: list[Value]
+Match = Callable[..., tuple[list[Any], list[Value], Sequence[int]] | None]
 
 
 class Plan:
     """How the values behind some roots are made of each other, and the program that makes them.
 
-    match(*roots): buffers for the program, and the values that it makes known, operands before users; None where the
-    roots are made in another way. It is None itself until `compiled` has made it: what runs once needs no function.
-    sources: for each root whether its buffer is made (True) or read, and which one."""
+    match(*roots): buffers for the program, the values that it makes known, operands before users, and the values of its
+    symbols; None where the roots are made in another way. It is None itself until `compiled` has made it: what runs
+    once needs no function. sources: for each root whether its buffer is made (True) or read, and which one."""
 
-    __slots__ = ("_known", "_text", "match", "runner", "sources")
+    __slots__ = ("_known", "_text", "match", "runner", "sources", "symbolic")
 
-    def __init__(self, roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, runner: Any) -> None:
-        """Of roots that differ, which have no data. closed: what is behind them. runner: the program of that."""
+    def __init__(
+        self,
+        roots: Sequence[Value],
+        is_leaf: Callable[[Value], bool],
+        closed: Closed,
+        runner: Any,
+        symbolic: SymbolicProgram | None = None,
+    ) -> None:
+        """Of roots that differ, which have no data. closed: what is behind them. runner: the program of that, made for
+        the sizes that they have, or for those of `symbolic`."""
         made = {closed.number[v]: n for n, v in enumerate(closed.results)}
         read = {closed.number[v]: n for n, v in enumerate(closed.leaves)}
         numbers = [closed.number[v] for v in roots]
         self.sources = [(True, made[n]) if n in made else (False, read[n]) for n in numbers]
-        self.runner = runner
-        self._known: dict[str, Any] = {"alike": _alike}
-        self._text = _written(roots, is_leaf, closed, self._known)
+        self.runner, self.symbolic = runner, symbolic is not None
+        walk = _Walk(roots, is_leaf, closed, symbolic)
+        self._text, self._known = walk.text(), walk.known
         self.match: Match | None = None
 
     def compiled(self) -> Match:
@@ -65,20 +67,55 @@ class Plan:
         return made
 
 
-def _written(roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, known: dict[str, Any]) -> str:
+class _Walk:
     """The text of `match`. What it compares with comes to `known`, so that graphs of one form have one text."""
-    values = list(roots)
-    place = {v: n for n, v in enumerate(values)}
-    lines = [f"def match({', '.join(f'v{n}' for n in range(len(values)))}):", " try:"]
-    for n, v in enumerate(values):  # grows on the way
-        if is_leaf(v):
-            known[f"t{n}"] = v.type
-            test = f"m is None or (b{n} := m.buffer) is None or (v{n}.type is not t{n} and v{n}.type != t{n})"
-            lines += [f"  m = v{n}.meta", f"  if {test}: return"]
-            continue
+
+    def __init__(
+        self,
+        roots: Sequence[Value],
+        is_leaf: Callable[[Value], bool],
+        closed: Closed,
+        symbolic: SymbolicProgram | None,
+    ) -> None:
+        self.closed, self.is_leaf, self.symbolic = closed, is_leaf, symbolic
+        self.known: dict[str, Any] = {"alike": _alike}
+        self.values = list(roots)
+        self.roots = len(roots)
+        self.place = {v: n for n, v in enumerate(self.values)}
+        self.dims: dict[Any, Sequence[Dim]] = {} if symbolic is None else symbolic.places(closed)
+        self.found: dict[Symbol, str] = {}  # where each symbol is read
+        self.inside: list[str] = []  # lines that read the sizes in `Inlined` ops
+        self.sized: list[str] = []  # what differs where a size is another one; looked at when the symbols are known
+
+    def text(self) -> str:
+        """All of it."""
+        closed, place, values = self.closed, self.place, self.values
+        lines = [f"def match({', '.join(f'v{n}' for n in range(self.roots))}):", " try:"]
+        for n, v in enumerate(values):  # grows on the way
+            lines += [f"  {line}" for line in (self._leaf(n, v) if self.is_leaf(v) else self._node(n, v))]
+        lines += [f"  {line}" for line in self._sizes()]
+        given = ", ".join(f"b{place[v]}" for v in closed.leaves)
+        computed = ", ".join(f"v{place[v]}" for v in closed.order if not self.is_leaf(v))
+        last = " except (KeyError, ValueError): return  # another number of operands, other attributes"
+        return "\n".join([*lines, last, f" return [{given}], [{computed}], {'()' if self.symbolic is None else 's'}"])
+
+    def _leaf(self, n: int, v: Value) -> list[str]:
+        test = f"m is None or (b{n} := m.buffer) is None or "
+        if v in self.dims and _any_symbolic(self.dims[v]):
+            self.known[f"e{n}"] = v.type.element
+            self._note_symbols(f"t{n}.shape", tuple(self.dims[v]))
+            self.sized.append(f"t{n}.shape != {text_of(tuple(self.dims[v]))}")
+            test += f"((e := (t{n} := v{n}.type).element) is not e{n} and e != e{n}) or t{n}.layout is not None"
+        else:
+            self.known[f"t{n}"] = v.type
+            test += f"(v{n}.type is not t{n} and v{n}.type != t{n})"
+        return [f"m = v{n}.meta", f"if {test}: return"]
+
+    def _node(self, n: int, v: Value) -> list[str]:
         node = v.node
-        known |= {f"o{n}": node.op, f"a{n}": node.attrs}
-        test = f"(o.op is not o{n} and o.op != o{n}) or (o.attrs is not a{n} and not alike(o{n}, a{n}, o.attrs))"
+        place, values = self.place, self.values
+        symbolic = _any_symbolic(self.dims.get(node, ()))
+        test = self._sized_test(n, v) if symbolic else self._test(n, v)
         test += f" or ((m := v{n}.meta) is not None and m.buffer is not None)"
         if len(node.results) > 1:
             test += f" or v{n}.index != {v.index}"
@@ -92,14 +129,68 @@ def _written(roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: C
                 place[u] = len(values)
                 operands.append(f"v{place[u]}")
                 values.append(u)
-        lines += [f"  o = v{n}.node", f"  if {test}: return", f"  [{', '.join(operands)}] = o.inputs"]
+        lines = [f"o = v{n}.node", f"if {test}: return", f"[{', '.join(operands)}] = o.inputs"]
         if again:
-            lines.append(f"  if {' or '.join(again)}: return")
-    given = ", ".join(f"b{place[v]}" for v in closed.leaves)
-    computed = ", ".join(f"v{place[v]}" for v in closed.order if not is_leaf(v))
-    return "\n".join(
-        [*lines, " except ValueError: return  # another number of operands", f" return [{given}], [{computed}]"]
-    )
+            lines.append(f"if {' or '.join(again)}: return")
+        return lines
+
+    def _test(self, n: int, v: Value) -> str:
+        self.known |= {f"o{n}": v.node.op, f"a{n}": v.node.attrs}
+        return f"(o.op is not o{n} and o.op != o{n}) or (o.attrs is not a{n} and not alike(o{n}, a{n}, o.attrs))"
+
+    def _sized_test(self, n: int, v: Value) -> str:
+        """The same of a node of which some sizes are symbolic: those are looked at later."""
+        node, dims = v.node, self.dims[v.node]
+        op: Any = node.op
+        known = self.known
+        known[f"o{n}"] = op
+        if hasattr(op, "inline"):
+            known |= {f"a{n}": node.attrs, "inside": sizes_inside}
+            self.inside += [f"i{n} = inside(p{n}, o{n})", f"if i{n} is None: return"]
+            self._note_symbols(f"i{n}", tuple(dims))
+            self.sized.append(f"i{n} != {text_of(tuple(dims))}")
+            return f"(p{n} := o.op).__class__ is not o{n}.__class__ or o.attrs != a{n}"
+        take = f"(o.op is not o{n} and o.op != o{n}) or (a{n} := o.attrs) is None"
+        if op is CONSTANT:
+            known |= {f"c{n}": v, "number": same_number}
+            self.sized.append(f"not number(v{n}, c{n}, {text_of(dims[0])})")
+            return take
+        self.sized.append(f"len(a{n}) != {len(node.attrs)}")
+        for name, value in placed_attributes(node, dims).items():
+            if _any_symbolic(value):
+                self._note_symbols(f"a{n}[{name!r}]", value)
+                self.sized.append(f"a{n}[{name!r}] != {text_of(value)}")
+            else:
+                known[f"k{n}{name}"] = value
+                self.sized.append(f"a{n}[{name!r}] != k{n}{name}")
+        return take
+
+    def _note_symbols(self, text: str, value: Any) -> None:
+        """Note where symbols may be read, in a value that `text` names."""
+        if isinstance(value, tuple):
+            for n, item in enumerate(value):
+                self._note_symbols(f"{text}[{n}]", item)
+        elif isinstance(value, SymbolicDim) and value == dim(value.symbols[0]):
+            self.found.setdefault(value.symbols[0], text)
+
+    def _sizes(self) -> list[str]:
+        """Lines that read the symbols, and compare all that is made of them. Shapes of values that are computed follow
+        from the others: they are looked at once for each choice of sizes."""
+        entry = self.symbolic
+        if entry is None:
+            return []
+        lines = self.inside
+        lines += [f"{s.name} = {self.found[s]}" for s in entry.symbols]
+        shapes = [(n, entry.shapes[self.closed.number[v]]) for n, v in enumerate(self.values) if not self.is_leaf(v)]
+        all_shapes = [f"v{n}.type.shape == {text_of(shape)}" for n, shape in shapes if _any_symbolic(shape)]
+        self.known |= {"admitted": entry.admitted, "admits": entry.admits, "is_exact": entry.is_exact}
+        lines += [f"if {' or '.join(self.sized)}: return", f"s = {text_of(tuple(dim(s) for s in entry.symbols))}"]
+        lines += [f"if s not in admitted and not ({' and '.join([*all_shapes, 'admits(s)'])}): return"]
+        return [*lines, "if is_exact(s): return"]
+
+
+def _any_symbolic(value: Any) -> bool:
+    return isinstance(value, SymbolicDim) or (isinstance(value, tuple | list) and any(map(_any_symbolic, value)))
 
 
 @lru_cache(maxsize=256)
@@ -125,50 +216,65 @@ class _Kind:
 
 
 class Plans:
-    """Plans by the number of their roots, and ops and shapes of the first and of the last."""
+    """Plans by the number of their roots, and ops and shapes of the first and of the last; those of programs of symbols
+    by the number of their axes."""
 
     def __init__(self) -> None:
         self.found: dict[Any, _Kind] = {}
         self.last: Plan | None = None
 
-    def find(self, roots: Sequence[Value]) -> tuple[Plan, list[Any], list[Value]] | None:
-        """The plan that these roots follow, with what its `match` gives."""
+    def find(self, roots: Sequence[Value], symbolic: bool) -> tuple[Plan, list[Any], list[Value], Sequence[int]] | None:
+        """The plan that these roots follow, with what its `match` gives. symbolic: whether it may be one of a program
+        of symbols."""
         last = self.last
-        if last is not None and len(last.sources) == len(roots):
+        if last is not None and len(last.sources) == len(roots) and (symbolic or not last.symbolic):
             found = (last.match or last.compiled())(*roots)
             if found is not None:
-                return last, found[0], found[1]
-        a, b = roots[0], roots[-1]
-        kind = self.found.get((len(roots), a.node.op, b.node.op, a.type.shape, b.type.shape))
-        if kind is None:
-            return None
-        plans = kind.plans
-        for n, plan in enumerate(plans):
-            found = (plan.match or plan.compiled())(*roots)
-            if found is not None:
-                if n:
-                    plans.insert(0, plans.pop(n))
-                self.last = plan
-                return plan, found[0], found[1]
+                return last, *found
+        for key in (_key(roots, False), _key(roots, True)) if symbolic else (_key(roots, False),):
+            kind = self.found.get(key)
+            if kind is None:
+                continue
+            plans = kind.plans
+            for n, plan in enumerate(plans):
+                found = (plan.match or plan.compiled())(*roots)
+                if found is not None:
+                    if n:
+                        plans.insert(0, plans.pop(n))
+                    self.last = plan
+                    return plan, *found
         return None
 
-    def keep(self, roots: Sequence[Value], is_leaf: Callable[[Value], bool], closed: Closed, runner: Any) -> None:
-        """Make a plan of these roots, where there is place for it."""
+    def keep(
+        self,
+        roots: Sequence[Value],
+        is_leaf: Callable[[Value], bool],
+        closed: Closed,
+        runner: Any,
+        symbolic: SymbolicProgram | None = None,
+    ) -> None:
+        """Make a plan of these roots, where there is place for it. symbolic: what their program is, if it has
+        symbols."""
         if len(closed.order) > MOST_VALUES:
             return
         if len(self.found) >= MOST_KINDS:
             self.clear()
-        a, b = roots[0], roots[-1]
-        kind = self.found.setdefault((len(roots), a.node.op, b.node.op, a.type.shape, b.type.shape), _Kind())
+        kind = self.found.setdefault(_key(roots, symbolic is not None), _Kind())
         if len(kind.plans) >= MOST_ALIKE:
             kind.misses += 1
             if kind.misses < PATIENCE:
                 return
             kind.plans.clear()
             kind.misses = 0
-        kind.plans.insert(0, Plan(roots, is_leaf, closed, runner))
+        kind.plans.insert(0, Plan(roots, is_leaf, closed, runner, symbolic))
 
     def clear(self) -> None:
         """Forget all plans, and the programs that they hold."""
         self.found.clear()
         self.last = None
+
+
+def _key(roots: Sequence[Value], symbolic: bool) -> tuple[Any, ...]:
+    a, b = roots[0], roots[-1]
+    x, y = a.type.shape, b.type.shape
+    return (len(roots), a.node.op, b.node.op, *((len(x), len(y)) if symbolic else (x, y)))

@@ -15,8 +15,9 @@ import numpy as np
 from .. import ops
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import SymbolicDim, f32, f64, i32, i64
+from ..ir.types import SymbolicDim, f32, f64, i32, i64, tensor
 from ..ops.rules import shown
+from ..session.devices import gpu_engine
 from . import lazy
 from .core import Tensor, view_of, wrap
 from .dims import Size, normal_dim, normal_dims
@@ -211,12 +212,17 @@ COPIED = 64 << 20
 
 def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
     """Elements of an axis. Of known data without a gradient a copy that has its data too: rows and batches at other
-    places are then not other programs."""
-    if not lazy.is_data(v):
+    places are then not other programs. On GPUs that is so where they lie side by side."""
+    shape: Any = v.type.shape
+    at_once = lazy.is_data(v) and (lazy.on_host(v) or (math.prod(shape[:axis]) == step == 1 and start < stop))
+    row = v.type.dtype.nbytes * math.prod(shape) // max(1, shape[axis]) if at_once else 0
+    nbytes = row * max(0, stop - start)
+    if not at_once or nbytes > COPIED:
         return ops.slice(v, axis, start, stop, step)
-    size: Any = v.type.shape[axis]
-    if v.type.dtype.nbytes * math.prod(v.type.shape) // max(1, size) * max(0, stop - start) > COPIED:
-        return ops.slice(v, axis, start, stop, step)
+    if not lazy.on_host(v):
+        assert v.device is not None
+        part = gpu_engine(v.device).copy(v.meta.buffer.slice(row * start, nbytes), nbytes)
+        return lazy.leaf(part, tensor(v.type.dtype, *shape[:axis], stop - start, *shape[axis + 1 :]), v.device)
     array = lazy.array_of(v)[(slice(None),) * axis + (slice(start, stop, step),)]
     return lazy.leaf_of(np.array(array, order="C").reshape(array.shape), v.type.dtype, v.device)
 
@@ -224,6 +230,8 @@ def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
 def _short(v: Value, shape: tuple[int, ...]) -> Value:
     if not lazy.is_data(v):
         return ops.reshape(v, shape)
+    if not lazy.on_host(v):
+        return lazy.leaf(v.meta.buffer, tensor(v.type.dtype, *shape), v.device)
     return lazy.leaf_of(lazy.array_of(v).reshape(shape), v.type.dtype, v.device)
 
 

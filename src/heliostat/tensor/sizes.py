@@ -41,9 +41,6 @@ OFTEN = 64
 FEW_SIZES = 32
 """Only where no more than so many sizes were met: where there are more, others will follow."""
 
-MOST_SCRATCH = 1 << 30
-"""Bytes of scratch memory at the upper bounds. Pages are touched only as far as a run's sizes go."""
-
 MOST_ADMITTED = 4096
 _MOST_WAYS = 16
 
@@ -263,10 +260,6 @@ class _Fit:
                 at += _count(v.node)
         for values in sorted(differing):
             self.of_leaves[values] = self._of_leaf(values)
-        if not self.symbols:
-            raise _Refused("no size of an input differs")
-        if len(self.symbols) > MOST_SYMBOLS:
-            raise _Refused("many sizes differ")
 
     def _of_leaf(self, values: tuple[int, ...]) -> Dim:
         """A symbol for a size with these values, or what is made of one by adding a number or multiplying."""
@@ -276,8 +269,14 @@ class _Fit:
                 return dim(s) + (values[0] - smaller[0])
             if len({a / b for a, b in pairs}) == 1 and values[0] % smaller[0] == 0:
                 return dim(s) * (values[0] // smaller[0])
+        return self._symbol(values, 2)
+
+    def _symbol(self, values: tuple[int, ...], lower: int) -> Dim:
+        """A new symbol for a size with these values."""
+        if len(self.symbols) == MOST_SYMBOLS:
+            raise _Refused("many sizes differ")
         upper = max(LEAST_UPPER, 1 << (2 * max(values) - 1).bit_length())
-        s = self.symbols[values] = Symbol(f"N{len(self.symbols)}", upper=upper, lower=2)
+        s = self.symbols[values] = Symbol(f"N{len(self.symbols)}", upper=upper, lower=lower)
         self.now[s.name] = values[-1]
         return dim(s)
 
@@ -302,9 +301,7 @@ class _Fit:
         sized = _sized(op)
         places = range(self.at, self.at + count)
         self.at += count
-        choices = [self._candidates(self.samples[n]) for n in places]
-        if not all(choices):
-            raise _Refused(f"a size of {op.name} does not follow from those of the inputs")
+        choices = [self._candidates(self.samples[n]) or [self._free(self.samples[n])] for n in places]
         error: Exception | None = None
         for way in itertools.islice(itertools.product(*choices), _MOST_WAYS):
             rest = iter(way)
@@ -318,6 +315,12 @@ class _Fit:
                 self.dims += way
                 return Node(op, inputs, attrs, types).results
         raise error or _Refused(f"the type of {op.name} is another one")
+
+    def _free(self, values: tuple[int, ...]) -> Dim:
+        """A symbol for a size in an attribute that no input has, where a slice begins say."""
+        if min(values) < 0:
+            raise _Refused("a size is negative")
+        return self._symbol(values, 0)
 
     def _constant(self, node: Node) -> Value:
         values = self.samples[self.at]
@@ -403,6 +406,26 @@ def _placed(value: Any, sizes: Iterator[Dim]) -> Any:
     return value
 
 
+def placed_attributes(node: Node, dims: Sequence[Dim]) -> dict[str, Any]:
+    """The attributes of a node with these sizes in the places of its own."""
+    sized, rest = _sized(node.op), iter(dims)
+    return {k: _placed(v, rest) if k in sized else v for k, v in node.attrs.items()}
+
+
+def same_number(v: Value, known: Value, size: int) -> bool:
+    """Whether a constant is made of a size as a known one is made of its own."""
+    if v.type is not known.type and v.type != known.type:
+        return False
+    (element, _, data), (_, _, other) = _written(v.node), _written(known.node)
+    return _number(element, data) == (_number(element, other)[0], size)
+
+
+def sizes_inside(op: Any, known: Any) -> Sequence[int] | None:
+    """The sizes in an `Inlined` op that has the form of a known one; None for one of another form."""
+    form, sizes = _of_graph(op)
+    return tuple(sizes) if form == _of_graph(known)[0] else None
+
+
 def _built(closed: Closed, fit: _Fit) -> tuple[Graph, list[Any]]:
     """The graph of a structure over symbols, and the shape of each value by its number."""
     new: dict[int, Value] = {}
@@ -435,13 +458,13 @@ class SymbolicProgram:
     """A program whose sizes are symbols.
 
     dims: polynomials of the sizes of its form, in order. shapes: those of its values, by number. exact: values of the
-    symbols that have programs of their own."""
+    symbols that have programs of their own. admitted: those that a structure was found to have all sizes for."""
 
     def __init__(self, fit: _Fit, graph: Graph, shapes: Sequence[Any], runner: Any) -> None:
         bounds = {s.name: s for s in fit.symbols.values()}
         if tuple(sorted(bounds)) != tuple(runner.symbols):
             raise _Refused("a symbol is not part of the program")
-        if runner.program.arena_nbytes > MOST_SCRATCH:
+        if runner.program.arena_nbytes > runner.owner.most_scratch:
             raise _Refused("scratch memory for the upper bounds is large")
         self.runner = runner
         self.symbols = [bounds[name] for name in runner.symbols]
@@ -449,8 +472,23 @@ class SymbolicProgram:
         self.exact: set[tuple[int, ...]] = set()
         self.uses: dict[tuple[int, ...], int] | None = {}
         self._derived = {d for node in graph.nodes() for v in node.results for d in v.type.shape if type(d) is not int}
-        self._admitted: set[tuple[int, ...]] = set()
+        self.admitted: set[tuple[int, ...]] = set()
         self._read = _reader(self.symbols, self.dims, shapes)
+
+    def places(self, closed: Closed) -> dict[Any, Sequence[Dim]]:
+        """Polynomials for a structure of its form: those of each leaf's shape, and those in each node that has sizes of
+        its own, in order."""
+        found: dict[Any, Sequence[Dim]] = {}
+        fixed = set(closed.leaves)
+        at = 0
+        for v in closed.order:
+            if v in fixed:
+                found[v] = self.dims[at : at + v.type.rank]
+                at += v.type.rank
+            elif closed.same(v) is None and v.index == _first(v, closed) and (count := _count(v.node)):
+                found[v.node] = self.dims[at : at + count]
+                at += count
+        return found
 
     def keep_exact(self, sizes: Sequence[int]) -> None:
         """Leave a structure with these sizes to the program of its own that it has."""
@@ -465,7 +503,7 @@ class SymbolicProgram:
     def admits(self, sizes: tuple[int, ...]) -> bool:
         """Whether a run with these values is allowed: they lie within their bounds, no size falls below 2 (which rules
         of ops treat apart), and no part of a value lies outside of it."""
-        if sizes in self._admitted:
+        if sizes in self.admitted:
             return True
         if not all(s.lower <= n <= s.upper for s, n in zip(self.symbols, sizes, strict=True)):
             return False
@@ -474,9 +512,9 @@ class SymbolicProgram:
             return False
         if any(evaluate(d, values) < 0 for d, _ in self.runner.program.constraints):
             return False
-        if len(self._admitted) >= MOST_ADMITTED:
-            self._admitted.clear()
-        self._admitted.add(sizes)
+        if len(self.admitted) >= MOST_ADMITTED:
+            self.admitted.clear()
+        self.admitted.add(sizes)
         return True
 
     def is_exact(self, sizes: tuple[int, ...]) -> bool:
@@ -546,23 +584,25 @@ Found = tuple[SymbolicProgram, tuple[int, ...], bool]
 
 
 class SymbolicPrograms:
-    """Programs of symbols by form. `active`: whether any are made and used."""
+    """Programs of symbols by device and form. `active`: whether any are made and used."""
 
     def __init__(self) -> None:
-        self.kinds: OrderedDict[_Form, _Kind] = OrderedDict()
+        self.kinds: OrderedDict[tuple[str, _Form], _Kind] = OrderedDict()
         self.active = True
 
-    def find(self, closed: Closed, compile: Callable[[Graph], Any]) -> Found | None:
-        """The program for a structure that has none of its own, the values of its symbols, and whether it is new. None
-        where it is to get one of its own, as the first of its form does."""
+    def find(self, closed: Closed, device: str, compile: Callable[[Graph], Any]) -> Found | None:
+        """The program for a structure that has none of its own on a device, the values of its symbols, and whether it
+        is new. None where it is to get one of its own, as the first of its form does. `compile` makes programs of that
+        device, which `device` tells apart from those of others."""
         form, sizes = parted(closed.key)
-        kind = self.kinds.get(form)
+        key = (device, form)
+        kind = self.kinds.get(key)
         if kind is None:
-            kind = self.kinds[form] = _Kind()
+            kind = self.kinds[key] = _Kind()
             if len(self.kinds) > KEPT_FORMS:
                 self.kinds.popitem(last=False)
         else:
-            self.kinds.move_to_end(form)
+            self.kinds.move_to_end(key)
         found = self._known(kind, closed, sizes) or self._fitted(kind, closed, sizes, compile)
         if found is None or found[0].is_exact(found[1]):
             kind.exact = [*[s for s in kind.exact if s != sizes], sizes][-FEW_SIZES:]
@@ -592,6 +632,8 @@ class SymbolicPrograms:
         try:
             fit = _Fit(closed, samples)
             graph, shapes = _built(closed, fit)
+            if not fit.symbols:
+                raise _Refused("no size differs")
         except Exception as error:  # rules do not know all of symbols: the size gets its own program
             kind.refuse(error)
             return None
