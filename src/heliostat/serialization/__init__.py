@@ -25,9 +25,9 @@ Place = str | os.PathLike[str] | BinaryIO
 
 
 def save(obj: Any, f: Place) -> None:
-    """Write dicts, lists, tuples, sets, tensors, arrays, generators and plain values, and modules, with dataclasses, enums,
-    functions and classes in their attributes by name. A file that is there is replaced in one step, after all is on the
-    disk. Raises UnsupportedError for other types, and names where they are."""
+    """Write dicts, lists, tuples, sets, tensors, arrays, generators and plain values, and modules, with dataclasses,
+    enums, functions and classes in their attributes by name. A file that is there is replaced in one step, after all is
+    on the disk. Raises UnsupportedError for other types, and names where they are."""
     write_all(f, container.pack_structure(obj))
 
 
