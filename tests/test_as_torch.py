@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from heliostat.as_torch import install, testing, tree
-from heliostat.diagnostics import DTypeError
+from heliostat.as_torch import cpp_extension, install, internals, overrides, testing, tree
+from heliostat.as_torch import profiler as as_profiler
+from heliostat.diagnostics import DTypeError, UnsupportedError
 
 PROGRAM = """
 import sys
@@ -28,8 +29,13 @@ from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _pair
 from torch.nn.parallel import DistributedDataParallel
+from torch._utils import _flatten_dense_tensors
 from torch.nn.utils.rnn import pad_sequence
+from torch.overrides import has_torch_function
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.cpp_extension import BuildExtension, CUDAExtension
 from torch.optim.lr_scheduler import StepLR, _LRScheduler
+from torch.utils.benchmark import Timer
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data.dataset import Dataset
 
@@ -54,7 +60,8 @@ assert not torch.ones(1).is_xpu
 assert isinstance(torch.ones(1), Variable) and Variable(torch.ones(1), requires_grad=True).requires_grad
 assert torch.ones(1).type(torch.LongTensor).type() == 'torch.LongTensor'
 assert issubclass(Function, torch.autograd.Function)
-assert all((StepLR, checkpoint, pad_sequence, destroy_process_group))
+assert all((StepLR, checkpoint, pad_sequence, destroy_process_group, has_torch_function, profile, BuildExtension))
+assert Timer('torch.ones(2)').timeit(3).median > 0 and torch.autograd.profiler.record_function and CUDAExtension
 
 
 @torch.jit.ignore
@@ -151,6 +158,47 @@ def test_processes_that_a_program_starts(tmp_path: Path) -> None:
     assert done.stdout.split("\n")[:2] == [f"heliostat.tensor.core {row}" for row in ([0.0, 1.0], [4.0, 9.0])]
 
 
+MODULE = """
+import sys
+
+import torch
+from .beside import VALUE
+from torch.utils.data import DataLoader, Dataset
+
+
+class Twos(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        return torch.tensor(VALUE)
+
+
+if __name__ == "__main__":
+    workers = int(sys.argv[1])  # which import this module anew
+    batch = next(iter(DataLoader(Twos(), 2, num_workers=workers))).tolist()
+    print(sys.argv[1:], __package__, sys.argv[0] == __file__, batch)
+    raise KeyError("mine")
+"""
+
+
+@pytest.mark.parametrize(("name", "workers"), [("package.inner.train", "1"), ("package.inner", "0")])
+def test_a_module_runs(tmp_path: Path, name: str, workers: str) -> None:
+    inner = tmp_path / "package" / "inner"
+    inner.mkdir(parents=True)
+    for path in (inner.parent / "__init__.py", inner / "__init__.py"):
+        path.touch()
+    (inner / "beside.py").write_text("VALUE = 2\n")
+    (inner / ("train.py" if name.endswith("train") else "__main__.py")).write_text(MODULE)
+    done = subprocess.run(
+        [sys.executable, "-m", "heliostat.as_torch", "-m", name, workers], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.strip() == f"['{workers}'] package.inner True [2, 2]", done.stderr
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("KeyError: 'mine'")
+    assert "as_torch" not in done.stderr
+
+
 FAILS = """
 import os
 import torch
@@ -182,7 +230,7 @@ def test_a_program_that_fails(tmp_path: Path, text: str, said: str) -> None:
     assert "as_torch" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("nowhere.py",)])
+@pytest.mark.parametrize("arguments", [(), ("nowhere.py",), ("-m",), ("-m", "nowhere.at.all"), ("-m", "json.none")])
 def test_without_a_program(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
@@ -207,6 +255,72 @@ def test_types_by_name() -> None:
         names.set_default_tensor_type("torch.NoTensor")
     assert names.typename(names.PUBLIC["zeros"](1)) == "torch.FloatTensor"
     assert names.typename(1) == "int"
+
+
+def test_tensors_laid_end_to_end() -> None:
+    import heliostat as hs
+
+    given = [hs.ones(2, 3), hs.zeros(4), hs.ones(2, dtype=hs.int64)]
+    flat = internals._flatten_dense_tensors(given[:2])
+    assert flat.tolist() == [1] * 6 + [0] * 4
+    for found, t in zip(internals._unflatten_dense_tensors(flat, given[:2]), given, strict=False):
+        assert found.tolist() == t.tolist()
+    taken = internals._take_tensors([*given, given[0]], 40)
+    assert [[tuple(t.shape) for t in part] for part in taken] == [[(2, 3), (4,)], [(2, 3)], [(2,)]]
+
+
+def test_errors_of_other_threads() -> None:
+    class Own(Exception):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__(a, b)
+
+    for error, kind in ((KeyError("mine"), KeyError), (ValueError("mine"), ValueError), (Own(1, 2), RuntimeError)):
+        try:
+            raise error
+        except Exception:
+            caught = internals.ExceptionWrapper(where="in a test")
+        with pytest.raises(kind, match=r"in a test\.\nOriginal Traceback"):
+            caught.reraise()
+
+
+def test_numbers_of_devices() -> None:
+    assert internals._get_device_index(3) == 3
+    assert internals._get_device_index("cpu", allow_cpu=True) == -1
+    assert internals._get_device_index(None, optional=True) == 0
+    for device in ("cpu", None):
+        with pytest.raises(ValueError, match="Expected a"):
+            internals._get_device_index(device)
+
+
+def test_profiles_of_programs() -> None:
+    import heliostat as hs
+
+    with pytest.warns(UserWarning, match="does not record profile_memory, with_stack"):
+        profile = as_profiler.profile(profile_memory=True, with_stack=True, record_shapes=True)
+    with profile:
+        (hs.ones(3) + 1).tolist()
+    rows = profile.key_averages()
+    assert "Total us" in rows.table(sort_by="self_cuda_time_total")
+    assert rows[0].key == rows[0].name
+    assert rows[0].cpu_time_total > 0 == rows[0].cuda_time_total
+    with as_profiler.older.profile(enabled=False) as none:
+        assert none is None
+    with as_profiler.older.profile(use_cuda=False) as some:
+        (hs.ones(3) + 1).tolist()
+    assert "map_add" in str(some)
+
+
+def test_what_programs_ask_before_they_go_on() -> None:
+    import heliostat as hs
+
+    assert not overrides.has_torch_function((hs.ones(1),))
+    assert overrides.is_tensor_like(hs.ones(1))
+    assert not overrides.is_tensor_like([1])
+    assert overrides.is_tensor_method_or_property(hs.Tensor.backward)
+    for refused in (overrides.handle_torch_function, overrides.TorchFunctionMode, cpp_extension.load):
+        with pytest.raises(UnsupportedError, match="not supported"):
+            refused()
+    assert cpp_extension.CUDA_HOME is None
 
 
 def test_assert_close() -> None:

@@ -214,6 +214,7 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 _current: Settings | None = None
+_texts: dict[str, str] = {}  # of variables when they were read
 
 
 def settings() -> Settings:
@@ -221,7 +222,21 @@ def settings() -> Settings:
     global _current
     if _current is None:
         _current = Settings.from_environment(os.environ)
+        _texts.update((spec.name, os.environ.get(spec.metadata["env"], "")) for spec in fields(Settings))
     return _current
+
+
+def current(name: str) -> Any:
+    """One setting, by its field, as the environment has it now where that changed since it was read. Raises
+    SettingError on a bad value."""
+    global _current
+    before = settings()
+    env = next(spec.metadata["env"] for spec in fields(Settings) if spec.name == name)
+    text = os.environ.get(env, "")
+    if text != _texts[name]:
+        changed = getattr(Settings.from_environment({env: text}), name)
+        _texts[name], _current = text, replace(before, **{name: changed})
+    return getattr(settings(), name)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 
 from heliostat import settings as module
 from heliostat.diagnostics import HeliostatError
-from heliostat.settings import Debug, SettingError, Settings, describe, override, settings
+from heliostat.settings import Debug, SettingError, Settings, current, describe, override, settings
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,24 @@ def test_environment_is_read_once_and_late(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings().threads == 3
     monkeypatch.setenv("HELIOSTAT_THREADS", "5")
     assert settings().threads == 3
+
+
+def test_a_setting_that_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_current", None)
+    monkeypatch.setattr(module, "_texts", {})
+    monkeypatch.delenv("HELIOSTAT_TUNE", raising=False)
+    assert not settings().tune
+    monkeypatch.setenv("HELIOSTAT_TUNE", "1")
+    assert not settings().tune
+    assert current("tune")
+    assert settings().tune
+    with override(tune=False):
+        assert not current("tune")
+    monkeypatch.delenv("HELIOSTAT_TUNE")
+    assert not current("tune")
+    monkeypatch.setenv("HELIOSTAT_TUNE", "perhaps")
+    with pytest.raises(SettingError, match="HELIOSTAT_TUNE"):
+        current("tune")
 
 
 def test_override_is_undone_after_an_error() -> None:

@@ -59,6 +59,20 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         lambda m, a: next((u @ v, positive(v), s) for u, s, v in [m.linalg.svd(a, full_matrices=False)]), (WIDE,)
     ),
     "qr": (lambda m, a: [*m.linalg.qr(a), *m.qr(a)], (TALL,)),
+    "qr, wide": (lambda m, a: [*m.linalg.qr(a), *m.linalg.qr(a, "complete")], (WIDE,)),
+    "lu": (lambda m, a: [*m.linalg.lu(a), *m.linalg.lu_factor(a), *m.linalg.lu_factor_ex(a, pivot=True)], (A,)),
+    "lu, tall": (lambda m, a: [*m.lu_unpack(*m.linalg.lu_factor(a))], (TALL,)),
+    "lu, wide": (lambda m, a: [*m.lu_unpack(*m.linalg.lu_factor(a))], (WIDE,)),
+    "lu_solve": (lambda m, a, b: m.lu_solve(b, *m.linalg.lu_factor(a)), (A, B)),
+    "lu_solve, adjoint": (lambda m, a, b: m.linalg.lu_solve(*m.linalg.lu_factor(a), b, adjoint=True) * 1, (A, B)),
+    "lu_solve on the right": (
+        lambda m, a, b: [
+            m.linalg.lu_solve(*m.linalg.lu_factor(a), b, left=False, adjoint=adjoint) * 1 for adjoint in (False, True)
+        ],
+        (A, WIDE[..., :4]),
+    ),
+    "lstsq": (lambda m, a, b: m.linalg.lstsq(a, b).solution, (TALL[0], complex_(5, 2, seed=8))),
+    "lstsq, wide": (lambda m, a, b: m.linalg.lstsq(a, b).solution, (WIDE[0], complex_(3, 2, seed=8))),
     "cross": (lambda m, a, b: [m.linalg.cross(a[..., :3], b), m.cross(a[..., :3], b, dim=-1)], (A, B)),
     "matrix_exp": (lambda m, a: m.linalg.matrix_exp(a), (A,)),
 }  # fmt: skip
@@ -106,6 +120,30 @@ def test_numbers_that_are_not_finite_have_no_eigenvalues() -> None:
 def test_second_gradients_of_eigenvalues() -> None:
     x = hs.tensor(A[0].real, requires_grad=True)
     assert hs.autograd.gradgradcheck(lambda x: hs.linalg.eig(x).eigenvectors.abs() * x, (x,))
+
+
+@pytest.mark.parametrize("driver", ["gels", "gelsy", "gelsd", "gelss"])
+def test_all_that_least_squares_give(driver: str) -> None:
+    for a in (TALL, TALL.real):
+        check(lambda m, a, b: [*m.linalg.lstsq(a, b, driver=driver)], a, (TALL * 2).astype(a.dtype))
+        check(lambda m, a, b: [*m.linalg.lstsq(a, b, driver=driver)], a[0], a[1, :, 0])
+    with pytest.raises(ValueError, match="driver"):
+        hs.linalg.lstsq(hs.tensor(TALL), hs.tensor(TALL), driver="none")
+
+
+def test_pivots_of_singular_matrices() -> None:
+    a = np.array([[1j, 2], [2j, 4]])
+    check(lambda m, a: [*m.linalg.lu_factor_ex(a)], a)
+    with pytest.raises(hs.linalg.LinAlgError, match="a pivot is 0"):
+        hs.linalg.lu_factor_ex(hs.tensor(a), check_errors=True)
+    check(lambda m, a: m.linalg.lu_factor(a).pivots, np.array([[3 + 0j, 1], [2 + 2j, 1]]))  # by |re| + |im|
+
+
+@pytest.mark.parametrize("a", [A, A.real], ids=["complex", "real"])
+def test_eigenvalues_inside_of_vmap(a: Any) -> None:
+    x = hs.tensor(a)
+    for found, expected in zip(hs.vmap(hs.linalg.eig)(x), hs.linalg.eig(x), strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
 
 
 def test_values_that_stand_twice_have_gradients() -> None:

@@ -48,6 +48,21 @@ def test_angles_on_the_axes() -> None:
         same(found, torch.func.hessian(lambda v: torch.atan2(v[0], v[1]))(torch.tensor(point, dtype=torch.float64)))
 
 
+def test_slopes_of_hypot() -> None:
+    """At infinity and at (0, 0) those of the limit, which PyTorch has as NaN; elsewhere PyTorch's."""
+    inf, nan = np.inf, np.nan
+    a, b = np.array([3.0, 0, -5, 1e-300, nan, 1]), np.array([-4.0, 2, 0, 1e-300, 1, nan])
+    check(lambda m, a, b: m.hypot(a, b), a, b, grad=True)
+    x, y = (hs.tensor(v, requires_grad=True) for v in ([inf, -inf, inf, 0, nan], [1.0, inf, nan, 0, -inf]))
+    found = hs.hypot(x, y)
+    found.sum().backward()
+    half = np.sqrt(0.5)
+    for t, expected in (
+        (found, [inf] * 3 + [0, inf]), (x.grad, [1, -half, 1, 0, 0]), (y.grad, [0, half, 0, 0, -1])
+    ):  # fmt: skip
+        np.testing.assert_allclose(t.detach().numpy(), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_angles_of_special_numbers(dtype: Any) -> None:
     some = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, 3e38, -3e38]

@@ -100,6 +100,9 @@ def test_decompositions() -> None:
     np.testing.assert_allclose((u * s) @ v.mT, x, rtol=1e-9, atol=1e-9)
     q, r = x.qr()
     np.testing.assert_allclose(q @ r, x, rtol=1e-9, atol=1e-9)
+    check(lambda m, a: [*m.linalg.qr(a[:3]), *m.linalg.qr(a[:3], "complete")], a, grad=True, rtol=1e-7)
+    with pytest.raises(hs.diagnostics.UnsupportedError, match="more columns"):
+        hs.linalg.qr(hs.tensor(a[:, :3], requires_grad=True), "complete")[0].sum().backward()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])

@@ -1,5 +1,5 @@
 """Programs that say `import torch`, run by heliostat: `install()` answers their imports, and
-`python -m heliostat.as_torch PROGRAM ARGUMENTS` does that and runs one.
+`python -m heliostat.as_torch PROGRAM ARGUMENTS` does that and runs one, with `-m MODULE` a module.
 
 `torch` is then a module that looks names up in `heliostat`, `torch.nn` one that looks them up in `heliostat.nn`, and so
 on; `ROOMS` names those that lie elsewhere. Nothing is copied: classes and functions are heliostat's own.
@@ -22,13 +22,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch._dynamo": ("heliostat.as_torch.compiler",),
     "torch._inductor": ("heliostat.as_torch.compiler",),
     "torch._inductor.config": ("heliostat.as_torch.compiler.config",),
+    "torch._utils": ("heliostat.as_torch.internals",),
     "torch.accelerator": ("heliostat.as_torch.accelerator",),
     "torch.autograd": ("heliostat.tensor.autograd", "heliostat.as_torch.variable"),
     "torch.autograd.forward_ad": ("heliostat.tensor.forward_ad",),
     "torch.autograd.function": ("heliostat.tensor.function", "heliostat.tensor.autograd"),
     "torch.autograd.functional": ("heliostat.tensor.functional",),
     "torch.autograd.graph": ("heliostat.tensor.saved",),
-    "torch.autograd.profiler": ("heliostat.profiler",),
+    "torch.autograd.profiler": ("heliostat.as_torch.profiler.older", "heliostat.profiler"),
     "torch.backends": ("heliostat.as_torch.backends",),
     "torch.compiler": ("heliostat.as_torch.compiler",),
     "torch.cuda": ("heliostat.tensor.cuda", "heliostat.as_torch.cuda"),
@@ -51,6 +52,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.nn.quantized": ("heliostat.ao.nn.quantized",),
     "torch.onnx": ("heliostat.as_torch.onnx",),
     "torch.ops": ("heliostat.as_torch.extensions.ops",),
+    "torch.profiler": ("heliostat.as_torch.profiler", "heliostat.profiler"),
+    "torch.overrides": ("heliostat.as_torch.overrides",),
     "torch.optim.optimizer": ("heliostat.optim.optimizer", "heliostat.optim"),
     "torch.quantization": ("heliostat.ao.quantization",),
     "torch.random": ("heliostat.tensor.random",),
@@ -60,6 +63,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.testing": ("heliostat.as_torch.testing",),
     "torch.utils": ("heliostat.utils",),
     "torch.utils._pytree": ("heliostat.as_torch.tree",),
+    "torch.utils.cpp_extension": ("heliostat.as_torch.cpp_extension",),
     "torch.utils.model_zoo": ("heliostat.as_torch.hub",),
     "torch.version": ("heliostat.as_torch.version",),
     "torch.xpu": ("heliostat.as_torch.accelerator.absent",),

@@ -7,16 +7,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-from ..diagnostics import HeliostatError
+from ..diagnostics import HeliostatError, UnsupportedError
 from ..tensor import Tensor, no_grad
 from ..tensor.copies import to_what
 from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of
 from ..tensor.memory_formats import check_memory_format
+from ..tensor.whole import Whole
 from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
 
 _TABLES = ("_parameters", "_buffers", "_modules")
+_HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
+    "_state_dict_pre_hooks", "_load_pre_hooks", "_load_post_hooks",
+)  # fmt: skip
 
 
 class StateDictError(HeliostatError, RuntimeError):
@@ -35,7 +40,7 @@ class IncompatibleKeys(NamedTuple):
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
-class Module:
+class Module(Whole):
     """Base of all modules, with PyTorch's surface. Assigning a Parameter, Buffer or Module to an attribute registers
     it under that name. Subclasses write `forward`."""
 
@@ -48,10 +53,7 @@ class Module:
         for table in _TABLES:
             own[table] = {}
         own["_non_persistent"] = set()
-        for hooks in (
-            "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
-            "_state_dict_pre_hooks", "_load_pre_hooks", "_load_post_hooks",
-        ):  # fmt: skip
+        for hooks in _HOOKS:
             own[hooks] = OrderedDict()
         own["_hook_kwargs"] = set()
         own["_hook_always"] = set()
@@ -613,8 +615,26 @@ class Module:
             return f"{name}()"
         return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"
 
+    # --- files ----------------------------------------------------------------------------------------------------
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+    def _kept(self) -> dict[str, Any]:
+        """`__getstate__`, which is a dict, without tables of hooks. Raises UnsupportedError where one has hooks."""
+        if any(self.__dict__[table] for table in _HOOKS):
+            what = f"save: a {type(self).__name__} has hooks, which are not stored"
+            raise UnsupportedError(what, help="remove them, or save its state_dict")
+        return {k: v for k, v in self.__getstate__().items() if k not in _HOOKS}
+
+    @classmethod
+    def _restored(cls, kept: Mapping[str, Any]) -> Self:
+        made = cls.__new__(cls)
+        Module.__init__(made)
+        made.__setstate__(dict(kept))
+        return made
 
 
 def _indented(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from ..diagnostics import UnsupportedError
 from ..tensor import Tensor
@@ -10,9 +11,10 @@ from ..tensor.conversion import as_tensor
 from ..tensor.core import new
 from ..tensor.devices import default_name
 from ..tensor.pairs import ComplexTensor, over
+from ..tensor.whole import Whole
 
 
-class Parameter(Tensor):
+class Parameter(Tensor, Whole):
     """A tensor that registers itself as a parameter of the module it is assigned to. data: any shape, floats where a
     gradient is asked for."""
 
@@ -30,6 +32,16 @@ class Parameter(Tensor):
             made.requires_grad_(True)
         return made
 
+    def _kept(self) -> dict[str, Any]:
+        return {"data": self.detach(), "requires_grad": self.requires_grad, "attributes": dict(self.__dict__)}
+
+    @classmethod
+    def _restored(cls, kept: Mapping[str, Any]) -> Self:
+        made: Any = Parameter.__new__(cls, kept["data"], kept["requires_grad"] is True)
+        made.__dict__.update(kept["attributes"])
+        found: Self = made
+        return found
+
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
@@ -44,7 +56,7 @@ class ComplexParameter(ComplexTensor, Parameter):
         return (Parameter, (over(self._pair.detach()), self.requires_grad))
 
 
-class Buffer(Tensor):
+class Buffer(Tensor, Whole):
     """A tensor that registers itself as a buffer of the module it is assigned to; in its state dict if `persistent`."""
 
     persistent: bool
@@ -56,6 +68,15 @@ class Buffer(Tensor):
             made._place(default_name())
         made.persistent = persistent
         return made
+
+    def _kept(self) -> dict[str, Any]:
+        return {"data": self.detach(), "persistent": self.persistent}
+
+    @classmethod
+    def _restored(cls, kept: Mapping[str, Any]) -> Self:
+        made: Any = Buffer.__new__(cls, kept["data"], persistent=kept["persistent"] is True)
+        found: Self = made
+        return found
 
 
 class Uninitialized:

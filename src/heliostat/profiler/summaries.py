@@ -27,6 +27,23 @@ class ProfileSummary:
     device: str = "cpu"
 
     @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def cpu_time_total(self) -> float:
+        """Microseconds on the cpu."""
+        return self.total_time_us if self.device == "cpu" else 0.0
+
+    @property
+    def device_time_total(self) -> float:
+        """Microseconds on a GPU."""
+        return 0.0 if self.device == "cpu" else self.total_time_us
+
+    self_cpu_time_total, self_device_time_total, cuda_time_total = cpu_time_total, device_time_total, device_time_total
+
+    @property
     def avg_time_us(self) -> float:
         """Mean microseconds of one."""
         return self.total_time_us / max(self.count, 1)
@@ -47,6 +64,10 @@ SORTS: Mapping[str, Any] = {
     "self_cpu_time_total": lambda s: -s.total_time_us, "avg_time": lambda s: -s.avg_time_us,
     "cpu_time": lambda s: -s.avg_time_us, "count": lambda s: -s.count, "bytes": lambda s: -s.total_bytes,
     "flops": lambda s: -s.total_flops, "share": lambda s: s.share, "name": lambda s: s.name,
+    **dict.fromkeys(
+        ("cuda_time_total", "self_cuda_time_total", "device_time_total", "self_device_time_total"),
+        lambda s: (-s.device_time_total, -s.total_time_us),
+    ),
 }  # fmt: skip
 
 

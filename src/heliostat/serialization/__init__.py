@@ -25,8 +25,9 @@ Place = str | os.PathLike[str] | BinaryIO
 
 
 def save(obj: Any, f: Place) -> None:
-    """Write dicts, lists, tuples, sets, tensors, arrays, generators and plain values. A file that is there is replaced
-    in one step, after all is on the disk. Raises UnsupportedError for other types, and names where they are."""
+    """Write dicts, lists, tuples, sets, tensors, arrays, generators and plain values, and modules, with dataclasses,
+    enums, functions and classes in their attributes by name. A file that is there is replaced in one step, after all is
+    on the disk. Raises UnsupportedError for other types, and names where they are."""
     write_all(f, container.pack_structure(obj))
 
 
@@ -41,8 +42,9 @@ def load(
     """What `save` or `torch.save` wrote, or the tensors of a safetensors file as a dict. Tensors lie on the cpu, or on
     the device that `map_location` names, or that a function of a storage and its place, as PyTorch's, chooses.
 
-    Files hold data here, not code: `weights_only=False` allows more and asks for nothing, and `mmap` changes nothing.
-    Raises FileFormatError for a damaged file, and UnsupportedError for what is no data."""
+    Whole modules are made with `weights_only=False` alone: their classes, and functions that they hold, are imported by
+    the names in the file, so that it must be one that you trust. Nothing else is made by name, nor called. `mmap`
+    changes nothing. Raises FileFormatError for a damaged file, and UnsupportedError for what is no data."""
     if pickle_module is not None:
         raise UnsupportedError("load: pickle_module is not supported", help="leave it out")
     if callable(map_location):
@@ -54,10 +56,10 @@ def load(
         raise UnsupportedError(
             f"load: map_location={map_location!r} is not supported", help="name one device for all tensors"
         )
-    found = _loaded(f)
-    if map_location is None or Device(map_location).type == "cpu":
+    device = Device("cpu" if map_location is None else map_location).name
+    found = _loaded(f, device if weights_only is False else None)
+    if device == "cpu":
         return found
-    device = Device(map_location).name
     return mapped(found, lambda t: t._place(device))
 
 
@@ -75,13 +77,13 @@ class _Storage(NamedTuple):
         return _Storage(Device("cuda" if device is None else device))
 
 
-def _loaded(f: Place) -> Any:
+def _loaded(f: Place, modules: str | None) -> Any:
     name, data = read_all(f)
     if not has_header(data) and data[:2] == b"PK":
         return torch_file.unpack(name, data)
     if not has_header(data) and data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise UnsupportedError(f"{name}: is a plain pickle", help="save it with PyTorch 1.6 or newer")
-    return container.unpack_structure(name, data)
+    return container.unpack_structure(name, data, modules)
 
 
 def save_safetensors(tensors: Mapping[str, Tensor], f: Place, metadata: Mapping[str, str] | None = None) -> None:

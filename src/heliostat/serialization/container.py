@@ -7,6 +7,8 @@ of tensors has its keys as names, so that other programs read it too.
 from __future__ import annotations
 
 import base64
+import dataclasses
+import enum
 import hashlib
 import json
 import math
@@ -25,12 +27,16 @@ from ..tensor.dims import Size
 from ..tensor.pairs import ComplexTensor, over
 from ..tensor.quantized import QDTYPES, QuantizedTensor, of_codes
 from ..tensor.random import Generator
+from ..tensor.structure import mapped
+from ..tensor.whole import Whole
+from . import named
 from .bytes import BY_NAME, Record, as_bytes, from_bytes
 from .safetensors import header, order, pack, unpack
 
 FORMAT, VERSION = "heliostat", 1
 DEPTH = 200  # of containers in containers
 PARTS = ("codes", "scale", "zero_point")  # of a quantized tensor
+TABLES = ("_parameters", "_buffers", "_modules", "data")  # of `Whole`: names of tensors are as in a state dict
 KIND = "$"  # the key that says what a JSON object stands for
 
 
@@ -40,6 +46,8 @@ class _Writer:
         self.names: dict[int, str] = {}
         self.kept: list[Any] = []  # so that no id comes twice
         self.open: set[int] = set()
+        self.objects: dict[int, int] = {}  # numbers of objects that are held whole, by id
+        self.inside = 0  # of how many such objects
 
     def value(self, x: Any, path: tuple[str, ...]) -> Any:
         """JSON for a value."""
@@ -49,6 +57,8 @@ class _Writer:
             return x
         if type(x) is float:
             return x if math.isfinite(x) else {KIND: "float", "is": repr(x)}
+        if isinstance(x, Whole) and (self.inside or not isinstance(x, Tensor)):
+            return self.whole(x, path)
         if isinstance(x, QuantizedTensor):
             parts = (x._codes, x._scale, x._zero_point)
             rows = [self.value(p, (*path, name)) for name, p in zip(PARTS, parts, strict=True)]
@@ -61,13 +71,45 @@ class _Writer:
             return {KIND: "array", "is": self.array(x, path)}
         if isinstance(x, np.generic):
             return {KIND: "number", "is": self.array(np.asarray(x), path)}
-        made = _plain(x)
+        made = _plain(x) or (self.named(x, path) if self.inside else None)
         return made if made is not None else self.container(x, path)
 
-    def container(self, x: Any, path: tuple[str, ...]) -> Any:
+    def whole(self, x: Whole, path: tuple[str, ...]) -> Any:
+        """JSON for a module, or for a parameter of one."""
+        if id(x) in self.objects:
+            return {KIND: "again", "is": self.objects[id(x)]}
+        self.enter(x, path)
+        self.inside += 1
+        self.kept.append(x)
+        name = named.name_of(type(x), _shown(path))
+        rows = [[k, self.value(v, path if k in TABLES else (*path, k))] for k, v in x._kept().items()]
+        self.objects[id(x)] = len(self.objects)  # as the reader counts: those that are finished
+        self.inside -= 1
+        self.open.discard(id(x))
+        return {KIND: "whole", "class": name, "is": rows}
+
+    def named(self, x: Any, path: tuple[str, ...]) -> Any:
+        """JSON for attributes of modules that are named: functions, classes, enums, instances of dataclasses."""
+        if isinstance(x, enum.Enum):
+            return {KIND: "enum", "class": named.name_of(type(x), _shown(path)), "is": x.name}
+        if isinstance(x, named.FUNCTIONS):
+            return {KIND: "name", "is": named.name_of(x, _shown(path))}
+        if not dataclasses.is_dataclass(x):
+            return None
+        self.enter(x, path)
+        rows = [[f.name, self.value(getattr(x, f.name), (*path, f.name))] for f in dataclasses.fields(x)]
+        self.open.discard(id(x))
+        return {KIND: "dataclass", "class": named.name_of(type(x), _shown(path)), "is": rows}
+
+    def enter(self, x: Any, path: tuple[str, ...]) -> None:
+        """Begin with what holds other values. Raises UnsupportedError where it is begun already, and where it is too
+        deep."""
         if id(x) in self.open or len(path) > DEPTH:
             raise UnsupportedError(f"save: {_shown(path)} is nested in itself, or more than {DEPTH} deep")
         self.open.add(id(x))
+
+    def container(self, x: Any, path: tuple[str, ...]) -> Any:
+        self.enter(x, path)
         kind = type(x)
         if kind in (dict, OrderedDict, Counter):
             items = [[self.key(k, path), self.value(v, (*path, str(k)))] for k, v in x.items()]
@@ -146,8 +188,10 @@ def _digest(structure: str, head: Any, pieces: Any) -> str:
     return made.hexdigest()
 
 
-def unpack_structure(path: str, data: bytes) -> Any:
-    """What a file holds; of one without a structure a dict of its tensors. Raises FileFormatError."""
+def unpack_structure(path: str, data: bytes, modules: str | None = None) -> Any:
+    """What a file holds; of one without a structure a dict of its tensors. modules: the device that they are made on,
+    None where they may not be made. Raises FileFormatError, and UnsupportedError for modules that may not be made, or
+    whose classes are not there."""
     records, metadata = unpack(path, data)
     if metadata.get("format") != FORMAT:
         if {"structure", "sha256"} <= metadata.keys():  # or a checkpoint whose first bytes changed would pass unchecked
@@ -163,15 +207,18 @@ def unpack_structure(path: str, data: bytes) -> Any:
     if _digest(metadata["structure"], head, [memoryview(data)[8 + length :]]) != metadata["sha256"]:
         raise FileFormatError(f"{path}: is damaged: its checksum differs", help="nothing was loaded; save it again")
     try:
-        return _Reader(records).value(json.loads(metadata["structure"]))
+        return _Reader(path, records, modules).value(json.loads(metadata["structure"]))
+    except FileFormatError:
+        raise
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(f"{path}: the structure is not valid: {type(error).__name__} {str(error)[:80]}") from None
 
 
 class _Reader:
-    def __init__(self, records: dict[str, Record]) -> None:
-        self.records = records
+    def __init__(self, path: str, records: dict[str, Record], modules: str | None) -> None:
+        self.path, self.records, self.modules = path, records, modules
         self.tensors: dict[str, Tensor] = {}
+        self.objects: list[Any] = []
 
     def value(self, x: Any) -> Any:
         """The value of JSON."""
@@ -185,6 +232,8 @@ class _Reader:
         if kind in ("array", "number"):
             found = from_bytes(*self.records[inner]).array()
             return found.copy() if kind == "array" else found.reshape(-1)[0]
+        if kind in ("whole", "again", "dataclass", "enum", "name"):
+            return self.whole(kind, x, inner)
         if kind == "parts":
             return over(self.value(inner))
         if kind == "quantized":
@@ -195,6 +244,32 @@ class _Reader:
             return containers[kind]({_key(self.value(k)): self.value(v) for k, v in inner})
         rows: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset, "Size": Size}
         return rows[kind](self.value(v) for v in inner) if kind in rows else _PLAIN[kind](inner)
+
+    def whole(self, kind: str, x: dict[str, Any], inner: Any) -> Any:
+        """A module, one that was made already, or an attribute of one that is named."""
+        if self.modules is None:
+            what = f"{self.path}: holds modules, whose classes are imported by their names"
+            raise UnsupportedError(what, help="load(..., weights_only=False) of a file that you trust")
+        if kind == "name":
+            return named.named(self.path, *inner)
+        if kind == "again":
+            if type(inner) is not int or not 0 <= inner < len(self.objects):
+                raise ValueError("an object is named by no number")
+            return self.objects[inner]
+        module, name = x["class"]
+        found = named.class_of(self.path, module, name, kind)
+        if kind == "enum":
+            return found[inner]
+        kept = {_key(self.value(k)): self.value(v) for k, v in inner}
+        if kind == "dataclass":
+            made = object.__new__(found)
+            for name, value in kept.items():
+                object.__setattr__(made, name, value)  # of frozen ones too
+        else:
+            device = self.modules
+            made = found._restored(mapped(kept, lambda t: t._place(device)) if device != "cpu" else kept)
+            self.objects.append(made)
+        return made
 
     def tensor(self, name: str, grad: bool) -> Tensor:
         if name not in self.tensors:

@@ -24,7 +24,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.cuda import DeviceBuffer, Event, capture
 from ..runtime.cuda import Graph as CudaGraph
 from ..runtime.trace import LaunchTime
-from ..settings import settings
+from ..settings import current
 from .cuda import CudaCode, CudaDevice, Ready
 from .cuda_trace import GpuTrace
 from .cuda_tuning import entries, tune_cuda
@@ -64,7 +64,7 @@ class CudaEngine:
     def made(self, graph: Graph) -> Compiled:
         """The compiled graph. Raises CompileError."""
         made = self._made(graph)
-        if settings().tune and self._tuned(made):
+        if current("tune") and self._tuned(made):
             made = self._made(graph)
         assert not made.loads
         self.compiled += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from .. import ops
@@ -129,8 +130,9 @@ def _copied(roots: Sequence[Value], inputs: Sequence[Value], new_: dict[int, Val
     return [new_.get(id(v), v) for v in roots]
 
 
-def _no_contexts() -> Any:
-    raise AssertionError("never called")
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing: the default of `checkpoint`."""
+    return nullcontext(), nullcontext()
 
 
 def checkpoint(
@@ -138,7 +140,7 @@ def checkpoint(
     *args: Any,
     use_reentrant: bool = False,
     preserve_rng_state: bool = True,
-    context_fn: Callable[[], Any] = _no_contexts,
+    context_fn: Callable[[], Any] = noop_context_fn,
     determinism_check: str = "default",
     debug: bool = False,
     early_stop: bool = True,
@@ -152,7 +154,7 @@ def checkpoint(
     other `determinism_check`s than "default" and "none"."""
     if use_reentrant:
         raise UnsupportedError("checkpoint: use_reentrant=True does not exist here", help="use_reentrant=False does")
-    if context_fn is not _no_contexts:
+    if context_fn is not noop_context_fn:
         raise UnsupportedError("checkpoint: context_fn does not exist here", help="Python code runs once only")
     if debug:
         raise UnsupportedError("checkpoint: debug=True does not exist here", help="the copy is of the same graph")

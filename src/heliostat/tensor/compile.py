@@ -142,8 +142,8 @@ class Compiled:
             (t._v.type.shape, t._v.type.element.name, t._rg and ("hooks" if hooked(t) else True), t._v.device)
             for t in tensors
         ]
-        key = (tuple(spec), tuple(rows), *_modes())
         with engine().lock:
+            key = (tuple(spec), tuple(rows), *_modes())  # here: modes of the process do not change while it is held
             why = None  # of the newest
             for entry in self.entries.get(key, ()):
                 changed = entry.watch.changed()

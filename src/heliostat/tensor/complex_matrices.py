@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..diagnostics import LinAlgError, ShapeError, UnsupportedError
-from ..ir.types import f32
+from ..ir.types import f32, i32
 from ..ops.rules import shown
 from . import attempts, spectra, triangles
 from .complex import F, common, of_complex, parts
 from .complex_arrays import block, of_real_matrices
+from .conversion import convert
 from .core import Tensor
 from .factor import QR, SVD, SignLog
 from .function import Function
@@ -35,6 +36,9 @@ from .spectra import EigenvaluesVectors, USVh
 def adjoint(z: Any) -> Any:
     """The conjugate transpose of matrices (..., M, N)."""
     return z.conj().transpose(-2, -1)
+
+
+_adjoint = adjoint  # where an argument has its name
 
 
 def _matrices(name: str, *given: Any, square: bool = False) -> list[Any]:
@@ -355,16 +359,26 @@ def _svd_gradient(a: Any, results: Any, grads: Any) -> Any:
 
 
 def _qr_gradient(a: Any, results: Any, grads: Any) -> Any:
-    """Source: PyTorch's linalg_qr_backward, of tall and square matrices."""
+    """Source: PyTorch's linalg_qr_backward."""
     (q, r), (gq, gr) = results, grads
-    if q.shape[-2] < r.shape[-1] or q.shape[-1] != r.shape[-2] or q.shape[-1] != r.shape[-1]:
-        raise UnsupportedError("the gradient of qr of wide complex matrices is not there", help="use linalg.svd")
+    rows, columns = r.shape[-2:]
+    if rows > columns:
+        what = "qr has no gradient for a Q with more columns than R has"
+        raise UnsupportedError(what, help="take mode='reduced'")
     parts_: list[Any] = []
     if gr is not None:
         parts_.append(gr @ adjoint(r))
     if gq is not None:
         parts_.append(-(adjoint(q) @ gq))
-    upper = functools.reduce(operator.add, parts_).triu()
+    middle = functools.reduce(operator.add, parts_)
+    if rows < columns:
+        turned = (adjoint(middle) - middle).tril()  # its diagonal is twice what is imaginary
+        turned = turned - _only_diagonal(turned) * 0.5
+        made = solve_triangular(adjoint(r[..., :rows]), q @ turned, upper=False, left=False)
+        rest = COMPLEX["zeros_like"](q[..., :1].expand(*q.shape[:-1], columns - rows))
+        made = COMPLEX["cat"]([made, rest], -1)
+        return made if gr is None else made + q @ gr
+    upper = middle.triu()
     both = upper + adjoint(upper)
     both = both - _diagonal(both.diagonal(0, -2, -1).real) * 0.5
     made = q @ both
@@ -466,9 +480,85 @@ def svd(A: Any, full_matrices: bool = True) -> Any:
     return USVh(*_run(_WHOLE_SVD if full_matrices else _SVD, A))
 
 
+def _lu_gradient(a: Any, results: Any, grads: Any) -> Any:
+    (lu, pivots, _), (g, *_) = results, grads
+    return triangles.factors_gradient(
+        lu, _permuted(convert(pivots, i32), lu), g, adjoint, solve_triangular, COMPLEX["cat"]
+    )
+
+
+_LU = {
+    pivot: Rule("lu_factor", functools.partial(triangles.factored, pivot=pivot), "crr", _lu_gradient)
+    for pivot in (True, False)
+}
+
+
+@of_complex("linalg.lu_factor_ex")
+def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False) -> triangles.FactorsInfo:
+    """LU factors of (..., M, N) in one matrix, pivots (..., min(M, N)) i32, and where the first pivot of 0 is."""
+    factors, *whole = _run(_LU[bool(pivot)], _matrices("lu_factor", A)[0])
+    pivots, info = (convert(t, i32) for t in whole)
+    return triangles.checked(triangles.FactorsInfo(factors, pivots, info), check_errors)
+
+
+@of_complex("linalg.lu_factor")
+def lu_factor(A: Any, *, pivot: bool = True) -> triangles.Factors:
+    """`lu_factor_ex` without where a pivot is 0."""
+    return triangles.Factors(*lu_factor_ex(A, pivot=pivot)[:2])
+
+
+@of_complex("lu")
+def _lu(input: Any, pivot: bool = True, get_infos: bool = False) -> tuple[Any, ...]:
+    return tuple(lu_factor_ex(input, pivot=pivot)[: 3 if get_infos else 2])
+
+
+def _permuted(pivots: Tensor, like: Any) -> Any:
+    return widened(triangles.permuted(pivots, like.real))
+
+
+@of_complex("lu_unpack")
+def lu_unpack(LU_data: Any, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> triangles.LU:
+    """P (..., M, M), L (..., M, K) and U (..., K, N) of `lu_factor`; those not asked for are empty."""
+    none = widened(LU_data.real.new_zeros(0))
+    p = _permuted(LU_pivots, LU_data) if unpack_pivots else none
+    return triangles.LU(p, *(triangles.lower_upper(LU_data) if unpack_data else (none, none)))
+
+
+@of_complex("linalg.lu")
+def lu(A: Any, *, pivot: bool = True) -> triangles.LU:
+    """P, L and U with P L U = A. Without `pivot` P is empty."""
+    return lu_unpack(*lu_factor(A, pivot=pivot), unpack_pivots=pivot)
+
+
+@of_complex("linalg.lu_solve")
+def lu_solve(LU: Any, pivots: Tensor, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:
+    """The X with A X = B of A's factors, X A = B unless `left`, and with A^H for A with `adjoint`."""
+    LU, B = _matrices("lu_solve", LU, B)
+    if not left:  # the conjugate transpose of both sides
+        return _adjoint(lu_solve(LU, pivots, _adjoint(B), adjoint=not adjoint))
+    p, low, up = lu_unpack(LU, pivots)
+    if adjoint:
+        inner = solve_triangular(_adjoint(up), B, upper=False)
+        return p @ solve_triangular(_adjoint(low), inner, upper=True, unitriangular=True)
+    return solve_triangular(up, solve_triangular(low, _adjoint(p) @ B, upper=False, unitriangular=True), upper=True)
+
+
+COMPLEX["lu_solve"] = lambda input, LU_data, LU_pivots: lu_solve(LU_data, LU_pivots, input)
+
+
+@of_complex("linalg.lstsq")
+def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = None) -> spectra.LeastSquares:
+    """The X (..., N, K) of the least |A X - B|, by the pseudo-inverse, as of real matrices."""
+    spectra.check_driver(driver)
+    vector = triangles.of_vectors(A, B)
+    A, B = _matrices("lstsq", A, B.unsqueeze(-1) if vector else B)
+    rank = matrix_rank(A, rtol=rcond)
+    return spectra.least_squares(A, B, pinv(A, rcond) @ B, driver, rank, svdvals, vector)
+
+
 @of_complex("linalg.qr")
 def qr(A: Any, mode: str = "reduced") -> QR:
-    """Q and R; of wide matrices without gradients."""
+    """Q and R."""
     (A,) = _matrices("qr", A)
     if mode not in _QR:
         raise ValueError(f"qr: mode of complex matrices is 'reduced' or 'complete', not {mode!r}")

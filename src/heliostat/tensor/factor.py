@@ -163,11 +163,17 @@ class _QR(Function):
 
     @staticmethod
     def backward(ctx: Any, gq: Tensor, gr: Tensor) -> Any:
-        """Source: arXiv 1009.6112, for no more columns than rows."""
+        """Source: arXiv 1009.6112 for no more columns than rows; PyTorch's linalg_qr_backward for wide matrices."""
         q, r = ctx.saved_tensors
-        if r.shape[-1] != r.shape[-2]:
-            what = "qr has no gradient where R is not square"
-            raise UnsupportedError(what, help="take at least as many rows as columns, and some=True")
+        rows, columns = r.shape[-2:]
+        if rows > columns:
+            what = "qr has no gradient for a Q with more columns than R has"
+            raise UnsupportedError(what, help="take mode='reduced', or some=True")
+        if rows < columns:
+            turned = q.mT @ gq - gr @ r.mT
+            first = q @ (turned - turned.mT).tril(-1) @ inverse(r[..., :rows]).mT
+            rest = first.new_zeros((*first.shape[:-1], columns - rows))
+            return FUNCTIONS["cat"]([first, rest], -1) + q @ gr, None
         m = r @ gr.mT - gq.mT @ q
         low = m.tril()
         return (gq + q @ (low + low.tril(-1).mT)) @ inverse(r).mT, None

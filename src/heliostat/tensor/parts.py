@@ -29,7 +29,7 @@ def conj_physical(input: Tensor) -> Tensor:
     return input
 
 
-@function()
+@function(method=False)  # of tensors it is an attribute
 def real(input: Tensor) -> Tensor:
     """input: it has no imaginary part."""
     return input

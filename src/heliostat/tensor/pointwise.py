@@ -356,15 +356,21 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
 
 @function(in_place=True)
 def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """sqrt(input^2 + other^2); infinity where one of them is, beside NaN too."""
+    """sqrt(input^2 + other^2); infinity where one of them is, beside NaN too. Slopes are those of the limit: at
+    infinity the sign of what is infinite, over sqrt(2) where both are; 0 at (0, 0)."""
     (x, y), _ = common(input, other)
     a, b = ops.abs(x.value), ops.abs(y.value)
-    endless = ops.logical_or(ops.eq(a, math.inf), ops.eq(b, math.inf))
-    # With their signs, so that second slopes are right where one is 0.
+    ends = [ops.eq(v, math.inf) for v in (a, b)]
+    endless = ops.logical_or(*ends)
+    # With their signs, so that second slopes are right where one is 0. What is not taken must not be infinite.
     first = ops.ge(a, b)
-    large, small = ops.where(first, x.value, y.value), ops.where(first, y.value, x.value)
-    t = ops.div(small, ops.where(ops.logical_or(endless, ops.eq(large, 0.0)), 1.0, large))  # neither is a divisor
-    return wrap(ops.where(endless, math.inf, ops.mul(ops.abs(large), ops.sqrt(ops.add(ops.mul(t, t), 1.0)))), x, y)
+    pairs = ((x.value, y.value), (y.value, x.value))
+    large, small = (ops.where(endless, 1.0, ops.where(first, v, w)) for v, w in pairs)
+    t = ops.div(small, ops.where(ops.eq(large, 0.0), 1.0, large))
+    finite = ops.mul(ops.abs(large), ops.sqrt(ops.add(ops.mul(t, t), 1.0)))
+    infinite = ops.add(*(ops.abs(ops.where(end, v.value, 0.0)) for end, v in zip(ends, (x, y), strict=True)))
+    infinite = ops.where(ops.logical_and(*ends), ops.mul(infinite, math.sqrt(0.5)), infinite)
+    return wrap(ops.where(endless, infinite, finite), x, y)
 
 
 @function(in_place=True)

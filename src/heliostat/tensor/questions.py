@@ -88,8 +88,9 @@ def set_float32_matmul_precision(precision: str) -> None:
     16 bits of each operand; "medium", 8. Elsewhere they have all bits. Sums are float32."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision is 'highest', 'high' or 'medium', not {precision!r}")
-    lazy.flush()  # what was computed so far was asked for before
-    Float32Products.precision = precision
+    with engine().lock:  # no other thread compiles
+        lazy.flush()  # what was computed so far was asked for before
+        Float32Products.precision = precision
 
 
 def _dequantized(self: Tensor) -> Tensor:

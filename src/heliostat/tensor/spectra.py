@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..diagnostics import LinAlgError, ShapeError, UnsupportedError
-from ..ir.types import i64
 from ..ops.rules import shown
 from . import gpu_matrices
 from .attempts import inv_ex
@@ -24,7 +23,7 @@ from .levels import on_host
 from .linalg import matmul
 from .pairs import over, widened
 from .register import COMPLEX, FUNCTIONS, function, watching
-from .triangles import matrices, solve, solve_triangular
+from .triangles import matrices, of_vectors, solve, solve_triangular
 
 
 class EigenvaluesVectors(NamedTuple):
@@ -99,12 +98,12 @@ def eig(A: Tensor) -> EigenvaluesVectors:
     wide = np.complex64 if A.dtype.bits == 32 else np.complex128
 
     def run(a: Any) -> Any:
-        try:
-            return tuple(p.astype(wide) for p in np.linalg.eig(a))
+        try:  # pairs of floats: inside of vmap they stand for an element, as other tensors
+            return tuple(p.astype(wide)[..., None].view(a.dtype) for p in np.linalg.eig(a))
         except np.linalg.LinAlgError as error:  # of numbers that are not finite
             raise LinAlgError(f"eig: {error}") from None
 
-    return EigenvaluesVectors(*on_host(run, A, on_gpu=lambda a: tuple(over(p) for p in gpu_matrices.eig(a))))
+    return EigenvaluesVectors(*map(over, on_host(run, A, on_gpu=gpu_matrices.eig)))
 
 
 def eigvals(A: Tensor) -> Tensor:
@@ -180,17 +179,29 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
     Residuals are empty unless M > N, A has full rank, and driver is not "gelsy", the default; singular values are given
     for drivers "gelsd" and "gelss", the rank not for "gels"."""
+    check_driver(driver)
+    vector = of_vectors(A, B)
+    b = B.unsqueeze(-1) if vector else B
+    matrices("lstsq", A, b)
+    x = pinv(A, rcond) @ b
+    return least_squares(A, b, x, driver, matrix_rank(A, rtol=rcond), svdvals, vector)
+
+
+def check_driver(driver: str | None) -> None:
+    """Raises ValueError for a name that is no driver of `lstsq`."""
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise ValueError(f"driver is 'gels', 'gelsy', 'gelsd' or 'gelss', not {driver!r}")
-    matrices("lstsq", A, B)
-    x = pinv(A, rcond) @ B
+
+
+def least_squares(A: Any, b: Any, x: Any, driver: str | None, rank: Tensor, svdvals: Any, vector: bool) -> LeastSquares:
+    """What `lstsq` returns of a solution x, of real and of complex matrices. vector: b and x are columns of one."""
     m, n = A.shape[-2:]
-    rank = matrix_rank(A, rtol=rcond)
-    nothing = A.new_zeros(0)
+    nothing = rank.new_zeros(0, dtype=A.real.dtype)
     full = driver not in (None, "gelsy") and m > n and bool((rank == n).all())
-    left = (A @ x - B).square().sum(-2) if full else nothing
-    ranks = A.new_zeros(0, dtype=i64) if driver == "gels" else rank
-    return LeastSquares(x, left, ranks, svdvals(A) if driver in ("gelsd", "gelss") else nothing)
+    left = (A @ x - b).abs().square().sum(-2) if full else nothing
+    ranks = rank.new_zeros(0) if driver == "gels" else rank
+    values = svdvals(A) if driver in ("gelsd", "gelss") else nothing
+    return LeastSquares(x.squeeze(-1) if vector else x, left, ranks, values)
 
 
 # --- norms ------------------------------------------------------------------------------------------------------------

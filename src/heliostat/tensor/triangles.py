@@ -167,7 +167,8 @@ def triangular_solve(
 
 # --- LU ---------------------------------------------------------------------------------------------------------------
 def factored(a: Any, pivot: bool = True) -> tuple[Any, Any, Any]:
-    """LU, pivots and info of stacks of matrices, by columns, with the largest of each as pivot."""
+    """LU, pivots and info of stacks of matrices, by columns, with the largest of each as pivot: of complex numbers by
+    the sum of the sizes of both parts, as LAPACK has it."""
     m, n = a.shape[-2:]
     k = min(m, n)
     flat = np.array(a).reshape(math.prod(a.shape[:-2]), m, n)
@@ -175,7 +176,11 @@ def factored(a: Any, pivot: bool = True) -> tuple[Any, Any, Any]:
     pivots = np.zeros((len(flat), k), np.int32)
     info = np.zeros(len(flat), np.int32)
     for j in range(k):
-        best = j + np.argmax(np.abs(flat[:, j:, j]), 1) if pivot and len(flat) else np.full(len(flat), j)
+        best = (
+            j + np.argmax(np.abs(flat[:, j:, j].real) + np.abs(flat[:, j:, j].imag), 1)
+            if pivot and len(flat)
+            else np.full(len(flat), j)
+        )
         pivots[:, j] = best + 1
         row = flat[every, best].copy()
         flat[every, best] = flat[:, j]
@@ -206,7 +211,8 @@ def _permutation(pivots: Any, m: int) -> Any:
     return made.reshape(*pivots.shape[:-1], m, m)
 
 
-def _permuted(pivots: Tensor, like: Tensor) -> Tensor:
+def permuted(pivots: Tensor, like: Tensor) -> Tensor:
+    """P (..., M, M) of the exchanges of rows of `like` (..., M, N), in its dtype."""
     rows = like.shape[-2]
     gpu_matrices.check_pivots(pivots, rows)
     made = on_host(
@@ -227,28 +233,34 @@ class _Factor(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *rest: Any) -> Any:
-        """Source: PyTorch's plu_backward, of square, wide and tall matrices."""
         lu, pivots = ctx.saved_tensors
-        k = min(lu.shape[-2:])
-        _, low, up = lu_unpack(lu, pivots)
-        square, wide = lu.shape[-1] == lu.shape[-2], lu.shape[-1] > lu.shape[-2]
-        l1, u1 = low[..., :k, :], up[..., :, :k]
-        gl, gu = g[..., :, :k].tril(-1), g[..., :k, :].triu()
-        of_l, of_u = l1.mT @ gl[..., :k, :], gu[..., :, :k] @ u1.mT
-        if wide:
-            of_l = of_l - gu[..., :, k:] @ up[..., :, k:].mT
-        elif not square:
-            of_u = of_u - low[..., k:, :].mT @ gl[..., k:, :]
-        middle = of_l.tril(-1) + of_u.triu()
-        back_l = solve_triangular(l1, unit(l1).expand(*l1.shape), upper=False).mT
-        back_u = solve_triangular(u1, unit(u1).expand(*u1.shape), upper=True).mT
-        parts = [back_l @ middle @ back_u]
-        if wide:
-            parts.append(back_l @ gu[..., :, k:])
-        elif not square:
-            parts.append(gl[..., k:, :] @ back_u)
-        made = parts[0] if len(parts) == 1 else FUNCTIONS["cat"](parts, -1 if wide else -2)
-        return _permuted(pivots, lu) @ made, None
+        made = factors_gradient(lu, permuted(pivots, lu), g, lambda x: x.mT, solve_triangular, FUNCTIONS["cat"])
+        return made, None
+
+
+def factors_gradient(lu: Any, p: Any, g: Any, adjoint: Any, solve_triangular: Any, cat: Any) -> Any:
+    """The gradient for matrices of that for their factors, square, wide or tall, real or complex. p: of rows.
+    Source: PyTorch's plu_backward."""
+    k = min(lu.shape[-2:])
+    low, up = lower_upper(lu)
+    square, wide = lu.shape[-1] == lu.shape[-2], lu.shape[-1] > lu.shape[-2]
+    l1, u1 = low[..., :k, :], up[..., :, :k]
+    gl, gu = g[..., :, :k].tril(-1), g[..., :k, :].triu()
+    of_l, of_u = adjoint(l1) @ gl[..., :k, :], gu[..., :, :k] @ adjoint(u1)
+    if wide:
+        of_l = of_l - gu[..., :, k:] @ adjoint(up[..., :, k:])
+    elif not square:
+        of_u = of_u - adjoint(low[..., k:, :]) @ gl[..., k:, :]
+    middle = of_l.tril(-1) + of_u.triu()
+    unit_ = FUNCTIONS["eye"](k, dtype=lu.dtype).expand(*l1.shape)
+    back_l = adjoint(solve_triangular(l1, unit_, upper=False))
+    back_u = adjoint(solve_triangular(u1, unit_, upper=True))
+    parts = [back_l @ middle @ back_u]
+    if wide:
+        parts.append(back_l @ gu[..., :, k:])
+    elif not square:
+        parts.append(gl[..., k:, :] @ back_u)
+    return p @ (parts[0] if len(parts) == 1 else cat(parts, -1 if wide else -2))
 
 
 def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> FactorsInfo:
@@ -256,7 +268,11 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
 
     Without `pivot` rows are not exchanged. Raises LinAlgError for a pivot of 0 with `check_errors`."""
     matrices("lu_factor", A)
-    found = FactorsInfo(*_Factor.apply(A, pivot))
+    return checked(FactorsInfo(*_Factor.apply(A, pivot)), check_errors)
+
+
+def checked(found: FactorsInfo, check_errors: bool) -> FactorsInfo:
+    """The factors. Raises LinAlgError for a pivot of 0 with `check_errors`."""
     if check_errors and bool(found.info.any()):
         raise LinAlgError("lu_factor: a pivot is 0", help="the matrix is singular, or needs pivot=True")
     return found
@@ -271,14 +287,16 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Factors:
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> LU:
     """P (..., M, M), L (..., M, K) and U (..., K, N) of `lu_factor`, K = min(M, N); those not asked for are empty."""
     matrices("lu_unpack", LU_data)
-    m, n = LU_data.shape[-2:]
-    k = min(m, n)
     none = LU_data.new_zeros(0)
-    p = _permuted(LU_pivots, LU_data) if unpack_pivots else none
-    if not unpack_data:
-        return LU(p, none, none)
-    low = LU_data[..., :, :k].tril(-1) + FUNCTIONS["eye"](m, k, dtype=LU_data.dtype)
-    return LU(p, low, LU_data[..., :k, :].triu())
+    p = permuted(LU_pivots, LU_data) if unpack_pivots else none
+    return LU(p, *(lower_upper(LU_data) if unpack_data else (none, none)))
+
+
+def lower_upper(lu: Any) -> tuple[Any, Any]:
+    """L (..., M, K) with ones on the diagonal and U (..., K, N), K = min(M, N), of factors in one matrix."""
+    m, n = lu.shape[-2:]
+    k = min(m, n)
+    return lu[..., :, :k].tril(-1) + FUNCTIONS["eye"](m, k, dtype=lu.dtype), lu[..., :k, :].triu()
 
 
 def factors(A: Tensor, *, pivot: bool = True) -> LU:

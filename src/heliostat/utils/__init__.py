@@ -1,5 +1,5 @@
 """Tools around training, under the names of `torch.utils`."""
 
-from . import checkpoint
+from . import benchmark, checkpoint
 
-__all__ = ["checkpoint"]
+__all__ = ["benchmark", "checkpoint"]
