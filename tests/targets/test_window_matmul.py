@@ -10,7 +10,7 @@ from heliostat.ir.types import DType, bf16, f16, tensor
 from heliostat.ops import REGISTRY
 from heliostat.ops.window import window_count
 
-from .device import RUNNERS, Runner
+from .device import RUNNERS, RUNNERS_OF_8, Runner
 from .test_warpgroup_matmul import close, drawn, exact, schedules
 
 Pair = tuple[int, int]
@@ -33,7 +33,7 @@ def case(seed: int, dtype: DType, count: int, size: Pair, kernel: Pair, stride: 
     return at, x, g, w
 
 
-@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("run", RUNNERS + RUNNERS_OF_8)
 @pytest.mark.parametrize(
     ("count", "size", "channels", "out", "kernel", "stride", "padding", "dilation", "dtype"), CASES
 )
@@ -54,7 +54,8 @@ def test_all_three_products(
         of_w.build(values["x"], values["g"], **at, parts=parts),
     ]
     graph = Graph("windows", list(values.values()), made)
-    assert sum("window_" in k for k in schedules(graph)) == 3
+    for capability in ((9, 0), (8, 0)):
+        assert sum("window_" in k for k in schedules(graph, capability)) == 3
     found = run(graph, held, {})
     wanted = [
         forward.reference(exact(x), exact(w), **at),

@@ -1,5 +1,5 @@
-"""`torch.backends`: switches of libraries that PyTorch calls. What can be set here changes nothing: programs are
-heliostat's own, and their results are repeatable."""
+"""`torch.backends`: switches of libraries that PyTorch calls. What can be set here changes nothing but the precision of
+float32 products on GPUs: programs are heliostat's own, and their results are repeatable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..tensor import cuda as gpus
+from ..tensor.questions import get_float32_matmul_precision, set_float32_matmul_precision
+
+
+class _Products(SimpleNamespace):
+    """`torch.backends.cuda.matmul`: `allow_tf32` and `fp32_precision` are other names for what
+    `set_float32_matmul_precision` sets."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        return get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        set_float32_matmul_precision("high" if allowed else "highest")
+
+    @property
+    def fp32_precision(self) -> str:
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("ieee", "tf32", "none"):
+            raise ValueError(f"fp32_precision is 'ieee', 'tf32' or 'none', not {precision!r}")
+        self.allow_tf32 = precision == "tf32"
 
 
 def _yes() -> bool:
@@ -32,9 +56,8 @@ cudnn = SimpleNamespace(
 )  # fmt: skip
 cuda = SimpleNamespace(
     is_built=gpus.is_available,
-    matmul=SimpleNamespace(
-        allow_tf32=False, allow_fp16_reduced_precision_reduction=False, allow_bf16_reduced_precision_reduction=False,
-        fp32_precision="ieee",
+    matmul=_Products(
+        allow_fp16_reduced_precision_reduction=False, allow_bf16_reduced_precision_reduction=False
     ),
     sdp_kernel=_within, enable_flash_sdp=_ignored, enable_math_sdp=_ignored, enable_mem_efficient_sdp=_ignored,
     enable_cudnn_sdp=_ignored, flash_sdp_enabled=_yes, math_sdp_enabled=_yes, mem_efficient_sdp_enabled=_yes,

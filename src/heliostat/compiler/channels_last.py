@@ -1,5 +1,5 @@
-"""Convolutions on GPUs whose tensor cores serve four warps together: images in between lie with channels last, as
-matrices with a row for each pixel.
+"""Convolutions on GPUs with tensor cores for halves, from compute capability 8.0 on: images in between lie with
+channels last, as matrices with a row for each pixel.
 
 A product on tensor cores adds over channels, which are neighbours then, and what stands between convolutions
 (normalizations, activations, sums) does not care. So each value of the graph that is made of a convolution has a twin
@@ -18,8 +18,8 @@ from ..ir.graph import CONSTANT, Graph, Node, Value, constant
 from ..ir.rewrite import rewrite
 from ..ir.types import TensorType, bf16, f16, f32, numel
 from ..kernels import pixel_rows, window_matmul
+from ..kernels.matmul_tiles import CHUNK
 from ..kernels.stream_linear import MULTIPROCESSORS
-from ..kernels.warpgroup_matmul import CHUNK
 from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, slice, sum, transpose
 from ..targets.target import Target
 from .lower import claimed, expand
@@ -39,7 +39,7 @@ PARTS = 256  # of the sum of a weight's gradient, at most
 def channels_last(graph: Graph, target: Target) -> Graph:
     """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
     what it has no kernel for as other ops."""
-    fast = target.capability == 90
+    fast = target.capability >= 80
 
     def parted(node: Node) -> bool:
         return node.op.name in GRADIENTS | POOLS and not claimed(node, target)

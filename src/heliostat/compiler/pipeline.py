@@ -52,6 +52,7 @@ from ..kernels import (
     tensor_linear,
     tile_attention,
     transpose,
+    warp_matmul,
     warpgroup_attention,
     warpgroup_linear,
     warpgroup_matmul,
@@ -66,7 +67,7 @@ from .accumulate import accumulate
 from .attend import attend
 from .attention import expand_attention, heads_of_attention
 from .channels_last import channels_last
-from .float_parts import float_parts
+from .float_parts import float_parts, tf32_rows
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .heads import heads_by_views
@@ -88,6 +89,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     tensor_linear,
     linear,
     warpgroup_matmul,
+    warp_matmul,
     window_matmul,
     matmul,
     convolution,
@@ -227,6 +229,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("heads", partial(heads_of_attention, target=target)),
         ("heads_by_views", partial(heads_by_views, target=target)),
         ("split_depth", partial(split_depth, target=target, library=options.tuning.library)),
+        ("tf32_rows", partial(tf32_rows, target=target)),
         (
             "layout",
             partial(assign_layouts, target=target, activations=options.activations, library=options.tuning.library),

@@ -1,7 +1,8 @@
 """Schedules of `window_matmul` and `window_gradient`: convolutions as products on tensor cores, whose left operand is
 never written: each chunk of 8 channels is copied from the pixel that a window has there.
 
-Tiles, ring and epilogue are those of `warpgroup_matmul`. Copies of what lies outside of an image are zeros.
+Tiles, ring and epilogue are those of `matmul_tiles`, products those of `warpgroup_matmul` or `warp_matmul`. Copies of
+what lies outside of an image are zeros.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from ..ir.types import bf16, f16
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import Accept, Group, Refuse, TensorOperand, epilogue_refusal
+from .matmul_tiles import CHUNK, DEPTH, LEAST, LINE, ROWS, Lines, Tiles
+from .warp_matmul import WarpTiles
 from .warpgroup_linear import WARPS
-from .warpgroup_matmul import CHUNK, DEPTH, LEAST, LINE, ROWS, Lines, Tiles
+from .warpgroup_matmul import WarpgroupTiles
 
 ROOTS = ("window_matmul", "window_gradient")
 EACH = 32 // CHUNK  # lines that a warp copies at once
@@ -28,8 +31,8 @@ def fits(root: Node, target: Target) -> str | None:
     """Why a product with windows is for other ops; None where it is for this schedule."""
     if root.op.name not in ROOTS:
         return f"root is {root.op.name}, no product with windows"
-    if target.capability != 90:
-        return f"{target.name} has no products by four warps together"
+    if target.capability < 80:
+        return f"{target.name} has no tensor cores for it"
     x, w = (v.type for v in root.inputs)
     if x.element not in (bf16, f16) or x.layout is not None or w.layout is not None or not (x.static and w.static):
         return f"tensor cores here take bf16 or f16 of known sizes, not {x} with {w}"
@@ -55,7 +58,10 @@ def _shape(root: Node) -> tuple[int, int, int]:
 
 def build(group: Group, target: Target, name: str) -> Kernel:
     """x: (P, C); w: (KH * KW * C, O) to (P', O), or g: (P', O) to (parts, KH * KW * C, O) in f32."""
-    return (_Forward if group.root.op.name == "window_matmul" else _Gradient)(group, target, name).build()
+    forward, by_four = group.root.op.name == "window_matmul", target.capability == 90
+    if forward:
+        return (_WarpgroupForward if by_four else _WarpForward)(group, target, name).build()
+    return (_WarpgroupGradient if by_four else _WarpGradient)(group, target, name).build()
 
 
 class _Windows(Tiles):
@@ -114,7 +120,7 @@ class _Windows(Tiles):
         source = ((image + found[0] * self.size[1] + found[1]) * self.channels + tap[2]) * 2
         nbytes = None if inside is None else k.select(inside, k.const(16, "i32", 32), 0)
         run = k.iota("i32", 32) & 7
-        to = line * (2 * LINE) + (run ^ (line & 7)) * 16
+        to = line * LINE + (run ^ (line & 7)) * 16
         k.copy_async(self.memory, at, to, self.a.operand.buffer, k.const(0, "i64"), source, nbytes)
 
     def _wide(self, value: Instruction) -> Instruction:
@@ -162,7 +168,7 @@ class _Gradient(_Windows):
         taps, depth, columns = (int(d) for d in self.shape)  # type: ignore[arg-type]
         self.lines = self._mine(warp)
         # all lines of a warp are of one block of 64 elements
-        element = self._wide(row + (warp >> 2) * LINE) + (k.iota("i32", 32) & 7) * CHUNK
+        element = self._wide(row + (warp >> 2) * DEPTH) + (k.iota("i32", 32) & 7) * CHUNK
         self.tap = self._tap(element)
         self.inside = None if taps % ROWS == 0 else element < taps
         self.first = self._wide(batch[0] * depth)
@@ -177,3 +183,19 @@ class _Gradient(_Windows):
                 there = pixel < depth
                 valid = there if valid is None else valid & there
             self._copy(self._corner(self.first + pixel), self.tap, valid, line, at)
+
+
+class _WarpgroupForward(_Forward, WarpgroupTiles):
+    """By four warps together."""
+
+
+class _WarpForward(_Forward, WarpTiles):
+    """By each warp."""
+
+
+class _WarpgroupGradient(_Gradient, WarpgroupTiles):
+    """By four warps together."""
+
+
+class _WarpGradient(_Gradient, WarpTiles):
+    """By each warp."""
