@@ -49,6 +49,10 @@ products.allow_tf32 = True
 assert torch.get_float32_matmul_precision() == "high" and products.fp32_precision == "tf32"
 products.fp32_precision = "ieee"
 assert torch.get_float32_matmul_precision() == "highest" and not products.allow_tf32
+products.allow_tf32 = True
+assert cudnn.allow_tf32 and cudnn.fp32_precision == "tf32"
+cudnn.allow_tf32 = False
+assert products.allow_tf32 and not cudnn.allow_tf32
 assert torch.backends.cudnn.benchmark and not torch.backends.mps.is_available()
 assert not torch.distributed.is_available() and not torch.distributed.is_initialized()
 assert torch.accelerator.current_accelerator() is None or torch.cuda.is_available()

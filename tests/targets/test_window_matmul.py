@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import DType, bf16, f16, tensor
-from heliostat.ops import REGISTRY
+from heliostat.ir.types import DType, bf16, f16, f32, tensor
+from heliostat.ops import REGISTRY, round_tf32
 from heliostat.ops.window import window_count
 
 from .device import RUNNERS, RUNNERS_OF_8, Runner
@@ -19,6 +19,7 @@ CASES = [  # images, size, channels in and out, kernel, stride, padding, dilatio
     (1, (9, 8), 16, 24, (7, 7), (2, 2), (3, 3), (1, 1), bf16),
     (2, (5, 6), 24, 72, (3, 2), (2, 1), (1, 0), (1, 2), f16),
     (1, (8, 8), 128, 16, (1, 1), (2, 2), (0, 0), (1, 1), bf16),
+    (1, (9, 5), 40, 24, (3, 3), (2, 1), (1, 1), (1, 1), f32),  # rounded to tf32
 ]
 
 
@@ -46,14 +47,15 @@ def test_all_three_products(
     turned = {**at, "size": at["grid"], "grid": at["size"], "transposed": True}
     parts = next(p for p in (3, 2, 1) if len(g) % p == 0 and len(g) // p >= 16)
     held = {"x": x, "g": g, "w": w, "back": back}
-    values = {n: parameter(n, tensor(dtype, *a.shape)) for n, a in held.items()}
+    parameters = {n: parameter(n, tensor(dtype, *a.shape)) for n, a in held.items()}
+    values = {n: round_tf32(v) if dtype is f32 else v for n, v in parameters.items()}
     forward, of_x, of_w = (REGISTRY[n] for n in ("window_matmul", "window_matmul", "window_gradient"))
     made = [
         forward.build(values["x"], values["w"], **at),
         of_x.build(values["g"], values["back"], **turned),
         of_w.build(values["x"], values["g"], **at, parts=parts),
     ]
-    graph = Graph("windows", list(values.values()), made)
+    graph = Graph("windows", list(parameters.values()), made)
     for capability in ((9, 0), (8, 0)):
         assert sum("window_" in k for k in schedules(graph, capability)) == 3
     found = run(graph, held, {})

@@ -51,7 +51,7 @@ def float_parts(graph: Graph, target: Target, precision: str) -> Graph:
         if name not in ("matmul", "linear") or any(v.type.element != f32 or v.type.layout is not None for v in inputs):
             return None
         a, b = inputs
-        if not (a.type.static and b.type.static) or min(a.type.rank, b.type.rank) < 2:
+        if not (a.type.static and b.type.static) or min(a.type.rank, b.type.rank) < 2 or kind_of(node) == "tf32":
             return None
         turned, panels = bool(node.attrs.get("transpose_a")), name == "linear"  # whose weights become panels
         depth = a.type.rank - (2 if turned else 1), b.type.rank - (1 if panels else 2)

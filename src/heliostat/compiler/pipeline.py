@@ -138,11 +138,13 @@ Observer = Callable[[str, Graph], None]
 class Options:
     """What the caller may choose. `activations`: "int8" or "float", for products with quantized weights. `tuning`: tile
     choices of this machine. `float32_products`: how precise products of f32 must be, one of `float_parts.PRECISIONS`.
+    `tf32_convolutions`: whether convolutions of f32 may round what they multiply to tf32.
     """
 
     activations: str = "int8"
     tuning: TuningTable = field(default_factory=TuningTable)
     float32_products: str = "highest"
+    tf32_convolutions: bool = False
 
 
 class KernelLibrary:
@@ -218,7 +220,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     """The graph passes in order, by name."""
     large = options.tuning.usual(matmul, "matmul f32", "large")
     return [
-        ("channels_last", partial(channels_last, target=target)),
+        ("channels_last", partial(channels_last, target=target, tf32=options.tf32_convolutions)),
         ("share", share),
         ("attention", partial(expand_attention, target=target)),
         ("attend", partial(attend, target=target)),
