@@ -49,7 +49,16 @@ assert torch.tensor([1, 2]).tolist() == [1, 2] and torch.float32 is hs.float32
 assert torch.__version__ >= "2" and torch.version.cuda is None
 assert abs(torch.pi - 3.14159265) < 1e-8 and torch.inf > 1e300 and torch.zeros(2)[torch.newaxis].shape == (1, 2)
 cudnn.benchmark = True
-torch.backends.cuda.matmul.allow_tf32 = True
+products = torch.backends.cuda.matmul
+assert not products.allow_tf32 and products.fp32_precision == "ieee"
+products.allow_tf32 = True
+assert torch.get_float32_matmul_precision() == "high" and products.fp32_precision == "tf32"
+products.fp32_precision = "ieee"
+assert torch.get_float32_matmul_precision() == "highest" and not products.allow_tf32
+products.allow_tf32 = True
+assert cudnn.allow_tf32 and cudnn.fp32_precision == "tf32"
+cudnn.allow_tf32 = False
+assert products.allow_tf32 and not cudnn.allow_tf32
 assert torch.backends.cudnn.benchmark and not torch.backends.mps.is_available()
 assert not torch.distributed.is_available() and not torch.distributed.is_initialized()
 assert torch.accelerator.current_accelerator() is None or torch.cuda.is_available()

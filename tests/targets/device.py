@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,11 @@ def with_tiles(run: Runner, entries: Mapping[str, Mapping[str, Any]]) -> Runner:
     return partial(run, options=options)
 
 
-def lockstep_of_8(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
+def lockstep_of_8(
+    graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int], options: Options = Options()
+) -> list[Array]:
     """As compute capability 8.0 runs it, which has no products by four warps together."""
-    return Simulated(graph, run_lockstep, AMPERE).run(inputs, symbols)
+    return Simulated(graph, run_lockstep, AMPERE, options).run(inputs, symbols)
 
 
 def meaning(graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int]) -> list[Array]:
@@ -148,4 +151,20 @@ def on_gpu(
     return CudaSession(graph, place, options).run(inputs, symbols)
 
 
+def on_gpu_of_8(
+    graph: Graph, inputs: Mapping[str, Array], symbols: Mapping[str, int], options: Options = Options()
+) -> list[Array]:
+    """With the kernels of compute capability 8.0, which later GPUs run too."""
+    place = gpu()
+    if isinstance(place, str):
+        pytest.skip(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, "target", replace(AMPERE, machine=place.target.machine))
+        return CudaSession(graph, place, options).run(inputs, symbols)
+
+
 RUNNERS = [pytest.param(lockstep, id="lockstep"), pytest.param(on_gpu, id="gpu", marks=pytest.mark.cuda)]
+RUNNERS_OF_8 = [
+    pytest.param(lockstep_of_8, id="lockstep-8.0"),
+    pytest.param(on_gpu_of_8, id="gpu-8.0", marks=pytest.mark.cuda),
+]

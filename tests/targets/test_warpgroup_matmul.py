@@ -24,13 +24,23 @@ HALVES = {"bf16": bf16, "f16": f16}
 
 def drawn(rng: np.random.Generator, dtype: DType, *shape: int) -> np.ndarray[Any, Any]:
     values = rng.standard_normal(shape).astype(np.float32)
+    if dtype is f32:
+        return values
     return values.astype(np.float16) if dtype is f16 else (values.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def exact(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if raw.dtype == np.float32:
+        return of_tf32(raw)
     if raw.dtype == np.float16:
         return raw.astype(np.float64)
     return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def of_tf32(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The nearest numbers of 11 bits, ties away from zero."""
+    mantissa, exponent = np.frexp(x.astype(np.float64))
+    return np.copysign(np.ldexp(np.floor(np.abs(mantissa) * 2.0**11 + 0.5), exponent - 11), x)
 
 
 def product(a: Value, b: Value, turned: bool) -> Value:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import DType, bf16, f16, tensor
-from heliostat.ops import REGISTRY
+from heliostat.ir.types import DType, bf16, f16, f32, tensor
+from heliostat.ops import REGISTRY, round_tf32
 from heliostat.ops.window import window_count
 
-from .device import RUNNERS, Runner
+from .device import RUNNERS, RUNNERS_OF_8, Runner
 from .test_warpgroup_matmul import close, drawn, exact, schedules
 
 Pair = tuple[int, int]
@@ -19,6 +19,7 @@ CASES = [  # images, size, channels in and out, kernel, stride, padding, dilatio
     (1, (9, 8), 16, 24, (7, 7), (2, 2), (3, 3), (1, 1), bf16),
     (2, (5, 6), 24, 72, (3, 2), (2, 1), (1, 0), (1, 2), f16),
     (1, (8, 8), 128, 16, (1, 1), (2, 2), (0, 0), (1, 1), bf16),
+    (1, (9, 5), 40, 24, (3, 3), (2, 1), (1, 1), (1, 1), f32),  # rounded to tf32
 ]
 
 
@@ -33,7 +34,7 @@ def case(seed: int, dtype: DType, count: int, size: Pair, kernel: Pair, stride: 
     return at, x, g, w
 
 
-@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("run", RUNNERS + RUNNERS_OF_8)
 @pytest.mark.parametrize(
     ("count", "size", "channels", "out", "kernel", "stride", "padding", "dilation", "dtype"), CASES
 )
@@ -46,15 +47,17 @@ def test_all_three_products(
     turned = {**at, "size": at["grid"], "grid": at["size"], "transposed": True}
     parts = next(p for p in (3, 2, 1) if len(g) % p == 0 and len(g) // p >= 16)
     held = {"x": x, "g": g, "w": w, "back": back}
-    values = {n: parameter(n, tensor(dtype, *a.shape)) for n, a in held.items()}
+    parameters = {n: parameter(n, tensor(dtype, *a.shape)) for n, a in held.items()}
+    values = {n: round_tf32(v) if dtype is f32 else v for n, v in parameters.items()}
     forward, of_x, of_w = (REGISTRY[n] for n in ("window_matmul", "window_matmul", "window_gradient"))
     made = [
         forward.build(values["x"], values["w"], **at),
         of_x.build(values["g"], values["back"], **turned),
         of_w.build(values["x"], values["g"], **at, parts=parts),
     ]
-    graph = Graph("windows", list(values.values()), made)
-    assert sum("window_" in k for k in schedules(graph)) == 3
+    graph = Graph("windows", list(parameters.values()), made)
+    for capability in ((9, 0), (8, 0)):
+        assert sum("window_" in k for k in schedules(graph, capability)) == 3
     found = run(graph, held, {})
     wanted = [
         forward.reference(exact(x), exact(w), **at),

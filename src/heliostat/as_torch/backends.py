@@ -1,5 +1,5 @@
-"""`torch.backends`: switches of libraries that PyTorch calls. What can be set here changes nothing: programs are
-heliostat's own, and their results are repeatable."""
+"""`torch.backends`: switches of libraries that PyTorch calls. What can be set here changes nothing but the precision of
+float32 products and convolutions on GPUs: programs are heliostat's own, and their results are repeatable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,59 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+from ..session.devices import Float32Products
 from ..tensor import cuda as gpus
+from ..tensor import lazy
+from ..tensor.questions import get_float32_matmul_precision, set_float32_matmul_precision
+
+
+class _Convolutions(SimpleNamespace):
+    """`torch.backends.cudnn`: `allow_tf32` and `fp32_precision` say whether convolutions of float32 on GPUs may take
+    TF32. Until one is set they do where products do; PyTorch's do without being asked."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        return Float32Products.tf32_convolutions()
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        lazy.flush()  # what was computed so far was asked for before
+        Float32Products.convolutions = allowed
+
+    @property
+    def fp32_precision(self) -> str:
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        self.allow_tf32 = _allows_tf32(precision)
+
+
+class _Products(SimpleNamespace):
+    """`torch.backends.cuda.matmul`: `allow_tf32` and `fp32_precision` are other names for what
+    `set_float32_matmul_precision` sets."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        return get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        set_float32_matmul_precision("high" if allowed else "highest")
+
+    @property
+    def fp32_precision(self) -> str:
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        self.allow_tf32 = _allows_tf32(precision)
+
+
+def _allows_tf32(precision: str) -> bool:
+    if precision not in ("ieee", "tf32", "none"):
+        raise ValueError(f"fp32_precision is 'ieee', 'tf32' or 'none', not {precision!r}")
+    return precision == "tf32"
 
 
 def _yes() -> bool:
@@ -26,15 +78,14 @@ def _within(*args: Any, **kwargs: Any) -> Any:
     return nullcontext()
 
 
-cudnn = SimpleNamespace(
-    enabled=True, benchmark=False, benchmark_limit=10, deterministic=False, allow_tf32=False, fp32_precision="ieee",
-    is_available=_no, version=lambda: None, flags=_within,
+cudnn = _Convolutions(
+    enabled=True, benchmark=False, benchmark_limit=10, deterministic=False, is_available=_no, version=lambda: None,
+    flags=_within,
 )  # fmt: skip
 cuda = SimpleNamespace(
     is_built=gpus.is_available,
-    matmul=SimpleNamespace(
-        allow_tf32=False, allow_fp16_reduced_precision_reduction=False, allow_bf16_reduced_precision_reduction=False,
-        fp32_precision="ieee",
+    matmul=_Products(
+        allow_fp16_reduced_precision_reduction=False, allow_bf16_reduced_precision_reduction=False
     ),
     sdp_kernel=_within, enable_flash_sdp=_ignored, enable_math_sdp=_ignored, enable_mem_efficient_sdp=_ignored,
     enable_cudnn_sdp=_ignored, flash_sdp_enabled=_yes, math_sdp_enabled=_yes, mem_efficient_sdp_enabled=_yes,

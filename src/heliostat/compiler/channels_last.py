@@ -1,5 +1,5 @@
-"""Convolutions on GPUs whose tensor cores serve four warps together: images in between lie with channels last, as
-matrices with a row for each pixel.
+"""Convolutions on GPUs with tensor cores for halves, from compute capability 8.0 on: images in between lie with
+channels last, as matrices with a row for each pixel.
 
 A product on tensor cores adds over channels, which are neighbours then, and what stands between convolutions
 (normalizations, activations, sums) does not care. So each value of the graph that is made of a convolution has a twin
@@ -18,9 +18,9 @@ from ..ir.graph import CONSTANT, Graph, Node, Value, constant
 from ..ir.rewrite import rewrite
 from ..ir.types import TensorType, bf16, f16, f32, numel
 from ..kernels import pixel_rows, window_matmul
+from ..kernels.matmul_tiles import CHUNK
 from ..kernels.stream_linear import MULTIPROCESSORS
-from ..kernels.warpgroup_matmul import CHUNK
-from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, slice, sum, transpose
+from ..ops import REGISTRY, broadcast_to, cast, concat, matmul, reshape, round_tf32, slice, sum, transpose
 from ..targets.target import Target
 from .lower import claimed, expand
 from .split import divisor
@@ -36,17 +36,17 @@ LEAST_SUMMED = 64  # pixels of a part
 PARTS = 256  # of the sum of a weight's gradient, at most
 
 
-def channels_last(graph: Graph, target: Target) -> Graph:
+def channels_last(graph: Graph, target: Target, tf32: bool = False) -> Graph:
     """Convolutions and what stands between them as work on matrices of pixels, where the target has products for them;
-    what it has no kernel for as other ops."""
-    fast = target.capability == 90
+    what it has no kernel for as other ops. `tf32`: whether those of f32 may round what they multiply to tf32."""
+    fast = target.capability >= 80
 
     def parted(node: Node) -> bool:
         return node.op.name in GRADIENTS | POOLS and not claimed(node, target)
 
     graph = expand(graph, lambda node: node.op.name == "batch_norm" or (not fast and parted(node)))
     if fast and any(n.op.name == "conv2d" or n.op.name in GRADIENTS for n in graph.nodes()):
-        graph = _Pass(target).run(graph)
+        graph = _Pass(target, tf32).run(graph)
 
     def unfit(node: Node) -> bool:
         if node.op.name not in CLAIMED:
@@ -61,8 +61,9 @@ def channels_last(graph: Graph, target: Target) -> Graph:
 
 
 class _Pass:
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, tf32: bool) -> None:
         self.target = target
+        self.elements = (bf16, f16, f32) if tf32 else (bf16, f16)
         self.twins: dict[int, Value] = {}  # by values of (N, C, H, W)
         self.spread: dict[int, Value] = {}  # the same of what is spread over pixels: used beside a twin only
         self.kept: list[Value] = []  # whose ids are keys
@@ -118,7 +119,7 @@ class _Pass:
         a, b = inputs
         result = node.results[0].type
         element = result.element
-        if node.attrs["groups"] != 1 or element not in (bf16, f16) or not (a.type.static and b.type.static):
+        if node.attrs["groups"] != 1 or element not in self.elements or not (a.type.static and b.type.static):
             return None
         if node.op.name == "conv2d":
             rows = self._forward(a, b, result, node.attrs)
@@ -150,6 +151,7 @@ class _Pass:
         return self._product(self._twin(g), matrix, at, True)
 
     def _product(self, x: Value, w: Value, at: dict[str, Any], transposed: bool) -> Value | None:
+        x, w = _operand(x), _operand(w)
         made = REGISTRY["window_matmul"].build(x, w, **at, transposed=transposed)
         if window_matmul.fits(made.node, self.target) is not None:
             return None
@@ -157,7 +159,7 @@ class _Pass:
 
     def _of_weight(self, x: Value, g: Value, result: TensorType, attrs: Any) -> Value | None:
         at = _at(attrs, _space(x.type), _space(g.type), _space(result))
-        rows, of = self._padded_twin(x), self._twin(g)
+        rows, of = _operand(self._padded_twin(x)), _operand(self._twin(g))
         depth, out = (int(d) for d in of.type.shape)  # type: ignore[arg-type]
         wide = int(rows.type.shape[1])  # type: ignore[arg-type]
         taps = math.prod(at["kernel"]) * wide
@@ -255,6 +257,11 @@ def _of_channels(v: Value, whole: TensorType) -> Value | None:
     if v.type.rank in (3, 4) and v.type.shape[-3:] == (whole.shape[1], 1, 1) and v.type.shape[:-3] in ((), (1,)):
         return reshape(v, (whole.shape[1],))
     return None
+
+
+def _operand(x: Value) -> Value:
+    """What tensor cores multiply of a value."""
+    return round_tf32(x) if x.type.element is f32 else x
 
 
 def _points(at: dict[str, Any]) -> bool:

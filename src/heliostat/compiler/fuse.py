@@ -170,14 +170,13 @@ class Fuser:
 
     def _try(self, node: Node, number: int) -> ModuleType | str:
         host = self.open[number]
-        if host.schedule is transpose:
+        if host.schedule is transpose and not transpose.takes(node, self.target):
             return "a transpose by itself reads and writes vectors"
         if host.root.op.name in PRODUCTS and node.op.name not in EPILOGUE_ROOTS:
             reason = self._epilogue_refusal(node, number)
             if reason is not None:
                 return reason
-        root = host.root if host.root.op.name in _ANCHORS else node
-        group = self._group([*host.nodes, node], root)
+        group = self._group([*host.nodes, node], host.root if _keeps_root(host) else node)
         if self.is_map(host) and self._too_wide(group):
             return f"a kernel reads and writes {MOST_OPERANDS} values at most"
         verdict = self._select(group)
@@ -488,7 +487,7 @@ class Fuser:
         added = self._needs(node) & ~(host.needs | 1 << number)
         host.nodes.append(node)
         host.needs |= added
-        if host.root.op.name not in _ANCHORS:
+        if not _keeps_root(host):
             host.root = node
         self.group_of[id(node)] = number
         for other in self.open if added else ():
@@ -551,6 +550,11 @@ def source_of(value: Value) -> Value:
     while value.node.op.name in ALIASES:
         value = value.node.inputs[0]
     return value
+
+
+def _keeps_root(host: _Open) -> bool:
+    """Whether the node that decides a group's schedule stays the one, whatever joins."""
+    return host.root.op.name in _ANCHORS or host.schedule is transpose
 
 
 def _immediate(node: Node, value: Value) -> bool:

@@ -27,7 +27,7 @@ from ..kernels import (
 )
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..kernels.group import ALIASES, Accept, Group
-from ..kernels.warpgroup_matmul import fits
+from ..kernels.matmul_tiles import fits, kind_of
 from ..ops import (
     REGISTRY,
     abs,
@@ -122,7 +122,9 @@ def operands_of_products(graph: Graph, target: Target, alone: bool = False) -> G
         if node.op.name != "matmul" or node.attrs["transpose_a"]:
             return None
         a, b = inputs
-        worth = right[id(node.inputs[1])] > 1 or (not target.gpu and not alone and _has_many_rows(node.inputs[0]))
+        worth = (right[id(node.inputs[1])] > 1 and not _takes_rows(node, target)) or (
+            not target.gpu and not alone and _has_many_rows(node.inputs[0])
+        )
         if worth and b.type.rank == 2 and b.type.static and _is_packable(a.type, b.type):
             return (REGISTRY["linear"].build(a, transpose(b)),)
         if a.node.op.name == "transpose" and b.type.rank > 1:
@@ -132,6 +134,13 @@ def operands_of_products(graph: Graph, target: Target, alone: bool = False) -> G
         return None
 
     return rewrite(graph, replace)
+
+
+def _takes_rows(node: Node, target: Target) -> bool:
+    """Whether a product's operands are best read as they lie: from tensor cores that serve one warp, and for tf32."""
+    if target.capability < 80 or node.op.name not in ("matmul", "linear"):
+        return False
+    return kind_of(node) == "tf32" or (target.capability != 90 and kind_of(node) is not None)
 
 
 def _has_many_rows(a: Value) -> bool:
@@ -166,7 +175,12 @@ def assign_layouts(
     lanes = target.lanes
     packed: dict[int, Value] = {}
     given = library(graph)
-    as_rows = {id(n) for n in graph.nodes() if id(n) in given and fits(n, target) is None}  # our kernel reads rows too
+    fixed = _fixed(graph)
+    as_rows = {  # which our kernels read too
+        id(n)
+        for n in graph.nodes()
+        if (id(n) in given or (_takes_rows(n, target) and not fixed[id(n.inputs[1].node)])) and fits(n, target) is None
+    }
     linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear" and id(n) not in as_rows}
     precise = _small_products(graph)
     turned = set() if target.gpu else _turned_products(graph, lanes)

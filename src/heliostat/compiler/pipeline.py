@@ -52,6 +52,7 @@ from ..kernels import (
     tensor_linear,
     tile_attention,
     transpose,
+    warp_matmul,
     warpgroup_attention,
     warpgroup_linear,
     warpgroup_matmul,
@@ -66,7 +67,7 @@ from .accumulate import accumulate
 from .attend import attend
 from .attention import expand_attention, heads_of_attention
 from .channels_last import channels_last
-from .float_parts import float_parts
+from .float_parts import float_parts, tf32_rows
 from .flops import flops
 from .fuse import FusedGroup, Fuser, lone_group, source_of
 from .heads import heads_by_views
@@ -88,6 +89,7 @@ SCHEDULES: tuple[ModuleType, ...] = (
     tensor_linear,
     linear,
     warpgroup_matmul,
+    warp_matmul,
     window_matmul,
     matmul,
     convolution,
@@ -136,11 +138,13 @@ Observer = Callable[[str, Graph], None]
 class Options:
     """What the caller may choose. `activations`: "int8" or "float", for products with quantized weights. `tuning`: tile
     choices of this machine. `float32_products`: how precise products of f32 must be, one of `float_parts.PRECISIONS`.
+    `tf32_convolutions`: whether convolutions of f32 may round what they multiply to tf32.
     """
 
     activations: str = "int8"
     tuning: TuningTable = field(default_factory=TuningTable)
     float32_products: str = "highest"
+    tf32_convolutions: bool = False
 
 
 class KernelLibrary:
@@ -216,7 +220,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
     """The graph passes in order, by name."""
     large = options.tuning.usual(matmul, "matmul f32", "large")
     return [
-        ("channels_last", partial(channels_last, target=target)),
+        ("channels_last", partial(channels_last, target=target, tf32=options.tf32_convolutions)),
         ("share", share),
         ("attention", partial(expand_attention, target=target)),
         ("attend", partial(attend, target=target)),
@@ -227,6 +231,7 @@ def passes(target: Target, options: Options) -> list[tuple[str, Callable[[Graph]
         ("heads", partial(heads_of_attention, target=target)),
         ("heads_by_views", partial(heads_by_views, target=target)),
         ("split_depth", partial(split_depth, target=target, library=options.tuning.library)),
+        ("tf32_rows", partial(tf32_rows, target=target)),
         (
             "layout",
             partial(assign_layouts, target=target, activations=options.activations, library=options.tuning.library),

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
-from ..ir.types import bf16, f16, f32
+from ..ir.types import f32
 from ..kernel.library import LibraryProduct
 from ..kernels.matmul_packed import sizes
+from ..kernels.matmul_tiles import DEPTH, ROWS, fits
 from ..kernels.stream_linear import MULTIPROCESSORS
-from ..kernels.warpgroup_matmul import DEPTH, ROWS, fits
 from ..ops import REGISTRY, cast, reshape, sum
 from ..targets.target import Target
 
@@ -29,7 +29,7 @@ def split_depth(
 ) -> Graph:
     """Matrices alone, of sizes that are known, but for those that a tuner gave to a library, `library(graph)`. A sum in
     parts has another order, and no fewer digits."""
-    if target.capability != 90:
+    if target.capability < 80:
         return graph
     given = library(graph)
 
@@ -39,7 +39,7 @@ def split_depth(
         if any(v.type.rank != 2 or not v.type.static for v in inputs):
             return None
         a, b = inputs
-        if a.type.element not in (bf16, f16) or fits(node, target) is not None:
+        if fits(node, target) is not None:
             return None
         rows, depth, columns = (int(d) for d in sizes(node))  # type: ignore[arg-type]
         count = parts(rows, depth, columns)

@@ -232,10 +232,10 @@ def reduce_lanes(a: Array, kind: str) -> Any:
     return last[0] if a.dtype.kind == "f" else last.item(0)
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=4)
 def _fragments(kind: str) -> tuple[Array, Array, Array]:
     """Where elements (16, K) of a lie among those that 32 threads hold, those of b (K, 8), and each sum in (16, 8)."""
-    per = 4 if kind == "i8" else 2  # elements of a word
+    per = {"i8": 4, "tf32": 1}.get(kind, 2)  # elements of a word
     row, k, column = np.arange(16)[:, None], np.arange(8 * per), np.arange(8)
     word, half = k // per % 4, k // (4 * per)  # of a row's 4 words, and of 16 bytes
     rows = ((row % 8 * 4 + word) * 4 + row // 8 + 2 * half) * per + k % per
@@ -246,21 +246,25 @@ def _fragments(kind: str) -> tuple[Array, Array, Array]:
 
 def mma(acc: Array, a: Array, b: Array, kind: str) -> Array:
     """acc (16, 8) + a (16, K) b (K, 8), each in the order that the 32 threads of a warp hold it. Source: PTX ISA,
-    mma.m16n8k16 and mma.m16n8k32. K is 16 of bf16 or f16 (in i16), or 32 of bytes: a signed, b unsigned.
+    mma.m16n8k16, m16n8k8 and m16n8k32. K is 16 of bf16 or f16 (in i16), 8 of tf32 (in f32, whose last 13 bits do not
+    count), or 32 of bytes: a signed, b unsigned.
 
     acc: thread t holds rows t / 4 and t / 4 + 8 of columns 2 (t % 4) and the next. a: 4-byte words of row t / 4, row
     t / 4 + 8, and both again 16 bytes on; b: words of column t / 4, and 16 bytes on; a word starts at byte 4 (t % 4).
     """
     wide = b.view(np.uint8) if kind == "i8" else b
     rows, columns, sums = _fragments(kind)
-    product = _numbers(a, kind)[rows] @ _numbers(wide, kind)[columns]
+    product = numbers(a, kind)[rows] @ numbers(wide, kind)[columns]
     taken = product.ravel()[sums]
     return (acc + taken).astype(acc.dtype) if kind != "i8" else acc + taken.astype(np.int64).astype(np.int32)
 
 
-def _numbers(a: Array, kind: str) -> Array:
+def numbers(a: Array, kind: str) -> Array:
+    """What tensor cores take elements for, as float64: bytes, or the bits of bf16, f16 or tf32."""
     if kind == "i8":
         return a.astype(np.float64)
+    if kind == "tf32":
+        return (a.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
     if kind == "f16":
         return a.view(np.float16).astype(np.float64)
     return (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)

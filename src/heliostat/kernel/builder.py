@@ -365,8 +365,16 @@ class KernelBuilder:
         self.emit("scatter", None, (buffer, self._offset(offset), lanes, value))
 
     def mma(self, acc: Instruction, a: Instruction, b: Instruction, kind: str) -> Instruction:
-        """acc + a b of a warp's tiles, in the order of `arithmetic.mma`. `kind` bf16, f16 or i8. On GPUs only."""
+        """acc + a b of a warp's tiles, in the order of `arithmetic.mma`. `kind` bf16, f16, tf32 or i8. On GPUs only."""
         return self.emit("mma", acc.type, (acc, a, b), kind=kind)
+
+    def load_matrices(
+        self, private: Instruction, offset: Operand, lanes: Instruction, turned: bool = False
+    ) -> Instruction:
+        """Four 8 x 8 matrices of 16 bits from private memory, as i32 (128): thread t has two neighbours of row t / 4 of
+        each, from column 2 (t % 4) on, or of column t / 4 and row 2 (t % 4) if `turned`. Row r of matrix m is the 16
+        bytes at `offset` plus lane 8 m + r of the i32 `lanes`. On GPUs only. Source: PTX ISA, ldmatrix."""
+        return self.emit("load_matrices", Type("i32", 128), (private, self._offset(offset), lanes), turned=turned)
 
     def pack_pair(self, low: Instruction, high: Instruction, kind: str = "bf16") -> Instruction:
         """f32 lanes as pairs of bf16 or f16 in i32 lanes. On GPUs only."""
@@ -444,15 +452,16 @@ class KernelBuilder:
         fresh: bool = False,
         turned: tuple[bool, bool] = (False, False),
     ) -> None:
-        """sums += A B^T of tiles of bf16 or f16 (`kind`) in private memory, by four warps from a multiple of four on,
-        each 16 of A's 64 rows. `sums[j]`: columns 8 j .. 8 j + 7, f32 in `mma`'s order; not to be read before
+        """sums += A B^T of tiles of bf16, f16 or tf32 (`kind`) in private memory, by four warps from a multiple of four
+        on, each 16 of A's 64 rows. `sums[j]`: columns 8 j .. 8 j + 7, f32 in `mma`'s order; not to be read before
         `wait_mma`. `fresh`: sums = A B^T, whatever they were.
 
         `a` may be values instead: this warp's rows, an operand a of `mma` for each step, without strides. They are to
         be named in the wait for the product.
 
         A tile is of core matrices, 8 rows of 8 elements in 128 bytes. Byte offsets `a` (of the first of the 64 rows)
-        and `b`; strides in bytes from 8 elements of K to the next, and from 8 rows to the next. `steps` of 16 of K.
+        and `b`; strides in bytes from 8 elements of K to the next, and from 8 rows to the next. `steps` of 16 of K. Of
+        tf32, whose elements are as wide as two, a step is 8; its tiles lie in private memory and are not turned.
         Strides (16, 1024) are rows of 128 bytes, in which bits 4 to 6 of an address are xored with bits 7 to 9.
         `turned`: whether A, and B, lie with neighbours of a column together: lines of 64 rows in 128 bytes, one for
         each element of K, in which bits 4 to 6 of an address are xored with bits 7 to 9; strides from 64 rows to the

@@ -99,7 +99,12 @@ OPS: dict[str, tuple[int, str]] = {
     "scatter": (4, "a run of the value at byte offset + each of an i32 vector of offsets, all apart; GPUs only"),
     "mma": (
         3,
-        "acc + a b of tiles in a warp's fragment order, attrs.kind bf16, f16 or i8; see arithmetic.mma; GPUs only",
+        "acc + a b of tiles in a warp's fragment order, attrs.kind bf16, f16, tf32 or i8; see arithmetic.mma; for GPUs",
+    ),
+    "load_matrices": (
+        3,
+        "4 words of each thread of four 8 x 8 matrices of 16 bits, whose rows lie at alloc[offset + i32 lanes]; "
+        "attrs.turned: of their transposes; see builder; GPUs only",
     ),
     "pack_pair": (
         2,
@@ -124,7 +129,7 @@ OPS: dict[str, tuple[int, str]] = {
     "await": (1, "until all warps of the team arrived as often as this one, and it sees what they wrote before"),
     "warpgroup_mma": (
         -1,
-        "vars += this warp's rows of a product of tiles, attrs.kind bf16 or f16; see builder; GPUs only",
+        "vars += this warp's rows of a product of tiles, attrs.kind bf16, f16 or tf32; see builder; GPUs only",
     ),
     "wait_mma": (
         -1,
@@ -149,7 +154,9 @@ _TEAMWORK = frozenset(
     {"copy_async", "commit_copies", "wait_copies", "barrier", "arrive", "await", "warpgroup_mma", "wait_mma"}
 )
 BARRIER = 8  # bytes of private memory that `arrive` and `await` take
-LOCKSTEP_ONLY = _TEAMWORK | {*("pack_pair", "fma_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum")}
+LOCKSTEP_ONLY = _TEAMWORK | {
+    *("pack_pair", "fma_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum", "load_matrices")
+}
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
 GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY
 

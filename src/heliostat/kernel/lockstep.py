@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arithmetic import numbers
 from .ir import Kernel
 from .lockstep_memory import Copy, LockstepError, Memory, copy_runs
 from .lockstep_source import Writer
@@ -221,10 +222,10 @@ class _Warp:
 
         read = tiles()
         if isinstance(a, int):
-            x = _halves(read[1], kind)
+            x = numbers(read[1], kind)
         else:
             x = np.concatenate([_rows_of_a(v, kind) for v in a], axis=1)
-        product = x @ _halves(read[0], kind).T
+        product = x @ numbers(read[0], kind).T
         held = product.reshape(2, 8, len(sums), 4, 2).transpose(2, 1, 3, 0, 4).reshape(len(sums), WARP, 4)
         self.products.append(_Product(sums, list(held), fresh, tiles, read))
         for v in sums:
@@ -278,14 +279,7 @@ def _tile(at: int, first: int, end: int, columns: int, strides: tuple[int, ...],
     return where // 2, int(where.max())
 
 
-def _halves(bits: Array, kind: str) -> Array:
-    """16 bits each of bf16 or f16 as float64."""
-    if kind == "f16":
-        return bits.view(np.float16).astype(np.float64)
-    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-
-
 def _rows_of_a(value: Array, kind: str) -> Array:
     """Operand a of `mma`, 8 elements of each thread, as rows (16, 16)."""
-    held = _halves(np.ascontiguousarray(value).view(np.uint16), kind)
+    held = numbers(np.ascontiguousarray(value).view(np.uint16), kind)
     return held.reshape(8, 4, 2, 2, 2).transpose(3, 0, 2, 1, 4).reshape(16, 16)

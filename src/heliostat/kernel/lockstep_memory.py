@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import DTYPES
+from .warp import WARP
 
 Array = npt.NDArray[Any]
 _U64 = np.dtype(np.uint64)
@@ -80,6 +81,15 @@ def load_runs(memory: Memory, offsets: Array, elem: str, nbytes: int, align: int
     unit = unit_of(nbytes, align)
     taken = memory.view(unit).take(_numbers(offsets, nbytes, unit))
     return taken.reshape(offsets.shape[0], -1).view(DTYPES[elem])
+
+
+def load_matrices(memory: Memory, offsets: Array, turned: bool) -> Array:
+    """(32, 4) of i32: what threads hold of four 8 x 8 matrices of 16 bits, whose rows lie at offsets (32, 1)."""
+    memory.check(offsets, 16, 16)
+    held = memory.view(16).take(offsets.reshape(-1) >> 4).view(np.uint16).reshape(4, 8, 8)
+    if turned:
+        held = held.swapaxes(1, 2)
+    return np.ascontiguousarray(held.reshape(4, WARP, 2).swapaxes(0, 1)).view(np.int32).reshape(WARP, 4)
 
 
 def load_masked(memory: Memory, offsets: Array, elem: str, mask: Array, align: int) -> Array:

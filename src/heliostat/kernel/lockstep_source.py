@@ -330,6 +330,9 @@ class Writer(SourceWriter):
         run = t.nbytes // i.args[2].lanes
         self.result(i, f"load_runs({self.value(i.args[0])}, {self.runs(i)}, {t.elem!r}, {run}, {i.attrs['align']})")
 
+    def load_matrices(self, i: Instruction) -> None:
+        self.define(i, f"load_matrices({self.value(i.args[0])}, {self.runs(i)}, {i.attrs['turned']})")
+
     def scatter(self, i: Instruction) -> None:
         value = i.args[3]
         assert value.type is not None
@@ -522,7 +525,8 @@ _HANDLERS: dict[str, Callable[[Writer, Instruction], None]] = {
     "splat": Writer.splat, "extract": Writer.extract, "pack": Writer.pack, "shuffle": Writer.shuffle,
     "thread": Writer.thread, "warp": Writer.fixed, "worker": Writer.fixed, "workers": Writer.fixed,
     "from_thread": Writer.from_thread, "from_other": Writer.from_other, "across": Writer.across,
-    "alloc": Writer.alloc, "load": Writer.load, "gather": Writer.gather, "store": Writer.store,
+    "alloc": Writer.alloc, "load": Writer.load, "gather": Writer.gather,
+    "load_matrices": Writer.load_matrices, "store": Writer.store,
     "scatter": Writer.scatter, "copy_async": Writer.copy_async, "commit_copies": Writer.commit_copies,
     "wait_copies": Writer.wait_copies, "var": Writer.var, "get": Writer.get_var, "set": Writer.set,
     "prefetch": Writer.nothing, "ready": Writer.nothing, "together": Writer.meet, "arrive": Writer.arrive,

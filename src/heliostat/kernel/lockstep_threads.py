@@ -62,7 +62,7 @@ class Threads:
             before = len(differ)
             for i in self.instructions:
                 of = [rows.get(id(a), 1) for a in i.args]
-                if i.op in ("thread", "mma") or id(i) in differ:
+                if i.op in ("thread", "mma", "load_matrices") or id(i) in differ:
                     found = WARP
                 elif i.op == "from_thread":
                     found = min(of)
@@ -135,7 +135,7 @@ class Threads:
         return needed
 
 
-_OFFSETS = {"load": (1,), "store": (1,), "gather": (1,), "scatter": (1,), "copy_async": (1, 4)}
+_OFFSETS = {"load": (1,), "store": (1,), "gather": (1,), "scatter": (1,), "copy_async": (1, 4), "load_matrices": (1,)}
 
 
 def _fits(even: Even, bits: int) -> bool:

@@ -160,6 +160,9 @@ class _Printer:
             return f"dot4 {', '.join(map(self.operand, args))} max {attrs.get('max')} : {i.type}"
         if op == "gather":
             return f"gather {i.type}, {self.operand(args[0])}[{self.operand(args[1])}], {self.typed(args[2])}"
+        if op == "load_matrices":
+            word = "turned " if attrs.get("turned") else ""
+            return f"load_matrices {word}{self.operand(args[0])}[{self.operand(args[1])}], {self.typed(args[2])}"
         if op == "mma":
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
         if op == "permute_bytes":

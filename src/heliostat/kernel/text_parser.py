@@ -293,7 +293,7 @@ class _Parser:
             return Instruction("copy_async", None, (private, to, lanes, buffer, source, source_lanes, *count))
         if op == "warpgroup_mma":
             self.next()
-            kind = self.take("word", "bf16 or f16")
+            kind = self.take("word", "bf16, f16 or tf32")
             fresh, *turned = (bool(self.accept(word)) for word in ("fresh", "turned_a", "turned_b"))
             shape = self.integers()
             place = self.place()
@@ -431,6 +431,12 @@ class _Parser:
         self.expect(",")
         return Instruction("gather", type, (*place, self.typed()))
 
+    def load_matrices(self) -> Instruction:
+        turned = bool(self.accept("turned"))
+        place = self.place()
+        self.expect(",")
+        return Instruction("load_matrices", Type("i32", 128), (*place, self.typed()), {"turned": turned})
+
     def mma(self) -> Instruction:
         kind = self.next()
         acc = self.typed()
@@ -504,6 +510,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "iota": _Parser.iota,
     "reduce": _Parser.reduce,
     "mma": _Parser.mma,
+    "load_matrices": _Parser.load_matrices,
     "pack_pair": _Parser.pack_pair,
     "permute_bytes": _Parser.permute_bytes,
     "exp2": _Parser.exp2,

@@ -38,7 +38,18 @@ def verify(kernel: Kernel) -> None:
 
 
 _OPERAND_A = Type("i16", 256)
-_OF_BUFFERS = ("load", "store", "prefetch", "gather", "scatter", "copy_async", "warpgroup_mma", "arrive", "await")
+_OF_BUFFERS = (
+    "load",
+    "store",
+    "prefetch",
+    "gather",
+    "scatter",
+    "copy_async",
+    "warpgroup_mma",
+    "arrive",
+    "await",
+    "load_matrices",
+)
 
 
 class _Verifier:
@@ -361,6 +372,7 @@ class _Verifier:
     def mma(self, i: Instruction) -> None:
         acc, a, b = (x.type for x in i.args)
         kinds = dict.fromkeys(("bf16", "f16"), (Type("f32", 128), Type("i16", 256), Type("i16", 128)))
+        kinds["tf32"] = (Type("f32", 128), Type("f32", 128), Type("f32", 64))
         kinds["i8"] = (Type("i32", 128), Type("i8", 512), Type("i8", 256))
         if i.attrs.get("kind") not in kinds:
             _fail(f"mma does not know {i.attrs.get('kind')}")
@@ -369,6 +381,16 @@ class _Verifier:
             (i.type, acc, a, b), (wanted[0], *wanted), ("result", "sum", "a", "b"), strict=True
         ):
             _same(found, want, f"the {what}")
+
+    def load_matrices(self, i: Instruction) -> None:
+        private, offset, lanes = i.args
+        if private.op != "alloc":
+            _fail(f"matrices are loaded from private memory, not from {private.op}")
+        _same(offset.type, _I64, "the offset")
+        _same(lanes.type, Type("i32", 32), "the lanes' offsets")
+        _same(i.type, Type("i32", 128), "the result")
+        if i.attrs.get("turned") not in (False, True):
+            _fail("turned is true or false")
 
     def pack_pair(self, i: Instruction) -> None:
         assert i.type is not None
@@ -428,7 +450,7 @@ class _Verifier:
             _fail("the shape is 1 to 16 steps, two strides of A if it lies in memory, and two of B")
         if any(s % 16 or not 0 < s < 1 << 18 for s in shape[1:]):
             _fail("a stride is a multiple of 16 bytes below 256 KiB")
-        if i.attrs.get("kind") not in ("bf16", "f16"):
+        if i.attrs.get("kind") not in ("bf16", "f16", "tf32"):
             _fail(f"warpgroup_mma does not know {i.attrs.get('kind')}")
         _same(i.args[1].type, _I64, "the offset")
         turned = i.attrs.get("turned")
@@ -436,6 +458,8 @@ class _Verifier:
             _fail("turned says of A and of B whether neighbours of a column lie together")
         if turned[0] and len(shape) != 5:
             _fail("values are not turned")
+        if i.attrs["kind"] == "tf32" and (any(turned) or len(shape) != 5):
+            _fail("tiles of tf32 lie in private memory and are not turned")
         values = 2 + (1 if len(shape) == 5 else shape[0])
         for a in i.args[2:values]:
             _same(a.type, _I64 if len(shape) == 5 else _OPERAND_A, "A")
@@ -549,5 +573,6 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
     "wait_mma": _Verifier.wait_mma, "arrive": _Verifier.arrival, "await": _Verifier.arrival,
     "gather": _Verifier.gather, "scatter": _Verifier.scatter,
+    "load_matrices": _Verifier.load_matrices,
     "mma": _Verifier.mma, "table": _Verifier.table, "index": _Verifier.index,
 }  # fmt: skip

@@ -1,11 +1,13 @@
 """Schedule of a transpose of the last two axes: squares of vectors are turned in registers, the edges element by
 element. On a GPU of any transpose that moves the last axis: squares are turned in private memory. Fused with neighbours
-it would be read one element at a time, which costs more than a pass of its own."""
+it would be read one element at a time, which costs more than a pass of its own; but on a GPU its result may be rounded
+to tf32 on the way, since products on tensor cores want operands so."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..ir.graph import Node
 from ..ir.types import DType, TensorType
@@ -13,6 +15,7 @@ from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .group import COMPUTE, Accept, Dims, Group, Refuse
+from .math import Math
 
 ROOTS = ("transpose",)
 LEAST = 1024  # elements of a matrix from which on it pays
@@ -50,9 +53,16 @@ def _side(target: Target) -> int:
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
-    if len(group.nodes) != 1 or not turns(group.root, target):
+    inner = group.nodes[-1].inputs == group.root.results and takes(group.nodes[-1], target)
+    alone = len(group.nodes) == 1 or (len(group.nodes) == 2 and inner and group.outputs == group.nodes[1].results)
+    if not alone or not turns(group.root, target):
         return Refuse("not a large transpose by itself that moves the last axis")
     return Accept()
+
+
+def takes(node: Node, target: Target) -> bool:
+    """Whether what follows a transpose is computed with it."""
+    return target.gpu and node.op.name == "round_tf32"
 
 
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
@@ -62,7 +72,8 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     Dims(k, ())
     type = group.root.inputs[0].type
     if target.gpu:
-        _by_warps(k, type, group.root.attrs["axes"], source, out, target.lanes)
+        rounds = [partial(n.op.scalar, Math(k)) for n in group.nodes[1:]]  # type: ignore[attr-defined]
+        _by_warps(k, type, group.root.attrs["axes"], source, out, target.lanes, *rounds)
         return k.finish()
     *batch, rows, columns = (int(d) for d in type.shape)  # type: ignore[arg-type]
     matrices = 1
@@ -92,9 +103,11 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
 
 
 def _by_warps(
-    k: KernelBuilder, type: TensorType, axes: Sequence[int], source: Instruction, out: Instruction, lanes: int
-) -> None:
-    """Squares of whole lines, to private memory row by row and from there column by column."""
+    k: KernelBuilder, type: TensorType, axes: Sequence[int], source: Instruction, out: Instruction, lanes: int,
+    made: Callable[[Instruction], Instruction] = lambda value: value,
+) -> None:  # fmt: skip
+    """Squares of whole lines, to private memory row by row and from there column by column. `made`: what is stored of
+    a vector."""
     sizes = [int(d) for d in type.shape]  # type: ignore[arg-type]
     stored, nbytes = COMPUTE[type.dtype.name][0], type.dtype.nbytes
     steps = [math.prod(sizes[n + 1 :]) for n in range(type.rank)]  # elements from one to the next along an axis
@@ -126,7 +139,7 @@ def _by_warps(
             lines = [n + e if whole else k.minimum(n + e, width - 1) for e in range(UNROLL)]
             held = [k.gather(square, m * nbytes, lane * pitch, stored) for m in lines]
             for m, value in zip(lines, held, strict=True):
-                k.store(out, (to + m * down) * nbytes, value, None if whole else inside_r)
+                k.store(out, (to + m * down) * nbytes, made(value), None if whole else inside_r)
 
 
 def transposed(k: KernelBuilder, rows: Sequence[Instruction]) -> list[Instruction]:

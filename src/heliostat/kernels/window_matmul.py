@@ -1,21 +1,24 @@
 """Schedules of `window_matmul` and `window_gradient`: convolutions as products on tensor cores, whose left operand is
-never written: each chunk of 8 channels is copied from the pixel that a window has there.
+never written: each chunk of 16 bytes of channels is copied from the pixel that a window has there.
 
-Tiles, ring and epilogue are those of `warpgroup_matmul`. Copies of what lies outside of an image are zeros.
+Tiles, ring and epilogue are those of `matmul_tiles`, products those of `warpgroup_matmul` or `warp_matmul`. Copies of
+what lies outside of an image are zeros.
 """
 
 from __future__ import annotations
 
 from ..ir.graph import Node
-from ..ir.types import bf16, f16
 from ..kernel.ir import Instruction, Kernel
+from ..kernel.warp import WARP
 from ..targets.target import Target
 from .group import Accept, Group, Refuse, TensorOperand, epilogue_refusal
+from .matmul_tiles import CHUNK, LEAST, LINE, ROWS, RUN, Lines, Tiles, kind_of
+from .warp_matmul import WarpTiles
 from .warpgroup_linear import WARPS
-from .warpgroup_matmul import CHUNK, DEPTH, LEAST, LINE, ROWS, Lines, Tiles
+from .warpgroup_matmul import WarpgroupTiles
 
 ROOTS = ("window_matmul", "window_gradient")
-EACH = 32 // CHUNK  # lines that a warp copies at once
+EACH = WARP * RUN // LINE  # lines that a warp copies at once
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -28,15 +31,15 @@ def fits(root: Node, target: Target) -> str | None:
     """Why a product with windows is for other ops; None where it is for this schedule."""
     if root.op.name not in ROOTS:
         return f"root is {root.op.name}, no product with windows"
-    if target.capability != 90:
-        return f"{target.name} has no products by four warps together"
+    if target.capability < 80:
+        return f"{target.name} has no tensor cores for it"
     x, w = (v.type for v in root.inputs)
-    if x.element not in (bf16, f16) or x.layout is not None or w.layout is not None or not (x.static and w.static):
-        return f"tensor cores here take bf16 or f16 of known sizes, not {x} with {w}"
+    if kind_of(root) is None or x.layout is not None or w.layout is not None or not (x.static and w.static):
+        return f"tensor cores here take bf16, f16 or what was rounded to tf32, of known sizes, not {x} with {w}"
     channels, out = int(x.shape[1]), int(w.shape[1])  # type: ignore[arg-type]
     if channels % CHUNK or out % CHUNK:
         return f"{channels} and {out} channels are no whole chunks of {CHUNK}"
-    if any(int(t.shape[0]) * int(t.shape[1]) * 2 >= 1 << 31 for t in (x, w)):  # type: ignore[arg-type]
+    if any(int(t.shape[0]) * int(t.shape[1]) * t.dtype.nbytes >= 1 << 31 for t in (x, w)):  # type: ignore[arg-type]
         return "an operand of 2 GiB and more"
     if min(_shape(root)) < LEAST:
         return f"fewer than {LEAST} rows, columns or elements to add: most of a tile would be empty"
@@ -55,7 +58,11 @@ def _shape(root: Node) -> tuple[int, int, int]:
 
 def build(group: Group, target: Target, name: str) -> Kernel:
     """x: (P, C); w: (KH * KW * C, O) to (P', O), or g: (P', O) to (parts, KH * KW * C, O) in f32."""
-    return (_Forward if group.root.op.name == "window_matmul" else _Gradient)(group, target, name).build()
+    forward = group.root.op.name == "window_matmul"
+    by_four = target.capability == 90 and kind_of(group.root) != "tf32"  # which it takes in no order of these
+    if forward:
+        return (_WarpgroupForward if by_four else _WarpForward)(group, target, name).build()
+    return (_WarpgroupGradient if by_four else _WarpGradient)(group, target, name).build()
 
 
 class _Windows(Tiles):
@@ -111,10 +118,10 @@ class _Windows(Tiles):
                 there = k.ult(seen, k.const(self.size[axis], "i32", 32))
                 inside = there if inside is None else inside & there
             found.append(seen)
-        source = ((image + found[0] * self.size[1] + found[1]) * self.channels + tap[2]) * 2
-        nbytes = None if inside is None else k.select(inside, k.const(16, "i32", 32), 0)
+        source = ((image + found[0] * self.size[1] + found[1]) * self.channels + tap[2]) * self.nbytes
+        nbytes = None if inside is None else k.select(inside, k.const(RUN, "i32", 32), 0)
         run = k.iota("i32", 32) & 7
-        to = line * (2 * LINE) + (run ^ (line & 7)) * 16
+        to = line * LINE + (run ^ self._swizzle(self.a, line)) * RUN
         k.copy_async(self.memory, at, to, self.a.operand.buffer, k.const(0, "i64"), source, nbytes)
 
     def _wide(self, value: Instruction) -> Instruction:
@@ -140,14 +147,14 @@ class _Forward(_Windows):
     def _copy_a(self, warp: Instruction, row: Instruction, step: Instruction, at: Instruction) -> None:
         k, depth = self.k, int(self.shape[1])  # type: ignore[arg-type]
         run = k.iota("i32", 32) & 7
-        if self.channels % DEPTH == 0:  # one tap in a stage
-            down, across, first = self._tap(k.convert(step * DEPTH, "i32"))
-            tap = k.splat(down, 32), k.splat(across, 32), k.splat(first, 32) + run * CHUNK
+        if self.channels % self.depth == 0:  # one tap in a stage
+            down, across, first = self._tap(k.convert(step * self.depth, "i32"))
+            tap = k.splat(down, 32), k.splat(across, 32), k.splat(first, 32) + run * (RUN // self.nbytes)
         else:
-            element = self._wide(step * DEPTH) + run * CHUNK
+            element = self._wide(step * self.depth) + run * (RUN // self.nbytes)
             tap = self._tap(element)
         for line, corner, valid in zip(self.lines, self.corners, self.valid, strict=True):
-            if depth % DEPTH:
+            if depth % self.depth:
                 inside = element < depth
                 valid = inside if valid is None else valid & inside
             self._copy(corner, tap, valid, line, at)
@@ -161,19 +168,35 @@ class _Gradient(_Windows):
         k = self.k
         taps, depth, columns = (int(d) for d in self.shape)  # type: ignore[arg-type]
         self.lines = self._mine(warp)
-        # all lines of a warp are of one block of 64 elements
-        element = self._wide(row + (warp >> 2) * LINE) + (k.iota("i32", 32) & 7) * CHUNK
+        block = warp * (ROWS // WARPS) // self.depth  # of elements, that all lines of a warp are of
+        element = self._wide(row + block * self.depth) + (k.iota("i32", 32) & 7) * (RUN // self.nbytes)
         self.tap = self._tap(element)
         self.inside = None if taps % ROWS == 0 else element < taps
         self.first = self._wide(batch[0] * depth)
-        self.starts = [k.const(0, "i64"), batch[0] * (depth * columns * 2)]
+        self.starts = [k.const(0, "i64"), batch[0] * (depth * columns * self.nbytes)]
 
     def _copy_a(self, warp: Instruction, row: Instruction, step: Instruction, at: Instruction) -> None:
         depth = int(self.shape[1])  # type: ignore[arg-type]
-        begin = self._wide(step * DEPTH)
+        begin = self._wide(step * self.depth)
         for line in self.lines:
-            pixel, valid = begin + (line & (DEPTH - 1)), self.inside
-            if depth % DEPTH:
+            pixel, valid = begin + (line & (self.depth - 1)), self.inside
+            if depth % self.depth:
                 there = pixel < depth
                 valid = there if valid is None else valid & there
             self._copy(self._corner(self.first + pixel), self.tap, valid, line, at)
+
+
+class _WarpgroupForward(_Forward, WarpgroupTiles):
+    """By four warps together."""
+
+
+class _WarpForward(_Forward, WarpTiles):
+    """By each warp."""
+
+
+class _WarpgroupGradient(_Gradient, WarpgroupTiles):
+    """By four warps together."""
+
+
+class _WarpGradient(_Gradient, WarpTiles):
+    """By each warp."""

@@ -46,7 +46,7 @@ from .elementwise import (
     tanh,
     trunc,
 )
-from .exponent import bitcast, exp2, log2, log10
+from .exponent import bitcast, exp2, log2, log10, round_tf32
 from .gradient import gradients
 from .incomplete import beta_slope, gamma_slope, incomplete_gamma, upper_incomplete_gamma
 from .index import embedding, gather, put, take
@@ -134,8 +134,8 @@ __all__ = [
     "ndtri", "ne", "neg", "order_key", "partition", "pixel_argmax", "pixel_max", "pixel_max_gradient", "pixel_rows",
     "pixel_sums", "pow", "prod", "promote", "put", "quantize", "random_binomial", "random_bits", "random_log_gamma",
     "random_poisson", "random_von_mises", "reciprocal", "relu", "remainder", "repack", "reshape", "rms_norm", "rope",
-    "rope_table", "round", "rsqrt", "scaled_dot_product_attention", "scan", "search", "shift_left", "shift_right",
-    "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sort_blocks", "sqrt", "squeeze", "sub", "sum",
-    "swiglu", "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold", "unsqueeze",
-    "upper_incomplete_gamma", "where", "window_gradient", "window_matmul", "zeta",
+    "rope_table", "round", "round_tf32", "rsqrt", "scaled_dot_product_attention", "scan", "search", "shift_left",
+    "shift_right", "sigmoid", "sign", "signbit", "silu", "sin", "slice", "softmax", "sort_blocks", "sqrt", "squeeze",
+    "sub", "sum", "swiglu", "take", "take_rows", "tan", "tanh", "to_device", "transpose", "trunc", "unfold",
+    "unsqueeze", "upper_incomplete_gamma", "where", "window_gradient", "window_matmul", "zeta",
 ]  # fmt: skip

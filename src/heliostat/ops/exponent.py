@@ -65,6 +65,7 @@ class Log10(Logarithm, name="log10", version=1, amp=Amp.FLOAT32):
     base = 10
 
 
+LAST_OF_TF32 = 1 << 13  # what the last bit of tf32 counts among those of f32
 _SAME_SIZE = {f32: i32, i32: f32, f64: i64, i64: f64}
 _NUMPY: dict[DType, Any] = {f32: np.float32, f64: np.float64, i32: np.int32, i64: np.int64}
 
@@ -97,7 +98,34 @@ class Bitcast(Elementwise, name="bitcast", version=1, amp=Amp.KEEP_INPUT):
         return k.bitcast(x, dtype)
 
 
+class RoundTf32(Unary, name="round_tf32", version=1, amp=Amp.KEEP_INPUT):
+    """The nearest numbers of tf32 in f32: 10 bits behind the first, ties away from zero. What tensor cores multiply
+    exactly. Raises DTypeError for other dtypes than f32. Source: PTX ISA, cvt.rna.tf32.f32."""
+
+    gradient = NotDifferentiable("the compiler rounds operands of products, behind all gradients")
+    error = EXACT
+    samples = (
+        sample((tensor(f32, 3, 9), Uniform(-40, 40) | SpecialFloats())),
+        sample((tensor(f32, 64), Uniform(-1e-3, 1e-3))),
+    )
+
+    def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
+        if plain(x, "round_tf32") != f32:
+            raise DTypeError(f"round_tf32 takes f32, not {x}", help="use cast(x, f32) first")
+        return x
+
+    def reference(self, x: Array) -> Array:
+        single = np.array(x, np.float32, order="C")
+        rounded = (single.view(np.int32) + np.int32(LAST_OF_TF32 >> 1)) & np.int32(-LAST_OF_TF32)
+        return np.where(np.isfinite(single), rounded.view(np.float32), single)
+
+    def scalar(self, k: Any, x: Any) -> Any:
+        bits = k.bitcast(x, i32)
+        return k.select(k.abs(x) < math.inf, k.bitcast((bits + (LAST_OF_TF32 >> 1)) & -LAST_OF_TF32, f32), x)
+
+
 exp2 = public(Exp2, Unary.call)
 log2 = public(Log2, Unary.call)
 log10 = public(Log10, Unary.call)
 bitcast = public(Bitcast, Bitcast.call)
+round_tf32 = public(RoundTf32, Unary.call)

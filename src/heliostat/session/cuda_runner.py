@@ -71,7 +71,8 @@ class CudaEngine:
         return made
 
     def _made(self, graph: Graph) -> Compiled:
-        options = Options(tuning=self.tuning, float32_products=Float32Products.precision)
+        exactness = Float32Products.precision, Float32Products.tf32_convolutions()
+        options = Options("int8", self.tuning, *exactness)
         return compile_graph(graph, self.target, options, self.library)
 
     def _tuned(self, made: Compiled) -> bool:

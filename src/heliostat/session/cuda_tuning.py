@@ -21,7 +21,7 @@ from ..diagnostics import CompileError, DeviceMemoryError
 from ..ir.graph import Graph
 from ..kernel.ir import Kernel
 from ..kernel.library import LibraryProduct
-from ..kernels import warpgroup_linear, warpgroup_matmul
+from ..kernels import warp_matmul, warpgroup_linear, warpgroup_matmul
 from ..kernels.group import Group
 from ..kernels.library_product import first_of, whole_of
 from ..runtime.cuda import DeviceBuffer, Launch, LibraryLaunch
@@ -30,6 +30,7 @@ from .cuda import CudaCode, CudaDevice
 from .phases import launch_blocks
 from .tuning import MIN_GAIN, Progress, Tuned
 
+PRODUCTS = (warpgroup_linear, warpgroup_matmul, warp_matmul)  # schedules beside which a library is measured
 COLD_BYTES = 256 << 20  # of weights in turn: more than the second-level cache holds
 MOST_TURNS = 16
 PIECE = 1 << 26  # bytes that are made up; larger buffers repeat them
@@ -80,7 +81,7 @@ def library_notes(groups: Iterable[FusedGroup], place: CudaDevice) -> list[str]:
         return ["cuBLASLt is not installed: no candidate"]
     reasons: dict[str, int] = {}
     for fused in groups:
-        if fused.schedule in (warpgroup_linear, warpgroup_matmul) and isinstance(reason := _product(fused), str):
+        if fused.schedule in PRODUCTS and isinstance(reason := _product(fused), str):
             reasons[reason] = reasons.get(reason, 0) + 1
     return [f"cuBLASLt {place.library.version} is a candidate for large dense products"] + [
         f"  not for {count} kernel{'s' if count > 1 else ''}: {reason}" for reason, count in reasons.items()
@@ -117,7 +118,7 @@ def _keys(fused: FusedGroup) -> Iterator[str]:
     schedule = tunable(fused.schedule)
     if fused.schedule is warpgroup_linear and schedule is not None:
         yield key_text(*schedule.tuning_key(fused.group))
-    if fused.schedule in (warpgroup_linear, warpgroup_matmul) and not isinstance(product := _product(fused), str):
+    if fused.schedule in PRODUCTS and not isinstance(product := _product(fused), str):
         yield product.key
 
 

@@ -18,15 +18,29 @@ _lock = threading.Lock()
 
 
 class Float32Products:
-    """precision: how precise products of float32 are on GPUs, see `compiler.float_parts`; cores know one."""
+    """precision: how precise products of float32 are on GPUs, see `compiler.float_parts`; cores know one.
+
+    convolutions: whether TF32 serves for those of float32; None: where it, or less, does for products."""
 
     precision = "highest"
+    convolutions: bool | None = None
+
+    @classmethod
+    def tf32_convolutions(cls) -> bool:
+        """Whether convolutions may be computed by TF32."""
+        return cls.precision in ("high", "tf32", "medium") if cls.convolutions is None else cls.convolutions
+
+    @classmethod
+    def key(cls) -> str:
+        """What programs depend on of this, empty where everything is exact."""
+        exact = cls.precision == "highest" and not cls.tf32_convolutions()
+        return "" if exact else f"{cls.precision} {cls.tf32_convolutions():d}"
 
 
 def program_device(device: str) -> str:
     """What programs are kept by: a device's name, with what else they depend on there."""
-    precision = Float32Products.precision
-    return device if device == "cpu" or precision == "highest" else f"{device} {precision}"
+    key = Float32Products.key()
+    return device if device == "cpu" or not key else f"{device} {key}"
 
 
 def device_name(text: str) -> str:

@@ -318,8 +318,9 @@ class ThreadPrinter(FunctionPrinter):
         """One tensor core instruction of the whole warp."""
         assert i.type is not None
         acc, a, b = i.args
-        whole, number, shape = ("float", "f", f"m16n8k16.row.col.f32.{i.attrs['kind']}.{i.attrs['kind']}.f32")
-        if i.attrs["kind"] == "i8":
+        kind = i.attrs["kind"]
+        whole, number, shape = "float", "f", f"m16n8k{8 if kind == 'tf32' else 16}.row.col.f32.{kind}.{kind}.f32"
+        if kind == "i8":
             whole, number, shape = ("i32", "r", "m16n8k32.row.col.s32.s8.u8.s32")
         words: list[str] = []
         for value, count in ((a, 4), (b, 2)):
@@ -335,6 +336,16 @@ class ThreadPrinter(FunctionPrinter):
         struct = f"{{ {', '.join([whole] * 4)} }}"
         parts = [self.emit(f"extractvalue {struct} {made}, {n}") for n in range(4)]
         self.names[id(i)] = self.packed(type_text(i.type), Type(i.type.elem), parts)
+
+    def op_load_matrices(self, i: Instruction) -> None:
+        private, offset, lanes = i.args
+        assert i.type is not None
+        place = self.emit(f"add i32 {self.shared_address(private, offset)}, {self.name(lanes)}")
+        text = f"ldmatrix.sync.aligned.m8n8.x4{'.trans' if i.attrs['turned'] else ''}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
+        struct = "{ i32, i32, i32, i32 }"
+        made = self.emit(f'call {struct} asm sideeffect "{text}", "=r,=r,=r,=r,r,~{{memory}}"(i32 {place})')
+        parts = [self.emit(f"extractvalue {struct} {made}, {n}") for n in range(4)]
+        self.names[id(i)] = self.packed(type_text(i.type), Type("i32"), parts)
 
     def op_pack_pair(self, i: Instruction) -> None:
         assert i.type is not None
@@ -419,8 +430,9 @@ class ThreadPrinter(FunctionPrinter):
         count = 4 * len(sums)
         first = count if fresh else 2 * count  # the number of the first operand behind the sums
         names = ", ".join(f"${n}" for n in range(count))
-        shape = f"wgmma.mma_async.sync.aligned.m64n{8 * len(sums)}k16.f32.{kind}.{kind}"
+        shape = f"wgmma.mma_async.sync.aligned.m64n{8 * len(sums)}k{8 if kind == 'tf32' else 16}.f32.{kind}.{kind}"
         turned_a, turned_b = i.attrs["turned"]
+        orders = "" if kind == "tf32" else f", {turned_a:d}, {turned_b:d}"  # tf32 has one
         more = [f"i64 {self.descriptor(private, b, strides[-2:], turned_b)}"]
         lines = ["{", ".reg .b64 da, db;", "wgmma.fence.sync.aligned;"]
         if len(strides) == 4:
@@ -432,7 +444,7 @@ class ThreadPrinter(FunctionPrinter):
             add = 0 if fresh and step == 0 else 1
             if len(strides) == 4:
                 lines.append(f"add.s64 da, ${first + 1}, {2 * strides[1 if turned_a else 0] * step >> 4};")
-                lines.append(f"{shape} {{{names}}}, da, db, {add}, 1, 1, {turned_a:d}, {turned_b:d};")
+                lines.append(f"{shape} {{{names}}}, da, db, {add}, 1, 1{orders};")
             else:
                 a = ", ".join(f"${first + 1 + 4 * step + n}" for n in range(4))
                 lines.append(f"{shape} {{{names}}}, {{{a}}}, db, {add}, 1, 1, {turned_b:d};")

@@ -93,7 +93,7 @@ class Last:
 def _modes() -> tuple[Any, ...]:
     """What functions depend on besides their arguments."""
     modes = is_grad_enabled(), get_default_dtype().name, signature(), get_deterministic_debug_mode()
-    return *modes, Float32Products.precision
+    return *modes, Float32Products.key()
 
 
 class Compiled:

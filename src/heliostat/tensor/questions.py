@@ -84,10 +84,12 @@ def get_float32_matmul_precision() -> str:
 
 @function(method=False)
 def set_float32_matmul_precision(precision: str) -> None:
-    """How precise large products of float32 are on GPUs with tensor cores for four warps: "highest", all bits; "high",
-    16 bits of each operand; "medium", 8. Elsewhere they have all bits. Sums are float32."""
+    """How precise large products of float32 are on GPUs from compute capability 8.0 on: "highest", all bits; "high",
+    TF32, 11 bits of each operand; "medium", bf16, 8. Two more names than PyTorch's: "tf32", whatever "high" is, and
+    "bf16x3", 16 bits by three products of bf16. Small products and those of CPUs have all bits. Sums are float32.
+    Convolutions take TF32 for "high", "tf32" and "medium". Raises ValueError for other names."""
     if precision not in PRECISIONS:
-        raise ValueError(f"precision is 'highest', 'high' or 'medium', not {precision!r}")
+        raise ValueError(f"precision is one of {', '.join(map(repr, PRECISIONS))}, not {precision!r}")
     with engine().lock:  # no other thread compiles
         lazy.flush()  # what was computed so far was asked for before
         Float32Products.precision = precision
