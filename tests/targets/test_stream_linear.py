@@ -151,6 +151,11 @@ def test_what_is_computed_again_and_what_has_a_launch() -> None:
     n = ops.rms_norm(x, norm, eps=1e-6)
     y = ops.matmul(n, ops.transpose(w))
     assert sorted(kernels(Graph("wide", [x, norm, w], [y]), CUDA)) == ["reduce", "stream"]
+    narrow = parameter("narrow", tensor(formats.get("Q8_0"), 8192, 4096), "weight")
+    n = ops.rms_norm(x, norm, eps=1e-6)
+    for row, made in ((n, ["stream"]), (n + norm, ["reduce", "stream"])):  # without a factor it takes longer
+        y = ops.matmul(row, ops.transpose(narrow))
+        assert sorted(kernels(Graph("narrow", [x, norm, narrow], [y]), CUDA)) == made
     gate, up = (ops.matmul(x, ops.transpose(w)) for _ in range(2))
     down = parameter("down", tensor(formats.get("Q8_0"), 64, 14336), "weight")
     quantizing = Graph("inner", [x, w, down], [ops.matmul(ops.mul(ops.silu(gate), up), ops.transpose(down))])

@@ -38,6 +38,7 @@ TURNS = 4  # panels that a team takes in turn; of more, each has a team of its o
 WARPS = 32 * MULTIPROCESSORS  # that are wanted in flight
 SMALL_BYTES = 64 << 10  # of weights that are vectors
 REPEATED = 8192  # elements of a row that a multiprocessor computes for all of its teams in the time of a launch
+PARTED = 2 * REPEATED  # the same of a row whose factor is left to the sums
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     if (reason := reduce.refusal_as_prologue(before, target)) is not None:
         return Refuse(reason)
     blocks = _beginnings(group, plan, target)
-    if blocks * depth > (REPEATED if blocks == 1 else REPEATED // 2):
+    most = REPEATED if row_factor.apart(before) is None else PARTED
+    if blocks * depth > (most if blocks == 1 else most // 2):
         return Refuse(f"{depth} elements would be computed {blocks} times on each multiprocessor")
     return Accept()
 
@@ -272,6 +274,9 @@ class _Ring:
         self.blocks = depth // unit
         self.count = self.blocks // tile.groups * tile.split
         self.stage_bytes = tile.steps * piece_bytes(plan, self.nbytes, tile.split)
+        steps = -(-self.count // self.team)  # of a warp's part, at most
+        self.longest = -(-steps // tile.steps)  # its stages
+        self.first = min(self.longest, tile.stages - 1)  # stages that are asked for at once
         self.memory = k.alloc(tile.team * tile.stages * self.stage_bytes)
 
     def part(self, warp: Instruction) -> tuple[Instruction, Instruction]:
@@ -283,7 +288,7 @@ class _Ring:
     def begin(self, warp: Instruction, panel: Instruction) -> None:
         """Ask for the first stages of a panel's part."""
         first, last = self.part(warp)
-        for n in range(self.tile.stages - 1):
+        for n in range(self.first):
             self.ask(warp, panel, first + n * self.tile.steps, last, self.k.const(n, "i64"))
 
     def ask(
@@ -365,9 +370,12 @@ class _Ring:
         first, last = self.part(warp)
         whole = (last - first + (tile.steps - 1)) // tile.steps
         for n in k.loop(whole):
-            k.wait_copies(tile.stages - 2)
-            coming = n + (tile.stages - 1)
-            self.ask(warp, panel, first + coming * tile.steps, last, coming)
+            k.wait_copies(self.first - 1)
+            if self.first < self.longest:
+                coming = n + self.first
+                self.ask(warp, panel, first + coming * tile.steps, last, coming)
+            else:  # all stages are on their way
+                k.commit_copies()  # one more of nothing, so that as many groups as ever are behind the next one
             begin = first + n * tile.steps
             place = (warp * tile.stages + n % tile.stages) * self.stage_bytes
             if tile.steps == 1:
@@ -425,7 +433,7 @@ class _Stream(linear._Nest):
             operands |= {v: TensorOperand(k, self.dims, near, v.type) for v, near in self.vectors.items()}
             if self.vectors:
                 for _ in k.team(self.stream.team):
-                    k.wait_copies(self.stream.stages - 1)
+                    k.wait_copies(self.ring.first)
             self._begin(self.before, operands)
         elif self.near is not None:
             self._bring_x(self.near)
