@@ -46,6 +46,7 @@ def _forget_programs() -> None:
     for table in (lazy.programs.found, step._made):
         for key in [k for k in table if isinstance(k[0], str) and k[0] != "cpu"]:
             del table[key]
+    lazy.programs.plans.clear()
     kinds = lazy.programs.symbolic.kinds
     for device, form in [key for key in kinds if key[0] != "cpu"]:
         del kinds[device, form]

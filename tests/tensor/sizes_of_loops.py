@@ -9,29 +9,32 @@ from typing import Any
 import numpy as np
 
 import heliostat as hs
-from heliostat.tensor import lazy, sizes
+from heliostat.tensor import lazy, repeats, sizes
 
 
 @contextmanager
 def no_programs() -> Iterator[None]:
     """Programs of other tests are not found inside of a `with` block."""
-    before = lazy.programs.symbolic
+    before = lazy.programs.symbolic, lazy.programs.repeats
     lazy.flush()
-    lazy.programs.symbolic = sizes.SymbolicPrograms()
+    lazy.programs.symbolic, lazy.programs.repeats = sizes.SymbolicPrograms(), repeats.Repeats()
     lazy.programs.found.clear()
     lazy.programs.plans.clear()
     yield
-    lazy.programs.symbolic = before
+    lazy.programs.symbolic, lazy.programs.repeats = before
 
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Programs of fixed sizes alone."""
-    lazy.programs.symbolic.active = False
+    """Programs of fixed sizes alone, and of whole loops."""
+    symbolic, before = lazy.programs.symbolic, lazy.programs.repeats
+    lazy.programs.repeats = repeats.Repeats()
+    symbolic.active = False
     try:
         yield
     finally:
-        lazy.programs.symbolic.active = True
+        symbolic.active = True
+        lazy.programs.repeats = before
 
 
 def misses(f: Callable[[int], Any], counts: list[int]) -> list[int]:

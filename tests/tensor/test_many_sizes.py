@@ -196,6 +196,15 @@ def test_parts_that_begin_anywhere() -> None:
     assert misses(f, [7, 12, 0, 1, 45, 30, 44]) == [1, 1, 0, 0, 0, 0, 0]
 
 
+def test_sizes_that_no_input_has() -> None:
+    def f(n: int) -> None:
+        y = hs.arange(6 * n).view(n, 3, 2) + hs.zeros(n, 1, 2)
+        assert y.sum().item() == 3 * n * (6 * n - 1)
+
+    assert misses(f, [4, 6, 8, 10]) == [1, 1, 0, 0]
+    assert sum(misses(f, [9, 11, 5, 13])) <= 2
+
+
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32", "float64"])
 def test_numbers_divided_by_sizes_that_the_dtype_does_not_hold(name: str) -> None:
     scale = hs.ones((), requires_grad=True)
@@ -311,7 +320,7 @@ def test_deterministic_mode_has_programs_of_fixed_sizes() -> None:
         hs.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize(("stage", "most"), [("SymbolicProgram", 1), ("_built", sizes.MOST_FAILURES)])
+@pytest.mark.parametrize(("stage", "most"), [("SymbolicProgram", 1), ("_graph_for", sizes.MOST_FAILURES)])
 def test_what_cannot_have_symbols_is_not_tried_for_ever(stage: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 

@@ -89,6 +89,23 @@ def test_a_size_that_comes_often_gets_a_program_of_its_own(device: str, monkeypa
     assert misses(lambda n: (x[n] * 2 + 1).sum().item(), [5, 6, 6, 6, 6, 6, 6]) == [1, 1, 0, 0, 1, 0, 0]
 
 
+def test_structures_follow_plans(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def f(n: int) -> None:
+        x = hs.tensor(np.arange(n, dtype=np.float32), device=device)
+        assert (x[1:] * 2 + n).sum().item() == n * (n - 1) + n * (n - 1)
+
+    for n in (3, 5, 4):
+        f(n)
+
+    def refused(*_: Any) -> Any:
+        raise AssertionError("no plan was found")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lazy, "_run_on", refused)
+        for n in (7, 3, 30):
+            f(n)
+
+
 def test_too_much_scratch_is_not_taken(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from heliostat.session.devices import gpu_engine
 

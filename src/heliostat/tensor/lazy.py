@@ -29,6 +29,7 @@ from ..session import engine
 from ..session.devices import engine_of, gpu_engine, gpus_in_use, program_device
 from . import determinism
 from .recall import Plan, Plans
+from .repeats import Repeats
 from .sizes import SymbolicProgram, SymbolicPrograms
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -251,13 +252,14 @@ def _of_others() -> dict[int, Any]:
 
 # --- programs -------------------------------------------------------------------------------------------------------
 class Programs:
-    """Programs by structure. `hits` and `misses` count look-ups. plans: those of the cpu that ran lately. symbolic:
-    those for many sizes."""
+    """Programs by structure. `hits` and `misses` count look-ups. plans: those that ran lately. symbolic:
+    those for many sizes. repeats: loops that were met in graphs."""
 
     def __init__(self) -> None:
         self.found: OrderedDict[Any, Any] = OrderedDict()
         self.plans = Plans()
         self.symbolic = SymbolicPrograms()
+        self.repeats = Repeats()
         self.hits = self.misses = 0
 
     def get(self, key: Any, build: Callable[[], Graph], device: str = "cpu") -> Any:
@@ -274,6 +276,13 @@ class Programs:
             self.hits += 1
             self.found.move_to_end(key)
         return runner
+
+    def pieces(self, closed: Closed, wanted: Sequence[Value], device: str) -> list[list[Value]] | None:
+        """What to compute one after the other instead of a graph with a loop that has no program on a device; None
+        where it is to get one, as it does under determinism."""
+        if _placed_key(closed.key, device) in self.found or determinism.are_deterministic_algorithms_enabled():
+            return None
+        return self.repeats.pieces(closed, wanted, device)
 
     def for_sizes(self, closed: Closed, device: str) -> tuple[SymbolicProgram, tuple[int, ...]] | None:
         """The program of symbols for a structure that has none of its own on a device, with their values; None where it
@@ -591,13 +600,17 @@ def _run(roots: Sequence[Value]) -> list[Value]:
     wanted = [v for v in dict.fromkeys(roots) if (m := v.meta) is None or m.buffer is None]
     if not wanted:
         return []
-    if gpus_in_use():
-        return _run_placed(wanted)
+    return _run_placed(wanted) if gpus_in_use() else _run_of("cpu", wanted)
+
+
+def _run_of(device: str, wanted: Sequence[Value], piece: bool = False) -> list[Value]:
+    """Give data to values of one device. piece: whether they are of a graph that was cut at its loop already. Returns
+    them and all values that were computed on the way."""
     if not determinism.are_deterministic_algorithms_enabled():
-        known = programs.plans.find(wanted, programs.symbolic.active)
+        known = programs.plans.find(wanted, program_device(device), programs.symbolic.active)
         if known is not None:
             return _run_plan(wanted, *known)
-    return _run_on("cpu", wanted)
+    return _run_on(device, wanted, piece)
 
 
 def _run_plan(
@@ -649,7 +662,7 @@ def _run_placed(wanted: Sequence[Value]) -> list[Value]:
             if not _has_data(v):
                 groups.setdefault(v.device or "cpu", []).append(v)
         for device in sorted(groups, key=lambda d: d != "cpu"):
-            done += _run_on(device, groups[device])
+            done += _run_of(device, groups[device])
     return done
 
 
@@ -670,10 +683,17 @@ def _copied(source: Value, v: Value) -> Any:
     return owner.copy(buffer, nbytes)
 
 
-def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
+def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
+    """`_run_of` of values that no plan is known for."""
     closed = Closed(wanted)
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
+    if not piece and (pieces := programs.pieces(closed, wanted, device)) is not None:
+        for values in pieces:
+            _run_of(device, values, piece=True)
+        if left := [v for v in wanted if not _has_data(v)]:  # constants, other names of data
+            _run_of(device, left, piece=True)
+        return computed
     number = closed.number
     given = [v.meta.buffer for v in closed.leaves]
     found: dict[int, Any] = {number[v]: b for v, b in zip(closed.leaves, given, strict=True)}
@@ -684,8 +704,8 @@ def _run_on(device: str, wanted: Sequence[Value]) -> list[Value]:
         symbolic, sizes = many or (None, ())
         runner = programs.get(closed.key, closed.graph, device) if symbolic is None else symbolic.runner
         made = runner.run(given, sizes)
-        if device == "cpu" and not closed.constants:
-            programs.plans.keep(wanted, _has_data, closed, runner, symbolic)
+        if not closed.constants:
+            programs.plans.keep(wanted, program_device(device), _has_data, closed, runner, symbolic)
         for v, buffer in zip(closed.results, made, strict=True):
             found[number[v]] = buffer
     for v in wanted:

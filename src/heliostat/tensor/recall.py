@@ -38,15 +38,16 @@ class Plan:
     symbols; None where the roots are made in another way. It is None itself until `compiled` has made it: what runs
     once needs no function. sources: for each root whether its buffer is made (True) or read, and which one."""
 
-    __slots__ = ("_known", "_text", "match", "runner", "sources", "symbolic")
+    __slots__ = ("_known", "_text", "device", "match", "runner", "sources", "symbolic")
 
     def __init__(
         self,
         roots: Sequence[Value],
+        device: str,
         is_leaf: Callable[[Value], bool],
         closed: Closed,
         runner: Any,
-        symbolic: SymbolicProgram | None = None,
+        symbolic: SymbolicProgram | None,
     ) -> None:
         """Of roots that differ, which have no data. closed: what is behind them. runner: the program of that, made for
         the sizes that they have, or for those of `symbolic`."""
@@ -54,7 +55,7 @@ class Plan:
         read = {closed.number[v]: n for n, v in enumerate(closed.leaves)}
         numbers = [closed.number[v] for v in roots]
         self.sources = [(True, made[n]) if n in made else (False, read[n]) for n in numbers]
-        self.runner, self.symbolic = runner, symbolic is not None
+        self.runner, self.device, self.symbolic = runner, device, symbolic is not None
         walk = _Walk(roots, is_leaf, closed, symbolic)
         self._text, self._known = walk.text(), walk.known
         self.match: Match | None = None
@@ -216,22 +217,30 @@ class _Kind:
 
 
 class Plans:
-    """Plans by the number of their roots, and ops and shapes of the first and of the last; those of programs of symbols
-    by the number of their axes."""
+    """Plans by the device and the number of their roots, and ops and shapes of the first and of the last; those of
+    programs of symbols by the number of their axes."""
 
     def __init__(self) -> None:
         self.found: dict[Any, _Kind] = {}
         self.last: Plan | None = None
 
-    def find(self, roots: Sequence[Value], symbolic: bool) -> tuple[Plan, list[Any], list[Value], Sequence[int]] | None:
-        """The plan that these roots follow, with what its `match` gives. symbolic: whether it may be one of a program
-        of symbols."""
+    def find(
+        self, roots: Sequence[Value], device: str, symbolic: bool
+    ) -> tuple[Plan, list[Any], list[Value], Sequence[int]] | None:
+        """The plan that these roots follow, which lie on a device, with what its `match` gives. symbolic: whether it
+        may be one of a program of symbols."""
         last = self.last
-        if last is not None and len(last.sources) == len(roots) and (symbolic or not last.symbolic):
+        if (
+            last is not None
+            and len(last.sources) == len(roots)
+            and last.device == device
+            and (symbolic or not last.symbolic)
+        ):
             found = (last.match or last.compiled())(*roots)
             if found is not None:
                 return last, *found
-        for key in (_key(roots, False), _key(roots, True)) if symbolic else (_key(roots, False),):
+        for sized in (False, True) if symbolic else (False,):
+            key = _key(roots, device, sized)
             kind = self.found.get(key)
             if kind is None:
                 continue
@@ -248,25 +257,29 @@ class Plans:
     def keep(
         self,
         roots: Sequence[Value],
+        device: str,
         is_leaf: Callable[[Value], bool],
         closed: Closed,
         runner: Any,
         symbolic: SymbolicProgram | None = None,
     ) -> None:
-        """Make a plan of these roots, where there is place for it. symbolic: what their program is, if it has
-        symbols."""
+        """Make a plan of these roots, where there is place for it. device: what tells the programs of theirs from those
+        of others. symbolic: what their program is, if it has symbols."""
         if len(closed.order) > MOST_VALUES:
             return
+        plan = Plan(roots, device, is_leaf, closed, runner, symbolic)
+        if device != "cpu" and not all(new for new, _ in plan.sources):
+            return  # what is read may lie on the host
         if len(self.found) >= MOST_KINDS:
             self.clear()
-        kind = self.found.setdefault(_key(roots, symbolic is not None), _Kind())
+        kind = self.found.setdefault(_key(roots, device, plan.symbolic), _Kind())
         if len(kind.plans) >= MOST_ALIKE:
             kind.misses += 1
             if kind.misses < PATIENCE:
                 return
             kind.plans.clear()
             kind.misses = 0
-        kind.plans.insert(0, Plan(roots, is_leaf, closed, runner, symbolic))
+        kind.plans.insert(0, plan)
 
     def clear(self) -> None:
         """Forget all plans, and the programs that they hold."""
@@ -274,7 +287,7 @@ class Plans:
         self.last = None
 
 
-def _key(roots: Sequence[Value], symbolic: bool) -> tuple[Any, ...]:
+def _key(roots: Sequence[Value], device: str, symbolic: bool) -> tuple[Any, ...]:
     a, b = roots[0], roots[-1]
     x, y = a.type.shape, b.type.shape
-    return (len(roots), a.node.op, b.node.op, *((len(x), len(y)) if symbolic else (x, y)))
+    return (device, len(roots), a.node.op, b.node.op, *((len(x), len(y)) if symbolic else (x, y)))

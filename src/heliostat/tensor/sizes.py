@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
@@ -238,9 +239,11 @@ def shapes_of(closed: Closed) -> list[Any]:
 class _Fit:
     """Polynomials for the sizes of a form, of which some samples are known; the last one is that of `closed`."""
 
-    def __init__(self, closed: Closed, samples: Sequence[Sequence[int]]) -> None:
-        """Raises _Refused where sizes do not follow from those of the leaves."""
+    def __init__(self, closed: Closed, samples: Sequence[Sequence[int]], divided: bool) -> None:
+        """divided: whether sizes that no input has are multiples of their symbols. Raises _Refused where sizes do not
+        follow from those of the leaves."""
         self.samples = list(zip(*samples, strict=True))
+        self.divided = divided
         self.at = 0
         self.dims: list[Dim] = []
         self.symbols: dict[tuple[int, ...], Symbol] = {}
@@ -320,7 +323,8 @@ class _Fit:
         """A symbol for a size in an attribute that no input has, where a slice begins say."""
         if min(values) < 0:
             raise _Refused("a size is negative")
-        return self._symbol(values, 0)
+        factor = math.gcd(*values) if self.divided else 1
+        return self._symbol(tuple([n // factor for n in values]), 0) * factor
 
     def _constant(self, node: Node) -> Value:
         values = self.samples[self.at]
@@ -451,6 +455,21 @@ def _built(closed: Closed, fit: _Fit) -> tuple[Graph, list[Any]]:
         new[id(v)] = made
         shapes[closed.number[v]] = made.type.shape
     return Graph("lazy", parameters, [new[id(v)] for v in closed.results]), shapes
+
+
+def _graph_for(closed: Closed, samples: Sequence[Sequence[int]]) -> tuple[_Fit, Graph, list[Any]]:
+    """Polynomials for the samples, with the graph and the shapes that they make. Raises as `_built` does."""
+    error: Exception | None = None
+    for divided in (False, True):
+        try:
+            fit = _Fit(closed, samples, divided)
+            graph, shapes = _built(closed, fit)
+        except (HeliostatError, TypeError, ValueError, _Refused) as failed:
+            error = error or failed
+            continue
+        if fit.symbols:
+            return fit, graph, shapes
+    raise error or _Refused("no size differs")
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -630,10 +649,7 @@ class SymbolicPrograms:
             del samples[1]
         kind.fits += 1
         try:
-            fit = _Fit(closed, samples)
-            graph, shapes = _built(closed, fit)
-            if not fit.symbols:
-                raise _Refused("no size differs")
+            fit, graph, shapes = _graph_for(closed, samples)
         except Exception as error:  # rules do not know all of symbols: the size gets its own program
             kind.refuse(error)
             return None

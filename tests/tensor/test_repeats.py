@@ -1,0 +1,132 @@
+"""Loops that Python unrolls: another count of steps compiles no more, and gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heliostat as hs
+from heliostat import nn
+from heliostat.tensor import lazy, repeats
+
+from .sizes_of_loops import array, exact, misses, no_programs
+
+F = nn.functional
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Programs of other tests would be found."""
+    with no_programs():
+        yield
+
+
+def _unrolled(kind: str) -> Callable[[int], list[np.ndarray[Any, Any]]]:
+    """One step of training of a loop of n steps, whose loss and gradients are given."""
+    hs.manual_seed(0)
+    cell: Any = {"rnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}[kind](3, 5)
+    head = nn.Linear(5, 2)
+    modules = nn.ModuleList([cell, head])
+
+    def step(n: int) -> list[np.ndarray[Any, Any]]:
+        rng = np.random.default_rng(n)
+        x, target = array(rng, n, 4, 3), array(rng, n, 4, 2)
+        h: Any = (hs.zeros(4, 5), hs.zeros(4, 5)) if kind == "lstm" else hs.zeros(4, 5)
+        found = []
+        for t in range(n):
+            h = cell(x[t], h)
+            found.append(head(h[0] if kind == "lstm" else h))
+        loss = F.mse_loss(hs.stack(found), target)
+        loss.backward()
+        values = [loss.detach(), *[p.grad for p in modules.parameters()]]
+        made = [v.numpy().copy() for v in values]
+        modules.zero_grad()
+        return made
+
+    return step
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_other_counts_of_steps_are_the_same_program(kind: str) -> None:
+    step = _unrolled(kind)
+    counts = [9, 12, 7, 10, 11]
+    before = lazy.programs.misses
+    found = {n: step(n) for n in counts}
+    made = lazy.programs.misses - before
+    with exact():
+        for n in counts:
+            for a, b in zip(found[n], step(n), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert made <= 14, "not one for each count"
+
+
+def test_the_first_count_keeps_a_program_of_its_own() -> None:
+    step = _unrolled("rnn")
+    misses(step, [9, 9])
+    found = misses(step, [9, 9, 12, 12, 9])
+    assert (found[0], found[1], found[3], found[4]) == (0, 0, 0, 0)
+    assert found[2]
+
+
+def test_a_count_that_comes_often_gets_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "OFTEN", 2)
+    step = _unrolled("rnn")
+    assert misses(step, [9, 12])[1] > 1
+    assert misses(step, [12, 12, 12, 12]) == [0, 1, 0, 0]
+
+
+def test_deterministic_mode_does_not_cut() -> None:
+    step = _unrolled("rnn")
+    hs.use_deterministic_algorithms(True)
+    try:
+        assert misses(step, [8, 9, 10]) == [1, 1, 1]
+    finally:
+        hs.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_loops(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, 6, 6).tolist()
+
+    def run(n: int, x: Any, dtype: Any) -> list[Any]:
+        held, y, z = [], x, x * 0
+        for t in range(n):
+            for p in picks:
+                if p == 0:
+                    y = (y + z).tanh()
+                elif p == 1:
+                    z = y.softmax(-1) - z * 0.5
+                elif p == 2:
+                    y = y @ (y.transpose(0, 1) @ z) * 0.1
+                elif p == 3:
+                    z = z.roll(1, 0)
+                elif p == 4:
+                    held.append((y - z).mean())
+                else:
+                    y = y.sort(-1).values + t
+            z = z + y.detach()
+            y = y.tanh()
+        return [y, z, *held[-2:], hs.ones(3, dtype=dtype)]
+
+    data = rng.standard_normal((3, 3))
+    for n in (12, 17, 15, 14, 15):
+        found = [v.numpy().copy() for v in run(n, hs.tensor(data.astype(np.float32)), hs.float32)]
+        with exact():
+            wanted = [v.numpy() for v in run(n, hs.tensor(data), hs.float64)]
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_regions_of_numbers() -> None:
+    def regions(*tokens: int) -> list[tuple[int, int, int]]:
+        return list(repeats._regions(np.array(tokens, np.int64), 0))
+
+    step = [1, 2, 3, 4, 5, 6, 7, 8]
+    assert regions(*[9, 10], *(step * 5), *[11], *([12, *step] * 4)) == [(2, 8, 5), (43, 9, 4)]
+    assert regions(*(step * 3)) == []
+    assert regions(*([1, 2] * 40)) == [(0, 8, 10)]
+    assert regions() == []
