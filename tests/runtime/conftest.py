@@ -11,7 +11,8 @@ import pytest
 from heliostat.runtime import jit, llvm_jit
 
 # Arguments of every kernel: int64 arrays. `count` adds 1 to a[tid]. `shift` sets b[tid] = a[(tid + 1) % n] + 1, so two
-# of them in turn are right only if a barrier stands between. `work` spins a[0] * (tid + 1) turns.
+# of them in turn are right only if a barrier stands between. `work` spins a[0] * (tid + 1) turns. `await` adds 1 to
+# a[0], but of tid 0, which waits for all others to have done that.
 KERNELS = """
 define void @count(ptr %args, i64 %tid, i64 %n) {
   %a = load ptr, ptr %args
@@ -55,6 +56,21 @@ define void @half(ptr %args, i64 %tid, i64 %n) {
   %x = load double, ptr %p
   %y = fmul double %x, 5.000000e-01
   store double %y, ptr %p
+  ret void
+}
+define void @await(ptr %args, i64 %tid, i64 %n) {
+  %a = load ptr, ptr %args
+  %first = icmp eq i64 %tid, 0
+  br i1 %first, label %wait, label %come
+come:
+  %before = atomicrmw add ptr %a, i64 1 acq_rel
+  ret void
+wait:
+  %x = load atomic i64, ptr %a acquire, align 8
+  %y = add i64 %x, 1
+  %some = icmp ult i64 %y, %n
+  br i1 %some, label %wait, label %out
+out:
   ret void
 }
 """

@@ -17,7 +17,7 @@ import pytest
 
 from heliostat.diagnostics import DeviceError
 from heliostat.runtime import jit, llvm_jit, platform
-from heliostat.runtime.walker import Control
+from heliostat.runtime.walker import Control, Share
 from heliostat.runtime.worker_pool import BARRIER, WorkerPool, native
 
 pytestmark = pytest.mark.timeout(120)
@@ -406,3 +406,32 @@ def test_ticks_are_steady() -> None:
 def test_fields_that_different_threads_write_share_no_line() -> None:
     hot = [Control.ARRIVED, Control.GENERATION, Control.DONE, Control.EPOCH, Control.HOLD, Control.STOP, Control.SPREAD]
     assert len({at // 128 for at in [*hot, Control.WORKERS]}) == len(hot) + 1
+
+
+def test_every_chunk_of_a_share_runs_once(pool: WorkerPool, kernels: jit.Loaded, make_table: Any) -> None:
+    """Launches without barriers between them, each with chunks of its own; the next run begins anew."""
+    chunks, launches, runs = 5, 3, 300
+    seen = np.zeros((launches, pool.threads * chunks), np.int64)
+    places = np.array([row.ctypes.data for row in seen], np.int64)
+    words = np.zeros((launches, Share.nbytes(pool.threads) // 8), np.int64)
+    words[:, 0], words[:, 1] = kernels["count"], places.ctypes.data + 8 * np.arange(launches)
+    words[:, 2] = chunks
+    table = np.array([(native().share, row.ctypes.data, 0) for row in words], np.int64)
+    for _ in range(runs):
+        pool.run(table.ctypes.data, launches)
+    assert (seen == runs).all()
+    assert not words[:, 3:].any()
+
+
+def test_threads_that_are_through_take_chunks_over(kernels: jit.Loaded) -> None:
+    """The first chunk ends when all others are done: those behind it in its thread's share are done by the other."""
+    came = np.zeros(1, np.int64)
+    pointer = np.array([came.ctypes.data], np.int64)
+    words = np.zeros(Share.nbytes(2) // 8, np.int64)
+    words[:3] = kernels["await"], pointer.ctypes.data, 4
+    table = np.array([(native().share, words.ctypes.data, 0)], np.int64)
+    with WorkerPool(2) as pool:
+        for _ in range(50):
+            came[0] = 0
+            pool.run(table.ctypes.data, 1)
+            assert came[0] == 7

@@ -12,9 +12,10 @@ from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import f16, f32, i32, tensor
+from heliostat.quant.formats import Q8_0
 from heliostat.runtime.buffer import Buffer
 from heliostat.runtime.object_cache import ObjectCache
-from heliostat.runtime.worker_pool import WorkerPool
+from heliostat.runtime.worker_pool import WorkerPool, native
 from heliostat.session import host_target, stages
 from heliostat.session.cuda import CudaCode, CudaDevice, CudaExecutable
 from heliostat.session.executable import CodeStore, Executable
@@ -80,6 +81,36 @@ def test_code_stays_while_a_program_that_runs_it_is_kept() -> None:
         del program
         gc.collect()
         assert loaded() is None, "the machine code is never given back"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_chunks_that_threads_take_over_make_what_one_thread_makes(threads: int, code: CodeStore) -> None:
+    """Quantized products of many rows, whose panels and blocks of rows are shared in chunks: the same bits."""
+    rows, out, depth = 400, 200, 64
+    x = np.random.default_rng(3).standard_normal((rows, depth)).astype(np.float32)
+    p, w = parameter("x", tensor(f32, rows, depth)), parameter("w", tensor(Q8_0, out, depth), "weight")
+    graph = Graph("product", [p, w], [ops.matmul(p, ops.transpose(w))])
+    weights = np.random.default_rng(4).integers(40, 60, (out, depth // 32 * Q8_0.nbytes), np.uint8)
+    made = stages.compile_graph(graph, host_target(), Options(), KernelLibrary())
+    code.load_kernels(made.kernels())
+    found = []
+    for count in (1, threads):
+        with WorkerPool(count) as pool:
+            given = {"x": Buffer.of(x), "w": Buffer.of(weights)}
+            for name, load in made.loads.items():
+                packed = Executable(load, code.addresses, pool, given)
+                packed.run()
+                given[name] = packed.buffers[load.outputs[0]]
+            program = Executable(made.program, code.addresses, pool, given)
+            shared = [n for n, launch in enumerate(made.program.launches) if launch.chunks > 1]
+            assert shared
+            assert all((program.table[n, 0] == native().share) == (count > 1) for n in shared)
+            for _ in range(3):
+                program.output(0, {})[:] = np.nan
+                program.run()
+                found.append(program.output(0, {}).copy())
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 def test_a_run_for_states_leaves_outputs_as_they_are(code: CodeStore) -> None:

@@ -111,7 +111,8 @@ class Planner:
                         around, offset = self.parts.place(home)
                         add(home, "scratch", home.name or home.node.op.name, scratch[id(around)].offset + offset)
                     ids.append(number[id(home)])
-                launches.append(Launch(b.kernel, tuple(ids), b.symbols, n == phase[-1], b.note))
+                chunks = self.kernels[b.kernel].chunks
+                launches.append(Launch(b.kernel, tuple(ids), b.symbols, n == phase[-1], b.note, chunks))
         inputs = tuple(number[id(p)] for p in self.graph.parameters if p.kind == "input")
         outputs = tuple(number[id(self.storage(v))] for v in self.graph.outputs)
         return Program(self.graph.name, self.kernels, buffers, launches, self.graph.symbols, inputs, outputs, arena)

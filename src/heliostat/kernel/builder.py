@@ -70,10 +70,12 @@ class KernelBuilder:
         self.buffers.append(made)
         return self.load(made, 0, "i64")
 
-    def finish(self, note: str = "", blocks: int = 0) -> Kernel:
+    def finish(self, note: str = "", blocks: int = 0, chunks: int = 1) -> Kernel:
         assert len(self._blocks) == 1, "a region is still open"
         self._scopes, self._constants = [{}], {}  # instructions hold their builder, and would keep these as long
-        return Kernel(self.name, tuple(self.parameters), tuple(self.buffers), self.body, note, blocks=blocks)
+        return Kernel(
+            self.name, tuple(self.parameters), tuple(self.buffers), self.body, note, blocks=blocks, chunks=chunks
+        )
 
     # --- emission ---------------------------------------------------------------------------------------------
     def emit(self, op: str, type: Type | None, args: tuple[Instruction, ...] = (), **attrs: Any) -> Instruction:

@@ -308,6 +308,7 @@ class Kernel:
     note: str = ""
     library: LibraryProduct | None = None
     blocks: int = 0  # workers that a GPU's multiprocessor should have registers for at once; 0: as it comes
+    chunks: int = 1  # that a worker's share may be cut into, for those that are through with theirs to take over
 
     def drop_body(self) -> None:
         """Forget the instructions, of which a large program has some 100,000: once machine code is loaded the name is

@@ -37,7 +37,8 @@ class BufferPlan:
 class Launch:
     """One kernel run. `buffers` index the program's buffers, then come the slots of `symbols`, by name.
 
-    `barrier`: whether workers wait for each other after this launch.
+    `barrier`: whether workers wait for each other after this launch. `chunks`: of the kernel, for runtimes that let
+    workers take over from others.
     """
 
     kernel: int
@@ -45,6 +46,7 @@ class Launch:
     symbols: tuple[str, ...]
     barrier: bool = True
     note: str = ""
+    chunks: int = 1
 
 
 @dataclass

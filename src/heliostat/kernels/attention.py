@@ -17,7 +17,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .cache import CacheRows, Sequences, sequences, table_of
 from .cache_layout import KeyPanels
-from .group import Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
+from .group import CHUNKS, Accept, Dims, Group, Refuse, TensorOperand, load_as_compute
 from .math import Math
 
 ROOTS = ("attention",)
@@ -183,7 +183,7 @@ class _Nest:
                 for r in k.loop(first, whole, height):
                     self._tile(head, [r + m for m in range(height)])
                 first = whole
-        return k.finish()
+        return k.finish(chunks=1 if self.target.gpu or self.sequences.tokens == 1 else CHUNKS)
 
     def _tile(self, head: Instruction, rows: Sequence[Instruction]) -> None:
         """All keys for a tile of rows: row r is token r / group of query head `head` * group + r % group."""

@@ -16,6 +16,9 @@ from ..kernel.ir import Instruction, Operand
 from ..kernel.warp import WARP
 
 ALIASES = frozenset({"reshape", "squeeze", "unsqueeze", "flatten"})  # ops whose result is a name for a buffer
+CHUNKS = 32
+"""Of a worker's share where it takes long: a core that is slower than others, or is used by others too, gives them some
+of its own."""
 
 
 @dataclass(frozen=True)

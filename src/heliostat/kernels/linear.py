@@ -20,7 +20,7 @@ from ..quant.panel import Panel, PanelPlan
 from ..targets.target import Target
 from . import dot, expanded
 from .elementwise import PointEvaluator
-from .group import Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
+from .group import CHUNKS, Accept, Dims, Group, Refuse, TensorOperand, epilogue_refusal
 from .linear_tile import LinearTile, default_tile, heights_for, row_class, team_of
 from .linear_tile import candidates as candidates
 from .linear_tile import tuning_key as tuning_key
@@ -35,7 +35,7 @@ GPU_WARPS = 4096  # that are wanted in flight to reach a GPU's bandwidth
 
 SHARED_TILES = 4  # tiles of rows for each worker, from which on rows may be shared instead of panels
 
-PanelBody = Callable[[Instruction, int], None]
+PanelBody = Callable[[Instruction, int, Instruction], None]
 Tile = LinearTile
 
 
@@ -209,10 +209,13 @@ class _Nest:
             height = tile.tokens[0]
             blocks = (count + (tile.block - 1)) // tile.block
             size = (count + (blocks * height - 1)) // k.maximum(blocks * height, 1) * height  # equal ones, whole tiles
-            for block in k.loop(blocks):
+
+            def tiles(panel: Instruction, wide: int, block: Instruction) -> None:
                 first = block * size
-                last = k.minimum(first + size, count)
-                self._panels(panels, partial(self._tiles, first=first, last=last))
+                self._tiles(panel, wide, first, k.minimum(first + size, count))
+
+            self._panels(panels, tiles, blocks)
+            return k.finish(chunks=CHUNKS if upper_bound(self.rows) >= expanded.FEWEST else 1)
         return k.finish()
 
     def _come_early(self, panels: int) -> None:
@@ -276,20 +279,21 @@ class _Nest:
                 for p in k.loop(panel, panels):
                     self._tiles(p, 1, first, last)
 
-    def _panels(self, panels: int, body: PanelBody) -> None:
-        """Panels in parallel, `tile.panels` at a time; what is left over at the end one by one."""
+    def _panels(self, panels: int, body: PanelBody, blocks: Instruction | None = None) -> None:
+        """Panels in parallel, `tile.panels` at a time, for each block of rows in turn; what is left over at the end one
+        by one. A worker has neighbouring panels of one block or two, whose rows stay in its second-level cache.
+        """
         k = self.k
         single = isinstance(self.rows, int) and self.rows == 1
         wide = min(self.tile.single_panels if single else self.tile.panels, panels)
-        whole = panels // wide
-        for g in k.parallel(whole):
-            body(g * wide, wide)
-        if panels % wide:
-            for g in k.parallel(panels % wide):
-                body(g + whole * wide, 1)
+        whole, rest = panels // wide, panels % wide
+        for count, first, step in ((whole, 0, wide), (rest, whole * wide, 1)) if rest else ((whole, 0, wide),):
+            for item in k.parallel(count if blocks is None else blocks * count):
+                at, block = (item, k.const(0, "i64")) if blocks is None else (item % count, item // count)
+                body(at * step + first, step, block)
 
-    def _single(self, panel: Instruction, wide: int) -> None:
-        self._tile(panel, wide, self.k.const(0, "i64"), 1)
+    def _single(self, panel: Instruction, wide: int, row: Instruction) -> None:
+        self._tile(panel, wide, row, 1)
 
     def _tiles(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
         """Tiles of falling heights over rows first .. last. The tallest ask for the next panels bit by bit, so that

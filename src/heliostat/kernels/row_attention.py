@@ -20,7 +20,7 @@ from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
 from .attention import LOWEST
-from .group import Accept, Dims, Group, Refuse
+from .group import CHUNKS, Accept, Dims, Group, Refuse
 from .math import Math
 from .query_lanes import KEYS, QueryLanes, Rows, most_vectors, whole_lanes
 
@@ -138,7 +138,7 @@ class _Nest:
             if self.causal:  # early tiles see few keys: each worker gets as many of them as of late ones
                 number = k.select(k.binary("eq", number % 2, 0), number // 2, tiles - 1 - number // 2)
             self._rows(head, number * tall)
-        return k.finish()
+        return k.finish(chunks=CHUNKS)
 
     def _rows(self, head: Instruction, first: Instruction) -> None:
         k, lanes, tile = self.k, self.lanes, self.tile

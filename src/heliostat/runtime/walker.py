@@ -33,6 +33,19 @@ class Control:
         return Control.WORKERS + Control.SLOT * threads
 
 
+class Share:
+    """Byte offsets in the memory of a launch whose shares are cut into chunks (`hs_share`), `nbytes(threads)` in all.
+    Fields are 64 bits wide; zeros but for the first three before the first run, and again behind each."""
+
+    FUNCTION, ARGS, CHUNKS = 0, 8, 16  # of the kernel; how many chunks a thread's share has
+    DONE = 1 * LINE  # threads that found nothing left
+    NEXT = 2 * LINE  # a line for each thread: the first chunk of its share that nobody took
+
+    @staticmethod
+    def nbytes(threads: int) -> int:
+        return Share.NEXT + LINE * threads
+
+
 # Hint that the thread spins, a steady counter of the CPU, and the reset of the floating-point mode, per machine.
 # LLVM lowers llvm.readsteadycounter to 0 on AArch64, and its cycle counter is closed to programs: the timer is read.
 _MACHINES = {
@@ -292,6 +305,63 @@ define void @hs_part(ptr %args, i64 %tid, i64 %n) {{
   ret void
 }}
 
+define void @hs_share(ptr %args, i64 %tid, i64 %n) {{
+  %fn = load ptr, ptr %args
+  %inner.p = getelementptr i8, ptr %args, i64 {SHARE_ARGS}
+  %inner = load ptr, ptr %inner.p
+  %chunks.p = getelementptr i8, ptr %args, i64 {SHARE_CHUNKS}
+  %chunks = load i64, ptr %chunks.p
+  %workers = mul i64 %chunks, %n
+  br label %owner
+owner:
+  %turn = phi i64 [ 0, %0 ], [ %turn.next, %dry ]
+  %sum = add i64 %tid, %turn
+  %past = icmp uge i64 %sum, %n
+  %around = sub i64 %sum, %n
+  %whose = select i1 %past, i64 %around, i64 %sum
+  %first = mul i64 %whose, %chunks
+  %next.at = mul i64 %whose, {LINE}
+  %next.off = add i64 %next.at, {SHARE_NEXT}
+  %next.p = getelementptr i8, ptr %args, i64 %next.off
+  br label %look
+look:
+  %seen = load atomic i64, ptr %next.p monotonic, align 8
+  %some = icmp ult i64 %seen, %chunks
+  br i1 %some, label %take, label %dry
+take:
+  %chunk = atomicrmw add ptr %next.p, i64 1 monotonic
+  %mine = icmp ult i64 %chunk, %chunks
+  br i1 %mine, label %work, label %dry
+work:
+  %worker = add i64 %first, %chunk
+  call void %fn(ptr %inner, i64 %worker, i64 %workers)
+  br label %look
+dry:
+  %turn.next = add i64 %turn, 1
+  %others = icmp ult i64 %turn.next, %n
+  br i1 %others, label %owner, label %leave
+leave:
+  %done.p = getelementptr i8, ptr %args, i64 {SHARE_DONE}
+  %before = atomicrmw add ptr %done.p, i64 1 acq_rel
+  %done = add i64 %before, 1
+  %last = icmp eq i64 %done, %n
+  br i1 %last, label %reset, label %out
+reset:
+  store atomic i64 0, ptr %done.p monotonic, align 8
+  br label %clear
+clear:
+  %t = phi i64 [ 0, %reset ], [ %t.next, %clear ]
+  %clear.at = mul i64 %t, {LINE}
+  %clear.off = add i64 %clear.at, {SHARE_NEXT}
+  %clear.p = getelementptr i8, ptr %args, i64 %clear.off
+  store atomic i64 0, ptr %clear.p monotonic, align 8
+  %t.next = add i64 %t, 1
+  %more = icmp ult i64 %t.next, %n
+  br i1 %more, label %clear, label %out
+out:
+  ret void
+}}
+
 define i64 @hs_run(ptr %ctl, ptr %table, i64 %count, ptr %stamps) {{
   %n.p = getelementptr i8, ptr %ctl, i64 {THREADS}
   %n = load i64, ptr %n.p
@@ -461,6 +531,9 @@ def walker_text(machine: str) -> str:
     hs_walk(table, count, tid, n, ctl)          the walker alone; hs_walk_timed has `stamps` as a last argument
     hs_part(args, tid, n)                       a launch that does one part of another: args are that one's function
                                                 and args, the part's number and the count of parts
+    hs_share(args, tid, n)                      a launch whose threads' shares are cut into chunks, which threads that
+                                                are through with their own take over: args are laid out as in `Share`.
+                                                The last thread to leave makes them ready for the next run
     hs_ticks() -> i64                           the counter that stamps are taken from
 
     A table has 3 words a launch: function, args, flags (bit 0: barrier after). A run ends in a join of all threads,
@@ -472,4 +545,5 @@ def walker_text(machine: str) -> str:
     if machine not in _MACHINES:
         raise UnsupportedError(f"no worker pool for {machine}: x86-64 and aarch64 are known")
     offsets = {name: value for name, value in vars(Control).items() if name.isupper()}
-    return _TEXT.format(**_MACHINES[machine], **offsets)
+    shares = {f"SHARE_{name}": value for name, value in vars(Share).items() if name.isupper()}
+    return _TEXT.format(**_MACHINES[machine], **offsets, **shares, LINE=LINE)

@@ -71,6 +71,7 @@ class Native:
         self.stop = make(None, pointer)(code["hs_stop"])
         self.ticks = make(word)(code["hs_ticks"])
         self.part: int = code["hs_part"]
+        self.share: int = code["hs_share"]
         self._begin = time.perf_counter_ns(), self.ticks()
 
     def ticks_per_ns(self) -> float:

@@ -17,6 +17,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.jit import Loaded, load_objects
 from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime, Trace
+from ..runtime.walker import Share
 from ..runtime.worker_pool import BARRIER, WorkerPool, native
 from ..settings import settings
 from ..targets.target import Target
@@ -178,16 +179,24 @@ class Executable:
         self.table = np.zeros((max(1, len(program.launches)), 3), np.int64)
         sizes = [len(launch.buffers) + len(launch.symbols) for launch in program.launches]
         self.arguments = np.zeros(max(1, sum(sizes)), np.int64)
+        launches = len(program.launches)
+        alone = program.operations < SMALL_LAUNCH * launches
+        shares = not alone and self.pool.threads > 1 and any(launch.chunks > 1 for launch in program.launches)
+        each = Share.nbytes(self.pool.threads)
+        self._shares = Buffer.allocate(each * launches if shares else 64)
         at = 0
         for n, (launch, size) in enumerate(zip(program.launches, sizes, strict=True)):
             row = [self.buffers[b].address for b in launch.buffers]
             row += [self.slots.ctypes.data + 8 * self.number[s] for s in launch.symbols]
             self.arguments[at : at + size] = row
             name = program.kernels[launch.kernel].name
-            self.table[n] = self.addresses[name], self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            code, arguments = self.addresses[name], self.arguments.ctypes.data + 8 * at
+            if shares and launch.chunks > 1:
+                share = self._shares.slice(each * n, each)
+                share.array(np.int64, 3)[:] = code, arguments, launch.chunks
+                code, arguments = native().share, share.address
+            self.table[n] = code, arguments, BARRIER if launch.barrier else 0
             at += size
-        launches = len(program.launches)
-        alone = program.operations < SMALL_LAUNCH * launches
         self._run = self.pool.bind(self.table.ctypes.data, launches, alone=alone)
         self._run_for_states = self.pool.bind(self.table.ctypes.data, program.states_end, alone=alone)
 
@@ -215,8 +224,8 @@ class Executable:
         """
         if len(self.program.launches) != 1:
             raise ValueError(f"program {self.program.name} has {len(self.program.launches)} launches, not one")
-        address, arguments, _ = (int(word) for word in self.table[0])
-        inner = np.array([address, arguments, 0, parts], np.int64)
+        address = self.addresses[self.program.kernels[self.program.launches[0].kernel].name]
+        inner = np.array([address, self.arguments.ctypes.data, 0, parts], np.int64)
         table = np.array([native().part, inner.ctypes.data, 0], np.int64)
         for part in range(parts):
             inner[2] = part

@@ -118,7 +118,7 @@ def _program(p: Program, put: Any) -> dict[str, Any]:
         "kernels": [k.name for k in p.kernels],
         "symbols": [(s.name, s.upper, s.lower) for s in p.symbols],
         "buffers": [(b.name, b.kind, _type(b.type, b.nbytes), b.nbytes, b.offset, put(b.data)) for b in p.buffers],
-        "launches": [(x.kernel, x.buffers, x.symbols, x.barrier, x.note) for x in p.launches],
+        "launches": [(x.kernel, x.buffers, x.symbols, x.barrier, x.note, x.chunks) for x in p.launches],
         "inputs": p.inputs,
         "outputs": p.outputs,
         "arena": p.arena_nbytes,
@@ -137,8 +137,8 @@ def _program_of(d: Mapping[str, Any], take: Any, kernels: dict[str, Kernel]) -> 
             for name, kind, type, nbytes, offset, data in d["buffers"]
         ],
         [
-            Launch(n, tuple(buffers), tuple(symbols), barrier, note)
-            for n, buffers, symbols, barrier, note in d["launches"]
+            Launch(n, tuple(buffers), tuple(symbols), barrier, note, chunks)
+            for n, buffers, symbols, barrier, note, chunks in d["launches"]
         ],
         tuple(Symbol(*s) for s in d["symbols"]),
         tuple(d["inputs"]),
