@@ -40,7 +40,8 @@ class Element:
 
 @dataclass(frozen=True)
 class DType(Element):
-    """A plain scalar type. `kind`: f float, i signed integer, u unsigned integer, b bool."""
+    """A plain scalar type. `kind`: f float, i signed integer, u unsigned integer, b bool; c complex and e float of
+    eight bits, which no graph has."""
 
     kind: str = "f"
     bits: int = 32
@@ -61,8 +62,8 @@ class DType(Element):
 
     @property
     def is_floating_point(self) -> bool:
-        """`is_float` as PyTorch has it."""
-        return self.kind == "f"
+        """`is_float` as PyTorch has it, of floats that are only kept too."""
+        return self.kind in "fe"
 
     @property
     def is_complex(self) -> bool:
@@ -72,7 +73,7 @@ class DType(Element):
     @property
     def is_signed(self) -> bool:
         """Whether elements can be below zero."""
-        return self.kind in "fic"
+        return self.kind in "fice"
 
     @property
     def itemsize(self) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import UnsupportedError
-from ..ir.types import DType
+from ..ir.types import DType, u8
 from ..tensor import lazy
 from ..tensor.core import Tensor, new
 from ..tensor.dtypes import NAMES
+from ..tensor.float8 import Float8Tensor, of_bits
 
 Record = tuple[DType, tuple[int, ...], Any]
 """Dtype, shape, bytes."""
@@ -24,7 +25,8 @@ if sys.byteorder != "little":
 
 def as_bytes(t: Tensor) -> Record:
     """A tensor's dtype, shape and bytes. Computes it."""
-    v = t.detach().value
+    bits = t._codes if isinstance(t, Float8Tensor) else t
+    v = bits.detach().value
     if lazy.buffer_of(v) is None:
         lazy.realize([v])
     return t.dtype, tuple(t.shape), np.ascontiguousarray(lazy.array_of(v)).reshape(-1).view(np.uint8).data
@@ -32,6 +34,8 @@ def as_bytes(t: Tensor) -> Record:
 
 def from_bytes(dtype: DType, shape: tuple[int, ...], data: Any) -> Tensor:
     """A tensor of a copy of bytes."""
+    if dtype.kind == "e":
+        return of_bits(from_bytes(u8, shape, data), dtype)
     array = np.frombuffer(data, lazy.NUMPY[dtype.name]).reshape(shape)
     if dtype.name == "bool":
         array = array.view(np.uint8) != 0

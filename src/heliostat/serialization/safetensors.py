@@ -17,6 +17,7 @@ from .bytes import BY_NAME, Record
 NAMES: dict[str, str] = {
     "f64": "F64", "f32": "F32", "f16": "F16", "bf16": "BF16", "i64": "I64", "i32": "I32", "i16": "I16", "i8": "I8",
     "u32": "U32", "u16": "U16", "u8": "U8", "bool": "BOOL",
+    "f8e4m3fn": "F8_E4M3", "f8e5m2": "F8_E5M2",
 }  # fmt: skip
 DTYPES: dict[str, DType] = {theirs: BY_NAME[ours] for ours, theirs in NAMES.items()}
 LIMIT = 100_000_000  # bytes of a header; the format's own limit

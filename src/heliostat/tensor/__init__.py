@@ -25,6 +25,7 @@ from . import (
     cuda,
     determinism,
     fake_quantize,
+    float8,
     forward_ad,
     functional,
     gamma,
@@ -72,6 +73,7 @@ autograd.checkpoint, autograd.checkpoint_sequential = checkpoint.checkpoint, che
 attach(Tensor)
 complex_arrays.attach_complex()
 quantized_functions.attach_quantized()
+float8.attach_float8()
 
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **{name: create.on_default_device(name, FUNCTIONS[name]) for name in create.MAKERS}, **NAMES,

@@ -47,7 +47,7 @@ def number_tensor(number: Any, dtype: DType | None = None) -> Tensor:
     if isinstance(number, SymbolicDim):
         sized: Tensor = new(Tensor, ops.counted(number, dtype or number_dtype(number)))
         return sized
-    if isinstance(number, complex) or (dtype is not None and dtype.kind == "c"):
+    if isinstance(number, complex) or (dtype is not None and dtype.kind in "ce"):
         return from_array(np.asarray(number), dtype or number_dtype(number))
     made: Tensor = new(Tensor, scalar(number, dtype or number_dtype(number)))
     return made
@@ -133,6 +133,8 @@ def from_array(array: Array, dtype: DType | None = None, device: str | None = No
 
 def _from_array(array: Array, dtype: DType | None = None) -> Tensor:
     found = of_numpy(array.dtype) if dtype is None else dtype
+    if found.kind == "e":
+        return convert(_from_array(array), found)
     if found.kind == "c":
         from .pairs import of_array
 
@@ -162,6 +164,10 @@ def convert(x: Tensor, dtype: DType) -> Tensor:
 
         held: Tensor = widened(x, dtype)
         return held
+    if dtype.kind == "e":
+        from .float8 import float8
+
+        return float8(x, dtype)
     v = x.value
     if v.type.element is dtype or v.type.element == dtype:
         return x

@@ -124,8 +124,8 @@ def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
         raise ShapeError(f"sizes must not be negative, found {list(shape)}")
     if any(isinstance(s, SymbolicDim) for s in shape):
         return wrap(ops.broadcast_to(number_tensor(value, dtype).value, tuple(shape)))
-    if dtype.name == "bf16" or dtype.kind == "c":
-        return from_array(np.full(shape, value, np.float32 if dtype.name == "bf16" else np.complex128), dtype)
+    if dtype.name == "bf16" or dtype.kind in "ce":
+        return from_array(np.full(shape, value, np.complex128 if dtype.kind == "c" else np.float32), dtype)
     plain = lazy.NUMPY[dtype.name]
     try:  # zeros come from the system as they are, which costs no pass over memory
         array = np.zeros(shape, plain) if type(value) is int and value == 0 else np.full(shape, value, plain)

@@ -1,6 +1,7 @@
 """Dtypes by PyTorch's names, and which dtype a result has: of tensors with and without axes, and Python numbers.
 
-Complex dtypes are known here and above only: tensors of them are pairs of floats to all that is below.
+Complex dtypes and floats of eight bits are known here and above only: tensors of them are pairs of floats, and bytes,
+to all that is below.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from ..ops import promote as _promote
 
 c64 = DType("c64", "c", 64)
 c128 = DType("c128", "c", 128)
+f8e4m3fn = DType("f8e4m3fn", "e", 8)
+f8e5m2 = DType("f8e5m2", "e", 8)
+FLOAT8 = {f8e4m3fn: (3, 7, True), f8e5m2: (2, 15, False)}
+"""Floats that are kept and not computed with: bits of the fraction, bias of the exponent, whether without infinity."""
 COMPLEX_OF = {f32: c64, f64: c128}
 REAL_OF = {c64: f32, c128: f64}
 
@@ -23,6 +28,7 @@ NAMES: dict[str, DType] = {
     "int64": i64, "long": i64, "int32": i32, "int": i32, "int16": i16, "short": i16, "int8": i8, "uint8": u8,
     "uint16": u16, "uint32": u32, "bool": bool_, "bool_": bool_,
     "complex64": c64, "cfloat": c64, "complex128": c128, "cdouble": c128,
+    "float8_e4m3fn": f8e4m3fn, "float8_e5m2": f8e5m2,
 }  # fmt: skip
 
 # The names of PyTorch's types, a dtype each: what `Tensor.type` returns and takes.
@@ -117,6 +123,12 @@ def number_dtype(value: Any) -> DType:
 
 def promote(a: DType, b: DType) -> DType:
     """The common dtype of two. Raises UnsupportedError for complex numbers of two float16, which are not there."""
+    if "e" in (a.kind, b.kind):
+        if a == b:
+            return a
+        raise DTypeError(
+            f"{a} and {b} have no common dtype: floats of eight bits are only kept", help="use x.to(dtype)"
+        )
     if a.kind != "c" and b.kind != "c":
         return _promote(a, b)
     if a.kind == b.kind:
@@ -172,18 +184,26 @@ def is_float(dtype: DType) -> bool:
     return dtype.is_float
 
 
+# Bits of the fraction, and the largest exponent.
+_DIGITS = {
+    "f64": (52, 1023), "f32": (23, 127), "f16": (10, 15), "bf16": (7, 127), "f8e4m3fn": (3, 7), "f8e5m2": (2, 15),
+}  # fmt: skip
+
+
 class finfo:
     """The numbers of a float dtype: bits, eps, max, min, tiny."""
 
     def __init__(self, dtype: Any = None) -> None:
         d = get_default_dtype() if dtype is None else dtype_of(dtype)
         d = REAL_OF.get(d, d)
-        if not d.is_float:
+        if not d.is_floating_point:
             raise DTypeError(f"finfo takes a float dtype, found {d}", help="use iinfo")
-        digits, top = {"f64": (52, 1023), "f32": (23, 127), "f16": (10, 15), "bf16": (7, 127)}[d.name]
+        digits, top = _DIGITS[d.name]
         self.dtype, self.bits, self.eps = d, d.bits, 2.0**-digits
         self.max = (2.0 - 2.0**-digits) * 2.0**top
         self.min, self.tiny = -self.max, 2.0 ** (1 - top)
+        if d == f8e4m3fn:  # has numbers where others have infinity, and one NaN
+            self.max, self.min = 448.0, -448.0
         self.smallest_normal = self.tiny
 
 

@@ -20,7 +20,10 @@ from .dims import Size, normal_dim
 from .dtypes import COMPLEX_OF, REAL_OF, default_complex, of_numpy
 from .reading import Array
 
-HELP = {"complex": "take real and imag apart, or use view_as_real()", "quantized": "take dequantize() or int_repr()"}
+HELP = {
+    "complex": "take real and imag apart, or use view_as_real()", "quantized": "take dequantize() or int_repr()",
+    "float8": "convert it by to()",
+}  # fmt: skip
 """What may be done where a function takes no tensors of a kind."""
 
 

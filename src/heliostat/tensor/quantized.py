@@ -14,12 +14,11 @@ import numpy as np
 
 from ..diagnostics import DTypeError, ShapeError, UnsupportedError
 from ..ir.types import DType, f32, f64, i8, i32, i64, u8
+from .coded import Coded
 from .conversion import convert
 from .core import Tensor
-from .devices import Device
-from .dims import Size, normal_dim
+from .dims import normal_dim
 from .pairs import withheld
-from .reading import Array
 from .register import function, watch
 
 
@@ -131,11 +130,11 @@ def rounded(x: Tensor, scale: Any, zero_point: Any, lowest: float, highest: floa
     return convert(convert(x, f64) * factor + zero_point, f32).round().clamp(lowest, highest)
 
 
-class QuantizedTensor(Tensor):
+class QuantizedTensor(Coded):
     """A tensor of integer codes. Made by `quantize_per_tensor` and `quantize_per_channel`; it has no gradients."""
 
-    __slots__ = ("_axis", "_codes", "_kind", "_scale", "_zero_point")
-    _codes: Tensor
+    __slots__ = ("_axis", "_kind", "_scale", "_zero_point")
+    called = "quantized"
     _kind: QDtype
     _axis: int | None
     _scale: Any
@@ -150,52 +149,9 @@ class QuantizedTensor(Tensor):
 
     # --- attributes -----------------------------------------------------------------------------------------------
     @property
-    def shape(self) -> Size:
-        """The sizes of the axes."""
-        return self._codes.shape
-
-    @property
     def dtype(self) -> Any:
         """The QDtype."""
         return self._kind
-
-    @property
-    def device(self) -> Device:
-        """Where the codes lie."""
-        return self._codes.device
-
-    @property
-    def _home(self) -> str | None:
-        return self._codes._home
-
-    def _place(self, device: str) -> Tensor:
-        self._codes._place(device)
-        return self
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self._codes.ndim
-
-    @property
-    def requires_grad(self) -> bool:
-        """False: gradients flow through fake quantization, not through codes."""
-        return False
-
-    @requires_grad.setter
-    def requires_grad(self, on: bool) -> None:
-        if on:
-            raise UnsupportedError("quantized tensors have no gradients", help="train with fake quantization")
-
-    @property
-    def is_leaf(self) -> bool:
-        """True: there are no gradients."""
-        return True
-
-    @property  # type: ignore[misc]
-    def grad(self) -> Tensor | None:
-        """None: there are no gradients."""
-        return None
 
     @property
     def is_quantized(self) -> bool:
@@ -273,14 +229,6 @@ class QuantizedTensor(Tensor):
         return of_codes(convert(codes, self._kind.storage), self._scale, self._zero_point, self._kind)
 
     # --- reading --------------------------------------------------------------------------------------------------
-    def array(self) -> Array:
-        """The values as a read-only array of float32. Computes what is open."""
-        return self.dequantize().array()
-
-    def host_array(self) -> Any:
-        """`array()`."""
-        return self.dequantize().host_array()
-
     def __repr__(self) -> str:
         how = f"scale={self.q_scale()}, zero_point={self.q_zero_point()}" if self._axis is None else (
             f"scale={self._scale.tolist()}, zero_point={self._zero_point.tolist()}, axis={self._axis}")  # fmt: skip
@@ -304,9 +252,6 @@ class QuantizedTensor(Tensor):
         self._codes, self._scale, self._zero_point = src._codes.clone(), src._scale, src._zero_point
         self._kind, self._axis = src._kind, src._axis
         return self
-
-    def _check_in_place(self) -> None:
-        raise UnsupportedError("quantized tensors are not written in place", help="make another one")
 
     def _in_place(self, f: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Take the codes of f of this tensor, and its scale and zero point where these are others."""

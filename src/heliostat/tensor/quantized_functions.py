@@ -6,53 +6,24 @@ the same scale and zero point, as PyTorch does.
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..diagnostics import UnsupportedError
 from ..ir.types import f32
+from . import coded
 from .conversion import convert
 from .copies import to_what
 from .core import Tensor
-from .pairs import refuse
 from .quantized import QuantizedTensor, of_codes, quantize_per_tensor, rounded, values_of
-from .register import ALIASES, FUNCTIONS, METHODS, QUANTIZED, kind_of
+from .register import FUNCTIONS, QUANTIZED
 
-MOVEMENT = (
-    "broadcast_to", "expand", "flatten", "flip", "gather", "index_select", "movedim", "narrow", "permute",
-    "ravel", "repeat", "reshape", "roll", "select", "squeeze", "swapaxes", "t", "take_along_dim",
-    "tile", "transpose", "unflatten", "unfold", "unsqueeze", "view",
-)  # fmt: skip
-"""Functions that put elements elsewhere and change none."""
-PARTS = ("chunk", "split", "tensor_split", "unbind")
-SAME = ("contiguous", "detach", "cpu")
 ORDER = ("eq", "ne", "lt", "le", "gt", "ge")
-
-
-def _of(name: str) -> Callable[..., Any]:
-    return METHODS.get(name) or FUNCTIONS[name]
 
 
 def of_first(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
     """A meaning f where the first argument alone is quantized; others are refused by name."""
-    refused = refuse(name, "quantized")
-
-    @functools.wraps(f)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        given = [*args, *(a for n, a in kwargs.items() if n != "input")]
-        first = kwargs["input"] if "input" in kwargs else given.pop(0)
-        if not isinstance(first, QuantizedTensor) or any(kind_of(a) == "quantized" for a in given):
-            return refused()
-        return f(*args, **kwargs)
-
-    return run
-
-
-def _moved(name: str) -> Callable[..., Any]:
-    f = _of(name)
-    return of_first(name, lambda input, *args, **kwargs: input.with_codes(f(input._codes, *args, **kwargs)))
+    return coded.of_first(name, "quantized", f)
 
 
 def on_codes(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,70 +132,20 @@ def to(self: QuantizedTensor, *args: Any, **kwargs: Any) -> QuantizedTensor:
 
 def attach_quantized() -> None:
     """Fill the table, and put on `QuantizedTensor` what each method means there; others refuse by name."""
-    cls: Any = QuantizedTensor
-    for name in MOVEMENT:
-        QUANTIZED[name] = _moved(name)
-    for name in PARTS:
-        f = _of(name)
-        QUANTIZED[name] = of_first(
-            name, lambda input, *a, f=f, **k: tuple(input.with_codes(c) for c in f(input._codes, *a, **k))
-        )
-    for name in SAME:
-        QUANTIZED[name] = lambda input, *a, **k: input
-        setattr(cls, name, QUANTIZED[name])
-    QUANTIZED.update({name: on_codes(FUNCTIONS[name]) for name in ("amax", "amin", "max", "min", "sort", "topk")})
-    QUANTIZED.update({name: _compared(name) for name in ORDER})
-    QUANTIZED.update(
-        relu=of_first("relu", relu), cat=cat, concat=cat, concatenate=cat, equal=equal, dequantize=values_of,
-        clone=of_first("clone", clone),
-        stack=lambda tensors, dim=0: cat([t.unsqueeze(dim) for t in tensors], dim),
-        mean=on_steps(FUNCTIONS["mean"]), clamp=on_values(FUNCTIONS["clamp"]),
-        sigmoid=on_grid(FUNCTIONS["sigmoid"], 1 / 256, 0), tanh=on_grid(FUNCTIONS["tanh"], 2 / 256, 128),
-        is_floating_point=lambda input: False,
-    )  # fmt: skip
-    for name, first in ALIASES.items():
-        if first in QUANTIZED:
-            QUANTIZED.setdefault(name, QUANTIZED[first])
-    for name, f in METHODS.items():
-        if name in cls.__dict__ or name.startswith("__"):
-            continue
-        if name in QUANTIZED:
-            setattr(cls, name, QUANTIZED[name])
-        elif not isinstance(f, property):
-            setattr(cls, name, refuse(name, "quantized"))
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
-        refused = refuse(f"the operator of {name}", "quantized")
-        for form in ("", "r", "i"):
-            setattr(cls, f"__{form}{name}__", refused)
-    for name in ORDER:
-        setattr(cls, f"__{name}__", QUANTIZED[name])
+    meanings = {
+        **{name: on_codes(FUNCTIONS[name]) for name in ("amax", "amin", "max", "min", "sort", "topk")},
+        **{name: _compared(name) for name in ORDER},
+        "relu": of_first("relu", relu), "cat": cat, "concat": cat, "concatenate": cat, "equal": equal,
+        "dequantize": values_of, "clone": of_first("clone", clone),
+        "stack": lambda tensors, dim=0: cat([t.unsqueeze(dim) for t in tensors], dim),
+        "mean": on_steps(FUNCTIONS["mean"]), "clamp": on_values(FUNCTIONS["clamp"]),
+        "sigmoid": on_grid(FUNCTIONS["sigmoid"], 1 / 256, 0), "tanh": on_grid(FUNCTIONS["tanh"], 2 / 256, 128),
+        "is_floating_point": lambda input: False,
+    }  # fmt: skip
+    coded.attach_coded(QuantizedTensor, QUANTIZED, meanings, to)
     for name in ("relu", "clamp", "sigmoid", "tanh"):
-        setattr(cls, f"{name}_", lambda self, *a, f=QUANTIZED[name], **k: self._in_place(f, *a, **k))
-    cls.__hash__ = object.__hash__
-    cls.__getitem__ = lambda self, index: self.with_codes(self._codes[index])
-    cls.to, cls.dim, cls.size = to, lambda self: self.ndim, _size
-    cls.tolist = lambda self: self.dequantize().tolist()
-    cls.item = lambda self: self.dequantize().item()
-    cls.__setitem__ = lambda self, index, value: self._check_in_place()
-    for name in ("numpy", "detach_", "retain_grad", "register_hook", "backward"):
-        setattr(cls, name, refuse(name, "quantized"))
-    for name in ("numel", "element_size", "stride", "is_contiguous"):
-        setattr(cls, name, lambda self, *a, name=name: getattr(self._codes, name)(*a))
-    for name in ("itemsize", "nbytes"):
-        setattr(cls, name, property(operator.attrgetter(f"_codes.{name}")))
-    cls.__len__ = lambda self: self.shape[0]
-    cls.__bool__ = lambda self: bool(self.item())
-    cls.requires_grad_ = _no_grad
+        setattr(QuantizedTensor, f"{name}_", lambda self, *a, f=QUANTIZED[name], **k: self._in_place(f, *a, **k))
 
 
 def _values(x: Any) -> Any:
     return x.dequantize() if isinstance(x, QuantizedTensor) else x
-
-
-def _no_grad(self: QuantizedTensor, on: bool = True) -> QuantizedTensor:
-    self.requires_grad = on
-    return self
-
-
-def _size(self: QuantizedTensor, dim: int | None = None) -> Any:
-    return self.shape if dim is None else self.shape[dim]

@@ -33,7 +33,10 @@ MAKERS = frozenset((
 QUANTIZED: dict[str, Any] = {}
 """What functions do with quantized tensors, by name; those that are not here are refused."""
 
-MEANINGS = {"complex": COMPLEX, "quantized": QUANTIZED}
+FLOAT8_MEANINGS: dict[str, Any] = {}
+"""What functions do with tensors of floats of eight bits, by name; those that are not here are refused."""
+
+MEANINGS = {"complex": COMPLEX, "quantized": QUANTIZED, "float8": FLOAT8_MEANINGS}
 KINDS: dict[type, str] = {ComplexTensor: "complex", complex: "complex"}
 """Which of MEANINGS there are for a class."""
 
