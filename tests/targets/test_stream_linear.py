@@ -16,6 +16,7 @@ from heliostat.kernels import stream_linear
 from heliostat.kernels.group import Group, Refuse
 from heliostat.kernels.stream_linear import StreamTile
 from heliostat.quant import formats
+from heliostat.quant.activation import ActivationFormat
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
 from heliostat.quant.panel import pack
@@ -78,6 +79,34 @@ def test_rings(name: str, tile: StreamTile) -> None:
     run_lockstep(kernel, [*(held[v] for v in group.inputs), y], blocks=2)
     wanted = values.astype(np.float64) @ exact.T
     np.testing.assert_allclose(y, wanted, rtol=0, atol=3e-4 * float(np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("blocks", [2, 5])
+@pytest.mark.parametrize(
+    ("name", "tile"),
+    [("Q4_K", StreamTile(4, 4, 1, 2, 2)), ("Q4_K", StreamTile(8, 4, 1, 2)), ("Q8_0", StreamTile(8, 1, 1, 4))],
+    ids=lambda v: str(v) if isinstance(v, str) else repr(v)[11:-1],
+)
+def test_the_last_stage_of_a_part_is_asked_for_with_the_row(name: str, tile: StreamTile, blocks: int) -> None:
+    """As many stages as a warp has steps, and a row that was quantized before: three panels on two teams, and on more
+    teams than panels."""
+    element, rows, depth, rng = formats.get(name), 90, 1024, np.random.default_rng(4)
+    x = parameter("x", tensor(f32, 1, 256))
+    wide, w = (parameter(n, tensor(element, *s), "weight") for n, s in (("a", (depth, 256)), ("b", (rows, depth))))
+    made = ops.matmul(ops.relu(ops.matmul(x, ops.transpose(wide))), ops.transpose(w))
+    library = KernelLibrary()
+    compile_graph(Graph("p", [x, wide, w], [made]), CUDA, Options(), library)
+    found = [f.group for f in library.groups.values() if f.schedule is stream_linear]
+    (group,) = (g for g in found if g.root.inputs[1].type.shape == (rows, depth))
+    format = group.root.inputs[0].type.element
+    assert isinstance(format, ActivationFormat)
+    raw, exact = weights(element, rows, depth, rng)
+    values = rng.standard_normal((1, depth)).astype(np.float32)
+    held = {group.root.inputs[0]: format.encode(values), group.root.inputs[1]: pack(raw, element, 32)}
+    y = np.full((1, rows), np.nan, np.float32)
+    run_lockstep(stream_linear.build(group, CUDA, "late", tile), [*(held[v] for v in group.inputs), y], blocks=blocks)
+    wanted = values.astype(np.float64) @ exact.T
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-2 * float(np.abs(wanted).max()))
 
 
 def test_more_teams_than_panels() -> None:

@@ -266,8 +266,15 @@ class _Ring:
     """The stages of every warp of a team in private memory."""
 
     def __init__(
-        self, k: KernelBuilder, sources: Sequence[Instruction], plan: PanelPlan, tile: StreamTile, depth: int
+        self,
+        k: KernelBuilder,
+        sources: Sequence[Instruction],
+        plan: PanelPlan,
+        tile: StreamTile,
+        depth: int,
+        late: bool,
     ) -> None:
+        """`late`: whether `rest` may ask for the last stage of a part, if all have places of their own."""
         self.k, self.sources, self.plan, self.tile = k, sources, plan, tile
         self.team = tile.team // len(sources)  # warps of each product
         unit, self.nbytes = step_of(plan, depth)
@@ -276,7 +283,9 @@ class _Ring:
         self.stage_bytes = tile.steps * piece_bytes(plan, self.nbytes, tile.split)
         steps = -(-self.count // self.team)  # of a warp's part, at most
         self.longest = -(-steps // tile.steps)  # its stages
-        self.first = min(self.longest, tile.stages - 1)  # stages that are asked for at once
+        self.first = min(self.longest, tile.stages - 1)  # stages that `begin` asks for
+        self.late = 1 if late and self.longest == tile.stages else 0  # that `rest` does
+        self.asked = self.first + self.late
         self.memory = k.alloc(tile.team * tile.stages * self.stage_bytes)
 
     def part(self, warp: Instruction) -> tuple[Instruction, Instruction]:
@@ -289,6 +298,14 @@ class _Ring:
         """Ask for the first stages of a panel's part."""
         first, last = self.part(warp)
         for n in range(self.first):
+            self.ask(warp, panel, first + n * self.tile.steps, last, self.k.const(n, "i64"))
+
+    def rest(self, warp: Instruction, panel: Instruction, there: Instruction) -> None:
+        """Ask for what `begin` left, where that is to be asked for before the first stage is multiplied and the panel
+        is `there`."""
+        first, last = self.part(warp)
+        last = self.k.select(there, last, first)
+        for n in range(self.first, self.asked):
             self.ask(warp, panel, first + n * self.tile.steps, last, self.k.const(n, "i64"))
 
     def ask(
@@ -370,8 +387,8 @@ class _Ring:
         first, last = self.part(warp)
         whole = (last - first + (tile.steps - 1)) // tile.steps
         for n in k.loop(whole):
-            k.wait_copies(self.first - 1)
-            if self.first < self.longest:
+            k.wait_copies(self.asked - 1)
+            if self.asked < self.longest:
                 coming = n + self.first
                 self.ask(warp, panel, first + coming * tile.steps, last, coming)
             else:  # all stages are on their way
@@ -410,7 +427,7 @@ class _Stream(linear._Nest):
         self.vectors = {v: self.k.alloc(_vector_bytes(v)) for v in self._vectors()}
         self.factor: Callable[[], Instruction] | None = None  # of all sums, once the row is made
         sources = [self.buffers[n.inputs[1]] for n in self.products]
-        self.ring = _Ring(self.k, sources, plan, tile, self.depth)
+        self.ring = _Ring(self.k, sources, plan, tile, self.depth, late=far)
 
     def private(self) -> Instruction:
         return self.k.alloc(4 * self.plan.rows * self.stream.team)
@@ -455,11 +472,14 @@ class _Stream(linear._Nest):
 
     def _bring_x(self, near: Instruction) -> None:
         """Copy int8 activations, which all warps read in parts, to private memory."""
-        k = self.k
+        k, panels = self.k, self.plan.panels(self.out_features) * self.stream.groups
+        panel, end = k.worker() * panels // k.workers(), (k.worker() + 1) * panels // k.workers()
         for warp in k.team(self.stream.team):
             self._bring(near, self.buffers[self.x], self.row_bytes, warp)
             k.commit_copies()
-            k.wait_copies(0)
+            if self.ring.late:  # behind what is waited for first, and not before `ready`: that would be in its way
+                self.ring.rest(warp, panel, panel < end)
+            k.wait_copies(self.ring.late)
         self.buffers[self.x] = near
 
     def _bring(self, near: Instruction, far: Instruction, nbytes: int, warp: Instruction) -> None:
@@ -526,6 +546,8 @@ class _Stream(linear._Nest):
             k.wait_copies(0)
             for _ in k.when(panel + 1 < last):
                 self.ring.begin(warp, panel + 1)
+                if self.ring.late:
+                    self.ring.rest(warp, panel + 1, panel + 1 < last)
         for warp in k.team(self.stream.team):
             for _ in k.when(k.binary("eq", warp, 0)):  # the others have nothing left to do
                 self._results(panel)
