@@ -29,7 +29,7 @@ from ..session import engine
 from ..session.devices import engine_of, gpu_engine, gpus_in_use, program_device
 from . import determinism
 from .recall import Plan, Plans
-from .repeats import Repeats
+from .repeats import Cut, Repeats
 from .sizes import SymbolicProgram, SymbolicPrograms
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -277,12 +277,12 @@ class Programs:
             self.found.move_to_end(key)
         return runner
 
-    def pieces(self, closed: Closed, wanted: Sequence[Value], device: str) -> list[list[Value]] | None:
-        """What to compute one after the other instead of a graph with a loop that has no program on a device; None
-        where it is to get one, as it does under determinism."""
+    def cut(self, closed: Closed, wanted: Sequence[Value], device: str) -> Cut | None:
+        """A graph with a loop that has no program on a device, in pieces; None where it is to get one, as it does under
+        determinism."""
         if _placed_key(closed.key, device) in self.found or determinism.are_deterministic_algorithms_enabled():
             return None
-        return self.repeats.pieces(closed, wanted, device)
+        return self.repeats.cut(closed, wanted, device)
 
     def for_sizes(self, closed: Closed, device: str) -> tuple[SymbolicProgram, tuple[int, ...]] | None:
         """The program of symbols for a structure that has none of its own on a device, with their values; None where it
@@ -683,17 +683,27 @@ def _copied(source: Value, v: Value) -> Any:
     return owner.copy(buffer, nbytes)
 
 
+def _run_parts(device: str, parts: Cut) -> None:
+    """Give data to all values of a graph that was cut."""
+    for values, names in parts.pieces:
+        if values:
+            _run_of(device, values, piece=True)
+        for v, source in names:
+            if not _has_data(source):
+                _run_of(device, [source], piece=True)
+            meta(v).buffer = source.meta.buffer
+
+
 def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
     """`_run_of` of values that no plan is known for."""
     closed = Closed(wanted)
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
-    if not piece and (pieces := programs.pieces(closed, wanted, device)) is not None:
-        for values in pieces:
-            _run_of(device, values, piece=True)
+    if not piece and (parts := programs.cut(closed, wanted, device)) is not None:
+        _run_parts(device, parts)
         if left := [v for v in wanted if not _has_data(v)]:  # constants, other names of data
             _run_of(device, left, piece=True)
-        return computed
+        return [*computed, *parts.made]
     number = closed.number
     given = [v.meta.buffer for v in closed.leaves]
     found: dict[int, Any] = {number[v]: b for v, b in zip(closed.leaves, given, strict=True)}

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..ir.graph import CONSTANT, Value
 from ..ir.types import Dim, Symbol, SymbolicDim, dim
-from .sizes import Closed, SymbolicProgram, placed_attributes, same_number, sizes_inside, text_of
+from .sizes import Closed, SymbolicProgram, multiple_of, placed_attributes, same_number, sizes_inside, text_of
 
 MOST_ALIKE = 4
 """Plans of one kind; the one that was found last is tried first."""
@@ -171,8 +171,8 @@ class _Walk:
         if isinstance(value, tuple):
             for n, item in enumerate(value):
                 self._note_symbols(f"{text}[{n}]", item)
-        elif isinstance(value, SymbolicDim) and value == dim(value.symbols[0]):
-            self.found.setdefault(value.symbols[0], text)
+        elif isinstance(value, SymbolicDim) and (multiple := multiple_of(value)) is not None:
+            self.found.setdefault(multiple[0], f"{text} // {multiple[1]}")
 
     def _sizes(self) -> list[str]:
         """Lines that read the symbols, and compare all that is made of them. Shapes of values that are computed follow

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..ir.graph import CONSTANT, Value
+from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value
 
 LEAST_REPEATS = 4
 """Of a step: fewer are no loop."""
@@ -35,8 +35,6 @@ KEPT_CUTS = 256
 MOST_TOKENS = 100_000
 _CANDIDATES = 6
 
-Bodies = tuple[tuple[int, ...], ...]
-
 
 class Closed(Protocol):
     """What `lazy.Closed` found."""
@@ -47,8 +45,22 @@ class Closed(Protocol):
     key: Any
 
 
+class Piece(NamedTuple):
+    """Part of a graph. values: what it computes. names: values that are other names of what is computed then."""
+
+    values: list[Value]
+    names: list[tuple[Value, Value]]
+
+
+class Cut(NamedTuple):
+    """A graph as pieces, one behind the other. made: values that were made for it."""
+
+    pieces: list[Piece]
+    made: list[Value]
+
+
 class _Loop:
-    """What is known of graphs with the same steps. exact: how often each step comes in those that have programs of
+    """What is known of graphs with a step of one kind. exact: how often each step comes in those that have programs of
     their own, or get one. uses: how often others were cut; None where there are too many to count."""
 
     def __init__(self, first: tuple[int, ...]) -> None:
@@ -74,56 +86,123 @@ class Repeats:
 
     def __init__(self) -> None:
         self._tokens: dict[Any, int] = {}
-        self._loops: OrderedDict[tuple[str, Bodies], _Loop] = OrderedDict()
-        self._cuts: OrderedDict[Any, tuple[list[list[int]], _Loop, tuple[int, ...]]] = OrderedDict()
+        self._loops: OrderedDict[tuple[str, tuple[int, ...]], _Loop] = OrderedDict()
+        self._known: OrderedDict[Any, tuple[list[int], _Loop, tuple[int, ...]]] = OrderedDict()
 
-    def pieces(self, closed: Closed, wanted: Sequence[Value], device: str) -> list[list[Value]] | None:
-        """The values to compute one list after the other, of a graph whose loop came with another count of steps
-        before; None where the graph is to be compiled as it is. wanted: those that are asked for."""
+    def cut(self, closed: Closed, wanted: Sequence[Value], device: str) -> Cut | None:
+        """A graph in pieces, whose loop came with another count of steps before; None where it is to be compiled as it
+        is. wanted: the values that are asked for."""
         key = (device, closed.key)
-        known = self._cuts.get(key)
+        known = self._known.get(key)
         if known is not None:
-            self._cuts.move_to_end(key)
-            places, loop, counts = known
-            if loop.has_own(counts):
-                return None
-            return [[closed.order[n] for n in piece] for piece in places]
-        fixed = set(closed.leaves)
-        at = [n for n, v in enumerate(closed.order) if v not in fixed]
-        if len(at) < LEAST_VALUES:
+            self._known.move_to_end(key)
+            ends, loop, counts = known
+            return None if loop.has_own(counts) else _Expanded(closed).cut(ends, wanted)
+        tokens = self._read(closed)
+        if len(tokens) < LEAST_VALUES:
             return None
-        tokens = self._read([closed.order[n] for n in at])
         found = sorted(_regions(tokens, 0))
         if sum(period * count for _, period, count in found) < LEAST_VALUES:
             return None
-        bodies = tuple(tuple(tokens[start : start + period].tolist()) for start, period, _ in found)
+        bodies = [tuple(tokens[start : start + period].tolist()) for start, period, _ in found]
         counts = tuple(count for _, _, count in found)
-        loop = self._loops.get((device, bodies))
-        if loop is None:
-            self._loops[device, bodies] = _Loop(counts)
-            if len(self._loops) > KEPT_LOOPS:
-                self._loops.popitem(last=False)
+        loop = next((loop for body in bodies if (loop := self._loops.get((device, body))) is not None), None)
+        new = loop is None
+        loop = loop or _Loop(counts)
+        for body in bodies:
+            self._loops[device, body] = loop
+            self._loops.move_to_end((device, body))
+        while len(self._loops) > KEPT_LOOPS:
+            self._loops.popitem(last=False)
+        if new or loop.has_own(counts):
             return None
-        self._loops.move_to_end((device, bodies))
-        if loop.has_own(counts):
-            return None
-        places = _cut(closed.order, at, found, wanted)
-        self._cuts[key] = places, loop, counts
-        if len(self._cuts) > KEPT_CUTS:
-            self._cuts.popitem(last=False)
-        return [[closed.order[n] for n in piece] for piece in places]
+        ends = [end for region in found for end in _ends(*region)]
+        self._known[key] = ends, loop, counts
+        if len(self._known) > KEPT_CUTS:
+            self._known.popitem(last=False)
+        return _Expanded(closed).cut(ends, wanted)
 
-    def _read(self, values: Sequence[Value]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """A number for each value: equal ones for those of equal type, made by equal ops."""
+    def _read(self, closed: Closed) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """A number for each value that is computed, those inside of large `Inlined` ops too: equal ones for those of
+        equal type, made by equal ops."""
         tokens = self._tokens
         if len(tokens) > MOST_TOKENS:
             tokens.clear()
             self._loops.clear()
-        found = [
-            tokens.setdefault((v.node.op, v.index, len(v.node.inputs), v.type.element.name, v.type.shape), len(tokens))
-            for v in values
-        ]
+
+        def token(v: Value) -> int:
+            key = (v.node.op, v.index, len(v.node.inputs), v.type.element.name, v.type.shape)
+            return tokens.setdefault(key, len(tokens))
+
+        fixed = set(closed.leaves)
+        found: list[int] = []
+        expanded: set[Node] = set()
+        for v in closed.order:
+            if v in fixed or v.node in expanded:
+                continue
+            if _is_large(v.node):
+                expanded.add(v.node)
+                graph: Graph = v.node.op.graph  # type: ignore[attr-defined]
+                found += [token(u) for node in graph.nodes() if node.op is not PARAMETER for u in node.results]
+            else:
+                found.append(token(v))
         return np.array(found, np.int64)
+
+
+def _is_large(node: Node) -> bool:
+    """Whether a node stands for a graph that may have loops, as the gradient of one does."""
+    graph: Graph | None = getattr(node.op, "graph", None)
+    return graph is not None and len(graph.nodes()) >= LEAST_VALUES
+
+
+class _Expanded:
+    """The values that a graph computes in order, with those inside of large `Inlined` ops in their places."""
+
+    def __init__(self, closed: Closed) -> None:
+        fixed = set(closed.leaves)
+        self.order: list[Value] = []
+        self.made: list[Value] = []
+        self.names: dict[int, list[tuple[Value, Value]]] = {}  # by the place behind what they are names of
+        places: dict[Node, tuple[int, list[Value]]] = {}
+        for v in closed.order:
+            if v in fixed:
+                continue
+            node = v.node
+            if not _is_large(node):
+                self.order.append(v)
+                continue
+            if node not in places:
+                before = len(self.order)
+                results = node.op.inline(node.inputs, self._copied)  # type: ignore[attr-defined]
+                self.made += self.order[before:]
+                places[node] = len(self.order), results
+            end, results = places[node]
+            self.names.setdefault(end, []).append((v, results[v.index]))
+
+    def _copied(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
+        found = Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results
+        self.order += found
+        return found
+
+    def cut(self, ends: Sequence[int], wanted: Sequence[Value]) -> Cut:
+        """Pieces that end before these places: each computes what others read, or what is wanted."""
+        number: dict[Value, int] = {}
+        sorted_ends = sorted({*ends, *self.names, len(self.order)} - {0})
+        starts = [0, *sorted_ends[:-1]]
+        for n, (start, end) in enumerate(zip(starts, sorted_ends, strict=True)):
+            for v in self.order[start:end]:
+                number[v] = n
+        asked = {*wanted, *(source for names in self.names.values() for _, source in names)}
+        for v in self.order:
+            here = number[v]
+            for u in v.node.inputs:
+                if u.node.op is not CONSTANT and number.get(u, here) != here:
+                    asked.add(u)
+        pieces = [
+            Piece([v for v in self.order[start:end] if v in asked], self.names.get(end, []))
+            for start, end in zip(starts, sorted_ends, strict=True)
+        ]
+        return Cut(pieces, self.made)
 
 
 def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]], offset: int) -> Iterator[tuple[int, int, int]]:
@@ -132,17 +211,26 @@ def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]], offset: int) -> Iterat
     for period in _periods(tokens):
         for start, end in _runs(tokens[:-period] == tokens[period:]):
             count = (end - start) // period + 1
-            if count >= LEAST_REPEATS and (count - 1) * period > best[1] * (best[2] - 1):
+            if count < LEAST_REPEATS or count * period < 2 * LEAST_STEP:
+                continue
+            if (count - 1) * period > (best[2] - 1) * best[1]:
                 best = (start, period, count)
     start, period, count = best
     if not count:
         return
     end = start + period * count
     yield from _regions(tokens[:start], offset)
-    together = -(-LEAST_STEP // period)  # small steps are taken several at a time
-    if count >= together * LEAST_REPEATS:
-        yield offset + start, period * together, count // together
+    yield offset + start, period, count
     yield from _regions(tokens[end:], offset + end)
+
+
+def _ends(start: int, period: int, count: int) -> Iterator[int]:
+    """Where the steps of a loop end. Small ones are taken several at a time, as many as there are wholly."""
+    together = -(-LEAST_STEP // period)
+    for n in range(0, count // together * together + 1, together):
+        yield start + n * period
+    for n in range(count // together * together, count):
+        yield start + (n + 1) * period
 
 
 def _periods(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
@@ -160,35 +248,3 @@ def _runs(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
     """Start and end of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _cut(
-    order: Sequence[Value], at: Sequence[int], regions: Sequence[tuple[int, int, int]], wanted: Sequence[Value]
-) -> list[list[int]]:
-    """The places in the order of what each piece gives: what others read, or is wanted. at: the places of the values
-    that are computed, of which the regions speak."""
-    ends: list[int] = []
-    for start, period, count in regions:
-        ends += range(start, start + period * count + 1, period)
-    piece_of: dict[Value, int] = {}
-    piece = 0
-    ahead = iter([*sorted(set(ends)), len(at) + 1])
-    end = next(ahead)
-    for n, place in enumerate(at):
-        while n >= end:
-            end = next(ahead)
-            piece += 1
-        piece_of[order[place]] = piece
-    asked = set(wanted)
-    read: set[Value] = set()
-    for place in at:
-        v = order[place]
-        for u in v.node.inputs:
-            if u in piece_of and piece_of[u] != piece_of[v] and u.node.op is not CONSTANT:
-                read.add(u)
-    made: list[list[int]] = [[] for _ in range(piece + 1)]
-    for place in at:
-        v = order[place]
-        if v in asked or v in read:
-            made[piece_of[v]].append(place)
-    return [places for places in made if places]

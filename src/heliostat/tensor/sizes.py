@@ -240,8 +240,8 @@ class _Fit:
     """Polynomials for the sizes of a form, of which some samples are known; the last one is that of `closed`."""
 
     def __init__(self, closed: Closed, samples: Sequence[Sequence[int]], divided: bool) -> None:
-        """divided: whether sizes that no input has are multiples of their symbols. Raises _Refused where sizes do not
-        follow from those of the leaves."""
+        """divided: whether symbols are sizes without their common factor, so that parts of them are polynomials too.
+        Raises _Refused where sizes do not follow from those of the leaves."""
         self.samples = list(zip(*samples, strict=True))
         self.divided = divided
         self.at = 0
@@ -275,7 +275,9 @@ class _Fit:
         return self._symbol(values, 2)
 
     def _symbol(self, values: tuple[int, ...], lower: int) -> Dim:
-        """A new symbol for a size with these values."""
+        """A new symbol for a size with these values, or what they are multiples of."""
+        if self.divided and (factor := math.gcd(*values)) > 1:
+            return self._symbol(tuple([n // factor for n in values]), min(lower, 1)) * factor
         if len(self.symbols) == MOST_SYMBOLS:
             raise _Refused("many sizes differ")
         upper = max(LEAST_UPPER, 1 << (2 * max(values) - 1).bit_length())
@@ -323,8 +325,7 @@ class _Fit:
         """A symbol for a size in an attribute that no input has, where a slice begins say."""
         if min(values) < 0:
             raise _Refused("a size is negative")
-        factor = math.gcd(*values) if self.divided else 1
-        return self._symbol(tuple([n // factor for n in values]), 0) * factor
+        return self._symbol(values, 0)
 
     def _constant(self, node: Node) -> Value:
         values = self.samples[self.at]
@@ -511,7 +512,7 @@ class SymbolicProgram:
 
     def keep_exact(self, sizes: Sequence[int]) -> None:
         """Leave a structure with these sizes to the program of its own that it has."""
-        self.exact.add(tuple([sizes[self.dims.index(dim(s))] for s in self.symbols]))
+        self.exact.add(tuple([sizes[at] // factor for at, factor in _places_of(self.symbols, self.dims)]))
 
     def sizes_of(self, sizes: Sequence[int], shapes: Sequence[Any]) -> tuple[int, ...] | None:
         """The symbols' values for a structure of its form with these sizes and shapes; None where it is no program
@@ -556,14 +557,33 @@ def _reader(
 ) -> Callable[[Sequence[int], Sequence[Any]], tuple[int, ...] | None]:
     """A function of the sizes and shapes of a structure: the symbols' values, or None where one is another."""
     lines = ["def read(sizes, shapes):"]
-    for s in symbols:
-        lines.append(f" {s.name} = sizes[{next(n for n, d in enumerate(dims) if d == dim(s))}]")
+    for s, (at, factor) in zip(symbols, _places_of(symbols, dims), strict=True):
+        lines.append(f" {s.name} = sizes[{at}] // {factor}")
     lines += [f" if sizes != {text_of(tuple(dims))}: return None", f" if shapes != [{_list_of(shapes)}]: return None"]
     lines.append(f" return {text_of(tuple(dim(s) for s in symbols))}")
     known: dict[str, Any] = {}
     exec(compile("\n".join(lines), "<sizes>", "exec"), known)
     read: Callable[[Sequence[int], Sequence[Any]], tuple[int, ...] | None] = known["read"]
     return read
+
+
+def _places_of(symbols: Sequence[Symbol], dims: Sequence[Dim]) -> list[tuple[int, int]]:
+    """The number of a size that is each symbol, or a multiple of it, with the factor. Raises _Refused for none."""
+    found: dict[Symbol, tuple[int, int]] = {}
+    for n, d in enumerate(dims):
+        if (multiple := multiple_of(d)) is not None:
+            found.setdefault(multiple[0], (n, multiple[1]))
+    if not found.keys() >= set(symbols):
+        raise _Refused("a symbol is no size")
+    return [found[s] for s in symbols]
+
+
+def multiple_of(d: Dim) -> tuple[Symbol, int] | None:
+    """The symbol that a size is a multiple of, and the factor; None for other sizes."""
+    if isinstance(d, int) or len(d.terms) != 1 or len(d.terms[0][0]) != 1:
+        return None
+    ((s,), factor) = d.terms[0]
+    return s, factor
 
 
 def _list_of(items: Sequence[Any]) -> str:
