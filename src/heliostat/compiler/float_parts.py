@@ -58,7 +58,8 @@ def float_parts(graph: Graph, target: Target, precision: str) -> Graph:
         if upper_bound(numel(a.type.shape)) * upper_bound(node.results[0].type.shape[-1]) < LEAST:
             return None
         if precision == "tf32":
-            made = REGISTRY[name].build(round_tf32(a), round_tf32(b), **node.attrs)
+            left = _rounded_below(a) if name == "matmul" else round_tf32(a)
+            made = REGISTRY[name].build(left, round_tf32(b), **node.attrs)
             return (made,) if fits(made.node, target) is None else None
         (high_a, known_a, low_a), (high_b, known_b, low_b) = parted(a), parted(b)
         if precision == "medium":
@@ -93,6 +94,14 @@ def tf32_rows(graph: Graph, target: Target) -> Graph:
         return (REGISTRY["linear"].build(_turned(a) if turned else a, _turned(b), dtype=node.attrs["dtype"]),)
 
     return rewrite(graph, replace)
+
+
+def _rounded_below(x: Value) -> Value:
+    """x rounded to tf32: of a transpose its operand, which products may read as it lies."""
+    rank = x.type.rank
+    if x.node.op.name != "transpose" or x.node.attrs["axes"] != (*range(rank - 2), rank - 1, rank - 2):
+        return round_tf32(x)
+    return transpose(round_tf32(x.node.inputs[0]), x.node.attrs["axes"])
 
 
 def _turned(x: Value) -> Value:
