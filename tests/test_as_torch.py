@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from heliostat.as_torch import cpp_extension, install, internals, overrides, testing, tree
+from heliostat.as_torch import (
+    cpp_extension,
+    cuda,
+    extensions,
+    flex_attention,
+    install,
+    internals,
+    names,
+    overrides,
+    testing,
+    tree,
+)
 from heliostat.as_torch import profiler as as_profiler
 from heliostat.diagnostics import DTypeError, UnsupportedError
 
@@ -253,8 +264,6 @@ def test_it_does_not_come_after_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_types_by_name() -> None:
-    from heliostat.as_torch import names
-
     names.set_default_tensor_type("torch.DoubleTensor")
     try:
         assert names.PUBLIC["zeros"](1).dtype == names.PUBLIC["float64"]
@@ -319,6 +328,32 @@ def test_profiles_of_programs() -> None:
     assert "map_add" in str(some)
 
 
+def test_operators_of_python() -> None:
+    import heliostat as hs
+
+    @extensions.custom_op("testing::twice", mutates_args=())
+    def twice(x: hs.Tensor) -> hs.Tensor:
+        return x * 2
+
+    x = hs.tensor([1.0], requires_grad=True)
+    assert extensions.ops.testing.twice is twice
+    extensions.ops.testing.twice.default(x).backward()
+    assert x.grad is not None
+    assert x.grad.item() == 2
+    extensions.register_autograd(
+        "testing::twice",
+        lambda ctx, g: g * ctx.factor,
+        setup_context=lambda ctx, inputs, output: setattr(ctx, "factor", 7),
+    )
+    assert extensions.register_fake("testing::twice", len) is len
+    y = twice(x)
+    y.backward()
+    assert (y.item(), x.grad.item()) == (2, 9)
+    for absent in (lambda: extensions.ops.nowhere, lambda: extensions.ops.testing.thrice):
+        with pytest.raises(AttributeError, match="heliostat stands in its place"):
+            absent()
+
+
 def test_what_programs_ask_before_they_go_on() -> None:
     import heliostat as hs
 
@@ -326,7 +361,17 @@ def test_what_programs_ask_before_they_go_on() -> None:
     assert overrides.is_tensor_like(hs.ones(1))
     assert not overrides.is_tensor_like([1])
     assert overrides.is_tensor_method_or_property(hs.Tensor.backward)
-    for refused in (overrides.handle_torch_function, overrides.TorchFunctionMode, cpp_extension.load):
+    assert names.uint64.itemsize == 8
+    with pytest.raises(UnsupportedError, match="uint64"):
+        hs.zeros(1, dtype=names.uint64)
+    for refused in (
+        cuda.Stream,
+        cuda.CUDAGraph,
+        flex_attention.create_block_mask,
+        overrides.handle_torch_function,
+        overrides.TorchFunctionMode,
+        cpp_extension.load,
+    ):
         with pytest.raises(UnsupportedError, match="not supported"):
             refused()
     assert cpp_extension.CUDA_HOME is None
@@ -356,6 +401,9 @@ def test_trees() -> None:
     assert tree.tree_unflatten(leaves, spec) == made
     assert tree.tree_map(lambda x, y: x + y, made, made) == {"a": [2, (4, 6)], "b": 8}
     assert tree.tree_leaves(made, is_leaf=lambda x: isinstance(x, tuple)) == [1, (2, 3), 4]
+    values, context = tree._dict_flatten_with_keys({"a": 1})
+    assert (values, context) == ([(tree.MappingKey("a"), 1)], ["a"])
+    assert tree._dict_unflatten([2], context) == {"a": 2}
     assert tree.tree_map_only(str, len, [1, "abc"]) == [1, 3]
     Pair = namedtuple("Pair", "a b")
     assert tree.tree_map(str, OrderedDict(x=Pair(1, 2))) == OrderedDict(x=Pair("1", "2"))

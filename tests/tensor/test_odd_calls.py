@@ -26,6 +26,10 @@ OF_FLOATS: dict[str, Call] = {
     "trapezoid": lambda m, x: [
         m.trapezoid(x, x, dim=0), m.cumulative_trapezoid(x, x[:, :1], dim=0), m.trapezoid(x, x[:, 0], dim=0),
     ],
+    "names of NumPy": lambda m, x: [
+        x.sum(axis=0), m.mean(x, axis=1, keepdims=True), m.cat([x, x], axis=1), x.sort(axis=1)[0], m.exp(x=x),
+        m.add(x1=x, x2=x) if m is hs else x + x, m.amax(a=x, axis=(0, 1)), x.softmax(axis=0), (x > 0).all(axis=-1),
+    ],
     "flip": lambda m, x: [x.flip(dims=(0, 1)), m.flip(x, dims=[0]), m.flip(x, (1,)), x.flip(0, 1)],
     "squeeze": lambda m, x: [x[:, None].squeeze(()), x[:, None].squeeze((0, 1))],
     "tensor_split": lambda m, x: [*m.tensor_split(x, m.tensor(3)), *m.tensor_split(x, m.tensor([1, 2]), 1)],
@@ -64,6 +68,12 @@ def test_empty_matrices(shape: tuple[int, ...]) -> None:
         return [*factors, m.linalg.lu_solve(*factors, b), m.linalg.solve(a, b), m.linalg.inv(a), *norms]
 
     check(f, np.zeros(shape), np.zeros((*shape[:-1], 3)))
+
+
+def test_an_argument_has_one_name() -> None:
+    for call in (lambda: hs.ones(2).sum(axis=0, dim=0), lambda: hs.ones(2).sum(axes=0)):
+        with pytest.raises(TypeError):
+            call()
 
 
 def test_what_does_not_fit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,8 @@ from ..tensor import lazy
 
 config = SimpleNamespace()  # switches of PyTorch's compiler, which are set and never read
 utils = SimpleNamespace(is_compile_supported=lambda device_type: False)  # torch._dynamo.utils
+
+_trace_wrapped_higher_order_op = SimpleNamespace(TransformGetItemToIndex=nullcontext)  # indices may be tensors anyway
 
 
 def is_compiling() -> bool:
@@ -32,6 +35,13 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 def allow_in_graph(fn: Any) -> Any:
     """The function itself: a captured step takes all that it does."""
     return fn
+
+
+def mark_static_address(t: Any, guard: bool = True) -> None:
+    """Nothing: programs are given the addresses of their tensors."""
+
+
+assume_constant_result = allow_in_graph
 
 
 def reset() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..diagnostics import DTypeError, UnsupportedError
 from ..tensor import PUBLIC, Tensor
 from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
 from ..tensor.conversion import of_sizes_or_data
 from ..tensor.dtypes import TYPES, set_default_dtype
+from . import refusal
 from .version import __version__ as __version__
 
 __all__ = [
@@ -17,6 +20,8 @@ __all__ = [
     "is_autocast_cpu_enabled", "set_default_tensor_type", "spmm", "typename",
 ]  # fmt: skip
 
+uint64 = np.dtype("uint64")  # which tables of dtypes name: tensors of it are refused
+Stream = refusal.a_class("torch.Stream", "programs run in one order")
 spmm = PUBLIC["mm"]  # of dense matrices: there are no others
 SymInt, SymFloat, SymBool = int, float, bool
 

@@ -20,15 +20,33 @@ class TreeSpec(NamedTuple):
         return 1 if self.type is None else sum(child.num_leaves for child in self.children)
 
 
+class MappingKey(NamedTuple):
+    """The way to a value of a dict."""
+
+    key: Any
+
+
+Context = Any
 Flatten = Callable[[Any], tuple[Any, Any]]
 Unflatten = Callable[[Any, Any], Any]
 LEAF = TreeSpec(None, None, ())
-_dict: tuple[Flatten, Unflatten] = (
-    lambda d: (list(d.values()), list(d)), lambda values, keys: dict(zip(keys, values, strict=True))
-)  # fmt: skip
+
+
+def _dict_flatten(d: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
+    return list(d.values()), list(d)
+
+
+def _dict_flatten_with_keys(d: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
+    return [(MappingKey(key), value) for key, value in d.items()], list(d)
+
+
+def _dict_unflatten(values: Any, context: Any) -> dict[Any, Any]:
+    return dict(zip(context, values, strict=True))
+
+
 SUPPORTED_NODES: dict[Any, tuple[Flatten, Unflatten]] = {
-    dict: _dict,
-    OrderedDict: (_dict[0], lambda values, keys: OrderedDict(zip(keys, values, strict=True))),
+    dict: (_dict_flatten, _dict_unflatten),
+    OrderedDict: (_dict_flatten, lambda values, keys: OrderedDict(zip(keys, values, strict=True))),
     list: (lambda x: (x, None), lambda values, context: list(values)),
     tuple: (lambda x: (x, None), lambda values, context: tuple(values)),
 }

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
+from .. import ops
 from ..diagnostics import ConstraintError, DTypeError, ShapeError, UnsupportedError
 from ..ir.types import f64
 from ..tensor import FUNCTIONS, Generator, Size, Tensor, no_grad
-from ..tensor.conversion import convert
+from ..tensor.conversion import convert, from_array
+from ..tensor.core import wrap
 from ..tensor.dtypes import finfo
+from ..tensor.random import uniform_array
 from . import constraints
+from .constraint import FEW, known
 from .discrete import Binomial
-from .distribution import Distribution, Shape, drawn_by
+from .distribution import Distribution, Shape, drawn_by, looking
 from .draws import uniform
 from .parameters import (
     broadcast_all,
@@ -75,17 +81,30 @@ class Categorical(Distribution):
         return constant_like(self._param, self._batch_shape, math.nan)
 
     def sample(self, sample_shape: Shape = (), *, generator: Generator | None = None) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        few = shape.numel() * self._num_events <= FEW
         with no_grad():
-            edges = convert(self.probs, f64).cumsum(-1)
             # 32 bits of 53: the product stays below the total, so that no class behind the last edge is found.
-            u = uniform((*self._extended_shape(sample_shape), 1), edges, generator) * edges[..., -1:]
+            if looking() and few and (array := known(self.probs)) is not None:  # one action of a policy, say
+                bounds = np.cumsum(array, -1, dtype=np.float64)
+                drawn = uniform_array(shape.numel(), generator).reshape(*shape, 1) * bounds[..., -1:]
+                return from_array((drawn >= bounds).sum(-1), device="cpu")
+            edges = convert(self.probs, f64).cumsum(-1)
+            u = uniform((*shape, 1), edges, generator) * edges[..., -1:]
             return (u >= edges).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        value = self._checked(value).long().unsqueeze(-1)
-        shape = FUNCTIONS["broadcast_shapes"](tuple(value.shape[:-1]), tuple(self._batch_shape))
+        value = self._checked(value)
+        shape = tuple(FUNCTIONS["broadcast_shapes"](tuple(value.shape), tuple(self._batch_shape)))
         logits = self.logits.expand((*shape, self._num_events))
-        return logits.gather(-1, value.expand((*shape, 1))).squeeze(-1)
+        if looking() and math.prod(shape) <= FEW and (array := known(value)) is not None:
+            # The numbers of rows and classes among all of them: nothing is left to be computed of the index.
+            number = np.broadcast_to(array, shape).reshape(-1).astype(np.int64)
+            if ((number >= 0) & (number < self._num_events)).all():
+                number += np.arange(number.size) * self._num_events
+                rows = ops.reshape(logits.value, (logits.numel(), 1))
+                return wrap(ops.reshape(ops.take(rows, from_array(number, device="cpu").value), shape), logits)
+        return logits.gather(-1, value.long().unsqueeze(-1).expand((*shape, 1))).squeeze(-1)
 
     def entropy(self) -> Tensor:
         logits = self.logits.clamp(min=finfo(self.logits.dtype).min)

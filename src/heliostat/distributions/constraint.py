@@ -9,8 +9,9 @@ import numpy as np
 
 from ..diagnostics import ConstraintError, ShapeError, UnsupportedError
 from ..tensor import FUNCTIONS, Tensor
-from ..tensor.lazy import array_of
+from ..tensor.lazy import array_of, realize
 from ..tensor.lazy import on_host as on_cpu
+from ..tensor.pairs import ComplexTensor
 
 _UNKNOWN: Any = NotImplemented
 
@@ -75,24 +76,37 @@ class DependentProperty(property, Dependent):
         return DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
 
 
+FEW = 4096
+"""Numbers that are looked at one by one sooner than a program for that is built."""
+
+
 def holds(constraint: Constraint, value: Tensor) -> Tensor | bool:
-    """Whether all events lie inside, without a program where the numbers lie on the host already; else a tensor ()."""
+    """Whether all events lie inside, without a program for that where the numbers lie on the host, or few of them come
+    to lie there: what asks reads the answer at once, which computes them anyway. Else a tensor ()."""
     plain: Any = constraint
     while isinstance(plain, IndependentConstraint):
         plain = plain.base_constraint
     if isinstance(plain, Elementwise):
-        arrays = [_known(x) for x in (value, *plain.bounds)]
+        arrays = [known(x, read=True) for x in (value, *plain.bounds)]
         if all(a is not None for a in arrays):
-            return bool(np.all(plain.inside(*arrays)))
+            with np.errstate(all="ignore"):
+                return bool(np.all(plain.inside(*arrays)))
     return constraint.check(value).all()
 
 
-def _known(x: Any) -> Any:
-    """A number, or the array of a tensor that is computed and lies on the host; None for others."""
+def known(x: Any, read: bool = False) -> Any:
+    """A number, or the array of a tensor that is computed and lies on the host; None for others. read: few numbers that
+    are not computed yet are."""
     if not isinstance(x, Tensor):
         return x
+    if isinstance(x, ComplexTensor):
+        return None
     v = x.value
-    return array_of(v) if on_cpu(v) and v.type.element.name != "bf16" else None
+    if v.type.element.name == "bf16":
+        return None
+    if read and not on_cpu(v) and v.device in (None, "cpu") and x.numel() <= FEW:
+        realize([v])
+    return array_of(v) if on_cpu(v) else None
 
 
 def is_dependent(constraint: Any) -> bool:
@@ -152,7 +166,8 @@ class MixtureSameFamilyConstraint(Constraint):
 
 
 class Elementwise(Constraint):
-    """A region of single numbers. `inside` is made of operators, so that it takes tensors and NumPy arrays alike."""
+    """A region of single numbers, or of rows. `inside` is made of operators and methods that tensors and NumPy arrays
+    have alike."""
 
     @property
     def bounds(self) -> tuple[Any, ...]:
@@ -161,7 +176,7 @@ class Elementwise(Constraint):
 
     @staticmethod
     def inside(value: Any, *bounds: Any) -> Any:
-        """Whether each number lies inside."""
+        """Whether each number, or each row, lies inside."""
         raise NotImplementedError
 
     def check(self, value: Tensor) -> Tensor:

@@ -166,13 +166,14 @@ class _OpenInterval(_Between):
         return (value > lower) & (value < upper)
 
 
-class _Simplex(Constraint):
+class _Simplex(Elementwise):
     """Vectors of numbers of at least 0 with the sum 1, within 1e-6."""
 
     event_dim = 1
 
-    def check(self, value: Tensor) -> Tensor:
-        return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
+    @staticmethod
+    def inside(value: Any, *bounds: Any) -> Any:
+        return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
 
 
 class _Multinomial(Constraint):

@@ -17,6 +17,10 @@ from . import lazy
 _default: ContextVar[str | None] = ContextVar("heliostat_device", default=None)
 
 
+META = "meta"
+"""PyTorch's name of a device without memory, with which programs compare."""
+
+
 class Current:
     """number: of the GPU that `cuda` without a number means."""
 
@@ -27,7 +31,8 @@ class Device:
     """Where tensors lie and are computed: cpu, or cuda with the number of a GPU.
 
     `Device("cuda")` is the current GPU, by `cuda.set_device`. As a context manager it is the default device of
-    functions that make tensors. Raises UnsupportedError for other names; that a GPU is there shows when it is used."""
+    functions that make tensors. Raises UnsupportedError for other names; that a GPU is there shows when it is used.
+    `Device("meta")` is only compared: no tensor has it."""
 
     __slots__ = ("_before", "index", "name", "type")
 
@@ -39,7 +44,7 @@ class Device:
             if ":" in text:
                 raise UnsupportedError(f"device {text!r} has a number already, found {index} beside it")
             text = f"{text}:{index}"
-        self.name = name_of(text)
+        self.name = META if text == META else name_of(text)
         self.type, _, number = self.name.partition(":")
         self.index: int | None = int(number) if number else None
         self._before: list[Token[str | None]] = []
@@ -68,7 +73,7 @@ class Device:
         return Device, (self.name,)
 
     def __enter__(self) -> Device:
-        self._before.append(_default.set(self.name))
+        self._before.append(_default.set(name_of(self)))
         return self
 
     def __exit__(self, *rest: object) -> None:
@@ -78,6 +83,8 @@ class Device:
 def name_of(device: Any) -> str:
     """The name of a device given as such, by name or by the number of a GPU. Raises UnsupportedError."""
     if isinstance(device, Device):
+        if device.name == META:
+            raise UnsupportedError("there are no tensors on the device 'meta'", help="make them on the cpu")
         return device.name
     if isinstance(device, int) and not isinstance(device, bool):
         return device_name(f"cuda:{device}")

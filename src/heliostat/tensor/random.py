@@ -16,6 +16,8 @@ from .. import ops
 from ..diagnostics import CaptureError, DTypeError, ShapeError
 from ..ir.graph import Value
 from ..ir.types import DType, f32, f64, i32, i64
+from ..ops import REGISTRY
+from ..ops.integer import philox
 from ..ops.rules import shown
 from ..runtime import fork
 from . import lazy
@@ -27,6 +29,7 @@ from .dims import Size
 from .dtypes import REAL_OF, dtype_of, finfo, get_default_dtype, iinfo
 from .levels import checked_random
 from .pairs import over
+from .reading import Array
 from .register import FUNCTIONS, METHODS, function, method
 from .shape import sizes_of
 
@@ -130,6 +133,26 @@ def uniform_value(shape: Sequence[int], dtype: DType, generator: Generator | Non
         return v
     mantissa = 11 if dtype.name == "f16" else 8
     return ops.cast(ops.mul(ops.cast(ops.shift_right(word, 32 - mantissa), f32), 2.0**-mantissa), dtype)
+
+
+class _Whole:
+    """What `philox` asks of kernels, for Python's integers."""
+
+    @staticmethod
+    def high_half(x: int) -> int:
+        return x >> 32 & 0xFFFFFFFF
+
+
+def uniform_array(count: int, generator: Generator | None) -> Array:
+    """What `uniform_value` gives of float64 for one axis of `count` elements, bit for bit, at once and without a
+    program. Not inside of vmap, and not while a step is captured: there draws are anew for each element and run."""
+    g = generator or default_generator
+    key, draw = g._seed, g.next_draw()
+    if count <= 16:  # Python's integers are faster than arrays then
+        words: Any = [philox(_Whole, n, key, draw)[0] for n in range(count)]
+    else:
+        words = REGISTRY["random_bits"].reference(np.arange(count), np.int64(key), np.int64(draw))
+    return np.asarray(words, np.float64) * 2.0**-32
 
 
 def normal_value(shape: Sequence[int], dtype: DType, generator: Generator | None) -> Value:

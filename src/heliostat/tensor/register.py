@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -67,12 +68,29 @@ def meaning(name: str, kind: str) -> Any:
     return MEANINGS[kind].get(name) or refuse(name, kind)
 
 
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "a": "input", "x": "input", "x1": "input", "x2": "other"}
+"""NumPy's names of arguments, which PyTorch takes in the place of its own."""
+
+
+def _other_names(f: Any) -> dict[str, str]:
+    """Which of NUMPY_NAMES mean another argument of a function."""
+    code = getattr(inspect.unwrap(f), "__code__", None)
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
+    return {theirs: ours for theirs, ours in NUMPY_NAMES.items() if ours in own and theirs not in own}
+
+
 def watching(name: str, f: Any) -> Any:
-    """f, or its meaning where one of the arguments asks for another; with `out=` where it has that."""
-    has_out = name in TAKE_OUT
+    """f, or its meaning where one of the arguments asks for another; with `out=` where it has that, and with NumPy's
+    names of arguments."""
+    has_out, others = name in TAKE_OUT, _other_names(f)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and others and not others.keys().isdisjoint(kwargs):
+            for theirs in others.keys() & kwargs.keys():
+                if others[theirs] in kwargs:
+                    raise TypeError(f"{name}() got both {theirs} and {others[theirs]}")
+                kwargs[others[theirs]] = kwargs.pop(theirs)
         if kwargs and has_out and "out" in kwargs:
             out = kwargs.pop("out")
             made = run(*args, **kwargs)
