@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import struct
 import tracemalloc
+from array import array
 from pathlib import Path
 
 import gguf
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from heliostat.diagnostics import FileFormatError
 from heliostat.llm.gguf import GGUFFile, GGUFWriter, ValueType, reader
 from heliostat.llm.gguf.strings import Strings
-from heliostat.llm.gguf.types import REMOVED, TENSOR_KINDS
+from heliostat.llm.gguf.types import CODES, REMOVED, TENSOR_KINDS
 from heliostat.llm.weights import DecoderWeights
 
 
@@ -324,6 +325,31 @@ def test_many_strings_are_what_few_are(tmp_path: Path, monkeypatch: pytest.Monke
     w.add("words", many)
     w.write()
     assert GGUFFile.open(copy).metadata["words"] == many
+
+
+@pytest.mark.parametrize("kind", [k for k in CODES if k is not ValueType.BOOL], ids=lambda k: k.name)
+def test_many_numbers_are_what_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ValueType) -> None:
+    kept = np.dtype("<" + CODES[kind])
+    raw = np.random.default_rng(4).integers(0, 120, 5000 * kept.itemsize, np.uint8).tobytes()
+    path, copy = tmp_path / "many.gguf", tmp_path / "copy.gguf"
+    head = struct.pack("<IIQ", ValueType.ARRAY, kind, 5000)
+    path.write_bytes(file_of([text(b"numbers") + head + raw]))
+    many = GGUFFile.open(path).metadata
+    monkeypatch.setattr(reader, "MANY_NUMBERS", 1 << 40)
+    few = GGUFFile.open(path).metadata["numbers"]
+    assert (type(few), type(many["numbers"])) == (list, array)
+    assert few == list(many["numbers"]) == np.frombuffer(raw, kept).tolist()
+    w = GGUFWriter(copy, "llama")
+    w.add("numbers", many["numbers"])
+    w.write()
+    again = GGUFFile.open(copy)
+    assert again.metadata["numbers"] == few
+    assert again.value_types["numbers"] == (ValueType.ARRAY, kind)
+    if kept.kind == "f":
+        with pytest.raises(FileFormatError, match="an array of integers"):
+            many.integers("numbers")
+    else:
+        assert list(many.integers("numbers")) == few
 
 
 @pytest.mark.parametrize("byte", range(2, 8))

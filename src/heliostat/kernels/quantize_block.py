@@ -44,6 +44,35 @@ def quantize_block(
         _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
 
 
+def quantize_blocks(
+    k: KernelBuilder,
+    format: ActivationFormat,
+    size: int,
+    buffer: Instruction,
+    base: Instruction,
+    at: Instruction,
+    blocks: Sequence[Sequence[Instruction]],
+) -> None:
+    """What `quantize_block` makes of each of `blocks`, neighbours of a row. On a CPU all at once: one tree of maxima,
+    one division, one tree of sums; by itself a block waits for one after the other.
+    """
+    if format.most or not _side_by_side([values[0] for values in blocks]):
+        for n, values in enumerate(blocks):
+            quantize_block(k, format, size, buffer, base, at + n * format.block, values)
+        return
+    lanes = blocks[0][0].lanes
+    largest = _reduce_each(k, [tree([k.fabs(v) for v in values], k.maximum) for values in blocks], k.maximum)
+    scale = largest * (1 / 127)
+    inverse = k.select(largest > 0.0, 127.0 / largest, 0.0)
+    factors = [k.splat(k.extract(inverse, n), lanes) for n in range(len(blocks))]
+    scaled = [v * factor for values, factor in zip(blocks, factors, strict=True) for v in values]
+    rounded = [k.rint(v) for v in scaled]
+    _plane(k, format, size, buffer, base, at, rounded, scale)
+    if format.planes == 2:
+        rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
+        _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+
+
 def spreads(format: ActivationFormat) -> bool:
     """Whether `quantize_spread` makes blocks of a format."""
     whole_threads = format.sub % SPREAD == 0 and format.sub <= format.block
@@ -137,7 +166,8 @@ def _plane(
     rounded: Sequence[Instruction],
     scale: Instruction,
 ) -> None:
-    """One plane of a block: its scale, its codes, and the sum of every `format.sub` codes."""
+    """One plane of a block, or of neighbours whose scales are the lanes of `scale`: scales, codes, and the sum of every
+    `format.sub` codes."""
     lanes = rounded[0].lanes
     k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
     codes = [whole(k, v) for v in rounded]
@@ -148,17 +178,30 @@ def _plane(
     groups = []
     for n in range(len(codes) // each * narrow):
         group = codes[n // narrow * each : (n // narrow + 1) * each]
-        groups.append(_narrowed(k, tree(group, lambda a, b: a + b), n % narrow, format.sub))
+        groups.append(_narrowed(k, tree(group, _added), n % narrow, format.sub))
     together = _side_by_side(groups)
+    of_block = len(groups) // scale.lanes  # sums
     for n, total in enumerate([_reduce_each(k, groups)] if together else [k.reduce_add(g) for g in groups]):
         slot = base + (at // format.sub + n) * format.sum_bytes + format.sums_at(size)
         if format.sums == "i16":
             k.store(buffer, slot, k.convert(total, "i16"))
         elif format.sums == "f32":
-            k.store(buffer, slot, (k.splat(scale, total.lanes) if together else scale) * k.convert(total, "f32"))
+            if together:
+                factor = (
+                    k.splat(scale, total.lanes)
+                    if scale.lanes == 1
+                    else k.shuffle(scale, scale, [i // of_block for i in range(total.lanes)])
+                )
+            else:
+                factor = scale if scale.lanes == 1 else k.extract(scale, n // of_block)
+            k.store(buffer, slot, factor * k.convert(total, "f32"))
         else:
             total = total * format.factor
             k.store(buffer, slot, total + FLOAT_BIAS_BITS if format.biased else total)
+
+
+def _added(a: Instruction, b: Instruction) -> Instruction:
+    return a + b
 
 
 def _side_by_side(vectors: Sequence[Instruction]) -> bool:
@@ -167,9 +210,13 @@ def _side_by_side(vectors: Sequence[Instruction]) -> bool:
     return 1 < count <= lanes <= MOST_LANES and count & (count - 1) == 0
 
 
-def _reduce_each(k: KernelBuilder, vectors: Sequence[Instruction]) -> Instruction:
+def _reduce_each(
+    k: KernelBuilder,
+    vectors: Sequence[Instruction],
+    combine: Callable[[Instruction, Instruction], Instruction] = _added,
+) -> Instruction:
     """A vector of the sums of each vector's lanes, added by halves as `reduce_add` does, in a quarter of its steps:
-    two vectors become one of both their half sums until one is left.
+    two vectors become one of both their half sums until one is left. Or of what else they are combined by.
     """
     left, lanes = list(vectors), vectors[0].lanes
     run = lanes  # lanes of one sum's parts, which lie side by side
@@ -177,7 +224,7 @@ def _reduce_each(k: KernelBuilder, vectors: Sequence[Instruction]) -> Instructio
         run //= 2
         low = [n for n in range(lanes * (2 if len(left) > 1 else 1)) if n % (2 * run) < run]
         pairs = zip(left[::2], left[1::2], strict=True) if len(left) > 1 else ((left[0], left[0]),)
-        left = [k.shuffle(a, b, low) + k.shuffle(a, b, [n + run for n in low]) for a, b in pairs]
+        left = [combine(k.shuffle(a, b, low), k.shuffle(a, b, [n + run for n in low])) for a, b in pairs]
         lanes = len(low)
     return left[0]
 

@@ -21,7 +21,7 @@ from . import column_reduce, held_rows, long_rows
 from .column_sums import column_sums, rows_alone
 from .elementwise import PointEvaluator, Walk, is_pointwise, keeps_last_axis
 from .group import Accept, Dims, Group, Refuse, TensorOperand, vectors
-from .quantize_block import SPREAD, quantize_block, quantize_spread, spreads, tree
+from .quantize_block import SPREAD, quantize_blocks, quantize_spread, spreads, tree
 from .reduction import REDUCTIONS, First, Reduction
 
 ACCUMULATORS = 4
@@ -435,13 +435,18 @@ class _Rows:
         k = self.k
         step = self._step()
         operands = [TensorOperand(k, self.dims, self.outs[v], v.type) for v in full]
-        if self.team and not self.spread:  # blocks side by side: each is a chain of reductions that wait for each other
+        wide = step  # blocks side by side: each is a chain of reductions that wait for each other
+        if self.team and not self.spread:
             wide = step * max(1, min(SIDE_BY_SIDE, self._each(step) // step))
+        elif not self.target.gpu:
+            wide = max(step, self.target.lanes * self.target.vector_registers // 4 // step * step)
+        if wide > step or (self.team and not self.spread):
             whole = lo + (hi - lo) // wide * wide
             for at in k.loop(lo, whole, wide):
                 self._quantize_at(full, operands, row, index, known, at, wide)
             lo = whole
-            if self.columns.op == "const" and self.columns.value % wide == 0 and self._each(step) % wide == 0:
+            every = self.columns.op == "const" and self.columns.value % wide == 0
+            if every and self.team and self._each(step) % wide == 0:
                 return
         for at in k.loop(lo, hi, step):
             self._quantize_at(full, operands, row, index, known, at, step)
@@ -478,9 +483,9 @@ class _Rows:
             if self.spread:
                 quantize_spread(k, format, size, buffer, base, at, values[0])
                 continue
-            for b in range(0, step, format.block):
-                taken = values[b // lanes : (b + format.block) // lanes]
-                quantize_block(k, format, size, buffer, base, at + b, taken)
+            each = format.block // lanes
+            blocks = [values[n : n + each] for n in range(0, len(values), each)]
+            quantize_blocks(k, format, size, buffer, base, at, blocks)
 
 
 class _Strided:

@@ -42,7 +42,7 @@ MOST_SEQUENCES = 256
 MOST_PAGE = 4096
 SMALL = 64 << 10
 """Bytes of a weight below which it is copied rather than read where the file is mapped."""
-PART = 16 << 20
+PART = 8 << 20
 """Bytes of a file that are packed before their pages are given back: what a large matrix adds to the peak of memory."""
 
 Progress = Callable[[str, int, int], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -69,6 +70,8 @@ class Metadata(Mapping[str, Any]):
         value = self._values.get(key)
         if value is None:
             return self._missing(key) if default is None else default
+        if isinstance(value, array) and value.typecode not in "fd":
+            return value
         if not isinstance(value, (list, tuple)) or not set(map(type, value)) <= {int}:
             self._wrong(key, "an array of integers")
         return value

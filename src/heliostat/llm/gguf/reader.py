@@ -9,6 +9,7 @@ import itertools
 import mmap
 import re
 import struct
+import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from .types import CODES, DECLARED_FORMAT_BASE, MAGIC, REMOVED, TENSOR_KINDS, Te
 MAX_DEPTH = 4  # arrays within arrays
 MAX_KEYS = 1 << 16
 MANY_STRINGS = 4096  # from here on an array of strings is decoded when it is read
+MANY_NUMBERS = 4096  # from here on an array of numbers is an `array`: a list of 150 000 floats takes 5 MB
 MAX_ITEMS = 1 << 24  # of one array: a hundred times the largest vocabulary; as Python values they take memory
 Resolve = Callable[[str], TensorKind]
 _PART = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.gguf$")
@@ -158,7 +160,14 @@ class _Cursor:
         self.need(size * count, what)
         part = self.data[self.at : self.at + size * count]
         self.at += size * count
-        return np.frombuffer(part, np.dtype("<" + code)).tolist(), (ValueType.ARRAY, ValueType(inner))
+        found: Sequence[Any]
+        if count < MANY_NUMBERS:
+            found = np.frombuffer(part, np.dtype("<" + code)).tolist()
+        else:
+            found = array(code, bytes(part))
+            if sys.byteorder == "big":
+                found.byteswap()
+        return found, (ValueType.ARRAY, ValueType(inner))
 
     def flags(self, count: int, what: str) -> list[bool]:
         """Booleans of a byte each, which must be 0 or 1."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -176,6 +177,8 @@ def _infer(value: Any) -> Any:
         return ValueType.STRING
     if isinstance(value, Strings):
         return ValueType.ARRAY, ValueType.STRING
+    if isinstance(value, array):
+        return ValueType.ARRAY, next(kind for kind, code in CODES.items() if code == value.typecode)
     if isinstance(value, (list, tuple)):
         if not value:
             return ValueType.ARRAY, ValueType.INT32
