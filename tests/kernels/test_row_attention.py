@@ -208,9 +208,10 @@ def test_operands_and_results_that_are_views(seed: int) -> None:
         return
     y = ops.dot_product_attention_gradient(*plain, 0.3, True)
     (want,) = run_group(row_attention_gradient, [y], straight)
-    y = ops.dot_product_attention_gradient(*views, 0.3, True)
-    (got,) = run_group(row_attention_gradient, [y], given_, workers=2, guard=True, root=f"{name}_gradient")
-    np.testing.assert_array_equal(got, want)
+    for joined in (False, True):
+        y = ops.dot_product_attention_gradient(*views, 0.3, True, joined)
+        (got,) = run_group(row_attention_gradient, [y], given_, workers=2, guard=True, root=f"{name}_gradient")
+        np.testing.assert_array_equal(got, np.concatenate(want, 1).transpose(0, 2, 1, 3) if joined else want)
 
 
 def test_views_that_are_refused() -> None:

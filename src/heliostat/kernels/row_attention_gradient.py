@@ -48,6 +48,8 @@ def refusal(node: Node, target: Target) -> str | None:
         return f"all are rows of f32 here, found {q}"
     if not isinstance(q.shape[-1], int) or q.shape[-1] % target.lanes or q.shape[-1] == 0:
         return f"heads of {q.shape[-1]} elements: whole vectors are needed"
+    if node.attrs.get("joined", False) and not isinstance(q.shape[-3], int):
+        return f"{q.shape[-3]} heads side by side: their number must be known"
     tokens = upper_bound(q.shape[-2])
     if tokens < LEAST_TOKENS or upper_bound(numel(q.shape[:-2])) < LEAST_HEADS:
         return f"{tokens} tokens in {numel(q.shape[:-2])} heads are too few"
@@ -65,8 +67,8 @@ def _private_bytes(tokens: int, size: int, target: Target) -> int:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """g, q, k, v: (..., T, E), out: (3, ..., T, E), all f32: the gradients of q, k and v. Operands may be views of what
-    the group reads.
+    """g, q, k, v: (..., T, E), out: (3, ..., T, E), or (..., T, 3 H, E) of joined heads, all f32: the gradients of q, k
+    and v. Operands may be views of what the group reads.
 
     10 T T E operations for a head, half of it if causal.
     """
@@ -95,6 +97,8 @@ class _Nest:
         q = group.root.inputs[1].type
         self.heads, self.tokens = dims(numel(q.shape[:-2])), dims(q.shape[-2])
         self.size = int(q.shape[-1])  # type: ignore[arg-type]
+        self.joined = bool(group.root.attrs.get("joined", False))
+        self.side = int(q.shape[-3]) if self.joined else 1  # type: ignore[arg-type] # heads in a row of the result
         self.causal, self.scale = bool(group.root.attrs["causal"]), float(group.root.attrs["scale"])
         lanes = self.lanes = QueryLanes(k, target, most_vectors(target))
         most = self.most = _padded(upper_bound(q.shape[-2]))
@@ -108,19 +112,28 @@ class _Nest:
         for head in k.parallel(self.heads):
             of_g, of_q, of_keys, of_values = (view.rows(self.dims, head) for view in self.views)
             rows = _Head(of_g, of_q, of_keys, of_values)
-            results = Rows(head * self.tokens * (self.size * 4), self.tokens, self.size, self.size * 4)
             for at in lanes.places():
                 k.store(self.ones, at, k.const(1.0, "f32", lanes.lanes))
             for at in k.loop(0, self.most * self.size * 4, lanes.lanes * 4):
                 for memory in (self.by_keys, self.by_values):
                     k.store(memory, at, k.zeros("f32", lanes.lanes))
             for first in k.loop(0, self.tokens, lanes.tall):
-                self._tile(rows, results, first)
+                self._tile(rows, self._results(head, 0), first)
             for number, (memory, factor) in enumerate(((self.by_keys, self.scale), (self.by_values, 1.0)), 1):
-                to = ((number * self.heads + head) * self.tokens) * (self.size * 4)
-                for at in k.loop(0, self.tokens * (self.size * 4), lanes.lanes * 4):
-                    k.store(self.out, to + at, k.load(memory, at, "f32", lanes.lanes) * factor)
+                results = self._results(head, number)
+                for row in k.loop(self.tokens):
+                    to, at = results.offset(row), row * (self.size * 4)
+                    for d in range(0, self.size * 4, lanes.lanes * 4):
+                        k.store(self.out, to + d, k.load(memory, at + d, "f32", lanes.lanes) * factor)
         return k.finish()
+
+    def _results(self, head: Instruction, number: int) -> Rows:
+        """Where the gradients of a head's queries, keys or values (`number` 0, 1 and 2) go."""
+        each = self.size * 4
+        if not self.joined:
+            return Rows((head + self.heads * number) * self.tokens * each, self.tokens, self.size, each)
+        first = head // self.side * self.tokens * (3 * self.side) + head % self.side + number * self.side
+        return Rows(first * each, self.tokens, self.size, 3 * self.side * each)
 
     def _tile(self, rows: _Head, results: Rows, first: Instruction) -> None:
         """A tile of queries and all keys that it sees."""
