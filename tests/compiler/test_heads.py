@@ -30,7 +30,8 @@ def attention(starts: list[int], width: int, shape: tuple[int, int, int, int] = 
     parts = [ops.slice(x, 2, start, start + heads * each) for start in starts]
     q, k, v = (ops.transpose(ops.reshape(p, (batch, length, heads, each)), (0, 2, 1, 3)) for p in parts)
     made = REGISTRY["dot_product_attention_gradient"].build(g, q, k, v, scale=each**-0.5, causal=True)
-    back = [ops.reshape(ops.slice(made, 0, n, n + 1), g.type.shape) for n in range(3)]
+    whole = ops.reshape(made, (3 * batch, heads, length, each))  # as the gradient of attention gives its parts
+    back = [ops.slice(whole, 0, n * batch, (n + 1) * batch) for n in range(3)]
     rows = [ops.reshape(ops.transpose(b, (0, 2, 1, 3)), (batch, length, heads * each)) for b in back]
     by_parts = REGISTRY["concat"].build(*rows, axis=2)
     return Graph("attention", [x, g], [ops.dot_product_attention(q, k, v, each**-0.5, True), by_parts])
@@ -60,12 +61,11 @@ def test_parts_of_rows_are_cut_and_put_together_by_heads() -> None:
     assert shapes(seen["before"], "slice").count((batch, length, heads * each)) == 3
     assert shapes(seen["behind"], "slice").count((batch, length, heads * each)) == 0
     assert shapes(seen["behind"], "slice").count((batch, length, heads, each)) == 3
-    assert (batch, length, 3 * heads, each) in shapes(seen["behind"], "concat")
+    assert shapes(seen["behind"], "concat") == []
+    assert (batch, length, 3 * heads, each) in shapes(seen["behind"], "dot_product_attention_gradient")
     made = made_program(graph, host_target()).program
     names = [made.kernels[launch.kernel].name for launch in made.launches]
-    assert sum(n.startswith("map") for n in names) == 4, (
-        f"a pass for each of q, k and v, one for all gradients: {names}"
-    )
+    assert len(names) == 2, f"q, k and v are read as they lie, and their gradients written side by side: {names}"
     assert heads_by_views(seen["before"], CUDA) is seen["before"], "GPUs have ways of their own"
 
 
@@ -84,6 +84,41 @@ def test_any_cut_gives_the_same(seed: int) -> None:
         np.testing.assert_array_equal(a, b)
     for got, exact in zip(compile_graph(graph, threads=2).run(given), want, strict=True):
         np.testing.assert_allclose(got, exact, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", ["in another order", "with another reader"])
+def test_gradients_that_are_not_joined(case: str) -> None:
+    batch, length, heads, each = SHAPE
+    graph = attention([0, 48, 96], 144)
+    joined = graph.outputs[1].node
+    if case == "in another order":
+        q, k, v = joined.inputs
+        graph = Graph("other", graph.parameters, [REGISTRY["concat"].build(k, q, v, axis=2)])
+    else:
+        graph = Graph("read", graph.parameters, [graph.outputs[1], ops.exp(joined.inputs[1])])
+    behind = heads_by_views(stages(graph)["before"], host_target())
+    assert (batch, length, 3 * heads, each) in shapes(behind, "concat")
+    assert shapes(behind, "dot_product_attention_gradient") == [(3, batch, heads, length, each)]
+    given = arrays(graph)
+    for got, exact in zip(compile_graph(graph, threads=2).run(given), evaluate(graph, given), strict=True):
+        np.testing.assert_allclose(got, exact, rtol=2e-4, atol=2e-5)
+
+
+def test_views_that_others_read_are_made_for_these() -> None:
+    """q as a result too, and the result both as it is and transposed."""
+    batch, length, heads, each = SHAPE
+    x = parameter("x", tensor(f32, batch, length, 3 * heads, each))
+    q, k, v = (ops.transpose(ops.slice(x, 2, n * heads, n * heads + heads), (0, 2, 1, 3)) for n in range(3))
+    y = ops.dot_product_attention(q, k, v, each**-0.5, True)
+    for outputs, passes in (([y], 0), ([y, q], 1), ([ops.transpose(y, (0, 2, 1, 3))], 0),
+                            ([y, ops.transpose(y, (0, 2, 1, 3))], 1), ([ops.exp(q), y], 1)):  # fmt: skip
+        graph = Graph("views", [x], outputs)
+        made = made_program(graph, host_target()).program
+        names = [made.kernels[launch.kernel].name for launch in made.launches]
+        assert len(names) == passes + 1, names
+        given = arrays(graph)
+        for got, exact in zip(compile_graph(graph, threads=2).run(given), evaluate(graph, given), strict=True):
+            np.testing.assert_allclose(got, exact, rtol=2e-4, atol=2e-5)
 
 
 def test_what_others_read_stays() -> None:

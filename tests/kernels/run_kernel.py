@@ -78,8 +78,10 @@ def targets() -> list[Target]:
     return found
 
 
-def group_of(outputs: Sequence[Value]) -> Group:
-    """Every node behind `outputs` as one group; parameters and constants of more than one element are its inputs."""
+def group_of(outputs: Sequence[Value], root: str = "") -> Group:
+    """Every node behind `outputs` as one group; parameters and constants of more than one element are its inputs.
+
+    `root`: the op of the group's root where that is not the last node."""
     graph = Graph("test", (), outputs)
     nodes = [n for n in graph.nodes() if n.op.name not in ("parameter", "constant")]
     inputs: dict[Value, None] = {}
@@ -88,7 +90,8 @@ def group_of(outputs: Sequence[Value]) -> Group:
             leaf = v.is_parameter or (v.is_constant and any(d != 1 for d in v.type.shape))
             if leaf:
                 inputs.setdefault(v)
-    return Group(tuple(nodes), tuple(inputs), tuple(outputs), nodes[-1])
+    chosen = next(n for n in reversed(nodes) if root in ("", n.op.name))
+    return Group(tuple(nodes), tuple(inputs), tuple(outputs), chosen)
 
 
 def stored(array: Array, dtype: DType) -> Array:
@@ -121,12 +124,13 @@ def run_group(
     interp: bool = False,
     guard: bool = False,
     target: Target = HOST,
+    root: str = "",
 ) -> list[Array]:
     """The outputs of a graph as one kernel of `schedule` computes them. Outputs start poisoned with 0xA5.
 
-    `guard`: inputs and outputs end where an inaccessible page begins.
+    `guard`: inputs and outputs end where an inaccessible page begins. `root`: as for `group_of`.
     """
-    group = group_of(outputs)
+    group = group_of(outputs, root)
     verdict = schedule.accepts(group, target)
     assert isinstance(verdict, Accept), verdict
     kernel = schedule.build(group, target, "test_kernel")

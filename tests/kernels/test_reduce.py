@@ -125,6 +125,35 @@ def test_columns_side_by_side(shape: tuple[int, ...], axes: tuple[int, ...]) -> 
     assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
 
 
+@pytest.mark.parametrize("target", NATIVE)
+@pytest.mark.parametrize(
+    ("shape", "axes", "name"), [((6, 1030), (0,), "sum"), ((5, 3, 4, 299), (0, 2), "mean"), ((9, 2, 260), (0,), "max")]
+)
+def test_columns_of_what_is_computed(shape: tuple[int, ...], axes: tuple[int, ...], name: str, target: Target) -> None:
+    """Gradients of a norm's weight: a sum over rows of a product, here with an operand of another dtype and one that
+    is broadcast, in the order of the sum of the product as it lies in memory."""
+    r = np.random.default_rng(len(shape))
+    x, g, w = parameter("x", tensor(f32, *shape)), parameter("g", tensor(f16, *shape)), parameter("w", tensor(f32, 1))
+    given = {x: _draw(r, f32, shape).astype(np.float32), g: _draw(r, f16, shape), w: np.float32([0.75])}
+    computed = ops.exp(x * 0.5) * ops.cast(g, f32) + w
+    y = ops.get(name).build(computed, axes=axes, keepdim=False)
+    assert isinstance(reduce_schedule.accepts(group_of([y]), target), Accept)
+    found = [run_group(reduce_schedule, [y], given, workers=n, guard=True, target=target)[0] for n in (1, 3)]
+    wide = np.exp(given[x].astype(np.float64) * 0.5) * given[g] + 0.75
+    np.testing.assert_allclose(found[0], getattr(wide, name)(axes), rtol=1e-4, atol=1e-5)
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_few_columns_are_computed_by_all_workers_first() -> None:
+    x = parameter("x", tensor(f32, 3000, 20))
+    refused = [[ops.sum(x * x, 0)], [ops.sum(x * x, (0, 1))]]
+    wide = parameter("y", tensor(f32, 300, 1024))
+    product = wide * wide
+    refused += [[ops.sum(product, 0), product], [ops.argmax(product, 0)]]
+    for outputs in refused:
+        assert isinstance(reduce_schedule.accepts(group_of(outputs), HOST), Refuse)
+
+
 def test_argmax_takes_the_first_and_a_nan() -> None:
     x = parameter("x", tensor(f32, 4, 200))
     a = np.random.default_rng(1).integers(0, 9, (4, 200)).astype(np.float32)

@@ -174,6 +174,60 @@ def test_gradients_of_sizes_known_when_it_runs_and_interpreted() -> None:
     np.testing.assert_array_equal(slow, got)
 
 
+def cut(x: Value, axes: tuple[int, ...], at: int, heads: int) -> tuple[Value, Any]:
+    """Heads from number `at` on of rows in some order of axes, as graph and in NumPy."""
+    where = axes.index(1)
+    part = ops.slice(x, where, at, at + heads)
+    back = tuple(axes.index(a) for a in range(4))
+    return ops.transpose(part, back), lambda a: np.ascontiguousarray(
+        np.take(a, range(at, at + heads), where).transpose(back)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_operands_and_results_that_are_views(seed: int) -> None:
+    """Heads cut from rows of any order of axes, and the result transposed: the bits of contiguous operands."""
+    rng = np.random.default_rng(seed)
+    batch, heads, tokens, size = (int(n) for n in rng.integers([1, 2, 46, 1], [4, 4, 90, 3]) * [1, 1, 1, 16])
+    axes = [(0, 2, 1, 3), (2, 0, 1, 3), (1, 0, 2, 3), (0, 1, 2, 3)][seed]  # of batch, heads, tokens, elements
+    shape = [(batch, heads * 3 + 1, tokens, size)[a] for a in axes]
+    x, g = parameter("x", tensor(f32, *shape)), parameter("g", tensor(f32, *shape))
+    given_ = {v: rng.standard_normal(v.type.shape).astype(np.float32) for v in (x, g)}
+    starts = [int(n) for n in rng.integers(0, 2 * heads + 2, 4)]
+    parts = [cut(v, axes, at, heads) for v, at in zip((g, x, x, x), starts, strict=True)]
+    arrays = [made(given_[v]) for v, (_, made) in zip((g, x, x, x), parts, strict=True)]
+    plain = [parameter(n, tensor(f32, batch, heads, tokens, size)) for n in "gqkv"]
+    straight = dict(zip(plain, arrays, strict=True))
+    views = [value for value, _ in parts]
+    name = "dot_product_attention"
+    (want,) = run_group(schedule, [ops.dot_product_attention(*plain[1:], 0.3, True)], dict(list(straight.items())[1:]))
+    y = ops.transpose(ops.dot_product_attention(*views[1:], 0.3, True), (0, 2, 1, 3))
+    (got,) = run_group(schedule, [y], {x: given_[x]}, workers=3, guard=True, root=name)
+    np.testing.assert_array_equal(got, want.transpose(0, 2, 1, 3))
+    if batch * heads < 4:
+        return
+    y = ops.dot_product_attention_gradient(*plain, 0.3, True)
+    (want,) = run_group(row_attention_gradient, [y], straight)
+    for joined in (False, True):
+        y = ops.dot_product_attention_gradient(*views, 0.3, True, joined)
+        (got,) = run_group(row_attention_gradient, [y], given_, workers=2, guard=True, root=f"{name}_gradient")
+        np.testing.assert_array_equal(got, np.concatenate(want, 1).transpose(0, 2, 1, 3) if joined else want)
+
+
+def test_views_that_are_refused() -> None:
+    x = parameter("x", tensor(f32, 2, 64, 6, 16))
+    q = ops.transpose(ops.slice(x, 2, 0, 2), (0, 2, 1, 3))
+    y, name = ops.dot_product_attention(q, q, q, 0.3), "dot_product_attention"
+    wide = parameter("w", tensor(f32, 2, 2, 64, 32))
+    by_two = ops.dot_product_attention(*[ops.slice(wide, 3, 0, 32, 2)] * 3, 0.3)
+    n = dim(Symbol("n", 90, 1))
+    some = ops.transpose(parameter("s", tensor(f32, 2, n, 6, 16)), (0, 2, 1, 3))
+    assert isinstance(schedule.accepts(group_of([y], name), NAMED["x86-64-avx2"]), Accept)
+    for outputs in ([ops.transpose(y, (0, 1, 3, 2))], [y, ops.transpose(y, (0, 2, 1, 3))], [ops.exp(y)], [by_two],
+                    [ops.dot_product_attention(some, some, some, 0.3)]):  # fmt: skip
+        assert not isinstance(schedule.accepts(group_of(outputs, name), NAMED["x86-64-avx2"]), Accept)
+
+
 def test_gradients_that_are_refused() -> None:
     target = NAMED["x86-64-avx2"]
 

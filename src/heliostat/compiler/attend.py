@@ -64,8 +64,9 @@ def _written_out(graph: Graph, target: Target) -> Graph:
             kept = row_attention.refusal(node, target) is None and (id(node.inputs[0]), id(node.inputs[1])) not in read
             return None if kept else (op.decompose(*inputs, **node.attrs),)
         if isinstance(op, DotProductAttentionGradient) and id(node) not in whole:
-            made = op.decompose(*inputs, **node.attrs)
-            parts[id(made)] = op.parts(*inputs, **node.attrs)
+            made, how = op.decompose(*inputs, **node.attrs), dict(node.attrs)
+            if not how.pop("joined", False):
+                parts[id(made)] = op.parts(*inputs, **how)
             return (made,)
         if op.name == "reshape" and id(inputs[0]) in parts and joined(node, parts[id(inputs[0])][0]):
             made = REGISTRY["reshape"].build(inputs[0], **node.attrs)

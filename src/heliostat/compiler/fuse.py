@@ -20,6 +20,7 @@ from ..kernels.elementwise import VIEWS
 from ..kernels.group import ALIASES, Accept, Group, Refuse
 from ..targets.target import Target
 from .defer import defer
+from .read_views import read_by_views
 from .remake import remake
 from .rows_of_heads import join_rows_of_heads
 from .split import are_many
@@ -100,6 +101,7 @@ class Fuser:
         else:
             self._merge(self._is_concat)
             defer(self)
+            read_by_views(self)
         order = ordered([o.needs for o in self.open])
         if order is None:
             raise CompileError("fusion made groups that need each other", help="this is a bug in Heliostat")
@@ -324,7 +326,7 @@ class Fuser:
             consumer.notes += [*host.notes, f"{_label(host.root)} joins {_label(consumer.root)}"]
             for node in host.nodes:
                 self.group_of[id(node)] = later
-            self._dissolve(number)
+            self.dissolve(number)
 
     def _sum_beside_rows(self) -> None:
         """Let kernels of rows sum over them what they have in registers: what they compute, or read anyway."""
@@ -400,7 +402,7 @@ class Fuser:
                 number = self.group_of[id(node)]
                 host = self.open[number]
                 if node.op.name == "rope" and host.nodes == [node]:
-                    self._dissolve(number)
+                    self.dissolve(number)
 
     def _feeds(self, node: Node, readers: Sequence[Node]) -> bool:
         """Whether nobody but some nodes reads a node's results."""
@@ -418,9 +420,9 @@ class Fuser:
             assert isinstance(verdict, ModuleType)
             reader.schedule, reader.before = verdict, host.nodes
             reader.notes += [*host.notes, f"{_label(reader.root)} begins with {_label(host.root)}"]
-        self._dissolve(number)
+        self.dissolve(number)
 
-    def _dissolve(self, number: int) -> None:
+    def dissolve(self, number: int) -> None:
         """Take a group's launch away: who needed it needs what it did."""
         host = self.open[number]
         for other in self.open:
@@ -446,6 +448,16 @@ class Fuser:
     def is_product(o: _Open) -> bool:
         """Whether a group is a product with its epilogue."""
         return o.root.op.name in EPILOGUE_ROOTS
+
+    def with_views(self, number: int, before: Sequence[Node]) -> ModuleType | str:
+        """Let a group begin with views, whose results other groups may compute too; or why it cannot."""
+        reader = self.open[number]
+        group = self._group([*before, *reader.nodes], reader.root, before)
+        verdict = self._select(group)
+        if isinstance(verdict, ModuleType):
+            reader.schedule, reader.before, reader.needs = verdict, list(before), self._behind(group.inputs)
+            reader.notes += [f"{_label(reader.root)} reads {_label(n)} as it lies" for n in before]
+        return verdict
 
     def verdict(self, group: Group) -> ModuleType | str:
         """The schedule of a group, or why there is none."""

@@ -1,12 +1,13 @@
 """Heads of attention on cores: cut where they are transposed, gradients put together where they are transposed back.
 
 q = transpose(reshape(slice(x))) copies its part of x twice, as the reshape stands between two views. Cut from x by
-heads, slice and transpose are one pass, and the concat of three gradients takes them out of their transposes itself.
+heads, slice and transpose are one view, and the concat of three gradients takes them out of their transposes itself:
+where they are those of one attention, in their order, its gradient is asked for joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ..ir.graph import Graph, Node, Value
@@ -36,10 +37,52 @@ def heads_by_views(graph: Graph, target: Target) -> Graph:
             known = [p for p in parts if p is not None]
             if len(known) == len(parts) and len({(p.type.shape[:-2], p.type.shape[-1]) for p in known}) == 1:
                 axis = known[0].type.rank - 2
+                if _alone(node, users, kept) and (made := _joined(known)) is not None:
+                    return (reshape(made, node.results[0].type.shape),)
                 return (reshape(REGISTRY["concat"].build(*known, axis=axis), node.results[0].type.shape),)
         return None
 
     return rewrite(graph, replace)
+
+
+def _alone(node: Node, users: Mapping[int, list[Node]], kept: set[int]) -> bool:
+    """Whether nobody but a concat of three reads what stands between it and what they are all cut from."""
+    waiting, seen = list(node.inputs), set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        cut = value.node.op.name == "reshape" and any(u.op.name == "slice" for u in users[id(value)])
+        if id(value) in kept or len(users[id(value)]) != (len(node.inputs) if cut else 1):
+            return False
+        if value.node.op.name in ("reshape", "transpose", "slice"):
+            waiting += value.node.inputs
+    return True
+
+
+def _joined(parts: Sequence[Value]) -> Value | None:
+    """The gradients of q, k and v of one attention side by side, of which `parts` are all, by tokens; None where they
+    are something else."""
+    found: Node | None = None
+    for n, part in enumerate(parts):
+        rank, cut = part.type.rank, part.node.inputs[0].node
+        if rank < 3 or part.node.attrs["axes"] != (*range(rank - 3), rank - 2, rank - 3, rank - 1):
+            return None
+        if cut.op.name != "slice" or cut.attrs["axis"] != 0 or cut.inputs[0].node.op.name != "reshape":
+            return None
+        together = cut.inputs[0].node.inputs[0]
+        first = cut.results[0].type.shape[0]
+        whole = (3 * first, *cut.results[0].type.shape[1:])
+        if together.node.op.name != "dot_product_attention_gradient" or found not in (None, together.node):
+            return None
+        found = together.node
+        same = together.type.shape == (3, *cut.results[0].type.shape) and cut.inputs[0].type.shape == whole
+        if not same or (cut.attrs["start"], cut.attrs["stop"]) != (n * first, (n + 1) * first):
+            return None
+    if found is None or len(parts) != 3 or found.attrs.get("joined", False):
+        return None
+    return REGISTRY["dot_product_attention_gradient"].build(*found.inputs, **{**found.attrs, "joined": True})
 
 
 def _keeps_last(node: Node) -> bool:

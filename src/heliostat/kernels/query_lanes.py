@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..targets.target import Target
 from .group import vectors
+from .row_view import Rows
 from .transpose import transposed
 
 KEYS = 6  # keys, and elements of values, that are multiplied together: with 4 vectors of queries 24 sums
@@ -17,19 +17,6 @@ KEYS = 6  # keys, and elements of values, that are multiplied together: with 4 v
 def most_vectors(target: Target) -> int:
     """Vectors of queries whose sums with KEYS keys the registers hold."""
     return 4 if target.vector_registers >= 32 else 2
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of `size` f32 in a buffer, `count` of them from number `first` on."""
-
-    first: Instruction
-    count: Instruction
-    size: int
-
-    def offset(self, row: Instruction) -> Instruction:
-        """Byte offset of a row."""
-        return (self.first + row) * (self.size * 4)
 
 
 class QueryLanes:
@@ -130,7 +117,7 @@ class QueryLanes:
         for key in k.loop(count):
             held = [k.load(weights, at, "f32", lanes) for at in self.places(key)]
             for j, line in enumerate(acc):
-                x = k.splat(k.load(buffer, start + (key * (rows.size * 4) + j * 4), "f32"), lanes)
+                x = k.splat(k.load(buffer, start + (key * rows.stride + j * 4), "f32"), lanes)
                 for weight, var in zip(held, line, strict=True):
                     var.set(k.fma(x, weight, var.get()))
         for j, line in enumerate(acc):

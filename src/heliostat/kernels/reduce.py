@@ -57,6 +57,8 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
         return Accept()
     if len(group.nodes) == 1 and reductions:
         return Accept() if reductions[0].inputs[0].type.rank else Refuse("a scalar has no axis to reduce")
+    if not target.gpu and _of_computed(group, target):
+        return Accept()
     row = tuple((reductions or quantized)[0].inputs[0].type.shape)
     reduced: set[int] = set()  # values that hold a reduced row
     for node in group.nodes:
@@ -103,6 +105,25 @@ def _refusal(node: Node, row: tuple[Dim, ...], group: Group, target: Target) -> 
     return None
 
 
+def _of_computed(group: Group, target: Target) -> bool:
+    """Whether a group is one reduction over leading axes of what its other nodes compute element by element: gradients
+    of a norm's weight. Columns are shared by the workers, so that there have to be enough of them."""
+    *before, node = group.nodes
+    if node.op.name not in REDUCTIONS - {"argmax"} or group.outputs != node.results:
+        return False
+    shape, axes = node.inputs[0].type.shape, tuple(node.attrs["axes"])
+    kept = tuple(d for i, d in enumerate(shape) if i not in axes)
+    if len(shape) - 1 in axes or upper_bound(numel(kept)) < ENOUGH * _lanes(group, target):
+        return False
+    return all(getattr(n.op, "elementwise", False) and all(r.type.shape == shape for r in n.results) for n in before)
+
+
+def _lanes(group: Group, target: Target) -> int:
+    """Elements of a vector of the widest dtype that a group reads, computes or writes."""
+    types = [v.type for v in (*group.inputs, *(r for n in group.nodes for r in n.results))]
+    return target.lanes_of(max(t.dtype.nbytes for t in types))
+
+
 def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     """Per row: one pass for each reduction and one for the results; rows in parallel."""
     if (columns := column_reduce.tile_of(group, target)) is not None:
@@ -112,6 +133,8 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
         if trailing is None:
             return _Strided(group, target, name).build()
         group = trailing
+    elif not target.gpu and _of_computed(group, target):
+        return _Strided(group, target, name).build()
     if (tile := held_rows.tile_of(rows_alone(group), target)) is not None:
         return held_rows.build(group, target, name, tile)
     if (copied := long_rows.tile_of(group, target)) is not None:
@@ -489,7 +512,8 @@ class _Rows:
 
 
 class _Strided:
-    """One reduction over axes that do not all come last: vectors along the last axis if it stays, else one by one.
+    """One reduction over axes that do not all come last, of an operand or of what is computed element by element:
+    vectors along the last axis if it stays, else one by one.
 
     Several vectors side by side go down their columns together: of one alone every line would be of another page."""
 
@@ -497,14 +521,15 @@ class _Strided:
         k = self.k = KernelBuilder(name)
         node = self.node = group.root
         self.type, self.result = node.inputs[0].type, node.results[0].type
-        source, self.out = k.buffer("i0", "r"), k.buffer("o0", "w")
+        buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
+        self.out = k.buffer("o0", "w")
         self.dims = Dims(k, group.symbols)
-        self.x = TensorOperand(k, self.dims, source, self.type)
+        operands = {v: TensorOperand(k, self.dims, b, v.type) for v, b in buffers.items()}
+        self.evaluate = PointEvaluator(k, self.dims, operands)
         self.axes: tuple[int, ...] = tuple(node.attrs["axes"])
         self.kept = [i for i in range(self.type.rank) if i not in self.axes]
-        wide = max(self.type.dtype.nbytes, self.result.dtype.nbytes)
         along = bool(self.kept) and self.kept[-1] == self.type.rank - 1 and self.type.shape[-1] != 1
-        self.lanes = target.lanes_of(wide) if along else 1
+        self.lanes = _lanes(group, target) if along else 1
         self.side = 1
         if along and not target.gpu and node.op.name != "argmax":
             vectors = upper_bound(numel(tuple(self.type.shape[i] for i in self.kept))) // self.lanes
@@ -576,5 +601,5 @@ class _Strided:
             size = self.dims(self.type.shape[a])
             full[a] = j if n == len(self.axes) - 1 else j % size
             j = j // size
-        value = self.x.load(full, self.lanes, mask)
+        value = self.evaluate.at(self.node.inputs[0], full, self.lanes, mask)
         return self.k.convert(value, "i32") if value.elem == "i1" else value

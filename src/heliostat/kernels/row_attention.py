@@ -19,10 +19,12 @@ from ..ir.types import f32, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
+from . import row_view
 from .attention import LOWEST
 from .group import CHUNKS, Accept, Dims, Group, Refuse
 from .math import Math
-from .query_lanes import KEYS, QueryLanes, Rows, most_vectors, whole_lanes
+from .query_lanes import KEYS, QueryLanes, most_vectors, whole_lanes
+from .row_view import read_view, write_view
 
 ROOTS = ("dot_product_attention",)
 MOST_SIZE = 256  # elements of a head: a tile of queries and of results is in the second-level cache then
@@ -74,9 +76,7 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     root = group.root
     if root.op.name != "dot_product_attention":
         return Refuse(f"root is {root.op.name}, not dot_product_attention")
-    if len(group.nodes) != 1:
-        return Refuse("nothing is fused into dot_product_attention")
-    reason = refusal(root, target)
+    reason = refusal(root, target) or row_view.refusal(group)
     return Accept() if reason is None else Refuse(reason)
 
 
@@ -100,7 +100,8 @@ Tile = RowAttentionTile
 
 
 def build(group: Group, target: Target, name: str, tile: RowAttentionTile | None = None) -> Kernel:
-    """q: (..., L, E), k: (..., S, E), v: (..., S, D), out: (..., L, D), all f32.
+    """q: (..., L, E), k: (..., S, E), v: (..., S, D), out: (..., L, D), all f32; each may be a view of what the group
+    reads, and the result transposed.
 
     2 L S (E + D) operations, half of it if causal; keys and values are read once for each tile of queries.
     """
@@ -115,8 +116,10 @@ class _Nest:
         root = group.root
         held = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.out = k.buffer("o0", "w")
-        dims = Dims(k, group.symbols)
-        self.q, self.keys, self.values = (held[v] for v in root.inputs)
+        dims = self.dims = Dims(k, group.symbols)
+        self.views = [read_view(group, v) for v in root.inputs]
+        self.result = write_view(group)
+        self.q, self.keys, self.values = (held[view.source] for view in self.views)
         q, keys, values = (v.type for v in root.inputs)
         self.heads = dims(numel(q.shape[:-2]))
         self.queries, self.count = dims(q.shape[-2]), dims(keys.shape[-2])
@@ -142,10 +145,8 @@ class _Nest:
 
     def _rows(self, head: Instruction, first: Instruction) -> None:
         k, lanes, tile = self.k, self.lanes, self.tile
-        queries = Rows(head * self.queries, self.queries, self.size)
-        results = Rows(head * self.queries, self.queries, self.width)
-        keys = Rows(head * self.count, self.count, self.size)
-        values = Rows(head * self.count, self.count, self.width)
+        queries, keys, values = (view.rows(self.dims, head) for view in self.views)
+        results = self.result.rows(self.dims, head)
         lanes.turn(self.q, queries, first, self.turned, self.scale)
         lanes.clear(self.sums, self.elements)
         best = [k.var(k.const(LOWEST, "f32", lanes.lanes)) for _ in range(tile.vectors)]

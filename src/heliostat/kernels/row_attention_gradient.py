@@ -10,16 +10,19 @@ After: Dao et al., FlashAttention, 2022 (arXiv 2205.14135).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from ..ir.graph import Node
 from ..ir.types import f32, numel, upper_bound
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction, Kernel
 from ..targets.target import Target
+from . import row_view
 from .attention import LOWEST
 from .group import Accept, Dims, Group, Refuse
 from .math import Math
-from .query_lanes import KEYS, QueryLanes, Rows, most_vectors
+from .query_lanes import KEYS, QueryLanes, most_vectors
+from .row_view import Rows, read_view
 
 ROOTS = ("dot_product_attention_gradient",)
 PRIVATE_BYTES = 1 << 20  # for the scores of a tile and the gradients of a head
@@ -30,9 +33,9 @@ def accepts(group: Group, target: Target) -> Accept | Refuse:
     root = group.root
     if root.op.name != "dot_product_attention_gradient":
         return Refuse(f"root is {root.op.name}, not dot_product_attention_gradient")
-    if len(group.nodes) != 1:
-        return Refuse("nothing is fused into dot_product_attention_gradient")
-    reason = refusal(root, target)
+    if group.outputs != root.results:
+        return Refuse("nothing is fused behind dot_product_attention_gradient")
+    reason = refusal(root, target) or row_view.refusal(group)
     return Accept() if reason is None else Refuse(reason)
 
 
@@ -45,6 +48,8 @@ def refusal(node: Node, target: Target) -> str | None:
         return f"all are rows of f32 here, found {q}"
     if not isinstance(q.shape[-1], int) or q.shape[-1] % target.lanes or q.shape[-1] == 0:
         return f"heads of {q.shape[-1]} elements: whole vectors are needed"
+    if node.attrs.get("joined", False) and not isinstance(q.shape[-3], int):
+        return f"{q.shape[-3]} heads side by side: their number must be known"
     tokens = upper_bound(q.shape[-2])
     if tokens < LEAST_TOKENS or upper_bound(numel(q.shape[:-2])) < LEAST_HEADS:
         return f"{tokens} tokens in {numel(q.shape[:-2])} heads are too few"
@@ -62,11 +67,22 @@ def _private_bytes(tokens: int, size: int, target: Target) -> int:
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
-    """g, q, k, v: (..., T, E), out: (3, ..., T, E), all f32: the gradients of q, k and v.
+    """g, q, k, v: (..., T, E), out: (3, ..., T, E), or (..., T, 3 H, E) of joined heads, all f32: the gradients of q, k
+    and v. Operands may be views of what the group reads.
 
     10 T T E operations for a head, half of it if causal.
     """
     return _Nest(group, target, name).build()
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The rows of a head in the buffers of all operands."""
+
+    g: Rows
+    q: Rows
+    keys: Rows
+    values: Rows
 
 
 class _Nest:
@@ -75,11 +91,14 @@ class _Nest:
         self.math = Math(k)
         held = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         self.out = k.buffer("o0", "w")
-        dims = Dims(k, group.symbols)
-        self.g, self.q, self.keys, self.values = (held[v] for v in group.root.inputs)
+        dims = self.dims = Dims(k, group.symbols)
+        self.views = [read_view(group, v) for v in group.root.inputs]
+        self.g, self.q, self.keys, self.values = (held[view.source] for view in self.views)
         q = group.root.inputs[1].type
         self.heads, self.tokens = dims(numel(q.shape[:-2])), dims(q.shape[-2])
         self.size = int(q.shape[-1])  # type: ignore[arg-type]
+        self.joined = bool(group.root.attrs.get("joined", False))
+        self.side = int(q.shape[-3]) if self.joined else 1  # type: ignore[arg-type] # heads in a row of the result
         self.causal, self.scale = bool(group.root.attrs["causal"]), float(group.root.attrs["scale"])
         lanes = self.lanes = QueryLanes(k, target, most_vectors(target))
         most = self.most = _padded(upper_bound(q.shape[-2]))
@@ -91,35 +110,46 @@ class _Nest:
     def build(self) -> Kernel:
         k, lanes = self.k, self.lanes
         for head in k.parallel(self.heads):
-            rows = Rows(head * self.tokens, self.tokens, self.size)
+            of_g, of_q, of_keys, of_values = (view.rows(self.dims, head) for view in self.views)
+            rows = _Head(of_g, of_q, of_keys, of_values)
             for at in lanes.places():
                 k.store(self.ones, at, k.const(1.0, "f32", lanes.lanes))
             for at in k.loop(0, self.most * self.size * 4, lanes.lanes * 4):
                 for memory in (self.by_keys, self.by_values):
                     k.store(memory, at, k.zeros("f32", lanes.lanes))
             for first in k.loop(0, self.tokens, lanes.tall):
-                self._tile(rows, first)
+                self._tile(rows, self._results(head, 0), first)
             for number, (memory, factor) in enumerate(((self.by_keys, self.scale), (self.by_values, 1.0)), 1):
-                to = ((number * self.heads + head) * self.tokens) * (self.size * 4)
-                for at in k.loop(0, self.tokens * (self.size * 4), lanes.lanes * 4):
-                    k.store(self.out, to + at, k.load(memory, at, "f32", lanes.lanes) * factor)
+                results = self._results(head, number)
+                for row in k.loop(self.tokens):
+                    to, at = results.offset(row), row * (self.size * 4)
+                    for d in range(0, self.size * 4, lanes.lanes * 4):
+                        k.store(self.out, to + d, k.load(memory, at + d, "f32", lanes.lanes) * factor)
         return k.finish()
 
-    def _tile(self, rows: Rows, first: Instruction) -> None:
+    def _results(self, head: Instruction, number: int) -> Rows:
+        """Where the gradients of a head's queries, keys or values (`number` 0, 1 and 2) go."""
+        each = self.size * 4
+        if not self.joined:
+            return Rows((head + self.heads * number) * self.tokens * each, self.tokens, self.size, each)
+        first = head // self.side * self.tokens * (3 * self.side) + head % self.side + number * self.side
+        return Rows(first * each, self.tokens, self.size, 3 * self.side * each)
+
+    def _tile(self, rows: _Head, results: Rows, first: Instruction) -> None:
         """A tile of queries and all keys that it sees."""
         k, lanes = self.k, self.lanes
         zero = k.const(0, "i64")
-        lanes.turn(self.q, rows, first, self.turned_q, self.scale * math.log2(math.e))
-        lanes.turn(self.g, rows, first, self.turned_g, 1.0)
+        lanes.turn(self.q, rows.q, first, self.turned_q, self.scale * math.log2(math.e))
+        lanes.turn(self.g, rows.g, first, self.turned_g, 1.0)
         end = k.minimum(self.tokens, first + lanes.tall) if self.causal else self.tokens
-        lanes.score(self.keys, rows, zero, end, self.turned_q, self.weights)
-        lanes.score(self.values, rows, zero, end, self.turned_g, self.slopes)
+        lanes.score(self.keys, rows.keys, zero, end, self.turned_q, self.weights)
+        lanes.score(self.values, rows.values, zero, end, self.turned_g, self.slopes)
         if self.causal:
             lanes.hide(self.weights, zero, end - first, first)
         self._softmax(first, end)
         lanes.clear(self.sums, self.size)
-        lanes.mix(self.keys, rows, zero, end, self.slopes, self.sums, self.ones)
-        lanes.turn_back(self.sums, self.out, rows, first, self.scale)
+        lanes.mix(self.keys, rows.keys, zero, end, self.slopes, self.sums, self.ones)
+        lanes.turn_back(self.sums, self.out, results, first, self.scale)
         for key in k.loop(end, (end + (KEYS - 1)) // KEYS * KEYS):  # a last tile of keys that is not full
             for memory in (self.weights, self.slopes):
                 for at in lanes.places(key):
@@ -129,8 +159,8 @@ class _Nest:
             wide = min(lanes.count, self.size // lanes.lanes - step)
             for key in k.loop(0, end, KEYS):
                 column = step * lanes.lanes * 4
-                self._gather(rows, first, count, key, self.slopes, self.q, self.by_keys, column, wide)
-                self._gather(rows, first, count, key, self.weights, self.g, self.by_values, column, wide)
+                self._gather(rows.q, first, count, key, self.slopes, self.q, self.by_keys, column, wide)
+                self._gather(rows.g, first, count, key, self.weights, self.g, self.by_values, column, wide)
 
     def _softmax(self, first: Instruction, end: Instruction) -> None:
         """Scores to weights p, and products of the gradient with values to p (product - sum of p products)."""
@@ -171,7 +201,7 @@ class _Nest:
         acc = [[k.var(k.load(sums, place, "f32", width)) for place in line] for line in at]
         start = rows.offset(first) + column
         for query in k.loop(count):
-            held = [k.load(buffer, start + (query * each + s * width * 4), "f32", width) for s in range(wide)]
+            held = [k.load(buffer, start + (query * rows.stride + s * width * 4), "f32", width) for s in range(wide)]
             for j, line in enumerate(acc):
                 x = k.splat(k.load(weights, (key + j) * lanes.row + query * 4, "f32"), width)
                 for value, var in zip(held, line, strict=True):

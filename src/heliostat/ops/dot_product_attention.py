@@ -84,7 +84,8 @@ class DotProductAttention(Composite, name="dot_product_attention", version=1, am
 
 class DotProductAttentionGradient(Composite, name="dot_product_attention_gradient", version=1, amp=Amp.FLOAT32):
     """The gradients of q, k and v of `dot_product_attention`, as one: (3, ..., T, E). g: that of its result; all of one
-    shape (..., T, E) and dtype."""
+    shape (..., T, E) and dtype. If `joined`, of heads (..., H, T, E), side by side in the rows of what q, k and v were
+    cut from: (..., T, 3 H, E)."""
 
     samples = (
         sample(*(tensor(f64, 3, 4) for _ in range(4)), scale=0.5),
@@ -92,22 +93,32 @@ class DotProductAttentionGradient(Composite, name="dot_product_attention_gradien
         sample(*(tensor(f32, 2, 1, 3, 4) for _ in range(4)), scale=0.7, causal=True),
         sample(*(tensor(f16, 3, 4) for _ in range(4)), scale=0.5),
         sample(*(tensor(bf16, 3, 4) for _ in range(4)), scale=0.5),
+        sample(*(tensor(f32, 2, 3, 5, 4) for _ in range(4)), scale=0.7, causal=True, joined=True),
     )
     error = LargestUlp(f64=256, f32=256, f16=16, bf16=16)
 
     def infer(
-        self, g: TensorType, q: TensorType, k: TensorType, v: TensorType, *, scale: float, causal: bool = False
-    ) -> TensorType:
+        self, g: TensorType, q: TensorType, k: TensorType, v: TensorType, *, scale: float, causal: bool = False,
+        joined: bool = False,
+    ) -> TensorType:  # fmt: skip
         for t in (g, q, k, v):
             float_only(t, self.name)
-        if not g == q == k == v or q.rank < 2:
-            raise ShapeError(f"{self.name} needs four (..., T, E) of one type, found {g}, {q}, {k} and {v}")
-        return TensorType(q.element, (3, *q.shape))
+        if not g == q == k == v or q.rank < (3 if joined else 2):
+            axes = "(..., H, T, E)" if joined else "(..., T, E)"
+            raise ShapeError(f"{self.name} needs four {axes} of one type, found {g}, {q}, {k} and {v}")
+        if not joined:
+            return TensorType(q.element, (3, *q.shape))
+        *lead, heads, tokens, size = q.shape
+        return TensorType(q.element, (*lead, tokens, heads * 3, size))
 
-    def call(self, g: Value, q: Value, k: Value, v: Value, scale: float, causal: bool = False) -> Value:
-        return self.build(g, q, k, v, scale=float(scale), causal=bool(causal))
+    def call(
+        self, g: Value, q: Value, k: Value, v: Value, scale: float, causal: bool = False, joined: bool = False
+    ) -> Value:
+        return self.build(g, q, k, v, scale=float(scale), causal=bool(causal), joined=bool(joined))
 
-    def reference(self, g: Array, q: Array, k: Array, v: Array, *, scale: float, causal: bool = False) -> Array:
+    def reference(
+        self, g: Array, q: Array, k: Array, v: Array, *, scale: float, causal: bool = False, joined: bool = False
+    ) -> Array:
         def turned(x: Array) -> Array:
             return np.swapaxes(x, -1, -2)
 
@@ -118,7 +129,8 @@ class DotProductAttentionGradient(Composite, name="dot_product_attention_gradien
         weights /= weights.sum(-1, keepdims=True)
         slopes = g @ turned(v)
         slopes = weights * (slopes - (weights * slopes).sum(-1, keepdims=True))
-        return np.stack([slopes @ k * scale, turned(slopes) @ q * scale, turned(weights) @ g])
+        parts = [slopes @ k * scale, turned(slopes) @ q * scale, turned(weights) @ g]
+        return np.swapaxes(np.concatenate(parts, -3), -3, -2) if joined else np.stack(parts)
 
     def parts(self, g: Value, q: Value, k: Value, v: Value, *, scale: float, causal: bool = False) -> list[Value]:
         """The three, as graph."""
@@ -132,9 +144,15 @@ class DotProductAttentionGradient(Composite, name="dot_product_attention_gradien
         )  # fmt: skip
         return [cast(x, q.type.dtype) for x in found]
 
-    def decompose(self, g: Value, q: Value, k: Value, v: Value, *, scale: float, causal: bool = False) -> Value:
-        shape = (1, *q.type.shape)
-        return concat(*(reshape(x, shape) for x in self.parts(g, q, k, v, scale=scale, causal=causal)), axis=0)
+    def decompose(
+        self, g: Value, q: Value, k: Value, v: Value, *, scale: float, causal: bool = False, joined: bool = False
+    ) -> Value:
+        parts = self.parts(g, q, k, v, scale=scale, causal=causal)
+        if not joined:
+            return concat(*(reshape(x, (1, *q.type.shape)) for x in parts), axis=0)
+        rank = q.type.rank
+        together = concat(*parts, axis=rank - 3)
+        return transpose(together, (*range(rank - 3), rank - 2, rank - 3, rank - 1))
 
 
 def _turned(x: Value) -> Value:
