@@ -26,7 +26,7 @@ from .warpgroup_linear import WARPS
 
 ROOTS = matmul_tiles.ROOTS
 STEPS = LINE // 32  # instructions of a stage's depth: each takes 32 bytes of K
-ROUNDED_ONCE = 2048
+ROUNDED_ONCE = 2048  # rows * columns / (rows + columns) of a result from which on operands are rounded before
 WORD = 4  # bytes of an element of tf32, or of two halves
 
 
