@@ -529,3 +529,46 @@ def test_tiles_stay_while_products_read_them() -> None:
     arrays = [np.ones(2048, np.uint16), np.ones(512, np.uint16), np.zeros(1024, np.float32)]
     with pytest.raises(LockstepError, match="a tile changed"):
         run_lockstep(multiplied("bf16", True, spoil=True), arrays, blocks=1)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_matrices_from_private_memory(turned: bool) -> None:
+    """Threads get neighbours of a row of four 8 x 8 matrices, or of a column, whose rows lie apart and in any order."""
+    k = KernelBuilder("k")
+    x, y = k.buffer("x"), k.buffer("y", "w")
+    memory, lane = k.alloc(2048), k.iota("i32", 32)
+    for _ in k.parallel(1):
+        for w in k.team(1):
+            k.copy_async(memory, w * 0, lane * 32, x, 0, lane * 16)
+            k.commit_copies()
+            k.wait_copies(0)
+            k.store(y, 0, k.load_matrices(memory, 0, (lane ^ 5) * 32, turned))
+    kernel = k.finish()
+    verify(kernel)
+    assert print_kernel(parse_kernel(print_kernel(kernel))) == print_kernel(kernel)
+    rows = np.arange(256, dtype=np.int16).reshape(32, 8)
+    found = np.zeros((32, 4, 2), np.int16)
+    run_lockstep(kernel, [rows, found], blocks=1)
+    matrices = rows[np.arange(32) ^ 5].reshape(4, 8, 8)
+    wanted = (matrices.swapaxes(1, 2) if turned else matrices).reshape(4, 32, 2).swapaxes(0, 1)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_products_of_tf32() -> None:
+    """16 x 8 by 8 x 8 in the order of threads: rounded operands count whole, of others what tf32 holds."""
+    k = KernelBuilder("k")
+    a, b, c = k.buffer("a"), k.buffer("b"), k.buffer("c", "w")
+    for _ in k.parallel(1):
+        left, right, zero = k.load(a, 0, "f32", 128), k.load(b, 0, "f32", 64), k.zeros("f32", 128)
+        k.store(c, 0, k.mma(zero, k.round_tf32(left), right, "tf32"))
+    kernel = k.finish()
+    verify(kernel)
+    assert print_kernel(parse_kernel(print_kernel(kernel))) == print_kernel(kernel)
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(-(2**10), 2**10, s).astype(np.float32) for s in ((16, 8), (8, 8)))
+    beside = np.float32(1 + 2**-13) * x  # rounds to x, where more than 11 bits are needed at all
+    fragments = beside.reshape(2, 8, 2, 4).transpose(1, 3, 2, 0)  # row, word, the next four, the next eight rows
+    found = np.zeros((8, 4, 2, 2), np.float32)
+    run_lockstep(kernel, [np.ascontiguousarray(fragments), np.ascontiguousarray(y.reshape(2, 4, 8).transpose(2, 1, 0)),
+                          found], blocks=1)  # fmt: skip
+    np.testing.assert_array_equal(found, (x @ y).reshape(2, 8, 4, 2).transpose(1, 2, 0, 3))

@@ -15,6 +15,7 @@ from heliostat.compiler import float_parts
 from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import f32, tensor
+from heliostat.session.devices import Float32Products
 from heliostat.targets.target import cuda_target
 from targets.device import RUNNERS, Runner
 from targets.gpus import KINDS, gpu
@@ -103,6 +104,31 @@ def test_what_stays_exact() -> None:
 def highest() -> Iterator[None]:
     yield
     hs.set_float32_matmul_precision("highest")
+    Float32Products.convolutions = None
+
+
+@pytest.mark.usefixtures("highest")
+@pytest.mark.parametrize("kind", KINDS)
+def test_convolutions_follow_what_is_allowed(kind: str) -> None:
+    """They do as products do until they are set themselves, with their gradients."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((1, 16, 4, 4), np.float32), rng.standard_normal((16, 16, 3, 3), np.float32)
+    with gpu(kind):
+
+        def run() -> list[np.ndarray[Any, Any]]:
+            x, w = (hs.tensor(v, device="cuda", requires_grad=True) for v in (a, b))
+            y = hs.nn.functional.conv2d(x, w, padding=1)
+            y.square().sum().backward()
+            return [v.detach().cpu().numpy() for v in (y, x.grad, w.grad)]
+
+        exact = run()
+        for precision, own, rounds in (("high", None, True), ("high", False, False), ("highest", True, True)):
+            hs.set_float32_matmul_precision(precision)
+            Float32Products.convolutions = own
+            for found, wanted in zip(run(), exact, strict=True):
+                far = np.abs(found - wanted).max() / np.abs(wanted).max()
+                assert far < 2.0**-9
+                assert (far > 2.0**-16) == rounds
 
 
 @pytest.mark.usefixtures("any_size", "highest")

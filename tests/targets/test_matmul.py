@@ -21,15 +21,17 @@ def product(dtype: DType, rows: int, depth: int, columns: int, turned: bool = Fa
     return Graph("g", (a, b), (ops.matmul(ops.transpose(a) if turned else a, b) + 1.0,))
 
 
-@pytest.mark.parametrize("capability", [(7, 0), (8, 0), (9, 0)], ids=str)
+@pytest.mark.parametrize("capability", [(7, 0), (8, 0), (8, 6), (9, 0)], ids=str)
 @pytest.mark.parametrize("dtype", [f32, f64, bf16], ids=str)
 def test_large_products_fit_a_block(dtype: DType, capability: tuple[int, int]) -> None:
+    target = cuda_target(capability)
+    most = target.shared_bytes if dtype is bf16 and capability >= (8, 0) else SHARED_BYTES  # tensor cores ask for more
     for sizes in ((1024, 1024, 1024), (197, 197, 197), (24, 1024, 48), (1, 4096, 4096)):
         for turned in (False, True):
-            program = compile_graph(product(dtype, *sizes, turned), cuda_target(capability), Options()).program
+            program = compile_graph(product(dtype, *sizes, turned), target, Options()).program
             for kernel in program.kernels:
                 assert warps(kernel) >= 1
-                assert capability == (9, 0) or shared_bytes(kernel) <= SHARED_BYTES
+                assert shared_bytes(kernel) <= most
 
 
 @pytest.mark.parametrize("run", RUNNERS)

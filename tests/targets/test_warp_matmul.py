@@ -63,13 +63,13 @@ def times(held: dict[str, Array], form: str) -> Array:
 
 
 @pytest.mark.parametrize("run", RUNNERS_OF_8)
-@pytest.mark.parametrize("form", ["nn", "tn", "nt", "tt"])
 @pytest.mark.parametrize(
-    ("name", "batch", "rows", "depth", "columns"),
+    ("form", "name", "batch", "rows", "depth", "columns"),
     [
-        ("bf16", (), 136, 72, 72),  # all axes ragged
-        ("f16", (2,), 24, 200, 104),  # more stages than the ring has
-        ("bf16", (), 16, 16, 16),
+        *((form, "bf16", (), 136, 72, 72) for form in ("nn", "tn", "nt", "tt")),  # all axes ragged
+        ("nn", "f16", (2,), 24, 200, 104),  # more stages than the ring has
+        ("tt", "f16", (2,), 24, 200, 40),
+        ("nn", "bf16", (), 16, 16, 16),
     ],
 )
 def test_halves(form: str, name: str, batch: tuple[int, ...], rows: int, depth: int, columns: int, run: Runner) -> None:
@@ -83,8 +83,7 @@ def test_halves(form: str, name: str, batch: tuple[int, ...], rows: int, depth: 
 
 @pytest.mark.parametrize("run", RUNNERS_OF_8)
 @pytest.mark.parametrize("wide", [256, 128, 64])
-@pytest.mark.parametrize("form", ["nn", "tt"])
-@pytest.mark.parametrize("element", [bf16, f32])
+@pytest.mark.parametrize(("form", "element"), [("nn", bf16), ("tt", f32)])
 @pytest.mark.usefixtures("any_size")
 def test_widths(element: DType, form: str, wide: int, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warps have other parts of tiles of 256, 128 and 64 columns."""
@@ -97,25 +96,40 @@ def test_widths(element: DType, form: str, wide: int, run: Runner, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("major", "form", "run"),
+    ("major", "form", "batch", "run"),
     [
-        pytest.param(major, form, *r.values, id=f"{form}-{r.id}", marks=r.marks)
+        pytest.param(major, form, batch, *r.values, id=f"{form}-{len(batch)}-{r.id}", marks=r.marks)
         for major, r in OF_BOTH
-        for form in ("nn", "tn", "nt", "tt")
+        for form, batch in (("nn", ()), ("tn", ()), ("nt", ()), ("tt", ()), ("tn", (2,)))
     ],
 )
-@pytest.mark.parametrize(("batch", "rows", "depth", "columns"), [((), 136, 68, 72), ((2,), 36, 140, 20)])
 @pytest.mark.usefixtures("any_size")
-def test_tf32(major: int, form: str, batch: tuple[int, ...], rows: int, depth: int, columns: int, run: Runner) -> None:
+def test_tf32(major: int, form: str, batch: tuple[int, ...], run: Runner) -> None:
     """Products of operands that are rounded to the nearest, exact but for sums in f32: what is cut off instead, or
     multiplied in other bits, is outside of the bound."""
-    rng, target = np.random.default_rng(rows + depth), cuda_target((major, 0))
+    rng, target = np.random.default_rng(major), cuda_target((major, 0))
+    rows, depth, columns = (36, 140, 20) if batch else (136, 68, 72)
     graph = product(form, f32, batch, rows, depth, columns)
     by_four = major == 9 and not batch
     assert ("warpgroup_matmul" if by_four else "warp_matmul") in names(graph, target, TF32)
     held = {p.name: drawn(rng, f32, *map(int, p.type.shape)) for p in graph.parameters}
     (found,) = partial(run, options=TF32)(graph, held, {})
     close(found, times(held, form), f32)
+
+
+@pytest.mark.usefixtures("any_size")
+def test_who_rounds_operands() -> None:
+    """Products by single warps round what they read, also for several; what four warps read is rounded before, by what
+    makes it or turns it."""
+    x, w, g = (parameter(n, tensor(f32, *s)) for n, s in (("x", (64, 32)), ("w", (48, 32)), ("g", (64, 48))))
+    graph = Graph("layer", [x, w, g], [ops.matmul(x, turned(w)), ops.matmul(g, w), ops.matmul(turned(g), x)])
+    assert "round" not in names(graph, AMPERE, TF32)
+    made = names(graph, cuda_target((9, 0)), TF32)
+    assert made.count("warpgroup_matmul") == 3
+    assert "round" in made
+    assert "round" in names(product("nn", f32, (), 8192, 64, 8192), AMPERE, TF32)  # large ones read it too often
+    kept = Graph("product", [x, w], [ops.matmul(ops.relu(x), turned(w))])
+    assert names(kept, AMPERE, TF32).split()[0].startswith("map")  # stored as it is read
 
 
 @pytest.mark.parametrize("run", RUNNERS_OF_8)

@@ -97,6 +97,7 @@ class Fuser:
             remake(self)
             self._absorb()
             self._absorb_token()
+            self._absorb_rounding()
             join_rows_of_heads(self)
         else:
             self._merge(self._is_concat)
@@ -366,7 +367,7 @@ class Fuser:
         than once, but without a launch of its own.
         """
         for number, host in enumerate(self.open):
-            if not host.nodes or host.root.op.name in _ANCHORS:
+            if not host.nodes or host.root.op.name in _ANCHORS or _rounds(host):
                 continue
             made = self.close(host).outputs
             users = [u for v in made for u in self.users.get(id(v), ())]
@@ -403,6 +404,25 @@ class Fuser:
                 host = self.open[number]
                 if node.op.name == "rope" and host.nodes == [node]:
                     self.dissolve(number)
+
+    def _absorb_rounding(self) -> None:
+        """Let products on tensor cores that serve one warp round their operands themselves, where that would be a pass
+        over them."""
+        for number, host in enumerate(self.open):
+            if not _rounds(host) or id(host.nodes[0].results[0]) in self.kept:
+                continue
+            users = self.users.get(id(host.nodes[0].results[0]), ())
+            readers = [self.open[n] for n in {self.group_of.get(id(u), -1) for u in users} if n >= 0]
+            if not readers or any(all(u is not r.root for r in readers) for u in users):
+                continue
+            befores = [[*host.nodes, *r.before] for r in readers]
+            groups = [self._group([*b, *r.nodes], r.root, b) for b, r in zip(befores, readers, strict=True)]
+            if any(self._select(g) is not r.schedule for g, r in zip(groups, readers, strict=True)):
+                continue
+            for reader, before in zip(readers, befores, strict=True):
+                reader.before = before
+                reader.notes.append(f"{_label(reader.root)} begins with {_label(host.root)}")
+            self._dissolve(number)
 
     def _feeds(self, node: Node, readers: Sequence[Node]) -> bool:
         """Whether nobody but some nodes reads a node's results."""
@@ -562,6 +582,11 @@ def source_of(value: Value) -> Value:
     while value.node.op.name in ALIASES:
         value = value.node.inputs[0]
     return value
+
+
+def _rounds(host: _Open) -> bool:
+    """Whether a group rounds an operand to tf32, and nothing else."""
+    return [n.op.name for n in host.nodes] == ["round_tf32"]
 
 
 def _keeps_root(host: _Open) -> bool:

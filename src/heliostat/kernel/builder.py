@@ -397,6 +397,10 @@ class KernelBuilder:
         """2 ** value of f32 lanes, as fast as a GPU does it. On GPUs only."""
         return self.emit("exp2", value.type, (value,))
 
+    def round_tf32(self, value: Instruction) -> Instruction:
+        """The nearest tf32 of f32 lanes, ties away from zero. On GPUs only. Source: PTX ISA, cvt.rna.tf32."""
+        return self.emit("round_tf32", value.type, (value,))
+
     def maxnum(self, a: Instruction, b: Instruction) -> Instruction:
         """The larger of f32 lanes in one instruction; where one is NaN, the other. On GPUs only."""
         return self.emit("maxnum", a.type, (a, b))

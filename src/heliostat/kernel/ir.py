@@ -113,6 +113,7 @@ OPS: dict[str, tuple[int, str]] = {
     "fma_pair": (3, "i32 lanes of two bf16 each: a * b + c of either half, rounded once; GPUs only"),
     "permute_bytes": (2, "i32 lanes: byte n is that of digit n of hex attrs.selector, 0-3 of a, 4-7 of b; GPUs only"),
     "exp2": (1, "2 ** a of f32, to two units in the last place, denormals as 0; GPUs only"),
+    "round_tf32": (1, "the nearest tf32 of f32, ties away from zero, still f32; GPUs only"),
     "maxnum": (2, "the larger of f32 lanes; where one is NaN, the other; GPUs only"),
     "rcp": (1, "1 / a of f32, to one unit in the last place, denormals as 0; GPUs only"),
     "maximum": (2, "the larger of f32, NaN if either is; GPUs only"),
@@ -155,7 +156,8 @@ _TEAMWORK = frozenset(
 )
 BARRIER = 8  # bytes of private memory that `arrive` and `await` take
 LOCKSTEP_ONLY = _TEAMWORK | {
-    *("pack_pair", "fma_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum", "load_matrices")
+    *("pack_pair", "fma_pair", "permute_bytes", "exp2", "rcp", "maxnum", "maximum", "minimum", "load_matrices"),
+    "round_tf32",
 }
 """What warps of a team do together: for the interpreter of vectors, one after the other, it has no meaning."""
 GPU_ONLY = frozenset({"gather", "scatter", "mma", "ready"}) | LOCKSTEP_ONLY

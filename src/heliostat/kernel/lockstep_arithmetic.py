@@ -66,6 +66,12 @@ def permute_bytes(a: Array, b: Array, chosen: Array) -> Array:
     return words.take(chosen, -1).view(np.int32)[..., 0]
 
 
+def round_tf32(a: Array) -> Array:
+    """f32 to 11 bits, ties away from zero; a number that is none has its usual bits."""
+    rounded = ((a.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(a), rounded, np.where(np.isnan(a), np.float32(np.nan), a))
+
+
 def exp2(a: Array) -> Array:
     return _flushed(np.exp2(a))
 

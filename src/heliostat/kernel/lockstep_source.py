@@ -518,7 +518,8 @@ _DIRECT = frozenset({"add", "sub", "mul", "div", "and", "or", "xor", *COMPARE, "
 """Element-wise ops whose expression takes a Python integer beside an array as it is."""
 
 _HANDLERS: dict[str, Callable[[Writer, Instruction], None]] = {
-    "exp2": Writer.helper, "rcp": Writer.helper, "fma_pair": Writer.helper, "minimum": Writer.smaller_or_larger,
+    "exp2": Writer.helper, "rcp": Writer.helper, "round_tf32": Writer.helper,
+    "fma_pair": Writer.helper, "minimum": Writer.smaller_or_larger,
     "maximum": Writer.smaller_or_larger, "maxnum": Writer.smaller_or_larger, "pack_pair": Writer.pack_pair,
     "permute_bytes": Writer.permute_bytes, "dot4": Writer.dot, "dot2": Writer.dot, "mma": Writer.mma,
     "reduce": Writer.reduce, "table": Writer.table, "bitcast": Writer.bitcast, "iota": Writer.iota,

@@ -167,7 +167,7 @@ class _Printer:
             return f"mma {attrs.get('kind')} {', '.join(map(self.typed, args))}"
         if op == "permute_bytes":
             return f"permute_bytes {attrs.get('selector')} {self.typed(args[0])}, {self.typed(args[1])}"
-        if op in ("exp2", "rcp"):
+        if op in ("exp2", "rcp", "round_tf32"):
             return f"{op} {self.typed(args[0])}"
         if op == "pack_pair":
             return f"pack_pair {attrs.get('kind')} {self.typed(args[0])}, {self.typed(args[1])}"

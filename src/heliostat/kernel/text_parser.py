@@ -458,6 +458,9 @@ class _Parser:
     def exp2(self) -> Instruction:
         return self.approximate("exp2")
 
+    def round_tf32(self) -> Instruction:
+        return self.approximate("round_tf32")
+
     def rcp(self) -> Instruction:
         return self.approximate("rcp")
 
@@ -515,6 +518,7 @@ _SPECIAL: dict[str, Callable[[_Parser], Instruction]] = {
     "permute_bytes": _Parser.permute_bytes,
     "exp2": _Parser.exp2,
     "rcp": _Parser.rcp,
+    "round_tf32": _Parser.round_tf32,
     "gather": _Parser.gather,
     "extract": _Parser.extract,
     "shuffle": _Parser.shuffle,

@@ -568,7 +568,7 @@ _RULES: dict[str, Callable[[_Verifier, Instruction], None]] = {
     "dot4": _Verifier.dot4, "dot2": _Verifier.dot2,
     "pack_pair": _Verifier.pack_pair, "permute_bytes": _Verifier.permute_bytes, "exp2": _Verifier.exp2,
     "maxnum": _Verifier.maxnum,
-    "rcp": _Verifier.exp2, "maximum": _Verifier.uniform, "minimum": _Verifier.uniform,
+    "rcp": _Verifier.exp2, "round_tf32": _Verifier.exp2, "maximum": _Verifier.uniform, "minimum": _Verifier.uniform,
     "copy_async": _Verifier.copy_async, "warpgroup_mma": _Verifier.warpgroup_mma,
     "commit_copies": _Verifier.order, "wait_copies": _Verifier.order, "barrier": _Verifier.order,
     "wait_mma": _Verifier.wait_mma, "arrive": _Verifier.arrival, "await": _Verifier.arrival,

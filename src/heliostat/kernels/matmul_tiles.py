@@ -9,7 +9,7 @@ memory to rows, where the epilogue takes them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -74,6 +74,18 @@ def is_tf32(value: Value) -> bool:
     return value.node.op.name == "round_tf32"
 
 
+def rounding(group: Group) -> dict[Value, Value]:
+    """Operands of a group's product that are rounded to tf32 in the group, and what of."""
+    made = {n.results[0]: n.inputs[0] for n in group.nodes if n.op.name == "round_tf32"}
+    return {v: made[v] for v in group.root.inputs if v in made}
+
+
+def without_rounding(group: Group) -> Group:
+    """A group that begins with its product."""
+    given = rounding(group)
+    return replace(group, nodes=tuple(n for n in group.nodes if not any(v in given for v in n.results)))
+
+
 @dataclass(frozen=True)
 class Lines:
     """How lines of an operand's tile lie in memory: `turned` if a line is neighbours of the tile's rows, not of K.
@@ -95,7 +107,8 @@ class Lines:
 class Tiles:
     """A team of eight warps computes a tile of the result.
 
-    `kind`, `nbytes`: what an element is for tensor cores, and its bytes; `depth`: elements of K in a stage.
+    `kind`, `nbytes`: what an element is for tensor cores, and its bytes; `depth`: elements of K in a stage; `rounds`:
+    operands that become tf32 where they are multiplied, and what of.
     """
 
     widths: ClassVar[dict[int, float]] = {256: 1.0, 128: 0.6, 64: 0.4}
@@ -103,7 +116,7 @@ class Tiles:
 
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name, target.capability)
-        self.group, self.target = group, target
+        self.group, self.target = without_rounding(group), target
         buffers = {v: k.buffer(f"i{n}", "r") for n, v in enumerate(group.inputs)}
         outs = [(v, k.buffer(f"o{n}", "w")) for n, v in enumerate(group.outputs)]
         self.dims = Dims(k, group.symbols)
@@ -114,7 +127,8 @@ class Tiles:
         self.epilogue = PointEvaluator(k, self.dims, operands)
         self.batch = self.root.type.shape[:-2]
         self.shape: tuple[Dim, Dim, Dim]
-        self._read(group.root, [operands[v] for v in group.root.inputs])
+        self.rounds = rounding(group)
+        self._read(group.root, [operands[self.rounds.get(v, v)] for v in group.root.inputs])
         kind = kind_of(group.root)
         assert kind is not None
         self.kind, self.nbytes = kind, self.a.operand.type.dtype.nbytes

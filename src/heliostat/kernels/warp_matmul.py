@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..ir.graph import Node
+from ..ir.types import upper_bound
 from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import WARP
 from ..targets.target import Target
@@ -17,19 +19,32 @@ from . import matmul_tiles
 from .fragment_rows import PADDED
 from .group import Accept, Group, Refuse, epilogue_refusal
 from .matmul import may_overwrite as may_overwrite
-from .matmul_tiles import LINE, ROWS, RUN, Lines, Tiles, fits
+from .matmul_packed import sizes
+from .matmul_tiles import LINE, ROWS, RUN, Lines, Tiles, fits, rounding, without_rounding
 from .tensor_linear import FRAGMENT, OUTPUTS, TILE, zipped
 from .warpgroup_linear import WARPS
 
 ROOTS = matmul_tiles.ROOTS
 STEPS = LINE // 32  # instructions of a stage's depth: each takes 32 bytes of K
+ROUNDED_ONCE = 2048  # rows * columns / (rows + columns) of a result from which on operands are rounded before
 WORD = 4  # bytes of an element of tf32, or of two halves
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """Products of bf16, of f16 or of tf32 whose rows are whole chunks of 16 bytes, with elementwise nodes behind."""
-    reason = fits(group.root, target) or epilogue_refusal(group)
+    reason = fits(group.root, target) or epilogue_refusal(without_rounding(group))
+    if reason is None and rounding(group) and not _is_small(group.root):
+        reason = "each operand of a large product is rounded once"
     return Accept() if reason is None else Refuse(reason)
+
+
+def _is_small(root: Node) -> bool:
+    """Whether rounding operands wherever they are read takes less than a pass over them: measured, the arithmetic of
+    4096 x 4096 results takes as long as the bytes."""
+    rows, _, columns = map(upper_bound, sizes(root))
+    for d in root.results[0].type.shape[:-2]:
+        rows *= upper_bound(d)
+    return rows * columns <= ROUNDED_ONCE * (rows + columns)
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
@@ -107,6 +122,7 @@ class _Side:
         k = self.k = tiles.k
         self.memory, self.base, self.count, self.depth = tiles.memory, base, count, tiles.depth
         self.left, self.turned, self.elem = not base, lines.turned, "f32" if tiles.kind == "tf32" else "i16"
+        self.rounds = tiles.group.root.inputs[bool(base)] in tiles.rounds
         self.single = lines.turned and tiles.kind == "tf32"
         lane = k.iota("i32", WARP)
 
@@ -140,7 +156,8 @@ class _Side:
         if not self.left:
             halves = [[4 * t + 2 * h + e for t in range(WARP) for e in range(2)] for h in range(2)]
             words = [k.shuffle(both, both, half) for both in words for half in halves]
-        return [k.bitcast(v, self.elem) for v in words]
+        operands = [k.bitcast(v, self.elem) for v in words]
+        return [k.round_tf32(v) for v in operands] if self.rounds else operands
 
     def _words(self, places: list[Instruction], m: int, step: int) -> Instruction:
         """Four words of each thread: operand a of 16 rows from m on, or operands b of 8 columns and of the next 8."""

@@ -12,7 +12,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import WARP
 from ..targets.target import Target
 from .group import Accept, Group, Refuse, TensorOperand, epilogue_refusal
-from .matmul_tiles import CHUNK, LEAST, LINE, ROWS, RUN, Lines, Tiles, kind_of
+from .matmul_tiles import CHUNK, LEAST, LINE, ROWS, RUN, Lines, Tiles, kind_of, without_rounding
 from .warp_matmul import WarpTiles
 from .warpgroup_linear import WARPS
 from .warpgroup_matmul import WarpgroupTiles
@@ -23,7 +23,7 @@ EACH = WARP * RUN // LINE  # lines that a warp copies at once
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
     """What `fits` takes, with elementwise nodes behind."""
-    reason = fits(group.root, target) or epilogue_refusal(group)
+    reason = fits(group.root, target) or epilogue_refusal(without_rounding(group))
     return Accept() if reason is None else Refuse(reason)
 
 

@@ -276,7 +276,7 @@ class FunctionPrinter:
         raise CompileError(f"kernel {self.kernel.name}: {i.op} is for GPUs", help="this is a bug in a schedule")
 
     op_mma = op_scatter = op_fma_pair = op_permute_bytes = op_exp2 = op_pack_pair = op_maxnum = op_gather
-    op_rcp = op_maximum = op_minimum = op_load_matrices = op_gather
+    op_rcp = op_maximum = op_minimum = op_load_matrices = op_round_tf32 = op_gather
     op_copy_async = op_commit_copies = op_wait_copies = op_barrier = op_warpgroup_mma = op_wait_mma = op_gather
 
     def op_reduce(self, i: Instruction) -> None:

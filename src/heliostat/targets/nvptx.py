@@ -380,6 +380,14 @@ class ThreadPrinter(FunctionPrinter):
     def op_rcp(self, i: Instruction) -> None:
         self.approximate(i, "rcp")
 
+    def op_round_tf32(self, i: Instruction) -> None:
+        assert i.type is not None
+        parts = []
+        for n in range(i.type.lanes):
+            bits = self.emit(f'call i32 asm "cvt.rna.tf32.f32 $0, $1;", "=r,f"(float {self.scalar(i.args[0], n)})')
+            parts.append(self.emit(f"bitcast i32 {bits} to float"))
+        self.names[id(i)] = parts[0] if len(parts) == 1 else self.packed(type_text(i.type), Type("f32"), parts)
+
     def approximate(self, i: Instruction, name: str) -> None:
         assert i.type is not None
         parts = [
