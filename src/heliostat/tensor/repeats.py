@@ -180,7 +180,10 @@ class _Expanded:
             self.names.setdefault(end, []).append((v, results[v.index]))
 
     def _copied(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
-        found = Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results
+        if node.op is CONSTANT:
+            found = node.results  # the op's own: nobody gives data to them
+        else:
+            found = Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results
         self.order += found
         return found
 
