@@ -66,7 +66,7 @@ def test_text_that_grows_by_a_token() -> None:
         assert run() == found
 
 
-@pytest.mark.parametrize("way", ["mean", "autocast"])
+@pytest.mark.parametrize("way", ["mean", "autocast", "dropout"])
 def test_training_on_batches_of_any_size(way: str) -> None:
     def run() -> tuple[list[float], list[int]]:
         hs.manual_seed(0)
@@ -77,6 +77,8 @@ def test_training_on_batches_of_any_size(way: str) -> None:
 
         def step(n: int) -> None:
             x, target = array(rng, n, 4), hs.tensor(rng.integers(0, 3, n))
+            if way == "dropout":
+                x = F.dropout(x, 0.3)
             with hs.autocast("cpu", enabled=way == "autocast"):
                 loss = F.cross_entropy(model(x), target) + model(x).square().mean()
             optimizer.zero_grad()

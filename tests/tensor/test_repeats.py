@@ -77,6 +77,23 @@ def test_a_count_that_comes_often_gets_a_program_of_its_own(monkeypatch: pytest.
     assert misses(step, [12, 12, 12, 12]) == [0, 1, 0, 0]
 
 
+def test_the_same_count_elsewhere_is_not_cut() -> None:
+    hs.manual_seed(0)
+    layers = nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.LayerNorm(4)) for _ in range(9)])
+
+    def train(_: int) -> None:
+        layers(hs.ones(3, 4)).square().mean().backward()
+        layers[0][0].weight.grad.numpy()
+        layers.zero_grad()
+
+    def look(_: int) -> None:
+        with hs.no_grad():
+            (layers(hs.ones(3, 4)) + 1).numpy()
+
+    misses(train, [1, 1])
+    assert misses(look, [1, 1]) == [1, 0]
+
+
 def test_deterministic_mode_does_not_cut() -> None:
     step = _unrolled("rnn")
     hs.use_deterministic_algorithms(True)

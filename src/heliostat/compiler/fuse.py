@@ -422,7 +422,7 @@ class Fuser:
             for reader, before in zip(readers, befores, strict=True):
                 reader.before = before
                 reader.notes.append(f"{_label(reader.root)} begins with {_label(host.root)}")
-            self._dissolve(number)
+            self.dissolve(number)
 
     def _feeds(self, node: Node, readers: Sequence[Node]) -> bool:
         """Whether nobody but some nodes reads a node's results."""

@@ -60,21 +60,21 @@ class Cut(NamedTuple):
 
 
 class _Loop:
-    """What is known of graphs with a step of one kind. exact: how often each step comes in those that have programs of
-    their own, or get one. uses: how often others were cut; None where there are too many to count."""
+    """What is known of graphs with a step of one kind. exact: how often it comes in those that have programs of their
+    own, or get one. uses: how often others were cut, by the same; None where there are too many to count."""
 
-    def __init__(self, first: tuple[int, ...]) -> None:
-        self.exact = {first}
-        self.uses: dict[Any, int] | None = {}
+    def __init__(self) -> None:
+        self.exact: set[int] = set()
+        self.uses: dict[int, int] | None = {}
 
-    def has_own(self, counts: tuple[int, ...]) -> bool:
-        """Whether a graph with these counts of steps is compiled as it is. Counts the use."""
-        if counts in self.exact:
+    def has_own(self, count: int) -> bool:
+        """Whether a graph with so many steps is compiled as it is. Counts the use."""
+        if count in self.exact:
             return True
         if self.uses is not None:
-            count = self.uses[counts] = self.uses.get(counts, 0) + 1
-            if count > OFTEN:
-                self.exact.add(counts)
+            uses = self.uses[count] = self.uses.get(count, 0) + 1
+            if uses > OFTEN:
+                self.exact.add(count)
                 return True
             if len(self.uses) > FEW_COUNTS:
                 self.uses = None
@@ -87,7 +87,7 @@ class Repeats:
     def __init__(self) -> None:
         self._tokens: dict[Any, int] = {}
         self._loops: OrderedDict[tuple[str, tuple[int, ...]], _Loop] = OrderedDict()
-        self._known: OrderedDict[Any, tuple[list[int], _Loop, tuple[int, ...]]] = OrderedDict()
+        self._known: OrderedDict[Any, tuple[list[int], list[tuple[_Loop, int]]]] = OrderedDict()
 
     def cut(self, closed: Closed, wanted: Sequence[Value], device: str) -> Cut | None:
         """A graph in pieces, whose loop came with another count of steps before; None where it is to be compiled as it
@@ -96,28 +96,32 @@ class Repeats:
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
-            ends, loop, counts = known
-            return None if loop.has_own(counts) else _Expanded(closed).cut(ends, wanted)
+            ends, loops = known
+            return None if _has_own(loops) else _Expanded(closed).cut(ends, wanted)
         tokens = self._read(closed)
         if len(tokens) < LEAST_VALUES:
             return None
         found = sorted(_regions(tokens, 0))
         if sum(period * count for _, period, count in found) < LEAST_VALUES:
             return None
-        bodies = [tuple(tokens[start : start + period].tolist()) for start, period, _ in found]
-        counts = tuple(count for _, _, count in found)
-        loop = next((loop for body in bodies if (loop := self._loops.get((device, body))) is not None), None)
-        new = loop is None
-        loop = loop or _Loop(counts)
-        for body in bodies:
-            self._loops[device, body] = loop
-            self._loops.move_to_end((device, body))
+        loops = []
+        new: set[_Loop] = set()
+        for start, period, count in found:
+            body = (device, tuple(tokens[start : start + period].tolist()))
+            loop = self._loops.get(body)
+            if loop is None:
+                loop = self._loops[body] = _Loop()
+                new.add(loop)
+            if loop in new:
+                loop.exact.add(count)
+            self._loops.move_to_end(body)
+            loops.append((loop, count))
         while len(self._loops) > KEPT_LOOPS:
             self._loops.popitem(last=False)
-        if new or loop.has_own(counts):
+        if _has_own(loops):
             return None
         ends = [end for region in found for end in _ends(*region)]
-        self._known[key] = ends, loop, counts
+        self._known[key] = ends, loops
         if len(self._known) > KEPT_CUTS:
             self._known.popitem(last=False)
         return _Expanded(closed).cut(ends, wanted)
@@ -147,6 +151,11 @@ class Repeats:
             else:
                 found.append(token(v))
         return np.array(found, np.int64)
+
+
+def _has_own(loops: Sequence[tuple[_Loop, int]]) -> bool:
+    """Whether a graph with these loops, each with its count of steps, is compiled as it is. Counts the use."""
+    return sum(not loop.has_own(count) for loop, count in loops) == 0
 
 
 def _is_large(node: Node) -> bool:
@@ -180,7 +189,10 @@ class _Expanded:
             self.names.setdefault(end, []).append((v, results[v.index]))
 
     def _copied(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
-        found = Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results
+        if node.op is CONSTANT:
+            found = node.results  # the op's own: nobody gives data to them
+        else:
+            found = Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results
         self.order += found
         return found
 

@@ -413,7 +413,8 @@ def _placed(value: Any, sizes: Iterator[Dim]) -> Any:
 
 def placed_attributes(node: Node, dims: Sequence[Dim]) -> dict[str, Any]:
     """The attributes of a node with these sizes in the places of its own."""
-    sized, rest = _sized(node.op), iter(dims)
+    op: Any = node.op
+    sized, rest = _sized(op), iter(dims)
     return {k: _placed(v, rest) if k in sized else v for k, v in node.attrs.items()}
 
 
