@@ -101,6 +101,18 @@ def test_wide_rows() -> None:
         assert len(np.setxor1d(tokens, expected)) <= 2
 
 
+@pytest.mark.parametrize("size", [9, 5000])
+def test_of_equals_at_the_edge_those_of_lower_ids_stay(size: int) -> None:
+    """In either of the ways in which the nucleus is found."""
+    logits = np.zeros(size, np.float32)
+    logits[size // 3] = 1.0
+    tokens, _ = Sampler(1.0, top_p=0.5)._candidates(logits)
+    assert size // 3 in tokens
+    others = np.delete(np.arange(size), size // 3)[: len(tokens) - 1]
+    assert sorted(tokens) == sorted([size // 3, *others])
+    assert abs(len(tokens) - size / 2) <= 2
+
+
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=600), st.integers(1, 700))
 def test_largest(values: list[int], k: int) -> None:
     row = np.array(values, np.float32)

@@ -91,6 +91,9 @@ def test_vjp_jvp_and_linearize() -> None:
         derivative(y, x),
         torch.func.jvp(MANY[2](torch, None), (torch.tensor(X), torch.tensor(Y)), (torch.tensor(Y), torch.tensor(X)))[1],
     )
+    one = func.vjp(lambda a: a * 2, x)[1](x)
+    assert isinstance(one, tuple)  # of one primal too
+    same(one, torch.func.vjp(lambda a: a * 2, torch.tensor(X))[1](torch.tensor(X)))
     assert func.vjp(lambda a: (a.sum(), a * 2), x, has_aux=True)[2].tolist() == (x * 2).tolist()
 
 

@@ -96,7 +96,9 @@ class Categorical(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         value = self._checked(value)
         shape = tuple(FUNCTIONS["broadcast_shapes"](tuple(value.shape), tuple(self._batch_shape)))
-        logits = self.logits.expand((*shape, self._num_events))
+        logits = self.logits
+        if shape != tuple(self._batch_shape):
+            logits = logits.expand((*shape, self._num_events))
         if looking() and math.prod(shape) <= FEW and (array := known(value)) is not None:
             # The numbers of rows and classes among all of them: nothing is left to be computed of the index.
             number = np.broadcast_to(array, shape).reshape(-1).astype(np.int64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..ir.types import DType, Element
 from ..kernel.builder import KernelBuilder, Variable
@@ -291,11 +292,12 @@ def expanded_tile(
             ask(b)
         if ahead and many:
             _ask(k, x, [at + ahead for at in sums_at])
+        one = _Block(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
         if plan.scales == 1:
-            if plan.integer_scales or plan.scale_pairs:
-                scaled, steps = (_scaled, plan.subs) if plan.integer_scales else (_scaled_pairs, plan.pairs)
-                asked = _from(ask, b * steps)
-                dots = scaled(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead, asked)
+            if plan.integer_scales:
+                dots = _sub_blocks(one, _from(ask, b * plan.subs))
+            elif plan.scale_pairs:
+                dots = _scaled_pairs(one, _from(ask, b * plan.pairs))
             else:
                 starts = [_start(k, activation, x, at, lanes, plan.biased) for at in sums_at]
                 dots = _dots(k, plan, memory, bases, x, codes_at, block, starts, ahead)
@@ -307,9 +309,9 @@ def expanded_tile(
             else:
                 whole = [[k.convert(v, "f32") * s for v, s in zip(line, scales, strict=True)] for line in dots]
         else:
-            whole = _sub_blocks(k, plan, memory, bases, x, activation, codes_at, sums_at, ahead)
+            whole = _sub_blocks(one, None)
         if plan.offset_pairs:
-            _add_offset_pairs(k, plan, memory, bases, x, sums_at, whole)
+            _add_offset_pairs(one, whole)
         for m in tokens:
             scale = k.splat(k.load(x, rows[m] + ((first + b) * 4 + activation.scales_at(depth)), "f32"), lanes)
             for p in wide:
@@ -334,19 +336,24 @@ def _ask(k: KernelBuilder, x: Instruction, places: Sequence[Instruction]) -> Non
         k.prefetch(x, place)
 
 
-def _scaled_pairs(
-    k: KernelBuilder,
-    plan: ExpandedPlan,
-    memory: Instruction,
-    bases: Sequence[Instruction],
-    x: Instruction,
-    activation: ActivationFormat,
-    codes_at: Sequence[Instruction],
-    sums_at: Sequence[Instruction],
-    ahead: int,
-    ask: Callable[[Instruction], None] | None,
-) -> list[list[Instruction]]:
+class _Block(NamedTuple):
+    """A block of some panels and rows. bases: of the panels in `memory`; codes_at, sums_at: of the rows' codes and sums
+    in `x`; ahead: the bytes behind these at which lines are asked for, 0 for none."""
+
+    k: KernelBuilder
+    plan: ExpandedPlan
+    memory: Instruction
+    bases: Sequence[Instruction]
+    x: Instruction
+    activation: ActivationFormat
+    codes_at: Sequence[Instruction]
+    sums_at: Sequence[Instruction]
+    ahead: int
+
+
+def _scaled_pairs(block: _Block, ask: Callable[[Instruction], None] | None) -> list[list[Instruction]]:
     """A block's dots, each sub-block's times its integer scale: two in one instruction, as sums fit 16 bits."""
+    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead = block
     lanes, sub = plan.rows, plan.sub
     total = [[k.var(k.zeros("i32", lanes)) for _ in bases] for _ in codes_at]
     lower = k.load(memory, bases[0] + plan.mask_at, "i16", 2 * lanes) < 0
@@ -371,51 +378,9 @@ def _scaled_pairs(
     return [[v.get() for v in line] for line in total]
 
 
-def _scaled(
-    k: KernelBuilder,
-    plan: ExpandedPlan,
-    memory: Instruction,
-    bases: Sequence[Instruction],
-    x: Instruction,
-    activation: ActivationFormat,
-    codes_at: Sequence[Instruction],
-    sums_at: Sequence[Instruction],
-    ahead: int,
-    ask: Callable[[Instruction], None] | None,
-) -> list[list[Instruction]]:
-    """A block's dots, each sub-block's times its integer scale. A sum fits 16 bits, so that its lower half is all of
-    it: no shift and no selection, which take slots of products where there are two ports for all."""
-    lanes, sub = plan.rows, plan.sub
-    total = [[k.var(k.zeros("i32", lanes)) for _ in bases] for _ in codes_at]
-    each = max(1, CHUNK // sub)
-    for s in k.loop(plan.subs // each):
-        if ask is not None:
-            ask(s)
-        for g in range(each):
-            j = s * each + g
-            starts = [_start(k, activation, x, at + j * activation.sum_bytes, lanes) for at in sums_at]
-            at = [row + (s * (each * sub) + g * sub) for row in codes_at]
-            quads = [base + (s * (each * sub * lanes) + g * sub * lanes) for base in bases]
-            if ahead and g == 0:
-                _ask(k, x, [row + ahead for row in at])
-            sums = _dots(k, plan, memory, quads, x, at, sub, starts, 0)
-            scales = [k.load(memory, base + (j * (4 * lanes) + plan.integers_at), "i32", lanes) for base in bases]
-            for line, into in zip(sums, total, strict=True):
-                for value, scale, variable in zip(line, scales, into, strict=True):
-                    variable.set(k.dot2(variable.get(), k.bitcast(value, "i16"), k.bitcast(scale, "i16")))
-    return [[v.get() for v in line] for line in total]
-
-
-def _add_offset_pairs(
-    k: KernelBuilder,
-    plan: ExpandedPlan,
-    memory: Instruction,
-    bases: Sequence[Instruction],
-    x: Instruction,
-    sums_at: Sequence[Instruction],
-    whole: list[list[Instruction]],
-) -> None:
+def _add_offset_pairs(block: _Block, whole: list[list[Instruction]]) -> None:
     """Add a block's offsets to `whole`: integers times sums of activations, all times one float."""
+    k, plan, x, memory, bases, sums_at = block.k, block.plan, block.x, block.memory, block.bases, block.sums_at
     lanes = plan.rows
     total = [[k.zeros("i32", lanes) for _ in bases] for _ in sums_at]
     for s in range(plan.pairs):
@@ -433,35 +398,35 @@ def _add_offset_pairs(
             values[p] = k.fma(k.convert(sums[p], "f32"), factor, values[p])
 
 
-def _sub_blocks(
-    k: KernelBuilder,
-    plan: ExpandedPlan,
-    memory: Instruction,
-    bases: Sequence[Instruction],
-    x: Instruction,
-    activation: ActivationFormat,
-    codes_at: Sequence[Instruction],
-    sums_at: Sequence[Instruction],
-    ahead: int,
-) -> list[list[Instruction]]:
-    """A block's dots, each sub-block's times its scale: sums in f32."""
+def _sub_blocks(block: _Block, ask: Callable[[Instruction], None] | None) -> list[list[Instruction]]:
+    """A block's dots, each sub-block's times its scale: sums in f32, or in i32 of integer scales. A sum times one of
+    these fits 16 bits, so that its lower half is all of it: no shift and no selection, which take slots of products
+    where there are two ports for all."""
+    k, plan, memory, bases, x, activation, codes_at, sums_at, ahead = block
     lanes, sub = plan.rows, plan.sub
-    partial = [[k.var(k.zeros("f32", lanes)) for _ in bases] for _ in codes_at]
+    kind, scales_at = ("i32", plan.integers_at) if plan.integer_scales else ("f32", plan.scales_at)
+    total = [[k.var(k.zeros(kind, lanes)) for _ in bases] for _ in codes_at]
     each = max(1, CHUNK // sub)
-    for s in k.loop(plan.block // (each * sub)):
+    for s in k.loop(plan.subs // each):
+        if ask is not None:
+            ask(s)
         for g in range(each):
             j = s * each + g
-            starts = [_start(k, activation, x, at + j * 4, lanes) for at in sums_at]
+            starts = [_start(k, activation, x, at + j * activation.sum_bytes, lanes) for at in sums_at]
             at = [row + (s * (each * sub) + g * sub) for row in codes_at]
             quads = [base + (s * (each * sub * lanes) + g * sub * lanes) for base in bases]
             if ahead and g == 0:
                 _ask(k, x, [row + ahead for row in at])
             sums = _dots(k, plan, memory, quads, x, at, sub, starts, 0)
-            scales = [k.load(memory, base + (j * (4 * lanes) + plan.scales_at), "f32", lanes) for base in bases]
-            for line, into in zip(sums, partial, strict=True):
+            scales = [k.load(memory, base + (j * (4 * lanes) + scales_at), kind, lanes) for base in bases]
+            for line, into in zip(sums, total, strict=True):
                 for value, scale, variable in zip(line, scales, into, strict=True):
-                    variable.set(k.fma(k.convert(value, "f32"), scale, variable.get()))
-    return [[v.get() for v in line] for line in partial]
+                    if plan.integer_scales:
+                        made = k.dot2(variable.get(), k.bitcast(value, "i16"), k.bitcast(scale, "i16"))
+                    else:
+                        made = k.fma(k.convert(value, "f32"), scale, variable.get())
+                    variable.set(made)
+    return [[v.get() for v in line] for line in total]
 
 
 def _start(

@@ -47,7 +47,6 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     output, pull = transforms.vjp(func, *_tuple(inputs, "inputs"))
     given = _direction(v, output, "vjp")
     found = pull(given if isinstance(output, Tensor) else tuple(given))
-    found = found if isinstance(found, tuple) else (found,)
     return _ended((output, _like(inputs, found)), create_graph)
 
 
@@ -126,7 +125,6 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     both = transforms.grad_and_value(_number(func), tuple(range(len(given))))
     _, pull, output = transforms.vjp(both, *given, has_aux=True)
     found = pull(direction)
-    found = found if isinstance(found, tuple) else (found,)
     return _ended((output, _like(inputs, found)), create_graph)
 
 

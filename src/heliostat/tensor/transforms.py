@@ -132,7 +132,7 @@ def _back(outputs: Sequence[Tensor], seeds: Sequence[Value], run: _Run) -> list[
 # --- reverse ----------------------------------------------------------------------------------------------------------
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(output, function of cotangents): func at primals, and what takes cotangents of the output's structure to those
-    of the primals, a tuple, or one where there is one primal. With has_aux func returns (output, aux), and vjp (output,
+    of the primals, a tuple. With has_aux func returns (output, aux), and vjp (output,
     function, aux)."""
     run = _Run(func, primals, {}, range(len(primals)))
     result, aux = _split(run.result, has_aux, "vjp")
@@ -148,8 +148,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
             if y.shape != g.shape:
                 raise ShapeError(f"vjp: the cotangent of an output of {shown(y.shape)} has shape {shown(g.shape)}")
         found = iter(_back(outputs, [g.value for g in seeds], run))
-        made = tuple(mapped(p, lambda _: _outer(next(found))) for p in primals)
-        return made[0] if len(primals) == 1 else made
+        return tuple(mapped(p, lambda _: _outer(next(found))) for p in primals)
 
     shown_result = _plain(result)
     return (shown_result, pull, _plain(aux)) if has_aux else (shown_result, pull)
