@@ -102,13 +102,19 @@ class Math(PlainMath):
 
     def _exp_inside(self, x: Instruction) -> Instruction:
         """e ** x of an f32 with |x| <= 88, in fewer steps."""
-        if self.k.capability:
-            k = self.k
+        k = self.k
+        if k.capability:
             n, whole = self._nearest(x, LOG2_E[0])
             r = k.fma(x, LOG2_E[1], k.fma(x, LOG2_E[0], -n))
             return k.exp2(r) * self._power_of_two(whole)
-        n, r = self._exp_parts(x)
-        return self._series(r, exp_series(False)) * self._power_of_two(n)
+        moved = k.fma(x, LOG2_E[0], 1.5 * 2.0**23)
+        r = k.fma(x, LOG2_E[1], k.fma(x, LOG2_E[0], 1.5 * 2.0**23 - moved))
+        return self._times_power_of_two(self._series(r, EXP2_NEAR_F32), moved)
+
+    def _times_power_of_two(self, y: Instruction, moved: Instruction) -> Instruction:
+        """y * 2 ** n, where `moved` is 1.5 * 2 ** 23 + n and the result a normal number: its low bits are n."""
+        k = self.k
+        return k.bitcast(k.bitcast(y, "i32") + (k.bitcast(moved, "i32") << 23), "f32")
 
     def _exp2_inside(self, x: Instruction) -> Instruction:
         """2 ** x of an f32 with |x| < 126."""
@@ -125,8 +131,7 @@ class Math(PlainMath):
         y = k.const(EXP2_NEAR_F32[-1], "f32", x.lanes)
         for c in EXP2_NEAR_F32[-2::-1]:
             y = k.fma(y, r, c)
-        power = k.bitcast(k.bitcast(y, "i32") + (k.bitcast(moved, "i32") << 23), "f32")
-        return k.select(x < -126.0, 0.0, power)
+        return k.select(x < -126.0, 0.0, self._times_power_of_two(y, moved))
 
     def _exp2_of_product(self, x: Instruction, factor: tuple[float, float]) -> Instruction:
         """2 ** (x * factor) of an f32 on a GPU, factor in two parts, |x * factor| < 160: denormals and all.
@@ -267,6 +272,9 @@ class Math(PlainMath):
         k, largest = self.k, 708.3 if x.elem == "f64" else 87.3
         if k.capability and x.elem == "f32":  # of e ** 88 the reciprocal is a denormal, which counts as 0
             return k.rcp(self._exp_inside(self._clamp(-x, -87.0, 88.0)) + 1.0)
+        if x.elem == "f32":
+            y = 1.0 / (self._exp_inside(self._clamp(-x, -87.0, largest)) + 1.0)
+            return k.select(x < -largest, 0.0, y)
         inside = k.select(x > largest, largest, k.select(x < -largest, -math.inf, x))
         return 1.0 / (self.exp(-inside) + 1.0)
 
