@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
@@ -11,6 +12,8 @@ from .group import vectors
 from .row_view import Rows
 from .transpose import transposed
 
+LINE = 64  # bytes
+AHEAD = 12  # rows
 KEYS = 6  # keys, and elements of values, that are multiplied together: with 4 vectors of queries 24 sums
 
 
@@ -32,13 +35,20 @@ class QueryLanes:
         """Byte offsets of the vectors of row `n`."""
         return [n * self.row + s * self.lanes * 4 for s in range(self.count)]
 
-    def turn(self, buffer: Instruction, rows: Rows, first: Instruction, to: Instruction, scale: float) -> None:
-        """Rows from `first` on, scaled: a row of vectors for each of their elements. The last is repeated."""
+    def turn(
+        self, buffer: Instruction, rows: Rows, first: Instruction, to: Instruction, scale: float,
+        copy: Instruction | None = None,
+    ) -> None:  # fmt: skip
+        """Rows from `first` on, scaled: a row of vectors for each of their elements. The last is repeated. `copy`:
+        where they go as they are, one behind the other."""
         k, lanes = self.k, self.lanes
         for s in k.loop(self.count):
             lines = [rows.offset(k.minimum(first + s * lanes + r, rows.count - 1)) for r in range(lanes)]
             for d, mask in vectors(k, k.const(0, "i64"), k.const(rows.size, "i64"), lanes):
                 square = [k.load(buffer, at + d * 4, "f32", lanes, mask) for at in lines]
+                for r, row in enumerate(square if copy is not None else ()):
+                    assert copy is not None
+                    k.store(copy, (s * lanes + r) * (rows.size * 4) + d * 4, row, mask)
                 for n, column in enumerate(transposed(k, square)):
                     k.store(to, (d + n) * self.row + s * (lanes * 4), column * scale)
 
@@ -59,12 +69,17 @@ class QueryLanes:
 
     def score(
         self, buffer: Instruction, rows: Rows, base: Instruction, count: Instruction, turned: Instruction,
-        to: Instruction,
+        to: Instruction, asked: Sequence[tuple[Instruction, Rows]] = (),
     ) -> None:  # fmt: skip
         """Products of `count` rows from `base` on with every query. A last tile that is not full takes the last row
-        again, which nothing reads."""
+        again, which nothing reads. `asked`: buffers and rows of which those some tiles ahead are asked for where they
+        lie apart: a core sees no stream in pieces of rows."""
         k, lanes = self.k, self.lanes
         for key in k.loop(0, count, KEYS):
+            for other, apart in asked:
+                for j in range(KEYS if apart.stride != apart.size * 4 else 0):
+                    for line in range(0, apart.size * 4, LINE):
+                        k.prefetch(other, apart.offset(base + key + (j + AHEAD)) + line)
             lines = [rows.offset(k.minimum(base + key + j, rows.count - 1)) for j in range(KEYS)]
             acc = [[k.var(k.zeros("f32", lanes)) for _ in range(self.count)] for _ in lines]
             for e in k.loop(rows.size):

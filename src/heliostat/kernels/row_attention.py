@@ -154,7 +154,8 @@ class _Nest:
         end = k.minimum(self.count, first + lanes.tall) if self.causal else self.count
         for base in k.loop(0, end, tile.keys):
             count = k.minimum(end - base, tile.keys)
-            lanes.score(self.keys, keys, base, count, self.turned, self.weights)
+            asked = ((self.keys, keys), (self.values, values))
+            lanes.score(self.keys, keys, base, count, self.turned, self.weights, asked)
             if self.causal:
                 for _ in k.when(base + count > first + 1):
                     lanes.hide(self.weights, base - first, count)

@@ -63,7 +63,8 @@ def _padded(tokens: int) -> int:
 
 
 def _private_bytes(tokens: int, size: int, target: Target) -> int:
-    return 2 * _padded(tokens) * (most_vectors(target) * target.lanes + size) * 4
+    tall = most_vectors(target) * target.lanes
+    return 2 * (_padded(tokens) * (tall + size) + tall * size) * 4
 
 
 def build(group: Group, target: Target, name: str) -> Kernel:
@@ -106,6 +107,10 @@ class _Nest:
         self.weights, self.slopes = k.alloc(most * lanes.row), k.alloc(most * lanes.row)
         self.by_keys, self.by_values = k.alloc(most * self.size * 4), k.alloc(most * self.size * 4)
         self.ones = k.alloc(lanes.row)
+        # Rows of a tile that lie apart by powers of two fall on few sets of the first-level cache, and all keys take
+        # them.
+        apart = {"q": self.views[1], "g": self.views[0]}
+        self.copies = {n: k.alloc(lanes.tall * self.size * 4) for n, v in apart.items() if v.strides is not None}
 
     def build(self) -> Kernel:
         k, lanes = self.k, self.lanes
@@ -139,10 +144,11 @@ class _Nest:
         """A tile of queries and all keys that it sees."""
         k, lanes = self.k, self.lanes
         zero = k.const(0, "i64")
-        lanes.turn(self.q, rows.q, first, self.turned_q, self.scale * math.log2(math.e))
-        lanes.turn(self.g, rows.g, first, self.turned_g, 1.0)
+        lanes.turn(self.q, rows.q, first, self.turned_q, self.scale * math.log2(math.e), self.copies.get("q"))
+        lanes.turn(self.g, rows.g, first, self.turned_g, 1.0, self.copies.get("g"))
         end = k.minimum(self.tokens, first + lanes.tall) if self.causal else self.tokens
-        lanes.score(self.keys, rows.keys, zero, end, self.turned_q, self.weights)
+        asked = (self.keys, rows.keys), (self.values, rows.values)
+        lanes.score(self.keys, rows.keys, zero, end, self.turned_q, self.weights, asked)
         lanes.score(self.values, rows.values, zero, end, self.turned_g, self.slopes)
         if self.causal:
             lanes.hide(self.weights, zero, end - first, first)
@@ -159,8 +165,8 @@ class _Nest:
             wide = min(lanes.count, self.size // lanes.lanes - step)
             for key in k.loop(0, end, KEYS):
                 column = step * lanes.lanes * 4
-                self._gather(rows.q, first, count, key, self.slopes, self.q, self.by_keys, column, wide)
-                self._gather(rows.g, first, count, key, self.weights, self.g, self.by_values, column, wide)
+                self._gather(*self._tile_of("q", rows.q, first), count, key, self.slopes, self.by_keys, column, wide)
+                self._gather(*self._tile_of("g", rows.g, first), count, key, self.weights, self.by_values, column, wide)
 
     def _softmax(self, first: Instruction, end: Instruction) -> None:
         """Scores to weights p, and products of the gradient with values to p (product - sum of p products)."""
@@ -190,18 +196,24 @@ class _Nest:
                 k.store(self.weights, at, weight)
                 k.store(self.slopes, at, weight * (k.load(self.slopes, at, "f32", width) - mean))
 
+    def _tile_of(self, name: str, rows: Rows, first: Instruction) -> tuple[Instruction, Instruction, int]:
+        """Buffer, begin and distance of the rows of queries or of the given gradient that a tile takes."""
+        if name in self.copies:
+            return self.copies[name], self.k.const(0, "i64"), self.size * 4
+        return (self.q if name == "q" else self.g), rows.offset(first), rows.stride
+
     def _gather(
-        self, rows: Rows, first: Instruction, count: Instruction, key: Instruction, weights: Instruction,
-        buffer: Instruction, sums: Instruction, column: int, wide: int,
+        self, buffer: Instruction, begin: Instruction, stride: int, count: Instruction, key: Instruction,
+        weights: Instruction, sums: Instruction, column: int, wide: int,
     ) -> None:  # fmt: skip
-        """Sums of some keys += the weighted sum of `count` rows from `first` on; `wide` vectors from byte `column`."""
+        """Sums of some keys += the weighted sum of `count` rows from byte `begin` on; `wide` vectors from `column`."""
         k, lanes = self.k, self.lanes
         width, each = lanes.lanes, self.size * 4
         at = [[(key + j) * each + (column + s * width * 4) for s in range(wide)] for j in range(KEYS)]
         acc = [[k.var(k.load(sums, place, "f32", width)) for place in line] for line in at]
-        start = rows.offset(first) + column
+        start = begin + column
         for query in k.loop(count):
-            held = [k.load(buffer, start + (query * rows.stride + s * width * 4), "f32", width) for s in range(wide)]
+            held = [k.load(buffer, start + (query * stride + s * width * 4), "f32", width) for s in range(wide)]
             for j, line in enumerate(acc):
                 x = k.splat(k.load(weights, (key + j) * lanes.row + query * 4, "f32"), width)
                 for value, var in zip(held, line, strict=True):
