@@ -700,7 +700,9 @@ def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
     if not piece and (parts := programs.cut(closed, wanted, device)) is not None:
+        before = programs.misses
         _run_parts(device, parts)
+        parts.compiled(programs.misses - before)
         if left := [v for v in wanted if not _has_data(v)]:  # constants, other names of data
             _run_of(device, left, piece=True)
         return [*computed, *parts.made]

@@ -30,6 +30,10 @@ OFTEN = 64
 FEW_COUNTS = 32
 """unless there are more counts of steps than these."""
 
+FIRST_CUTS, MOST_COMPILED, MOST_WASTED = 2, 4, 2
+"""The first cuts of a loop compile its pieces. Where later ones compile more pieces than that, and do so again, pieces
+are not what comes again: such loops are compiled whole."""
+
 KEPT_LOOPS = 128
 KEPT_CUTS = 256
 MOST_TOKENS = 100_000
@@ -53,23 +57,33 @@ class Piece(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A graph as pieces, one behind the other. made: values that were made for it."""
+    """A graph as pieces, one behind the other. made: values that were made for it. loops: what is known of those in
+    it, with their counts of steps."""
 
     pieces: list[Piece]
     made: list[Value]
+    loops: list[tuple[_Loop, int]]
+
+    def compiled(self, count: int) -> None:
+        """Note that so many programs were compiled for its pieces."""
+        for loop, _ in self.loops:
+            loop.cuts += 1
+            loop.wasted += loop.cuts > FIRST_CUTS and count > MOST_COMPILED
 
 
 class _Loop:
     """What is known of graphs with a step of one kind. exact: how often it comes in those that have programs of their
-    own, or get one. uses: how often others were cut, by the same; None where there are too many to count."""
+    own, or get one. uses: how often others were cut, by the same; None where there are too many to count. cuts: how
+    often all were; wasted: how many of these compiled much."""
 
     def __init__(self) -> None:
         self.exact: set[int] = set()
         self.uses: dict[int, int] | None = {}
+        self.cuts = self.wasted = 0
 
     def has_own(self, count: int) -> bool:
         """Whether a graph with so many steps is compiled as it is. Counts the use."""
-        if count in self.exact:
+        if count in self.exact or self.wasted >= MOST_WASTED:
             return True
         if self.uses is not None:
             uses = self.uses[count] = self.uses.get(count, 0) + 1
@@ -97,7 +111,7 @@ class Repeats:
         if known is not None:
             self._known.move_to_end(key)
             ends, loops = known
-            return None if _has_own(loops) else _Expanded(closed).cut(ends, wanted)
+            return None if _has_own(loops) else _Expanded(closed).cut(ends, wanted, loops)
         tokens = self._read(closed)
         if len(tokens) < LEAST_VALUES:
             return None
@@ -124,7 +138,7 @@ class Repeats:
         self._known[key] = ends, loops
         if len(self._known) > KEPT_CUTS:
             self._known.popitem(last=False)
-        return _Expanded(closed).cut(ends, wanted)
+        return _Expanded(closed).cut(ends, wanted, loops)
 
     def _read(self, closed: Closed) -> np.ndarray[Any, np.dtype[np.int64]]:
         """A number for each value that is computed, those inside of large `Inlined` ops too: equal ones for those of
@@ -196,7 +210,7 @@ class _Expanded:
         self.order += found
         return found
 
-    def cut(self, ends: Sequence[int], wanted: Sequence[Value]) -> Cut:
+    def cut(self, ends: Sequence[int], wanted: Sequence[Value], loops: list[tuple[_Loop, int]]) -> Cut:
         """Pieces that end before these places: each computes what others read, or what is wanted."""
         number: dict[Value, int] = {}
         sorted_ends = sorted({*ends, *self.names, len(self.order)} - {0})
@@ -214,7 +228,7 @@ class _Expanded:
             Piece([v for v in self.order[start:end] if v in asked], self.names.get(end, []))
             for start, end in zip(starts, sorted_ends, strict=True)
         ]
-        return Cut(pieces, self.made)
+        return Cut(pieces, self.made, loops)
 
 
 def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]], offset: int) -> Iterator[tuple[int, int, int]]:
