@@ -145,7 +145,24 @@ def test_size_of_an_earlier_process_counts(place: Path) -> None:
         ObjectCache(place).put(cache_key([str(i)]), b"x" * 1000)
         os.utime(entry(place, cache_key([str(i)])), (1000 + i, 1000 + i))
     ObjectCache(place, limit_bytes=2 * size).put(KEY, b"x" * 1000)
-    assert [path.name for path in place.iterdir()] == [entry(place).name]
+    assert [path.name for path in place.glob("*.o")] == [entry(place).name]
+
+
+def test_entries_are_added_up_once_a_day(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Path] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looks.append(path) or scan(path))
+    for i in range(3):
+        assert ObjectCache(place).put(cache_key([str(i)]), b"x" * 1000)
+    assert len(looks) == 1  # of the first process
+    sizes = place / "sizes"
+    spoiled = (b"", b"\xff\xfe", b"12", b"9" * 5000, b"-1 -1", b"1e9 1", sizes.read_bytes()[:3], b"1 2\n" * (1 << 18))
+    for text in spoiled:
+        sizes.write_bytes(text)
+        looks.clear()
+        assert ObjectCache(place).put(KEY, PAYLOAD)
+        assert len(looks) == 1, text
+        assert int(sizes.read_bytes().split()[1]) == sum(path.stat().st_size for path in place.glob("*.o"))
 
 
 def test_object_larger_than_the_cache_is_not_kept(place: Path) -> None:

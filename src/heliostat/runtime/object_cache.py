@@ -30,6 +30,9 @@ _HEADER = struct.Struct("<8sII32sQ32s")  # magic, version, zero, key, payload by
 _SUFFIX = ".o"
 _TEMPORARY = ".tmp"
 _STALE_SECONDS = 3600.0  # a temporary file this old belongs to a process that died
+_SIZES = "sizes"  # a file: when the entries were last added up and their bytes; then a line of bytes for each new one
+_SIZES_SECONDS = 86400.0  # for which it is believed: adding up takes seconds where there are many entries
+_SIZES_BYTES = 1 << 20  # of the file, at most
 
 
 def cache_key(parts: Sequence[str]) -> str:
@@ -132,11 +135,19 @@ class ObjectCache:
                     Path(name).unlink()
             self._give_up(f"cannot write {self._directory}: {error.strerror or error}", for_good=False)
             return False
+        written = len(header) + len(payload)
+        with self._lock:
+            known = self._size
+        if known is None:
+            known = self._recorded()
+        if known is not None:
+            self._record(written)
         with self._lock:
             self._stats = replace(self._stats, writes=self._stats.writes + 1)
             self._used[key] = None
+            self._size = known if self._size is None else self._size
             if self._size is not None:
-                self._size += len(header) + len(payload)
+                self._size += written
             full = self._size is None or self._size > self._limit
         if full:
             self._evict()
@@ -211,6 +222,38 @@ class ObjectCache:
             os.utime(path)
         return payload
 
+    def _recorded(self) -> int | None:
+        """The bytes of all entries by the file of sizes; None where it is not there, old or no such file."""
+        assert self._directory is not None
+        try:
+            with (self._directory / _SIZES).open("rb") as file:
+                text = file.read(_SIZES_BYTES)
+            first, *rest = text.split()
+            if len(text) == _SIZES_BYTES or not 0 <= time.time() - int(first[:20]) <= _SIZES_SECONDS:
+                return None
+            return sum(int(nbytes[:20]) for nbytes in rest)
+        except (OSError, ValueError):
+            return None
+
+    def _record(self, nbytes: int) -> None:
+        """Add the bytes of a new entry to the file of sizes, for processes that come later."""
+        assert self._directory is not None
+        with contextlib.suppress(OSError):
+            handle = os.open(self._directory / _SIZES, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(handle, b"%d\n" % nbytes)
+            finally:
+                os.close(handle)
+
+    def _record_all(self, nbytes: int) -> None:
+        """Begin the file of sizes anew."""
+        assert self._directory is not None
+        with contextlib.suppress(OSError):
+            handle, name = tempfile.mkstemp(_TEMPORARY, "", self._directory)
+            with os.fdopen(handle, "wb") as file:
+                file.write(b"%d %d\n" % (time.time(), nbytes))
+            Path(name).replace(self._directory / _SIZES)
+
     def _evict(self, limit: int | None = None) -> None:
         """Delete the least recently used entries until the rest fits, and what dead processes left behind."""
         assert self._directory is not None
@@ -239,6 +282,7 @@ class ObjectCache:
                     Path(name).unlink()
                     removed += 1
                 size -= nbytes
+        self._record_all(size)
         with self._lock:
             self._size = size
             self._stats = replace(self._stats, evicted=self._stats.evicted + removed)
