@@ -344,3 +344,10 @@ def test_what_cannot_have_symbols_is_not_tried_for_ever(stage: str, most: int, m
         assert (hs.tensor(np.ones(n, np.float32)) * 3).sum().item() == 3 * n
     assert len(tries) == most
     assert "does not know" in next(iter(lazy.programs.symbolic.kinds.values())).reason
+
+
+def test_a_plan_for_many_sizes_meets_other_numbers_of_axes() -> None:
+    rng = np.random.default_rng(8)
+    for shape in ((3, 5), (3, 9), (3, 7), (3, 12), (3, 9), (4,), (3, 0), (2, 3, 6), ()):
+        x = array(rng, *shape)
+        np.testing.assert_array_equal((x.exp() * 2).numpy(), 2 * x.exp().numpy())

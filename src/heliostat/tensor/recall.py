@@ -97,7 +97,8 @@ class _Walk:
         lines += [f"  {line}" for line in self._sizes()]
         given = ", ".join(f"b{place[v]}" for v in closed.leaves)
         computed = ", ".join(f"v{place[v]}" for v in closed.order if not self.is_leaf(v))
-        last = " except (KeyError, ValueError): return  # another number of operands, other attributes"
+        # Another number of operands or axes, other attributes, sizes that a form is not made for (0, say).
+        last = " except (LookupError, TypeError, ValueError, ArithmeticError): return"
         return "\n".join([*lines, last, f" return [{given}], [{computed}], {'()' if self.symbolic is None else 's'}"])
 
     def _leaf(self, n: int, v: Value) -> list[str]:
