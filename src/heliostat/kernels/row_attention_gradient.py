@@ -107,8 +107,7 @@ class _Nest:
         self.weights, self.slopes = k.alloc(most * lanes.row), k.alloc(most * lanes.row)
         self.by_keys, self.by_values = k.alloc(most * self.size * 4), k.alloc(most * self.size * 4)
         self.ones = k.alloc(lanes.row)
-        # Rows of a tile that lie apart by powers of two fall on few sets of the first-level cache, and all keys take
-        # them.
+        # Rows of a tile that lie some KiB apart fall on few sets of the first-level cache, and all keys take them.
         apart = {"q": self.views[1], "g": self.views[0]}
         self.copies = {n: k.alloc(lanes.tall * self.size * 4) for n, v in apart.items() if v.strides is not None}
 
