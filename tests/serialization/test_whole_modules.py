@@ -133,6 +133,40 @@ def test_what_is_not_stored() -> None:
             stored(module)
 
 
+class Counted(nn.Module):
+    """Whose state is no dict."""
+
+    def __getstate__(self) -> Any:
+        return self.__dict__, 3
+
+
+def test_a_state_that_is_no_dict_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="__getstate__ of a Counted gives a tuple"):
+        stored(Counted())
+
+
+@dataclasses.dataclass
+class Derived:
+    width: int
+    later: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.half = self.width // 2
+
+
+def test_attributes_of_a_dataclass_beside_its_fields_come_back() -> None:
+    module = nn.Identity()
+    module.config = Derived(8)
+    made = hs.load(stored(module), weights_only=False).config
+    assert vars(made) == {"width": 8, "half": 4}
+
+
+def test_a_file_gives_no_class_to_an_instance_of_another() -> None:
+    other = {"$": "name", "is": [__name__, "Derived"]}
+    changes = {"$": "dataclass", "class": [__name__, "Config"], "is": [["width", 1], ["__class__", other]]}
+    assert type(hs.load(forged(**changes), weights_only=False)) is Config
+
+
 def forged(**changes: Any) -> io.BytesIO:
     """A file of a module whose structure says something else."""
     from heliostat.serialization import container
@@ -151,7 +185,8 @@ def forged(**changes: Any) -> io.BytesIO:
     [
         ({"class": ["subprocess", "Popen"]}, UnsupportedError, "subprocess.Popen is no nn.Module"),
         ({"class": ["os", "system"]}, UnsupportedError, "os.system is no nn.Module"),
-        ({"class": ["nowhere.at.all", "Net"]}, UnsupportedError, "nowhere.at.all.Net, which is not there"),
+        ({"class": ["nowhere.at.all", "Net"]}, UnsupportedError, "nowhere.at.all.Net.*No module named 'nowhere'"),
+        ({"class": [".os", "x"]}, UnsupportedError, "importing '.os' fails"),
         ({"class": ["heliostat.nn.linear", "None_"]}, UnsupportedError, "not there"),
         ({"class": ["", "x"]}, FileFormatError, "named by"),
         ({"class": [1, 2]}, FileFormatError, "named by"),
@@ -163,6 +198,9 @@ def forged(**changes: Any) -> io.BytesIO:
         ({"$": "enum", "class": ["decimal", "Decimal"], "is": "x"}, UnsupportedError, "is no enum"),
         ({"$": "enum", "class": ["enum", "Enum"], "is": "x"}, FileFormatError, "not valid"),
         ({"is": [[[], 1]]}, FileFormatError, "not valid"),
+        ({"$": "generator", "is": [300]}, FileFormatError, "not valid"),
+        ({"$": "complex", "is": []}, FileFormatError, "not valid"),
+        ({"class": ["heliostat.nn", "Parameter"]}, FileFormatError, "no heliostat.nn.Parameter can be made"),
     ],
 )
 def test_files_that_say_something_else(changes: Any, error: type[Exception], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 import heliostat as hs
 from heliostat import nn
-from heliostat.tensor import repeats
+from heliostat.tensor import lazy, repeats, rewound
+from heliostat.tensor.recorded import Recorded
 
 from .sizes_of_loops import array, exact, misses, no_programs
 
@@ -156,6 +158,20 @@ def test_random_loops(seed: int) -> None:
             wanted = [v.numpy() for v in run(n, hs.tensor(data), hs.float64)]
         for a, b in zip(found, wanted, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_counts_of_steps_hold_no_graphs() -> None:
+    def large() -> int:
+        gc.collect()
+        return sum(type(o) is Recorded and len(o.graph.nodes()) >= repeats.LEAST_VALUES for o in gc.get_objects())
+
+    before = large()
+    misses(_unrolled("rnn"), [9, 12, 10, 11])
+    lazy.programs.found.clear()
+    lazy.programs.plans.clear()
+    lazy.programs.symbolic.kinds.clear()
+    rewound._known.clear()
+    assert large() <= before
 
 
 def test_regions_of_numbers() -> None:

@@ -200,3 +200,17 @@ def test_remembered_structures_are_bounded(monkeypatch):
         (x * x).sum().backward()
         assert x.grad.tolist() == [2.0] * (n + 1)
     assert len(rewound._known) <= 4
+
+
+def test_structures_of_many_rows_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewound, "_known", {})
+    monkeypatch.setattr(rewound, "KEPT_ROWS", 60)
+    held = []
+    for count in (3, 5, 7, 9):
+        x = y = hs.ones(2, requires_grad=True)
+        for _ in range(count):
+            y = y.tanh()
+        y.sum().backward()
+        held.append(len(rewound._known))
+    assert max(held) < 4, held
+    assert held[0] == 1

@@ -623,11 +623,15 @@ class Module(Whole):
         self.__dict__.update(state)
 
     def _kept(self) -> dict[str, Any]:
-        """`__getstate__`, which is a dict, without tables of hooks. Raises UnsupportedError where one has hooks."""
+        """`__getstate__` without tables of hooks. Raises UnsupportedError where one has hooks, or it gives no dict."""
         if any(self.__dict__[table] for table in _HOOKS):
             what = f"save: a {type(self).__name__} has hooks, which are not stored"
             raise UnsupportedError(what, help="remove them, or save its state_dict")
-        return {k: v for k, v in self.__getstate__().items() if k not in _HOOKS}
+        state: Any = self.__getstate__()
+        if not isinstance(state, dict):
+            what = f"save: __getstate__ of a {type(self).__name__} gives a {type(state).__name__}"
+            raise UnsupportedError(what, help="return a dict of attributes, or save its state_dict")
+        return {k: v for k, v in state.items() if k not in _HOOKS}
 
     @classmethod
     def _restored(cls, kept: Mapping[str, Any]) -> Self:

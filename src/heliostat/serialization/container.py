@@ -97,7 +97,10 @@ class _Writer:
         if not dataclasses.is_dataclass(x):
             return None
         self.enter(x, path)
-        rows = [[f.name, self.value(getattr(x, f.name), (*path, f.name))] for f in dataclasses.fields(x)]
+        # what it was given beside its fields stays too, as in pickles; a field may have no value yet
+        given = {f.name: getattr(x, f.name) for f in dataclasses.fields(x) if hasattr(x, f.name)}
+        given |= {k: v for k, v in getattr(x, "__dict__", {}).items() if k not in given}
+        rows = [[k, self.value(v, (*path, k))] for k, v in given.items()]
         self.open.discard(id(x))
         return {KIND: "dataclass", "class": named.name_of(type(x), _shown(path)), "is": rows}
 
@@ -210,7 +213,7 @@ def unpack_structure(path: str, data: bytes, modules: str | None = None) -> Any:
         return _Reader(path, records, modules).value(json.loads(metadata["structure"]))
     except FileFormatError:
         raise
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(f"{path}: the structure is not valid: {type(error).__name__} {str(error)[:80]}") from None
 
 
@@ -263,11 +266,19 @@ class _Reader:
         kept = {_key(self.value(k)): self.value(v) for k, v in inner}
         if kind == "dataclass":
             made = object.__new__(found)
-            for name, value in kept.items():
-                object.__setattr__(made, name, value)  # of frozen ones too
+            fields = {f.name for f in dataclasses.fields(found)}
+            for name in fields & kept.keys():
+                object.__setattr__(made, name, kept.pop(name))  # of frozen ones too
+            if kept:
+                made.__dict__.update(kept)  # there no name reaches more than the instance: `__class__` say
         else:
             device = self.modules
-            made = found._restored(mapped(kept, lambda t: t._place(device)) if device != "cpu" else kept)
+            placed = mapped(kept, lambda t: t._place(device)) if device != "cpu" else kept
+            try:
+                made = found._restored(placed)
+            except Exception as error:  # its own `__setstate__` runs, and whatever fails in it is to be seen
+                what = f"{self.path}: no {module}.{name} can be made of what is stored of one"
+                raise FileFormatError(f"{what}: {type(error).__name__}: {error}") from error
             self.objects.append(made)
         return made
 

@@ -48,8 +48,9 @@ def named(path: str, module: Any, name: Any) -> Any:
     shown = f"{module}.{name}"
     try:
         found = _found(import_module(module), name)
-    except ImportError:
-        found = None
+    except Exception as error:  # what the module's own code does, and names that are none
+        what = f"{path}: needs {shown[:80]}, and importing {module[:80]!r} fails: {type(error).__name__}: {error}"
+        raise UnsupportedError(what, help="make it importable, or load a state_dict") from error
     if found is None:
         what = f"{path}: needs {shown[:80]}, which is not there"
         raise UnsupportedError(what, help="define it as where the file was saved, or load a state_dict")

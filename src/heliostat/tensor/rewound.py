@@ -15,7 +15,10 @@ from . import lazy
 from .recorded import Recorded
 
 KEPT = 512
-"""Structures that are remembered."""
+"""Structures that are remembered,"""
+
+KEPT_ROWS = 200_000
+"""of so many rows in their keys together: those of long loops are large, and each count of steps is another one."""
 
 Use = tuple[Value, Any, int]
 
@@ -110,7 +113,7 @@ class Behind:
         """Keep what the rules built for the next time. Returns the gradients as they will be made then."""
         if self.key in _known:
             return total  # it cannot be one node
-        if len(_known) >= KEPT:
+        if len(_known) >= KEPT or sum(len(rows) for rows, _ in list(_known)) + len(self.key[0]) > KEPT_ROWS:
             _known.clear()
         order = self.order
         leaves = [n for n, v in enumerate(order) if v.meta is not None and v.meta.leaf is not None and id(v) in total]
