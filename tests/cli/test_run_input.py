@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from heliostat.cli.main import main
+from heliostat.llm.gguf import GGUFWriter, ValueType
 
 
 @pytest.mark.parametrize("ids", ["1,99999999", "8192"])
@@ -54,3 +56,17 @@ def test_names_in_files_move_no_cursor(tmp_path: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "\\x1b]0;T\\x07" in shown
     assert not set("\x1b\x07") & set(shown)
+
+
+def test_long_arrays_within_arrays_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.gguf"
+    w = GGUFWriter(path, "llama")
+    w.add("numbers", [[1] * 5000], (ValueType.ARRAY, [(ValueType.ARRAY, ValueType.INT32)]))
+    w.add("words", [["ab"] * 5000, []], (ValueType.ARRAY, [(ValueType.ARRAY, ValueType.STRING)] * 2))
+    w.add("many", [[1] * 5000] * 9, (ValueType.ARRAY, [(ValueType.ARRAY, ValueType.INT32)] * 9))
+    w.write()
+    assert main(["inspect", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["metadata"]
+    assert found["numbers"] == ["[1, 1, 1, 1, ... 5000 values]"]
+    assert found["words"] == ["['ab', 'ab', 'ab', 'ab', ... 5000 values]", []]
+    assert len(found["many"]) < 200

@@ -32,6 +32,10 @@ def signed(x: Value, w: Value) -> Value:
     return ops.mul(w, ops.mul(ops.sum(x, -1, True), x))
 
 
+def scaled(y: Value, x: Value) -> Value:
+    return ops.mul(y, ops.mean(x, -1, True))
+
+
 def group_of(made: Made, rows: int, depth: int, format: str = "Q8_0") -> Group:
     x, v = parameter("x", tensor(f32, 1, depth)), parameter("v", tensor(f32, depth), "weight")
     w = parameter("w", tensor(formats.get(format), rows, depth), "weight")
@@ -64,6 +68,9 @@ def test_what_is_left_of_a_row_does_not_need_the_reduction(made: Made) -> None:
         lambda x, v: ops.mul(x, v),  # nothing is reduced
         lambda x, v: ops.add(ops.mul(x, ops.mean(x, -1, True)), v),
         lambda x, v: ops.mul(ops.mul(x, ops.max(x, -1, True)), ops.mean(x, -1, True)),  # two reductions
+        lambda x, v: scaled(ops.sub(x, ops.mean(x, -1, True)), x),  # what is left of the row needs the reduction, too
+        lambda x, v: ops.mul(scaled(x, x), ops.exp(ops.mean(x, -1, True))),
+        lambda x, v: ops.mul(scaled(x, x), ops.sub(v, ops.mean(x, -1, True))),
     ],
 )
 def test_rows_without_such_a_factor(made: Made) -> None:

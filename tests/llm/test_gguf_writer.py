@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import struct
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,8 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match=r"No space left on device: .*/m\.gguf'"):
         GGUFWriter(tmp_path / "m.gguf", "llama").write()
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_that_no_type_of_metadata_is_for(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="'u'"):
+        GGUFWriter(tmp_path / "a", "llama").add("key", array("u", "ab"))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import signal
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,9 +16,11 @@ from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import f16, f32, i32, tensor
+from heliostat.kernel.program import Compiled
 from heliostat.quant.formats import Q8_0
 from heliostat.runtime.buffer import Buffer
 from heliostat.runtime.object_cache import ObjectCache
+from heliostat.runtime.walker import Share
 from heliostat.runtime.worker_pool import WorkerPool, native
 from heliostat.session import host_target, stages
 from heliostat.session.cuda import CudaCode, CudaDevice, CudaExecutable
@@ -83,25 +89,35 @@ def test_code_stays_while_a_program_that_runs_it_is_kept() -> None:
         assert loaded() is None, "the machine code is never given back"
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_chunks_that_threads_take_over_make_what_one_thread_makes(threads: int, code: CodeStore) -> None:
-    """Quantized products of many rows, whose panels and blocks of rows are shared in chunks: the same bits."""
-    rows, out, depth = 400, 200, 64
+def quantized_product(rows: int, code: CodeStore) -> tuple[Compiled, Callable[[WorkerPool], Executable]]:
+    """A product whose launches are shared in chunks, and what binds it."""
+    out, depth = 200, 64
     x = np.random.default_rng(3).standard_normal((rows, depth)).astype(np.float32)
     p, w = parameter("x", tensor(f32, rows, depth)), parameter("w", tensor(Q8_0, out, depth), "weight")
     graph = Graph("product", [p, w], [ops.matmul(p, ops.transpose(w))])
     weights = np.random.default_rng(4).integers(40, 60, (out, depth // 32 * Q8_0.nbytes), np.uint8)
     made = stages.compile_graph(graph, host_target(), Options(), KernelLibrary())
     code.load_kernels(made.kernels())
+
+    def bind(pool: WorkerPool) -> Executable:
+        given = {"x": Buffer.of(x), "w": Buffer.of(weights)}
+        for name, load in made.loads.items():
+            packed = Executable(load, code.addresses, pool, given)
+            packed.run()
+            given[name] = packed.buffers[load.outputs[0]]
+        return Executable(made.program, code.addresses, pool, given)
+
+    return made, bind
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_chunks_that_threads_take_over_make_what_one_thread_makes(threads: int, code: CodeStore) -> None:
+    """Quantized products of many rows, whose panels and blocks of rows are shared in chunks: the same bits."""
+    made, bind = quantized_product(400, code)
     found = []
     for count in (1, threads):
         with WorkerPool(count) as pool:
-            given = {"x": Buffer.of(x), "w": Buffer.of(weights)}
-            for name, load in made.loads.items():
-                packed = Executable(load, code.addresses, pool, given)
-                packed.run()
-                given[name] = packed.buffers[load.outputs[0]]
-            program = Executable(made.program, code.addresses, pool, given)
+            program = bind(pool)
             shared = [n for n, launch in enumerate(made.program.launches) if launch.chunks > 1]
             assert shared
             assert all((program.table[n, 0] == native().share) == (count > 1) for n in shared)
@@ -111,6 +127,27 @@ def test_chunks_that_threads_take_over_make_what_one_thread_makes(threads: int, 
                 found.append(program.output(0, {}).copy())
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_does_all_chunks_of_a_run_that_a_fork_cut_off(code: CodeStore) -> None:
+    made, bind = quantized_product(400, code)
+    with WorkerPool(2) as pool:
+        program = bind(pool)
+        program.run()
+        whole = program.output(0, {}).copy()
+        program.output(0, {})[:] = np.nan
+        for n, launch in enumerate(made.program.launches):
+            if launch.chunks > 1:  # as if other threads were in the middle of it
+                words = (ctypes.c_int64 * (Share.nbytes(2) // 8)).from_address(int(program.table[n, 1]))
+                words[Share.DONE // 8], words[Share.NEXT // 8] = 1, launch.chunks
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            program.run()
+            os._exit(0 if np.array_equal(program.output(0, {}), whole) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_run_for_states_leaves_outputs_as_they_are(code: CodeStore) -> None:

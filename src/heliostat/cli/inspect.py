@@ -82,7 +82,9 @@ def _memory(file: ModelFile) -> dict[str, Any]:
 
 def _short(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 8:
-        return f"[{', '.join(repr(v) for v in value[:4])}, ... {len(value)} values]"
+        return f"[{', '.join(repr(_short(v)) for v in value[:4])}, ... {len(value)} values]"
     if isinstance(value, str) and len(value) > 120:
         return value[:117].replace("\n", "\\n") + "..."
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_short(v) for v in value]  # arrays within an array
     return value

@@ -34,7 +34,7 @@ def apart(group: Group) -> tuple[Group, Value] | None:
         chain.append((node, inner))
         value = inner
     rest = next(v for v in value.node.inputs if v is not factor)
-    if rest.type != value.type or factor.node not in group.nodes:
+    if rest.type != value.type or factor.node not in group.nodes or _reduced(group) & _needed(rest, chain):
         return None
     removed = {id(node) for node, _ in chain} | {id(value.node), id(last)}
     made: list[Node] = []
@@ -45,6 +45,20 @@ def apart(group: Group) -> tuple[Group, Value] | None:
     made.append(Node(last.op, (rest,), dict(last.attrs), tuple(r.type for r in last.results)))
     nodes = (*(n for n in group.nodes if id(n) not in removed), *made)
     return Group(nodes, group.inputs, made[-1].results, made[-1]), factor
+
+
+def _reduced(group: Group) -> set[int]:
+    """By id(): what a group's reduction gives, and all that follows from it."""
+    found: set[int] = set()
+    for node in group.nodes:
+        if node.op.name in REDUCTIONS or any(id(v) in found for v in node.inputs):
+            found.update(id(r) for r in node.results)
+    return found
+
+
+def _needed(rest: Value, chain: list[tuple[Node, Value]]) -> set[int]:
+    """By id(): what the elements of a row are made of once the factor is out of them."""
+    return {id(rest)} | {id(v) for node, inner in chain for v in node.inputs if v is not inner}
 
 
 def _plain(value: Value) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Keys:
     def integer(self, key: str, default: int | None = None, low: int = 1, high: int = 1 << 24) -> int:
         """An integer, or an array of equal ones, an item per layer."""
         name = f"{self.architecture}.{key}"
-        if not isinstance(self.metadata.get(name), list):
+        if not isinstance(self.metadata.get(name), list | array):
             return self.metadata.integer(name, default, low, high)
         values = self.metadata.integers(name)
         if not values or any(v != values[0] for v in values):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -184,6 +186,8 @@ class Executable:
         shares = not alone and self.pool.threads > 1 and any(launch.chunks > 1 for launch in program.launches)
         each = Share.nbytes(self.pool.threads)
         self._shares = Buffer.allocate(each * launches if shares else 64)
+        if shares:
+            _shared.add(self)
         at = 0
         for n, (launch, size) in enumerate(zip(program.launches, sizes, strict=True)):
             row = [self.buffers[b].address for b in launch.buffers]
@@ -199,6 +203,11 @@ class Executable:
             at += size
         self._run = self.pool.bind(self.table.ctypes.data, launches, alone=alone)
         self._run_for_states = self.pool.bind(self.table.ctypes.data, program.states_end, alone=alone)
+
+    def _begin_anew(self) -> None:
+        """In a forked child: nobody is at work, so that all chunks are to be taken."""
+        counts = self._shares.array(np.int64).reshape(-1, Share.nbytes(self.pool.threads) // 8)
+        counts[:, Share.DONE // 8 :] = 0
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError."""
@@ -282,3 +291,16 @@ def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> np
     count = int(np.prod(shape, dtype=np.int64))
     array: npt.NDArray[Any] = buffer.array(np.uint8)[: count * type.element.nbytes].view(kind).reshape(shape)
     return array
+
+
+_shared: weakref.WeakSet[Executable] = weakref.WeakSet()
+"""Programs with launches whose chunks are counted in memory, which a fork may find half done by another thread."""
+
+
+def _after_fork() -> None:
+    for executable in list(_shared):
+        executable._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

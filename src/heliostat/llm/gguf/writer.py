@@ -178,7 +178,10 @@ def _infer(value: Any) -> Any:
     if isinstance(value, Strings):
         return ValueType.ARRAY, ValueType.STRING
     if isinstance(value, array):
-        return ValueType.ARRAY, next(kind for kind, code in CODES.items() if code == value.typecode)
+        found = next((kind for kind, code in CODES.items() if code == value.typecode), None)
+        if found is None:
+            raise TypeError(f"metadata cannot hold an array of type code {value.typecode!r}")
+        return ValueType.ARRAY, found
     if isinstance(value, (list, tuple)):
         if not value:
             return ValueType.ARRAY, ValueType.INT32
