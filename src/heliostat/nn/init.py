@@ -68,6 +68,9 @@ def trunc_normal_(
             stacklevel=2,
         )
 
+    if tensor.is_meta:
+        return tensor
+
     def below(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
@@ -173,7 +176,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     """Rows, or columns where there are fewer, of length gain and at right angles. Source: arXiv 1312.6120."""
     if tensor.ndim < 2:
         raise ShapeError("Only tensors with 2 or more dimensions are supported")
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 or tensor.is_meta:
         return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
@@ -188,6 +191,8 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     """Normal, with that part of each column 0. tensor: a matrix. Source: Martens 2010."""
     if tensor.ndim != 2:
         raise ShapeError("Only tensors with 2 dimensions are supported")
+    if tensor.is_meta:
+        return tensor
     rows, columns = tensor.shape
     zeros = math.ceil(sparsity * rows)
     order = FUNCTIONS["rand"](rows, columns, generator=generator).argsort(0).argsort(0)

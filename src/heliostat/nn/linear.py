@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..tensor import Tensor, create
+from ..tensor.devices import default_name
 from . import functional as F
 from . import init
 from .module import Module
@@ -14,7 +15,7 @@ from .parameter import Parameter
 
 def empty(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
     """A parameter of a shape, to be given its first values."""
-    return Parameter(create.zeros(*shape, dtype=dtype, device=device))
+    return Parameter(create.zeros(*shape, dtype=dtype, device=default_name(device)))
 
 
 class Identity(Module):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from ..diagnostics import HeliostatError, UnsupportedError
-from ..tensor import Tensor, no_grad
+from ..tensor import FUNCTIONS, Tensor, no_grad
 from ..tensor.copies import to_what
 from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of
@@ -355,8 +356,8 @@ class Module(Whole):
         return self.to(device="cpu")
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
-        """Parameters and buffers on another device, with the values that they have."""
-        return self.to(device=device)
+        """Parameters and buffers on another device, of the same shapes and dtypes; their values are to be given."""
+        return self._apply(lambda t: FUNCTIONS["empty_like"](t, device=device), recurse)
 
     def cuda(self, device: Any = None) -> Self:
         """Parameters and buffers on a GPU, the current one where none is named. Raises DeviceUnavailableError."""
@@ -556,6 +557,13 @@ class Module(Whole):
                 return
         with no_grad():
             if not assign:
+                if lazy_one.is_meta and not given.is_meta:
+                    warnings.warn(
+                        f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
+                        "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in the "
+                        "state dictionary to their corresponding key in the module instead of copying them in place?)",
+                        stacklevel=2,
+                    )
                 lazy_one.copy_(given)
             elif name in self._parameters:
                 same = isinstance(given, Parameter)

@@ -54,7 +54,10 @@ def device_name(text: str) -> str:
 
 
 def gpu_engine(device: str) -> CudaEngine:
-    """The engine of a GPU by name, made at first use. Raises DeviceUnavailableError, with what is missing."""
+    """The engine of a GPU by name, made at first use. Raises DeviceUnavailableError, with what is missing, and
+    UnsupportedError for `meta`."""
+    if not device.startswith("cuda:"):
+        raise UnsupportedError(f"no program runs on the device {device!r}", help="devices that do: cpu, cuda")
     number = int(device.partition(":")[2])
     found = _gpus.get(number)
     if found is None:

@@ -497,7 +497,7 @@ _VIEWS = {
     "T": lambda self: permute(self, *reversed(range(self.ndim))), "mT": lambda self: self.transpose(-2, -1),
     "H": lambda self: adjoint(self) if self.ndim == 2 else COMPLEX["conj"](self), "mH": adjoint,
     "is_cuda": lambda self: self.device.type == "cuda", "is_cpu": lambda self: self.device.type == "cpu",
-    "is_meta": lambda self: False,
+    "is_meta": lambda self: self.device.type == "meta",
 }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def cpu(self: Tensor) -> Tensor:
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
     """This tensor on a GPU, the current one where none is named; itself if it is there."""
     name = name_of("cuda" if device is None else device)
-    if name == "cpu":
+    if not name.startswith("cuda"):
         raise DTypeError(f"cuda() takes a GPU, found {device}", help="use cpu()")
     return to(self, device=name, memory_format=memory_format)
 

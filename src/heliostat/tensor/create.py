@@ -12,6 +12,7 @@ import numpy as np
 from .. import ops
 from ..diagnostics import DTypeError, ShapeError
 from ..ir.types import DType, SymbolicDim, i64
+from ..ir.types import tensor as type_of
 from . import lazy
 from .conversion import as_tensor, convert, from_array, from_data, number_tensor, owning
 from .core import Tensor, wrap
@@ -118,10 +119,20 @@ def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False,
     return finished(as_tensor(value, dtype or get_default_dtype()), requires_grad, rest)
 
 
-def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
-    """One number everywhere."""
+def on_meta(rest: dict[str, Any], like: Tensor | None = None) -> bool:
+    """Whether what a maker is asked for has no data, by the arguments that `finished` takes."""
+    device = rest.get("device")
+    if device is None:
+        return like is not None and like.is_meta
+    return name_of(device) == lazy.META
+
+
+def filled(shape: Sequence[int], value: Any, dtype: DType, without_data: bool = False) -> Tensor:
+    """One number everywhere. `without_data`: on `meta`, where no memory is taken for it."""
     if any(s < 0 for s in shape):
         raise ShapeError(f"sizes must not be negative, found {list(shape)}")
+    if without_data and dtype.kind not in "ce":
+        return wrap(lazy.leaf_on_meta(type_of(dtype, *shape)))
     if any(isinstance(s, SymbolicDim) for s in shape):
         return wrap(ops.broadcast_to(number_tensor(value, dtype).value, tuple(shape)))
     if dtype.name == "bf16" or dtype.kind in "ce":
@@ -138,14 +149,14 @@ def filled(shape: Sequence[int], value: Any, dtype: DType) -> Tensor:
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """0 everywhere."""
     shape = sizes_of(size if size else rest.pop("size", size))
-    return finished(filled(shape, 0, dtype_of(dtype or get_default_dtype())), requires_grad, rest)
+    return finished(filled(shape, 0, dtype_of(dtype or get_default_dtype()), on_meta(rest)), requires_grad, rest)
 
 
 @function(method=False)
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """1 everywhere."""
     shape = sizes_of(size if size else rest.pop("size", size))
-    return finished(filled(shape, 1, dtype_of(dtype or get_default_dtype())), requires_grad, rest)
+    return finished(filled(shape, 1, dtype_of(dtype or get_default_dtype()), on_meta(rest)), requires_grad, rest)
 
 
 @function(method=False)
@@ -155,16 +166,16 @@ def full(
     """One number everywhere, in its dtype unless another is given."""
     value = _number(fill_value)
     d = dtype_of(dtype) if dtype is not None else number_dtype(value)
-    return finished(filled(sizes_of((size,)), value, d), requires_grad, rest)
+    return finished(filled(sizes_of((size,)), value, d, on_meta(rest)), requires_grad, rest)
 
 
 def _like(name: str, value: Any) -> None:
     def f(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
-        made = filled(input.shape, value, dtype_of(dtype or input.dtype))
+        made = filled(input.shape, value, dtype_of(dtype or input.dtype), on_meta(rest, input))
         return finished(made, requires_grad, rest, input)
 
     def new(self: Tensor, *size: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
-        made = filled(sizes_of(size), value, dtype_of(dtype or self.dtype))
+        made = filled(sizes_of(size), value, dtype_of(dtype or self.dtype), on_meta(rest, self))
         return finished(made, requires_grad, rest, self)
 
     f.__name__ = name + "_like"
@@ -183,7 +194,7 @@ zeros_like, ones_like = FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"]
 @function(method=False)
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """One number everywhere, in the shape and dtype of input."""
-    made = filled(input.shape, _number(fill_value), dtype_of(dtype or input.dtype))
+    made = filled(input.shape, _number(fill_value), dtype_of(dtype or input.dtype), on_meta(rest, input))
     return finished(made, requires_grad, rest, input)
 
 

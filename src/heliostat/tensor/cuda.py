@@ -46,8 +46,8 @@ def _number(device: Any) -> int:
     if device is None:
         return Current.number
     name = name_of(device)
-    if name == "cpu":
-        raise DTypeError("a GPU is needed, found cpu", help="use cuda, or cuda:N for GPU N")
+    if not name.startswith("cuda"):
+        raise DTypeError(f"a GPU is needed, found {name}", help="use cuda, or cuda:N for GPU N")
     return int(name.partition(":")[2])
 
 

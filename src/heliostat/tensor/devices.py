@@ -13,12 +13,9 @@ from ..ir.graph import Value
 from ..runtime.buffer import Buffer
 from ..session.devices import device_name, gpu_engine
 from . import lazy
+from .lazy import META
 
 _default: ContextVar[str | None] = ContextVar("heliostat_device", default=None)
-
-
-META = "meta"
-"""PyTorch's name of a device without memory, with which programs compare."""
 
 
 class Current:
@@ -28,11 +25,11 @@ class Current:
 
 
 class Device:
-    """Where tensors lie and are computed: cpu, or cuda with the number of a GPU.
+    """Where tensors lie and are computed: cpu, cuda with the number of a GPU, or meta.
 
     `Device("cuda")` is the current GPU, by `cuda.set_device`. As a context manager it is the default device of
     functions that make tensors. Raises UnsupportedError for other names; that a GPU is there shows when it is used.
-    `Device("meta")` is only compared: no tensor has it."""
+    `Device("meta")` is that of tensors without data: functions of them find shapes and dtypes, and compute nothing."""
 
     __slots__ = ("_before", "index", "name", "type")
 
@@ -44,7 +41,7 @@ class Device:
             if ":" in text:
                 raise UnsupportedError(f"device {text!r} has a number already, found {index} beside it")
             text = f"{text}:{index}"
-        self.name = META if text == META else name_of(text)
+        self.name = name_of(text)
         self.type, _, number = self.name.partition(":")
         self.index: int | None = int(number) if number else None
         self._before: list[Token[str | None]] = []
@@ -83,13 +80,13 @@ class Device:
 def name_of(device: Any) -> str:
     """The name of a device given as such, by name or by the number of a GPU. Raises UnsupportedError."""
     if isinstance(device, Device):
-        if device.name == META:
-            raise UnsupportedError("there are no tensors on the device 'meta'", help="make them on the cpu")
         return device.name
     if isinstance(device, int) and not isinstance(device, bool):
         return device_name(f"cuda:{device}")
     if not isinstance(device, str):
         raise DTypeError(f"a device is a name, a number or a device, found {type(device).__name__}")
+    if device == META:
+        return META
     return device_name(f"cuda:{Current.number}" if device == "cuda" else device)
 
 
@@ -125,9 +122,15 @@ def set_default_device(device: Any) -> None:
 
 def placed(v: Value, device: str) -> Value:
     """A value on a device. What has no place yet gets one: numbers are sent, and what only depends on numbers is
-    computed there; anything else is copied. Raises DeviceUnavailableError for a GPU that is not there."""
+    computed there; anything else is copied, and to `meta` its type alone, through which no gradient flows. Raises
+    DeviceUnavailableError for a GPU that is not there, and UnsupportedError for a value on `meta` that is wanted
+    elsewhere."""
     if v.device == device or (device == "cpu" and v.device is None and not v.type.shape):
         return v
+    if device == META:
+        return lazy.leaf_on_meta(v.type)
+    if v.device == META:
+        raise lazy.no_data()
     if device == "cpu":
         if v.device is None:
             v.device = "cpu"

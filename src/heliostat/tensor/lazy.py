@@ -46,6 +46,9 @@ MANY = 20_000
 
 KEPT_PROGRAMS = 512
 
+META = "meta"
+"""The device of tensors that have a shape and a dtype and no data: their values grow graphs that are never run."""
+
 
 class Meta:
     """What a lazy value has beside its node.
@@ -137,7 +140,19 @@ def array_of(v: Value) -> Array:
 
 def is_cut(v: Value) -> bool:
     """Whether a value without data lost what it was made of."""
-    return v.node is _LEAF and buffer_of(v) is None
+    return v.node is _LEAF and buffer_of(v) is None and v.device != META
+
+
+def leaf_on_meta(type: TensorType) -> Value:
+    """A value of the device `meta`: a type alone."""
+    return leaf(None, type, META)
+
+
+def no_data() -> UnsupportedError:
+    """What is said where the data of a value on `meta` is needed."""
+    return UnsupportedError(
+        "Cannot copy out of meta tensor; no data!", help="make it on another device: to_empty() for modules, empty_like"
+    )
 
 
 # --- capture --------------------------------------------------------------------------------------------------------
@@ -464,9 +479,15 @@ def realize(values: Iterable[Value]) -> None:
 
 
 def _realize(values: list[Value]) -> None:
+    if any(v.device == META for v in values):
+        raise no_data()
     live, roots = [], []
     for t in _take_open():
         v = t._v if t._base is None else t.value
+        if v.device == META:
+            if not t._rg:
+                v.node = _LEAF  # nobody asks what it was made of: memory does not grow with steps
+            continue
         if (m := v.meta) is None or m.buffer is None:
             live.append(t)
             roots.append(v)

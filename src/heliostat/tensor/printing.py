@@ -42,6 +42,8 @@ def _complex_text(array: Any) -> Any:
 
 def text(t: Any) -> str:
     """tensor([1., 2.]), with what differs from the usual."""
+    if t.is_meta:
+        return _joined(["..."], t, f"size={tuple(t.shape)}")
     array = np.asarray(t.detach().host_array())
     whole = array.dtype.kind not in "fc" or bool(np.all(np.isnan(array) | (array == np.rint(array))))
     width = 4 if array.dtype.kind == "b" and array.all() else 5
@@ -54,13 +56,17 @@ def text(t: Any) -> str:
         floatmode="maxprec_equal" if whole else "fixed",
         formatter=shown or None,  # type: ignore[arg-type]
     )  # fmt: skip
-    parts = [body]
+    return _joined([body], t, f"size={tuple(array.shape)}" if array.size == 0 and array.ndim > 1 else "")
+
+
+def _joined(parts: list[str], t: Any, size: str) -> str:
+    """The text of the elements with what differs from the usual. `size`: empty where the elements show it."""
     if t.device.type != "cpu":
         parts.append(f"device='{t.device}'")
     if t.dtype not in (f32, i64, default_complex()) and t.dtype.kind != "b":
         parts.append(f"dtype={long_name(t.dtype)}")
-    if array.size == 0 and array.ndim > 1:
-        parts.append(f"size={tuple(array.shape)}")
+    if size:
+        parts.append(size)
     if not t.is_leaf:
         parts.append(f"grad_fn={t.grad_fn}")
     elif t.requires_grad:

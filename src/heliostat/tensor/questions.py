@@ -103,8 +103,9 @@ def _dequantized(self: Tensor) -> Tensor:
 
 _dequantized.__doc__ = "This tensor in float32, which it is."
 METHODS["dequantize"] = _dequantized
-METHODS["data_ptr"] = lambda self: self.array().ctypes.data
-METHODS["is_meta"] = METHODS["is_quantized"] = property(lambda self: False)
+METHODS["data_ptr"] = lambda self: 0 if self.is_meta else self.array().ctypes.data
+METHODS["is_meta"] = property(lambda self: self.device.type == "meta")
+METHODS["is_quantized"] = property(lambda self: False)
 METHODS["is_shared"] = lambda self: False
 METHODS["to_dense"] = lambda self, dtype=None: self if dtype is None else self.to(dtype)
 METHODS["module_load"] = lambda self, other, assign=False: as_tensor(other).detach()

@@ -23,7 +23,7 @@ from ..runtime import fork
 from . import lazy
 from .conversion import as_tensor, convert, from_array, live_scalar
 from .core import Tensor, new, wrap
-from .create import finished
+from .create import filled, finished, on_meta
 from .devices import Device, beside
 from .dims import Size
 from .dtypes import REAL_OF, dtype_of, finfo, get_default_dtype, iinfo
@@ -164,8 +164,12 @@ def normal_value(shape: Sequence[int], dtype: DType, generator: Generator | None
     return ops.cast(ops.mul(ops.sqrt(ops.mul(ops.log(u), -2.0)), ops.cos(angle)), dtype)
 
 
-def _drawn(draw: Callable[..., Value], sizes: Sequence[int], dtype: Any, generator: Generator | None) -> Tensor:
-    """Draws as a tensor, of a complex dtype for both parts of each number."""
+def _drawn(
+    draw: Callable[..., Value], sizes: Sequence[int], dtype: Any, generator: Generator | None, without_data: bool
+) -> Tensor:
+    """Draws as a tensor, of a complex dtype for both parts of each number; `without_data`, on `meta`, none."""
+    if without_data:
+        return filled(sizes, 0, get_default_dtype() if dtype is None else dtype_of(dtype), True)
     real = REAL_OF.get(dtype_of(dtype)) if dtype is not None else None
     if real is not None:
         pair: Tensor = over(new(Tensor, draw((*sizes, 2), real, generator)))
@@ -232,7 +236,7 @@ def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """Evenly from 0 to below 1; of complex numbers both parts."""
-    made = _drawn(uniform_value, sizes_of(size), dtype, generator)
+    made = _drawn(uniform_value, sizes_of(size), dtype, generator, on_meta(rest))
     return finished(made, requires_grad, rest)
 
 
@@ -241,7 +245,7 @@ def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """Normal, of mean 0 and standard deviation 1; of complex numbers each part has half of the variance."""
-    made = _drawn(normal_value, sizes_of(size), dtype, generator)
+    made = _drawn(normal_value, sizes_of(size), dtype, generator, on_meta(rest))
     return finished(made * math.sqrt(0.5) if made.dtype.kind == "c" else made, requires_grad, rest)
 
 
@@ -287,7 +291,10 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
-    made = integers(low, high, sizes_of((size,)), dtype_of(dtype) if dtype is not None else i64, generator)
+    element, sizes = dtype_of(dtype) if dtype is not None else i64, sizes_of((size,))
+    if on_meta(rest):
+        return finished(filled(sizes, 0, element, True), requires_grad, rest)
+    made = integers(low, high, sizes, element, generator)
     return finished(made, requires_grad, rest)
 
 
@@ -375,6 +382,8 @@ def multinomial(
 
 def _filler(name: str, build: Any) -> None:
     def f(self: Tensor, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
+        if self.is_meta:  # there is nothing to fill, and the stream stays where it is
+            return self
         return self._assign(convert(build(self, generator, *args, **kwargs), self.dtype))
 
     f.__name__ = name
@@ -408,6 +417,8 @@ _filler("geometric_", lambda x, g, p: ((1 - _rand_as(x, g)).log() / math.log(1 -
 @method("random_")
 def random_(self: Tensor, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
     """Fill with whole numbers from low (0) to below high (what the dtype holds)."""
+    if self.is_meta:
+        return self
     if high is None and low == 0:
         high = {"f64": 2**53, "f32": 2**24, "f16": 2**11, "bf16": 2**8, "bool": 2}.get(self.dtype.name) or (
             2 ** min(self.dtype.bits - (self.dtype.kind == "i"), 62)

@@ -49,7 +49,7 @@ class Readable:
         """The data as a read-only array over the tensor's memory; bf16 as float32. Computes what is open.
 
         Raises UnsupportedError for a tensor on a GPU: nothing goes to the host unless it is asked for."""
-        if self._v.device is not None and self._v.device != "cpu":
+        if self._v.device is not None and self._v.device not in ("cpu", lazy.META):
             raise UnsupportedError(f"{_asking()} a tensor on {self._v.device}", help="copy it by .cpu() first")
         return self.host_array()
 

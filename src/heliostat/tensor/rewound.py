@@ -95,6 +95,8 @@ class Behind:
                 if device is not None and v.device != device:
                     return
                 device = v.device
+        if device == lazy.META:  # there is nothing to run again
+            return
         self.key = (tuple(rows), tuple([number[y] for y in outputs]))
 
     def again(self) -> dict[int, Value] | None:
