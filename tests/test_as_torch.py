@@ -250,7 +250,9 @@ def test_a_program_that_fails(tmp_path: Path, text: str, said: str) -> None:
     assert "as_torch" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("nowhere.py",), ("-m",), ("-m", "nowhere.at.all"), ("-m", "json.none")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("nowhere.py",), ("-m",), ("-m", "nowhere.at.all"), ("-m", "json.none"), ("-m", ".json")]
+)
 def test_without_a_program(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
@@ -349,6 +351,14 @@ def test_operators_of_python() -> None:
     y = twice(x)
     y.backward()
     assert (y.item(), x.grad.item()) == (2, 9)
+    scaled = extensions.custom_op("testing::scaled", lambda x, by=3.0, *, plus=0.0: x * by + plus)
+    scaled.register_autograd(
+        lambda ctx, g: (g * ctx.by, None), setup_context=lambda ctx, inputs, output: setattr(ctx, "by", inputs[1])
+    )
+    for call, expected in ((lambda: scaled(x), 3), (lambda: scaled(x, by=5.0), 5), (lambda: scaled(x=x, plus=1.0), 3)):
+        x.grad = None
+        call().sum().backward()
+        assert x.grad.item() == expected
     for absent in (lambda: extensions.ops.nowhere, lambda: extensions.ops.testing.thrice):
         with pytest.raises(AttributeError, match="heliostat stands in its place"):
             absent()

@@ -62,7 +62,7 @@ def test_what_tensors_of_them_do(name: str) -> None:
     assert x.copy_(hs.ones(2, 2)).tolist() == [[1, 1], [1, 1]]
     for again in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
         assert again.equal(x)
-    assert f"dtype={dtype}" in repr(x)
+    assert f"dtype={name}" in repr(x)
     file = io.BytesIO()
     hs.save({"x": x}, file)
     file.seek(0)
@@ -83,9 +83,29 @@ def test_there_is_no_arithmetic(name: str) -> None:
             call()
     for refused in (
         lambda: hs.ones(2, requires_grad=True).to(dtype), lambda: x.requires_grad_(), lambda: x.__setitem__(0, 1),
-        lambda: x.view(hs.int16), lambda: type(x)(), lambda: hs.promote_types(dtype, hs.float32),
+        lambda: x.view(hs.complex64), lambda: type(x)(), lambda: hs.promote_types(dtype, hs.float32),
         lambda: hs.cat([x, hs.ones(2, 2)]), lambda: x.copy_(hs.ones(3)), lambda: hs.set_default_dtype(dtype),
     ):  # fmt: skip
         with pytest.raises(HeliostatError) as error:
             refused()
         assert isinstance(error.value, UnsupportedError | DTypeError | ShapeError)
+
+
+def test_bits_are_viewed_as_they_are() -> None:
+    bits = hs.arange(60, 66, dtype=hs.uint8)
+    x = bits.view(hs.float8_e5m2)
+    assert x.tolist() == torch.arange(60, 66, dtype=torch.uint8).view(torch.float8_e5m2).tolist()
+    assert x.view(hs.float8_e5m2) is x
+    assert x.view(hs.int8).tolist() == bits.tolist()
+    assert bits.view(hs.int8).view(hs.float8_e4m3fn).view(hs.uint8).tolist() == bits.tolist()
+    assert hs.can_cast(hs.float8_e5m2, hs.float32)
+    assert not hs.can_cast(hs.float8_e5m2, hs.int32)
+    assert repr(x[:1]) == "tensor([1.], dtype=float8_e5m2)"
+
+
+def test_halves_are_viewed_by_their_bits() -> None:
+    x = hs.tensor([1.5, -2.0], dtype=hs.bfloat16)
+    bits = x.view(hs.int16)
+    assert bits.tolist() == torch.tensor([1.5, -2.0], dtype=torch.bfloat16).view(torch.int16).tolist()
+    assert bits.view(hs.bfloat16).dtype == hs.bfloat16
+    assert bits.view(hs.bfloat16).tolist() == x.tolist()

@@ -207,7 +207,7 @@ def test_structures_of_many_rows_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rewound, "KEPT_ROWS", 60)
     held = []
     for count in (3, 5, 7, 9):
-        x = y = hs.ones(2, requires_grad=True)
+        y = hs.ones(2, requires_grad=True)
         for _ in range(count):
             y = y.tanh()
         y.sum().backward()

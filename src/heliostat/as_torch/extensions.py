@@ -5,6 +5,7 @@ operators in C++ ask for them, and are told that there are none.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,12 @@ class CustomOpDef:
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._apply(*args, **kwargs)
+        if self._apply is self._function:
+            return self._function(*args, **kwargs)
+        # setup_context and the gradients go by places: those of arguments given by name, and of ones left out, too
+        bound = inspect.signature(self._function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return self._apply(*bound.args, **bound.kwargs)
 
     def register_autograd(self, backward: Any, /, *, setup_context: Any = None) -> None:
         """Give it a gradient: backward(ctx, *gradients) after setup_context(ctx, inputs, output)."""

@@ -67,6 +67,8 @@ def _file(path: str) -> _Program:
 
 def _module(name: str) -> _Program | None:
     """A module, or the `__main__` of a package; None where there is none. Imports the packages around it."""
+    if name.startswith("."):
+        return None  # beside what?
     try:
         spec = find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
@@ -93,7 +95,7 @@ def main(arguments: list[str]) -> int:
         program = _module(given[0]) if of_module else _file(given[0])
     if program is None:
         kind = "module" if of_module else "program"
-        said = f"there is no {kind} {given[0]}" if given else f"no {kind} is named"
+        said = f"there is no {kind} {given[0]} to run" if given else f"no {kind} is named"
         print(f"error: {said}\n{USAGE}", file=sys.stderr)
         return 2
     sys.argv = [program.file if of_module else given[0], *given[1:]]

@@ -171,7 +171,7 @@ def result_dtype(operands: Any) -> DType:
 
 def can_cast(source: DType, target: DType) -> bool:
     """Whether a value may be written into a tensor: not floats into integers, nor integers into bools."""
-    order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+    order = {"b": 0, "u": 1, "i": 1, "f": 2, "e": 2, "c": 3}
     return order[source.kind] <= order[target.kind]
 
 

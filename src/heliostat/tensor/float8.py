@@ -22,6 +22,7 @@ from .core import Tensor
 from .dtypes import FLOAT8, dtype_of
 from .gradient_mode import is_grad_enabled
 from .pairs import withheld
+from .printing import long_name
 from .register import FLOAT8_MEANINGS, FUNCTIONS, watch
 
 
@@ -87,7 +88,7 @@ class Float8Tensor(Coded):
         return made
 
     def __repr__(self) -> str:
-        return f"{repr(self.dequantize())[:-1]}, dtype={self._kind})"
+        return f"{repr(self.dequantize())[:-1]}, dtype={long_name(self._kind)})"
 
     def __reduce__(self) -> Any:
         return of_bits, (self._codes, self._kind)
@@ -141,13 +142,13 @@ def to(self: Float8Tensor, *args: Any, dtype: Any = None, device: Any = None, co
 
 
 def _viewed(input: Float8Tensor, *sizes: Any, dtype: Any = None) -> Any:
-    """The bits, `view(uint8)`, or other axes."""
+    """The bits, as they are or as another dtype, or other axes."""
     wanted = sizes[0] if sizes and isinstance(sizes[0], DType) else dtype
     if wanted is None:
         return input.with_codes(input._codes.view(*sizes))
-    if wanted != u8:
-        raise UnsupportedError(f"view of {input.dtype} as {wanted} is not supported", help="view(uint8), or to()")
-    return input._codes
+    if wanted == input.dtype:
+        return input
+    return input._codes.view(wanted)
 
 
 def _cat(tensors: Sequence[Any], dim: int = 0) -> Float8Tensor:

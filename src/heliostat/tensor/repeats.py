@@ -106,8 +106,8 @@ class Repeats:
     def cut(self, closed: Closed, wanted: Sequence[Value], device: str) -> Cut | None:
         """A graph in pieces, whose loop came with another count of steps before; None where it is to be compiled as it
         is. wanted: the values that are asked for."""
-        # The hash alone: the key would hold what backwards recorded of each count of steps. Where two have one, ends are
-        # those of another graph, which any are right for.
+        # The hash alone: the key would hold what backwards recorded of each count of steps. Where two have one, the
+        # ends are those of another graph, and any ends are right.
         key = (device, hash(closed.key))
         known = self._known.get(key)
         if known is not None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import IndexOutOfRangeError, ShapeError
+from ..diagnostics import IndexOutOfRangeError, ShapeError, UnsupportedError
 from ..ir.graph import Value
-from ..ir.types import SymbolicDim, f32, f64, i32, i64, tensor
+from ..ir.types import SymbolicDim, f32, f64, i32, i64, tensor, u8
 from ..ops.rules import shown
 from ..session.devices import gpu_engine
 from . import lazy
@@ -73,21 +73,23 @@ METHODS["reshape"] = _reshape_method
 def view(self: Tensor, *shape: Any) -> Tensor:
     """The same elements under another shape, or in the bytes of another dtype of the same width."""
     if len(shape) == 1 and not isinstance(shape[0], int | Sequence):
-        from .conversion import from_array
+        from .conversion import owning
 
         dtype = dtype_of(shape[0])
         if dtype == self.dtype:
             return self
         if {dtype, self.dtype} in ({f32, i32}, {f64, i64}):
             return wrap(ops.bitcast(self.detach().value))
-        return from_array(self.detach().array().view(str_dtype(dtype)))
+        if dtype.kind == "e":
+            from .float8 import of_bits
+
+            return of_bits(self if self.dtype == u8 else self.view(u8), dtype)
+        if dtype.name not in lazy.NUMPY:
+            raise UnsupportedError(f"view as {dtype} is not supported", help="use to(), or view_as_complex() of pairs")
+        self.detach().array()  # computes it; what is viewed are the bits as they lie, where bf16 is no float32
+        bits = lazy.array_of(self.value)
+        return owning(bits.view(lazy.NUMPY[dtype.name]).copy(), dtype)
     return _reshaped(self, sizes_of(shape))
-
-
-def str_dtype(dtype: Any) -> Any:
-    from .lazy import NUMPY
-
-    return NUMPY[dtype.name]
 
 
 @method("view_as", "reshape_as")
