@@ -114,7 +114,7 @@ def test_long_sums_are_cut() -> None:
 
 @pytest.mark.parametrize(
     ("form", "target"),
-    [("nn", cuda_target((8, 0))), ("nn", CUDA), ("tn", CUDA), ("nt", CUDA), ("nn", cuda_target((12, 0)))],
+    [("nn", cuda_target((8, 0))), ("tn", CUDA), ("nt", cuda_target((12, 0)))],
     ids=lambda v: v.name if isinstance(v, Target) else v,
 )
 def test_assembles(form: str, target: Target, tmp_path: Path) -> None:
