@@ -25,7 +25,7 @@ def product(dtype: DType, rows: int, depth: int, columns: int, turned: bool = Fa
 @pytest.mark.parametrize("dtype", [f32, f64, bf16], ids=str)
 def test_large_products_fit_a_block(dtype: DType, capability: tuple[int, int]) -> None:
     target = cuda_target(capability)
-    most = target.shared_bytes if dtype is bf16 and capability >= (8, 0) else SHARED_BYTES  # tensor cores ask for more
+    most = target.shared_bytes if dtype is not f64 and capability >= (8, 0) else SHARED_BYTES  # tiles ask for more
     for sizes in ((1024, 1024, 1024), (197, 197, 197), (24, 1024, 48), (1, 4096, 4096)):
         for turned in (False, True):
             program = compile_graph(product(dtype, *sizes, turned), target, Options()).program

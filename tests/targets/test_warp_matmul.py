@@ -17,6 +17,7 @@ from heliostat.compiler.pipeline import Compiled, Options, compile_graph
 from heliostat.ir.graph import Graph, Value, parameter
 from heliostat.ir.types import DType, Symbol, bf16, dim, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
+from heliostat.kernels.matmul_tiles import ROWS
 from heliostat.kernels.warp_matmul import WarpTiles
 from heliostat.targets.nvptx_module import Phase
 from heliostat.targets.target import Target, cuda_target
@@ -87,7 +88,7 @@ def test_halves(form: str, name: str, batch: tuple[int, ...], rows: int, depth: 
 @pytest.mark.usefixtures("any_size")
 def test_widths(element: DType, form: str, wide: int, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warps have other parts of tiles of 256, 128 and 64 columns."""
-    monkeypatch.setattr(WarpTiles, "widths", {wide: 1.0})
+    monkeypatch.setattr(WarpTiles, "sizes", {(ROWS, wide): 1.0})
     rng = np.random.default_rng(wide)
     graph = product(form, element, (), 128, 72, wide + 8 if wide == 64 else wide)
     held = {p.name: drawn(rng, element, *map(int, p.type.shape)) for p in graph.parameters}

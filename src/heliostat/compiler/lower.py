@@ -27,7 +27,7 @@ from ..kernels import (
 )
 from ..kernels.cache_layout import KeyPanels, ValuePanels
 from ..kernels.group import ALIASES, Accept, Group
-from ..kernels.matmul_tiles import fits, kind_of
+from ..kernels.matmul_tiles import KINDS, fits, kind_of
 from ..ops import (
     REGISTRY,
     abs,
@@ -137,10 +137,14 @@ def operands_of_products(graph: Graph, target: Target, alone: bool = False) -> G
 
 
 def _takes_rows(node: Node, target: Target) -> bool:
-    """Whether a product's operands are best read as they lie: from tensor cores that serve one warp, and for tf32."""
+    """Whether a product's operands are best read as they lie: by tensor cores that serve one warp, for tf32, and by
+    tiles of f32, which take no other."""
     if target.capability < 80 or node.op.name not in ("matmul", "linear"):
         return False
-    return kind_of(node) == "tf32" or (target.capability != 90 and kind_of(node) is not None)
+    kind = kind_of(node)
+    if kind == "f32":
+        return fits(node, target, KINDS) is None
+    return kind == "tf32" or (target.capability != 90 and kind is not None)
 
 
 def _has_many_rows(a: Value) -> bool:
@@ -179,7 +183,8 @@ def assign_layouts(
     as_rows = {  # which our kernels read too
         id(n)
         for n in graph.nodes()
-        if (id(n) in given or (_takes_rows(n, target) and not fixed[id(n.inputs[1].node)])) and fits(n, target) is None
+        if (id(n) in given or (_takes_rows(n, target) and not fixed[id(n.inputs[1].node)]))
+        and fits(n, target, KINDS) is None
     }
     linear_weights = {id(n.inputs[1]) for n in graph.nodes() if n.op.name == "linear" and id(n) not in as_rows}
     precise = _small_products(graph)

@@ -4,24 +4,36 @@ mostly idle: parts of the sum are a batch of products, and are added in f32."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..ir.graph import Graph, Node, Value
 from ..ir.rewrite import rewrite
 from ..ir.types import f32
 from ..kernel.library import LibraryProduct
 from ..kernels.matmul_packed import sizes
-from ..kernels.matmul_tiles import DEPTH, ROWS, fits
+from ..kernels.matmul_tiles import DEPTH, KINDS, ROWS, fits, kind_of
 from ..kernels.stream_linear import MULTIPROCESSORS
 from ..ops import REGISTRY, cast, reshape, sum
 from ..targets.target import Target
 
-COLUMNS = 256  # of a tile
-LEAST = 16 * DEPTH  # of a part: shorter ones pay more for their beginnings and for the addition
 MOST = 8  # parts
-STAGE = 0.5e-6  # seconds that a tile takes for a stage of the depth, measured on an H200
-TILE = 3e-6  # for its beginning and its end
+TILE = 3e-6  # seconds of a tile for its beginning and its end
 LAUNCH = 4e-6  # of the addition
 BYTES = 3.5e12  # a second, of the addition
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a tile of ROWS by `columns` takes: `stage` seconds for DEPTH elements, measured on an H200. `least`:
+    elements of a part; shorter ones pay more for their beginnings and for the addition."""
+
+    columns: int
+    stage: float
+    least: int
+
+
+TENSOR = Cost(256, 0.5e-6, 16 * DEPTH)
+SIMT = Cost(128, 5e-6, 2 * DEPTH)
 
 
 def split_depth(
@@ -39,10 +51,10 @@ def split_depth(
         if any(v.type.rank != 2 or not v.type.static for v in inputs):
             return None
         a, b = inputs
-        if fits(node, target) is not None:
+        if fits(node, target, KINDS) is not None:
             return None
         rows, depth, columns = (int(d) for d in sizes(node))  # type: ignore[arg-type]
-        count = parts(rows, depth, columns)
+        count = parts(rows, depth, columns, cost=SIMT if kind_of(node) == "f32" else TENSOR)
         if count == 1:
             return None
         turned = bool(node.attrs["transpose_a"])
@@ -57,16 +69,16 @@ def split_depth(
     return rewrite(graph, replace)
 
 
-def parts(rows: int, depth: int, columns: int, most: int = MOST) -> int:
+def parts(rows: int, depth: int, columns: int, most: int = MOST, cost: Cost = TENSOR) -> int:
     """How many parts the depth is cut into: tiles come in rounds of as many as there are multiprocessors."""
-    tiles = -(-rows // ROWS) * -(-columns // COLUMNS)
+    tiles = -(-rows // ROWS) * -(-columns // cost.columns)
 
     def seconds(count: int) -> float:
         rounds = -(-tiles * count // MULTIPROCESSORS)
         added = 0.0 if count == 1 else LAUNCH + 2 * 4 * count * rows * columns / BYTES
-        return rounds * (depth / count / DEPTH * STAGE + TILE) + added
+        return rounds * (depth / count / DEPTH * cost.stage + TILE) + added
 
     counts = [1]
-    while counts[-1] < most and depth % (2 * counts[-1]) == 0 and depth // (2 * counts[-1]) >= LEAST:
+    while counts[-1] < most and depth % (2 * counts[-1]) == 0 and depth // (2 * counts[-1]) >= cost.least:
         counts.append(2 * counts[-1])
     return min(counts, key=seconds)

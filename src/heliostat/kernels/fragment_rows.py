@@ -67,6 +67,14 @@ def sums_of_row(
     return parts[0]
 
 
+def place_of_sum(row: Instruction, column: Instruction, columns: int) -> Instruction:
+    """Where a sum of a tile of so many columns lies, as `sums_of_row` reads it: the fragments of 16 rows come one after
+    the other. Bytes, of lanes of i32."""
+    fragment = (row >> 4) * (columns // OUTPUTS) + (column >> 3)
+    inside = (row & 7) * 64 + ((row >> 3) & 1) * 8 + ((column & (OUTPUTS - 1)) >> 1) * 16 + (column & 1) * 4
+    return fragment * PADDED + inside
+
+
 def store_rows(
     k: KernelBuilder,
     begin: Instruction,

@@ -1,14 +1,15 @@
-"""What the schedules of `matmul` on tensor cores share: which operands they take, how tiles of them pass through a ring
-of stages in private memory, and how sums go through the epilogue. `warpgroup_matmul` and `warp_matmul` multiply.
+"""What the schedules of `matmul` in tiles share on GPUs: which operands they take, how tiles of them pass through a
+ring of stages in private memory, and how sums go through the epilogue. `warpgroup_matmul` and `warp_matmul` multiply on
+tensor cores, `simt_matmul` without.
 
-Tiles of 128 rows by up to 256 columns. Lines of 128 bytes of both operands lie in the ring as they lie in memory, with
-neighbours of a row together or with those of a column, and zeros past an operand's end. Sums then go through the same
-memory to rows, where the epilogue takes them.
+Tiles of up to 128 rows by up to 256 columns. Lines of 128 bytes of both operands lie in the ring as they lie in memory,
+with neighbours of a row together or with those of a column, and zeros past an operand's end. Sums then go through the
+same memory to rows, where the epilogue takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -24,7 +25,7 @@ from .fragment_rows import PADDED, rows_at_once, run_of, store_rows, sums_of_row
 from .group import ALIASES, Dims, Group, TensorOperand
 from .matmul_packed import sizes
 from .stream_linear import MULTIPROCESSORS
-from .tensor_linear import OUTPUTS
+from .tensor_linear import OUTPUTS, TILE
 from .warpgroup_linear import WARPS
 
 ROOTS = ("matmul", "linear")
@@ -35,17 +36,20 @@ STAGES = 4
 LEAST = 16  # rows, columns and depth: below them little of a tile is used
 CHUNK = 8  # halves that are copied at once
 DEPTH = 64  # halves of a line
+TENSOR = ("bf16", "f16", "tf32")  # what tensor cores multiply, tf32 being f32 that was rounded to it
+KINDS = (*TENSOR, "f32")  # which is multiplied with all its bits, without tensor cores
 
 
-def fits(root: Node, target: Target) -> str | None:
-    """Why a product is for other schedules; None where tensor cores take both operands as they lie."""
+def fits(root: Node, target: Target, kinds: Sequence[str] = TENSOR) -> str | None:
+    """Why a product is for other schedules; None where it is of one of `kinds` and tiles take both operands as they
+    lie."""
     if root.op.name not in ROOTS:
         return f"root is {root.op.name}, not matmul or linear"
     if target.capability < 80:
-        return f"{target.name} has no tensor cores for it"
+        return f"{target.name} has no copies past registers"
     a, b = (v.type for v in root.inputs)
-    if a.layout is not None or b.layout is not None or a.element is not b.element or kind_of(root) is None:
-        return f"tensor cores here take bf16, f16 or what was rounded to tf32, as they lie, not {a} with {b}"
+    if a.layout is not None or b.layout is not None or a.element is not b.element or kind_of(root) not in kinds:
+        return f"products here are of {', '.join(kinds)}, as they lie, not {a} with {b}"
     if a.rank < 2 or b.rank < 2:
         return "operands of one axis are reshaped first"
     nbytes = a.dtype.nbytes
@@ -60,11 +64,13 @@ def fits(root: Node, target: Target) -> str | None:
 
 
 def kind_of(root: Node) -> str | None:
-    """What a product's operands are for tensor cores: bf16, f16 or tf32; None for what they do not take."""
+    """What a product multiplies: one of KINDS; None for what tiles do not take."""
     element = root.inputs[0].type.element
     if element in (bf16, f16):
         return element.name
-    return "tf32" if element is f32 and all(map(is_tf32, root.inputs)) else None
+    if element is not f32:
+        return None
+    return "tf32" if all(map(is_tf32, root.inputs)) else "f32"
 
 
 def is_tf32(value: Value) -> bool:
@@ -111,8 +117,8 @@ class Tiles:
     operands that become tf32 where they are multiplied, and what of.
     """
 
-    widths: ClassVar[dict[int, float]] = {256: 1.0, 128: 0.6, 64: 0.4}
-    """Columns of a tile, and about what a stage takes beside one of the widest."""
+    sizes: ClassVar[dict[tuple[int, int], float]] = {(ROWS, 256): 1.0, (ROWS, 128): 0.6, (ROWS, 64): 0.4}
+    """Rows and columns of a tile, and about what a stage takes beside one of the largest."""
 
     def __init__(self, group: Group, target: Target, name: str) -> None:
         k = self.k = KernelBuilder(name, target.capability)
@@ -133,15 +139,15 @@ class Tiles:
         assert kind is not None
         self.kind, self.nbytes = kind, self.a.operand.type.dtype.nbytes
         self.depth = LINE // self.nbytes
-        self.wide = self._width()
-        self.stage = (ROWS + self.wide) * LINE
-        self.stages = self._stages(self.wide)
-        sums = WARPS * (self.wide // OUTPUTS) * PADDED
+        self.high, self.wide = self._size()
+        self.stage = (self.high + self.wide) * LINE
+        self.stages = self._stages(self.high, self.wide)
+        sums = self.high // TILE * (self.wide // OUTPUTS) * PADDED
         self.memory = k.alloc(max(self.stages * self.stage, sums))
 
-    def _stages(self, wide: int) -> int:
-        """Stages of the ring, of tiles so wide: as many as shared memory holds, up to STAGES."""
-        return min(STAGES, self.target.shared_bytes // ((ROWS + wide) * LINE))
+    def _stages(self, high: int, wide: int) -> int:
+        """Stages of the ring, of tiles so high and wide: as many as shared memory holds, up to STAGES."""
+        return min(STAGES, self.target.shared_bytes // ((high + wide) * LINE))
 
     def _read(self, root: Node, operands: list[TensorOperand]) -> None:
         """Sizes and operands of the product: `shape`, `a` and `b`."""
@@ -157,29 +163,35 @@ class Tiles:
 
     def _copy_a(self, warp: Instruction, row: Instruction, step: Instruction, at: Instruction) -> None:
         """This warp's part of a stage of the left operand."""
-        self._lines(self.a, self.starts[0], warp, row, step, at, ROWS)
+        self._lines(self.a, self.starts[0], warp, row, step, at, self.high)
 
-    def _width(self) -> int:
-        """Columns of a tile: where rounds of as many tiles as there are multiprocessors take the least time."""
+    def _size(self) -> tuple[int, int]:
+        """Rows and columns of a tile: where rounds of as many tiles as there are multiprocessors take the least."""
         rows, _, columns = map(upper_bound, self.shape)
-        count = -(-rows // ROWS)
+        count = 1
         for d in self.batch:
             count *= upper_bound(d)
-        widths = {wide: time for wide, time in self.widths.items() if self._stages(wide) >= 3}
-        return min(widths, key=lambda wide: -(-count * -(-columns // wide) // MULTIPROCESSORS) * widths[wide])
+        sizes = {size: time for size, time in self.sizes.items() if self._stages(*size) >= 3}
+
+        def seconds(size: tuple[int, int]) -> float:
+            high, wide = size
+            return -(-count * -(-rows // high) * -(-columns // wide) // MULTIPROCESSORS) * sizes[size]
+
+        return min(sizes, key=seconds)
 
     def build(self) -> Kernel:
         k = self.k
         rows, depth, columns = map(self.dims, self.shape)
-        down, across = (rows + (ROWS - 1)) // ROWS, (columns + (self.wide - 1)) // self.wide
+        high = self.high
+        down, across = (rows + (high - 1)) // high, (columns + (self.wide - 1)) // self.wide
         batches = self.dims.product(self.batch)
         steps = (depth + (self.depth - 1)) // self.depth
-        narrow = -(-upper_bound(self.shape[2]) // self.wide) < -(-upper_bound(self.shape[0]) // ROWS)
+        narrow = -(-upper_bound(self.shape[2]) // self.wide) < -(-upper_bound(self.shape[0]) // high)
         for item in k.parallel(batches * across * down):
             # the shorter way first: tiles that are under way at once share more of what they read
             near, rest = (item % across, item // across) if narrow else (item % down, item // down)
             far, rest = (rest % down, rest // down) if narrow else (rest % across, rest // across)
-            row, column = (far * ROWS, near * self.wide) if narrow else (near * ROWS, far * self.wide)
+            row, column = (far * high, near * self.wide) if narrow else (near * high, far * self.wide)
             batch = self.dims.index(self.batch, rest)
             for warp in k.team(WARPS):
                 self._warp(warp, batch, row, column, steps)
@@ -196,7 +208,7 @@ class Tiles:
     ) -> None:
         """This warp's part of a stage, a group of copies."""
         self._copy_a(warp, row, step, at)
-        self._lines(self.b, self.starts[1], warp, column, step, at + ROWS * LINE, self.wide)
+        self._lines(self.b, self.starts[1], warp, column, step, at + self.high * LINE, self.wide)
         self.k.commit_copies()
 
     def _swizzle(self, lines: Lines, line: Instruction) -> Instruction:
@@ -238,13 +250,15 @@ class Tiles:
             k.copy_async(self.memory, at, to, lines.operand.buffer, start, source, there)
 
     def _finish(self, warp: Instruction, batch: list[Instruction], row: Instruction, column: Instruction) -> None:
-        """Sums of this warp's 16 rows, which lie in private memory, row by row through the epilogue."""
+        """Sums of this warp's rows, up to 16 that lie in private memory, row by row through the epilogue."""
         k = self.k
-        mine = warp * (self.wide // OUTPUTS * PADDED)
+        each = self.high // WARPS
+        above = warp // (TILE // each) if each < TILE else warp  # fragments of 16 rows
+        mine = above * (self.wide // OUTPUTS * PADDED)
         rows, _, columns = self.shape
-        begin = row + warp * 16
-        end = k.minimum(begin + 16, self.dims(rows))
-        whole = isinstance(rows, int) and rows % 16 == 0
+        top, begin = row + above * TILE, row + warp * each
+        end = k.minimum(begin + each, self.dims(rows))
+        whole = isinstance(rows, int) and rows % each == 0
         at_once = rows_at_once(self.group, self.wide) if whole else 1
 
         def made(run: int, masked: bool, r: Instruction) -> list[Callable[[], None]]:
@@ -255,7 +269,7 @@ class Tiles:
                 if masked:
                     left = k.convert(self.dims(columns) - index[-1], "i32")
                     mask = k.iota("i32", lanes) < k.splat(left, lanes)
-                held = sums_of_row(k, self.memory, mine, r - begin, q, run)
+                held = sums_of_row(k, self.memory, mine, r - top, q, run)
                 wanted = [unrounded(v) for v in self.outputs]
                 values = self.epilogue.all_at(wanted, index, lanes, mask, {self.root: held})
                 for operand, value in zip(self.results, values, strict=True):

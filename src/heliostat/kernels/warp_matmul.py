@@ -57,7 +57,7 @@ def build(group: Group, target: Target, name: str) -> Kernel:
 class WarpTiles(Tiles):
     """Warps share a tile's rows and its columns; `high` and `broad` are what one has of each."""
 
-    widths: ClassVar[dict[int, float]] = {256: 1.0, 128: 0.54, 64: 0.3}
+    sizes: ClassVar[dict[tuple[int, int], float]] = {(ROWS, 256): 1.0, (ROWS, 128): 0.54, (ROWS, 64): 0.3}
 
     def _swizzle(self, lines: Lines, line: Instruction) -> Instruction:
         """Elements of tf32 that are read one by one: two chunks of each of four lines at once."""

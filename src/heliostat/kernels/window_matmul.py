@@ -12,7 +12,7 @@ from ..kernel.ir import Instruction, Kernel
 from ..kernel.warp import WARP
 from ..targets.target import Target
 from .group import Accept, Group, Refuse, TensorOperand, epilogue_refusal
-from .matmul_tiles import CHUNK, LEAST, LINE, ROWS, RUN, Lines, Tiles, kind_of, without_rounding
+from .matmul_tiles import CHUNK, LEAST, LINE, ROWS, RUN, TENSOR, Lines, Tiles, kind_of, without_rounding
 from .warp_matmul import WarpTiles
 from .warpgroup_linear import WARPS
 from .warpgroup_matmul import WarpgroupTiles
@@ -34,7 +34,7 @@ def fits(root: Node, target: Target) -> str | None:
     if target.capability < 80:
         return f"{target.name} has no tensor cores for it"
     x, w = (v.type for v in root.inputs)
-    if kind_of(root) is None or x.layout is not None or w.layout is not None or not (x.static and w.static):
+    if kind_of(root) not in TENSOR or x.layout is not None or w.layout is not None or not (x.static and w.static):
         return f"tensor cores here take bf16, f16 or what was rounded to tf32, of known sizes, not {x} with {w}"
     channels, out = int(x.shape[1]), int(w.shape[1])  # type: ignore[arg-type]
     if channels % CHUNK or out % CHUNK:
