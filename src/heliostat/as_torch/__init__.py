@@ -14,6 +14,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ..ir.types import speak
+from ..tensor.dtypes import NAMES
+
 # Where the names of a room are looked up, in order; of all others in the room of the same name.
 ROOMS: dict[str, tuple[str, ...]] = {
     "torch": ("heliostat.as_torch.names", "heliostat"),
@@ -191,3 +194,4 @@ def install() -> None:
     if "torch" in sys.modules:
         raise ImportError("install() of heliostat.as_torch comes too late: torch was imported before")
     sys.meta_path.insert(0, Finder())
+    speak({dtype.name: f"torch.{name}" for name, dtype in reversed(NAMES.items())})
