@@ -15,13 +15,13 @@ import numpy as np
 from .. import ops
 from ..diagnostics import IndexOutOfRangeError, ShapeError
 from ..ir.graph import Value
-from ..ir.types import SymbolicDim, f32, f64, i32, i64, tensor
+from ..ir.types import DType, SymbolicDim, f32, f64, i32, i64, tensor, u8
 from ..ops.rules import shown
 from ..session.devices import gpu_engine
 from . import lazy
-from .core import Tensor, view_of, wrap
+from .core import Tensor, new, view_of, wrap
 from .dims import Size, normal_dim, normal_dims
-from .dtypes import dtype_of
+from .dtypes import REAL_OF, dtype_of
 from .register import FUNCTIONS, METHODS, function, method
 
 
@@ -70,24 +70,40 @@ METHODS["reshape"] = _reshape_method
 
 
 @method("view")
-def view(self: Tensor, *shape: Any) -> Tensor:
-    """The same elements under another shape, or in the bytes of another dtype of the same width."""
-    if len(shape) == 1 and not isinstance(shape[0], int | Sequence):
-        from .conversion import from_array
-
-        dtype = dtype_of(shape[0])
+def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """The same elements under another shape, or their bytes as elements of another dtype: the last axis is as
+    much longer as those are shorter."""
+    if dtype is not None or (len(shape) == 1 and not isinstance(shape[0], int | Sequence)):
+        dtype = dtype_of(shape[0] if dtype is None else dtype)
         if dtype == self.dtype:
             return self
         if {dtype, self.dtype} in ({f32, i32}, {f64, i64}):
             return wrap(ops.bitcast(self.detach().value))
-        return from_array(self.detach().array().view(str_dtype(dtype)))
+        return _reinterpreted(self.detach(), dtype)
     return _reshaped(self, sizes_of(shape))
 
 
-def str_dtype(dtype: Any) -> Any:
-    from .lazy import NUMPY
+def _reinterpreted(x: Tensor, dtype: DType) -> Tensor:
+    """The bytes of a tensor as elements of another dtype, over the same memory."""
+    from .float8 import of_bits
+    from .pairs import over
 
-    return NUMPY[dtype.name]
+    if dtype.kind == "e":
+        found: Tensor = of_bits(view(x, u8), dtype)
+        return found
+    if dtype.kind == "c":
+        parts = view(x, REAL_OF[dtype])
+        if not parts.ndim or parts.shape[-1] % 2:
+            raise ShapeError(f"view: bytes of {shown(x.shape)} {x.dtype} make no whole numbers {dtype}")
+        pair: Tensor = over(_reshaped(parts, (*parts.shape[:-1], parts.shape[-1] // 2, 2)))
+        return pair
+    x.array()  # computes it, and refuses what is on no host
+    try:
+        array = lazy.array_of(x.value).view(lazy.NUMPY[dtype.name])
+    except ValueError:
+        raise ShapeError(f"view: bytes of {shown(x.shape)} {x.dtype} make no whole elements {dtype}") from None
+    made: Tensor = new(Tensor, lazy.leaf_of(array, dtype, x.value.device))
+    return made
 
 
 @method("view_as", "reshape_as")
