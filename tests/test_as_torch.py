@@ -38,6 +38,8 @@ import torch.utils.data as data
 import torch.backends.cudnn as cudnn
 from torch import Tensor, optim
 from torch.autograd import Function, Variable
+from torch.distributions import constraints, transforms
+from torch.distributions.multivariate_normal import MultivariateNormal
 from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _pair
@@ -56,6 +58,8 @@ import heliostat as hs
 
 assert torch.nn is nn and nn.functional is F and nn.Linear is hs.nn.Linear and Tensor is hs.Tensor
 assert sys.modules["torch.nn.functional"] is F
+assert constraints.positive_definite.check(torch.eye(2)) and transforms.ExpTransform()(torch.zeros(1)) == 1
+assert torch.distributions.constraints is constraints and MultivariateNormal is hs.distributions.MultivariateNormal
 assert torch.utils.data.DataLoader is data.DataLoader and issubclass(data.TensorDataset, Dataset)
 assert isinstance(nn.BatchNorm2d(2), _BatchNorm) and _pair(3) == (3, 3)
 assert torch.tensor([1, 2]).tolist() == [1, 2] and torch.float32 is hs.float32

@@ -40,6 +40,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.cuda.random": ("heliostat.tensor.cuda",),
     "torch.func": ("heliostat.func",),
     "torch.distributed": ("heliostat.as_torch.distributed",),
+    "torch.distributions.constraint_registry": ("heliostat.distributions.constraint_registry",),
+    "torch.distributions.constraints": ("heliostat.distributions.constraints",),
+    "torch.distributions.transforms": ("heliostat.distributions.transforms",),
     "torch.fx": ("heliostat.as_torch.fx",),
     "torch.hub": ("heliostat.as_torch.hub",),
     "torch.jit": ("heliostat.as_torch.jit",),
@@ -76,7 +79,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
 # Rooms whose names lie in files of other names here: modules within, of which some are attributes too, have all names.
 GATHERED: dict[str, tuple[str, ...]] = {
     "torch.distributed": ("algorithms", "checkpoint", "device_mesh", "fsdp", "nn", "optim", "rpc", "tensor", "utils"),
-    "torch.distributions": ("bernoulli", "beta", "categorical", "dirichlet", "distribution", "kl", "normal", "utils"),
+    "torch.distributions": (
+        "bernoulli", "beta", "binomial", "categorical", "cauchy", "chi2", "dirichlet", "distribution", "exponential",
+        "gamma", "independent", "kl", "laplace", "log_normal", "lowrank_multivariate_normal", "mixture_same_family",
+        "multinomial", "multivariate_normal", "normal", "one_hot_categorical", "poisson", "relaxed_bernoulli",
+        "relaxed_categorical", "studentT", "transformed_distribution", "uniform", "utils", "von_mises",
+    ),
     "torch.fx": ("graph", "graph_module", "interpreter", "node", "proxy"),
     "torch.jit": (),
     "torch.nn.modules": (
