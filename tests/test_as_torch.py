@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import OrderedDict, namedtuple
@@ -23,6 +24,7 @@ from heliostat.as_torch import (
 )
 from heliostat.as_torch import profiler as as_profiler
 from heliostat.diagnostics import DTypeError, UnsupportedError
+from heliostat.serialization import load
 
 PROGRAM = """
 import sys
@@ -36,6 +38,8 @@ import torch.utils.data as data
 import torch.backends.cudnn as cudnn
 from torch import Tensor, optim
 from torch.autograd import Function, Variable
+from torch.distributions import constraints, transforms
+from torch.distributions.multivariate_normal import MultivariateNormal
 from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _pair
@@ -54,6 +58,8 @@ import heliostat as hs
 
 assert torch.nn is nn and nn.functional is F and nn.Linear is hs.nn.Linear and Tensor is hs.Tensor
 assert sys.modules["torch.nn.functional"] is F
+assert constraints.positive_definite.check(torch.eye(2)) and transforms.ExpTransform()(torch.zeros(1)) == 1
+assert torch.distributions.constraints is constraints and MultivariateNormal is hs.distributions.MultivariateNormal
 assert torch.utils.data.DataLoader is data.DataLoader and issubclass(data.TensorDataset, Dataset)
 assert isinstance(nn.BatchNorm2d(2), _BatchNorm) and _pair(3) == (3, 3)
 assert torch.tensor([1, 2]).tolist() == [1, 2] and torch.float32 is hs.float32
@@ -257,6 +263,94 @@ def test_without_a_program(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert "usage:" in done.stderr
+
+
+PRETRAINED = """
+import json
+import sys
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+folder, dtypes = sys.argv[1], json.loads(sys.argv[2])
+assert {n: str(getattr(torch, n)) for n in dtypes} == {n: repr(getattr(torch, n)) for n in dtypes} == dtypes
+assert all(getattr(torch, text.split(".")[1]) is getattr(torch, n) for n, text in dtypes.items())
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wte, self.norm = nn.Embedding(9, 4), nn.LayerNorm(4)
+        self.head = nn.Linear(4, 9, bias=False)
+        self.head.weight = self.wte.weight
+        self.register_buffer("positions", torch.arange(9), persistent=False)
+        assert self._non_persistent_buffers_set == {"positions"}
+
+    def forward(self, x):
+        return self.head(self.norm(self.wte(x)))
+
+
+with torch.device("meta"):
+    model = Tied()
+assert all(p.is_meta and p.device.type == "meta" for p in model.parameters()) and model.positions.is_meta
+with safe_open(f"{folder}/theirs", framework="pt", device="cpu") as file:
+    assert file.get_slice("wte.weight")[1:3, 2:].shape == (2, 2)
+    for name in file.keys():
+        module, _, last = name.rpartition(".")
+        setattr(model.get_submodule(module), last, nn.Parameter(file.get_tensor(name)))
+model.head.weight = model.wte.weight
+model.positions = torch.arange(9)
+every = load_file(f"{folder}/every")
+assert {n: str(t.dtype) for n, t in every.items()} == {n: d for n, d in dtypes.items() if n in every}
+save_file(every, f"{folder}/every again")
+tied = model.wte.weight.data_ptr()
+state = {n: t for n, t in model.state_dict().items() if t.data_ptr() != tied or n == "wte.weight"}
+assert state.keys() == {"wte.weight", "norm.weight", "norm.bias"}
+save_file(state, f"{folder}/ours", metadata={"format": "pt"})
+torch.save(model(model.positions).detach(), f"{folder}/logits")
+assert torch.load(f"{folder}/theirs.bin", map_location="meta", weights_only=True, mmap=True)["wte.weight"].is_meta
+"""
+
+
+def test_folders_of_pretrained_models(tmp_path: Path) -> None:
+    """What `from_pretrained` and `save_pretrained` of packages do: names of dtypes, models that begin on `meta`, files
+    of safetensors and of PyTorch, both ways."""
+    theirs = pytest.importorskip("safetensors.torch")
+    torch = pytest.importorskip("torch")
+    names = [
+        "float64",
+        "float32",
+        "float16",
+        "bfloat16",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint8",
+        "bool",
+        "complex64",
+        "float8_e4m3fn",
+    ]
+    every = {n: torch.arange(6).reshape(2, 3).to(getattr(torch, n)) for n in names if n != "complex64"}
+    state = {"wte.weight": torch.randn(9, 4), "norm.weight": torch.rand(4), "norm.bias": torch.rand(4)}
+    theirs.save_file(every, tmp_path / "every")
+    theirs.save_file(state, tmp_path / "theirs", metadata={"format": "pt"})
+    torch.save(state, tmp_path / "theirs.bin")
+    (tmp_path / "program.py").write_text(PRETRAINED)
+    dtypes = json.dumps({n: str(getattr(torch, n)) for n in names})
+    done = run(str(tmp_path / "program.py"), str(tmp_path), dtypes)
+    assert done.returncode == 0, done.stderr
+    for name, expected in ("ours", state), ("every again", every):
+        found = theirs.load_file(tmp_path / name)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert found[key].dtype == value.dtype
+            assert torch.equal(found[key].to(torch.float64), value.to(torch.float64))
+    rows = torch.nn.functional.layer_norm(state["wte.weight"], (4,), state["norm.weight"], state["norm.bias"])
+    logits = load(tmp_path / "logits").numpy()
+    assert abs(logits - (rows @ state["wte.weight"].T).numpy()).max() < 1e-5
 
 
 def test_it_does_not_come_after_torch(monkeypatch: pytest.MonkeyPatch) -> None:

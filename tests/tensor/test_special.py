@@ -169,7 +169,7 @@ def test_strides() -> None:
     for f in (lambda: t.as_strided((9,), (9,)), lambda: t.as_strided((2,), (1, 1)), lambda: t.as_strided((2,), (-1,))):
         with pytest.raises(ShapeError):
             f()
-    for f in (lambda: t.t().as_strided((2,), (1,)), lambda: t.set_(t), lambda: t.untyped_storage()):
+    for f in (lambda: t.t().as_strided((2,), (1,)), lambda: t.set_(t), lambda: t.storage()):
         with pytest.raises(UnsupportedError):
             f()
 

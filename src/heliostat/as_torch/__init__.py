@@ -14,6 +14,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ..ir.types import speak
+from ..tensor.dtypes import NAMES
+
 # Where the names of a room are looked up, in order; of all others in the room of the same name.
 ROOMS: dict[str, tuple[str, ...]] = {
     "torch": ("heliostat.as_torch.names", "heliostat"),
@@ -37,6 +40,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.cuda.random": ("heliostat.tensor.cuda",),
     "torch.func": ("heliostat.func",),
     "torch.distributed": ("heliostat.as_torch.distributed",),
+    "torch.distributions.constraint_registry": ("heliostat.distributions.constraint_registry",),
+    "torch.distributions.constraints": ("heliostat.distributions.constraints",),
+    "torch.distributions.transforms": ("heliostat.distributions.transforms",),
     "torch.fx": ("heliostat.as_torch.fx",),
     "torch.hub": ("heliostat.as_torch.hub",),
     "torch.jit": ("heliostat.as_torch.jit",),
@@ -73,7 +79,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
 # Rooms whose names lie in files of other names here: modules within, of which some are attributes too, have all names.
 GATHERED: dict[str, tuple[str, ...]] = {
     "torch.distributed": ("algorithms", "checkpoint", "device_mesh", "fsdp", "nn", "optim", "rpc", "tensor", "utils"),
-    "torch.distributions": ("bernoulli", "beta", "categorical", "dirichlet", "distribution", "kl", "normal", "utils"),
+    "torch.distributions": (
+        "bernoulli", "beta", "binomial", "categorical", "cauchy", "chi2", "dirichlet", "distribution", "exponential",
+        "gamma", "independent", "kl", "laplace", "log_normal", "lowrank_multivariate_normal", "mixture_same_family",
+        "multinomial", "multivariate_normal", "normal", "one_hot_categorical", "poisson", "relaxed_bernoulli",
+        "relaxed_categorical", "studentT", "transformed_distribution", "uniform", "utils", "von_mises",
+    ),
     "torch.fx": ("graph", "graph_module", "interpreter", "node", "proxy"),
     "torch.jit": (),
     "torch.nn.modules": (
@@ -191,3 +202,4 @@ def install() -> None:
     if "torch" in sys.modules:
         raise ImportError("install() of heliostat.as_torch comes too late: torch was imported before")
     sys.meta_path.insert(0, Finder())
+    speak({dtype.name: f"torch.{name}" for name, dtype in reversed(NAMES.items())})

@@ -11,6 +11,7 @@ from ..nn import init, module
 from ..nn.convolution import _Conv as _ConvNd
 from ..nn.dropout import _Dropout as _DropoutNd
 from ..nn.loss import _Loss, _WeightedLoss
+from ..nn.module import _EXTRA_STATE_KEY_SUFFIX as _EXTRA_STATE_KEY_SUFFIX
 from ..nn.normalization import _BatchNorm, _InstanceNorm
 from ..nn.normalization import _Norm as _NormBase
 

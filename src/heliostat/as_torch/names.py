@@ -12,11 +12,13 @@ from ..tensor import PUBLIC, Tensor
 from ..tensor.autocast import get_autocast_dtype, is_autocast_enabled
 from ..tensor.conversion import of_sizes_or_data
 from ..tensor.dtypes import TYPES, set_default_dtype
+from ..tensor.storage import UntypedStorage as UntypedStorage
 from . import refusal
 from .version import __version__ as __version__
 
 __all__ = [
-    *TYPES, "SymBool", "SymFloat", "SymInt", "compile", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
+    *TYPES, "SymBool", "SymFloat", "SymInt", "UntypedStorage",
+    "compile", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
     "is_autocast_cpu_enabled", "set_default_tensor_type", "spmm", "typename",
 ]  # fmt: skip
 

@@ -199,6 +199,6 @@ def difference(results: Sequence[Array], expected: Sequence[Array], types: Seque
 def _floats(array: Array, type_: TensorType) -> npt.NDArray[np.float64]:
     if isinstance(type_.element, BlockFormat) and array.dtype == np.uint8:
         return dequantize(array, type_.element).astype(np.float64)
-    if str(type_.element) == "bf16" and array.dtype == np.uint16:
+    if type_.element.name == "bf16" and array.dtype == np.uint16:
         return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return array.astype(np.float64)

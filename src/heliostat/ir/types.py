@@ -80,8 +80,22 @@ class DType(Element):
         """The bytes of an element."""
         return self.nbytes
 
-    def __repr__(self) -> str:
-        return self.name
+    def __str__(self) -> str:
+        return _SPOKEN.get(self.name, self.name)
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)  # texts of graphs and keys of programs are the same whatever `str` says
+
+
+_SPOKEN: dict[str, str] = {}
+
+
+def speak(names: Mapping[str, str]) -> None:
+    """Say what `str` and `repr` of dtypes are from here on, by their names here: programs of PyTorch take them apart.
+    Texts of graphs, kernels and types keep the names of dtypes, and so do formatted strings."""
+    _SPOKEN.update(names)
 
 
 f64 = DType("f64", "f", 64)

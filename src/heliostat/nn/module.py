@@ -18,6 +18,7 @@ from ..tensor.whole import Whole
 from .hooks import BackwardHooks, Global, Handle, add_hook
 from .parameter import Buffer, Parameter, Uninitialized, is_lazy
 
+_EXTRA_STATE_KEY_SUFFIX = "_extra_state"  # as PyTorch has it; programs compare names of parameters with it
 _TABLES = ("_parameters", "_buffers", "_modules")
 _HOOKS = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
@@ -53,7 +54,7 @@ class Module(Whole):
         own["training"] = True
         for table in _TABLES:
             own[table] = {}
-        own["_non_persistent"] = set()
+        own["_non_persistent_buffers_set"] = set()
         for hooks in _HOOKS:
             own[hooks] = OrderedDict()
         own["_hook_kwargs"] = set()
@@ -99,7 +100,7 @@ class Module(Whole):
         for table in _TABLES:
             if name in self.__dict__[table]:
                 del self.__dict__[table][name]
-                self._non_persistent.discard(name)
+                self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)
 
@@ -116,7 +117,7 @@ class Module(Whole):
         for table in _TABLES:
             if table != kept and table in own:
                 own[table].pop(name, None)
-        own.get("_non_persistent", set()).discard(name)
+        own.get("_non_persistent_buffers_set", set()).discard(name)
 
     def _check_name(self, name: str, table: str, what: str) -> None:
         if not isinstance(name, str):
@@ -151,7 +152,7 @@ class Module(Whole):
         if tensor is not None and tensor._home is None:
             tensor._place(default_name())
         self._buffers[name] = tensor
-        (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
+        (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a child under a name, which may be no identifier."""
@@ -492,10 +493,10 @@ class Module(Whole):
         for name, value in self._own_state():
             destination[prefix + name] = value if keep_vars or is_lazy(value) else value.detach()
         if type(self).get_extra_state is not Module.get_extra_state:
-            destination[prefix + "_extra_state"] = self.get_extra_state()
+            destination[prefix + _EXTRA_STATE_KEY_SUFFIX] = self.get_extra_state()
 
     def _own_state(self) -> Iterator[tuple[str, Any]]:
-        kept = ((n, b) for n, b in self._buffers.items() if n not in self._non_persistent)
+        kept = ((n, b) for n, b in self._buffers.items() if n not in self._non_persistent_buffers_set)
         return ((n, v) for n, v in itertools.chain(self._parameters.items(), kept) if v is not None)
 
     def _load_from_state_dict(
@@ -518,7 +519,7 @@ class Module(Whole):
                 self._load_one(name, key, held, state_dict[key], error_msgs, assign)
             elif strict:
                 missing_keys.append(key)
-        extra = prefix + "_extra_state"
+        extra = prefix + _EXTRA_STATE_KEY_SUFFIX
         if type(self).set_extra_state is not Module.set_extra_state:
             if extra in state_dict:
                 self.set_extra_state(state_dict[extra])

@@ -76,7 +76,7 @@ def _event(run: Run | GpuRun, device: str, members: Sequence[int], shares: Share
         " + ".join(names),
         tuple(dict.fromkeys(node.op.name for some in nodes for node in some)),
         device,
-        "" if result is None else str(result.type.element),
+        "" if result is None else result.type.element.name,
         () if result is None else result.type.shape_at(run.symbols),
         tuple(p.type.shape_at(run.symbols) for p in plans[:inputs]),
         begin,

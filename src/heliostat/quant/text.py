@@ -34,7 +34,7 @@ def to_lum(fmt: BlockFormat) -> str:
 def _type(field: Scalar | Codes) -> str:
     if isinstance(field, Codes):
         return f"{'i' if field.signed else 'u'}{field.width}[{field.count}]"
-    return f"{field.dtype}[{field.count}]" if field.count > 1 else str(field.dtype)
+    return f"{field.dtype}[{field.count}]" if field.count > 1 else field.dtype.name
 
 
 def _packing(field: Scalar | Codes, at: int) -> list[str]:

@@ -48,6 +48,7 @@ from . import (
     special,
     spectra,
     spectrum,
+    storage,
     strided,
     triangles,
 )  # fmt: skip
@@ -122,6 +123,6 @@ __all__ = [
     "functional", "gamma", "grad", "gradcheck", "index", "inference_mode", "is_grad_enabled", "linalg", "no_grad",
     "operators",
     "parts", "pointwise", "quantized", "quantized_functions", "questions", "random", "reduce", "saved",
-    "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "spectra", "spectrum", "strided",
+    "set_grad_enabled", "set_printoptions", "shape", "sorting", "special", "spectra", "spectrum", "storage", "strided",
     "triangles", "vmap",
 ]  # fmt: skip

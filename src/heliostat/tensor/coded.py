@@ -154,7 +154,9 @@ def attach_coded(cls: Any, table: dict[str, Any], meanings: dict[str, Any], to: 
     cls.item = lambda self: self.dequantize().item()
     for name in ("numpy", "detach_", "retain_grad", "register_hook", "backward"):
         setattr(cls, name, refuse(name, kind))
-    for name in ("numel", "element_size", "stride", "is_contiguous"):
+    for name in (
+        "numel", "element_size", "stride", "is_contiguous", "data_ptr", "storage_offset", "untyped_storage",
+    ):  # fmt: skip
         setattr(cls, name, lambda self, *a, name=name: getattr(self._codes, name)(*a))
     for name in ("itemsize", "nbytes"):
         setattr(cls, name, property(operator.attrgetter(f"_codes.{name}")))

@@ -27,6 +27,7 @@ from .linalg import by_numbers
 from .pairs import ComplexTensor, joined, over, refuse, widened
 from .register import ALIASES, COMPLEX, METHODS, has_complex
 from .shape import sizes_of
+from .storage import data_ptr, storage_offset, untyped_storage
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
@@ -488,10 +489,11 @@ def normal_(self: Any, mean: complex = 0.0, std: float = 1.0, *, generator: Any 
 
 COMPLEX["fill_"] = lambda self, value: COMPLEX["copy_"](self, value)
 COMPLEX["zero_"] = lambda self: COMPLEX["copy_"](self, 0)
-for _name in (
-    "stride", "get_device", "storage_offset", "is_pinned", "is_shared", "dim_order",
-):  # fmt: skip
+for _name in ("stride", "get_device", "is_pinned", "is_shared", "dim_order"):
     COMPLEX[_name] = METHODS[_name]
+COMPLEX["storage_offset"] = lambda self: storage_offset(self._pair) // 2
+COMPLEX["data_ptr"] = lambda self: data_ptr(self._pair)
+COMPLEX["untyped_storage"] = lambda self: untyped_storage(self._pair)
 
 _VIEWS = {
     "T": lambda self: permute(self, *reversed(range(self.ndim))), "mT": lambda self: self.transpose(-2, -1),

@@ -184,7 +184,6 @@ def detach(input: Tensor) -> Tensor:
 
 METHODS.pop("detach", None)
 METHODS["get_device"] = lambda self: -1 if self.device.index is None else self.device.index
-METHODS["storage_offset"] = lambda self: 0
 METHODS["is_pinned"] = lambda self: False
 METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
 METHODS["is_cuda"] = property(lambda self: self.device.type == "cuda")

@@ -103,7 +103,6 @@ def _dequantized(self: Tensor) -> Tensor:
 
 _dequantized.__doc__ = "This tensor in float32, which it is."
 METHODS["dequantize"] = _dequantized
-METHODS["data_ptr"] = lambda self: 0 if self.is_meta else self.array().ctypes.data
 METHODS["is_meta"] = property(lambda self: self.device.type == "meta")
 METHODS["is_quantized"] = property(lambda self: False)
 METHODS["is_shared"] = lambda self: False

@@ -15,13 +15,13 @@ import numpy as np
 from .. import ops
 from ..diagnostics import IndexOutOfRangeError, ShapeError, UnsupportedError
 from ..ir.graph import Value
-from ..ir.types import SymbolicDim, f32, f64, i32, i64, tensor, u8
+from ..ir.types import DType, SymbolicDim, f32, f64, i32, i64, tensor, u8
 from ..ops.rules import shown
 from ..session.devices import gpu_engine
 from . import lazy
-from .core import Tensor, view_of, wrap
+from .core import Tensor, new, view_of, wrap
 from .dims import Size, normal_dim, normal_dims
-from .dtypes import dtype_of
+from .dtypes import REAL_OF, dtype_of
 from .register import FUNCTIONS, METHODS, function, method
 
 
@@ -70,26 +70,42 @@ METHODS["reshape"] = _reshape_method
 
 
 @method("view")
-def view(self: Tensor, *shape: Any) -> Tensor:
-    """The same elements under another shape, or in the bytes of another dtype of the same width."""
-    if len(shape) == 1 and not isinstance(shape[0], int | Sequence):
-        from .conversion import owning
-
-        dtype = dtype_of(shape[0])
+def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """The same elements under another shape, or their bytes as elements of another dtype: the last axis is as
+    much longer as those are shorter."""
+    if dtype is not None or (len(shape) == 1 and not isinstance(shape[0], int | Sequence)):
+        dtype = dtype_of(shape[0] if dtype is None else dtype)
         if dtype == self.dtype:
             return self
         if {dtype, self.dtype} in ({f32, i32}, {f64, i64}):
             return wrap(ops.bitcast(self.detach().value))
-        if dtype.kind == "e":
-            from .float8 import of_bits
-
-            return of_bits(self if self.dtype == u8 else self.view(u8), dtype)
-        if dtype.name not in lazy.NUMPY:
-            raise UnsupportedError(f"view as {dtype} is not supported", help="use to(), or view_as_complex() of pairs")
-        self.detach().array()  # computes it; what is viewed are the bits as they lie, where bf16 is no float32
-        bits = lazy.array_of(self.value)
-        return owning(bits.view(lazy.NUMPY[dtype.name]).copy(), dtype)
+        return _reinterpreted(self.detach(), dtype)
     return _reshaped(self, sizes_of(shape))
+
+
+def _reinterpreted(x: Tensor, dtype: DType) -> Tensor:
+    """The bytes of a tensor, as they are now, as elements of another dtype."""
+    from .float8 import of_bits
+    from .pairs import over
+
+    if dtype.kind == "e":
+        found: Tensor = of_bits(view(x, u8), dtype)
+        return found
+    if dtype.kind == "c":
+        parts = view(x, REAL_OF[dtype])
+        if not parts.ndim or parts.shape[-1] % 2:
+            raise ShapeError(f"view: bytes of {shown(x.shape)} {x.dtype} make no whole numbers {dtype}")
+        pair: Tensor = over(_reshaped(parts, (*parts.shape[:-1], parts.shape[-1] // 2, 2)))
+        return pair
+    if dtype.name not in lazy.NUMPY:
+        raise UnsupportedError(f"view as {dtype} is not supported", help="use to(), or view_as_complex() of pairs")
+    x.array()  # computes it, and refuses what is on no host
+    try:
+        array = lazy.array_of(x.value).view(lazy.NUMPY[dtype.name]).copy()  # the memory may be given to a step
+    except ValueError:
+        raise ShapeError(f"view: bytes of {shown(x.shape)} {x.dtype} make no whole elements {dtype}") from None
+    made: Tensor = new(Tensor, lazy.leaf_of(array, dtype, x.value.device))
+    return made
 
 
 @method("view_as", "reshape_as")

@@ -135,6 +135,6 @@ def _refused(name: str, what: str) -> Any:
     return f
 
 
-for _name in ("set_", "is_set_to", "storage", "untyped_storage"):
+for _name in ("set_", "is_set_to", "storage"):
     METHODS[_name] = _refused(_name, "tensors have no storages that others could share")
 METHODS["record_stream"] = _refused("record_stream", "there are no streams on the cpu")

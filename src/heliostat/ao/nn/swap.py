@@ -22,8 +22,8 @@ def copied(cls: type[M], module: Module) -> M:
         own[name] = OrderedDict() if name.endswith("_hooks") else value
     for table in ("_parameters", "_buffers", "_modules"):
         own[table] = dict(module.__dict__[table])
-    for name in ("_non_persistent", "_hook_kwargs", "_hook_always"):
-        own[name] = set(module.__dict__[name]) if name == "_non_persistent" else set()
+    for name in ("_non_persistent_buffers_set", "_hook_kwargs", "_hook_always"):
+        own[name] = set(module.__dict__[name]) if name == "_non_persistent_buffers_set" else set()
     for name in OBSERVERS:
         own["_modules"].pop(name, None)
     own.pop("qconfig", None)
