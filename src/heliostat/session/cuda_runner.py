@@ -178,9 +178,7 @@ class _Launches:
         """Set dimension values for the next launches. Raises ShapeError outside their bounds."""
         check_symbols(self.program, self.number, self.bounds, self.slots, symbols)
         now = self.slots.tobytes()
-        if (
-            symbols and now != self.sent
-        ):  # also where a size is 0, and where another one was refused
+        if symbols and now != self.sent:  # also where a size is 0, and where another one was refused
             self.device_slots.copy_from_host(self.slots, self.owner.place.stream)
             self.sent = now
 
