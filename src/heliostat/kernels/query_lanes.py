@@ -78,8 +78,8 @@ class QueryLanes:
         for key in k.loop(0, count, KEYS):
             for other, apart in asked:
                 for j in range(KEYS if apart.stride != apart.size * 4 else 0):
-                    for line in range(0, apart.size * 4, LINE):
-                        k.prefetch(other, apart.offset(base + key + (j + AHEAD)) + line)
+                    for place in range(0, apart.size * 4, LINE):
+                        k.prefetch(other, apart.offset(base + key + (j + AHEAD)) + place)
             lines = [rows.offset(k.minimum(base + key + j, rows.count - 1)) for j in range(KEYS)]
             acc = [[k.var(k.zeros("f32", lanes)) for _ in range(self.count)] for _ in lines]
             for e in k.loop(rows.size):
