@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -79,3 +81,11 @@ def test_what_breaks_a_constraint_is_found() -> None:
             D.Categorical(hs.tensor(probs) * 1.0)
     with pytest.raises(ValueError, match="within the support"):
         D.Categorical(hs.tensor([0.5, 0.5])).log_prob(hs.tensor(2))
+
+
+def test_scores_of_what_is_no_class_warn_of_nothing() -> None:
+    """Without a check NaN is read as the functions of tensors read it; NumPy has no say in that."""
+    d = D.Categorical(hs.tensor([0.25, 0.75]), validate_args=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert d.log_prob(hs.tensor(math.nan)).shape == ()

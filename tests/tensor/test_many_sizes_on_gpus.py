@@ -10,6 +10,7 @@ import pytest
 
 import heliostat as hs
 from heliostat import nn
+from heliostat.session import cuda_runner
 from heliostat.tensor import lazy, sizes
 from targets.gpus import KINDS, gpu
 
@@ -81,6 +82,20 @@ def test_rows_of_data_are_copied_at_once(device: str) -> None:
     x += 1
     np.testing.assert_allclose(part.cpu().numpy(), rows[2:4] + 1, rtol=1e-6)
     assert x[3:3].tolist() == []
+
+
+def test_parts_that_begin_at_0_behind_others(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size of 0 is sent too: what lies where sizes are read was somebody's before."""
+    made = cuda_runner._Launches.__init__
+
+    def in_used_memory(self: Any, program: Any, owner: Any) -> None:
+        made(self, program, owner)
+        self.device_slots.copy_from_host(np.full_like(self.slots, 1 << 40), owner.place.stream)
+
+    monkeypatch.setattr(cuda_runner._Launches, "__init__", in_used_memory)
+    x = hs.tensor(np.arange(24, dtype=np.float32).reshape(12, 2), device=device)
+    for n in (6, 0, 3):
+        assert (x * 2)[n : n + 3].sum().item() == 2 * sum(range(2 * n, 2 * n + 6))
 
 
 def test_a_size_that_comes_often_gets_a_program_of_its_own(device: str, monkeypatch: pytest.MonkeyPatch) -> None:

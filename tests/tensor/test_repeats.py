@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -176,7 +178,7 @@ def test_counts_of_steps_hold_no_graphs() -> None:
 
 def test_regions_of_numbers() -> None:
     def regions(*tokens: int) -> list[tuple[int, int, int]]:
-        return list(repeats._regions(np.array(tokens, np.int64), 0))
+        return repeats._regions(np.array(tokens, np.int64))
 
     step = [1, 2, 3, 4, 5, 6, 7, 8]
     assert regions(*[9, 10], *(step * 5), *[11], *([12, *step] * 4)) == [(2, 8, 5), (43, 9, 4)]
@@ -184,3 +186,14 @@ def test_regions_of_numbers() -> None:
     assert regions(*([1, 2] * 41)) == [(0, 2, 41)]
     assert list(repeats._ends(5, 2, 11)) == [5, 13, 21, 23, 25, 27]
     assert regions() == []
+
+
+def test_many_loops_one_behind_the_other() -> None:
+    """More than Python's stack has places."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        found = repeats._regions(np.repeat(np.arange(150), 16))
+    finally:
+        sys.setrecursionlimit(before)
+    assert found == [(16 * n, 1, 16) for n in range(150)]

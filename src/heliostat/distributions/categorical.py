@@ -101,7 +101,8 @@ class Categorical(Distribution):
             logits = logits.expand((*shape, self._num_events))
         if looking() and math.prod(shape) <= FEW and (array := known(value)) is not None:
             # The numbers of rows and classes among all of them: nothing is left to be computed of the index.
-            number = np.broadcast_to(array, shape).reshape(-1).astype(np.int64)
+            with np.errstate(invalid="ignore"):  # NaN is no class
+                number = np.broadcast_to(array, shape).reshape(-1).astype(np.int64)
             if ((number >= 0) & (number < self._num_events)).all():
                 number += np.arange(number.size) * self._num_events
                 rows = ops.reshape(logits.value, (logits.numel(), 1))

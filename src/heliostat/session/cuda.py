@@ -221,6 +221,7 @@ class CudaExecutable:
             self.buffers.append(buffer)
         self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
         self.device_slots = place.allocate(self.slots.nbytes)
+        self.sent = b""  # what they hold: nothing yet, whatever their memory held before
         self.number = {s.name: i for i, s in enumerate(program.symbols)}
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
         library = place.has_library(program)
@@ -265,8 +266,11 @@ class CudaExecutable:
 
     def set_symbols(self, symbols: Mapping[str, int]) -> None:
         """Set dimension values. Raises ShapeError outside their bounds: kernels rely on them."""
-        if check_symbols(self.program, self.number, self.bounds, self.slots, symbols):
+        check_symbols(self.program, self.number, self.bounds, self.slots, symbols)
+        now = self.slots.tobytes()
+        if symbols and now != self.sent:
             self.device_slots.copy_from_host(self.slots, self.place.stream)
+            self.sent = now
 
     def run(self) -> None:
         """One step with the symbols and inputs as they are. The host does not wait."""

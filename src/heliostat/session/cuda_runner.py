@@ -148,6 +148,7 @@ class _Launches:
         self.bounds = {s.name: (s.lower, s.upper) for s in program.symbols}
         self.slots = np.zeros(max(1, len(program.symbols)), np.int64)
         self.device_slots = place.allocate(self.slots.nbytes)
+        self.sent = b""  # what the device's slots hold: nothing yet, whatever their memory held before
         self.constants: dict[int, DeviceBuffer] = {}
         self.launches: list[Ready] = []
         self.parts: list[tuple[npt.NDArray[np.int64], slice]] = []
@@ -175,8 +176,11 @@ class _Launches:
 
     def set_symbols(self, symbols: Mapping[str, int]) -> None:
         """Set dimension values for the next launches. Raises ShapeError outside their bounds."""
-        if check_symbols(self.program, self.number, self.bounds, self.slots, symbols):
+        check_symbols(self.program, self.number, self.bounds, self.slots, symbols)
+        now = self.slots.tobytes()
+        if symbols and now != self.sent:  # also where a size is 0, and where another one was refused
             self.device_slots.copy_from_host(self.slots, self.owner.place.stream)
+            self.sent = now
 
     def bind(self) -> npt.NDArray[np.int64]:
         """The arguments of all launches, with scratch memory as it lies now."""

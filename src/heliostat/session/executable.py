@@ -260,16 +260,14 @@ def check_symbols(
     bounds: Mapping[str, tuple[int, int]],
     slots: npt.NDArray[np.int64],
     symbols: Mapping[str, int],
-) -> bool:
-    """Write dimension values into their slots; whether any changed. Raises ShapeError outside their bounds."""
-    changed = False
+) -> None:
+    """Write dimension values into their slots. Raises ShapeError outside their bounds."""
     for name, value in symbols.items():
         if name not in number:
             continue
         low, high = bounds[name]
         if not low <= value <= high:
             raise ShapeError(f"dimension {name} is {value}, outside {low} .. {high}")
-        changed |= bool(slots[number[name]] != value)
         slots[number[name]] = value
     if program.constraints:
         now = {s: int(slots[i]) for s, i in number.items()}
@@ -277,7 +275,6 @@ def check_symbols(
             if evaluate(size, now) < 0:
                 shown = ", ".join(f"{s} = {now[s]}" for s in sorted(x.name for x in size.symbols))
                 raise ShapeError(f"{meaning}: the bounds do not fit with {shown}")
-    return changed
 
 
 def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> npt.NDArray[Any]:

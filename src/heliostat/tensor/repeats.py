@@ -117,7 +117,7 @@ class Repeats:
         tokens = self._read(closed)
         if len(tokens) < LEAST_VALUES:
             return None
-        found = sorted(_regions(tokens, 0))
+        found = _regions(tokens)
         if sum(period * count for _, period, count in found) < LEAST_VALUES:
             return None
         loops = []
@@ -233,8 +233,22 @@ class _Expanded:
         return Cut(pieces, self.made, loops)
 
 
-def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]], offset: int) -> Iterator[tuple[int, int, int]]:
-    """(start, period, count) of each loop: the one that covers most, and then those before and behind it."""
+def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> list[tuple[int, int, int]]:
+    """(start, period, count) of each loop, in order: the one that covers most, and then those before and behind it."""
+    found: list[tuple[int, int, int]] = []
+    parts = [(0, len(tokens))]
+    while parts:
+        begin, end = parts.pop()
+        start, period, count = _longest(tokens[begin:end])
+        if count:
+            start += begin
+            found.append((start, period, count))
+            parts += [(begin, start), (start + period * count, end)]
+    return sorted(found)
+
+
+def _longest(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, int, int]:
+    """(start, period, count) of the loop that covers most; a count of 0 where there is none."""
     best = (0, 0, 0)
     for period in _periods(tokens):
         for start, end in _runs(tokens[:-period] == tokens[period:]):
@@ -243,13 +257,7 @@ def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]], offset: int) -> Iterat
                 continue
             if (count - 1) * period > (best[2] - 1) * best[1]:
                 best = (start, period, count)
-    start, period, count = best
-    if not count:
-        return
-    end = start + period * count
-    yield from _regions(tokens[:start], offset)
-    yield offset + start, period, count
-    yield from _regions(tokens[end:], offset + end)
+    return best
 
 
 def _ends(start: int, period: int, count: int) -> Iterator[int]:
