@@ -16,7 +16,7 @@ from ..ir.types import tensor as type_of
 from . import lazy
 from .conversion import as_tensor, convert, from_array, from_data, number_tensor, owning
 from .core import Tensor, wrap
-from .devices import default_name, name_of
+from .devices import Device, default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .memory_formats import check_memory_format
 from .register import FUNCTIONS, METHODS, function
@@ -124,7 +124,7 @@ def on_meta(rest: dict[str, Any], like: Tensor | None = None) -> bool:
     device = rest.get("device")
     if device is None:
         return like is not None and like.is_meta
-    return name_of(device) == lazy.META
+    return (device.name if isinstance(device, Device) else device) == lazy.META
 
 
 def filled(shape: Sequence[int], value: Any, dtype: DType, without_data: bool = False) -> Tensor:
