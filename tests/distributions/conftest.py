@@ -22,7 +22,7 @@ class _Interpreted:
     def __init__(self, graph: Any) -> None:
         self.graph = graph
 
-    def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
+    def run(self, inputs: Sequence[Buffer], sizes: Sequence[int] = ()) -> list[Buffer]:
         types = [(p.node.attrs["name"], p.type) for p in self.graph.parameters]
         given = {
             name: buffer.array(lazy.NUMPY[t.dtype.name], t.shape)
