@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import lzma
 import math
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +146,31 @@ def test_packing_in_parts_changes_nothing(model: LanguageModel, monkeypatch: pyt
     for name, buffer in model.weights.items():
         np.testing.assert_array_equal(again.weights[name].array(np.uint8), buffer.array(np.uint8), err_msg=name)
     again.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_forked_while_a_thread_runs_the_model_runs_it_too(model: LanguageModel) -> None:
+    ids = np.random.default_rng(0).integers(3, 8000, 200).tolist()
+    wanted = np.array(model.logits(ids))
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            model.logits(ids)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in range(3):
+            child = os.fork()
+            if not child:
+                signal.alarm(20)  # a lock that nobody gives back would hold it
+                try:
+                    os._exit(0 if np.array_equal(model.logits(ids), wanted) else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()

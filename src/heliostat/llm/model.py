@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from ..diagnostics import ContextLengthError, FileFormatError, TokenizerError, UnsupportedError
 from ..kernel.program import Compiled
+from ..runtime import fork
 from ..runtime.trace import LaunchTime
 from ..session.executable import Executable
 from ..session.place import CpuPlace, open_place
@@ -129,7 +129,7 @@ class LanguageModel:
         self.tokenizer = _tokenizer(self.file)
         self.timing = Timing()
         self.place = open_place(device, threads)
-        self._lock = threading.RLock()
+        self._lock = fork.made_new()  # what a child finds half done is as after an interrupt
         self._epoch = 0
         self.report.open_seconds = time.perf_counter() - started
         self._frequencies, magnitude = rope_frequencies(self.config.rope, weights.divisors(self.context))
