@@ -144,8 +144,8 @@ def test_compile_prints_the_graph(capsys: Captured) -> None:
         ("llvm", "aarch64", 'target triple = "aarch64'),
         ("asm", "x86-64", ".globl"),
         ("asm", "aarch64", "fmla"),
-        ("llvm", "cuda", "define ptx_kernel void @matmul"),
-        ("asm", "cuda", ".visible .entry matmul"),
+        ("llvm", "cuda", "define ptx_kernel void @simt_matmul"),
+        ("asm", "cuda", ".visible .entry simt_matmul"),
     ],
 )
 def test_compile_prints_every_stage(stage: str, target: str, word: str, capsys: Captured) -> None:

@@ -56,7 +56,7 @@ def test_what_differs_is_made_anew(fake: FakeBindings, gpu: Device, tmp_path: Pa
         gpu.__dict__["compute_capability"] = (10, 0)
         assemble(gpu, PTX, cache=cache())
     else:
-        (entry,) = (tmp_path / "c").iterdir()
+        (entry,) = (tmp_path / "c").glob("*.o")
         entry.write_bytes(entry.read_bytes()[:-1])
         assemble(gpu, PTX, cache=cache())
     assert "cuLinkComplete" in fake.calls
