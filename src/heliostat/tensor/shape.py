@@ -234,7 +234,7 @@ def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
     shape: Any = v.type.shape
     at_once = lazy.is_data(v) and (lazy.on_host(v) or (math.prod(shape[:axis]) == step == 1 and start < stop))
     row = v.type.dtype.nbytes * math.prod(shape) // max(1, shape[axis]) if at_once else 0
-    nbytes = row * max(0, stop - start)
+    nbytes = row * max(0, stop - start) if at_once else 0
     if not at_once or nbytes > COPIED:
         return ops.slice(v, axis, start, stop, step)
     if not lazy.on_host(v):
