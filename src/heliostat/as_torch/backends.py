@@ -13,7 +13,23 @@ from ..tensor import lazy
 from ..tensor.questions import get_float32_matmul_precision, set_float32_matmul_precision
 
 
-class _Convolutions(SimpleNamespace):
+class _Precision(SimpleNamespace):
+    """`fp32_precision`, another name for `allow_tf32`."""
+
+    allow_tf32: bool
+
+    @property
+    def fp32_precision(self) -> str:
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("ieee", "tf32", "none"):
+            raise ValueError(f"fp32_precision is 'ieee', 'tf32' or 'none', not {precision!r}")
+        self.allow_tf32 = precision == "tf32"
+
+
+class _Convolutions(_Precision):
     """`torch.backends.cudnn`: `allow_tf32` and `fp32_precision` say whether convolutions of float32 on GPUs may take
     TF32. Until one is set they do where products do; PyTorch's do without being asked."""
 
@@ -23,19 +39,11 @@ class _Convolutions(SimpleNamespace):
 
     @allow_tf32.setter
     def allow_tf32(self, allowed: bool) -> None:
-        lazy.flush()  # what was computed so far was asked for before
-        Float32Products.convolutions = allowed
-
-    @property
-    def fp32_precision(self) -> str:
-        return "tf32" if self.allow_tf32 else "ieee"
-
-    @fp32_precision.setter
-    def fp32_precision(self, precision: str) -> None:
-        self.allow_tf32 = _allows_tf32(precision)
+        with lazy.between_programs():
+            Float32Products.convolutions = allowed
 
 
-class _Products(SimpleNamespace):
+class _Products(_Precision):
     """`torch.backends.cuda.matmul`: `allow_tf32` and `fp32_precision` are other names for what
     `set_float32_matmul_precision` sets."""
 
@@ -46,20 +54,6 @@ class _Products(SimpleNamespace):
     @allow_tf32.setter
     def allow_tf32(self, allowed: bool) -> None:
         set_float32_matmul_precision("high" if allowed else "highest")
-
-    @property
-    def fp32_precision(self) -> str:
-        return "tf32" if self.allow_tf32 else "ieee"
-
-    @fp32_precision.setter
-    def fp32_precision(self, precision: str) -> None:
-        self.allow_tf32 = _allows_tf32(precision)
-
-
-def _allows_tf32(precision: str) -> bool:
-    if precision not in ("ieee", "tf32", "none"):
-        raise ValueError(f"fp32_precision is 'ieee', 'tf32' or 'none', not {precision!r}")
-    return precision == "tf32"
 
 
 def _yes() -> bool:

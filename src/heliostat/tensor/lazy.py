@@ -13,7 +13,8 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -292,19 +293,15 @@ class Programs:
             self.found.move_to_end(key)
         return runner
 
-    def cut(self, closed: Closed, wanted: Sequence[Value], device: str) -> Cut | None:
-        """A graph with a loop that has no program on a device, in pieces; None where it is to get one, as it does under
-        determinism."""
-        if _placed_key(closed.key, device) in self.found or determinism.are_deterministic_algorithms_enabled():
-            return None
-        return self.repeats.cut(closed, wanted, device)
+    def has_own(self, closed: Closed, device: str) -> bool:
+        """Whether a structure has a program of its own on a device, or must get one: whether pieces or one for many
+        sizes serve depends on what ran before, which determinism does not allow."""
+        return determinism.are_deterministic_algorithms_enabled() or _placed_key(closed.key, device) in self.found
 
     def for_sizes(self, closed: Closed, device: str) -> tuple[SymbolicProgram, tuple[int, ...]] | None:
         """The program of symbols for a structure that has none of its own on a device, with their values; None where it
-        is to get one. Which one runs depends on the sizes before, so that there is none under determinism."""
-        if not self.symbolic.active or determinism.are_deterministic_algorithms_enabled():
-            return None
-        if _placed_key(closed.key, device) in self.found:
+        is to get one."""
+        if not self.symbolic.active:
             return None
         found = self.symbolic.find(closed, program_device(device), engine_of(device).compile)
         if found is None:
@@ -552,6 +549,15 @@ def flush() -> None:
     realize(())
 
 
+@contextmanager
+def between_programs() -> Iterator[None]:
+    """For changes of what programs depend on: no other thread compiles then, and what was asked for before is computed
+    as it was asked for."""
+    with engine().lock:
+        flush()
+        yield
+
+
 def _forget(done: Sequence[Value], tensors: Sequence[Value]) -> None:
     """Cut values off from what they were computed of, except where a gradient may still flow: to `tensors`, to what a
     function of tensors made, and through graphs that were kept.
@@ -720,7 +726,8 @@ def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
     closed = Closed(wanted)
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
-    if not piece and (parts := programs.cut(closed, wanted, device)) is not None:
+    own = programs.has_own(closed, device)
+    if not (piece or own) and (parts := programs.repeats.cut(closed, wanted, device)) is not None:
         before = programs.misses
         _run_parts(device, parts)
         parts.compiled(programs.misses - before)
@@ -733,8 +740,7 @@ def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
     for v in closed.constants:
         found[number[v]] = _constant(v)
     if closed.results:
-        many = programs.for_sizes(closed, device)
-        symbolic, sizes = many or (None, ())
+        symbolic, sizes = (None if own else programs.for_sizes(closed, device)) or (None, ())
         runner = programs.get(closed.key, closed.graph, device) if symbolic is None else symbolic.runner
         made = runner.run(given, sizes)
         if not closed.constants:

@@ -90,8 +90,7 @@ def set_float32_matmul_precision(precision: str) -> None:
     Convolutions take TF32 for "high", "tf32" and "medium". Raises ValueError for other names."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(map(repr, PRECISIONS))}, not {precision!r}")
-    with engine().lock:  # no other thread compiles
-        lazy.flush()  # what was computed so far was asked for before
+    with lazy.between_programs():
         Float32Products.precision = precision
 
 

@@ -233,9 +233,11 @@ def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
     places are then not other programs. On GPUs that is so where they lie side by side."""
     shape: Any = v.type.shape
     at_once = lazy.is_data(v) and (lazy.on_host(v) or (math.prod(shape[:axis]) == step == 1 and start < stop))
-    row = v.type.dtype.nbytes * math.prod(shape) // max(1, shape[axis]) if at_once else 0
-    nbytes = row * max(0, stop - start) if at_once else 0
-    if not at_once or nbytes > COPIED:
+    if not at_once:
+        return ops.slice(v, axis, start, stop, step)
+    row = v.type.dtype.nbytes * math.prod(shape) // max(1, shape[axis])
+    nbytes = row * max(0, stop - start)
+    if nbytes > COPIED:
         return ops.slice(v, axis, start, stop, step)
     if not lazy.on_host(v):
         assert v.device is not None
