@@ -211,6 +211,29 @@ class Tiles:
         self._lines(self.b, self.starts[1], warp, column, step, at + self.high * LINE, self.wide)
         self.k.commit_copies()
 
+    def _fill(
+        self,
+        warp: Instruction,
+        batch: list[Instruction],
+        row: Instruction,
+        column: Instruction,
+        steps: Instruction,
+        ahead: int,
+    ) -> None:
+        """Ask for the first `ahead` stages of a tile."""
+        k = self.k
+        self._begin(warp, batch, row)
+        k.barrier()  # the tile before may still be read
+        for n in range(ahead):
+            self._copy_stage(warp, row, column, k.minimum(k.const(n, "i64"), steps - 1), k.const(n * self.stage, "i64"))
+
+    def _refill(
+        self, warp: Instruction, row: Instruction, column: Instruction, steps: Instruction, coming: Instruction
+    ) -> None:
+        """Ask for stage number `coming`; past the last for that once more, to where nothing is read."""
+        last = self.k.minimum(coming, steps - 1)
+        self._copy_stage(warp, row, column, last, coming % self.stages * self.stage)
+
     def _swizzle(self, lines: Lines, line: Instruction) -> Instruction:
         """What the number of a chunk within a line is xored with, by the line's number: reading what stands one below
         the other then meets different banks."""

@@ -36,12 +36,7 @@ def quantize_block(
         largest = k.maximum(largest, _largest_sum(k, format, values) * format.limit)
     scale = largest * (1 / 127)
     inverse = k.splat(k.select(largest > 0.0, 127.0 / largest, 0.0), lanes)
-    scaled = [v * inverse for v in values]
-    rounded = [k.rint(v) for v in scaled]
-    _plane(k, format, size, buffer, base, at, rounded, scale)
-    if format.planes == 2:
-        rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
-        _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+    _planes(k, format, size, buffer, base, at, [v * inverse for v in values], scale)
 
 
 def quantize_blocks(
@@ -66,11 +61,7 @@ def quantize_blocks(
     inverse = k.select(largest > 0.0, 127.0 / largest, 0.0)
     factors = [k.splat(k.extract(inverse, n), lanes) for n in range(len(blocks))]
     scaled = [v * factor for values, factor in zip(blocks, factors, strict=True) for v in values]
-    rounded = [k.rint(v) for v in scaled]
-    _plane(k, format, size, buffer, base, at, rounded, scale)
-    if format.planes == 2:
-        rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
-        _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
+    _planes(k, format, size, buffer, base, at, scaled, scale)
 
 
 def spreads(format: ActivationFormat) -> bool:
@@ -154,6 +145,25 @@ def _largest_sum(k: KernelBuilder, format: ActivationFormat, values: Sequence[In
     if _side_by_side(parts):
         return k.reduce_max(_reduce_each(k, parts))
     return tree([k.reduce_add(part) for part in parts], k.maximum)
+
+
+def _planes(
+    k: KernelBuilder,
+    format: ActivationFormat,
+    size: int,
+    buffer: Instruction,
+    base: Instruction,
+    at: Instruction,
+    scaled: Sequence[Instruction],
+    scale: Instruction,
+) -> None:
+    """The planes of a block, or of neighbours, of elements that are scaled to codes: the second has what rounding left
+    of the first."""
+    rounded = [k.rint(v) for v in scaled]
+    _plane(k, format, size, buffer, base, at, rounded, scale)
+    if format.planes == 2:
+        rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
+        _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
 
 
 def _plane(

@@ -76,11 +76,8 @@ class SimtTiles(Tiles):
         a = _Side(self, self.a, 0, warp // across * HIGH, down, DOWN, HIGH)
         b = _Side(self, self.b, self.high * LINE, warp % across * broad, aside, ASIDE, broad)
         sums = [[k.var(k.zeros("f32", WARP)) for _ in range(b.count)] for _ in range(a.count)]
-        self._begin(warp, batch, row)
         ahead = self.stages - 2  # one stage is multiplied, and the end of the one before may still be read
-        k.barrier()  # the tile before may still be read
-        for n in range(ahead):
-            self._copy_stage(warp, row, column, k.minimum(k.const(n, "i64"), steps - 1), k.const(n * self.stage, "i64"))
+        self._fill(warp, batch, row, column, steps, ahead)
         k.wait_copies(ahead - 1)
         k.barrier()  # the first stage is there
         zero = k.const(0, "i64")
@@ -88,8 +85,7 @@ class SimtTiles(Tiles):
             side.begin(zero)
         for step in k.loop(steps):
             here, there = (n % self.stages * self.stage for n in (step, step + 1))
-            last = k.minimum(step + ahead, steps - 1)  # past the last stage: once more, to where nothing is read
-            self._copy_stage(warp, row, column, last, (step + ahead) % self.stages * self.stage)
+            self._refill(warp, row, column, steps, step + ahead)
             for part in k.loop(0, GROUPS - UNROLLED, UNROLLED):
                 self._multiply(sums, a, b, [(here, part + n) for n in range(UNROLLED + 1)])
             groups = [(here, k.const(n, "i64")) for n in range(GROUPS - UNROLLED, GROUPS)]

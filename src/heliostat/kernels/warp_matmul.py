@@ -73,11 +73,8 @@ class WarpTiles(Tiles):
         down, aside = warp // across, warp % across
         sums = [[k.var(k.zeros("f32", FRAGMENT)) for _ in range(broad // OUTPUTS)] for _ in range(high // TILE)]
         a, b = _Side(self, self.a, 0, down * high, high), _Side(self, self.b, ROWS * LINE, aside * broad, broad)
-        self._begin(warp, batch, row)
         ahead = self.stages - 1
-        k.barrier()  # the tile before may still be read
-        for n in range(ahead):
-            self._copy_stage(warp, row, column, k.minimum(k.const(n, "i64"), steps - 1), k.const(n * self.stage, "i64"))
+        self._fill(warp, batch, row, column, steps, ahead)
         k.wait_copies(ahead - 1)
         k.barrier()  # the first stage is there
         zero = k.const(0, "i64")
@@ -94,9 +91,8 @@ class WarpTiles(Tiles):
                     of_a, of_b = a.places(there), b.places(there)
                 after = (part + 1) % STEPS
                 loaded = *a.operands(of_a, after), *b.operands(of_b, after)
-                if not part:  # past the last stage: once more, to where nothing is read
-                    last = k.minimum(step + ahead, steps - 1)
-                    self._copy_stage(warp, row, column, last, (step + ahead) % self.stages * self.stage)
+                if not part:
+                    self._refill(warp, row, column, steps, step + ahead)
                 for line, x in zip(sums, operands[: len(sums)], strict=True):
                     for v, y in zip(line, operands[len(sums) :], strict=True):
                         v.set(k.mma(v.get(), x, y, self.kind))

@@ -57,17 +57,12 @@ class WarpgroupTiles(Tiles):
         """One warp's part of a tile: it copies some lines of each stage, and has 16 rows of the sums."""
         k = self.k
         sums = [k.var(k.zeros("f32", FRAGMENT)) for _ in range(self.wide // OUTPUTS)]
-        self._begin(warp, batch, row)
-
         ahead = self.stages - 2  # one stage is multiplied, and one may still be
-        k.barrier()  # the tile before may still be read
-        for n in range(ahead):
-            self._copy_stage(warp, row, column, k.minimum(k.const(n, "i64"), steps - 1), k.const(n * self.stage, "i64"))
+        self._fill(warp, batch, row, column, steps, ahead)
         for step in k.loop(steps):
             k.wait_copies(ahead - 1)
             k.barrier()  # this stage is there, and all have done with the one before the last
-            coming = k.minimum(step + ahead, steps - 1)  # past the last: once more, to where nothing is read
-            self._copy_stage(warp, row, column, coming, (step + ahead) % self.stages * self.stage)
+            self._refill(warp, row, column, steps, step + ahead)
             self._multiply(sums, step % self.stages * self.stage, warp)
             k.wait_mma(sums, 1)
         k.wait_mma(sums)
