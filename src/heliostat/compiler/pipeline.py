@@ -351,14 +351,14 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
             numbers[id(kernel)] = len(kernels)
             kernels.append(kernel)
         group = fused.group
-        refused = [f"the default tile: {library.refused[kernel.name]}"] if kernel.name in library.refused else []
+        passed_over = [f"the default tile: {library.refused[kernel.name]}"] if kernel.name in library.refused else []
         built.append(Built(numbers[id(kernel)], group.inputs, group.outputs, symbols, group.root.results[0].name))
         report.append(
             {
                 "kernel": kernel.name,
                 "ops": [n.op.name for n in group.nodes],
                 "result": group.root.results[0].name,
-                "notes": [*fused.notes, *library_notes(fused.group, kernel, options.tuning), *refused],
+                "notes": [*fused.notes, *library_notes(fused.group, kernel, options.tuning), *passed_over],
             }
         )
     program = Planner(graph, kernels, built, versions, parts).run()
