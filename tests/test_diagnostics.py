@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import heliostat as hs
 from heliostat import diagnostics
-from heliostat.diagnostics import Diagnostic, HeliostatError, Note, ShapeError, Span
+from heliostat.diagnostics import Diagnostic, HeliostatError, Note, ShapeError, Span, brief
 
 SOURCE = "fn f() {\n  let y = 1;\n  return x @ transpose(w);\n}\n"
 
@@ -124,3 +125,24 @@ def test_errors_derive_from_the_builtin_that_fits() -> None:
     assert issubclass(ShapeError, ValueError)
     with pytest.raises(ValueError, match="no"):
         raise ShapeError("no")
+
+
+def test_long_lists_and_words_are_left_out_in_their_midst() -> None:
+    numbers = list(range(10_000))
+    assert brief(f"got {numbers}, not [1, 2]") == "got [0, 1, 2, 3, 4, 5, ... 9992 more ..., 9998, 9999], not [1, 2]"
+    assert brief(f"got {tuple(map(str, numbers))}").endswith("'4', '5', ... 9992 more ..., '9998', '9999')")
+    assert brief("x" * 10_000) == f"{'x' * 80}... 9900 more characters ...{'x' * 20}"
+    assert len(brief(str([[1, 2]] * 100_000))) < 21_000
+    names = f"Missing: {', '.join(repr(f'layer.{n}.weight') for n in range(300))}"  # no list in brackets: all are told
+    assert brief(names) == names
+    assert brief(f"{list(range(24))}") == f"{list(range(24))}"
+
+
+def test_errors_are_brief_and_stay_so_when_they_are_pickled() -> None:
+    with pytest.raises(ShapeError) as caught:
+        hs.zeros(5).reshape(list(range(10_000)))
+    assert len(str(caught.value)) < 200
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    with pytest.raises(HeliostatError, match="more characters") as caught:
+        hs.zeros(2).to("x" * 100_000)
+    assert len(str(caught.value)) < 300

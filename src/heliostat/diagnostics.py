@@ -80,6 +80,33 @@ def printable(text: str) -> str:
     )
 
 
+_LONG = 400  # characters of a message, from where on it is looked at
+_MOST = 20_000  # that are kept of one
+_ITEM = r"""(?:'[^'\n]*'|"[^"\n]*"|[^\[\](){},'"\n]+)"""
+_LIST = re.compile(rf"(?<=[\[({{])(?:{_ITEM},[ ]?){{24,}}{_ITEM}?(?=[\])}}])")
+_WORD = re.compile(rf"[^\s,]{{{_LONG},}}")
+
+
+def brief(text: str) -> str:
+    """A message that a person can read: lists in brackets of more than 24 items, words of more than 400 characters, and
+    what is still longer than 20,000 characters are left out in their midst, with how much that was."""
+    if len(text) <= _LONG:
+        return text
+    text = _WORD.sub(lambda m: _cut(m[0], 80, 20), _cut(text, 1 << 20, 1 << 10))
+    return _cut(_LIST.sub(_few_of, text), _MOST * 3 // 4, _MOST // 4)
+
+
+def _few_of(found: re.Match[str]) -> str:
+    items = [item.strip() for item in re.findall(_ITEM, found[0]) if item.strip()]
+    return ", ".join([*items[:6], f"... {len(items) - 8} more ...", *items[-2:]])
+
+
+def _cut(text: str, first: int, last: int) -> str:
+    """So many characters of both ends; all where little more than that is there."""
+    left = len(text) - first - last
+    return text if left < 64 else f"{text[:first]}... {left} more characters ...{text[-last:]}"
+
+
 _COLORS = {"red": "31;1", "yellow": "33;1", "cyan": "36;1", "bold": "1"}
 _WINDOW = 120  # columns of a source line that are shown; a longer line is cut around what is marked
 
@@ -158,7 +185,8 @@ def _mark(marks: list[str], span: Span, cells: Sequence[int], offset: int, sign:
 
 
 class HeliostatError(Exception):
-    """Base of every error that the package raises on purpose. Fields are kept and survive pickling.
+    """Base of every error that the package raises on purpose. Fields are kept and survive pickling; of long lists in
+    the message only the ends are (`brief`).
 
     `at`: where in a text the error is. `caller`: the line of Python outside of the package that asked, None where there
     is none."""
@@ -172,11 +200,12 @@ class HeliostatError(Exception):
         help: str | None = None,
         source: str | None = None,
     ) -> None:
+        message = brief(message)
         super().__init__(message)
         self.message = message
         self.at = at
         self.notes = tuple(notes)
-        self.help = help
+        self.help = None if help is None else brief(help)
         self.source = source
         self.caller = _caller()
 

@@ -153,7 +153,11 @@ class Settings:
     )
     profile: bool = field(
         default=False,
-        metadata=_variable("HELIOSTAT_PROFILE", _flag, "1 times every kernel and prints the table at the end."),
+        metadata=_variable(
+            "HELIOSTAT_PROFILE",
+            _flag,
+            "1 prints the kernels of a step of generation behind run, chat and bench llm: time, bytes, share of limit.",
+        ),
     )
     cpu_features: tuple[str, ...] = field(
         default=(),

@@ -6,12 +6,15 @@ import threading
 from typing import Any
 
 import numpy as np
+import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import Graph, constant, parameter
 from heliostat.ir.types import f32, tensor
 from heliostat.runtime.buffer import Buffer
-from heliostat.session import Runner, engine
+from heliostat.runtime.worker_pool import WorkerPool, native
+from heliostat.session import Runner, engine, step
+from heliostat.session.runner import Engine
 
 
 def two_results() -> Runner:
@@ -63,3 +66,32 @@ def test_threads_take_turns() -> None:
     for t in threads:
         t.join()
     assert errors == []
+
+
+@pytest.mark.parametrize("kind", ["runner", "step"])
+def test_chunks_are_taken_over(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention of many queries, by one, two and three threads: the same bits, run after run."""
+    q, k, v = (parameter(n, tensor(f32, 3, 130, 64)) for n in "qkv")
+    graph = Graph("g", [q, k, v], [ops.dot_product_attention(q, k, v, causal=True, scale=0.125)])
+    rng = np.random.default_rng(0)
+    given = [Buffer.of(rng.standard_normal((3, 130, 64)).astype(np.float32)) for _ in range(3)]
+    found = []
+    for threads in (1, 2, 3):
+        owner = Engine()
+        with WorkerPool(threads) as owner.pool:
+            made = owner.made(graph)
+            monkeypatch.setattr(step, "engine", lambda owner=owner: owner)
+            runner = Runner(made.program, owner) if kind == "runner" else step.NativeStep(made)
+            assert any(launch.chunks > 1 for launch in made.program.launches)
+            assert (native().share in runner.table[:, 0]) == (threads > 1)
+            for _ in range(2):
+                if isinstance(runner, Runner):
+                    (out,) = runner.run(given)
+                else:
+                    out = Buffer.allocate(made.program.buffers[made.program.outputs[0]].nbytes)
+                    for n, buffer in zip([*made.program.inputs, *made.program.outputs], [*given, out], strict=True):
+                        runner.set(n, buffer.address)
+                    runner.run()
+                found.append(out.array(np.float32).copy())
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])

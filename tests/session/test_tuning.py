@@ -12,7 +12,7 @@ from heliostat import ops
 from heliostat.compiler.pipeline import SCHEDULES, KernelLibrary, Options, compile_graph
 from heliostat.compiler.tuning import TuningTable, make_tile, tunable
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import Symbol, dim, f32, tensor
+from heliostat.ir.types import Symbol, dim, f32, i32, tensor
 from heliostat.kernels import attention, block_attention, linear, matmul, row_attention, warpgroup_linear
 from heliostat.kernels.linear_tile import LinearTile
 from heliostat.kernels.matmul_packed import PackedTile
@@ -29,8 +29,8 @@ from heliostat.targets.target import X86_AVX512
 N = dim(Symbol("n", 64, 1))
 
 
-def product(format: object = Q4_0, depth: int = 256) -> Graph:
-    x, w = parameter("x", tensor(f32, N, depth)), parameter("w", tensor(format, 96, depth), "weight")
+def product(format: object = Q4_0, depth: int = 256, rows: object = N) -> Graph:
+    x, w = parameter("x", tensor(f32, rows, depth)), parameter("w", tensor(format, 96, depth), "weight")
     return Graph("g", [x, w], [ops.relu(ops.matmul(x, ops.transpose(w)))])
 
 
@@ -179,3 +179,58 @@ def test_the_table_of_the_package_is_whole() -> None:
 def test_schedules_that_can_be_tuned() -> None:
     assert all(tunable(s) for s in (linear, matmul, attention, block_attention, row_attention, warpgroup_linear))
     assert sum(tunable(s) is not None for s in SCHEDULES) == 6
+
+
+@pytest.mark.parametrize(
+    ("rows", "entry", "said"),
+    [
+        (N, {"tokens": [2, 1], "team": 3}, "a single row on a GPU"),
+        (1, {"tokens": [1], "team": 9}, "a single row on a GPU"),
+        (N, {"tokens": [2, 1], "panels": 8, "block": 1 << 20}, "of a thread's stack"),
+        (N, {"tokens": [5, 7, 1], "panels": 3, "block": 6}, None),
+    ],
+)
+def test_a_tile_that_its_schedule_refuses_is_passed_over(rows: object, entry: dict[str, object], said: str) -> None:
+    """The default's result, and the reason in the report."""
+    rng = np.random.default_rng(0)
+    graph = product(Q4_0, rows=rows)
+    fused = next(f for f in groups(graph).groups.values() if f.schedule is linear)
+    table = TuningTable({" ".join(linear.tuning_key(fused.group)): entry})
+    assert table.tile(linear, fused.group, host_target()) is not None
+    given = {
+        "x": rng.standard_normal((rows if isinstance(rows, int) else 37, 256)).astype(np.float32),
+        "w": np.asarray(encode(rng.standard_normal((96, 256)).astype(np.float32), Q4_0)),
+    }
+    made = compile_graph(graph, host_target(), Options(tuning=table))
+    notes = [n for row in made.program.report for n in row["notes"] if "default tile" in n]
+    assert [said in n for n in notes] == ([True] if said else [])
+    expected, found = (session_for(graph, threads=2, options=o).run(given)[0] for o in (None, Options(tuning=table)))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("rows", [5, dim(Symbol("n", 40, 1))], ids=str)
+def test_heights_and_panels_of_attention_that_leave_something_out(rows: object) -> None:
+    """They would store past a block of scores, or leave results as memory had them."""
+    q = parameter("q", tensor(f32, rows, 6, 32))
+    keys, values = (parameter(n, tensor(f32, 2, 192, 32), "state") for n in ("k", "v"))
+    start = parameter("start", tensor(i32))
+    graph = Graph("g", [q, keys, values, start], [ops.attention(q, keys, values, start, scale=0.2)])
+    group = next(f.group for f in groups(graph).groups.values() if f.schedule is attention)
+    key = " ".join(attention.tuning_key(group))
+    count = 5 if isinstance(rows, int) else 37
+    rng = np.random.default_rng(1)
+    given = {n: rng.standard_normal((2, 192, 32)).astype(np.float32) for n in ("k", "v")}
+    given |= {"q": rng.standard_normal((count, 6, 32)).astype(np.float32), "start": np.array(100, np.int32)}
+    expected = session_for(graph, threads=2).run(given)[0]
+    fits = host_target().lanes * 2
+    for entry, refused in (
+        ({"rows": [4, 2], "keys": 64}, True), ({"rows": [6, 5, 3], "keys": 64}, not isinstance(rows, int)),
+        ({"rows": [4, 1], "keys": 64, "key_panels": 3}, True), ({"rows": [3, 1], "keys": 128, "key_panels": 1}, False),
+        ({"rows": [3, 1], "keys": 64, "key_panels": 4}, 64 % (2 * fits) != 0),
+    ):  # fmt: skip
+        options = Options(tuning=TuningTable({key: entry}))
+        made = compile_graph(graph, host_target(), options).program
+        notes = [n for row in made.report for n in row["notes"] if "default tile" in n]
+        assert bool(notes) == refused, entry
+        found = session_for(graph, threads=2, options=options).run(given)[0]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

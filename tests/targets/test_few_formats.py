@@ -9,6 +9,7 @@ import pytest
 
 from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
+from heliostat.diagnostics import CompileError
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import Symbol, dim, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
@@ -196,6 +197,16 @@ def test_private_memory_fits(name: str, capability: tuple[int, int]) -> None:
             (group,) = (f.group for f in library.groups.values() if f.schedule is few_linear)
             most = target.shared_bytes
             assert private_bytes(few_linear.build(group, target, "k")) <= most
+
+
+def test_stages_that_cut_the_depth_are_refused() -> None:
+    """What is behind the last whole stage would not be multiplied."""
+    library = KernelLibrary()
+    compile_graph(graph(named("Q8_0"), 10, 64, 320), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is few_linear)
+    for tile, said in ((FewTile(2, 1, 128), "no whole stages"), (FewTile(6, 2, 64, groups=3), "cannot share")):
+        with pytest.raises(CompileError, match=said):
+            few_linear.build(group, CUDA, "refused", tile)
 
 
 def test_tiles_that_make_no_sense() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from heliostat import ops
 from heliostat.compiler.pipeline import KernelLibrary, Options, compile_graph
+from heliostat.diagnostics import CompileError
 from heliostat.ir.graph import Graph, parameter
 from heliostat.ir.types import bf16, f32, tensor
 from heliostat.kernel.lockstep import run_lockstep
@@ -40,7 +41,7 @@ def weights(element: Any, rows: int, depth: int, rng: np.random.Generator) -> tu
 TILES = [
     ("Q8_0", StreamTile(1, 1, 1, 2)),
     ("Q8_0", StreamTile(4, 1, 3, 3)),  # 32 steps: three stages in each part
-    ("Q8_0", StreamTile(32, 1, 2, 4)),  # parts of one step
+    ("Q8_0", StreamTile(32, 1, 2, 3)),  # parts of one step
     ("Q8_0", StreamTile(8, 1, 1, 5)),  # more stages than steps
     ("Q4_K", StreamTile(8, 4, 1, 2, 2)),
     ("Q4_K", StreamTile(2, 1, 1, 2)),
@@ -200,6 +201,36 @@ def test_tiles_that_make_no_sense() -> None:
     for wrong in ({"team": 3}, {"team": 64}, {"steps": 0}, {"stages": 1}, {"split": 2, "steps": 2}):
         with pytest.raises(ValueError, match=r"needed|warps|stage"):
             StreamTile(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "tile", "said"),
+    [
+        ("Q4_K", StreamTile(8, 3), "no whole chunks"),
+        ("Q4_K", StreamTile(8, 16), "no whole chunks"),
+        ("Q8_0", StreamTile(8, 2), "no whole chunks"),
+        ("Q8_0", StreamTile(32, 1, 2, 4), "private memory"),
+        ("Q4_K", StreamTile(2, 1, 1, 2, 2), None),
+    ],
+    ids=str,
+)
+def test_tiles_that_do_not_serve_a_format_are_refused(name: str, tile: StreamTile, said: str | None) -> None:
+    """They would multiply other bytes than the weights'."""
+    group = product(formats.get(name), 90, 1024 if said else 768)  # three blocks are no pairs
+    with pytest.raises(CompileError, match=said or "blocks in twos"):
+        stream_linear.build(group, CUDA, "refused", tile)
+
+
+def test_a_team_of_two_products_is_shared_evenly() -> None:
+    x = parameter("x", tensor(f32, 1, 256))
+    weights_ = [parameter(n, tensor(formats.get("Q8_0"), 64, 256), "weight") for n in ("gate", "up")]
+    gate, up = (ops.matmul(x, ops.transpose(w)) for w in weights_)
+    library = KernelLibrary()
+    compile_graph(Graph("two", [x, *weights_], [ops.mul(ops.silu(gate), up)]), CUDA, Options(), library)
+    (group,) = (f.group for f in library.groups.values() if f.schedule is stream_linear)
+    for tile, said in ((StreamTile(1), "share a team evenly"), (StreamTile(2, groups=2), "one product")):
+        with pytest.raises(CompileError, match=said):
+            stream_linear.build(group, CUDA, "refused", tile)
 
 
 def test_small_steps_have_as_many_stages_as_there_is_room_for() -> None:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from heliostat.bench.limits import Limits, measure_limits
 from heliostat.bench.models import bench, bench_batch, bench_llama_cpp, step_nbytes
 from heliostat.bench.report import as_csv, as_json, as_table, check_plot, plot
-from heliostat.cli.model_options import add_model_arguments, check_threads, open_model
+from heliostat.cli.model_options import add_model_arguments, check_threads, open_model, print_profile
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import HeliostatError
 from heliostat.llm.model import DEFAULT_CONTEXT, MOST_SEQUENCES
 from heliostat.runtime.platform import default_threads
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session.place import CudaPlace, open_place
+from heliostat.settings import settings
 
 if TYPE_CHECKING:
     from heliostat.bench.cuda_limits import CudaLimits
@@ -165,6 +166,8 @@ def _models(args: argparse.Namespace) -> int:
     for b in batches if limits is not None else ():
         nbytes = step_nbytes(model, b, args.depth + args.gen / 2)
         row[f"x{b} % of copy"] = _share(row[_batched(args, b)] / b, nbytes, limits)
+    if settings().profile:
+        print_profile(model)
     if args.csv or args.plot:
         return _finish(args, [row], limits or measure_limits(model.place.threads))
     print(json.dumps(row) if args.json else "  ".join(f"{k}={v}" for k, v in row.items()))

@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from heliostat.cli.model_options import add_model_arguments, add_sampling_arguments, open_model, sampling
+from heliostat.cli.model_options import (
+    add_model_arguments,
+    add_sampling_arguments,
+    open_model,
+    print_profile,
+    sampling,
+)
 from heliostat.cli.report import UsageError
 from heliostat.diagnostics import ContextLengthError
 from heliostat.llm.template import chat_template
+from heliostat.settings import settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
             print("> ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line or line.strip() in ("/exit", "/quit"):
+            if settings().profile and messages != opening:
+                print_profile(model)
             return 0
         if not line.strip():
             continue

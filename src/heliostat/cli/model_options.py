@@ -131,17 +131,28 @@ def open_model(args: argparse.Namespace, batch: Sequence[int] = ()) -> LanguageM
 
 
 def print_profile(model: LanguageModel) -> None:
-    """The kernels of one decode step: times, bytes and share, on standard error."""
+    """The kernels of one decode step, on standard error: time, its share of the step, bytes, and the share of what this
+    machine reads, or its GPU copies, as measured now."""
+    from heliostat.bench.limits import measure_limits
     from heliostat.runtime.trace import group_by_name
+    from heliostat.session.place import CudaPlace
 
     rows = model.profile_decode()
-    total = sum(r.wall_ns for r in rows) or 1
-    size = model.report.weight_bytes
-    print(
-        f"decode: 1 program, {len(rows)} launches, {total / 1e6:.2f} ms, "
-        f"{size / 1e6:.0f} MB of weights, {size / total:.1f} GB/s",
-        file=sys.stderr,
-    )
-    grouped = [(t, n, sum(r.wall_ns for r in rows if r.name == t.name)) for t, n in group_by_name(rows)]
-    for time, count, wall in sorted(grouped, key=lambda g: -g[2]):
-        print(f"  {time.name:<48} x{count:<4} {wall / 1e6:8.3f} ms  {100 * wall / total:5.1f} %", file=sys.stderr)
+    total, size = sum(r.wall_ns for r in rows) or 1, sum(r.nbytes for r in rows)
+    if isinstance(model.place, CudaPlace):
+        from heliostat.bench.cuda_limits import measure_cuda_limits
+
+        limit, way = measure_cuda_limits(model.place.device).copy_gb_s, "copied"
+    else:
+        limit, way = measure_limits(model.place.threads).read_gb_s, "read"
+    lines = [
+        f"decode: 1 program, {len(rows)} launches, {total / 1e6:.2f} ms, {size / 1e6:.1f} MB, {size / total:.1f} GB/s "
+        f"({100 * size / total / limit:.0f} % of {limit:.1f} {way})"
+    ]
+    for time, count in group_by_name(rows):
+        wall = time.wall_ns or 1
+        lines.append(
+            f"  {time.name:<48} x{count:<4} {time.wall_ns / 1e6:8.3f} ms {100 * time.wall_ns / total:5.1f} % "
+            f"{time.nbytes / 1e6:9.2f} MB {time.nbytes / wall:8.1f} GB/s {100 * time.nbytes / wall / limit:5.0f} %"
+        )
+    print("\n".join(lines), file=sys.stderr)

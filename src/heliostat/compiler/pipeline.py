@@ -9,6 +9,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from ..diagnostics import CompileError
 from ..ir.graph import Graph, Value, structural_key
 from ..ir.types import SymbolicDim
 from ..kernel.ir import Kernel
@@ -62,7 +63,9 @@ from ..kernels import (
     window_maximum,
 )
 from ..kernels.group import Group
+from ..kernels.matmul_packed import MOST_PRIVATE
 from ..quant.format import BlockFormat
+from ..targets.nvptx_blocks import private_bytes
 from ..targets.target import Target
 from .accumulate import accumulate
 from .attend import attend
@@ -158,6 +161,7 @@ class KernelLibrary:
         self.code: dict[str, Kernel] = {}  # by a hash of their ops and text, without the name
         self.loads: dict[str, tuple[Program, list[str]]] = {}  # by structure, with the names of their parameters
         self.groups: dict[str, FusedGroup] = {}  # by the kernel's name
+        self.refused: dict[str, str] = {}  # by the kernel's name, why the tile that was chosen is passed over
         self.names: set[str] = set()
 
     def get(
@@ -174,13 +178,25 @@ class KernelLibrary:
         structure = structural_key(group.nodes, group.inputs, group.outputs, symbols=alike)
         key = f"{schedule} {target} {structure} {over} {group.beside}"
         if key not in self.kernels:
-            tile = options.tuning.tile(fused.schedule, group, target)
-            chosen = {} if tile is None else {"tile": tile}
-            made = fused.schedule.build(group, target, self._name(schedule, fused), **chosen)
+            made = self._built(fused, target, options, self._name(schedule, fused))
             made.library = None if over or not target.gpu else library_choice(group, options.tuning)
             self.kernels[key] = self._shared(overwriting(made, over) if over else made, group)
             self.groups.setdefault(self.kernels[key].name, fused)
         return self.kernels[key], tuple(s.name for s in symbols)
+
+    def _built(self, fused: FusedGroup, target: Target, options: Options, name: str) -> Kernel:
+        """The kernel by the tile that was chosen, or by the schedule's own where it refuses that one."""
+        tile = options.tuning.tile(fused.schedule, fused.group, target)
+        if tile is not None:
+            try:
+                made: Kernel = fused.schedule.build(fused.group, target, name, tile)
+                if target.gpu or (private := private_bytes(made)) <= MOST_PRIVATE:
+                    return made
+                self.refused[name] = f"{tile} takes {private} bytes of a thread's stack, of {MOST_PRIVATE} at most"
+            except CompileError as error:
+                self.refused[name] = error.message
+        own: Kernel = fused.schedule.build(fused.group, target, name)
+        return own
 
     def _shared(self, made: Kernel, group: Group) -> Kernel:
         """The kernel of the same ops and code that was made first: others are compiled, loaded and named no more."""
@@ -335,13 +351,14 @@ def _program(graph: Graph, target: Target, options: Options, library: KernelLibr
             numbers[id(kernel)] = len(kernels)
             kernels.append(kernel)
         group = fused.group
+        passed_over = [f"the default tile: {library.refused[kernel.name]}"] if kernel.name in library.refused else []
         built.append(Built(numbers[id(kernel)], group.inputs, group.outputs, symbols, group.root.results[0].name))
         report.append(
             {
                 "kernel": kernel.name,
                 "ops": [n.op.name for n in group.nodes],
                 "result": group.root.results[0].name,
-                "notes": [*fused.notes, *library_notes(fused.group, kernel, options.tuning)],
+                "notes": [*fused.notes, *library_notes(fused.group, kernel, options.tuning), *passed_over],
             }
         )
     program = Planner(graph, kernels, built, versions, parts).run()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ir.graph import Graph
-from ..ir.types import Symbol, SymbolicDim, TensorType
+from ..ir.types import DType, Symbol, SymbolicDim, TensorType, evaluate, numel
 from .ir import Kernel
 
 ALIGNMENT = 64
@@ -31,6 +31,13 @@ class BufferPlan:
     nbytes: int
     offset: int = 0
     data: bytes = b""
+
+    def nbytes_at(self, symbols: Mapping[str, int]) -> int:
+        """Bytes at values of the symbols, where the type says them; the most otherwise."""
+        element = self.type.element
+        if isinstance(element, DType) and any(isinstance(d, SymbolicDim) for d in self.type.shape):
+            return evaluate(numel(self.type.shape), symbols) * element.nbytes
+        return self.nbytes
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,23 @@ class Program:
         """How many of the launches, from the first on, may read or write states: the others are for outputs alone."""
         states = {n for n, b in enumerate(self.buffers) if b.kind == "state"}
         return max((n for n, launch in enumerate(self.launches, 1) if states & set(launch.buffers)), default=0)
+
+    def launch_nbytes(self, symbols: Mapping[str, int], filled: float = 1.0) -> list[int]:
+        """Bytes that each launch cannot but read and write: each of its buffers once, of caches that attention reads
+        the part that is `filled`. Tables that rows are taken from, and caches that rows are written to, do not count:
+        rows are few beside them, and as many as the launch's other buffers have."""
+        ops = {str(row["kernel"]): row["ops"] for row in self.report}
+        found = []
+        for launch in self.launches:
+            of = ops.get(self.kernels[launch.kernel].name, ())
+            part = {"weight": 0.0 if "embedding" in of else 1.0, "state": 1.0}
+            if "attention" in of:
+                part["state"] = filled
+            elif "cache_update" in of:
+                part["state"] = 0.0
+            plans = [self.buffers[b] for b in set(launch.buffers)]
+            found.append(round(sum(p.nbytes_at(symbols) * part.get(p.kind, 1.0) for p in plans)))
+        return found
 
     def by_name(self, name: str) -> int:
         """The number of the buffer with that name. Raises KeyError."""

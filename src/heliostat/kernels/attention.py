@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..diagnostics import CompileError
 from ..ir.types import Dim, TensorType, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
@@ -131,7 +132,25 @@ def build(group: Group, target: Target, name: str, tile: AttentionTile | None = 
     rows, count = q.type.shape[0], sequences(start.type)
     tokens = rows if count == 1 else int(rows) // count  # type: ignore[arg-type]
     chosen = tile or default_tile(tokens, heads_of_a_key(group), target)
+    if (reason := tile_refusal(chosen, group, target)) is not None:
+        raise CompileError(f"{chosen} does not serve {q.type}: {reason}")
     return _Nest(group, target, name, chosen).build()
+
+
+def tile_refusal(tile: AttentionTile, group: Group, target: Target) -> str | None:
+    """Why a tile does not serve a group; None where it does."""
+    q, count = group.root.inputs[0].type, sequences(group.root.inputs[3].type)
+    if KEY_STEP % (tile.key_panels * target.lanes):
+        return f"panels scored together divide {KEY_STEP} keys"
+    rows: int | None = None
+    if isinstance(q.shape[0], int):
+        rows = q.shape[0] // count * heads_of_a_key(group)
+    for left in {tile.rows[0], *range(tile.rows[0])} if rows is None else {tile.rows[0], rows % tile.rows[0]}:
+        for height in tile.rows:
+            left %= height
+        if left:
+            return "heights do not come to every number of rows"
+    return None
 
 
 class _Nest:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..diagnostics import CompileError
 from ..ir.types import TensorType
 from ..kernel.ir import Instruction, Kernel
 from ..quant.fields import Codes
@@ -65,6 +66,8 @@ def build(group: Group, target: Target, name: str, tile: AttentionTile | None = 
     rows, count = q.type.shape[0], sequences(start.type)
     tokens = rows if count == 1 else int(rows) // count  # type: ignore[arg-type]
     chosen = tile or default_tile(tokens, heads_of_a_key(group), target)
+    if (reason := attention.tile_refusal(chosen, group, target)) is not None:
+        raise CompileError(f"{chosen} does not serve {q.type}: {reason}")
     return _Nest(group, target, name, chosen).build()
 
 

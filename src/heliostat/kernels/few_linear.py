@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..diagnostics import CompileError
 from ..ir.graph import Node
 from ..ir.types import DType, bf16, numel, upper_bound
 from ..kernel.ir import Instruction, Kernel
@@ -147,8 +148,21 @@ def build(group: Group, target: Target, name: str, tile: FewTile | None = None) 
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
     rows, (out, depth) = upper_bound(numel(x.type.shape[:-1])), (upper_bound(d) for d in w.type.shape)
-    tile = tile or default_tile(plan, rows, out, depth, len(linear.products(group)), target)
+    products = len(linear.products(group))
+    tile = tile or default_tile(plan, rows, out, depth, products, target)
+    if (reason := tile_refusal(tile, plan, depth, products)) is not None:
+        raise CompileError(f"{tile} does not serve {w.type}: {reason}")
     return _Few(group, target, name, plan, tile).build()
+
+
+def tile_refusal(tile: FewTile, plan: PanelPlan, depth: int, products: int) -> str | None:
+    """Why a tile does not serve products of so many elements; None where it does."""
+    matrices = tile.panels * products
+    if depth % tile.depth:
+        return f"{depth} elements are no whole stages of {tile.depth}"
+    if tile.groups > 1 and (matrices % tile.groups or tile.panels % (matrices // tile.groups)):
+        return f"{tile.groups} warps cannot share {matrices} panels, each those of one product"
+    return None
 
 
 class _Few(linear._Nest):
@@ -160,8 +174,6 @@ class _Few(linear._Nest):
         self.few = tile
         self.matrices = tile.panels * len(linear.products(group))
         self.own, self.parts = self.matrices // tile.groups, tile.team // tile.groups  # of a warp; of the depth
-        if tile.groups > 1 and (not self.own or tile.panels % self.own or self.matrices % tile.groups):
-            raise ValueError(f"{tile.groups} warps cannot share {self.matrices} panels, each those of one product")
         self.stage = Stage(plan, self.own, self.columns, tile.depth, tile.groups > 1)
         self.part_bytes = self.matrices * self.columns * TOKENS * ROW  # of the sums of a part
         nest = LinearTile((1,), panels=tile.panels, block=MOST_ROWS, team=tile.team)

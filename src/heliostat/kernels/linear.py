@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from ..diagnostics import CompileError
 from ..ir.graph import Node, Value
 from ..ir.types import Dim, DType, numel, upper_bound
 from ..kernel.builder import KernelBuilder
@@ -116,15 +117,30 @@ def build(group: Group, target: Target, name: str, tile: LinearTile | None = Non
     depth = upper_bound(w.type.shape[1])
     usual = default_tile(plan, target, rows, depth, planes)
     tile = tile or usual
+    if (reason := _tile_refusal(tile, plan, target, rows, depth)) is not None:
+        raise CompileError(f"{tile} does not serve {w.type}: {reason}")
     if quantization(group) is not None and tile.panels != QUANTIZED_PANELS:
         tile = replace(usual, panels=QUANTIZED_PANELS)
     if target.gpu and upper_bound(rows) == 1 and tile.team == 1:
-        step, wanted = plan.format.block, GPU_WARPS
-        if isinstance(plan.format, DType):  # what is read in large pieces waits for memory alone
-            step, wanted = dot.dense_unroll(plan, depth), 2 * GPU_WARPS
+        # what is read in large pieces waits for memory alone
+        step, wanted = _step_of(plan, depth), 2 * GPU_WARPS if isinstance(plan.format, DType) else GPU_WARPS
         if depth % step == 0:
             tile = replace(tile, team=team_of(plan.panels(upper_bound(w.type.shape[0])), depth // step, wanted))
     return _Nest(group, target, name, plan, tile, rows).build()
+
+
+def _step_of(plan: PanelPlan, depth: int) -> int:
+    """Elements of K of which a warp of a team takes whole numbers."""
+    return dot.dense_unroll(plan, depth) if isinstance(plan.format, DType) else plan.format.block
+
+
+def _tile_refusal(tile: LinearTile, plan: PanelPlan, target: Target, rows: Dim, depth: int) -> str | None:
+    """Why a tile does not serve a product; None where it does."""
+    if tile.team > 1 and not (target.gpu and upper_bound(rows) == 1):
+        return "a team of warps is for a single row on a GPU"
+    if tile.team > 1 and depth % _step_of(plan, depth):
+        return f"{depth} elements are no whole steps of {_step_of(plan, depth)}, which a team shares"
+    return None
 
 
 class _Nest:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..diagnostics import CompileError
 from ..ir.graph import Node, Value
 from ..ir.types import DType, f32, numel, upper_bound
 from ..kernel.builder import KernelBuilder
@@ -241,13 +242,17 @@ def most_pieces(plan: PanelPlan) -> int:
         return 1
     normal = plan.format.normal
     assert normal is not None
-    least = max(1, normal.sub // CHUNK)
-    if any(p.storage == "u4" for p in plan.params):
-        least = max(1, 2 * normal.sub // CHUNK)
-    pieces = 1
+    least, pieces = max(normal.sub // CHUNK, _chunks_together(plan)), 1
     while plan.chunks % (2 * pieces) == 0 and plan.chunks // (2 * pieces) % least == 0:
         pieces *= 2
     return pieces
+
+
+def _chunks_together(plan: PanelPlan) -> int:
+    """Chunks that no cut may part: those of two sub-blocks whose scales are nibbles of a byte."""
+    normal = None if isinstance(plan.format, DType) else plan.format.normal
+    nibbles = normal is not None and any(p.storage == "u4" for p in plan.params)
+    return max(1, 2 * normal.sub // CHUNK) if normal is not None and nibbles else 1
 
 
 def piece_bytes(plan: PanelPlan, nbytes: int, split: int) -> int:
@@ -259,7 +264,28 @@ def build(group: Group, target: Target, name: str, tile: StreamTile | None = Non
     """x: (..., K) of one row, float or int8 activations, w: (O, K) in panels, outputs (..., O). Reads w once."""
     w = group.root.inputs[1].type
     plan = w.layout.plan(w.element)  # type: ignore[union-attr]
-    return _Stream(group, target, name, plan, tile or tile_of(group, target)).build()
+    tile = tile or tile_of(group, target)
+    if (reason := tile_refusal(tile, group, plan, target)) is not None:
+        raise CompileError(f"{tile} does not serve {w}: {reason}")
+    return _Stream(group, target, name, plan, tile).build()
+
+
+def tile_refusal(tile: StreamTile, group: Group, plan: PanelPlan, target: Target) -> str | None:
+    """Why a tile does not serve a group; None where it does."""
+    x, w = (v.type for v in group.root.inputs)
+    integers, products, depth = isinstance(x.element, ActivationFormat), len(linear.products(group)), int(w.shape[1])  # type: ignore[arg-type]
+    if tile.split > 1 and (not integers or plan.chunks % (tile.split * _chunks_together(plan))):
+        return f"{tile.split} pieces of a block are no whole chunks of int8 products, in twos where nibbles hold scales"
+    if tile.team % products:
+        return f"{products} products share a team evenly"
+    if tile.groups > 1:
+        if not integers or products > 1 or quantized(parts(group)[1]) is not None:
+            return "halves of panels are for one product of int8 activations, whose rows nobody needs together"
+        if depth // step_of(plan, depth)[0] % 2:
+            return "halves of panels take blocks in twos"
+    if (wanted := ring_bytes(tile, plan, depth) + _beside(group, plan)) > target.shared_bytes:
+        return f"{wanted} bytes of private memory are more than {target.shared_bytes}"
+    return None
 
 
 class _Ring:

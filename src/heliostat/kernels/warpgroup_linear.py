@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ..diagnostics import CompileError
 from ..ir.types import Dim, DType, bf16, f16, numel, upper_bound
 from ..kernel.builder import KernelBuilder, Variable
 from ..kernel.ir import Instruction, Kernel
@@ -95,8 +96,11 @@ def build(group: Group, target: Target, name: str, tile: WarpgroupTile | None = 
     tile of rows."""
     x, w = group.root.inputs
     plan = w.type.layout.plan(w.type.element)  # type: ignore[union-attr]
-    if tile is None or not fits(tile, group, plan):
-        tile = default_tile(group, plan)
+    tile = tile or default_tile(group, plan)
+    if not fits(tile, group, plan):
+        raise CompileError(
+            f"{tile} does not serve {w.type}: products share panels evenly, warps codes, and heads are whole"
+        )
     return _Tiles(group, target, name, plan, tile, numel(x.type.shape[:-1])).build()
 
 

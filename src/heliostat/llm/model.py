@@ -435,10 +435,12 @@ class LanguageModel:
         return f"cache: {held} for sequences of up to {o.context}, {size}"
 
     def profile_decode(self) -> list[LaunchTime]:
-        """Times of the launches of one more decode step at the cache's last position."""
+        """Times and bytes of the launches of one more decode step, at the position of the last one."""
+        o = self.options
+        room = o.pages * o.page_size if o.pages else o.capacity
         with self._lock:
             self._steps.forget()
-            return self._decode.profile()
+            return self._decode.profile(filled=min(1.0, len(self._sequence.tokens) / room))
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits of every position, (len(ids), vocabulary) f32, computed anew from an empty cache.

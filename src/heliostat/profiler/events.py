@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..compiler.flops import flops_of
-from ..ir.types import DType, SymbolicDim, evaluate, numel
-from ..kernel.program import BufferPlan
 from ..session.devices import engine_of
 from ..session.recorder import GpuRun, Recorder, Run
 
@@ -81,16 +79,9 @@ def _event(run: Run | GpuRun, device: str, members: Sequence[int], shares: Share
         tuple(p.type.shape_at(run.symbols) for p in plans[:inputs]),
         begin,
         length,
-        sum(_nbytes(program.buffers[b], run.symbols) for launch in launches for b in set(launch.buffers)),
+        sum(program.buffers[b].nbytes_at(run.symbols) for launch in launches for b in set(launch.buffers)),
         sum(flops_of(some, run.symbols) for some in nodes),
         run.caller,
         program.name,
         shares,
     )
-
-
-def _nbytes(plan: BufferPlan, symbols: Mapping[str, int]) -> int:
-    element = plan.type.element
-    if isinstance(element, DType) and any(isinstance(d, SymbolicDim) for d in plan.type.shape):
-        return evaluate(numel(plan.type.shape), symbols) * element.nbytes
-    return plan.nbytes

@@ -32,9 +32,9 @@ def host_cpu() -> str:
     return str(llvm.get_host_cpu_name())
 
 
-def host_features() -> list[str]:
-    """What this machine's CPU can do, in LLVM's names, sorted."""
-    return sorted(name for name, on in llvm.get_host_cpu_features().items() if on)
+def host_features() -> dict[str, bool]:
+    """What LLVM asks a CPU of this kind for, by its names, and whether this one can do it."""
+    return {name: bool(on) for name, on in sorted(llvm.get_host_cpu_features().items())}
 
 
 def compile_text(text: str, *, triple: str | None = None, cpu: str = "", features: str = "", level: int = 2) -> bytes:

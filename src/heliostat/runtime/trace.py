@@ -16,7 +16,8 @@ class LaunchTime:
     """Nanoseconds of one launch, summed over the recorded runs.
 
     wall: from its begin in the caller's thread to the end of its barrier (of its own share, if none follows).
-    mean and longest: the threads' own shares; their ratio is how evenly the work was cut.
+    mean and longest: the threads' own shares; their ratio is how evenly the work was cut. nbytes: that one run of it
+    reads and writes, 0 where that is not known.
     """
 
     name: str
@@ -24,6 +25,7 @@ class LaunchTime:
     wall_ns: float
     mean_ns: float
     longest_ns: float
+    nbytes: int = 0
 
     @property
     def imbalance(self) -> float:
@@ -72,10 +74,8 @@ class Trace:
         if len(names) != self._stamps.shape[1]:
             raise ValueError(f"{len(names)} names for {self._stamps.shape[1]} launches")
         rate = native().ticks_per_ns()
-        return [
-            LaunchTime(name, self.runs, *(float(ticks) / rate for ticks in self._sums[:, i]))
-            for i, name in enumerate(names)
-        ]
+        wall, mean, longest = (self._sums / rate).tolist()
+        return [LaunchTime(name, self.runs, wall[n], mean[n], longest[n]) for n, name in enumerate(names)]
 
 
 def group_by_name(times: Sequence[LaunchTime]) -> list[tuple[LaunchTime, int]]:
@@ -91,6 +91,7 @@ def group_by_name(times: Sequence[LaunchTime]) -> list[tuple[LaunchTime, int]]:
                 sum(t.wall_ns for t in members),
                 sum(t.mean_ns for t in members),
                 sum(t.longest_ns for t in members),
+                sum(t.nbytes for t in members),
             ),
             len(members),
         )

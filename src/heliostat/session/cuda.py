@@ -287,8 +287,9 @@ class CudaExecutable:
         number = self.program.outputs[n]
         return as_array(self.buffers[number], self.program.buffers[number].type, symbols, self.place.stream)
 
-    def profile(self, repeat: int = 10) -> list[LaunchTime]:
-        """Best time of each launch, each run alone in order: what a launch costs by itself is in them."""
+    def profile(self, repeat: int = 10, filled: float = 1.0) -> list[LaunchTime]:
+        """Best time of each launch, each run alone in order: what a launch costs by itself is in them; and its bytes,
+        see `Program.launch_nbytes`."""
         stream = self.place.stream
         best = [float("inf")] * len(self.launches)
         for _ in range(repeat):
@@ -298,7 +299,12 @@ class CudaExecutable:
                 marks.append(stream.record())
             stream.synchronize()
             best = [min(b, marks[n + 1].elapsed_ms(marks[n]) / 1e3) for n, b in enumerate(best)]
-        return [LaunchTime(n, 1, s * 1e9, s * 1e9, s * 1e9) for n, s in zip(self.names, best, strict=True)]
+        sizes = self.program.launch_nbytes({name: int(self.slots[n]) for name, n in self.number.items()}, filled)
+        nbytes = [sum(sizes[n] for n in some) for some in self.members]
+        return [
+            LaunchTime(n, 1, s * 1e9, s * 1e9, s * 1e9, size)
+            for n, s, size in zip(self.names, best, nbytes, strict=True)
+        ]
 
 
 def as_array(buffer: DeviceBuffer, type: TensorType, symbols: Mapping[str, int], stream: Stream) -> npt.NDArray[Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from ..runtime.buffer import Buffer
 from ..runtime.jit import Loaded, load_objects
 from ..runtime.object_cache import ObjectCache, cache_key
 from ..runtime.trace import LaunchTime, Trace
-from ..runtime.walker import Share
 from ..runtime.worker_pool import BARRIER, WorkerPool, native
 from ..settings import settings
 from ..targets.target import Target
+from .shares import Shares
 
 SMALL_LAUNCH = 150_000
 """Operations a launch below which a program runs on the caller's thread: waiting for workers would cost more."""
@@ -183,11 +182,7 @@ class Executable:
         self.arguments = np.zeros(max(1, sum(sizes)), np.int64)
         launches = len(program.launches)
         alone = program.operations < SMALL_LAUNCH * launches
-        shares = not alone and self.pool.threads > 1 and any(launch.chunks > 1 for launch in program.launches)
-        each = Share.nbytes(self.pool.threads)
-        self._shares = Buffer.allocate(each * launches if shares else 64)
-        if shares:
-            _shared.add(self)
+        self._shares = Shares(program, self.pool.threads, alone)
         at = 0
         for n, (launch, size) in enumerate(zip(program.launches, sizes, strict=True)):
             row = [self.buffers[b].address for b in launch.buffers]
@@ -195,19 +190,10 @@ class Executable:
             self.arguments[at : at + size] = row
             name = program.kernels[launch.kernel].name
             code, arguments = self.addresses[name], self.arguments.ctypes.data + 8 * at
-            if shares and launch.chunks > 1:
-                share = self._shares.slice(each * n, each)
-                share.array(np.int64, 3)[:] = code, arguments, launch.chunks
-                code, arguments = native().share, share.address
-            self.table[n] = code, arguments, BARRIER if launch.barrier else 0
+            self.table[n] = *self._shares.bound(n, launch, code, arguments), BARRIER if launch.barrier else 0
             at += size
         self._run = self.pool.bind(self.table.ctypes.data, launches, alone=alone)
         self._run_for_states = self.pool.bind(self.table.ctypes.data, program.states_end, alone=alone)
-
-    def _begin_anew(self) -> None:
-        """In a forked child: nobody is at work, so that all chunks are to be taken."""
-        counts = self._shares.array(np.int64).reshape(-1, Share.nbytes(self.pool.threads) // 8)
-        counts[:, Share.DONE // 8 :] = 0
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError."""
@@ -246,12 +232,19 @@ class Executable:
         number = self.program.outputs[n]
         return as_array(self.buffers[number], self.program.buffers[number].type, symbols)
 
-    def profile(self, repeat: int = 1) -> list[LaunchTime]:
-        """Times of every launch of `repeat` runs."""
-        trace = Trace(self.pool, len(self.program.launches))
+    def profile(self, repeat: int = 10, filled: float = 1.0) -> list[LaunchTime]:
+        """Times and bytes of every launch of the fastest of `repeat` runs; see `Program.launch_nbytes`."""
+        program = self.program
+        names = [program.kernels[launch.kernel].name for launch in program.launches]
+        best: list[LaunchTime] = []
         for _ in range(repeat):
+            trace = Trace(self.pool, len(program.launches))
             trace.run(self.table.ctypes.data)
-        return trace.report([self.program.kernels[launch.kernel].name for launch in self.program.launches])
+            times = trace.report(names)
+            if not best or sum(t.wall_ns for t in times) < sum(t.wall_ns for t in best):
+                best = times
+        sizes = program.launch_nbytes({name: int(self.slots[n]) for name, n in self.number.items()}, filled)
+        return [replace(t, nbytes=nbytes) for t, nbytes in zip(best, sizes, strict=True)]
 
 
 def check_symbols(
@@ -288,16 +281,3 @@ def as_array(buffer: Buffer, type: TensorType, symbols: Mapping[str, int]) -> np
     count = int(np.prod(shape, dtype=np.int64))
     array: npt.NDArray[Any] = buffer.array(np.uint8)[: count * type.element.nbytes].view(kind).reshape(shape)
     return array
-
-
-_shared: weakref.WeakSet[Executable] = weakref.WeakSet()
-"""Programs with launches whose chunks are counted in memory, which a fork may find half done by another thread."""
-
-
-def _after_fork() -> None:
-    for executable in list(_shared):
-        executable._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

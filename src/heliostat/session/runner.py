@@ -25,6 +25,7 @@ from ..runtime.worker_pool import BARRIER, WorkerPool
 from .executable import SMALL_LAUNCH, Addresses, CodeStore
 from .host import host_target
 from .recorder import Recorder
+from .shares import Shares
 from .stored import load_programs, program_key, save_programs
 from .tuning_file import tuning_entries
 
@@ -178,15 +179,17 @@ class Runner:
             self.places = [(at, order[b]) for at, b in enumerate(which) if b in order]
             self.words = self.arguments.data
         self.table = np.zeros((max(1, len(rows)), 3), np.int64)
+        self.alone = program.operations < SMALL_LAUNCH * len(rows)
+        self._shares = Shares(program, owner.pool.threads, self.alone)
         at = 0
         for n, (launch, row) in enumerate(zip(program.launches, rows, strict=True)):
             code = self.addresses[program.kernels[launch.kernel].name]
-            self.table[n] = code, self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            bound = self._shares.bound(n, launch, code, self.arguments.ctypes.data + 8 * at)
+            self.table[n] = *bound, BARRIER if launch.barrier else 0
             at += len(row)
         self.arena = 0
         self.launches = len(rows)
         self.arena_nbytes = max(program.arena_nbytes, 64)
-        self.alone = program.operations < SMALL_LAUNCH * len(rows)
         self._at_sizes: dict[tuple[int, ...], tuple[list[int], bool]] = {}
         self._run: Any = owner.pool.bind(self.table.ctypes.data, len(rows), alone=self.alone)
         self._run_small = self._run

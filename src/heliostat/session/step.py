@@ -23,6 +23,7 @@ from ..runtime.worker_pool import BARRIER
 from .devices import engine_of, gpu_engine, program_device
 from .executable import SMALL_LAUNCH, check_symbols
 from .runner import LARGE, Engine, engine
+from .shares import Shares
 
 if TYPE_CHECKING:
     from .cuda_runner import CudaStep
@@ -104,6 +105,8 @@ class NativeStep:
         self.arguments = np.zeros(max(1, sum(sizes)), np.int64)
         self.table = np.zeros((max(1, len(sizes)), 3), np.int64)
         self.places: list[list[int]] = [[] for _ in program.buffers]
+        self.alone = program.operations < SMALL_LAUNCH * len(sizes)
+        self._shares = Shares(program, self.owner.pool.threads, self.alone)
         at = 0
         for n, (launch, size) in enumerate(zip(program.launches, sizes, strict=True)):
             for i, b in enumerate(launch.buffers):
@@ -111,7 +114,8 @@ class NativeStep:
             for i, s in enumerate(launch.symbols):
                 self.arguments[at + len(launch.buffers) + i] = self.slots.ctypes.data + 8 * self.number[s]
             code = self.addresses[program.kernels[launch.kernel].name]
-            self.table[n] = code, self.arguments.ctypes.data + 8 * at, BARRIER if launch.barrier else 0
+            bound = self._shares.bound(n, launch, code, self.arguments.ctypes.data + 8 * at)
+            self.table[n] = *bound, BARRIER if launch.barrier else 0
             at += size
         words: Any = self.arguments
         self.words = memoryview(words)
@@ -123,7 +127,6 @@ class NativeStep:
                 self.constants.append(buffer)
                 self.set(n, buffer.address)
         self.arena = 0
-        self.alone = program.operations < SMALL_LAUNCH * len(sizes)
         self._launches: Any = self.owner.pool.bind(self.table.ctypes.data, len(sizes), alone=self.alone)
         if not sizes:
             self._launches = lambda: None
