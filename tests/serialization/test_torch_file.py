@@ -53,13 +53,50 @@ def test_state_dicts(protocol: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
-)
+    "dtype",
+    [
+        "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "uint16",
+        "uint32", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2",
+    ],
+)  # fmt: skip
 def test_dtypes(dtype: str) -> None:
     x = torch.arange(6).reshape(2, 3).to(getattr(torch, dtype))
-    y = load(saved(x))
-    assert y.dtype == getattr(hs, dtype)
+    y, part = load(saved([x, x[:, 1:].t()]))
+    assert y.dtype == part.dtype == getattr(hs, dtype)
+    if "float8" in dtype:
+        x, y, part = x.float(), y.float(), part.float()
     assert y.tolist() == x.tolist()
+    assert part.tolist() == x[:, 1:].t().tolist()
+
+
+def test_bytes_of_bools_are_true_or_false() -> None:
+    found = load(archive(tensor_pickle(0, (4,), (1,), 4, storage=torch.BoolStorage), **{"0": b"\0\2\1\xff"}))
+    assert found.tolist() == [False, True, True, True]
+    assert found.to(hs.int32).sum().item() == 3
+
+
+def test_tensors_that_share_a_storage() -> None:
+    """As many names for one tensor as a file may have take its memory once, and each changes alone."""
+    x = torch.arange(12.0)
+    found = load(saved({str(n): x.detach() for n in range(30)} | {"half": x[::2]}))
+    assert len({id(found[str(n)].value) for n in range(30)}) == 1
+    found["3"].add_(1)
+    assert found["3"].tolist() == (x + 1).tolist()
+    assert found["4"].tolist() == x.tolist()
+    assert found["half"].tolist() == x[::2].tolist()
+    weights = [found[str(n)].requires_grad_(True) for n in range(2)]
+    optimizer = optim.SGD(weights[:1], lr=0.5)
+
+    @hs.compile
+    def step() -> Any:
+        optimizer.zero_grad()
+        (weights[0] * weights[1]).sum().backward()
+        optimizer.step()
+
+    step()
+    step()
+    assert weights[1].tolist() == x.tolist()
+    assert weights[0].tolist() == [0.0] * 12
 
 
 def test_layouts_and_values() -> None:
@@ -167,7 +204,7 @@ def test_programs_and_plain_pickles_are_refused(tmp_path: Path) -> None:
         load(stream)
 
 
-def tensor_pickle(offset: int, size: Any, stride: Any, count: int, key: str = "0") -> bytes:
+def tensor_pickle(offset: int, size: Any, stride: Any, count: int, storage: Any = torch.FloatStorage) -> bytes:
     """A pickle of a tensor of any numbers."""
 
     class Storage:
@@ -175,7 +212,7 @@ def tensor_pickle(offset: int, size: Any, stride: Any, count: int, key: str = "0
 
     class Pickler(pickle._Pickler):  # type: ignore[name-defined]
         def persistent_id(self, x: Any) -> Any:
-            return ("storage", torch.FloatStorage, key, "cpu", count) if isinstance(x, Storage) else None
+            return ("storage", storage, "0", "cpu", count) if isinstance(x, Storage) else None
 
     class Made:
         def __reduce__(self) -> Any:
@@ -211,6 +248,39 @@ def test_tensors_that_reach_out_of_their_storage_are_refused(offset: int, size: 
 def test_broken_pickles_are_refused(code: bytes) -> None:
     with pytest.raises(HeliostatError):
         load(archive(code))
+
+
+DEEP, MANY = 100_000, 2000
+NESTED = b")" + b"\x85" * DEEP
+OF_SET, OF_TEXT = b"c__builtin__\nset\nq\1", b"c_codecs\nencode\nq\1"
+TEXT = OF_TEXT + b"X\xd0\7\0\0" + b"a" * 2000 + b"X\6\0\0\0latin1\x86q\2]"
+
+
+def part(offset: int) -> bytes:
+    """Instructions that append to a list 2 MiB of a storage of 4 MiB."""
+    name = b"X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpuJ\0\0\x10\0t"
+    where = b"M" + offset.to_bytes(2, "little") + b"J\0\0\x08\0\x85K\1\x85\x89Nt"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n((" + name + b"Q" + where + b"Ra"
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (b"}" + NESTED + b"Ns.", "key"), (b"}(" + NESTED + b"Nu.", "key"), (OF_SET + NESTED + b"\x85\x85R.", "key"),
+        (b"\x8f(" + NESTED + b"\x90.", "key"), (b"}K\1" + b"\x85q\0h\0\x86" * 50 + b"Ns.", "key"),
+        (NESTED + b".", "nested"), (b"]" * DEEP + b"a" * (DEEP - 1) + b".", "nested"), (b"]q\0h\0a.", "nested"),
+        (b"}q\0K\1h\0s.", "nested"), (NESTED + b"X\1\0\0\0a\x93.", "needed"), (NESTED + b"Q.", "recursion"),
+        (OF_SET + b"(" + b"K\1" * MANY + b"t\x85q\2]" + b"h\1h\2Ra" * MANY + b".", "more is made"),
+        (TEXT + b"h\1h\2Ra" * MANY + b".", "more is made"),
+        (b"]" + b"".join(map(part, range(200))) + b".", "too large"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)  # fmt: skip
+def test_hostile_pickles_are_refused(code: bytes, why: str) -> None:
+    """What would end the process (Python hashes tuples by recursion without a limit), or take memory and time without
+    a bound by naming one value many times."""
+    with pytest.raises(FileFormatError, match=why):
+        load(archive(b"\x80\2" + code, **{"0": b"\0" * (4 << 20)}))
 
 
 def test_damage_is_found() -> None:

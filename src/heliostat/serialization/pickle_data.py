@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..diagnostics import FileFormatError, UnsupportedError
@@ -24,6 +24,8 @@ _LITERALS = {
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING",
 }  # fmt: skip
 _SKIPPED = {"PROTO", "FRAME"}
+DEPTH = 200  # of containers in containers
+KEY_PARTS = 1000  # of a key that is a tuple
 
 
 class _Function:
@@ -64,11 +66,39 @@ def read(path: str, data: bytes, functions: Functions, persistent: Callable[[Any
         for op, argument, _ in code:
             machine.step(op, argument)
         (found,) = machine.stack
-        return machine.plain(found)
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        _height(machine.plain(found), 0, {})
+        return found
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, FileFormatError | UnsupportedError):
             raise
         raise FileFormatError(f"{path}: the pickle is not valid: {type(error).__name__} {str(error)[:80]}") from None
+
+
+def _height(x: Any, level: int, known: dict[int, int]) -> int:
+    """How many containers deep x is. Raises ValueError for what is nested in itself or too deep: who walks it, the
+    caller or this package, does so by recursion. known: heights by id, so that what is shared is walked once."""
+    if not isinstance(x, list | tuple | dict | set):
+        return 0
+    height = known.get(id(x))
+    if level + (height or 0) > DEPTH:
+        raise ValueError(f"values are nested in themselves, or more than {DEPTH} deep")
+    if height is None:
+        inner = (*x, *x.values()) if isinstance(x, dict) else x
+        height = known[id(x)] = 1 + max((_height(i, level + 1, known) for i in inner), default=0)
+    return height
+
+
+def check_keys(keys: Iterable[Any]) -> None:
+    """Raise ValueError for keys that are tuples of tuples without end: Python's hash of a tuple asks for no stack."""
+    for key in keys:
+        rest, parts = [key], 0
+        while rest:
+            part = rest.pop()
+            if isinstance(part, tuple):
+                parts += len(part) + 1
+                if parts > KEY_PARTS:
+                    raise ValueError(f"a key has more than {KEY_PARTS} parts")
+                rest += part
 
 
 def _take_state(made: Any, state: Any) -> None:
@@ -132,8 +162,8 @@ class _Machine:
         elif op == "GLOBAL":
             stack.append(self.named(argument))
         elif op == "STACK_GLOBAL":
-            name = self.pop()
-            stack.append(self.named(f"{self.pop()} {name}"))
+            name, module = self.pop(), self.pop()
+            stack.append(self.named(f"{_of(module, str)} {_of(name, str)}"))
         elif op == "BINPERSID":
             found = self.pop()
             if not isinstance(found, tuple):
@@ -175,11 +205,13 @@ class _Machine:
             _of(stack[-1], list).extend(rows)
         elif op == "ADDITEMS":
             rows = self.marked()
+            check_keys(rows)
             _of(stack[-1], set).update(rows)
         elif op in ("SETITEM", "SETITEMS"):
             rows = self.marked() if op == "SETITEMS" else [self.plain(x) for x in stack[-2:]]
             if op == "SETITEM":
                 del stack[-2:]
+            check_keys(rows[::2])
             _of(stack[-1], dict).update(zip(rows[::2], rows[1::2], strict=True))
         else:
             raise UnsupportedError(f"{self.path}: the pickle has the instruction {op}, which is not needed for data")

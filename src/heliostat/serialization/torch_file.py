@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics import FileFormatError, UnsupportedError
-from ..ir.types import DType
+from ..ir.types import DType, u8
 from ..tensor import lazy
 from ..tensor.conversion import from_array
 from ..tensor.core import Tensor, new
 from ..tensor.devices import Device
 from ..tensor.dims import Size
-from ..tensor.dtypes import NAMES, REAL_OF
+from ..tensor.dtypes import FLOAT8, NAMES, REAL_OF
+from ..tensor.float8 import Float8Tensor, of_bits
 from ..tensor.pairs import ComplexTensor, over
 from . import pickle_data
 
@@ -29,12 +30,15 @@ STORAGES: dict[str, DType] = {
         ("Int", "int32"), ("Short", "int16"), ("Char", "int8"), ("Byte", "uint8"), ("Bool", "bool"),
         ("ComplexFloat", "complex64"), ("ComplexDouble", "complex128"),
     )
+} | {"torch.storage UntypedStorage": u8}  # fmt: skip
+_NUMPY: dict[str, Any] = {
+    **lazy.NUMPY, "c64": np.complex64, "c128": np.complex128, **{dtype.name: np.uint8 for dtype in FLOAT8},
 }  # fmt: skip
-_NUMPY: dict[str, Any] = {**lazy.NUMPY, "c64": np.complex64, "c128": np.complex128}
 allowed: dict[str, Callable[..., Any]] = {}
 """What `add_safe_globals` names besides, by module and name."""
 
-SPREAD = 1 << 28  # bytes that a tensor may have beyond those of its storage, by axes of stride 0
+SHARES = 8  # times that the bytes of a storage may be in tensors that are not equal
+SPREAD = 1 << 28  # bytes that all tensors may have beyond that, by axes of stride 0
 
 
 class _Archive:
@@ -49,6 +53,8 @@ class _Archive:
             raise FileFormatError(f"{path}: is no zip file: {error}") from None
         if any(i.compress_type != zipfile.ZIP_STORED or i.flag_bits & 1 for i in infos):
             raise FileFormatError(f"{path}: has compressed or encrypted records, which PyTorch does not write")
+        if sum(i.file_size for i in infos) > len(data):
+            raise FileFormatError(f"{path}: has records that lie in one another, which PyTorch does not write")
         self.infos = {i.filename.partition("/")[2]: i for i in infos}
         if len(self.infos) != len(infos) or "data.pkl" not in self.infos:
             raise FileFormatError(f"{path}: is a zip file, but not one of PyTorch: it has no data.pkl")
@@ -70,7 +76,7 @@ class _Archive:
 
 def unknown_names(path: str, data: bytes) -> list[str]:
     """Names in a file that `unpack` refuses."""
-    known = _functions()
+    known = _functions(_Maker(0))
     found = pickle_data.names(path, _Archive(path, data).record("data.pkl"))
     return [name.replace(" ", ".") for name in found if name not in known]
 
@@ -78,6 +84,8 @@ def unknown_names(path: str, data: bytes) -> list[str]:
 def unpack(path: str, data: bytes) -> Any:
     """The value of a file. Raises FileFormatError, and UnsupportedError for what is no data."""
     archive = _Archive(path, data)
+    pickled = archive.record("data.pkl")
+    maker = _Maker(len(pickled))
     storages: dict[str, Any] = {}
 
     def storage(named: tuple[Any, ...]) -> Any:
@@ -91,10 +99,11 @@ def unpack(path: str, data: bytes) -> Any:
             raw = archive.record(f"data/{key}")
             if type(count) is not int or len(raw) != count * dtype.nbytes:
                 raise FileFormatError(f"{path}: storage {key} has {len(raw)} bytes, not {count} of {dtype}")
-            storages[key] = _Storage(dtype, np.frombuffer(raw, _NUMPY[dtype.name]))
+            storages[key] = _Storage(key, dtype, np.frombuffer(raw, _NUMPY[dtype.name]))
+            maker.spread += SHARES * len(raw)
         return storages[key]
 
-    found = pickle_data.read(path, archive.record("data.pkl"), _functions(), storage)
+    found = pickle_data.read(path, pickled, _functions(maker), storage)
     for name in archive.infos:
         if name.startswith("data/") and name[5:] not in storages:
             archive.record(name)  # damage anywhere is damage
@@ -113,32 +122,114 @@ class _Kind:
 class _Storage:
     """Bytes that tensors lie in."""
 
-    __slots__ = ("array", "dtype")
+    __slots__ = ("array", "dtype", "key")
 
-    def __init__(self, dtype: DType, array: Any) -> None:
-        self.dtype, self.array = dtype, array
+    def __init__(self, key: str, dtype: DType, array: Any) -> None:
+        self.key, self.dtype, self.array = key, dtype, array
+
+    def seen_as(self, dtype: DType) -> _Storage:
+        """The same bytes as elements of a dtype."""
+        kind = np.dtype(_NUMPY[dtype.name])
+        whole = len(self.array) // kind.itemsize * kind.itemsize
+        return _Storage(self.key, dtype, self.array[:whole].view(kind))
 
 
-def _tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, meta: Any = None
-) -> Tensor:
-    if not isinstance(storage, _Storage) or not _counts((offset,)) or not _counts(size) or not _counts(stride):
-        raise ValueError("a tensor is made of a storage, an offset, sizes and strides")
-    if len(size) != len(stride):
-        raise ValueError("a tensor has as many sizes as strides")
-    count, dtype = math.prod(size), storage.dtype
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if count else offset - 1
-    if last >= len(storage.array) or count * dtype.nbytes > len(storage.array) * dtype.nbytes + SPREAD:
-        raise ValueError(f"a tensor of sizes {tuple(size)} reaches out of its storage of {len(storage.array)}")
-    width = storage.array.itemsize
-    if count:
+class _Maker:
+    """What the functions that a file names make. What they copy is bounded: `characters` is what containers and texts
+    may have together, since each of theirs is a byte of the pickle at least, `spread` what tensors may take in bytes.
+    Tensors that are equal in all, as those of layers that are used more than once, share memory: values are never
+    written in place."""
+
+    def __init__(self, characters: int) -> None:
+        self.characters, self.spread = characters, SPREAD
+        self.made: dict[Any, Tensor] = {}
+
+    def take(self, x: Any) -> Any:
+        """x, which is copied."""
+        self.characters -= len(x)
+        if self.characters < 0:
+            raise ValueError("more is made of one value than the file holds")
+        return x
+
+    def ordered(self, pairs: Any = ()) -> OrderedDict[Any, Any]:
+        pairs = list(self.take(pairs))
+        pickle_data.check_keys(k for k, _ in pairs)
+        return OrderedDict(pairs)
+
+    def counter(self, counts: Any = ()) -> Counter[Any]:
+        counts = dict(self.take(counts))
+        return Counter(counts)
+
+    def set(self, items: Any = ()) -> set[Any]:
+        pickle_data.check_keys(self.take(items))
+        return set(items)
+
+    def latin(self, text: Any, encoding: Any) -> bytes:
+        """Bytes, as the pickles of protocol 2 have them."""
+        if encoding != "latin1" or not isinstance(text, str):
+            raise ValueError("only bytes in latin1 are read")
+        return str(self.take(text)).encode("latin1")
+
+    def size(self, numbers: Any) -> Size:
+        if not _counts(tuple(self.take(numbers))):
+            raise ValueError("a size is made of whole numbers")
+        return Size(numbers)
+
+    def tensor(
+        self, storage: Any, offset: Any, size: Any, stride: Any, grad: Any = False, hooks: Any = None, meta: Any = None
+    ) -> Tensor:
+        """Of elements of the storage's dtype."""
+        if not isinstance(storage, _Storage) or not _counts((offset,)) or not _counts(size) or not _counts(stride):
+            raise ValueError("a tensor is made of a storage, an offset, sizes and strides")
+        if len(size) != len(stride):
+            raise ValueError("a tensor has as many sizes as strides")
+        count, dtype = math.prod(size), storage.dtype
+        last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if count else offset - 1
+        if last >= len(storage.array):
+            raise ValueError(f"a tensor of sizes {tuple(size)} reaches out of its storage of {len(storage.array)}")
+        key = (storage.key, dtype.name, offset, size, stride)
+        if key not in self.made:
+            self.spread -= count * dtype.nbytes
+            if self.spread < 0:
+                raise ValueError(f"a tensor of sizes {tuple(size)} is too large for what the file holds")
+            self.made[key] = _elements(storage, offset, size, stride)
+        made = _again(self.made[key])
+        return made.requires_grad_(True) if grad is True else made
+
+    def typed(
+        self, storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, meta: Any = None
+    ) -> Tensor:
+        """Of elements of a dtype, in a storage of bytes."""
+        if not isinstance(storage, _Storage) or not isinstance(dtype, DType):
+            raise ValueError("a tensor is made of a storage and a dtype")
+        return self.tensor(storage.seen_as(dtype), offset, size, stride, grad)
+
+
+def _elements(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """A tensor of a part of a storage, which was checked."""
+    dtype, width = storage.dtype, storage.array.itemsize
+    if math.prod(size):
         strides = tuple(s * width for s in stride)
-        view = np.lib.stride_tricks.as_strided(storage.array[offset:], tuple(size), strides)
+        view = np.lib.stride_tricks.as_strided(storage.array[offset:], size, strides)
     else:
-        view = np.zeros(tuple(size), storage.array.dtype)
-    array = np.array(view, order="C").reshape(tuple(size))
-    made: Tensor = from_array(array) if dtype in REAL_OF else new(Tensor, lazy.leaf_of(array, dtype, "cpu"))
-    return made.requires_grad_(True) if requires_grad is True else made
+        view = np.zeros(size, storage.array.dtype)
+    array = np.array(view, order="C").reshape(size)
+    if dtype in REAL_OF:
+        return from_array(array)
+    if dtype.name == "bool":  # any byte but 0 is true
+        array = array.view(np.uint8) != 0
+    made: Tensor = new(Tensor, lazy.leaf_of(array, u8 if dtype in FLOAT8 else dtype, "cpu"))
+    return of_bits(made, dtype) if dtype in FLOAT8 else made
+
+
+def _again(x: Tensor) -> Tensor:
+    """Another tensor of the same value."""
+    if isinstance(x, Float8Tensor):
+        return of_bits(_again(x._codes), x.dtype)
+    if isinstance(x, ComplexTensor):
+        return over(_again(x._pair))
+    made: Tensor = new(Tensor, x.value)
+    return made
 
 
 def _counts(numbers: Any) -> bool:
@@ -154,40 +245,16 @@ def _parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> 
     return made if pair is None else over(made)
 
 
-def _size(numbers: Any) -> Size:
-    if not _counts(tuple(numbers)):
-        raise ValueError("a size is made of whole numbers")
-    return Size(numbers)
-
-
-def _ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict(pairs)
-
-
-def _counter(counts: Any = ()) -> Counter[Any]:
-    return Counter(dict(counts))
-
-
-def _set(items: Any = ()) -> set[Any]:
-    return set(items)
-
-
-def _latin(text: Any, encoding: Any) -> bytes:
-    """Bytes, as the pickles of protocol 2 have them."""
-    if encoding != "latin1" or not isinstance(text, str):
-        raise ValueError("only bytes in latin1 are read")
-    return text.encode("latin1")
-
-
 def _device(name: Any, index: Any = None) -> Device:
     return Device("cpu")  # whatever device it was: there is one here
 
 
-def _functions() -> dict[str, Any]:
+def _functions(maker: _Maker) -> dict[str, Any]:
     found: dict[str, Callable[..., Any]] = {
-        "collections OrderedDict": _ordered, "collections Counter": _counter, "builtins set": _set,
-        "__builtin__ set": _set, "_codecs encode": _latin, "torch Size": _size, "torch device": _device,
-        "torch._utils _rebuild_tensor": _tensor, "torch._utils _rebuild_tensor_v2": _tensor,
+        "collections OrderedDict": maker.ordered, "collections Counter": maker.counter, "builtins set": maker.set,
+        "__builtin__ set": maker.set, "_codecs encode": maker.latin, "torch Size": maker.size, "torch device": _device,
+        "torch._utils _rebuild_tensor": maker.tensor, "torch._utils _rebuild_tensor_v2": maker.tensor,
+        "torch._utils _rebuild_tensor_v3": maker.typed,
         "torch._utils _rebuild_parameter": _parameter, "torch._utils _rebuild_parameter_with_state": _parameter,
     }  # fmt: skip
     dtypes = {f"torch {name}": dtype for name, dtype in NAMES.items() if name != "bool_"}
