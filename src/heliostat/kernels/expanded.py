@@ -22,7 +22,6 @@ from . import dot
 from .integer_scales import Folded, becomes_float, bound, fold, has_offset_pairs
 
 FEWEST = 16  # rows from which unpacking once is worth writing and reading the result
-PIECE = 512  # elements of K that are unpacked at a time: two panels of them stay in the first-level cache
 STRAIGHT = 2  # chunks of a sub-block up to which they are written out
 
 
@@ -120,11 +119,6 @@ class ExpandedPlan:
     @property
     def block_bytes(self) -> int:
         return self.offset_pairs_at + (4 * self.rows * self.pairs if self.offset_pairs else 0)
-
-    @property
-    def piece(self) -> int:
-        """Blocks that are unpacked at a time."""
-        return max(1, PIECE // self.block)
 
 
 def expanded_plan(
@@ -274,14 +268,17 @@ def expanded_tile(
 
     `panels`: byte offsets in `memory`; `rows`: byte offsets of the activation rows in `x`. Adds what `dot.integer_tile`
     adds: a block's sub-blocks with their f32 scales first, then the activations' scale. The same blocks of the rows
-    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile. `ask` is called with the number of each step
-    on the way, for other lines: those of all rows at once would hold up the loads of the operands.
+    `ahead` bytes behind these, if any, are asked for bit by bit meanwhile, their scales at once. `ask` is called with
+    the number of each step on the way, for other lines: those of all rows at once would hold up the loads of the
+    operands.
     """
     lanes, block = plan.rows, plan.block
     tokens, wide = range(len(rows)), range(len(panels))
     total = [[k.var(value) for value in line] for line in sums]
     step = activation.sum_bytes * (block // activation.sub)
     many = block > CHUNK  # otherwise a line of sums serves many blocks
+    if ahead:
+        _ask(k, x, [row + (first * 4 + (activation.scales_at(depth) + ahead)) for row in rows])
     if ahead and not many:
         _ask(k, x, [row + (first * step + (activation.sums_at(depth) + ahead)) for row in rows])
     for b in k.loop(blocks):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ..kernel.builder import KernelBuilder
 from ..kernel.ir import Instruction
 from ..kernel.warp import WARP
-from ..quant.activation import FINE, FLOAT_BIAS_BITS, ActivationFormat
+from ..quant.activation import FINE, FLOAT_BIAS, FLOAT_BIAS_BITS, ActivationFormat
 from .plain_math import whole
 
 SPREAD = 4  # neighbours of a thread where blocks lie across a warp
@@ -158,11 +158,13 @@ def _planes(
     scale: Instruction,
 ) -> None:
     """The planes of a block, or of neighbours, of elements that are scaled to codes: the second has what rounding left
-    of the first."""
-    rounded = [k.rint(v) for v in scaled]
-    _plane(k, format, size, buffer, base, at, rounded, scale)
+    of the first. FLOAT_BIAS and an element is the nearest whole number, which an operation for it takes two slots for.
+    """
+    moved = [v + float(FLOAT_BIAS) for v in scaled]
+    _plane(k, format, size, buffer, base, at, moved, scale)
     if format.planes == 2:
-        rest = [k.rint((v - r) * float(FINE)) for v, r in zip(scaled, rounded, strict=True)]
+        left = [v - (m - float(FLOAT_BIAS)) for v, m in zip(scaled, moved, strict=True)]
+        rest = [v * float(FINE) + float(FLOAT_BIAS) for v in left]
         _plane(k, format, size, buffer, base + format.plane_bytes(size), at, rest, scale * (1 / FINE))
 
 
@@ -173,14 +175,14 @@ def _plane(
     buffer: Instruction,
     base: Instruction,
     at: Instruction,
-    rounded: Sequence[Instruction],
+    moved: Sequence[Instruction],
     scale: Instruction,
 ) -> None:
     """One plane of a block, or of neighbours whose scales are the lanes of `scale`: scales, codes, and the sum of every
-    `format.sub` codes."""
-    lanes = rounded[0].lanes
+    `format.sub` codes. `moved`: codes that FLOAT_BIAS was added to."""
+    lanes = moved[0].lanes
     k.store(buffer, base + (at // format.block * 4 + format.scales_at(size)), scale)
-    codes = [whole(k, v) for v in rounded]
+    codes = [k.bitcast(m, "i32") - FLOAT_BIAS_BITS for m in moved]
     for n, c in enumerate(codes):
         k.store(buffer, base + at + n * lanes, k.convert(c, "i8"))
     each = max(1, format.sub // lanes)

@@ -13,6 +13,9 @@ from ..quant.panel import PanelPlan
 from . import dot, expanded
 from .linear_tile import SECOND_LEVEL, LinearTile
 
+PIECE = 512  # elements of K that are unpacked at a time: two panels of them stay in the first-level cache
+FAR_PIECE = 256  # the same where rows are far, whose next ones are asked for into that cache too
+
 Ask = Callable[[Instruction, int, Sequence[Instruction]], None]
 Store = Callable[[Instruction, Instruction, Sequence[list[Instruction]]], list[Instruction]]
 Quantize = Callable[[Instruction, Instruction, Sequence[Instruction]], None]
@@ -47,7 +50,8 @@ class UnpackedRows:
         # rows that do not stay near have to be asked for; where they do, asking costs a percent
         self.far = self._block_rows() * x_format.row_bytes(depth) > SECOND_LEVEL // 2
         self.sums = k.alloc(4 * plan.rows * self.planes * self._block_rows() * tile.panels * len(weights))
-        self.unpacked = k.alloc(pieces.piece * pieces.block_bytes * tile.panels)
+        self.piece = max(1, (FAR_PIECE if self.far else PIECE) // pieces.block)  # blocks that are unpacked at a time
+        self.unpacked = k.alloc(self.piece * pieces.block_bytes * tile.panels)
 
     def rows(self, panel: Instruction, wide: int, first: Instruction, last: Instruction) -> None:
         """Rows first .. last of `wide` panels, which are unpacked piece by piece of the depth. Sums lie in private
@@ -55,20 +59,20 @@ class UnpackedRows:
         """
         k, plan, aside, unpacked = self.k, self.pieces, self.sums, self.unpacked
         nbytes, panel_bytes = 4 * self.plan.rows, self.plan.nbytes(self.plan.rows, self.depth)
-        blocks, size = self.depth // plan.block, plan.piece * plan.block_bytes
+        blocks, size = self.depth // plan.block, self.piece * plan.block_bytes
         each = self.planes * wide * nbytes  # bytes of the sums of a row
         for n, w in enumerate(self.weights):
             sums = n * self._block_rows() * each
             for at in k.loop(0, (last - first) * each, nbytes):
                 k.store(aside, at + sums, k.zeros("f32", self.plan.rows))
-            for block in k.loop(0, blocks, plan.piece):
-                count = k.minimum(blocks - block, plan.piece)
+            for block in k.loop(0, blocks, self.piece):
+                count = k.minimum(blocks - block, self.piece)
                 bases = [(panel + p) * panel_bytes + block * self.plan.block_bytes for p in range(wide)]
                 for p, base in enumerate(bases):
                     reader = dot.PanelReader(k, self.plan, w)
                     expanded.expand(k, plan, reader, base, unpacked, p * size, count)
-                end = block + plan.piece >= blocks
-                step = plan.piece * self.plan.block_bytes
+                end = block + self.piece >= blocks
+                step = self.piece * self.plan.block_bytes
                 ahead = [k.select(end, (panel + (wide + p)) * panel_bytes, base + step) for p, base in enumerate(bases)]
                 start = first
                 for height in self.heights:
@@ -136,7 +140,7 @@ class UnpackedRows:
         """A tile of `height` rows times the unpacked piece from block `block` on, added to the sums of row `at`."""
         k, plan, aside, unpacked = self.k, self.pieces, self.sums, self.unpacked
         x, nbytes = self.x_format, 4 * self.plan.rows
-        size, step = plan.piece * plan.block_bytes, x.plane_bytes(self.depth)
+        size, step = self.piece * plan.block_bytes, x.plane_bytes(self.depth)
         rows = [(row + m) * x.row_bytes(self.depth) + i * step for m in range(height) for i in range(self.planes)]
         first = at * (self.planes * wide * nbytes) + sums
         places = [[first + (m * wide + p) * nbytes for p in range(wide)] for m in range(len(rows))]
