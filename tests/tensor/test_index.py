@@ -300,3 +300,13 @@ def test_places_without_axes_are_written_by_index_put() -> None:
         ]  # fmt: skip
 
     check(call, floats(3, 4), grad=True)
+
+
+def test_one_value_is_scattered_from_a_tensor_without_axes() -> None:
+    def call(m: Any, x: Any) -> Any:
+        i, value = m.tensor([1]), m.tensor(2.0, dtype=x.dtype)
+        return [m.scatter(x[0], 0, i, value), m.scatter_add(x[0], 0, i, value), m.scatter(x[0, 0], 0, i[0] - 1, value)]
+
+    check(call, floats(3, 4), grad=True)
+    with pytest.raises(ShapeError, match="as many axes"):
+        hs.scatter(hs.ones(3), 0, hs.tensor([0, 1]), hs.tensor(2.0))

@@ -359,10 +359,13 @@ def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, accumulate: boo
         return _scattered(input.reshape(1), 0, index.reshape(1), source, accumulate, op).reshape(())
     at = normal_dim(dim, input.ndim, op)
     source = convert(as_tensor(src), input.dtype)
-    if not isinstance(src, Tensor):
+    if not isinstance(src, Tensor) or (not source.ndim and index.numel() == 1):
         source = expand(source, tuple(index.shape))
     if index.numel() == 0:
         return input.clone()
+    if source.ndim != index.ndim:
+        what = f"{op}: indices of {shown(index.shape)} and values of {shown(source.shape)} have as many axes"
+        raise ShapeError(what, help="expand() the values")
     for i in range(index.ndim):
         source = sliced(source, i, 0, index.shape[i])
     flat = _flat_places(input, at, index, op)
