@@ -11,8 +11,9 @@ import heliostat as hs
 import heliostat.nn.functional as hf
 import heliostat.special
 from heliostat import func
+from heliostat.diagnostics import GradientError
 
-from .compare import check, ours, same, theirs, torch
+from .compare import check, floats, ours, same, theirs, torch
 
 ZEROS = np.array([[0.0, 0.0], [3.0, 0.0], [-4.0, 1.0]])
 MOVED = np.array([[0.0], [1.0], [0.0]])
@@ -154,3 +155,113 @@ def test_gradients_at_the_ends_of_a_range() -> None:
     ends = np.array([0.0, 1.0, 2.0, -1.0, 0.5])
     check(lambda m, x: [m.logit(x), m.special.entr(x)], ends, grad=True)
     check(lambda m, x: m.logit(x, eps=0.1), ends, grad=True)
+
+
+def test_backward_has_a_gradient_for_each_result() -> None:
+    """Those without gradients too: zeros, or None where nothing is materialized or it is no tensor."""
+    for materialize in (True, False):
+
+        def call(m: Any, x: Any, materialize: bool = materialize) -> Any:
+            seen: list[Any] = []
+
+            class Several(m.autograd.Function):  # type: ignore[misc, name-defined]
+                @staticmethod
+                def forward(x: Any, k: float) -> Any:
+                    return x > 0, x * k, "text", x * 2
+
+                @staticmethod
+                def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+                    ctx.k = inputs[1]
+                    ctx.mark_non_differentiable(output[0], output[1])
+                    ctx.set_materialize_grads(materialize)
+
+                @staticmethod
+                def backward(ctx: Any, flags: Any, scaled: Any, text: Any, g: Any) -> Any:
+                    seen.extend([flags is None, scaled is None, text])
+                    return (g if scaled is None else g + scaled) * ctx.k, None
+
+            y = Several.apply(x, 3.0)
+            (g,) = m.autograd.grad(y[3].sum(), x)
+            return [g, y[0], y[1].requires_grad, *seen]
+
+        x, y = hs.tensor(floats(3), requires_grad=True), torch.tensor(floats(3), requires_grad=True)
+        same(call(hs, x), call(torch, y))
+
+
+def test_a_function_that_writes_its_input() -> None:
+    def call(m: Any, x: Any) -> Any:
+        class Doubled(m.autograd.Function):  # type: ignore[misc, name-defined]
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                ctx.mark_dirty(x)
+                return x.mul_(2)
+
+            @staticmethod
+            def backward(ctx: Any, g: Any) -> Any:
+                return g * 2
+
+        class Exp(m.autograd.Function):  # type: ignore[misc, name-defined]
+            @staticmethod
+            def forward(ctx: Any, x: Any, y: Any) -> Any:
+                x.copy_(x.exp() * y)
+                ctx.mark_dirty(x)
+                ctx.save_for_backward(x, y)
+                return x
+
+            @staticmethod
+            def backward(ctx: Any, g: Any) -> Any:
+                x, y = ctx.saved_tensors
+                return g * x, g * x / y
+
+        b = x * 1
+        view = b[0]
+        c = Doubled.apply(b)
+        assert c is b
+        d = x.sin()
+        e = Exp.apply(d, x + 3)
+        assert e is d
+        plain = m.ones_like(x).detach()
+        assert Doubled.apply(plain) is plain
+        assert not plain.requires_grad
+        return [c, view, e, plain, (x * 1)[0]]
+
+    check(call, floats(3), grad=True)
+
+    class Leaf(hs.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.mark_dirty(x)
+            return x.mul_(2)
+
+    with pytest.raises(GradientError, match="leaf"):
+        Leaf.apply(hs.ones(2, requires_grad=True))
+
+
+def test_generators_without_gradients() -> None:
+    def call(m: Any, x: Any) -> Any:
+        found: list[Any] = []
+
+        @m.no_grad()  # type: ignore[untyped-decorator]
+        def steps(n: int) -> Any:
+            try:
+                got = yield (x * n).requires_grad
+                found.append((got, (x * n).requires_grad))
+                try:
+                    yield (x * n).requires_grad
+                except KeyError:
+                    found.append(m.is_grad_enabled())
+                yield 3
+            finally:
+                found.append(m.is_grad_enabled())
+            return 4
+
+        made = steps(2)
+        found += [next(made), (x * 2).requires_grad, made.send(5), (x * 2).requires_grad, made.throw(KeyError())]
+        assert list(made) == []
+        broken = steps(2)
+        next(broken)
+        broken.close()
+        return [found, m.is_grad_enabled()]
+
+    x, y = hs.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    assert call(hs, x) == call(torch, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,62 @@ def test_replaced_data() -> None:
     (w * 2).sum().backward()
     assert w.grad is not None
     assert w.grad.tolist() == [2, 2]
+
+
+def test_shapes_that_change_in_place_leave_other_views_what_they_are() -> None:
+    def call(m: Any, x: Any) -> Any:
+        a = x * 1
+        rows, column, flat = a.t(), a[:, 1], a.reshape(-1)
+        a.t_()
+        a[0].add_(10)
+        late = a[1:]
+        a.unsqueeze_(0).squeeze_(0).transpose_(0, 1)
+        rows.mul_(2)
+        column.sub_(1)
+        late.fill_(3)
+        flat[-1] = 8
+        b = x[None] * 1
+        inner, part = b.squeeze(0), b[0, 0]
+        inner.unsqueeze_(-1)
+        b.squeeze_()
+        inner.neg_()
+        part += 1
+        return [a, rows, column, flat, late, b, inner, part]
+
+    check(call, floats(3, 3), grad=True)
+    check(call, floats(3, 3) + 1j)
+
+
+def test_axes_of_one_element_move_without_a_copy() -> None:
+    def call(m: Any, x: Any) -> Any:
+        y = x * 1
+        z = y.movedim(2, 0)
+        z.reshape(-1)[0] = 9
+        y.transpose(0, 2).flatten(1)[0, 2] = 7
+        assert z.is_contiguous()
+        return [y, z]
+
+    check(call, floats(3, 4, 1))
+
+
+VIEWS: dict[str, Callable[[Any, Any], Any]] = {
+    "diagonal": lambda m, x: x.diagonal(1, 1, 2), "main diagonal": lambda m, x: x[0].diagonal(),
+    "conj": lambda m, x: x.conj(), "adjoint": lambda m, x: x.adjoint(), "H": lambda m, x: x[0].H,
+    "mH": lambda m, x: x.mH, "imag": lambda m, x: x.imag, "pieces": lambda m, x: m.hsplit(x, 3)[1],
+    "rows": lambda m, x: x.vsplit(2)[1], "depth": lambda m, x: x.dsplit([1])[0],
+    "atleast": lambda m, x: m.atleast_3d(x[0])[:, :1], "conj of a part": lambda m, x: x[:, 1:].conj()[0].imag,
+    "part of a conj": lambda m, x: x.conj().transpose(0, 1)[1:].real,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_complex_views_write_through(name: str) -> None:
+    def call(m: Any, x: Any) -> Any:
+        y = x * 1
+        v = VIEWS[name](m, y)
+        v.mul_(2)
+        w = VIEWS[name](m, y).clone()
+        y.add_(1)
+        return [y, v.resolve_conj() * 1, w]
+
+    check(call, floats(2, 3, 4) + 1j * floats(2, 3, 4, seed=1), grad=True)

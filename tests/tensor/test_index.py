@@ -263,3 +263,50 @@ def test_reductions_stay_in_their_rows(reduce: str) -> None:
     assert hs.compile(f)(outside)[1].tolist() == [2, 2, 2]
     with pytest.raises(IndexOutOfRangeError, match="index 7"):
         f(outside)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_single_bools_among_indices(flag: bool) -> None:
+    """A new axis with its only place, or with none, beside the places of other indices."""
+
+    def call(m: Any, x: Any) -> Any:
+        t, i = m.tensor(flag), m.tensor([[0], [2]])
+        y = x.clone()
+        y[flag, 1:, i] = 5
+        y[..., t] += 1
+        z = x * 1
+        z[flag] = 7
+        return [
+            x[flag],
+            x[flag, 1],
+            x[None, t, ..., None],
+            x[:, flag, 1:],
+            x[i, t],
+            x[t, :, i],
+            x[flag, t, 0],
+            y,
+            z,
+        ]
+
+    check(call, floats(3, 4), grad=flag)
+
+
+def test_places_without_axes_are_written_by_index_put() -> None:
+    def call(m: Any, x: Any) -> Any:
+        i, one, two = m.tensor([[1, 0, 2]]), m.tensor(-1), m.tensor(2)
+        return [
+            m.index_put(x, (i, one), m.tensor(2.0, dtype=x.dtype), True), m.index_put(x, (one, two), x[0, 0]),
+            x.clone().index_put_((one,), x[0], accumulate=True), x.index_put((one, i), x[0, :3]),
+        ]  # fmt: skip
+
+    check(call, floats(3, 4), grad=True)
+
+
+def test_one_value_is_scattered_from_a_tensor_without_axes() -> None:
+    def call(m: Any, x: Any) -> Any:
+        i, value = m.tensor([1]), m.tensor(2.0, dtype=x.dtype)
+        return [m.scatter(x[0], 0, i, value), m.scatter_add(x[0], 0, i, value), m.scatter(x[0, 0], 0, i[0] - 1, value)]
+
+    check(call, floats(3, 4), grad=True)
+    with pytest.raises(ShapeError, match="as many axes"):
+        hs.scatter(hs.ones(3), 0, hs.tensor([0, 1]), hs.tensor(2.0))

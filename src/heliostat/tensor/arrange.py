@@ -132,9 +132,9 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 # --- repeating --------------------------------------------------------------------------------------------------------
 @method("repeat")
-def repeat(self: Tensor, *sizes: Any) -> Tensor:
+def repeat(self: Tensor, *repeats: Any) -> Tensor:
     """The tensor so many times along each axis."""
-    counts = sizes_of(sizes)
+    counts = sizes_of(repeats)
     lead = len(counts) - self.ndim
     if lead < 0:
         raise ShapeError(f"repeat: {len(counts)} counts for a tensor of {self.ndim} axes")
@@ -230,6 +230,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements moved along axes; what leaves at one end comes back at the other."""
     if dims is None:
         return roll(input.reshape(-1), shifts, 0).reshape(input.shape)
+    if not isinstance(dims, int) and not len(dims):
+        return roll(input, shifts)
     for s, d in zip(
         [shifts] if isinstance(shifts, int) else shifts, [dims] if isinstance(dims, int) else dims, strict=True
     ):

@@ -26,6 +26,7 @@ from .function import Function, FunctionCtx, once_differentiable
 from .gradient_mode import grad_mode, is_grad_enabled
 from .pairs import ComplexTensor, over, widened
 from .rewound import Behind
+from .vectorize import vmap
 
 __all__ = [
     "Function", "FunctionCtx", "GradcheckError", "RemovableHandle", "backward", "checkpoint", "checkpoint_sequential",
@@ -420,10 +421,20 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of outputs with respect to inputs, leaves or not, without touching any `grad`."""
+    """Gradients of outputs with respect to inputs, leaves or not, without touching any `grad`.
+
+    `is_grads_batched`: grad_outputs have one more leading axis, and so have the gradients, one for each element of it.
+    `only_inputs` has no other meaning than True. Raises GradientError for an input without influence, unless
+    `allow_unused` gives None for it or `materialize_grads` zeros."""
+    if not only_inputs:
+        raise UnsupportedError("grad(only_inputs=False)", help="use backward() to gather the gradients of all leaves")
+    if is_grads_batched:
+        return _batched(outputs, inputs, grad_outputs, create_graph, allow_unused, materialize_grads)
     found, given = _many(outputs), _many(inputs)
     found, grad_outputs = _of_parts(found, grad_outputs)
     wanted = [_part(t) for t in given]
@@ -448,6 +459,23 @@ def grad(
     return tuple(
         over(g) if g is not None and isinstance(t, ComplexTensor) else g for t, g in zip(given, result, strict=True)
     )
+
+
+def _batched(
+    outputs: Any, inputs: Any, seeds: Any, create_graph: bool, allow_unused: bool | None, materialize_grads: bool
+) -> tuple[Tensor | None, ...]:
+    """`grad` for each element of the leading axis of where gradients start, in one batch."""
+    given, unused = _many(inputs), set[int]()
+
+    def one(*seeds: Any) -> tuple[Tensor, ...]:
+        found = grad(outputs, given, list(seeds), True, create_graph, True, allow_unused, False, materialize_grads)
+        unused.update(n for n, g in enumerate(found) if g is None)
+        return tuple(g for g in found if g is not None)
+
+    if seeds is None:
+        raise GradientError("grad(is_grads_batched=True) takes grad_outputs with one more leading axis")
+    rest = iter(vmap(one)(*_many(seeds)))
+    return tuple(None if n in unused else next(rest) for n in range(len(given)))
 
 
 def _part(t: Any) -> Any:
@@ -491,7 +519,10 @@ def enable_grad(function: Any = None) -> Any:
     return grad_mode(True) if function is None else grad_mode(True)(function)
 
 
-inference_mode = no_grad
+def inference_mode(mode: Any = True) -> Any:
+    """`no_grad`, or `enable_grad` with mode=False: a context manager and a decorator. Tensors that are made inside are
+    as all others."""
+    return grad_mode(False)(mode) if callable(mode) else grad_mode(not mode)
 
 
 class set_grad_enabled(grad_mode):

@@ -37,7 +37,7 @@ def _check(name: str, x: Tensor) -> None:
 @function()
 def histogram(
     input: Tensor,
-    bins: Any,
+    bins: Any = 100,
     *,
     range: Sequence[float] | None = None,
     weight: Tensor | None = None,
@@ -122,7 +122,6 @@ def _limits(name: str, x: Tensor, bins: int, limits: Sequence[float] | None) -> 
 def histogramdd(
     input: Tensor,
     bins: Any,
-    *,
     range: Sequence[float] | None = None,
     weight: Tensor | None = None,
     density: bool = False,

@@ -168,10 +168,6 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 COMPLEX["float_power"] = lambda input, exponent: pow(*(widened(o, c128) for o in (input, exponent)))
 COMPLEX["lerp"] = lambda input, end, weight: COMPLEX["add"](input, COMPLEX["mul"](COMPLEX["sub"](end, input), weight))
-COMPLEX["addcmul"] = lambda input, a, b, *, value=1: COMPLEX["add"](input, COMPLEX["mul"](COMPLEX["mul"](a, b), value))
-COMPLEX["addcdiv"] = lambda input, a, b, *, value=1: COMPLEX["add"](
-    input, COMPLEX["mul"](COMPLEX["true_divide"](a, b), value)
-)
 
 
 # --- functions of one number ------------------------------------------------------------------------------------------
@@ -374,7 +370,7 @@ _one("tanh", _tanh)
 _one("sigmoid", _sigmoid)
 _one("sgn", _sgn)
 _one("neg", lambda a, b: (-a, -b))
-_one("conj", lambda a, b: (a, -b), "conj_physical")
+_one("conj_physical", lambda a, b: (a, -b))
 COMPLEX["abs"] = lambda input: F["hypot"](*parts(input))
 COMPLEX["angle"] = lambda input: F["atan2"](input.imag, input.real)
 

@@ -7,6 +7,7 @@ are four of those of real tensors.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 from collections.abc import Sequence
@@ -14,19 +15,22 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..diagnostics import DTypeError, ShapeError
-from . import copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
+from ..ir.graph import Value, constant
+from ..ir.types import TensorType
+from . import arrange, copies, create, questions, reduce, strided  # noqa: F401  their methods are named below
 from . import index as _index
 from .complex import F, common, flags, multiplied, of_complex, of_four, parts
 from .conversion import as_tensor, convert
 from .copies import to_what
-from .core import Tensor
+from .core import Tensor, change_shape, view_of
 from .dims import normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of, result_dtype, type_name
 from .linalg import by_numbers
 from .pairs import ComplexTensor, joined, over, refuse, widened
-from .register import ALIASES, COMPLEX, METHODS, has_complex
-from .shape import sizes_of
+from .register import ALIASES, COMPLEX, FUNCTIONS, METHODS, by_name, has_complex
+from .shape import dsplit, hsplit, sizes_of, vsplit
 from .storage import data_ptr, storage_offset, untyped_storage
 
 
@@ -44,7 +48,6 @@ def _shape(z: Any, sizes: Sequence[int]) -> tuple[int, ...]:
 COMPLEX["reshape"] = lambda input, *shape: over(input._pair.reshape(*_shape(input, sizes_of(shape))))
 COMPLEX["view_as"] = COMPLEX["reshape_as"] = lambda input, other: COMPLEX["reshape"](input, tuple(other.shape))
 COMPLEX["ravel"] = lambda input: COMPLEX["reshape"](input, -1)
-COMPLEX["squeeze_"] = COMPLEX["unsqueeze_"] = refuse("squeeze_ and unsqueeze_")
 
 
 @of_complex("view")
@@ -110,7 +113,7 @@ def squeeze(input: Any, dim: Any = None) -> Tensor:
     dims = tuple(range(input.ndim)) if dim is None else ()
     if isinstance(dim, int) or dim:
         dims = normal_dims(dim, input.ndim, "squeeze")
-    return COMPLEX["reshape"](input, tuple(s for i, s in enumerate(input.shape) if i not in dims or s != 1))
+    return over(input._pair.view(*(s for i, s in enumerate(input.shape) if i not in dims or s != 1), 2))
 
 
 @of_complex("unsqueeze")
@@ -131,11 +134,33 @@ for _name in ("split", "chunk", "tensor_split"):
     COMPLEX[_name] = lambda input, given, dim=0, n=_name: _over_all(
         METHODS[n](input._pair, given, normal_dim(dim, input.ndim))
     )
+for _f in (arrange.atleast_1d, arrange.atleast_2d, arrange.atleast_3d, hsplit, vsplit, dsplit):
+    COMPLEX[_f.__name__] = inspect.unwrap(_f)  # made of views, of whatever they are given
+
+
+@of_complex("diagonal")
+def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Elements (i, i + offset) of two axes, along a new last axis: a view."""
+    a, b = (normal_dim(d, input.ndim, "diagonal") for d in (dim1, dim2))
+    return over(input._pair.diagonal(offset, a, b).transpose(-2, -1))
+
+
+def _change_shape(name: str) -> None:
+    def f(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        change_shape(self._pair, COMPLEX[name](self, *args, **kwargs)._pair)
+        found: Tensor = self
+        return found
+
+    COMPLEX[name + "_"] = f
+
+
+for _name in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims"):
+    _change_shape(_name)
 COMPLEX["contiguous"] = lambda input, memory_format=None: over(input._pair.contiguous())
 COMPLEX["is_contiguous"] = lambda input, memory_format=None: input._pair.is_contiguous()
 COMPLEX["expand"] = lambda input, *sizes: over(input._pair.expand(*sizes_of(sizes), 2))
 COMPLEX["expand_as"] = lambda input, other: COMPLEX["expand"](input, tuple(other.shape))
-COMPLEX["broadcast_to"] = lambda input, shape: COMPLEX["expand"](input, tuple(shape))
+COMPLEX["broadcast_to"] = lambda input, size: COMPLEX["expand"](input, tuple(size))
 COMPLEX["clone"] = lambda input: over(input._pair.clone())
 COMPLEX["detach"] = lambda input: input.detach()
 COMPLEX["is_inference"] = lambda input: False
@@ -149,6 +174,16 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """All expanded to their common shape, each in its dtype."""
     shape = tuple(F["broadcast_shapes"](*(x.shape for x in tensors)))
     return tuple(x.expand(shape) for x in tensors)
+
+
+def _conjugate(v: Value) -> Value:
+    return ops.mul(v, constant([1, -1], TensorType(v.type.element, (2,))))
+
+
+@of_complex("conj")
+def conj(input: Any) -> Tensor:
+    """Imaginary parts with the other sign: a view."""
+    return over(view_of(input._pair, _conjugate, lambda b, v: _conjugate(v), False))
 
 
 @of_complex("adjoint")
@@ -237,12 +272,12 @@ def _joined(a: Any, b: Any) -> Any:
 _linear(
     "sum", "mean", "cumsum", "index_select", "gather", "take", "take_along_dim", "masked_select",
     "tril", "triu", "diag",
-    "diag_embed", "diagflat", "diagonal", "trace", "roll", "flip", "fliplr", "flipud", "rot90", "repeat", "tile",
+    "diag_embed", "diagflat", "trace", "roll", "flip", "fliplr", "flipud", "rot90", "repeat", "tile",
     "repeat_interleave", "diff", "unfold", "sum_to_size",
 )  # fmt: skip
 _linear(
-    "cat", "stack", "hstack", "vstack", "dstack", "column_stack", "block_diag", "atleast_1d", "atleast_2d",
-    "atleast_3d", "meshgrid", "cartesian_prod", "combinations", values="all",
+    "cat", "stack", "hstack", "vstack", "dstack", "column_stack", "block_diag", "meshgrid", "cartesian_prod",
+    "combinations", values="all",
 )  # fmt: skip
 _linear(
     "index_add",
@@ -251,9 +286,6 @@ _linear(
     "select_scatter",
     "slice_scatter",
     "diagonal_scatter",
-    "hsplit",
-    "vsplit",
-    "dsplit",
 )
 
 
@@ -310,12 +342,6 @@ def _einsum_parts(equation: str, real: list[Tensor], rest: Sequence[Any]) -> Any
         return F["einsum"](equation, *real), None
     (a, b), (c, d) = (_einsum_parts(equation, [*real, part], rest[1:]) for part in parts(rest[0]))
     return (a, c) if b is None else (a - d, b + c)
-
-
-for _name, _build in (("addmm", "mm"), ("addmv", "mv"), ("baddbmm", "bmm"), ("addr", "outer")):
-    COMPLEX[_name] = lambda input, a, b, *, beta=1, alpha=1, p=_build: COMPLEX["add"](
-        COMPLEX["mul"](input, beta), COMPLEX["mul"](F[p](a, b), alpha)
-    )
 
 
 @of_complex("prod")
@@ -557,7 +583,7 @@ def attach_complex() -> None:
         elif name == "where":
             setattr(cls, name, lambda self, condition, other: F["where"](condition, self, other))
         elif name in COMPLEX:
-            setattr(cls, name, COMPLEX[name])
+            setattr(cls, name, f if f is FUNCTIONS.get(name) else by_name(COMPLEX[name], f))
         elif name.endswith("_") and name[:-1] in COMPLEX and name not in ("abs_", "absolute_"):
             setattr(cls, name, lambda self, *a, f=COMPLEX[name[:-1]], **k: self._assign(f(self, *a, **k)))
         else:

@@ -19,8 +19,8 @@ from .pairs import ComplexTensor, joined, over, widened
 from .register import COMPLEX
 
 for _name in (
-    "addbmm", "cumulative_trapezoid", "gradient", "logdet", "masked_scatter", "renorm", "std_mean", "trapezoid",
-    "vander", "var_mean",
+    "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "baddbmm", "cumulative_trapezoid", "gradient", "logdet",
+    "masked_scatter", "renorm", "std_mean", "trapezoid", "vander", "var_mean",
 ):  # fmt: skip
     COMPLEX[_name] = inspect.unwrap(F[_name])
 COMPLEX["nonzero_static"] = lambda input, **kwargs: F["nonzero_static"](flags(input), **kwargs)

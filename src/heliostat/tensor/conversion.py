@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any
@@ -17,7 +18,7 @@ from ..runtime.number import NumberBuffer
 from . import lazy
 from .core import Tensor, new, wrap
 from .dims import Size
-from .dtypes import dtype_of, get_default_dtype, number_dtype, of_numpy, result_dtype
+from .dtypes import dtype_of, get_default_dtype, number_dtype, of_numpy, promote, result_dtype
 from .reading import Array
 
 SCALAR_TYPES: dict[DType, TensorType] = {f32: tensor(f32), f64: tensor(f64)}
@@ -76,6 +77,8 @@ def from_data(data: Any, dtype: DType | None) -> Tensor:
     if isinstance(data, Tensor):
         made = data._copied()
         return made if dtype is None else convert(made, dtype)
+    if dtype is None and isinstance(data, list | tuple) and (named := _named_dtypes(data)):
+        dtype = functools.reduce(promote, named)
     array = _to_array(data, dtype is not None)
     if dtype is not None and dtype.kind in "iu" and isinstance(data, int | list | tuple) and array.dtype.kind in "iu":
         limits = np.iinfo(lazy.NUMPY[dtype.name])
@@ -116,6 +119,26 @@ def _to_array(data: Any, exact: bool) -> Array:
         default = get_default_dtype()
         array = array.astype(np.float32 if default == bf16 else lazy.NUMPY[default.name])
     return array
+
+
+_PYTHON_NUMBERS = {bool, int, float, complex}
+
+
+def _named_dtypes(data: Sequence[Any]) -> set[DType]:
+    """The dtypes of all numbers in nested lists, where one of them is NumPy's or a tensor, which have their own; else
+    nothing."""
+    types = set(map(type, data))
+    if types <= _PYTHON_NUMBERS:
+        return set()
+    found: set[DType] = set()
+    for d in data:
+        if isinstance(d, list | tuple):
+            found |= _named_dtypes(d)
+        elif isinstance(d, Tensor):
+            found.add(d.dtype)
+        elif isinstance(d, np.generic | np.ndarray) and d.dtype.kind in "biufc":
+            found.add(dtype_of(d.dtype))
+    return found | {number_dtype(kind(0)) for kind in types & _PYTHON_NUMBERS} if found else found
 
 
 def _plain(data: Any) -> Any:

@@ -66,7 +66,7 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
 
 
 @method("type")
-def type_method(self: Tensor, dtype: Any = None) -> Any:
+def type_method(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of PyTorch's type, `torch.FloatTensor`, or this tensor in another dtype."""
     return type_name(self.dtype, self.device.type) if dtype is None else convert(self, dtype_of(dtype))
 
@@ -88,9 +88,9 @@ def new(self: Tensor, *data: Any, device: Any = None) -> Tensor:
 
 
 @method("cpu")
-def cpu(self: Tensor) -> Tensor:
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """This tensor on the cpu; itself if it is there."""
-    return self if self._v.device == "cpu" else to(self, device="cpu")
+    return self if self._v.device == "cpu" else to(self, device="cpu", memory_format=memory_format)
 
 
 @method("cuda")

@@ -29,7 +29,9 @@ within_function: ContextVar[bool] = ContextVar("heliostat_within", default=False
 
 
 class View:
-    """How a view is made of its base, and how the base is made anew when the view is written."""
+    """How a view is made of its base, and how the base is made anew when the view is written.
+
+    A tensor that is no view has one too once its shape was changed in place: views are made of it as it lay before."""
 
     __slots__ = ("detached", "forward", "put", "strided")
 
@@ -129,7 +131,7 @@ class Tensor(Readable):
             if self._seen != base._version:
                 view = self._view
                 assert view is not None
-                self._v = view.forward(now)
+                self._v = view.forward(laid(base, now))
                 self._seen = base._version
                 self._rg = base._rg and not view.detached
                 self._leaf = not self._rg
@@ -149,7 +151,8 @@ class Tensor(Readable):
             view = self._view
             assert view is not None
             rg = requires_grad or base._rg
-            made = view.put(base.value, v)
+            made = view.put(laid(base, base.value), v)
+            made = made if base._view is None else base._view.forward(made)
             if not requires_grad and base._rg and not grad_enabled.get():
                 made = ops.detach(made)
             base._write(made, rg and (requires_grad or not base._leaf))
@@ -351,7 +354,9 @@ class Tensor(Readable):
         """The same values, through which no gradient flows: of a leaf a view, of what functions made a copy."""
         if not self._leaf:
             return new(Tensor, ops.detach(self.value))
-        if not self._rg and self._base is None and _capture.get() is None:  # what is below, of most tensors
+        if (
+            not self._rg and self._base is None and self._view is None and _capture.get() is None
+        ):  # what is below, of most tensors
             made: Tensor = new(Tensor, self.value)
             made._view = View(lambda v: ops.detach(v) if self._rg else v, lambda b, v: v, False, True)
             made._base, made._seen = self, self._version
@@ -506,6 +511,21 @@ def note_uses(v: Value, owner: Tensor, sources: Sequence[Tensor]) -> None:
     m.uses = (*m.uses, *found)
 
 
+def laid(base: Tensor, v: Value) -> Value:
+    """A value of a base as it lay before the shape of the base was changed in place: what its views are made of."""
+    return v if base._view is None else base._view.put(v, v)
+
+
+def change_shape(x: Tensor, found: Tensor) -> Tensor:
+    """x, under the shape of a view of it from here on. Other views, of it and of its base, stay what they are."""
+    x._check_in_place()
+    if found is not x:
+        if x._base is not None:
+            x._base, x._seen = found._base, found._seen
+        x._view, x._v = found._view, found._v
+    return x
+
+
 def view_of(
     base: Tensor, forward: Callable[[Value], Value], put: Callable[[Value, Value], Value], strided: bool
 ) -> Tensor:
@@ -514,7 +534,7 @@ def view_of(
     tracked = base._rg and grad_enabled.get() and v.type.dtype.is_float
     made: Tensor = new(Tensor, ops.detach(v) if base._rg and not tracked else v, tracked)
     inner = base._view
-    if base._base is not None and inner is not None:
+    if inner is not None:
         first = inner
         made._view = View(
             lambda x: forward(first.forward(x)),
@@ -522,7 +542,7 @@ def view_of(
             strided or first.strided,
             first.detached,
         )
-        made._base = base._base
+        made._base = base if base._base is None else base._base
     else:
         made._view, made._base = View(forward, put, strided), base
     made._seen = made._base._version

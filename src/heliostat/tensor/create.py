@@ -19,7 +19,7 @@ from .core import Tensor, wrap
 from .devices import Device, default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .memory_formats import check_memory_format
-from .register import FUNCTIONS, METHODS, function
+from .register import FUNCTIONS, METHODS, by_name, function
 from .shape import sizes_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -76,7 +76,7 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, **rest:
     return finished(made, requires_grad, rest)
 
 
-@function("asarray", method=False)
+@function(method=False)
 def as_tensor_(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of data; the tensor itself where it is one of that dtype, on that device."""
     if isinstance(data, Tensor):
@@ -86,6 +86,19 @@ def as_tensor_(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 FUNCTIONS["as_tensor"] = as_tensor_
+
+
+@function(method=False)
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`as_tensor` of data; with `copy` a tensor of its own, with copy=False obj itself. Raises ValueError where that is
+    to be and cannot: memory of others is not shared."""
+    made = as_tensor_(obj, dtype, device)
+    if copy is False and made is not obj:
+        raise ValueError("asarray: a copy is needed, and copy=False forbids it")
+    made = made.clone() if copy and made is obj else made
+    return made.requires_grad_(True) if requires_grad else made
 
 
 @function(method=False)
@@ -114,9 +127,9 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, **r
 
 
 @function(method=False)
-def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def scalar_tensor(s: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """A number as a tensor without axes, in the default dtype."""
-    return finished(as_tensor(value, dtype or get_default_dtype()), requires_grad, rest)
+    return finished(as_tensor(s, dtype or get_default_dtype()), requires_grad, rest)
 
 
 def on_meta(rest: dict[str, Any], like: Tensor | None = None) -> bool:
@@ -183,7 +196,7 @@ def _like(name: str, value: Any) -> None:
     new.__name__ = "new_" + name
     new.__doc__ = f"{value} everywhere, in the dtype of this tensor."
     FUNCTIONS[f.__name__] = f
-    METHODS[new.__name__] = new
+    METHODS[new.__name__] = by_name(new)
 
 
 for _name, _value in (("zeros", 0), ("ones", 1), ("empty", 0)):
@@ -213,11 +226,14 @@ METHODS["new_tensor"] = lambda self, data, **kw: tensor(data, **_beside(self, kw
 
 @function(method=False)
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+    start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """start, start + step .. below end; from 0 where one bound is given."""
     if end is None:
-        start, end = 0, start
+        start, end = None, start
+    if end is None:
+        raise TypeError("arange() takes at least its end")
+    start = 0 if start is None else start
     start, end, step = (_number(v) for v in (start, end, step))
     if any(isinstance(v, SymbolicDim) for v in (start, end, step)):
         if step != 1:
@@ -316,6 +332,6 @@ _window("kaiser_window", lambda t, beta=12.0: np.i0(beta * np.sqrt(np.maximum(1 
 
 
 @function(method=False)
-def result_type(a: Any, b: Any) -> DType:
+def result_type(tensor: Any, other: Any) -> DType:
     """The dtype of a function of two tensors or numbers."""
-    return result_dtype([a, b])
+    return result_dtype([tensor, other])

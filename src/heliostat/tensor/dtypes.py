@@ -175,9 +175,9 @@ def can_cast(source: DType, target: DType) -> bool:
     return order[source.kind] <= order[target.kind]
 
 
-def promote_types(a: Any, b: Any) -> DType:
+def promote_types(type1: Any, type2: Any) -> DType:
     """The common dtype of two dtypes."""
-    return promote(dtype_of(a), dtype_of(b))
+    return promote(dtype_of(type1), dtype_of(type2))
 
 
 def is_float(dtype: DType) -> bool:

@@ -9,10 +9,12 @@ from typing import Any
 
 from .. import ops
 from ..diagnostics import GradientError
-from ..ir.graph import Value
+from ..ir.graph import Value, constant
+from ..ir.types import TensorType
 from ..ops.rules import shown
 from . import lazy
 from .core import Tensor, being_written, new
+from .devices import placed
 from .gradient_mode import grad_mode, is_grad_enabled
 
 
@@ -32,6 +34,7 @@ class FunctionCtx:
         self.needs_input_grad: tuple[bool, ...] = ()
         self._materialize = True
         self._not_differentiable: set[int] = set()
+        self._dirty: set[int] = set()
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for backward."""
@@ -53,7 +56,7 @@ class FunctionCtx:
         """What forward made and saved is the function's result, through which gradients of gradients flow."""
         held = weakref.ref(made)  # which holds this by what it is a result of
         self._saved = [
-            (new(Tensor, v, True), v, held, 0, False) if kept is not None and kept[0] is y else kept
+            (new(Tensor, v, True), v, held, made._version, False) if kept is not None and kept[0] is y else kept
             for kept in self._saved
         ]
 
@@ -78,22 +81,30 @@ class FunctionCtx:
         self._not_differentiable |= {id(t) for t in tensors}
 
     def mark_dirty(self, *tensors: Tensor) -> None:
-        """Say that inputs were written in place; nothing needs to know it here."""
+        """Say that inputs were written in place. Where forward returns them, they are the function's results."""
+        self._dirty |= {id(t) for t in tensors}
 
     def set_materialize_grads(self, value: bool) -> None:
         """Whether outputs that were not used have a gradient of zeros rather than None."""
         self._materialize = value
 
 
+def _zeros(type: TensorType, device: str | None) -> Tensor:
+    v = ops.broadcast_to(constant(0, TensorType(type.element, ())), type.shape)
+    made: Tensor = new(Tensor, v if device is None else placed(v, device))
+    return made
+
+
 class _Record:
     """One call: where its gradients come from and go to."""
 
-    def __init__(self, function: Any, ctx: FunctionCtx, sources: Sequence[Any]) -> None:
+    def __init__(self, function: Any, ctx: FunctionCtx, takes: Sequence[bool], inputs: Sequence[Value]) -> None:
         self.function, self.ctx = function, ctx
         # not the tensors themselves: results hold this, which holds results, until they are computed
-        self.takes = [isinstance(s, Tensor) for s in sources]
-        self.inputs: list[Value] = [s.value for s in sources if isinstance(s, Tensor)]
+        self.takes, self.inputs = list(takes), list(inputs)
         self.outputs: list[Value] = []
+        self.others: dict[int, tuple[TensorType, str | None] | None] = {}
+        """The results without a gradient, by their place among all: the type and device of tensors."""
         self.name = str(function.__name__)
         self.once = getattr(function.backward, "once_differentiable", False)
 
@@ -103,9 +114,8 @@ class _Record:
 
     def mapped(self, new_: dict[int, Value]) -> _Record:
         """The same over other inputs, for a copy of the graph. What forward kept stays."""
-        made = _Record(self.function, self.ctx, ())
-        made.takes = self.takes
-        made.inputs = [new_.get(id(v), v) for v in self.inputs]
+        made = _Record(self.function, self.ctx, self.takes, [new_.get(id(v), v) for v in self.inputs])
+        made.others = self.others
         return made
 
     def gradients(self, total: dict[int, Value]) -> list[tuple[Value, Value | None]]:
@@ -116,6 +126,8 @@ class _Record:
             if g is None and self.ctx._materialize:
                 g = ops.mul(ops.detach(v), 0) if v.type.dtype.is_float else ops.detach(v)
             given.append(None if g is None else new(Tensor, g, is_grad_enabled()))
+        for at, other in self.others.items():
+            given.insert(at, _zeros(*other) if other is not None and self.ctx._materialize else None)
         found = self.function.backward(self.ctx, *given)
         results = list(found) if isinstance(found, tuple | list) else [found]
         if len(results) < len(self.takes):
@@ -156,6 +168,7 @@ class Function:
         tensors = [a for a in args if isinstance(a, Tensor)]
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         tracked = is_grad_enabled() and any(t.requires_grad for t in tensors)
+        record = _Record(cls, ctx, [isinstance(a, Tensor) for a in args], [t.value for t in tensors])
         setup = getattr(cls, "setup_context", None)
         with grad_mode(False):
             if setup is not None:
@@ -164,16 +177,21 @@ class Function:
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         outputs = list(result) if isinstance(result, tuple) else [result]
-        record = _Record(cls, ctx, args)
         made: list[Any] = []
-        for y in outputs:
+        for at, y in enumerate(outputs):
             if not isinstance(y, Tensor) or not tracked or id(y) in ctx._not_differentiable or not y.dtype.is_float:
                 made.append(y)
+                record.others[at] = (y.type_, y._home) if isinstance(y, Tensor) else None
                 continue
+            written = id(y) in ctx._dirty and any(y is t for t in tensors)
+            if written:
+                y._check_in_place()
             v = ops.detach(y.value)
             lazy.meta(v).function = record
             record.outputs.append(v)
-            made.append(new(Tensor, v, True))
+            if written:
+                y._write(v, True)
+            made.append(y if written else new(Tensor, v, True))
             ctx._replace(y, v, made[-1])
         return tuple(made) if isinstance(result, tuple) else made[0]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any
 
@@ -28,7 +30,32 @@ class grad_mode:
             with grad_mode(self.on):
                 return function(*args, **kwargs)
 
-        return run
+        @functools.wraps(function)
+        def steps(*args: Any, **kwargs: Any) -> Any:
+            return _resumed(function(*args, **kwargs), self.on)
+
+        return steps if inspect.isgeneratorfunction(function) else run
+
+
+def _resumed(made: Generator[Any, Any, Any], on: bool) -> Generator[Any, Any, Any]:
+    """A generator that runs its own part of each step in a mode, and its caller in that of the caller."""
+    advance = functools.partial(next, made)
+    try:
+        while True:
+            try:
+                with grad_mode(on):
+                    found = advance()
+            except StopIteration as end:
+                return end.value
+            try:
+                advance = functools.partial(made.send, (yield found))
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                advance = functools.partial(made.throw, error)
+    finally:
+        with grad_mode(on):
+            made.close()
 
 
 def is_grad_enabled() -> bool:

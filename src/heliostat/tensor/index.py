@@ -28,7 +28,7 @@ from .shape import expand, movedim, select, sliced, unsqueeze
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 def _parts(x: Tensor, index: Any) -> list[Any]:
-    """The index as a list with one entry per axis, None for new ones; masks become their places."""
+    """The index as a list with one entry per axis, None and bools for new ones; masks become their places."""
     items = list(index) if isinstance(index, tuple) else [index]
     found: list[Any] = []
     masks: list[tuple[Tensor, int, bool]] = []  # with the axes before each, and whether an Ellipsis is
@@ -39,14 +39,16 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
             if item.numel() == 0 and item.dtype.is_float:
                 item = convert(item, i64)
         if isinstance(item, bool | np.bool_):
-            item = as_tensor(bool(item))
+            found.append(bool(item))
+            continue
         if isinstance(item, np.integer):
             item = int(item)
         if isinstance(item, Tensor):
             if item.dtype == bool_ or item.dtype.name == "u8":
-                places = nonzero(item, as_tuple=True) if item.ndim else None
-                if places is None:
-                    raise DTypeError("a single bool is no index here", help="use masked_select")
+                if not item.ndim:
+                    found.append(bool(item))
+                    continue
+                places = nonzero(item, as_tuple=True)
                 masks.append((item, used, dotted))
                 found += places
                 used += item.ndim
@@ -102,6 +104,11 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
     for p in parts:
         if p is None:
             x = unsqueeze(x, axis)
+        elif isinstance(p, bool):  # a new axis, with its only place or none
+            x = unsqueeze(x, axis)
+            tensors.append(as_tensor(np.zeros(int(p), np.int64)))
+            axis += 1
+            continue
         elif isinstance(p, int | SymbolicDim):
             x = select(x, axis, p)
             continue
@@ -280,8 +287,17 @@ def _written(x: Tensor, tensors: list[Tensor | None], source: Tensor, accumulate
 @function()
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """input with values written, or added, at places given by one tensor per axis."""
-    x, tensors = _basic(input.clone(), _parts(input, tuple(indices)))
-    return _written(x, tensors, convert(as_tensor(values), input.dtype), accumulate)
+    made, source = input.clone(), convert(as_tensor(values), input.dtype)
+    x, tensors = _basic(made, _parts(input, tuple(indices)))
+    if all(t is None for t in tensors):
+        wide = expand(_without_ones(source, x.ndim), tuple(x.shape))
+        written = FUNCTIONS["add"](x, wide) if accumulate else wide
+    else:
+        written = _written(x, tensors, source, accumulate)
+    if x is made:
+        return written
+    x._assign(written)
+    return made
 
 
 METHODS["index_put_"] = lambda self, *a, **k: self._in_place(index_put, *a, **k)
@@ -343,10 +359,13 @@ def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, accumulate: boo
         return _scattered(input.reshape(1), 0, index.reshape(1), source, accumulate, op).reshape(())
     at = normal_dim(dim, input.ndim, op)
     source = convert(as_tensor(src), input.dtype)
-    if not isinstance(src, Tensor):
+    if not isinstance(src, Tensor) or (not source.ndim and index.numel() == 1):
         source = expand(source, tuple(index.shape))
     if index.numel() == 0:
         return input.clone()
+    if source.ndim != index.ndim:
+        what = f"{op}: indices of {shown(index.shape)} and values of {shown(source.shape)} have as many axes"
+        raise ShapeError(what, help="expand() the values")
     for i in range(index.ndim):
         source = sliced(source, i, 0, index.shape[i])
     flat = _flat_places(input, at, index, op)
@@ -499,11 +518,15 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
 
 
 @method("fill_diagonal_")
-def fill_diagonal_(self: Tensor, fill_value: float) -> Tensor:
-    """Write a number on the main diagonal."""
+def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
+    """Write a number on the main diagonal; with `wrap` of a tall matrix again below, a row left out between."""
     n = min(self.shape)
-    at = as_tensor(np.arange(n))
-    self[(at,) * self.ndim] = fill_value
+    at = np.arange(n)
+    rows = [at] * self.ndim
+    if wrap and self.ndim == 2 and n:
+        flat = np.arange(0, self.numel(), self.shape[1] + 1)
+        rows = [flat // self.shape[1], flat % self.shape[1]]
+    self[tuple(as_tensor(r) for r in rows)] = fill_value
     return self
 
 

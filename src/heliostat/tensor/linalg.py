@@ -89,9 +89,9 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
 
 @function()
-def dot(input: Tensor, other: Tensor) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Product of two vectors."""
-    return _ranks("dot", input, other, (1, 1))
+    return _ranks("dot", input, tensor, (1, 1))
 
 
 @function()
@@ -118,24 +118,39 @@ def _scaled(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x * factor
 
 
-def _plus(name: str, product: Any) -> None:
-    def f(input: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-        y = _scaled(product(a, b), alpha)
-        return y if beta == 0 else y + _scaled(input, beta)
-
-    f.__name__ = name
-    f.__doc__ = f"beta * input + alpha * {product.__name__}(a, b)."
-    function(in_place=True)(f)
+def _plus(product: Tensor, input: Tensor, beta: float, alpha: float) -> Tensor:
+    y = _scaled(product, alpha)
+    return y if beta == 0 else y + _scaled(input, beta)
 
 
-def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
-    return bmm(a, b).sum(0)
+@function(in_place=True)
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * mm(mat1, mat2)."""
+    return _plus(mm(mat1, mat2), input, beta, alpha)
 
 
-for _name, _product in (
-    ("addmm", mm), ("addmv", mv), ("addr", outer), ("baddbmm", bmm), ("addbmm", _sum_of_products)
-):  # fmt: skip
-    _plus(_name, _product)
+@function(in_place=True)
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * mv(mat, vec)."""
+    return _plus(mv(mat, vec), input, beta, alpha)
+
+
+@function(in_place=True)
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * outer(vec1, vec2)."""
+    return _plus(outer(vec1, vec2), input, beta, alpha)
+
+
+@function(in_place=True)
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * bmm(batch1, batch2)."""
+    return _plus(bmm(batch1, batch2), input, beta, alpha)
+
+
+@function(in_place=True)
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * bmm(batch1, batch2).sum(0)."""
+    return _plus(bmm(batch1, batch2).sum(0), input, beta, alpha)
 
 
 @function(method=False)

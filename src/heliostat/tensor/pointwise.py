@@ -240,6 +240,8 @@ def pow(input: Numeric, exponent: Numeric) -> Tensor:
     """input ** exponent in the common dtype. Small whole exponents are products."""
     if isinstance(exponent, int | float) and isinstance(input, Tensor):
         dtype = result_dtype([input, exponent])
+        if dtype == bool_:  # a number of its own dtype: itself, or 1 everywhere
+            return FUNCTIONS["logical_or"](input, not exponent)
         x = convert(input, dtype)
         v = x.value
         if exponent in (2, 3) and not isinstance(exponent, bool):
@@ -397,7 +399,8 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2^input + 2^other)."""
     ln2 = math.log(2)
-    return mul(logaddexp(mul(input, ln2), mul(other, ln2)), 1 / ln2)
+    (x, y), _ = common(input, other)
+    return mul(logaddexp(mul(x, ln2), mul(y, ln2)), 1 / ln2)
 
 
 @function(in_place=True)
@@ -454,15 +457,17 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 
 @function(in_place=True)
-def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-    """NaN and infinities replaced by numbers: the dtype's largest where none are given."""
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """NaN (by 0) and infinities (by the dtype's largest) replaced by numbers, those that are given."""
     if not input.dtype.is_float:
         return wrap(input.value, input)
     from .dtypes import finfo
 
     info = finfo(input.dtype)
     v = input.value
-    v = ops.where(ops.ne(v, v), nan, v)
+    v = ops.where(ops.ne(v, v), 0.0 if nan is None else nan, v)
     v = ops.where(ops.eq(v, math.inf), info.max if posinf is None else posinf, v)
     return wrap(ops.where(ops.eq(v, -math.inf), info.min if neginf is None else neginf, v), input)
 

@@ -277,7 +277,7 @@ def integers(low: int, high: int, shape: Sequence[int], dtype: DType, generator:
 
 @function(method=False)
 def randint(
-    low: int,
+    low: Any = None,
     high: Any = None,
     size: Any = None,
     *,
@@ -286,11 +286,14 @@ def randint(
     requires_grad: bool = False,
     **rest: Any,
 ) -> Tensor:
-    """Whole numbers from low (0) to below high."""
+    """Whole numbers from low (0) to below high: `randint(high, size)`, `randint(low, high, size)`."""
     if size is None:
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
+    if high is None or size is None:
+        raise TypeError("randint() takes high and size, and may take low before them")
+    low = 0 if low is None else low
     element, sizes = dtype_of(dtype) if dtype is not None else i64, sizes_of((size,))
     if on_meta(rest):
         return finished(filled(sizes, 0, element, True), requires_grad, rest)
@@ -299,10 +302,11 @@ def randint(
 
 
 @function(method=False)
-def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, **rest: Any) -> Tensor:
+def randint_like(
+    input: Tensor, low: int | None = None, high: int | None = None, *, dtype: Any = None, **rest: Any
+) -> Tensor:
     """`randint` of the shape and dtype of input."""
-    a, b = (0, low) if high is None else (low, high)
-    return randint(a, b, input.shape, **_as(input, dtype, rest))
+    return randint(low, high, input.shape, **_as(input, dtype, rest))
 
 
 def _last_whole(dtype: DType) -> int:
@@ -415,8 +419,13 @@ _filler("geometric_", lambda x, g, p: ((1 - _rand_as(x, g)).log() / math.log(1 -
 
 
 @method("random_")
-def random_(self: Tensor, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
-    """Fill with whole numbers from low (0) to below high (what the dtype holds)."""
+def random_(
+    self: Tensor, low: int = 0, to: int | None = None, *, generator: Generator | None = None, **rest: int
+) -> Tensor:
+    """Fill with whole numbers from low (0; its name is `from`) to below `to` (what the dtype holds)."""
+    low, high = rest.pop("from", low), to
+    if rest:
+        raise TypeError(f"unknown argument: {', '.join(rest)}")
     if self.is_meta:
         return self
     if high is None and low == 0:

@@ -129,29 +129,33 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, total: Any, place: Any, pai
 
 
 @function()
-def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The largest element; along an axis (values, indices); of two tensors the larger of each pair."""
-    return _extreme(input, dim, keepdim, amax, argmax, FUNCTIONS["maximum"])
+    return _extreme(input, dim if other is None else other, keepdim, amax, argmax, FUNCTIONS["maximum"])
 
 
 @function()
-def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The smallest element; along an axis (values, indices); of two tensors the smaller of each pair."""
-    return _extreme(input, dim, keepdim, amin, argmin, FUNCTIONS["minimum"])
+    return _extreme(input, dim if other is None else other, keepdim, amin, argmin, FUNCTIONS["minimum"])
 
 
 @function()
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements are true (not 0)."""
-    x = flags(input)
-    none = x.logical_not().sum(dim, keepdim)
-    return none == 0
+    """Whether all elements are true (not 0); of uint8 as uint8, as PyTorch has it."""
+    return _flag(input, dim, lambda x: x.logical_not().sum(dim, keepdim) == 0)
 
 
 @function()
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether an element is true (not 0)."""
-    return flags(input).sum(dim, keepdim) != 0
+    """Whether an element is true (not 0); of uint8 as uint8, as PyTorch has it."""
+    return _flag(input, dim, lambda x: x.sum(dim, keepdim) != 0)
+
+
+def _flag(input: Tensor, dim: Dims, over: Callable[[Tensor], Tensor]) -> Tensor:
+    x = flags(input)
+    found = x if isinstance(dim, list | tuple) and not dim else over(x)
+    return convert(found, input.dtype) if input.dtype.kind == "u" else found
 
 
 @function()
@@ -304,14 +308,14 @@ def _along(x: Tensor, dim: int, build: Callable[[Value], Value], name: str) -> T
 
 
 @function()
-def softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     """exp(x) over its sum along an axis."""
     x = floats(input) if dtype is None else convert(input, dtype_of(dtype))
     return _along(x, dim, ops.softmax, "softmax")
 
 
 @function()
-def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     """Logarithm of the softmax along an axis."""
     x = floats(input) if dtype is None else convert(input, dtype_of(dtype))
     return _along(x, dim, ops.log_softmax, "log_softmax")

@@ -68,21 +68,55 @@ def meaning(name: str, kind: str) -> Any:
     return MEANINGS[kind].get(name) or refuse(name, kind)
 
 
-NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "a": "input", "x": "input", "x1": "input", "x2": "other"}
-"""NumPy's names of arguments, which PyTorch takes in the place of its own."""
+OTHER_NAMES = {
+    "axis": ("dim",), "keepdims": ("keepdim",), "a": ("input",), "x": ("input",), "x1": ("input",), "x2": ("other",),
+    "self": ("input",), "split_size": ("split_size_or_sections",), "sections": ("indices_or_sections",),
+    "indices": ("indices_or_sections", "sections"), "tensor_indices_or_sections": ("indices_or_sections",),
+    "element": ("elements",), "test_element": ("test_elements",), "axis0": ("dim0",), "axis1": ("dim1",),
+}  # fmt: skip
+"""Further names of arguments, NumPy's and those of PyTorch's overloads, with the names that they stand for."""
 
 
 def _other_names(f: Any) -> dict[str, str]:
-    """Which of NUMPY_NAMES mean another argument of a function."""
+    """Which of OTHER_NAMES mean another argument of a function."""
     code = getattr(inspect.unwrap(f), "__code__", None)
     own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
-    return {theirs: ours for theirs, ours in NUMPY_NAMES.items() if ours in own and theirs not in own}
+    return {theirs: name for theirs, ours in OTHER_NAMES.items() if theirs not in own for name in ours if name in own}
+
+
+def _rest_of(f: Any) -> tuple[str, tuple[str, ...]]:
+    """The name of the argument that takes all further ones (`*size`), "" where there is none, and those before it."""
+    code = getattr(inspect.unwrap(f), "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_VARARGS:
+        return "", ()
+    return code.co_varnames[code.co_argcount + code.co_kwonlyargcount], code.co_varnames[: code.co_argcount]
+
+
+def _in_order(args: Any, kwargs: dict[str, Any], rest: str, before: tuple[str, ...]) -> tuple[Any, ...]:
+    """Positional arguments, where the one that takes all further ones was given by its name."""
+    at = kwargs.pop(rest)
+    return (*args, *(kwargs.pop(name) for name in before[len(args) :] if name in kwargs), at)
+
+
+def by_name(f: F, like: Any = None) -> F:
+    """A method whose further arguments (`*size`) may be one, given by the name that they have in f or in `like`."""
+    rest, before = _rest_of(f if like is None else like)
+    if not rest:
+        return f
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and rest in kwargs:
+            args = _in_order(args, kwargs, rest, before)
+        return f(*args, **kwargs)
+
+    return run  # type: ignore[return-value]
 
 
 def watching(name: str, f: Any) -> Any:
-    """f, or its meaning where one of the arguments asks for another; with `out=` where it has that, and with NumPy's
+    """f, or its meaning where one of the arguments asks for another; with `out=` where it has that, and with further
     names of arguments."""
-    has_out, others = name in TAKE_OUT, _other_names(f)
+    has_out, others, (rest, before) = name in TAKE_OUT, _other_names(f), _rest_of(f)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -91,6 +125,8 @@ def watching(name: str, f: Any) -> Any:
                 if others[theirs] in kwargs:
                     raise TypeError(f"{name}() got both {theirs} and {others[theirs]}")
                 kwargs[others[theirs]] = kwargs.pop(theirs)
+        if kwargs and rest and rest in kwargs:
+            args = _in_order(args, kwargs, rest, before)
         if kwargs and has_out and "out" in kwargs:
             out = kwargs.pop("out")
             made = run(*args, **kwargs)
@@ -140,8 +176,9 @@ def method(*names: str) -> Callable[[F], F]:
     """Publish a method under its own name and `names`."""
 
     def add(f: F) -> F:
+        called = by_name(f)
         for name in (f.__name__, *names):
-            METHODS[name] = f
+            METHODS[name] = called
         return f
 
     return add

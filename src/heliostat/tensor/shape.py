@@ -19,7 +19,7 @@ from ..ir.types import DType, SymbolicDim, f32, f64, i32, i64, tensor, u8
 from ..ops.rules import shown
 from ..session.devices import gpu_engine
 from . import lazy
-from .core import Tensor, new, view_of, wrap
+from .core import Tensor, change_shape, new, view_of, wrap
 from .dims import Size, normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of
 from .register import FUNCTIONS, METHODS, function, method
@@ -66,21 +66,21 @@ def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
     return _reshaped(self, size)
 
 
-METHODS["reshape"] = _reshape_method
+METHODS["reshape"] = METHODS.pop("_reshape_method")
 
 
 @method("view")
-def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+def view(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
     """The same elements under another shape, or their bytes as elements of another dtype: the last axis is as
     much longer as those are shorter."""
-    if dtype is not None or (len(shape) == 1 and not isinstance(shape[0], int | Sequence)):
-        dtype = dtype_of(shape[0] if dtype is None else dtype)
+    if dtype is not None or (len(size) == 1 and not isinstance(size[0], int | Sequence)):
+        dtype = dtype_of(size[0] if dtype is None else dtype)
         if dtype == self.dtype:
             return self
         if {dtype, self.dtype} in ({f32, i32}, {f64, i64}):
             return wrap(ops.bitcast(self.detach().value))
         return _reinterpreted(self.detach(), dtype)
-    return _reshaped(self, sizes_of(shape))
+    return _reshaped(self, sizes_of(size))
 
 
 def _reinterpreted(x: Tensor, dtype: DType) -> Tensor:
@@ -123,7 +123,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     if order == tuple(range(input.ndim)):
         return view_of(input, lambda v: v, lambda b, v: v, False)
     back = tuple(order.index(i) for i in range(input.ndim))
-    return view_of(input, lambda v: ops.transpose(v, order), lambda b, v: ops.transpose(v, back), True)
+    longer = [d for d in order if input.shape[d] != 1]  # where only axes of size 1 move, elements stay in order
+    moved = longer != sorted(longer)
+    return view_of(input, lambda v: ops.transpose(v, order), lambda b, v: ops.transpose(v, back), moved)
 
 
 @function("swapaxes", "swapdims")
@@ -309,10 +311,10 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
 
 
 @method("expand")
-def expand(self: Tensor, *sizes: Any) -> Tensor:
+def expand(self: Tensor, *size: Any) -> Tensor:
     """Repeated along axes of size 1 and new leading axes; -1 keeps a size: a view. Raises ShapeError for other sizes,
     and where elements that are there several times are written."""
-    shape = list(sizes_of(sizes))
+    shape = list(sizes_of(size))
     lead = len(shape) - self.ndim
     if lead < 0:
         raise ShapeError(f"expand: {shown(shape)} has fewer axes than {shown(self.shape)}")
@@ -339,9 +341,9 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @function()
-def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """Expanded to a shape."""
-    return expand(input, tuple(shape))
+    return expand(input, tuple(size))
 
 
 @function(method=False)
@@ -457,18 +459,14 @@ def _equal_parts(name: str, input: Tensor, sections: Any, at: int, axes: int) ->
         raise ShapeError(f"{name} takes at least {axes} axes, found {shown(input.shape)}")
     if isinstance(sections, int) and (sections < 1 or input.shape[at] % sections):
         raise ShapeError(f"{name}: axis {at} of size {input.shape[at]} is not divided into {sections} equal pieces")
-    return tensor_split(input, sections, at)
+    made: tuple[Tensor, ...] = FUNCTIONS["tensor_split"](input, sections, at)
+    return made
 
 
 for _name in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims"):
 
-    def _in_place_view(self: Tensor, *args: Any, _f: Any = FUNCTIONS[_name]) -> Tensor:
-        self._check_in_place()
-        v = _f(self, *args)
-        if self._base is not None:
-            self._base, self._view, self._seen = v._base, v._view, v._seen
-        self._v = v._v
-        return self
+    def _in_place_view(self: Tensor, *args: Any, _f: Any = FUNCTIONS[_name], **kwargs: Any) -> Tensor:
+        return change_shape(self, _f(self, *args, **kwargs))
 
     METHODS[_name + "_"] = _in_place_view
 

@@ -19,7 +19,7 @@ from ..ir.types import u8
 from ..runtime.buffer import Buffer
 from . import lazy
 from .conversion import owning
-from .core import Tensor, _leaf_value, new
+from .core import Tensor, _leaf_value, laid, new
 from .devices import CPU, Device
 from .register import method
 
@@ -67,7 +67,7 @@ def storage_offset(self: Tensor) -> int:
     if view is None or not view.strided or not self.numel():
         return 0
     places = ops.reshape(ops.arange(root.numel()), tuple(root.shape))
-    first: Tensor = new(Tensor, view.forward(places)).reshape(-1)[0]
+    first: Tensor = new(Tensor, view.forward(laid(root, places))).reshape(-1)[0]
     return int(first.item())
 
 

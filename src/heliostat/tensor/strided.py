@@ -107,9 +107,9 @@ def narrow_copy(self: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 
 @method("resize_")
-def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     """Give this tensor another shape: its first elements in order, then zeros. Not of one that requires grad."""
-    shape = sizes_of(sizes)
+    shape = sizes_of(size)
     if self.requires_grad:
         raise UnsupportedError("resize_ of a tensor that requires grad", help="use reshape, or detach() it")
     count = math.prod(shape)
@@ -120,7 +120,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
         return _become(self, reshape(flat[:count], shape))
 
 
-METHODS["resize_as_"] = lambda self, other, memory_format=None: resize_(self, tuple(other.shape))
+METHODS["resize_as_"] = lambda self, the_template, memory_format=None: resize_(self, tuple(the_template.shape))
 METHODS["resize"] = METHODS["view"]
 METHODS["resize_as"] = lambda self, other: self.view(tuple(other.shape))
 METHODS["dim_order"] = lambda self: tuple(range(self.ndim))
