@@ -17,7 +17,6 @@ from .pool import Workers
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, new_seed
 from .worker import EndOfData, Failure, Fetcher
 
-
 FIXED = frozenset({"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"})
 """Options that stay as a loader was made with."""
 
