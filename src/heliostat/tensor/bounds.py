@@ -76,7 +76,8 @@ def elements(array: Any, nodes: Sequence[Node], sizes: Mapping[str, int] | None 
     """What nodes of `source_of` show of an array. sizes: of symbols in their attributes."""
     for node in nodes:
         attrs = node.attrs if sizes is None else {name: concrete(a, sizes) for name, a in node.attrs.items()}
-        array = node.op.reference(array, **attrs)
+        op: Any = node.op
+        array = op.reference(array, **attrs)
     return array
 
 
