@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat import export, nn
+from heliostat import export, nn, ops
 from heliostat.diagnostics import CaptureError, FileFormatError, ShapeError
+from heliostat.ops import REGISTRY
+from heliostat.ops.older import OLDER, Older, versions_of
 
 
 def array(*shape: int) -> Any:
@@ -109,6 +111,38 @@ def test_files_that_are_no_programs() -> None:
         hs.save({**good, key: value}, changed)
         with pytest.raises(FileFormatError):
             export.load(io.BytesIO(changed.getvalue()))
+
+
+def test_ops_of_earlier_versions_keep_their_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files say of which version their ops are; the first ones did not, and all ops were of version 1."""
+    x = array(2, 3)
+    file = io.BytesIO()
+    export.save(export.export(lambda x: (x.relu() * 2).sum(1), (x,), dynamic_shapes=({0: export.Dim("n")},)), file)
+    kept = hs.load(io.BytesIO(file.getvalue()))
+    assert kept["ops"].keys() >= {"relu", "sum"}
+    assert all(kept["ops"][name] == REGISTRY[name].version for name in kept["ops"])
+
+    def loaded(**changes: Any) -> Any:
+        changed = io.BytesIO()
+        hs.save({k: v for k, v in {**kept, **changes}.items() if v is not None}, changed)
+        return export.load(io.BytesIO(changed.getvalue()))
+
+    expected = np.maximum(x.numpy(), 0).sum(1) * 2
+    monkeypatch.setattr(type(REGISTRY["relu"]), "version", 3)
+    with pytest.raises(FileFormatError, match="relu is of version 1, known is 3"):
+        loaded()
+    was = Older("relu", 1, lambda t: t, lambda v: ops.neg(ops.relu(ops.neg(v))))  # as if it had been min(x, 0)
+    monkeypatch.setitem(OLDER, ("relu", 1), was)
+    for program in (loaded(), loaded(ops=None)):
+        rows = array(5, 3)
+        np.testing.assert_allclose(program(rows).numpy(), np.minimum(rows.numpy(), 0).sum(1) * 2, rtol=1e-6)
+        assert versions_of(program.graph)["relu"] == 3
+    newest = loaded(ops={**kept["ops"], "relu": 3})
+    np.testing.assert_allclose(newest(x).numpy(), expected, rtol=1e-6)
+    without = {name: version for name, version in kept["ops"].items() if name != "relu"}
+    for wrong in ({**kept["ops"], "relu": 4}, {**kept["ops"], "relu": "1"}, without, [1]):
+        with pytest.raises(FileFormatError):
+            loaded(ops=wrong)
 
 
 def test_arguments_by_name_and_kind() -> None:

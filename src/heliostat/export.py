@@ -1,6 +1,7 @@
 """Functions and modules as graphs in one file: `export` captures, `save` and `load` keep what was captured.
 
-A file holds the graph as text, the tensors that it reads, and how arguments and results are nested: data alone. It is
+A file holds the graph as text, the versions of its ops, the tensors that it reads, and how arguments and results are
+nested: data alone. It is
 parsed, its types are inferred anew and its checksum is compared before anything of it runs, and code is compiled where
 it is loaded.
 """
@@ -22,6 +23,7 @@ from .ir.types import Symbol, SymbolicDim, TensorType, concrete, dim, tensor
 from .ir.verify import verify
 from .nn import Module
 from .ops import REGISTRY
+from .ops.older import finder, renewed, versions_of
 from .serialization import load as load_file
 from .serialization import save as save_file
 from .tensor import Tensor
@@ -350,15 +352,16 @@ def save(program: ExportedProgram, f: Place) -> None:
     save_file(
         {
             "format": FORMAT, "version": VERSION, "graph": print_graph(program.graph), "inputs": program.inputs,
-            "outputs": program.outputs, "state": program.state_dict,
+            "outputs": program.outputs, "state": program.state_dict, "ops": versions_of(program.graph),
         },
         f,
     )  # fmt: skip
 
 
 def load(f: Place) -> ExportedProgram:
-    """What `save` wrote. Raises FileFormatError for a file that is damaged or no program: nothing of it runs before
-    its graph is verified."""
+    """What `save` wrote, in earlier versions too: ops whose meaning has changed since become what they were. Raises
+    FileFormatError for a file that is damaged or no program, and for ops of unknown versions: nothing of it runs
+    before its graph is verified."""
     name = getattr(f, "name", None) or (str(f) if isinstance(f, str | os.PathLike) else "the file")
     found = load_file(f)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -366,7 +369,7 @@ def load(f: Place) -> ExportedProgram:
     if found.get("version") != VERSION:
         raise FileFormatError(f"{name}: is of version {found.get('version')}, known is {VERSION}")
     try:
-        graph = parse_graph(found["graph"], REGISTRY.__getitem__, path=str(name))
+        graph = renewed(parse_graph(found["graph"], finder(str(name), found.get("ops")), path=str(name)))
         verify(graph)
         state = found["state"]
         count = len(graph.parameters) - len(state)

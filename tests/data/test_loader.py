@@ -223,6 +223,16 @@ def test_wrong_options_are_refused(options: dict[str, Any], error: type[Exceptio
         DataLoader(Squares(4), **options)
 
 
+def test_options_that_would_be_ignored_cannot_be_set() -> None:
+    loader = DataLoader(Squares(4), 2)
+    for name in ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"):
+        with pytest.raises(ValueError, match=name):
+            setattr(loader, name, getattr(loader, name))
+    loader.collate_fn = as_list
+    assert [len(batch) for batch in loader] == [2, 2]
+    assert [len(batch) for batch in DataLoader(loader.dataset, 3, collate_fn=as_list)] == [3, 1]
+
+
 def test_more_refusals() -> None:
     with pytest.raises(ValueError, match="shuffle"):
         DataLoader(Shares(4), shuffle=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from pathlib import Path
@@ -97,6 +98,8 @@ def test_compiled_steps_and_sums(tmp_path: Path) -> None:
     file = tmp_path / "trace.json"
     p.export_chrome_trace(str(file))
     trace = json.loads(file.read_text())["traceEvents"]
+    p.export_chrome_trace(str(file) + ".gz")
+    assert json.loads(gzip.decompress((tmp_path / "trace.json.gz").read_bytes()))["traceEvents"] == trace
     kernels = [r for r in trace if r.get("cat") == "kernel"]
     ranges = [r for r in trace if r.get("cat") == "user_annotation"]
     assert {r["name"] for r in kernels} == {e.name for e in p.events()}

@@ -237,6 +237,26 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     assert load(place) == {"old": 1}
 
 
+def test_what_a_kill_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next save of that file alone, and not while somebody writes it."""
+    from heliostat.serialization import files
+
+    place = tmp_path / "a[1]"
+    left, others, written = (tmp_path / f".{name}.part" for name in ("a[1].0f", "a1.0f", "a[1].1f"))
+    for part in (left, others, written):
+        part.write_bytes(b"half")
+    save(1, place)
+    assert left.exists()  # it may have been made just now
+    monkeypatch.setattr(files, "FRESH", -1.0)
+    with written.open("rb+") as file:
+        assert files.lock_file(file)
+        save(2, place)
+        assert {p.name for p in tmp_path.iterdir()} == {place.name, others.name, written.name}
+    save(3, place)
+    assert {p.name for p in tmp_path.iterdir()} == {place.name, others.name}
+    assert load(place) == 3
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     from heliostat.serialization.files import write_all
 

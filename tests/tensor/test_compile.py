@@ -14,6 +14,7 @@ import pytest
 import heliostat as hs
 from heliostat import nn, optim
 from heliostat.diagnostics import CaptureError, GradientError, ShapeError
+from heliostat.nn.utils import clip_grad_norm_, clip_grad_value_
 from heliostat.session import engine
 from heliostat.tensor import lazy
 
@@ -188,8 +189,19 @@ def test_gradients_that_an_update_has_used_are_not_kept() -> None:
         step(x, y)
     g = model.params[0].grad
     assert g is not None
-    with pytest.raises(GradientError, match="not kept"):
-        g.numpy()
+    before = [p.tolist() for p in model.params]
+    double = g * 2
+    scaler = hs.amp.GradScaler("cpu")
+    scaler.scale(hs.ones(1))
+    for use in (
+        g.numpy, double.tolist, model.optimizer.step, lambda: scaler.step(model.optimizer),
+        lambda: (model.params[0] * 1).sum().backward(), lambda: clip_grad_norm_(model.params, 1.0),
+        lambda: clip_grad_value_(model.params, 1.0),
+    ):  # fmt: skip
+        with pytest.raises(GradientError, match="not kept"):  # at the line itself
+            use()
+    lazy.flush()  # what cannot be computed does not keep the rest from it
+    assert [p.tolist() for p in model.params] == before
     model.step(*batches(1)[0])
     assert model.params[0].grad.numpy().any()
 

@@ -244,10 +244,18 @@ def test_adapters_of_something_else(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="is not an adapter"):
         merge(base, tmp_path / "b.safetensors", out)
     raw = saved().read_bytes()
-    (tmp_path / "a.safetensors").write_bytes(raw[:-3])
-    with pytest.raises(FileFormatError):
-        merge(base, tmp_path / "a.safetensors", out)
+    damaged = [raw[:-3], *(raw[:n] + bytes([raw[n] ^ 1]) + raw[n + 1 :] for n in range(0, len(raw), 5))]
+    for bytes_ in damaged:
+        (tmp_path / "a.safetensors").write_bytes(bytes_)
+        with pytest.raises(FileFormatError):
+            merge(base, tmp_path / "a.safetensors", out)
+    with pytest.raises(OSError, match=r"missing/out\.gguf'"):
+        merge(base, saved(), tmp_path / "missing" / "out.gguf")
     assert not out.exists()
+    first = {"format": "heliostat lora", "architecture": "llama", "rank": "2", "alpha": "1.0"}  # without a checksum
+    pairs = {"blk.0.attn_q.weight.lora_a": hs.zeros(2, 32), "blk.0.attn_q.weight.lora_b": hs.zeros(32, 2)}
+    hs.save_safetensors(pairs, str(tmp_path / "a.safetensors"), first)
+    assert merge(base, tmp_path / "a.safetensors", out) == 1
 
 
 def test_bad_input_is_a_message_and_exit_code_2(

@@ -14,6 +14,7 @@ from ..diagnostics import DTypeError, ScopeError, UnsupportedError
 from ..ir.types import f16, f32, i32
 from ..tensor import FUNCTIONS, Tensor, lazy, no_grad
 from ..tensor.autocast import is_autocast_available
+from ..tensor.autograd import usable
 from ..tensor.conversion import convert, live_scalar, number_tensor
 from ..tensor.devices import name_of
 
@@ -116,7 +117,7 @@ class GradScaler:
                             f"a float16 gradient of shape {list(g.shape)} cannot be unscaled without losing it",
                             help="keep parameters in float32 and run the forward pass under autocast",
                         )
-                    p.grad = g = g * convert(inverse, g.dtype)
+                    p.grad = g = usable(g) * convert(inverse, g.dtype)
                     here = g.isfinite().all()
                     finite = here if finite is None else finite.logical_and(here)
             if finite is None:

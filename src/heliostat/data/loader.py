@@ -17,6 +17,9 @@ from .pool import Workers
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, new_seed
 from .worker import EndOfData, Failure, Fetcher
 
+FIXED = frozenset({"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"})
+"""Options that stay as a loader was made with."""
+
 
 class DataLoader:
     """Batches of a data set. Options as torch.utils.data.DataLoader; worker processes start afresh (spawn or
@@ -76,6 +79,13 @@ class DataLoader:
         )
         self.collate_fn = collate_fn or (default_collate if self._batched else default_convert)
         self._workers: Workers | None = None
+        self._made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raise ValueError for options that what was made of them would not follow."""
+        if name in FIXED and getattr(self, "_made", False):
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
 
     @property
     def _batched(self) -> bool:

@@ -74,7 +74,8 @@ class Op:
 
     kind: how it is lowered: "elementwise" (by `scalar`), "composite" (by `decompose`), or "kernel" (a schedule takes it
         as it is; then `decompose`, where there is one, is a second road and the test oracle).
-    version: counts changes of meaning, for caches. amp: see `Amp`. deterministic: equal inputs give equal results.
+    version: counts changes of meaning, for caches and files (`older`).
+    amp: see `Amp`. deterministic: equal inputs give equal results.
     infer(*types, **attrs): the type rule; raises ShapeError or DTypeError. Defaults of attributes are its defaults.
     reference(*arrays, **attrs): the meaning, in NumPy. Floats come and go as float64, blocks as the floats they stand
         for, symbolic sizes in attributes as ints.

@@ -17,7 +17,7 @@ from typing import Any
 from ..diagnostics import UnsupportedError
 from ..ir.types import bf16, f16, f32, f64
 from ..tensor import FUNCTIONS, lazy, recorded
-from ..tensor.autograd import enable_grad
+from ..tensor.autograd import enable_grad, usable
 from ..tensor.conversion import convert, number_tensor
 from ..tensor.core import RemovableHandle, Tensor, new
 from ..tensor.gradient_mode import grad_mode
@@ -341,7 +341,7 @@ class RuleOptimizer(Optimizer):
                     return
 
     def _update(self, group: Group) -> None:
-        found = [(p, g) for p in group["params"] if (g := p.grad) is not None]
+        found = [(p, usable(g)) for p in group["params"] if (g := p.grad) is not None]
         if not found:
             return
         self._begin([p for p, _ in found], group)

@@ -13,8 +13,10 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 if sys.platform != "win32":
+    import fcntl
     import resource
 
 LINUX = sys.platform == "linux"
@@ -392,6 +394,18 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def lock_file(file: IO[bytes]) -> bool:
+    """Hold an open file's lock until it is closed, also by the end of the process. False where another holds it, and
+    where the system or the file system has no such locks, as on Windows."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def name_file(error: BaseException, path: Path) -> None:

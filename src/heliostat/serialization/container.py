@@ -178,9 +178,22 @@ def pack_structure(x: Any) -> Iterator[Any]:
     """The pieces of a file. Raises UnsupportedError before the first."""
     writer = _Writer()
     structure = json.dumps(writer.value(x, ()), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    records = writer.records
-    digest = _digest(structure, header(records), [records[name][2] for name in order(records)])
-    return pack(records, {"format": FORMAT, "version": str(VERSION), "structure": structure, "sha256": digest})
+    about = {"format": FORMAT, "version": str(VERSION), "structure": structure}
+    return pack(writer.records, about | {"sha256": checksum(structure, writer.records)})
+
+
+def checksum(text: str, records: dict[str, Record]) -> str:
+    """The SHA-256 of a text and of tensors with their names, dtypes and shapes, as a file's metadata hold it."""
+    return _digest(text, header(records), [records[name][2] for name in order(records)])
+
+
+def check_checksum(path: str, data: bytes, text: str, expected: str) -> None:
+    """Raise FileFormatError where the checksum of a file, whose header was read, differs."""
+    length = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + length].decode())
+    del head["__metadata__"]
+    if _digest(text, head, [memoryview(data)[8 + length :]]) != expected:
+        raise FileFormatError(f"{path}: is damaged: its checksum differs", help="nothing was loaded; save it again")
 
 
 def _digest(structure: str, head: Any, pieces: Any) -> str:
@@ -204,11 +217,7 @@ def unpack_structure(path: str, data: bytes, modules: str | None = None) -> Any:
         raise FileFormatError(f"{path}: is of version {metadata.get('version')}, known is {VERSION}")
     if metadata.keys() != {"format", "version", "structure", "sha256"}:
         raise FileFormatError(f"{path}: the metadata must be format, version, structure and sha256")
-    length = int.from_bytes(data[:8], "little")
-    head = json.loads(data[8 : 8 + length].decode())
-    del head["__metadata__"]
-    if _digest(metadata["structure"], head, [memoryview(data)[8 + length :]]) != metadata["sha256"]:
-        raise FileFormatError(f"{path}: is damaged: its checksum differs", help="nothing was loaded; save it again")
+    check_checksum(path, data, metadata["structure"], metadata["sha256"])
     try:
         return _Reader(path, records, modules).value(json.loads(metadata["structure"]))
     except FileFormatError:

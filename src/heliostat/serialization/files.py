@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..diagnostics import FileFormatError
-from ..runtime.platform import name_file
+from ..runtime.platform import lock_file, name_file, sync_directory
+
+PART = ".part"
+FRESH = 10.0  # seconds
 
 
 def name_of(f: Any) -> str:
@@ -42,10 +47,12 @@ def write_all(f: Any, pieces: Iterable[Any]) -> None:
     path = Path(f)
     if path.is_symlink():
         path = path.resolve()
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}{PART}")
     mode = path.stat().st_mode & 0o777 if path.exists() else None
+    _clear(path)
     try:
         with beside.open("xb") as file:
+            lock_file(file)
             for piece in pieces:
                 file.write(piece)
             file.flush()
@@ -58,9 +65,13 @@ def write_all(f: Any, pieces: Iterable[Any]) -> None:
             beside.unlink()
         name_file(error, path)
         raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name too is to survive a loss of power
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_directory(path.parent)  # the new name too is to survive a loss of power
+
+
+def _clear(path: Path) -> None:
+    """Remove what writers of this file left that were killed: parts that nobody holds a lock on. A part that was made
+    just now may have no lock yet, and stays."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        with contextlib.suppress(OSError), part.open("rb+") as file:
+            if time.time() - part.stat().st_mtime > FRESH and lock_file(file):
+                part.unlink()

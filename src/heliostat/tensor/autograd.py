@@ -402,6 +402,8 @@ def _rewound(outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple
 def _gather(t: Tensor, g: Value, create_graph: bool) -> None:
     made: Tensor = new(Tensor, _beside(g, t) if create_graph else ops.detach(_beside(g, t)), create_graph)
     before = t.grad
+    if before is not None:
+        usable(before)
     t.grad = made if before is None else (before + made if create_graph else before.detach() + made)
     for hook in list(t._post or ()):
         hook(t)
@@ -507,6 +509,12 @@ def backward_method(
 ) -> None:
     """Add the gradients of this tensor to the `grad` of the leaves behind it."""
     backward([self], [gradient], retain_graph, create_graph, inputs)
+
+
+def usable(g: Tensor) -> Tensor:
+    """A gradient that something is about to be made of. Raises GradientError where a compiled step did not keep it."""
+    lazy.check_kept(getattr(g, "_pair", g)._v)
+    return g
 
 
 def no_grad(function: Any = None) -> Any:

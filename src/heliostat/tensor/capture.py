@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..diagnostics import CaptureError
@@ -16,6 +16,7 @@ from ..ir.graph import Value
 from ..ir.types import TensorType
 from ..session import engine
 from . import lazy
+from .bounds import Asked, asked_at_calls
 from .core import Tensor, new
 from .gradient_mode import grad_mode, is_grad_enabled
 from .structure import mapped, tensors_in
@@ -65,6 +66,8 @@ class Scope:
         self.outside: dict[int, Outside] = {}
         self.grads: dict[int, Outside] = {}
         self.fills: list[Value] = []
+        self.ranges: list[Any] = []  # what `bounds.require` could not check
+        self.drawn: dict[Any, list[int]] = {}  # generators: where each was, and how often it was asked
 
     def made(self, t: Tensor) -> None:
         """A tensor was made."""
@@ -110,7 +113,8 @@ class Captured:
 
     arguments: the stand-ins of its tensors. result: what it returned, with tensors of the scope. outside: the tensors
     that it read or wrote. grads: those whose gradient it looked at, each with the gradient it left. kept: tensors that
-    were made inside and are still held by something. fills: numbers to ask for at each run, in order.
+    were made inside and are still held by something. fills: numbers to ask for at each run, in order. asked: what the
+    numbers in arguments must be. drawn: generators that it drew from.
     """
 
     def __init__(self) -> None:
@@ -121,6 +125,8 @@ class Captured:
         self.grads: list[tuple[Outside, Tensor | None]] = []
         self.kept: list[Tensor] = []
         self.fills: list[Value] = []
+        self.asked: list[Asked] = []
+        self.drawn: dict[Any, list[int]] = {}
         self.finals: dict[int, Value] = {}
 
 
@@ -194,17 +200,28 @@ def _captured(
             if o.tensor._v is not o.value:
                 o.final = o.tensor._v
         made.grads = [(o, o.tensor._grad) for o in scope.grads.values()]
-        made.fills = scope.fills
+        made.fills, made.drawn = scope.fills, scope.drawn
+        made.asked = asked_at_calls(scope.ranges, {id(v): n for n, v in enumerate(made.values)})
         made.kept = _kept(scope, made)
         for t in (*tensors_in(made.result), *made.arguments, *made.kept, *(g for _, g in made.grads if g is not None)):
             made.finals[id(t)] = t.value
         return made
+    except BaseException:
+        take_back(scope.drawn)
+        raise
     finally:
         for o in scope.outside.values():
             o.restore()
         lazy._capture.reset(token)
         if is_grad_enabled() is not mode:
             grad_mode(mode).__enter__()
+
+
+def take_back(drawn: Mapping[Any, Sequence[int]]) -> None:
+    """Let generators go on where they were before a capture, but for those that another thread drew from since."""
+    for g, (count, times) in drawn.items():
+        if g._count == count + times:
+            g._count = count
 
 
 def _cut_views(scope: Scope, result: Any) -> None:

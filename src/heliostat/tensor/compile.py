@@ -13,14 +13,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from ..diagnostics import CaptureError
+from ..diagnostics import CaptureError, IndexOutOfRangeError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from ..session.artifacts import load_cache_artifacts, save_cache_artifacts
 from ..session.devices import Float32Products
 from . import lazy, stance
 from .autocast import signature
-from .capture import capture, hooked
+from .capture import capture, hooked, take_back
 from .core import Tensor
 from .determinism import get_deterministic_debug_mode
 from .diagnose import DiagnosisReport, OpInfo, diagnose
@@ -241,7 +241,11 @@ class Compiled:
                 if len(self.entries) > KEPT:
                     self.entries.popitem(last=False)
         self.reasons.append(reason)
-        return step.run(given, first=True)
+        try:
+            return step.run(given, first=True)
+        except IndexOutOfRangeError:  # of an argument: nothing was done
+            take_back(step.captured.drawn)
+            raise
 
     def _step(
         self, args: Any, kwargs: Any, types: Sequence[TensorType], symbols: Sequence[tuple[str, int]], watch: Watch

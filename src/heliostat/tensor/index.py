@@ -17,6 +17,7 @@ from ..ir.graph import Value
 from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
+from .bounds import Range, require
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .devices import beside
@@ -177,33 +178,17 @@ class _Rows:
 
 def check_known(what: str, t: Tensor, size: int, ignored: int | None = None, low: int = 0, counted: Any = None) -> None:
     """Raises IndexOutOfRangeError where numbers of `low` .. size - 1 are known and others but `ignored` are there, of
-    those that an array of bools in `counted` names if it is given."""
-    v = t.value
-    if not lazy.on_host(v) or lazy.capturing():
-        return
-    known = lazy.array_of(v)
-    if not known.size or (known.min() >= low and known.max() < size):
-        return
-    bad = (known < low) | (known >= size)
-    if ignored is not None:
-        bad &= known != ignored
-    if counted is not None:
-        bad &= counted
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        what = f"{what} {known.flat[first]}, element {first} of a tensor of shape {shown(t.shape)}, is out of range"
-        raise IndexOutOfRangeError(what, help=f"{low} to {size - 1} are there")
+    those that an array of bools in `counted` names if it is given. In a capture they are checked at each call."""
+    require(t.value, Range(what, low, size, ignored), counted)
 
 
 def wrapped_index(t: Tensor, size: int, axis: int, x: Tensor) -> Value:
     """Indices as i64 from the front. Raises IndexOutOfRangeError where they are known and lie outside."""
     v = t.value
+    if isinstance(size, int):
+        require(v, Range("index", -size, size, of=f"axis {axis} of a tensor of shape {shown(x.shape)}"))
     if lazy.on_host(v):
         known = lazy.array_of(v)
-        if known.size and (int(known.min()) < -size or int(known.max()) >= size):
-            bad = known[(known < -size) | (known >= size)].flat[0]
-            what = f"index {bad} is outside axis {axis} of a tensor of shape {shown(x.shape)}"
-            raise IndexOutOfRangeError(what, help=f"{-size} to {size - 1} are there")
         if not known.size or int(known.min()) >= 0:
             return ops.cast(v, i64)
     v = ops.cast(v, i64)

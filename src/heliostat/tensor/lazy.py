@@ -144,6 +144,13 @@ def is_cut(v: Value) -> bool:
     return v.node is _LEAF and buffer_of(v) is None and v.device != META
 
 
+def check_kept(v: Value) -> None:
+    """Raise GradientError for a gradient that a compiled step did not keep: what is made of it, parameters say, could
+    not be read any more. In a capture nothing is raised: the step that is made of it says so."""
+    if is_cut(v) and not capturing():
+        raise _unknown(v.node)
+
+
 def leaf_on_meta(type: TensorType) -> Value:
     """A value of the device `meta`: a type alone."""
     return leaf(None, type, META)
@@ -355,7 +362,7 @@ def _unknown(node: Node) -> HeliostatError:
         what = "the value of one element of a batch is read inside of vmap, or after it"
         return UnsupportedError(what, help="choose with where() instead of if, and return what is wanted")
     what = "a value is read that was not kept: a gradient after a compiled step, or what a failed capture made"
-    return GradientError(what, help="return it from the step, or compile with keep_grads=True")
+    return GradientError(what, help="call zero_grad() first, return it from the step, or compile with keep_grads=True")
 
 
 class Closed:
@@ -508,6 +515,10 @@ def _realize(values: list[Value]) -> None:
             note_open(t)
         if isinstance(error, HeliostatError) and values and live:
             _run(values)  # what nobody reads must not keep others from being read
+            return
+        whole = [] if values else [v for v in roots if not any(map(is_cut, _behind([v])))]
+        if not values and len(whole) < len(roots):  # nor from being computed
+            _run(whole)
             return
         raise
     if anomaly.active is not None:

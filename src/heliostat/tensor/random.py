@@ -107,6 +107,8 @@ def _place(shape: Sequence[int], generator: Generator | None) -> tuple[Value, Va
     """What the numbers of one draw follow from: the elements' numbers, the seed, and the number of the draw."""
     g = generator or default_generator
     count = Size(shape).numel()
+    if (scope := lazy._capture.get()) is not None:
+        scope.drawn.setdefault(g, [g._count, 0])[1] += 1
     key = live_scalar(lambda: g._seed, i64)
     draw = live_scalar(g.next_draw, i64)
     number = ops.reshape(ops.arange(count), tuple(shape))

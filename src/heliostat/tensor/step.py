@@ -358,7 +358,8 @@ class Step:
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, arguments: Sequence[Tensor], first: bool = False) -> Any:
-        """One run. Hold the engine's lock. Raises Moved, with nothing done, where another capture is needed."""
+        """One run. Hold the engine's lock. With nothing done it raises Moved where another capture is needed, and
+        IndexOutOfRangeError for arguments with indices that are outside of what they index."""
         native = self.native
         if self.written_arguments and len({id(t) for t in arguments}) != len(arguments):
             raise CaptureError("a tensor is given twice to a compiled function that writes into it", help="clone() one")
@@ -379,15 +380,18 @@ class Step:
                 m = v.meta
             values.append(v)
             buffers.append(m.buffer if self.device == "cpu" else native.uploaded(m.buffer))
+        sizes: dict[str, int] | None = None
+        if self.symbols:
+            sizes = {name: _length(values[n]) for name, n in self.symbols}
+        for asked in self.captured.asked:
+            asked.check(values, sizes)
+        if sizes is not None:
+            native.set_symbols(sizes)
         for n, number in self.given:
             native.set(number, buffers[n].address)
         if not first:
             for fill, words in self.fills:
                 words[0] = fill()
-        sizes: dict[str, int] | None = None
-        if self.symbols:
-            sizes = {name: _length(values[n]) for name, n in self.symbols}
-            native.set_symbols(sizes)
         found: dict[int, Buffer] = {}
         for number, outputs in self.made:
             if sizes is None:

@@ -18,16 +18,17 @@ from ..llm.gguf import GGUFFile, GGUFWriter, ValueType
 from ..llm.model import open_model_file
 from ..quant.codec import dequantize
 from ..quant.quantize import encode
-from ..serialization import save_safetensors
-from ..serialization.bytes import from_bytes
-from ..serialization.files import read_all
-from ..serialization.safetensors import unpack
+from ..serialization.bytes import as_bytes, from_bytes
+from ..serialization.container import check_checksum, checksum
+from ..serialization.files import read_all, write_all
+from ..serialization.safetensors import pack, unpack
 from ..tensor import Tensor
 from .export import fitting
 from .lora import delta
 from .options import OptionError
 
 FORMAT = "heliostat lora"
+ABOUT = ("format", "architecture", "rank", "alpha")
 TYPES = ("same", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K")
 
 
@@ -41,10 +42,12 @@ class Adapter:
     pairs: Mapping[str, tuple[Tensor, Tensor]]
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file: `NAME.lora_a` and `NAME.lora_b`, and metadata."""
-        tensors = {f"{name}.lora_{x}": t for name, pair in self.pairs.items() for x, t in zip("ab", pair, strict=True)}
-        about = {"format": FORMAT, "architecture": self.architecture, "rank": str(self.rank)}
-        save_safetensors(tensors, path, about | {"alpha": json.dumps(self.alpha)})
+        """Write a safetensors file: `NAME.lora_a` and `NAME.lora_b`, and metadata with a checksum of all."""
+        rows = [(f"{name}.lora_{x}", t) for name, pair in self.pairs.items() for x, t in zip("ab", pair, strict=True)]
+        records = {name: as_bytes(t) for name, t in rows}
+        values = (FORMAT, self.architecture, str(self.rank), json.dumps(self.alpha))
+        about = dict(zip(ABOUT, values, strict=True))
+        write_all(path, pack(records, about | {"sha256": checksum(_text(about), records)}))
 
     def save_gguf(self, path: str | Path) -> None:
         """Write an adapter that llama.cpp loads beside the base (`--lora`)."""
@@ -60,13 +63,17 @@ class Adapter:
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
-        """Read what `save` wrote. Raises FileFormatError for anything else."""
+        """Read what `save` wrote. Raises FileFormatError for anything else, and for a damaged file."""
         shown, data = read_all(path)
         records, about = unpack(shown, data)
         if about.get("format") != FORMAT:
             raise FileFormatError(
                 f"{shown}: is not an adapter", help="`heliostat train lora` writes adapter.safetensors"
             )
+        if about.keys() == {*ABOUT, "sha256"}:
+            check_checksum(shown, data, _text(about), about["sha256"])
+        elif about.keys() != set(ABOUT):  # those of the first files, which have no checksum
+            raise FileFormatError(f"{shown}: is damaged: the metadata of an adapter are {', '.join(ABOUT)} and sha256")
         try:
             rank, alpha = int(about["rank"]), float(about["alpha"])
             names = sorted({name.removesuffix(".lora_a").removesuffix(".lora_b") for name in records})
@@ -79,6 +86,11 @@ class Adapter:
         if rank < 1 or not math.isfinite(alpha):
             raise FileFormatError(f"{shown}: an adapter of rank {rank} and alpha {alpha}")
         return made
+
+
+def _text(about: Mapping[str, str]) -> str:
+    """What the checksum of an adapter is of, beside its tensors."""
+    return json.dumps([about[name] for name in ABOUT])
 
 
 def open_base(path: str | Path) -> GGUFFile:

@@ -121,7 +121,11 @@ class GGUFWriter:
 
     def _write_part(self, path: Path, values: dict[str, tuple[Any, Any]], names: list[str]) -> Path:
         """A part under a name of its own beside `path`, complete and on disk."""
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            name_file(error, path)
+            raise
         try:
             with os.fdopen(handle, "wb") as file:
                 self._stream(file, values, names)

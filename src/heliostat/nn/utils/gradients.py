@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...tensor import FUNCTIONS, Tensor, no_grad
+from ...tensor.autograd import usable
 from ...tensor.conversion import as_tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -25,7 +26,7 @@ def get_total_norm(
         return as_tensor(0.0)
     p = float(norm_type)
     with no_grad():
-        norms = FUNCTIONS["stack"]([t.detach().norm(p).to(found[0].dtype) for t in found])
+        norms = FUNCTIONS["stack"]([usable(t).detach().norm(p).to(found[0].dtype) for t in found])
         total: Tensor = norms.amax() if p == math.inf else norms.norm(p)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
@@ -44,7 +45,7 @@ def clip_grads_with_norm_(
     with no_grad():
         for p in _listed(parameters):
             if p.grad is not None:
-                p.grad.mul_(scale.to(p.grad.dtype))
+                usable(p.grad).mul_(scale.to(p.grad.dtype))
 
 
 def clip_grad_norm_(
@@ -79,7 +80,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
     with no_grad():
         for p in _listed(parameters):
             if p.grad is not None:
-                p.grad.clamp_(-bound, bound)
+                usable(p.grad).clamp_(-bound, bound)
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
