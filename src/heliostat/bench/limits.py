@@ -29,6 +29,15 @@ class Limits:
     int8_gops: float
     read_gb_s: float
 
+    def best(self, other: Limits) -> Limits:
+        """The larger of each, of the same threads."""
+        return Limits(
+            self.threads,
+            max(self.fma_gflops, other.fma_gflops),
+            max(self.int8_gops, other.int8_gops),
+            max(self.read_gb_s, other.read_gb_s),
+        )
+
     def __str__(self) -> str:
         return (
             f"limits of {self.threads} threads: {self.fma_gflops:.0f} GFLOP/s, {self.int8_gops:.0f} int8 GOP/s, "
@@ -70,8 +79,13 @@ def probe(threads: int) -> Probe:
 @lru_cache(maxsize=4)
 def measure_limits(threads: int) -> Limits:
     """Measured once per process and number of threads; takes about a second."""
+    return limits_now(threads)
+
+
+def limits_now(threads: int, rounds: int = 6) -> Limits:
+    """Measured anew: what a shared machine gives changes by the minute."""
     kernels = probe(threads)
-    times = time_in_turn([kernels.fma, kernels.dot, kernels.read], rounds=6, each=0.05, pause=0.0)
+    times = time_in_turn([kernels.fma, kernels.dot, kernels.read], rounds, each=0.05, pause=0.0)
     turns = ROUNDS * kernels.chains * threads * host_target().lanes
     seconds = [t.best for t in times]
     return Limits(threads, turns * 2 / seconds[0] / 1e9, turns * 8 / seconds[1] / 1e9, READ_BYTES / seconds[2] / 1e9)
