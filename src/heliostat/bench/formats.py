@@ -63,19 +63,21 @@ def bench_formats(
         session, given = _product(element, limits.threads, rows, out, depth, x)
         session.run(given)
         assert session.executable is not None
-        sides: list[Call] = [session.executable.run]
+        most = probe(limits.threads)  # in turn too: what a shared machine gives changes by the minute
+        integers = isinstance(element, BlockFormat)
+        sides: list[Call] = [session.executable.run, most.dot if integers else most.fma]
         with contextlib.ExitStack() as stack:
             if peer is not None:
                 theirs = library_of(peer, limits.threads)
                 stack.enter_context(theirs.set_up())
                 a, b = (theirs.given(m) for m in (x, rng.standard_normal((out, depth)).astype(np.float32)))
                 sides.append(partial(operator.matmul, a, theirs.t(b)))
-            times = time_in_turn(sides, rounds)
+            times = time_in_turn(sides, rounds, pause=0.0 if peer is None else 0.15)
         gops = 2 * rows * out * depth / times[0].best / 1e9
-        limit = limits.int8_gops if isinstance(element, BlockFormat) else limits.fma_gflops
+        limit = most.int8_gops(times[1].best) if integers else most.fma_gflops(times[1].best)
         read = nbytes / single.best / 1e9
         yield FormatRow(
-            element.name, nbytes, single, times[0], times[1] if len(times) > 1 else None,
+            element.name, nbytes, single, times[0], times[2] if len(times) > 2 else None,
             read, read / limit_gb_s, gops, gops / limit,
         )  # fmt: skip
 
