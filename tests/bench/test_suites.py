@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from heliostat.bench import formats
 from heliostat.bench.compare import Seconds, time_in_turn
 from heliostat.bench.formats import bench_formats, elements
 from heliostat.bench.limits import measure_limits
@@ -57,7 +58,8 @@ def test_all_cases_have_work() -> None:
     assert len({c.label for c in found}) == len(found)
 
 
-def test_formats_and_limits() -> None:
+def test_formats_and_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "COLD_BYTES", 1 << 18)  # small matrices would be packed by the thousand
     limits = measure_limits(2)
     assert min(limits.fma_gflops, limits.int8_gops, limits.read_gb_s) > 0
     rows = list(bench_formats(elements("q4_0"), limits, 8, 64, 256, "numpy", 1))
@@ -65,6 +67,12 @@ def test_formats_and_limits() -> None:
     assert rows[0].nbytes >= 64 * 256 * 18 // 32
     assert rows[0].peer is not None
     assert rows[0].read_share > 0
+    if importlib.util.find_spec("torch") is not None:
+        (row,) = bench_formats(elements("q4_0"), limits, 8, 64, 256, "torch", 1)
+        assert row.peer is not None
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(PeerError, match="PyTorch is not installed"):
+        list(bench_formats(elements("q4_0"), limits, 8, 64, 256, "torch", 1))
 
 
 def test_sides_are_timed_in_turn() -> None:
@@ -86,7 +94,8 @@ def test_reports(tmp_path: Path) -> None:
         assert (tmp_path / "p.svg").read_text().count("<svg") == 1
 
 
-def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "COLD_BYTES", 1 << 18)
     assert main(["bench", "ops", "--only", "head_dim=16,seq=8", "--reps", "1", "--vs", "numpy", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["limits"]["threads"] >= 1
@@ -94,13 +103,15 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     path = tmp_path / "rows.csv"
     assert main(["bench", "formats", "--only", "q8_0", "--shape", "64x256", "--rows", "4", "--csv", str(path)]) == 0
     assert path.read_text().startswith("format,")
+    (row,) = csv.DictReader(io.StringIO(path.read_text()))
+    assert min(float(row["1 row spread"]), float(row["4 rows spread"])) >= 0
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["ops", "--only", "nothing of that name"], ["formats", "--shape", "7"], ["formats", "--shape", "0x256"],
-        ["formats", "--vs", "torch"], ["ops", "--reps", "0"], ["ops", "model.gguf"],
+        ["formats", "--vs", "llama.cpp"], ["ops", "--reps", "0"], ["ops", "model.gguf"],
         ["ops", "--batch", "8"], ["llm", "--batch", "1"], ["llm", "--batch", "8,"],
         ["ops", "--csv", "no/folder/rows.csv"], ["formats", "--csv", "."], ["ops", "--plot", "no/folder/p.svg"],
         ["ops", "--plot", "bars.nothing"],
@@ -123,6 +134,8 @@ def test_batches_beside_single_sequences(capsys: pytest.CaptureFixture[str]) -> 
     row = json.loads(capsys.readouterr().out)
     assert row["tg2@5x3_tok_s"] > 0
     assert row["tg2@5_tok_s"] > 0
+    assert min(row["read_GB_s"], row["% of read"], row["% of int8"]) > 0
+    assert row["tg2@5x3_tok_s spread"] == 0
 
 
 def test_bytes_of_a_step() -> None:

@@ -10,7 +10,8 @@ import pytest
 from heliostat.ir.types import DType
 from heliostat.ops import Op
 from heliostat.ops.samples import Sample
-from heliostat.session import compile_graph
+from heliostat.runtime.worker_pool import WorkerPool
+from heliostat.session import compile_graph, executable
 from ops.sweep import cases, evaluated, given, graph_of
 
 NAMES = {
@@ -32,3 +33,31 @@ def test_native_code_means_the_reference(op: Op, case: Sample) -> None:
     if dtype.name == "bf16":
         found = (found.astype(np.uint32) << 16).view(np.float32)
     assert op.error.excess(found, expected, dtype) <= 1
+
+
+SHARED = (
+    "add", "argsort", "batch_norm", "conv2d", "conv2d_weight_gradient", "dot_product_attention",
+    "dot_product_attention_gradient", "fold", "layer_norm", "linear", "matmul", "max_pool2d", "max_pool2d_gradient",
+    "mean", "merge_runs", "partition", "prod", "put", "random_bits", "rope", "scan", "softmax", "sort_blocks", "take",
+    "transpose",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_threads_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case of ops of every kind of schedule, shared by one, two and three threads though it is small."""
+    monkeypatch.setattr(executable, "SMALL_LAUNCH", 0)
+    op, case = max((p.values for p in cases() if p.values[0].name == name), key=lambda v: elements(v[1]))
+    session = compile_graph(graph_of(op, case), threads=1)
+    arrays = given(case.draw(11))
+    found = []
+    for threads in (1, 2, 3):
+        with WorkerPool(threads) as session.pool:
+            session.executable = None  # bound anew, to other threads
+            found.append([np.asarray(x).tobytes() for x in session.run(arrays, case.symbols)])
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
+def elements(case: Sample) -> int:
+    return sum(np.asarray(x).size for x in case.draw(11))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +235,24 @@ def test_heights_and_panels_of_attention_that_leave_something_out(rows: object) 
         assert bool(notes) == refused, entry
         found = session_for(graph, threads=2, options=options).run(given)[0]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_that_tune_at_once_keep_all_that_they_found(tmp_path: Path) -> None:
+    with override(cache_dir=tmp_path, cache=True):
+        save_tuning(host_target(), {})
+        children = []
+        for n in range(3):
+            child = os.fork()
+            if child == 0:
+                try:
+                    for i in range(20):
+                        save_tuning(host_target(), {f"{n} {i}": {"panels": 1}})
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            children.append(child)
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+        found = set(tuning_entries(host_target()))
+        assert found >= {f"{n} {i}" for n in range(3) for i in range(20)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from ..session import Session, compile_graph
 from ..session.executable import Executable
 from .compare import Call, Seconds, time_in_turn
 from .limits import READ_BYTES, Limits, probe
+from .ops import library_of
 
 Array = npt.NDArray[Any]
 COLD_BYTES = 256 << 20  # weights of generation are taken from so much memory in turn
@@ -50,7 +54,8 @@ def elements(only: str = "") -> list[Element]:
 def bench_formats(
     chosen: list[Element], limits: Limits, rows: int, out: int, depth: int, peer: str | None, rounds: int
 ) -> Iterator[FormatRow]:
-    """Measure formats one by one. `peer` "numpy": the same product of f32 matrices by NumPy, for many rows."""
+    """Measure formats one by one. `peer` "numpy" or "torch": the same product of f32 matrices by it, for many rows.
+    Raises PeerError."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, depth)).astype(np.float32)
     for element in chosen:
@@ -58,16 +63,21 @@ def bench_formats(
         session, given = _product(element, limits.threads, rows, out, depth, x)
         session.run(given)
         assert session.executable is not None
-        sides: list[Call] = [session.executable.run]
-        if peer == "numpy":
-            w = rng.standard_normal((depth, out)).astype(np.float32)
-            sides.append(lambda w=w: x @ w)  # type: ignore[misc]
-        times = time_in_turn(sides, rounds)
+        most = probe(limits.threads)  # in turn too: what a shared machine gives changes by the minute
+        integers = isinstance(element, BlockFormat)
+        sides: list[Call] = [session.executable.run, most.dot if integers else most.fma]
+        with contextlib.ExitStack() as stack:
+            if peer is not None:
+                theirs = library_of(peer, limits.threads)
+                stack.enter_context(theirs.set_up())
+                a, b = (theirs.given(m) for m in (x, rng.standard_normal((out, depth)).astype(np.float32)))
+                sides.append(partial(operator.matmul, a, theirs.t(b)))
+            times = time_in_turn(sides, rounds, pause=0.0 if peer is None else 0.15)
         gops = 2 * rows * out * depth / times[0].best / 1e9
-        limit = limits.int8_gops if isinstance(element, BlockFormat) else limits.fma_gflops
+        limit = most.int8_gops(times[1].best) if integers else most.fma_gflops(times[1].best)
         read = nbytes / single.best / 1e9
         yield FormatRow(
-            element.name, nbytes, single, times[0], times[1] if len(times) > 1 else None,
+            element.name, nbytes, single, times[0], times[2] if len(times) > 2 else None,
             read, read / limit_gb_s, gops, gops / limit,
         )  # fmt: skip
 

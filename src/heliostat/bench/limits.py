@@ -29,6 +29,15 @@ class Limits:
     int8_gops: float
     read_gb_s: float
 
+    def best(self, other: Limits) -> Limits:
+        """The larger of each, of the same threads."""
+        return Limits(
+            self.threads,
+            max(self.fma_gflops, other.fma_gflops),
+            max(self.int8_gops, other.int8_gops),
+            max(self.read_gb_s, other.read_gb_s),
+        )
+
     def __str__(self) -> str:
         return (
             f"limits of {self.threads} threads: {self.fma_gflops:.0f} GFLOP/s, {self.int8_gops:.0f} int8 GOP/s, "
@@ -49,10 +58,19 @@ class Probe:
         self.out = Buffer.allocate(64 * max(64, threads))
         self.data = Buffer.allocate(READ_BYTES, zeroed=False)
         self.data.array(np.uint8)[:] = 1
+        self._turns = ROUNDS * self.chains * threads * target.lanes
         self.keep: list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = []
         self.fma = self._call(kernels[0], self.out)
         self.dot = self._call(kernels[1], self.out)
         self.read = self._call(kernels[2], self.data, self.out)
+
+    def fma_gflops(self, seconds: float) -> float:
+        """GFLOP/s, where one call of `fma` takes so long."""
+        return self._turns * 2 / seconds / 1e9
+
+    def int8_gops(self, seconds: float) -> float:
+        """GOP/s, where one call of `dot` takes so long."""
+        return self._turns * 8 / seconds / 1e9
 
     def _call(self, kernel: Kernel, *buffers: Buffer) -> Call:
         arguments = np.array([b.address for b in buffers], np.int64)
@@ -70,11 +88,15 @@ def probe(threads: int) -> Probe:
 @lru_cache(maxsize=4)
 def measure_limits(threads: int) -> Limits:
     """Measured once per process and number of threads; takes about a second."""
+    return limits_now(threads)
+
+
+def limits_now(threads: int, rounds: int = 6) -> Limits:
+    """Measured anew: what a shared machine gives changes by the minute."""
     kernels = probe(threads)
-    times = time_in_turn([kernels.fma, kernels.dot, kernels.read], rounds=6, each=0.05, pause=0.0)
-    turns = ROUNDS * kernels.chains * threads * host_target().lanes
-    seconds = [t.best for t in times]
-    return Limits(threads, turns * 2 / seconds[0] / 1e9, turns * 8 / seconds[1] / 1e9, READ_BYTES / seconds[2] / 1e9)
+    times = time_in_turn([kernels.fma, kernels.dot, kernels.read], rounds, each=0.05, pause=0.0)
+    fma, dot, read = (t.best for t in times)
+    return Limits(threads, kernels.fma_gflops(fma), kernels.int8_gops(dot), READ_BYTES / read / 1e9)
 
 
 def _fma(target: Target, chains: int) -> Kernel:

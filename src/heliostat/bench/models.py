@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import time
@@ -98,6 +99,26 @@ def step_nbytes(model: LanguageModel, rows: int, depth: float) -> float:
     return model.report.weight_bytes + 2.0 * rows * seen * c.layers * c.kv_heads * c.head_dim * each
 
 
+def prompt_operations(model: LanguageModel, tokens: int) -> float:
+    """Operations of the products of a prompt with the weights: a multiplication and an addition for each weight of the
+    layers and token, and for the head and the last token. Attention is left out."""
+    c = model.config
+    own, cached = c.heads * c.head_dim, c.kv_heads * c.head_dim
+    layer = c.hidden * (2 * own + 2 * cached + 3 * c.feed_forward)
+    return 2.0 * (tokens * c.layers * layer + c.hidden * c.vocabulary)
+
+
+def multiplies_integers(model: LanguageModel) -> bool:
+    """Whether the products of a prompt are of int8 codes for the most part, so that their limit is that rate."""
+    if model.options.activations != "int8":
+        return False
+    sizes = {False: 0, True: 0}
+    for t in model.file.tensors.values():
+        if len(t.shape) == 2:
+            sizes[t.type_name not in ("F64", "F32", "F16", "BF16")] += math.prod(t.shape)
+    return sizes[True] > sizes[False]
+
+
 # Run by itself: the peer's threads and memory must not share our process.
 _LLAMA_CPP = """
 import json, sys, time
@@ -139,14 +160,16 @@ if depth != prompt:
 t = time.perf_counter()
 for i in range(generate):
     decode(tokens[i:i + 1], depth + i)
-print(json.dumps({f"pp{prompt}_tok_s": round(pp, 1),
-                  f"tg{generate}@{depth}_tok_s": round(generate / (time.perf_counter() - t), 2)}))
+tg = generate / (time.perf_counter() - t)
+system = llama_cpp.llama_print_system_info().decode()
+print(json.dumps({f"pp{prompt}_tok_s": round(pp, 1), f"tg{generate}@{depth}_tok_s": round(tg, 2),
+                  "by": f"llama-cpp-python {llama_cpp.__version__}: {system}"}))
 """
 
 
-def bench_llama_cpp(path: str, prompt: int, generate: int, depth: int, threads: int, gpu: int = -1) -> dict[str, float]:
-    """One round of llama.cpp on the same file, by llama-cpp-python in a process of its own; `gpu`: the CUDA device that
-    has all layers, -1 for the CPU. Raises PeerError."""
+def bench_llama_cpp(path: str, prompt: int, generate: int, depth: int, threads: int, gpu: int = -1) -> dict[str, Any]:
+    """One round of llama.cpp on the same file, by llama-cpp-python in a process of its own, and `by`, its version with
+    what it was built with; `gpu`: the CUDA device that has all layers, -1 for the CPU. Raises PeerError."""
     if importlib.util.find_spec("llama_cpp") is None:
         raise PeerError("llama-cpp-python is not installed", help="pip install llama-cpp-python")
     numbers = [str(n) for n in (prompt, generate, depth, threads, gpu)]
@@ -154,8 +177,17 @@ def bench_llama_cpp(path: str, prompt: int, generate: int, depth: int, threads: 
         [sys.executable, "-c", _LLAMA_CPP, path, *numbers], capture_output=True, text=True, check=False
     )
     try:
-        found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise PeerError(f"llama.cpp did not run {path}: {why}") from None
+    if "by" in found:
+        found["by"] = built_with(found["by"])
     return found
+
+
+def built_with(text: str) -> str:
+    """llama.cpp's line about itself with what is on alone: `CPU : AVX2 = 1 | AVX512 = 0 | ...` becomes `AVX2, ...`."""
+    name, _, system = text.partition(": ")
+    on = [part.split("=")[0].split(":")[-1].strip() for part in system.split("|") if part.strip().endswith("= 1")]
+    return f"{name}, {' '.join(on)}"

@@ -73,7 +73,7 @@ def _label(op: str, params: Params) -> str:
 
 def bench_ops(chosen: list[Case], threads: int, peer: str | None, rounds: int) -> Iterator[Row]:
     """Measure cases one by one. `peer`: "numpy", "torch" or None. Raises PeerError."""
-    library = None if peer is None else _library(peer, threads)
+    library = None if peer is None else library_of(peer, threads)
     for case in chosen:
         inputs, build, work = WORK[case.op](case.params)
         rng = np.random.default_rng(0)
@@ -276,7 +276,8 @@ class Torch:
         return x[start : start + math.prod(shape)].reshape(shape)
 
 
-def _library(name: str, threads: int) -> Any:
+def library_of(name: str, threads: int) -> Any:
+    """The functions of a peer, "numpy" or "torch". Raises PeerError."""
     if name == "numpy":
         return NumPy()
     try:

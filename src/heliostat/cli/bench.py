@@ -15,8 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heliostat.bench.limits import Limits, measure_limits
-from heliostat.bench.models import bench, bench_batch, bench_llama_cpp, step_nbytes
+from heliostat.bench.limits import Limits, limits_now, measure_limits
+from heliostat.bench.models import (
+    bench,
+    bench_batch,
+    bench_llama_cpp,
+    multiplies_integers,
+    prompt_operations,
+    step_nbytes,
+)
 from heliostat.bench.report import as_csv, as_json, as_table, check_plot, plot
 from heliostat.cli.model_options import add_model_arguments, check_threads, open_model, print_profile
 from heliostat.cli.report import UsageError
@@ -34,7 +41,12 @@ if TYPE_CHECKING:
     from heliostat.llm import LanguageModel
 
 USUAL = 512  # tokens of a prompt, and in the cache before generation
-PEERS = {"llm": ("llama.cpp", "transformers"), "ops": ("torch", "numpy"), "formats": ("numpy",), "train": ("torch",)}
+PEERS = {
+    "llm": ("llama.cpp", "transformers"),
+    "ops": ("torch", "numpy"),
+    "formats": ("torch", "numpy"),
+    "train": ("torch",),
+}
 OPTIONS = {
     "prompt": ("llm",), "gen": ("llm",), "depth": ("llm",), "batch": ("llm",), "context": ("llm",), "quick": ("train",),
     "only": ("ops", "formats", "train"), "rows": ("formats",), "shape": ("formats",),
@@ -143,16 +155,26 @@ def _models(args: argparse.Namespace) -> int:
     args.prompt = min(prompt, model.context) if args.prompt is None else prompt
     args.depth = max(0, min(depth, model.context - args.gen)) if args.depth is None else depth
     limits = _limits_of(model)
+    speed: Limits | None = None  # of the CPU, measured in each round
+    rounds: list[Mapping[str, Any]] = []
     row: dict[str, Any] = {}
     peer: Callable[[], dict[str, float]] | None = None
     if args.vs is not None:
         peer, row = _model_peer(args, model)
     for _ in range(args.reps):  # in turn, one round each
-        row = _better(row, bench(model, args.prompt, args.gen, args.depth, 1))
+        found = bench(model, args.prompt, args.gen, args.depth, 1)
         if peer is not None:
-            row = _better(row, {f"{args.vs} {k}": v for k, v in peer().items()})
+            found |= {f"{args.vs} {k}": v for k, v in peer().items()}
         for b in batches:
-            row = _better(row, {_batched(args, b): round(bench_batch(model, b, args.gen, args.depth), 1)})
+            found[_batched(args, b)] = round(bench_batch(model, b, args.gen, args.depth), 1)
+        rounds.append(found)
+        row = _better(row, found | {n: v for n, v in rounds[0].items() if n == "peak_rss_MB"})  # without the limits'
+        if limits is None:
+            now = limits_now(model.place.threads, rounds=3)
+            speed = now if speed is None else now.best(speed)
+    row |= _spreads(rounds)
+    if speed is not None:
+        row |= _shares(args, model, row, speed)
     for name in [f"pp{args.prompt}_tok_s", f"tg{args.gen}@{args.depth}_tok_s"]:
         if peer is not None:
             row[f"{name} ratio"] = round(row[name] / row[f"{args.vs} {name}"], 3)
@@ -168,10 +190,28 @@ def _models(args: argparse.Namespace) -> int:
         row[f"x{b} % of copy"] = _share(row[_batched(args, b)] / b, nbytes, limits)
     if settings().profile:
         print_profile(model)
-    if args.csv or args.plot:
-        return _finish(args, [row], limits or measure_limits(model.place.threads))
+    _write(args, [row], limits or speed)
     print(json.dumps(row) if args.json else "  ".join(f"{k}={v}" for k, v in row.items()))
     return 0
+
+
+def _spreads(rounds: list[Mapping[str, Any]]) -> dict[str, float]:
+    """(fastest - slowest) / slowest of each rate, as `Seconds.spread` has it of times."""
+    names = [name for name in rounds[0] if name.endswith("tok_s")]
+    found = {name: [float(r[name]) for r in rounds] for name in names}
+    return {f"{name} spread": round(max(of) / min(of) - 1, 2) for name, of in found.items() if min(of) > 0}
+
+
+def _shares(args: argparse.Namespace, model: LanguageModel, row: Mapping[str, Any], limits: Limits) -> dict[str, float]:
+    """Limits of the cores in this run, and how much of them reading weights for tokens and products of prompts take."""
+    integers = multiplies_integers(model)
+    kind, most = ("int8_GOP_s", limits.int8_gops) if integers else ("fma_GFLOP_s", limits.fma_gflops)
+    read = row[f"tg{args.gen}@{args.depth}_tok_s"] * model.report.weight_bytes / 1e9
+    done = row[f"pp{args.prompt}_tok_s"] / args.prompt * prompt_operations(model, args.prompt) / 1e9
+    return {
+        "read_GB_s": round(limits.read_gb_s, 1), "% of read": round(100 * read / limits.read_gb_s, 1),
+        kind: round(most, 1), f"% of {'int8' if integers else 'FMA'}": round(100 * done / most, 1),
+    }  # fmt: skip
 
 
 def _limits_of(model: LanguageModel) -> CudaLimits | None:
@@ -305,7 +345,9 @@ def _formats(args: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
             "GOP/s": round(row.gops, 1), "% of arithmetic": round(100 * row.arithmetic_share, 1),
         }  # fmt: skip
         if row.peer is not None:
-            shown["numpy f32 ratio"] = round(row.peer.best / row.many.best, 2)
+            shown[f"{args.vs} f32 ratio"] = round(row.peer.best / row.many.best, 2)
+            shown[f"{args.vs} spread"] = round(row.peer.spread, 2)
+        shown |= {"1 row spread": round(row.single.spread, 2), f"{args.rows} rows spread": round(row.many.spread, 2)}
         rows.append(shown)
         _progress(n + 1, len(chosen), row.name)
     return rows
@@ -379,6 +421,17 @@ def _progress(done: int, count: int, label: str) -> None:
 
 
 def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits | CudaLimits) -> int:
+    _write(args, rows, limits)
+    if args.json:
+        print(as_json(rows, asdict(limits)))
+        return 0
+    print(as_table(rows))
+    print(limits)
+    return 0
+
+
+def _write(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits | CudaLimits | None) -> None:
+    """The files that were asked for."""
     if args.csv:
         Path(args.csv).write_text(as_csv(rows), encoding="utf-8")
     if args.plot:
@@ -400,12 +453,6 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], limits: Limits
             ),
         }[args.suite]
         plot(rows, label, values, args.plot, title)
-    if args.json:
-        print(as_json(rows, asdict(limits)))
-        return 0
-    print(as_table(rows))
-    print(limits)
-    return 0
 
 
 def _ops_column(args: argparse.Namespace) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,13 @@ def save_tuning(target: Target, found: Mapping[str, Mapping[str, Any]]) -> Path 
     path = _path()
     if path is None:
         return None
-    with _lock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock, _alone(path):
         data = _read(path)
         machines = data.get("machines")
         data = {"version": VERSION, "machines": machines if isinstance(machines, dict) else {}}
         mine = data["machines"].get(machine_key(target))
         data["machines"][machine_key(target)] = {**(mine if isinstance(mine, dict) else {}), **found}
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -72,6 +72,19 @@ def save_tuning(target: Target, found: Mapping[str, Mapping[str, Any]]) -> Path 
             Path(temporary).unlink(missing_ok=True)
             raise
     return path
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other process adds choices: each of two would write what it read, without the other's. Where a system
+    has no such locks, the file still is one of the two, whole."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl  # not on Windows
+
+            file = stack.enter_context(path.with_name(f"{FILE}.lock").open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _path() -> Path | None:
