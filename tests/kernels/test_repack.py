@@ -7,7 +7,8 @@ import pytest
 
 from heliostat import ops
 from heliostat.ir.graph import Graph, parameter
-from heliostat.ir.types import DType, bf16, f32, tensor
+from heliostat.ir.types import DType, bf16, f16, f32, tensor
+from heliostat.kernels.repack import NEAR_BYTES
 from heliostat.quant import formats
 from heliostat.quant.codec import dequantize
 from heliostat.quant.format import BlockFormat
@@ -35,6 +36,29 @@ def test_repack_equals_reference_bit_for_bit(format: BlockFormat, rows: int, blo
     got = compile_graph(Graph("pack", [w], [ops.repack(w, Panel(lanes))]), threads=2).run({"w": data})[0]
     expected = pack(data, format, lanes).reshape(-1)
     np.testing.assert_array_equal(got[: expected.size], expected)
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q5_K"])
+def test_long_rows_are_written_in_parts(name: str) -> None:
+    """A part of all rows of a panel, then the next: the last is shorter, and so is the last panel."""
+    format, lanes = formats.get(name), host_target().lanes
+    blocks = 2 * (NEAR_BYTES // Panel(lanes).plan(format).block_bytes) + 3
+    data = raw(format, lanes + 3, blocks)
+    w = parameter("w", tensor(format, lanes + 3, blocks * format.block))
+    got = compile_graph(Graph("pack", [w], [ops.repack(w, Panel(lanes))]), threads=2).run({"w": data})[0]
+    expected = pack(data, format, lanes).reshape(-1)
+    np.testing.assert_array_equal(got[: expected.size], expected)
+
+
+def test_long_rows_of_halves_are_written_in_parts() -> None:
+    lanes = host_target().lanes
+    depth = NEAR_BYTES // (2 * lanes) + 5
+    data = np.random.default_rng(0).standard_normal((lanes, depth)).astype(np.float16)
+    w = parameter("w", tensor(f16, lanes, depth))
+    (got,) = compile_graph(Graph("pack", [w], [ops.repack(w, Panel(lanes))]), threads=2).run({"w": data})
+    np.testing.assert_array_equal(
+        got.view(np.uint8).reshape(-1)[: data.nbytes], data.T.copy().view(np.uint8).reshape(-1)
+    )
 
 
 @pytest.mark.parametrize("format", BLOCKS, ids=str)

@@ -45,6 +45,29 @@ def test_no_page_is_brought_in_that_nobody_takes(
     assert all(before[1] == after[0] for before, after in pairwise(ranges))
 
 
+def test_pages_go_back_where_programs_have_to_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: set[int] = set()
+    monkeypatch.setattr(reserve_module, "populate_pages", lambda at, n: there.update(range(at, at + n, MIB)) or True)
+    monkeypatch.setattr(reserve_module, "release_pages", lambda at, n: there.difference_update(range(at, at + n, MIB)))
+    path = tmp_path / "model.gguf"
+    with path.open("wb") as file:
+        file.truncate(80 * MIB)
+    reserve = Reserve(path)
+    reserve.prepare(101 * MIB)  # more than there is room for: not begun
+    for thread in reserve._threads:
+        thread.join()
+    begin = reserve.memory.address
+    assert there == set(range(begin, begin + 32 * MIB, MIB))
+    reserve.prepare(90 * MIB)
+    reserve.give_back()
+    assert not there
+    assert reserve.memory.address == begin
+    reserve.expect(70 * MIB)
+    for thread in reserve._threads:
+        thread.join()
+    assert there == set(range(begin, begin + 70 * MIB, MIB))
+
+
 def test_what_is_wrong_with_a_file_too_large_for_memory_is_said_by_its_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..ir.types import DType
 from ..kernel.builder import KernelBuilder
-from ..kernel.ir import Instruction, Kernel
+from ..kernel.ir import Instruction, Kernel, Operand
 from ..kernel.warp import WARP
 from ..quant.format import BlockFormat
 from ..quant.panel import CHUNK, QUAD, Panel, PanelPlan, refusal
@@ -19,6 +19,7 @@ from .transpose import transposed
 ROOTS = ("repack",)
 RUN_BYTES = 16  # of a row that a thread of a GPU reads at once
 AT_ONCE = 8  # such runs
+NEAR_BYTES = 16 << 10  # of a panel that are written row by row at a time: every row writes a part of the same lines
 
 
 def accepts(group: Group, target: Target) -> Accept | Refuse:
@@ -43,12 +44,15 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
     rows, depth = int(w.shape[0]), int(w.shape[1])  # type: ignore[arg-type]
     plan = layout.plan(w.element)
     panel_bytes = plan.nbytes(plan.rows, depth)
+    steps = depth // (w.element.block if isinstance(w.element, BlockFormat) else plan.run)  # of a row
+    near = max(1, steps if target.gpu else NEAR_BYTES * steps // max(1, panel_bytes))
     if target.gpu and isinstance(w.element, DType) and plan.rows == WARP and plan.run * w.element.nbytes == RUN_BYTES:
         _runs(k, plan, source, out, rows, depth)
         return k.finish()
     if target.gpu and rows % plan.rows == 0:  # a worker for every row: a GPU has many
         for row in k.parallel(rows):
-            _row(k, plan, w.element, source, out, row, row % plan.rows, row // plan.rows * panel_bytes, depth)
+            base = row // plan.rows * panel_bytes
+            _row(k, plan, w.element, source, out, row, row % plan.rows, base, depth, 0, steps)
         return k.finish()
     for panel in k.parallel(plan.panels(rows)):
         base = panel * panel_bytes
@@ -62,11 +66,12 @@ def build(group: Group, target: Target, name: str, tune: None = None) -> Kernel:
                 _panel(k, plan, w.element, source, out, panel * plan.rows, base, depth)
             for _ in k.otherwise():
                 for r in k.loop(count):
-                    _row(k, plan, w.element, source, out, panel * plan.rows + r, r, base, depth)
+                    _row(k, plan, w.element, source, out, panel * plan.rows + r, r, base, depth, 0, steps)
             continue
-        for r in k.loop(count):
-            row = panel * plan.rows + r
-            _row(k, plan, w.element, source, out, row, r, base, depth)
+        for first in k.loop(0, steps, near):
+            last = k.minimum(first + near, steps) if near < steps else steps
+            for r in k.loop(count):
+                _row(k, plan, w.element, source, out, panel * plan.rows + r, r, base, depth, first, last)
     return k.finish()
 
 
@@ -130,13 +135,15 @@ def _row(
     r: Instruction,
     base: Instruction,
     depth: int,
+    first: Operand,
+    last: Operand,
 ) -> None:
-    """Row `row` of the matrix to its place `r` in the panel that starts at `base`."""
+    """Blocks or runs first .. last of row `row` of the matrix to its place `r` in the panel that starts at `base`."""
     if isinstance(element, DType):
-        _dense_row(k, plan, element, source, out, row, r, base, depth)
+        _dense_row(k, plan, element, source, out, row, r, base, depth, first, last)
     else:
         assert isinstance(element, BlockFormat)
-        _block_row(k, plan, element, source, out, row, r, base, depth)
+        _block_row(k, plan, element, source, out, row, r, base, depth, first, last)
 
 
 def _dense_row(
@@ -149,10 +156,12 @@ def _dense_row(
     r: Instruction,
     base: Instruction,
     depth: int,
+    first: Operand,
+    last: Operand,
 ) -> None:
     stored, _ = COMPUTE[dtype.name]
     size = dtype.nbytes
-    for e in k.loop(depth // plan.run):
+    for e in k.loop(first, last):
         value = k.load(source, (row * depth + e * plan.run) * size, stored, plan.run)
         k.store(out, base + (e * plan.rows + r) * (plan.run * size), value)
 
@@ -167,10 +176,12 @@ def _block_row(
     r: Instruction,
     base: Instruction,
     depth: int,
+    first: Operand,
+    last: Operand,
 ) -> None:
     blocks = depth // format.block
     reader = BlockReader(k, format, source)
-    for b in k.loop(blocks):
+    for b in k.loop(first, last):
         file_block = (row * blocks + b) * format.nbytes
         packed = base + b * plan.block_bytes
         _parameters(k, plan, format, reader, out, file_block, packed, r)

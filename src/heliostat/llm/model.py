@@ -19,6 +19,7 @@ from ..kernel.program import Compiled
 from ..runtime import fork
 from ..runtime.trace import LaunchTime
 from ..session.executable import Executable
+from ..session.host import host_target
 from ..session.place import CpuPlace, open_place
 from ..session.stored import load_programs, save_programs
 from .answer import Answer, Piece
@@ -126,6 +127,8 @@ class LanguageModel:
                 help=f"use another cache_dtype; {cache_dtype} needs a multiple of {block}",
             )
         self.context = self._capacity(context)
+        if self._reserve is not None:
+            self._reserve.prepare(packed_nbytes(self.file, host_target().lanes))
         self.tokenizer = _tokenizer(self.file)
         self.timing = Timing()
         self.place = open_place(device, threads)
@@ -175,12 +178,14 @@ class LanguageModel:
             every, objects = found
             place.code.load_objects(objects)
         else:
+            if self._reserve is not None:  # not beside LLVM: the peak of memory would have both
+                self._reserve.give_back()
             every, library = compile_steps(weights, self.options, place.target)
             self._library = library if self.options.one_row else None
             kernels = [k for c in every for k in c.kernels()]
             show = (lambda n, total, _: progress("compile", n, total)) if progress else None
             save_programs(key, every, place.load(kernels, "model", show))
-        if self._reserve is not None:  # not beside LLVM: the peak of memory would have both
+        if self._reserve is not None:
             self._reserve.expect(packed_nbytes(self.file, place.target.lanes))
         self.programs = {c.program.name: c for c in every}
         self.decode, self.prefill = self.programs["decode"], self.programs["prefill"]

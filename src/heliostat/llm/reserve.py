@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..diagnostics import DeviceError
 from ..runtime.buffer import Buffer
-from ..runtime.platform import populate_pages
+from ..runtime.platform import populate_pages, release_pages
 from .checkpoint import Checkpoint
 from .gguf import GGUFFile
 
@@ -18,7 +18,7 @@ class Reserve:
 
     def __init__(self, path: str | Path) -> None:
         """Room for what a file of that size packs into; less than half of it, and at most 1 GB, is brought in before
-        `expect` says what is needed."""
+        `prepare` or `expect` says what is needed."""
         place = Path(path)
         size = place.stat().st_size if place.is_file() else 0
         try:
@@ -27,7 +27,14 @@ class Reserve:
             size, self.memory = 0, Buffer.allocate(64, zeroed=False)
         self.used = self._next = self._expected = 0
         self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
         self.expect(min(size * 2 // 5, 1 << 30), threads=1)
+
+    def prepare(self, nbytes: int) -> None:
+        """So many bytes will be taken if the file's header is what it seems: they are brought in as far as there is
+        room, while its vocabulary and programs are read."""
+        if nbytes <= self.memory.nbytes:
+            self.expect(nbytes, threads=1)
 
     def expect(self, nbytes: int, threads: int = 2) -> None:
         """So many bytes will be taken in all. Starts again with other memory where that is more than was set aside."""
@@ -35,7 +42,19 @@ class Reserve:
             self.memory, self._next = Buffer.allocate(nbytes, zeroed=False), 0
         self._expected = nbytes
         for _ in range(threads):
-            threading.Thread(target=self._populate, name="heliostat-populate", daemon=True).start()
+            thread = threading.Thread(target=self._populate, name="heliostat-populate", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def give_back(self) -> None:
+        """Give back the pages that are there, none of which may be taken yet; `expect` brings them in again."""
+        with self._lock:
+            self._expected = 0
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        release_pages(self.memory.address, self.memory.nbytes)
+        self._next = 0
 
     def _populate(self) -> None:
         step = 32 << 20  # piece by piece: the packing of the first need not wait for the last

@@ -254,8 +254,8 @@ def populate_pages(address: int, nbytes: int) -> bool:
 def release_pages(address: int, nbytes: int) -> bool:
     """Drop the resident pages inside a range of a read-only file mapping; a later read loads them from the file again.
 
-    Never call it on memory that was written: the content of private pages would be lost. Returns whether pages were
-    dropped. No effect on Windows.
+    Never call it on memory that was written and is still wanted: the content of private pages would be lost. Returns
+    whether pages were dropped. No effect on Windows.
     """
     return not WINDOWS and _madvise(address, nbytes, _MADV_DONTNEED)
 
