@@ -9,6 +9,7 @@ import pytest
 
 import heliostat as hs
 from heliostat import nn
+from heliostat.diagnostics import ShapeError, UnsupportedError
 from heliostat.nn import functional as F
 
 from .sweep import compare_functions, torch, values
@@ -102,3 +103,33 @@ def test_batch_norm_of_an_empty_batch(shape: tuple[int, ...]) -> None:
         found.append([y.tolist(), layer.running_var.tolist(), layer.num_batches_tracked.item(), x.grad.tolist()])
         found[-1] += [weight.grad.tolist(), layer.weight.grad.tolist()]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("recipe", ["TensorWise", "RowWise"])
+def test_products_with_scales(recipe: str) -> None:
+    a, b = values((32, 64)), values((48, 64), 1)
+
+    def call(m: Any, F: Any) -> list[Any]:
+        x, y = (m.tensor(v).to(m.float8_e4m3fn) for v in (a, b))
+        wise = F.ScalingType[recipe] if m is hs else getattr(F.ScalingType, recipe)
+        scales = [(1, 1), (1, 1)] if recipe == "TensorWise" else [(32, 1), (1, 48)]
+        p, q = (m.tensor(np.abs(values(s, n)) / 4) for n, s in enumerate(scales))
+        return [F.scaled_mm(x, y.t(), p, wise, [q], [wise]).float()]
+
+    (found,), (expected,) = call(hs, hs.nn.functional), call(torch, torch.nn.functional)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-2, atol=1e-2)  # bf16, rounded once
+
+
+def test_groups_of_products_with_scales() -> None:
+    a, b, offs = hs.tensor(values((6, 4))), hs.tensor(values((2, 4, 3))), hs.tensor([2, 6])
+    p, q = hs.tensor(values((6,), 1)), hs.tensor(values((2, 3), 2))
+    wise = F.ScalingType.RowWise
+    found = F.scaled_grouped_mm(a, b, p, wise, q, wise, offs=offs, output_dtype=hs.float32)
+    expected = F.grouped_mm(a * p[:, None], b * q[:, None, :], offs=offs)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+    with pytest.raises(UnsupportedError, match="BlockWise1x32"):
+        F.scaled_mm(a, b[0], p, F.ScalingType.BlockWise1x32, q[0], wise)
+    with pytest.raises(UnsupportedError, match="SWIZZLE_32_4_4"):
+        F.scaled_mm(a, b[0], p, wise, q[0], wise, F.SwizzleType.SWIZZLE_32_4_4)
+    with pytest.raises(ShapeError, match="RowWise"):
+        F.scaled_mm(a, b[0], p[:5], wise, q[0], wise)

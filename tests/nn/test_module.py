@@ -337,3 +337,38 @@ def test_a_training_step_is_compiled_once() -> None:
         misses.append(lazy.programs.misses)
     assert misses[-1] == misses[1]
     assert module[1].num_batches_tracked.item() == 5
+
+
+def test_a_module_compiles_its_own_calls() -> None:
+    called = []
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Any) -> Any:
+            called.append(type(x))
+            return self.layer(x).relu()
+
+    model = Model()
+    x = hs.ones(4, 3)
+    expected = model(x).tolist()
+    assert model.compile(dynamic=False) is None
+    assert [model(x).tolist() for _ in range(3)] == [expected] * 3
+    assert len(called) == 2  # once as it is, once to capture
+    assert sorted(model.state_dict()) == ["layer.bias", "layer.weight"]
+    model(x).sum().backward()
+    assert model.layer.weight.grad is not None
+    assert copy.deepcopy(model)(x).tolist() == expected
+    with pytest.raises(TypeError, match="mode"):
+        model.compile(mode="fast")
+
+
+def test_modules_with_those_that_are_shared() -> None:
+    shared = nn.ReLU()
+    model = nn.Sequential(shared, shared)
+    assert len(list(model.modules())) == 2
+    assert len(list(model.modules(remove_duplicate=False))) == 3
+    assert not nn.UninitializedBuffer(requires_grad=False).requires_grad
+    assert nn.RMSNorm(2)(x=hs.ones(2)).shape == (2,)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from ..diagnostics import HeliostatError, UnsupportedError
 from ..tensor import FUNCTIONS, Tensor, no_grad
+from ..tensor.compile import compile
 from ..tensor.copies import to_what
 from ..tensor.devices import default_name
 from ..tensor.dtypes import dtype_of
@@ -48,6 +49,7 @@ class Module(Whole):
 
     training: bool
     dump_patches = False
+    _compiled_call: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = self.__dict__
@@ -178,9 +180,9 @@ class Module(Whole):
             if module is not None:
                 yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        """This module and all below it, each once."""
-        return (m for _, m in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all below it, each once, or with remove_duplicate=False wherever it stands."""
+        return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly below, with their names, each once."""
@@ -377,7 +379,15 @@ class Module(Whole):
         """What the module computes. Subclasses say what it takes and returns."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
+    def compile(self, **options: Any) -> None:
+        """Run calls of this module as compiled programs from here on; options are those of `heliostat.compile`. Copies
+        are not compiled."""
+        self._compiled_call = compile(self._call_impl, **options)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call_impl(*args, **kwargs) if self._compiled_call is None else self._compiled_call(*args, **kwargs)
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         own = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
         if not own and not Global.any():
             return self.forward(*args, **kwargs)
@@ -626,7 +636,7 @@ class Module(Whole):
 
     # --- files ----------------------------------------------------------------------------------------------------
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
+        return {k: v for k, v in self.__dict__.items() if k != "_compiled_call"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

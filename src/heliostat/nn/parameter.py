@@ -124,11 +124,14 @@ class UninitializedParameter(Uninitialized, Parameter):
 class UninitializedBuffer(Uninitialized, Buffer):
     """A buffer whose shape a lazy module finds from its first input."""
 
-    def __new__(cls, persistent: bool = True, device: Any = None, dtype: Any = None) -> UninitializedBuffer:
+    def __new__(
+        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
+    ) -> UninitializedBuffer:
         from ..tensor import create
 
         made: UninitializedBuffer = new(cls, create.zeros(0, dtype=dtype, device=default_name(device)).value)
         made.persistent = persistent
+        made.requires_grad_(requires_grad)
         return made
 
 

@@ -134,15 +134,16 @@ from .resize import (
     upsample_bilinear,
     upsample_nearest,
 )
+from .scaled import ScalingType, SwizzleType, scaled_grouped_mm, scaled_mm
 
 __all__ = [
-    "accuracy", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "adaptive_max_pool3d", "affine_grid", "alpha_dropout", "apply_rotary_emb", "avg_pool1d",
-    "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "celu", "celu_", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "correct_count", "cosine_embedding_loss", "cosine_similarity",
-    "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "elu_", "embedding",
-    "embedding_bag", "feature_alpha_dropout", "flex_attention", "fold", "fractional_max_pool2d",
+    "ScalingType", "SwizzleType", "accuracy", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "affine_grid", "alpha_dropout",
+    "apply_rotary_emb", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_tbc",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "correct_count", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "elu_",
+    "embedding", "embedding_bag", "feature_alpha_dropout", "flex_attention", "fold", "fractional_max_pool2d",
     "fractional_max_pool3d", "fused_linear_gelu", "fused_linear_relu", "gaussian_nll_loss", "gelu", "glu",
     "grid_sample", "group_norm", "grouped_mm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
     "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
@@ -152,11 +153,11 @@ __all__ = [
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nearest_codebook", "nll_loss",
     "noisy_linear", "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
     "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "repeat_kv", "rms_norm", "rrelu", "rrelu_",
-    "scaled_dot_product_attention", "scaled_noise", "selu", "selu_", "sigmoid", "silu", "sinusoidal_embedding",
-    "sinusoidal_embedding_2d", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
-    "softsign", "straight_through", "symexp", "symlog", "tanh", "tanhshrink", "threshold", "threshold_",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "two_hot", "unfold", "upsample", "upsample_bilinear",
-    "upsample_nearest", "vector_quantize",
+    "scaled_dot_product_attention", "scaled_grouped_mm", "scaled_mm", "scaled_noise", "selu", "selu_", "sigmoid",
+    "silu", "sinusoidal_embedding", "sinusoidal_embedding_2d", "smooth_l1_loss", "soft_margin_loss", "softmax",
+    "softmin", "softplus", "softshrink", "softsign", "straight_through", "symexp", "symlog", "tanh", "tanhshrink",
+    "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss", "two_hot", "unfold",
+    "upsample", "upsample_bilinear", "upsample_nearest", "vector_quantize",
 ]  # fmt: skip
 
 _MEANINGS = meanings(globals())
