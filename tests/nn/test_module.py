@@ -372,3 +372,30 @@ def test_modules_with_those_that_are_shared() -> None:
     assert len(list(model.modules(remove_duplicate=False))) == 3
     assert not nn.UninitializedBuffer(requires_grad=False).requires_grad
     assert nn.RMSNorm(2)(x=hs.ones(2)).shape == (2,)
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_state_dict_that_does_not_fit_changes_nothing(assign: bool) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    kept = [id(p) for p in model.parameters()]
+    before = {k: v.tolist() for k, v in model.state_dict().items()}
+    other = {k: v + 1 for k, v in model.state_dict().items()}
+    for wrong in ({**other, "2.weight": hs.zeros(9)}, {**other, "3.weight": hs.zeros(1)}, {**other, "2.bias": 3},
+                  {k: v for k, v in other.items() if k != "2.bias"}):  # fmt: skip
+        with pytest.raises(RuntimeError, match="state_dict"):
+            model.load_state_dict(wrong, assign=assign)
+        assert {k: v.tolist() for k, v in model.state_dict().items()} == before
+        assert [id(p) for p in model.parameters()] == kept
+
+    def fails(module: nn.Module, keys: Any) -> None:
+        raise KeyError("a hook")
+
+    model[0].register_load_state_dict_post_hook(fails)
+    with pytest.raises(KeyError):
+        model.load_state_dict(other, assign=assign)
+    assert {k: v.tolist() for k, v in model.state_dict().items()} == before
+    assert all(p.requires_grad and p.is_leaf for p in model.parameters())
+    missing = {k: v for k, v in other.items() if k != "2.bias"}
+    model[0]._load_post_hooks.clear()
+    model.load_state_dict(missing, strict=False, assign=assign)
+    assert model[0].bias.tolist() == other["0.bias"].tolist()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import pickle
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import heliostat as hs
-from heliostat import nn
-from heliostat.diagnostics import CaptureError
+from heliostat import nn, optim
+from heliostat.diagnostics import CaptureError, UnsupportedError
 
 
 def test_diagnosis() -> None:
@@ -72,6 +76,71 @@ def test_what_is_so_already() -> None:
     assert hs.compile(lambda x: x * f())(hs.ones(2)).tolist() == [3, 3]
     assert "cpu" in hs.compile.list_backends()
     assert isinstance(hs.compile(nn.Linear(2, 2)), hs.compile.CompiledModule)
+
+
+class Tower(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = hs.compile(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)))
+        self.rest = nn.Sequential(hs.compile(nn.Linear(4, 4)), nn.ReLU())
+
+    def forward(self, x: Any) -> Any:
+        return self.rest(self.block(x))
+
+
+def test_compiled_modules_stand_where_modules_may(tmp_path: Path) -> None:
+    hs.manual_seed(0)
+    model = Tower()
+    assert isinstance(model.block, nn.Module)
+    assert [*model.state_dict()][:2] == ["block.0.weight", "block.0.bias"]
+    assert len(list(model.parameters())) == 6
+    x = hs.randn(5, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    before = [p.tolist() for p in model.parameters()]
+    model(x).pow(2).sum().backward()
+    optimizer.step()
+    assert [p.tolist() for p in model.parameters()] != before
+    assert model.block.cache_info().misses == 1
+    assert model.eval() is model
+    assert not model.block.module.training
+    for alone in (model.block.eval(), model.block.to("cpu"), model.block.requires_grad_(True), model.block.double()):
+        assert alone is model.block  # and not the module without its programs
+    assert model.block(x.double()).dtype == hs.float64
+    model.float()
+    expected = model.rest.double().float()(model.block.module(x))
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert type(other.block) is type(model.block)
+        np.testing.assert_allclose(other(x).detach().numpy(), expected.detach().numpy(), rtol=1e-6)
+        assert other.block.module is not model.block.module
+        assert other.block.cache_info().misses == 1
+    again = Tower().eval()
+    again.load_state_dict(model.state_dict())
+    np.testing.assert_allclose(hs.compile(again)(x).detach().numpy(), expected.detach().numpy(), rtol=1e-6)
+    model.block.kind = "first"
+    assert model.block.module.kind == "first"
+    with pytest.raises(UnsupportedError, match="compiled module"):
+        hs.save(model, tmp_path / "model")
+
+
+def test_a_refusal_that_is_caught_is_one_all_the_same() -> None:
+    """The handler would go another way than without a capture."""
+
+    def double_or_not(x: Any) -> Any:
+        try:
+            return x * 2 if x.sum() > 0 else x
+        except RuntimeError:
+            return x
+
+    for look in (lambda x: x.nonzero(), lambda x: hs.linalg.inv(x), double_or_not):
+
+        def f(x: Any, look: Any = look) -> Any:
+            with contextlib.suppress(RuntimeError):
+                look(x)
+            return x
+
+        with pytest.raises(CaptureError):
+            hs.compile(f)(hs.eye(2))
+        assert f(hs.eye(2)).tolist() == hs.eye(2).tolist()
 
 
 def test_threads_read_what_another_diagnoses() -> None:

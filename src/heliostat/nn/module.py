@@ -43,6 +43,24 @@ class IncompatibleKeys(NamedTuple):
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
+class _Findings(list[str]):
+    """What is wrong with a state dict. before: module, name, tensor and its values, None where it was not written, of
+    all that was loaded. Values are never written in place: to keep the old ones takes no memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[tuple[Module, str, Any, Any]] = []
+
+    def put_back(self) -> None:
+        """Let everything be as it was."""
+        with no_grad():
+            for module, name, held, values in reversed(self.before):
+                table = module._parameters if name in module._parameters else module._buffers
+                table[name] = held
+                if values is not None:
+                    held.copy_(values)
+
+
 class Module(Whole):
     """Base of all modules, with PyTorch's surface. Assigning a Parameter, Buffer or Module to an attribute registers
     it under that name. Subclasses write `forward`."""
@@ -567,6 +585,9 @@ class Module(Whole):
                 )
                 return
         with no_grad():
+            if isinstance(error_msgs, _Findings):
+                values = None if assign or lazy_one.is_meta else lazy_one.clone()
+                error_msgs.before.append((self, name, lazy_one, values))
             if not assign:
                 if lazy_one.is_meta and not given.is_meta:
                     warnings.warn(
@@ -586,12 +607,12 @@ class Module(Whole):
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Take values by dotted name. `strict`: every name must be there, and no other. `assign`: take the tensors
-        themselves, with their dtypes. Raises StateDictError, with every finding."""
+        themselves, with their dtypes. Raises StateDictError, with every finding; nothing is changed then."""
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         missing: list[str] = []
         unexpected: list[str] = []
-        errors: list[str] = []
+        errors = _Findings()
 
         def load(module: Module, local: dict[str, Any], prefix: str) -> None:
             module._load_from_state_dict(local, prefix, {}, True, missing, unexpected, errors, assign)
@@ -604,13 +625,18 @@ class Module(Whole):
                 if hook(module, found) is not None:
                     raise TypeError("a hook after load_state_dict must return None and change the lists in place")
 
-        load(self, dict(state_dict), "")
+        try:
+            load(self, dict(state_dict), "")
+        except BaseException:
+            errors.put_back()
+            raise
         if strict:
             for what, keys in (("Unexpected", unexpected), ("Missing", missing)):
                 if keys:
                     names = ", ".join(f'"{k}"' for k in keys)
                     errors.insert(0, f"{what} key(s) in state_dict: {names}. ")
         if errors:
+            errors.put_back()
             listed = "\n\t".join(errors)
             raise StateDictError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
         return IncompatibleKeys(missing, unexpected)

@@ -66,6 +66,7 @@ class Scope:
         self.outside: dict[int, Outside] = {}
         self.grads: dict[int, Outside] = {}
         self.fills: list[Value] = []
+        self.refused: CaptureError | None = None  # the first of `lazy.refused`
         self.ranges: list[Any] = []  # what `bounds.require` could not check
         self.drawn: dict[Any, list[int]] = {}  # generators: where each was, and how often it was asked
 
@@ -193,6 +194,8 @@ def _captured(
     try:
         given, named = mapped((list(args), dict(kwargs)), place)
         made.result = call(*given, **named)
+        if scope.refused is not None:
+            raise scope.refused
         del given, named
         _cut_views(scope, made.result)
         made.outside = [o for o in scope.outside.values() if o.value is not None and o.tensor._base is None]

@@ -11,9 +11,10 @@ import inspect
 import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
-from ..diagnostics import CaptureError, IndexOutOfRangeError
+from ..diagnostics import CaptureError, IndexOutOfRangeError, UnsupportedError
 from ..ir.types import Symbol, TensorType, dim, tensor
 from ..session import engine
 from ..session.artifacts import load_cache_artifacts, save_cache_artifacts
@@ -394,16 +395,47 @@ def _symbolic(types: Sequence[TensorType], which: Collection[int]) -> tuple[list
 
 
 class CompiledModule(Compiled):
-    """A module whose call is compiled. What else is asked of it, the module answers."""
+    """A module whose call is compiled. All else is the module's: what is asked of it and set, and its class as
+    `isinstance` sees it, so that it stands where a module may. Methods that return the module return this."""
 
     def __init__(self, module: Any, dynamic: bool | None, keep_grads: bool) -> None:
         self.__dict__["module"] = module
         super().__init__(module, dynamic, keep_grads)
+        self.__dict__["_own"] = frozenset(self.__dict__)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.__dict__["module"]) if "module" in self.__dict__ else CompiledModule
 
     def __getattr__(self, name: str) -> Any:
         if "module" not in self.__dict__:  # while it is copied
             raise AttributeError(name)
-        return getattr(self.__dict__["module"], name)
+        module = self.__dict__["module"]
+        found = getattr(module, name)
+        if getattr(found, "__self__", None) is not module:
+            return found
+
+        @functools.wraps(found)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            made = found(*args, **kwargs)
+            return self if made is module else made
+
+        return method
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_own" not in self.__dict__ or name in self.__dict__["_own"]:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.__dict__["module"], name, value)
+
+    def __reduce__(self) -> Any:
+        return CompiledModule, (self.module, self.dynamic, self.keep_grads)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
+        return CompiledModule(deepcopy(self.module, memo), self.dynamic, self.keep_grads)
+
+    def _kept(self) -> dict[str, Any]:
+        raise UnsupportedError("save: a compiled module is not stored", help="save its `module`, or its state_dict")
 
 
 def compile(

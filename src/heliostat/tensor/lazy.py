@@ -139,6 +139,15 @@ def array_of(v: Value) -> Array:
     return data.view(kind).reshape(shape)
 
 
+def refused(what: str, help: str) -> CaptureError:
+    """The error of what a captured function may not do. The capture fails by it also where the function catches it: its
+    handler would go another way than the function does without a capture."""
+    error = CaptureError(what, help=help)
+    scope = _capture.get()
+    scope.refused = scope.refused or error
+    return error
+
+
 def is_cut(v: Value) -> bool:
     """Whether a value without data lost what it was made of."""
     return v.node is _LEAF and buffer_of(v) is None and v.device != META
@@ -473,8 +482,8 @@ what the other rules need must outlast that."""
 
 def realize(values: Iterable[Value]) -> None:
     """Give data to values, and to every open tensor that is alive. Raises CompileError, in a capture CaptureError."""
-    if _capture.get() is not None:
-        raise CaptureError(
+    if capturing():
+        raise refused(
             "a value is read while a step is captured, but it is known only when the step runs",
             help="return the tensor from the step, and choose with where() instead of if",
         )

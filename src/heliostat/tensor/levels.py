@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import CaptureError, UnsupportedError
+from ..diagnostics import UnsupportedError
 from ..ir.graph import PARAMETER, Node, Value
 from ..ir.types import TensorType
 from ..ops.batching import batch_node
@@ -170,7 +170,7 @@ def on_host(function: Callable[..., Any], *tensors: Tensor, on_gpu: Callable[...
     Inside of vmap the arrays have leading axes for the elements of batches: the function must leave those alone, and
     count axes from the back. Raises CaptureError while a step is captured."""
     if lazy.capturing():
-        raise CaptureError(
+        raise lazy.refused(
             "a function that computes at once, as factorizations do, is called while a step is captured",
             help="call it outside of the compiled function, and hand in what it gives",
         )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..diagnostics import CaptureError
 from ..ir.graph import constant
 from ..ir.types import TensorType, bool_
 from ..ops.sort import flags_in_front
@@ -30,7 +29,7 @@ def number(x: Tensor, what: str) -> Any:
     """The one element of a tensor, for sizes: the host waits for it. Raises CaptureError, naming `what`, while a step
     is captured."""
     if lazy.capturing():
-        raise CaptureError(
+        raise lazy.refused(
             f"{what} has a result whose size depends on data, while a step is captured",
             help="call it outside of the compiled function, or choose with where()",
         )
