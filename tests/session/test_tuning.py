@@ -21,8 +21,8 @@ from heliostat.quant.formats import Q4_0, Q4_K
 from heliostat.quant.quantize import encode
 from heliostat.runtime.worker_pool import WorkerPool
 from heliostat.session import compile_graph as session_for
-from heliostat.session import host_target, tuning_file
-from heliostat.session.tuning import load_tuning, tune
+from heliostat.session import host_target, tuning, tuning_file
+from heliostat.session.tuning import Tuned, load_tuning, tune
 from heliostat.session.tuning_file import FILE, save_tuning, shipped_text, tuning_entries
 from heliostat.settings import override
 from heliostat.targets.target import X86_AVX512
@@ -256,3 +256,22 @@ def test_processes_that_tune_at_once_keep_all_that_they_found(tmp_path: Path) ->
         assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
         found = set(tuning_entries(host_target()))
         assert found >= {f"{n} {i}" for n in range(3) for i in range(20)}
+
+
+def test_what_was_found_before_an_interruption_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(key: str, *_: object) -> Tuned:
+        if "128x256" in key:
+            raise KeyboardInterrupt
+        return Tuned(key, 2.0, 1.0, {"panels": 2}, 3)
+
+    monkeypatch.setattr(tuning, "_tune_one", measured)
+    with override(cache_dir=tmp_path, cache=True), WorkerPool(1) as pool:
+        library = groups(product())
+        x, w = parameter("x", tensor(f32, N, 256)), parameter("w", tensor(Q4_0, 128, 256), "weight")
+        more = groups(Graph("g", [x, w], [ops.matmul(x, ops.transpose(w))]))
+        work = [*library.groups.values(), *more.groups.values()]
+        with pytest.raises(KeyboardInterrupt):
+            tune(work, host_target(), pool, keep=lambda t: save_tuning(host_target(), {t.key: t.tile}))
+        kept = set(json.loads((tmp_path / FILE).read_text())["machines"][tuning_file.machine_key(host_target())])
+        assert len(kept) == 1
+        assert kept.pop().endswith("96x256 n")

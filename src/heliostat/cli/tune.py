@@ -62,7 +62,8 @@ def _measured(groups: list[FusedGroup], place: Place, rows: int, progress: Progr
 
         return tune_cuda(groups, place.device, rows, progress)
     assert isinstance(place, CpuPlace)
-    return tune(groups, place.target, place.pool, rows, progress)
+    target = place.target
+    return tune(groups, target, place.pool, rows, progress, lambda t: save_tuning(target, {t.key: t.tile}))
 
 
 def _notes(groups: list[FusedGroup], place: Place) -> list[str]:

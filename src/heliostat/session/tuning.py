@@ -52,9 +52,15 @@ Progress = Callable[[int, int, str], None]
 
 
 def tune(
-    groups: Iterable[FusedGroup], target: Target, pool: WorkerPool, rows: int = 512, progress: Progress | None = None
+    groups: Iterable[FusedGroup],
+    target: Target,
+    pool: WorkerPool,
+    rows: int = 512,
+    progress: Progress | None = None,
+    keep: Callable[[Tuned], object] | None = None,
 ) -> list[Tuned]:
-    """Measure the candidates of every tunable group, each key once. `rows`: the value of symbolic dimensions."""
+    """Measure the candidates of every tunable group, each key once. `rows`: the value of symbolic dimensions. `keep`
+    gets each result as soon as it is there: all of them take minutes, which may be cut short."""
     work: dict[str, tuple[Tunable, FusedGroup]] = {}
     for fused in groups:
         schedule = tunable(fused.schedule)
@@ -67,6 +73,8 @@ def tune(
         result = _tune_one(key, schedule, fused, target, pool, rows)
         if result is not None:
             found.append(result)
+            if keep:
+                keep(result)
     if progress:
         progress(len(work), len(work), "")
     return found
