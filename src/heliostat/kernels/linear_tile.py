@@ -17,6 +17,7 @@ from .integer_scales import bound
 
 SECOND_LEVEL = 1 << 20  # bytes of a core's second-level cache, at least
 MOST_ROWS = 192  # that pass over a panel before the next one
+NEAR_ROWS = 256  # the same where panels are unpacked and so many stay in the second-level cache
 FLOAT_ROWS = 512  # the same of floats, which stream through the caches: what is cold costs a panel more than rows do
 
 
@@ -68,7 +69,9 @@ def default_tile(weight: PanelPlan, target: Target, rows: Dim, depth: int, plane
         height = 6 // planes  # sums, the sums of a block, two panels' weights and an activation: 27 to 29 registers
         if planes == 1 and bound(format) is not None and target.spare_ports:  # the sums of another sub-block
             height = 4
-        return LinearTile(_heights(height), 2, block=MOST_ROWS)  # more rows share what is unpacked, at any depth
+        near = SECOND_LEVEL // 2 // max(1, depth * planes * 5 // 4)  # a scale and a sum for 32 codes are the most
+        block = max(MOST_ROWS, min(NEAR_ROWS, near))  # more rows share what is unpacked, at any depth
+        return LinearTile(_heights(height), 2, block=block)
     kept = 3 if normal.scale.integer is not None or format.block > normal.sub else 2
     plain = len(weight.planes) == 1 and normal.offset is None
     if registers < 32 or planes > 1:
