@@ -24,8 +24,8 @@ from ..ir.types import Dim, Symbol, SymbolicDim, TensorType, bf16, dim, evaluate
 from ..ir.types import element as of_name
 from ..ops import REGISTRY, cast, counted, reciprocal
 
-MOST_SYMBOLS = 2
-"""Sizes that change together: batch and length, say. Where more differ, it is another layer, not another turn."""
+MOST_SYMBOLS = 8
+"""Sizes that change together: batch, length, and how many are chosen by masks; nodes, edges and graphs."""
 
 LEAST_UPPER = 64
 """A symbol's upper bound is at least this, and at least twice the largest size that was met."""
@@ -33,7 +33,7 @@ LEAST_UPPER = 64
 MOST_SAMPLES = 4
 MOST_FAILURES = 3
 MOST_FITS = 16
-MOST_ENTRIES = 2
+MOST_ENTRIES = 4
 KEPT_FORMS = 512
 
 OFTEN = 64
