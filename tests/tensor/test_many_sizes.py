@@ -113,6 +113,82 @@ def test_sizes_that_are_equal_by_chance() -> None:
     assert lazy.programs.misses == before
 
 
+def test_more_sizes_that_change_together() -> None:
+    """Messages between nodes of several graphs: nodes, edges and graphs."""
+    hs.manual_seed(0)
+    layer = nn.Linear(3, 4)
+
+    def step(case: int) -> list[Any]:
+        rng = np.random.default_rng(case)
+        graphs, nodes, edges = (int(rng.integers(low, 3 * low)) for low in (3, 9, 20))
+        x, batch = array(rng, nodes, 3), hs.tensor(rng.integers(0, graphs, nodes))
+        source, goal = (hs.tensor(rng.integers(0, nodes, edges)) for _ in range(2))
+        h = layer(x)
+        h = (h + hs.zeros_like(h).index_add(0, goal, h[source])).relu()
+        loss = F.cross_entropy(hs.zeros(graphs, 4).index_add(0, batch, h), hs.tensor(rng.integers(0, 4, graphs)))
+        return [v.numpy().copy() for v in (loss.detach(), *hs.autograd.grad(loss, list(layer.parameters())))]
+
+    cases = list(range(7))
+    found: list[list[Any]] = []
+    made = misses(lambda case: found.append(step(case)), cases)
+    assert made[4:] == [0, 0, 0], made
+    with exact():
+        for case in cases[-1:]:
+            for a, b in zip(found[case], step(case), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("join", ["cat", "stack"])
+def test_lists_of_any_length_are_joined_without_a_program(join: str) -> None:
+    rng = np.random.default_rng(4)
+    memory = [array(rng, 1, 3) for _ in range(20)]
+    weights = [array(rng, 1, 3).requires_grad_() for _ in range(20)]
+    f = getattr(hs, join)
+
+    def step(n: int) -> None:
+        picks = rng.integers(0, 20, n).tolist()
+        kept = [weights[p] * 2 for p in picks]
+        hs.cat(kept, 0).sum().item()  # each has its data now, and is still made of its weight
+        x, y = f([memory[p] for p in picks], 0), f(kept, 1)
+        z = (x.tanh() @ hs.ones(3)).sum() + (y**2).sum()
+        grads = hs.autograd.grad(z, weights, allow_unused=True)
+        rows = [memory[p].numpy().astype(np.float64) for p in picks], [2.0 * weights[p].detach().numpy() for p in picks]
+        wanted = np.tanh(getattr(np, "concatenate" if join == "cat" else join)(rows[0], 0)).sum() + sum(
+            (r.astype(np.float64) ** 2).sum() for r in rows[1]
+        )
+        assert z.item() == pytest.approx(wanted, rel=1e-5)
+        for p, (w, g) in enumerate(zip(weights, grads, strict=True)):
+            uses = picks.count(p)
+            assert (g is None) == (uses == 0)
+            if g is not None:
+                np.testing.assert_allclose(g.numpy(), 8 * uses * w.detach().numpy(), rtol=1e-5)
+
+    for n in (8, 13, 9, 21):
+        step(n)
+    before = lazy.programs.misses
+    joined = f(memory[:17], 0)
+    assert joined._v.meta.buffer is not None
+    assert lazy.programs.misses == before
+    (joined + 1).numpy()
+    assert not joined._v.node.inputs, "what it was made of is not kept"
+
+
+def test_what_is_joined_is_a_copy_that_gradients_flow_through() -> None:
+    rng = np.random.default_rng(5)
+    parts = [array(rng, 2).requires_grad_() for _ in range(9)]
+    scaled = [p * 3 for p in parts]
+    hs.stack([s.sum() for s in scaled]).sum().item()
+    y = hs.cat(scaled)
+    whole = y.detach().numpy().copy()
+    with hs.no_grad():
+        parts[0].zero_()
+    np.testing.assert_array_equal(y.detach().numpy(), whole)
+    y.sum().backward()
+    assert parts[1].grad.tolist() == [3.0, 3.0]
+    (y.detach() + 1).numpy()
+    assert not lazy._open.of.joined
+
+
 def test_attributes_that_follow_by_chance() -> None:
     def f(n: int, start: int, stop: int) -> None:
         y = hs.tensor(np.arange(n, dtype=np.float32))
