@@ -138,6 +138,66 @@ def test_more_sizes_that_change_together() -> None:
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+def _slopes(f: Callable[[Any], Any], x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """A function's value and gradient, of numbers that are computed first."""
+    t = hs.tensor(x).requires_grad_()
+    y = f(t * hs.tensor(1.5, dtype=t.dtype))
+    (y * y).sum().backward()
+    return [y.detach().numpy().copy(), t.grad.numpy().copy()]
+
+
+def test_slices_by_steps() -> None:
+    rng = np.random.default_rng(7)
+    weight = hs.tensor(1.5)
+
+    def f(case: tuple[int, int, int]) -> None:
+        n, start, stop = case
+        x = rng.standard_normal((n, 3)).astype(np.float32)
+        y = hs.tensor(x) * weight
+        z = (y[::2] + y[1::2]).sum(0) * y[start:stop:3].sum(0) + y[:, ::2].sum()
+        w = x.astype(np.float64) * 1.5
+        wanted = (w[::2] + w[1::2]).sum(0) * w[start:stop:3].sum(0) + w[:, ::2].sum()
+        np.testing.assert_allclose(z.numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+    cases = [(20, 3, 15), (26, 4, 14), (32, 9, 30), (18, 2, 11), (30, 7, 17), (34, 5, 33), (20, 3, 14), (22, 6, 22)]
+    counts = [misses(f, [case])[0] for case in cases]  # type: ignore[list-item, arg-type]
+    assert counts[4:] == [0, 0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+    for case in ((20, 3, 3), (20, 3, 4), (20, 18, 20), (4, 0, 4), (2, 0, 1), (200, 50, 199)):
+        f(case)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_gradients_of_slices_by_steps_at_random_places(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    step = int(rng.integers(2, 5))
+    for _ in range(7):
+        n = int(rng.integers(2, 24))
+        start, stop = sorted(rng.integers(0, n + 1, 2).tolist())
+        x = rng.standard_normal((n, 2)).astype(np.float32)
+        found = _slopes(lambda y, a=start, b=stop: y[a:b:step].exp(), x)  # type: ignore[misc]
+        wanted = np.zeros((n, 2))
+        part = np.exp(1.5 * x[start:stop:step].astype(np.float64))
+        wanted[start:stop:step] = 2 * part * part * 1.5
+        np.testing.assert_allclose(found[0], part, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[1], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_sums_of_sizes_in_shapes() -> None:
+    rng = np.random.default_rng(9)
+
+    def f(case: tuple[int, int, int]) -> None:
+        n, m, k = case
+        x, y, z = array(rng, n, 3), array(rng, m, 3), array(rng, k, 3)
+        joined = hs.cat([x * 2, y, z]).reshape(-1)
+        found = joined.view(n + m + k, 3)[: n + m].sum(0) + hs.ones(n * 3 + m * 3).sum()
+        wanted = 2 * x.numpy().astype(np.float64).sum(0) + y.numpy().sum(0) + 3 * (n + m)
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+    cases = [(4, 9, 5), (7, 3, 11), (12, 5, 6), (3, 14, 9), (8, 6, 21), (5, 17, 4)]
+    counts = [misses(f, [case])[0] for case in cases]  # type: ignore[list-item, arg-type]
+    assert counts[3:] == [0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+
+
 @pytest.mark.parametrize("join", ["cat", "stack"])
 def test_lists_of_any_length_are_joined_without_a_program(join: str) -> None:
     rng = np.random.default_rng(4)
