@@ -113,6 +113,142 @@ def test_sizes_that_are_equal_by_chance() -> None:
     assert lazy.programs.misses == before
 
 
+def test_more_sizes_that_change_together() -> None:
+    """Messages between nodes of several graphs: nodes, edges and graphs."""
+    hs.manual_seed(0)
+    layer = nn.Linear(3, 4)
+
+    def step(case: int) -> list[Any]:
+        rng = np.random.default_rng(case)
+        graphs, nodes, edges = (int(rng.integers(low, 3 * low)) for low in (3, 9, 20))
+        x, batch = array(rng, nodes, 3), hs.tensor(rng.integers(0, graphs, nodes))
+        source, goal = (hs.tensor(rng.integers(0, nodes, edges)) for _ in range(2))
+        h = layer(x)
+        h = (h + hs.zeros_like(h).index_add(0, goal, h[source])).relu()
+        loss = F.cross_entropy(hs.zeros(graphs, 4).index_add(0, batch, h), hs.tensor(rng.integers(0, 4, graphs)))
+        return [v.numpy().copy() for v in (loss.detach(), *hs.autograd.grad(loss, list(layer.parameters())))]
+
+    cases = list(range(7))
+    found: list[list[Any]] = []
+    made = misses(lambda case: found.append(step(case)), cases)
+    assert made[4:] == [0, 0, 0], made
+    with exact():
+        for case in cases[-1:]:
+            for a, b in zip(found[case], step(case), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def _slopes(f: Callable[[Any], Any], x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """A function's value and gradient, of numbers that are computed first."""
+    t = hs.tensor(x).requires_grad_()
+    y = f(t * hs.tensor(1.5, dtype=t.dtype))
+    (y * y).sum().backward()
+    return [y.detach().numpy().copy(), t.grad.numpy().copy()]
+
+
+def test_slices_by_steps() -> None:
+    rng = np.random.default_rng(7)
+    weight = hs.tensor(1.5)
+
+    def f(case: tuple[int, int, int]) -> None:
+        n, start, stop = case
+        x = rng.standard_normal((n, 3)).astype(np.float32)
+        y = hs.tensor(x) * weight
+        z = (y[::2] + y[1::2]).sum(0) * y[start:stop:3].sum(0) + y[:, ::2].sum()
+        w = x.astype(np.float64) * 1.5
+        wanted = (w[::2] + w[1::2]).sum(0) * w[start:stop:3].sum(0) + w[:, ::2].sum()
+        np.testing.assert_allclose(z.numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+    cases = [(20, 3, 15), (26, 4, 14), (32, 9, 30), (18, 2, 11), (30, 7, 17), (34, 5, 33), (20, 3, 14), (22, 6, 22)]
+    counts = [misses(f, [case])[0] for case in cases]  # type: ignore[list-item, arg-type]
+    assert counts[4:] == [0, 0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+    for case in ((20, 3, 3), (20, 3, 4), (20, 18, 20), (4, 0, 4), (2, 0, 1), (200, 50, 199)):
+        f(case)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_gradients_of_slices_by_steps_at_random_places(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    step = int(rng.integers(2, 5))
+    for _ in range(7):
+        n = int(rng.integers(2, 24))
+        start, stop = sorted(rng.integers(0, n + 1, 2).tolist())
+        x = rng.standard_normal((n, 2)).astype(np.float32)
+        found = _slopes(lambda y, a=start, b=stop: y[a:b:step].exp(), x)  # type: ignore[misc]
+        wanted = np.zeros((n, 2))
+        part = np.exp(1.5 * x[start:stop:step].astype(np.float64))
+        wanted[start:stop:step] = 2 * part * part * 1.5
+        np.testing.assert_allclose(found[0], part, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[1], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_sums_of_sizes_in_shapes() -> None:
+    rng = np.random.default_rng(9)
+
+    def f(case: tuple[int, int, int]) -> None:
+        n, m, k = case
+        x, y, z = array(rng, n, 3), array(rng, m, 3), array(rng, k, 3)
+        joined = hs.cat([x * 2, y, z]).reshape(-1)
+        found = joined.view(n + m + k, 3)[: n + m].sum(0) + hs.ones(n * 3 + m * 3).sum()
+        wanted = 2 * x.numpy().astype(np.float64).sum(0) + y.numpy().sum(0) + 3 * (n + m)
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+    cases = [(4, 9, 5), (7, 3, 11), (12, 5, 6), (3, 14, 9), (8, 6, 21), (5, 17, 4)]
+    counts = [misses(f, [case])[0] for case in cases]  # type: ignore[list-item, arg-type]
+    assert counts[3:] == [0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+
+
+@pytest.mark.parametrize("join", ["cat", "stack"])
+def test_lists_of_any_length_are_joined_without_a_program(join: str) -> None:
+    rng = np.random.default_rng(4)
+    memory = [array(rng, 1, 3) for _ in range(20)]
+    weights = [array(rng, 1, 3).requires_grad_() for _ in range(20)]
+    f = getattr(hs, join)
+
+    def step(n: int) -> None:
+        picks = rng.integers(0, 20, n).tolist()
+        kept = [weights[p] * 2 for p in picks]
+        hs.cat(kept, 0).sum().item()  # each has its data now, and is still made of its weight
+        x, y = f([memory[p] for p in picks], 0), f(kept, 1)
+        z = (x.tanh() @ hs.ones(3)).sum() + (y**2).sum()
+        grads = hs.autograd.grad(z, weights, allow_unused=True)
+        rows = [memory[p].numpy().astype(np.float64) for p in picks], [2.0 * weights[p].detach().numpy() for p in picks]
+        wanted = np.tanh(getattr(np, "concatenate" if join == "cat" else join)(rows[0], 0)).sum() + sum(
+            (r.astype(np.float64) ** 2).sum() for r in rows[1]
+        )
+        assert z.item() == pytest.approx(wanted, rel=1e-5)
+        for p, (w, g) in enumerate(zip(weights, grads, strict=True)):
+            uses = picks.count(p)
+            assert (g is None) == (uses == 0)
+            if g is not None:
+                np.testing.assert_allclose(g.numpy(), 8 * uses * w.detach().numpy(), rtol=1e-5)
+
+    for n in (8, 13, 9, 21):
+        step(n)
+    before = lazy.programs.misses
+    joined = f(memory[:17], 0)
+    assert joined._v.meta.buffer is not None
+    assert lazy.programs.misses == before
+    (joined + 1).numpy()
+    assert not joined._v.node.inputs, "what it was made of is not kept"
+
+
+def test_what_is_joined_is_a_copy_that_gradients_flow_through() -> None:
+    rng = np.random.default_rng(5)
+    parts = [array(rng, 2).requires_grad_() for _ in range(9)]
+    scaled = [p * 3 for p in parts]
+    hs.stack([s.sum() for s in scaled]).sum().item()
+    y = hs.cat(scaled)
+    whole = y.detach().numpy().copy()
+    with hs.no_grad():
+        parts[0].zero_()
+    np.testing.assert_array_equal(y.detach().numpy(), whole)
+    y.sum().backward()
+    assert parts[1].grad.tolist() == [3.0, 3.0]
+    (y.detach() + 1).numpy()
+    assert not lazy._open.of.joined
+
+
 def test_attributes_that_follow_by_chance() -> None:
     def f(n: int, start: int, stop: int) -> None:
         y = hs.tensor(np.arange(n, dtype=np.float32))

@@ -57,14 +57,15 @@ def _unrolled(kind: str) -> Callable[[int], list[np.ndarray[Any, Any]]]:
 @pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_other_counts_of_steps_are_the_same_program(kind: str) -> None:
     step = _unrolled(kind)
-    counts = [9, 12, 7, 10, 11]
+    counts = [9, 12, 7, 10, 11, 14, 15]
     found: dict[int, Any] = {}
     made = misses(lambda n: found.update({n: step(n)}), counts)
     with exact():
-        for n in counts[2:4]:  # two that were cut
+        for n in (counts[2], counts[5]):  # two that were cut
             for a, b in zip(found[n], step(n), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    assert sum(made[3:]) <= 4, made
+    assert sum(made[3:5]) <= 5, made
+    assert not any(made[5:]), made
 
 
 def test_the_first_count_keeps_a_program_of_its_own() -> None:
@@ -99,27 +100,61 @@ def test_the_same_count_elsewhere_is_not_cut() -> None:
     assert misses(look, [1, 1]) == [1, 0]
 
 
-def test_loops_whose_steps_differ_are_compiled_whole_in_the_end() -> None:
-    def step(n: int) -> None:
-        rng = np.random.default_rng(n)
-        x = array(rng, n, 3, 4).requires_grad_()  # its gradient has another place for each step
+def test_steps_that_are_cut_from_what_gathers_a_gradient() -> None:
+    counts = [9, 12, 11, 10, 14, 13, 15]
+    data = {n: np.random.default_rng(n).standard_normal((n, 3, 4)).astype(np.float32) for n in counts}
+
+    def step(n: int) -> np.ndarray[Any, Any]:
+        x = hs.tensor(data[n]).requires_grad_()  # its gradient has another place for each step
         h = hs.zeros(3, 4)
         for t in range(n):
             h = hs.tanh(x[t] + h.softmax(-1) * 2 - h.roll(1, 0))
         (h**2).mean().backward()
-        found = x.grad.numpy().copy()
-        x.grad = None
-        if n < counts[-2]:
-            return
-        with exact():
-            h = hs.zeros(3, 4)
-            for t in range(n):
-                h = hs.tanh(x[t] + h.softmax(-1) * 2 - h.roll(1, 0))
-            (h**2).mean().backward()
-            np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-4, atol=1e-6)
+        made: np.ndarray[Any, Any] = x.grad.numpy().copy()
+        return made
 
-    counts = [9, 12, 11, 10, 14, 13, 15, 16]
-    assert max(misses(step, counts)[-2:]) <= 3, "the exact ones too"
+    found: dict[int, Any] = {}
+    made = misses(lambda n: found.update({n: step(n)}), counts)
+    assert made[4:] == [0, 0, 0], made
+    with exact():
+        for n in counts[-2:]:
+            np.testing.assert_allclose(found[n], step(n), rtol=1e-4, atol=1e-6)
+
+
+def test_batches_that_change_with_the_count_of_steps() -> None:
+    hs.manual_seed(0)
+    cell, head = nn.RNNCell(3, 5), nn.Linear(5, 2)
+    weights = [*cell.parameters(), *head.parameters()]
+
+    def step(case: int) -> list[np.ndarray[Any, Any]]:
+        n, batch = divmod(case, 100)
+        rng = np.random.default_rng(case)
+        x, target = array(rng, batch, n, 3), array(rng, batch, n, 2)
+        state, found = hs.zeros(batch, 5), []
+        for t in range(n):
+            state = cell(x[:, t], state)
+            found.append(head(state))
+        loss = F.mse_loss(hs.stack(found, 1), target)
+        grads = hs.autograd.grad(loss, weights)
+        return [v.numpy().copy() for v in (loss.detach(), *grads)]
+
+    cases = [1204, 1507, 1403, 1306, 1605, 1708, 1609]  # 100 times the count and the batch
+    found: dict[int, Any] = {}
+    made = misses(lambda case: found.update({case: step(case)}), cases)
+    assert sum(made[4:]) <= 1, made
+    with exact():
+        for case in cases[-1:]:
+            for a, b in zip(found[case], step(case), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_loops_whose_pieces_do_not_come_again_are_compiled_whole() -> None:
+    loop = repeats._Loop()
+    for _ in range(repeats.FIRST_CUTS + repeats.MOST_WASTED - 1):
+        repeats.Cut([], [], [], [(loop, 9)]).compiled(repeats.MOST_COMPILED + 1)
+    assert not loop.has_own(9)
+    repeats.Cut([], [], [], [(loop, 9)]).compiled(repeats.MOST_COMPILED + 1)
+    assert loop.has_own(9)
 
 
 def test_deterministic_mode_does_not_cut() -> None:

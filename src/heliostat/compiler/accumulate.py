@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..ir.graph import Graph, Node, Value, constant
-from ..ir.rewrite import rewrite
+from ..ir.rewrite import Replace, rewrite
 from ..ir.types import DType, TensorType, numel
 from ..ops import REGISTRY, broadcast_to, concat, matmul, reshape, transpose
 
@@ -29,20 +30,25 @@ class _Padded:
 def accumulate(graph: Graph) -> Graph:
     """Sums of padded slices become one concat, sums of products of transposes one product, and slices of a concat the
     parts that they name."""
-    return _Pass(graph).run()
+    return rewrite(graph, replacement(graph))
+
+
+def replacement(graph: Graph, launches: bool = False) -> Replace:
+    """What `accumulate` has `rewrite` put in the places of nodes of a graph; None for those that stay.
+
+    launches: whether each step is a launch of its own, so that one product, and one sum of rows, is better whatever it
+    copies."""
+    return _Pass(graph, launches).replace
 
 
 class _Pass:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, launches: bool = False) -> None:
+        self.graph, self.launches = graph, launches
         self.users = graph.users()
         self.results = {id(v) for v in graph.results()}
         self.nothing: set[int] = set()  # zeros that stood around slices
 
-    def run(self) -> Graph:
-        return rewrite(self.graph, self._replace)
-
-    def _replace(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    def replace(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name == "slice":
             found = self._part(node, inputs[0])
             return None if found is None else (found,)
@@ -52,7 +58,9 @@ class _Pass:
         if len(leaves) == 2 and not any(self._concerns(v) for v in leaves):
             return None
         kept = [v for v in leaves if id(v) not in self.nothing] or leaves[:1]
-        made = _products(_slices(kept))
+        made = _products(_slices(kept), self.launches)
+        if self.launches:
+            made = _row_sums(made)
         if len(made) == len(leaves):
             return None
         total = made[0]
@@ -79,7 +87,7 @@ class _Pass:
         return found
 
     def _concerns(self, v: Value) -> bool:
-        return id(v) in self.nothing or _padded(v) is not None or _factors(v) is not None
+        return id(v) in self.nothing or _padded(v) is not None or _factors(v) is not None or self.launches
 
     def _part(self, node: Node, x: Value) -> Value | None:
         """A slice that lies in one part of a concat, taken of that part; None where it does not."""
@@ -184,8 +192,11 @@ def _concat(row: list[Value], axis: int) -> Value:
 
 # --- products -------------------------------------------------------------------------------------------------------
 def _factors(v: Value) -> tuple[Value, Value] | None:
-    """a and b of transpose(a) @ b, matrices of one dtype with a known count of rows."""
+    """a and b of transpose(a) @ b, matrices of one dtype with a known count of rows. The product may be transposed."""
     node = v.node
+    if node.op.name == "transpose" and node.attrs["axes"] == (1, 0):
+        turned = _factors(node.inputs[0])
+        return None if turned is None else turned[::-1]
     if node.op.name != "matmul" or node.inputs[0].node.op.name != "transpose" or v.type.rank != 2:
         return None
     a, b = node.inputs[0].node.inputs[0], node.inputs[1]
@@ -193,15 +204,35 @@ def _factors(v: Value) -> tuple[Value, Value] | None:
     return (a, b) if plain and a.type.rank == b.type.rank == 2 and isinstance(a.type.shape[0], int) else None
 
 
-def _products(leaves: list[Value]) -> list[Value]:
-    """The summands, products of transposes as one product where copying their operands moves less than the sums."""
+def _products(leaves: list[Value], launches: bool) -> list[Value]:
+    """The summands, products of transposes as one product where copying their operands moves less than the sums, or
+    each would be a launch."""
     found = [(v, f) for v in leaves if (f := _factors(v)) is not None]
     if len(found) < 2:
         return leaves
     copied = sum(numel(f.type.shape) for _, pair in found for f in pair)
     summed = len(found) * numel(found[0][0].type.shape)
-    if not (isinstance(copied, int) and isinstance(summed, int) and copied < summed):
+    if not launches and not (isinstance(copied, int) and isinstance(summed, int) and copied < summed):
         return leaves
     a, b = (concat(*(pair[side] for _, pair in found), axis=0) for side in (0, 1))
     taken = {id(v) for v, _ in found}
     return [*(v for v in leaves if id(v) not in taken), matmul(transpose(a), b)]
+
+
+def _row_sums(leaves: list[Value]) -> list[Value]:
+    """The summands, sums over the first axis and others as one sum over all rows, as the gradient of a bias is."""
+    kinds: dict[Any, list[Value]] = {}
+    for v in leaves:
+        total = v.node.inputs[0] if v.node.op.name == "reshape" else v
+        if total.node.op.name == "sum" and 0 in total.node.attrs["axes"]:
+            x = total.node.inputs[0]
+            kind = (x.type.element, x.type.shape[1:], total.node.attrs["axes"], total.type.shape, v.type)
+            kinds.setdefault(kind, []).append(v)
+    for found in kinds.values():
+        if len(found) > 1:
+            totals = [v.node.inputs[0] if v.node.op.name == "reshape" else v for v in found]
+            rows = concat(*(t.node.inputs[0] for t in totals), axis=0)
+            total = REGISTRY["sum"].build(rows, **totals[0].node.attrs)
+            taken = {id(v) for v in found}
+            leaves = [*(v for v in leaves if id(v) not in taken), reshape(total, found[0].type.shape)]
+    return leaves

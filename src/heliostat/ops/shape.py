@@ -181,13 +181,14 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
 
     Raises ShapeError for bounds that fit for no value of their symbols; those that do for some are checked when the
     values are known, before the program runs.
-    A step other than 1 needs known bounds. Blocks are not cut."""
+    With a step other than 1 and symbolic bounds the stop stands behind the last element. Blocks are not cut."""
 
     samples = (
         sample(tensor(f32, 5, 4), axis=0, start=1, stop=3),
         sample(tensor(f64, 5, 7), axis=1, start=1, stop=6, step=2),
         sample(tensor(f32, dim(N), 4), axis=0, start=_n + -1, stop=_n, symbols={"n": 3}),
         sample(tensor(f64, 9), axis=0, start=dim(M), stop=dim(M) + _n, symbols={"n": 3, "m": 4}),
+        sample(tensor(f64, _n * 2, 2), axis=0, start=1, stop=_n * 2, step=2, symbols={"n": 3}),
         sample(tensor(i32, 3), axis=0, start=2, stop=2),
     )
     error = EXACT
@@ -211,8 +212,13 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
         length = stop - start
         if step > 1:
             if isinstance(length, SymbolicDim):
-                raise ShapeError(f"slice: a step needs bounds that are known, found {start}:{stop}:{step}")
-            length = -(-length // step)
+                try:
+                    length = (length - 1) // step + 1
+                except ValueError:
+                    what = f"slice: how many elements {start}:{stop}:{step} has depends on the symbols"
+                    raise ShapeError(what, help="let it end behind its last element") from None
+            else:
+                length = -(-length // step)
         return TensorType(x.element, (*x.shape[:axis], length, *x.shape[axis + 1 :]))
 
     def call(self, x: Value, axis: int, start: Bound, stop: Bound, step: int = 1) -> Value:
@@ -235,8 +241,8 @@ class Slice(Op, name="slice", version=1, amp=Amp.KEEP_INPUT):
             g = reshape(g, (*x.type.shape[:axis], length * step, *x.type.shape[axis + 1 :]))
             stop = start + length * step
             if upper_bound(stop - x.type.shape[axis]) > 0:  # zeros behind the last element that x does not have
-                g = slice(g, axis, 0, x.type.shape[axis] - start)
-                stop = x.type.shape[axis]
+                stop = stop - (step - 1) if isinstance(length, SymbolicDim) else x.type.shape[axis]
+                g = slice(g, axis, 0, stop - start)
         parts = [_zeros_along(g, axis, start), g, _zeros_along(g, axis, x.type.shape[axis] - stop)]
         kept = [p for p in parts if p.type.shape[axis] != 0] or parts[:1]
         return (kept[0] if len(kept) == 1 else concat(*kept, axis=axis),)

@@ -34,7 +34,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ShapeError("cat takes tensors of at least one axis")
     at = normal_dim(dim, kept[0].ndim, "cat")
     found = [convert(x, dtype) for x in kept]
-    return wrap(ops.concat(*(x.value for x in found), axis=at), *found)
+    v = ops.concat(*(x.value for x in found), axis=at)
+    if len(found) >= lazy.MANY_JOINED and not lazy.capturing() and lazy.join(v):
+        if all(map(lazy.is_data, v.node.inputs)):
+            lazy.cut(v)
+        else:
+            lazy.note_joined(v)
+    return wrap(v, *found)
 
 
 @function(method=False)

@@ -34,6 +34,7 @@ from .repeats import Cut, Repeats
 from .sizes import SymbolicProgram, SymbolicPrograms
 
 Array = np.ndarray[Any, np.dtype[Any]]
+CONCAT, RESHAPE = REGISTRY["concat"], REGISTRY["reshape"]
 DETACH = REGISTRY["detach"]
 TO_DEVICE = REGISTRY["to_device"]
 NUMPY: dict[str, Any] = {
@@ -46,6 +47,9 @@ MANY = 20_000
 """So many open tensors are computed without being asked for: memory does not grow with steps that nobody reads."""
 
 KEPT_PROGRAMS = 512
+
+MANY_JOINED = 8
+"""Operands that `cat` and `stack` join at once, where all have their data, and not by a program."""
 
 META = "meta"
 """The device of tensors that have a shape and a dtype and no data: their values grow graphs that are never run."""
@@ -148,6 +152,35 @@ def refused(what: str, help: str) -> CaptureError:
     return error
 
 
+def join(v: Value) -> bool:
+    """Give data to a value that is a `concat` of others, where all of those have theirs on the host, and say whether
+    that was so. A program would be made for each count of operands. What gradients need stays known."""
+    node = v.node
+    if node.op is not CONCAT or v.device not in (None, "cpu") or v.type.element.name not in NUMPY:
+        return False
+    parts: list[Array] = []
+    for u in node.inputs:
+        source = u
+        while not _has_data(source) and source.node.op in (RESHAPE, DETACH):
+            source = source.node.inputs[0]
+        if on_host(source):
+            parts.append(array_of(source).reshape(u.type.shape))
+        elif source.node.op is CONSTANT:
+            kind: Any = NUMPY[source.type.element.name]
+            parts.append(_constant(source).array(kind, u.type.shape))  # type: ignore[arg-type]
+        else:
+            return False
+    array = np.ascontiguousarray(np.concatenate(parts, node.attrs["axis"]))
+    meta(v).buffer = Buffer.owning(array)
+    return True
+
+
+def note_joined(v: Value) -> None:
+    """Remember a value that `join` gave data to, and that gradients may flow through: the next run cuts it off from
+    what it was made of where none does, as it does with what it computes."""
+    _open.of.joined.append(v)
+
+
 def is_cut(v: Value) -> bool:
     """Whether a value without data lost what it was made of."""
     return v.node is _LEAF and buffer_of(v) is None and v.device != META
@@ -220,6 +253,7 @@ class _Entries:
 
     def __init__(self) -> None:
         self.entries: list[weakref.ref[Any]] = []
+        self.joined: list[Value] = []  # what `join` gave data to, for `_forget` at the next run
         self.thread = weakref.ref(threading.current_thread())
 
     @property
@@ -454,8 +488,8 @@ class Closed:
         op = v.node.op
         return v.node.inputs[0] if op is DETACH or op is TO_DEVICE else None
 
-    def graph(self, name: str = "lazy") -> Graph:
-        """A graph over parameters for the leaves."""
+    def graph(self, name: str = "lazy", copy: Callable[..., Sequence[Value]] = copy) -> Graph:
+        """A graph over parameters for the leaves, each node copied by `copy(node, inputs)`."""
         new: dict[int, Value] = {}
         inlined: dict[int, list[Value]] = {}
         parameters: list[Value] = []
@@ -468,7 +502,7 @@ class Closed:
                 new[id(v)] = new[id(source)]
             elif isinstance(v.node.op, Inlined):
                 if id(v.node) not in inlined:
-                    inlined[id(v.node)] = v.node.op.inline([new[id(i)] for i in v.node.inputs])
+                    inlined[id(v.node)] = v.node.op.inline([new[id(i)] for i in v.node.inputs], copy)
                 new[id(v)] = inlined[id(v.node)][v.index]
             else:
                 new[id(v)] = copy(v.node, tuple(new[id(i)] for i in v.node.inputs))[v.index]
@@ -519,6 +553,9 @@ def _realize(values: list[Value]) -> None:
         roots += [t._v for t in held]
     try:
         done = _run(roots)
+        mine = _open.of
+        if mine.joined:
+            done, mine.joined = mine.joined + done, []
     except BaseException as error:
         for t in live:
             note_open(t)
@@ -730,15 +767,21 @@ def _copied(source: Value, v: Value) -> Any:
     return owner.copy(buffer, nbytes)
 
 
+def _data_alone(v: Value) -> Meta:
+    """The meta of a value that has the data of another, and nothing else of it."""
+    return Meta(v.meta.buffer)
+
+
 def _run_parts(device: str, parts: Cut) -> None:
     """Give data to all values of a graph that was cut."""
-    for values, names in parts.pieces:
-        if values:
+    for values in parts.pieces:
+        if len(values) > 1 or device != "cpu" or not join(values[0]):
             _run_of(device, values, piece=True)
-        for v, source in names:
-            if not _has_data(source):
-                _run_of(device, [source], piece=True)
-            meta(v).buffer = source.meta.buffer
+    for v, source in parts.names:
+        meta(v).buffer = source.meta.buffer
+    for v in parts.made:
+        if v.node.op is PARAMETER:
+            v.meta = None
 
 
 def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
@@ -747,7 +790,7 @@ def _run_on(device: str, wanted: Sequence[Value], piece: bool) -> list[Value]:
     determinism.check(closed.order)
     computed = [v for v in closed.order if buffer_of(v) is None]
     own = programs.has_own(closed, device)
-    if not (piece or own) and (parts := programs.repeats.cut(closed, wanted, device)) is not None:
+    if not (piece or own) and (parts := programs.repeats.cut(closed, wanted, device, _data_alone)) is not None:
         before = programs.misses
         _run_parts(device, parts)
         parts.compiled(programs.misses - before)

@@ -14,8 +14,8 @@ from types import CodeType
 from typing import Any
 
 from ..ir.graph import CONSTANT, Value
-from ..ir.types import Dim, Symbol, SymbolicDim, dim
-from .sizes import Closed, SymbolicProgram, multiple_of, placed_attributes, same_number, sizes_inside, text_of
+from ..ir.types import Dim, SymbolicDim, dim
+from .sizes import Closed, SymbolicProgram, placed_attributes, same_number, sizes_inside, solved, text_of
 
 MOST_ALIKE = 4
 """Plans of one kind; the one that was found last is tried first."""
@@ -84,7 +84,7 @@ class _Walk:
         self.roots = len(roots)
         self.place = {v: n for n, v in enumerate(self.values)}
         self.dims: dict[Any, Sequence[Dim]] = {} if symbolic is None else symbolic.places(closed)
-        self.found: dict[Symbol, str] = {}  # where each symbol is read
+        self.found: list[tuple[str, Dim]] = []  # where symbols may be read
         self.inside: list[str] = []  # lines that read the sizes in `Inlined` ops
         self.sized: list[str] = []  # what differs where a size is another one; looked at when the symbols are known
 
@@ -172,8 +172,8 @@ class _Walk:
         if isinstance(value, tuple):
             for n, item in enumerate(value):
                 self._note_symbols(f"{text}[{n}]", item)
-        elif isinstance(value, SymbolicDim) and (multiple := multiple_of(value)) is not None:
-            self.found.setdefault(multiple[0], f"{text} // {multiple[1]}")
+        elif isinstance(value, SymbolicDim):
+            self.found.append((text, value))
 
     def _sizes(self) -> list[str]:
         """Lines that read the symbols, and compare all that is made of them. Shapes of values that are computed follow
@@ -182,7 +182,8 @@ class _Walk:
         if entry is None:
             return []
         lines = self.inside
-        lines += [f"{s.name} = {self.found[s]}" for s in entry.symbols]
+        for s, at, factor, rest in solved(entry.symbols, [d for _, d in self.found]):
+            lines.append(f"{s.name} = ({self.found[at][0]} - ({rest})) // {factor}")
         shapes = [(n, entry.shapes[self.closed.number[v]]) for n, v in enumerate(self.values) if not self.is_leaf(v)]
         all_shapes = [f"v{n}.type.shape == {text_of(shape)}" for n, shape in shapes if _any_symbolic(shape)]
         self.known |= {"admitted": entry.admitted, "admits": entry.admits, "is_exact": entry.is_exact}

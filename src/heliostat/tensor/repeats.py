@@ -8,18 +8,27 @@ the order of their making, so that any cut is right, and one in the wrong place 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..compiler.accumulate import replacement
 from ..ir.graph import CONSTANT, PARAMETER, Graph, Node, Value
+from ..ir.rewrite import rewrite
+from ..ops import REGISTRY
+
+CONCAT, RESHAPE = REGISTRY["concat"], REGISTRY["reshape"]
 
 LEAST_REPEATS = 4
 """Of a step: fewer are no loop."""
 
 LEAST_STEP = 8
 """Values of a piece: smaller steps are taken together."""
+
+LEAST_JOINED = 4
+"""Operands of a `concat` that may come from the steps of a loop, each of them: it is a piece of its own."""
 
 LEAST_VALUES = 64
 """Of all loops of a graph: smaller graphs are compiled soon."""
@@ -40,27 +49,28 @@ MOST_TOKENS = 100_000
 _CANDIDATES = 6
 
 
+Tokens = np.ndarray[Any, np.dtype[np.int64]]
+
+
 class Closed(Protocol):
     """What `lazy.Closed` found."""
 
     order: list[Value]
+    number: dict[Value, int]
     leaves: list[Value]
     results: list[Value]
     key: Any
 
-
-class Piece(NamedTuple):
-    """Part of a graph. values: what it computes. names: values that are other names of what is computed then."""
-
-    values: list[Value]
-    names: list[tuple[Value, Value]]
+    def graph(self, name: str = ..., copy: Callable[..., Sequence[Value]] = ...) -> Graph: ...
 
 
 class Cut(NamedTuple):
-    """A graph as pieces, one behind the other. made: values that were made for it. loops: what is known of those in
-    it, with their counts of steps."""
+    """A graph as pieces, one behind the other: the values that each computes. names: values that are asked for, with
+    those that are the same. made: all that were made for it, parameters with the data of leaves first. loops: what is
+    known of those in it, with their counts of steps."""
 
-    pieces: list[Piece]
+    pieces: list[list[Value]]
+    names: list[tuple[Value, Value]]
     made: list[Value]
     loops: list[tuple[_Loop, int]]
 
@@ -103,9 +113,9 @@ class Repeats:
         self._loops: OrderedDict[tuple[str, tuple[int, ...]], _Loop] = OrderedDict()
         self._known: OrderedDict[Any, tuple[list[int], list[tuple[_Loop, int]]]] = OrderedDict()
 
-    def cut(self, closed: Closed, wanted: Sequence[Value], device: str) -> Cut | None:
+    def cut(self, closed: Closed, wanted: Sequence[Value], device: str, data: Callable[[Value], Any]) -> Cut | None:
         """A graph in pieces, whose loop came with another count of steps before; None where it is to be compiled as it
-        is. wanted: the values that are asked for."""
+        is. wanted: the values that are asked for. data: what the parameter for a leaf has as its `meta`."""
         # The hash alone: the key would hold what backwards recorded of each count of steps. Where two have one, the
         # ends are those of another graph, and any ends are right.
         key = (device, hash(closed.key))
@@ -113,7 +123,7 @@ class Repeats:
         if known is not None:
             self._known.move_to_end(key)
             ends, loops = known
-            return None if _has_own(loops) else _Expanded(closed).cut(ends, wanted, loops)
+            return None if _has_own(loops) else _Expanded(closed, data).cut(ends, wanted, loops)
         tokens = self._read(closed)
         if len(tokens) < LEAST_VALUES:
             return None
@@ -136,26 +146,21 @@ class Repeats:
             self._loops.popitem(last=False)
         if _has_own(loops):
             return None
-        ends = [end for region in found for end in _ends(*region)]
+        expanded = _Expanded(closed, data)
+        ends = expanded.ends(_regions(self._numbers(expanded.order)))
         self._known[key] = ends, loops
         if len(self._known) > KEPT_CUTS:
             self._known.popitem(last=False)
-        return _Expanded(closed).cut(ends, wanted, loops)
+        return expanded.cut(ends, wanted, loops)
 
-    def _read(self, closed: Closed) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _read(self, closed: Closed) -> Tokens:
         """A number for each value that is computed, those inside of large `Inlined` ops too: equal ones for those of
         equal type, made by equal ops."""
-        tokens = self._tokens
-        if len(tokens) > MOST_TOKENS:
-            tokens.clear()
+        if len(self._tokens) > MOST_TOKENS:
+            self._tokens.clear()
             self._loops.clear()
-
-        def token(v: Value) -> int:
-            key = (v.node.op, v.index, len(v.node.inputs), v.type.element.name, v.type.shape)
-            return tokens.setdefault(key, len(tokens))
-
         fixed = set(closed.leaves)
-        found: list[int] = []
+        found: list[Value] = []
         expanded: set[Node] = set()
         for v in closed.order:
             if v in fixed or v.node in expanded:
@@ -163,9 +168,17 @@ class Repeats:
             if _is_large(v.node):
                 expanded.add(v.node)
                 graph: Graph = v.node.op.graph  # type: ignore[attr-defined]
-                found += [token(u) for node in graph.nodes() if node.op is not PARAMETER for u in node.results]
+                found += [u for node in graph.nodes() if node.op is not PARAMETER for u in node.results]
             else:
-                found.append(token(v))
+                found.append(v)
+        return self._numbers(found)
+
+    def _numbers(self, values: Sequence[Value]) -> Tokens:
+        tokens = self._tokens
+        found: list[int] = []
+        for v in values:
+            key = (v.node.op, v.index, len(v.node.inputs), v.type.element.name, v.type.shape)
+            found.append(tokens.setdefault(key, len(tokens)))
         return np.array(found, np.int64)
 
 
@@ -180,60 +193,65 @@ def _is_large(node: Node) -> bool:
     return graph is not None and len(graph.nodes()) >= LEAST_VALUES
 
 
+def _copied(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
+    """The results of a node over new inputs of the same types."""
+    return Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results if inputs else node.results
+
+
+def _joins_many(node: Node) -> bool:
+    """Whether a node joins so many values that they may be as many as the steps of a loop."""
+    return node.op is CONCAT and len(node.inputs) >= LEAST_JOINED
+
+
 class _Expanded:
-    """The values that a graph computes in order, with those inside of large `Inlined` ops in their places."""
+    """The values that a graph computes in order, over parameters that have the data of its leaves. Sums of what the
+    steps of a loop give are put together as the compiler does it: there is one product for a weight and one `concat`
+    for what was cut into steps, whichever their number."""
 
-    def __init__(self, closed: Closed) -> None:
-        fixed = set(closed.leaves)
-        self.order: list[Value] = []
-        self.made: list[Value] = []
-        self.names: dict[int, list[tuple[Value, Value]]] = {}  # by the place behind what they are names of
-        places: dict[Node, tuple[int, list[Value]]] = {}
-        for v in closed.order:
-            if v in fixed:
-                continue
-            node = v.node
-            if not _is_large(node):
-                self.order.append(v)
-                continue
-            if node not in places:
-                before = len(self.order)
-                results = node.op.inline(node.inputs, self._copied)  # type: ignore[attr-defined]
-                self.made += self.order[before:]
-                places[node] = len(self.order), results
-            end, results = places[node]
-            self.names.setdefault(end, []).append((v, results[v.index]))
+    def __init__(self, closed: Closed, data: Callable[[Value], Any]) -> None:
+        self.closed = closed
+        whole = closed.graph(copy=_copied)
+        replace = replacement(whole, launches=True)
+        # What is made anew stands in the order of the whole.
+        graph = rewrite(whole, lambda node, inputs: replace(node, inputs) or _copied(node, inputs))
+        for p, v in zip(graph.parameters, closed.leaves, strict=True):
+            p.meta, p.device = data(v), v.device
+        self.parameters, self.outputs = graph.parameters, graph.outputs
+        nodes = sorted((n for n in graph.nodes() if n.op not in (PARAMETER, CONSTANT)), key=attrgetter("serial"))
+        self.order = [v for node in nodes for v in node.results]
 
-    def _copied(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
-        if node.op is CONSTANT:
-            found = node.results  # the op's own: nobody gives data to them
-        else:
-            found = Node(node.op, inputs, node.attrs, [v.type for v in node.results]).results
-        self.order += found
+    def ends(self, regions: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Where pieces end: the steps of loops do, and what joins values between loops is a piece of its own."""
+        found = [end for region in regions for end in _ends(*region)]
+        at = 0
+        for start, period, count in [*regions, (len(self.order), 0, 0)]:
+            found += [n + k for n in range(at, start) if _joins_many(self.order[n].node) for k in (0, 1)]
+            at = start + period * count
         return found
 
     def cut(self, ends: Sequence[int], wanted: Sequence[Value], loops: list[tuple[_Loop, int]]) -> Cut:
         """Pieces that end before these places: each computes what others read, or what is wanted."""
+        order, closed = self.order, self.closed
         number: dict[Value, int] = {}
-        sorted_ends = sorted({*ends, *self.names, len(self.order)} - {0})
+        sorted_ends = sorted({*ends, len(order)} - {0})
         starts = [0, *sorted_ends[:-1]]
         for n, (start, end) in enumerate(zip(starts, sorted_ends, strict=True)):
-            for v in self.order[start:end]:
+            for v in order[start:end]:
                 number[v] = n
-        asked = {*wanted, *(source for names in self.names.values() for _, source in names)}
-        for v in self.order:
+        asked = set(self.outputs)
+        for v in order:
             here = number[v]
-            for u in v.node.inputs:
-                if u.node.op is not CONSTANT and number.get(u, here) != here:
-                    asked.add(u)
-        pieces = [
-            Piece([v for v in self.order[start:end] if v in asked], self.names.get(end, []))
-            for start, end in zip(starts, sorted_ends, strict=True)
-        ]
-        return Cut(pieces, self.made, loops)
+            inputs: Sequence[Value] = v.node.inputs
+            if v.node.op is CONCAT:  # `lazy.join` looks through other shapes
+                inputs = [u.node.inputs[0] if u.node.op is RESHAPE and number[u] != here else u for u in inputs]
+            asked.update([u for u in inputs if number.get(u, here) != here])
+        pieces = [[v for v in order[start:end] if v in asked] for start, end in zip(starts, sorted_ends, strict=True)]
+        made = {closed.number[v]: found for v, found in zip(closed.results, self.outputs, strict=True)}
+        names = [(v, made[n]) for v in wanted if (n := closed.number[v]) in made]
+        return Cut([p for p in pieces if p], names, [*self.parameters, *order], loops)
 
 
-def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> list[tuple[int, int, int]]:
+def _regions(tokens: Tokens) -> list[tuple[int, int, int]]:
     """(start, period, count) of each loop, in order: the one that covers most, and then those before and behind it."""
     found: list[tuple[int, int, int]] = []
     parts = [(0, len(tokens))]
@@ -247,7 +265,7 @@ def _regions(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> list[tuple[int, int
     return sorted(found)
 
 
-def _longest(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, int, int]:
+def _longest(tokens: Tokens) -> tuple[int, int, int]:
     """(start, period, count) of the loop that covers most; a count of 0 where there is none."""
     best = (0, 0, 0)
     for period in _periods(tokens):
@@ -269,7 +287,7 @@ def _ends(start: int, period: int, count: int) -> Iterator[int]:
         yield start + (n + 1) * period
 
 
-def _periods(tokens: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
+def _periods(tokens: Tokens) -> list[int]:
     """The distances at which equal values come again most."""
     if len(tokens) < LEAST_REPEATS:
         return []

@@ -235,6 +235,8 @@ def _part(v: Value, axis: int, start: int, stop: int, step: int) -> Value:
     places are then not other programs. On GPUs that is so where they lie side by side."""
     shape: Any = v.type.shape
     at_once = lazy.is_data(v) and (lazy.on_host(v) or (math.prod(shape[:axis]) == step == 1 and start < stop))
+    if step > 1 and start < stop:  # behind its last element, so that the length follows from the bounds
+        stop = start + (stop - start - 1) // step * step + 1
     if not at_once:
         return ops.slice(v, axis, start, stop, step)
     row = v.type.dtype.nbytes * math.prod(shape) // max(1, shape[axis])

@@ -12,7 +12,7 @@ import inspect
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, Protocol
 
@@ -24,8 +24,13 @@ from ..ir.types import Dim, Symbol, SymbolicDim, TensorType, bf16, dim, evaluate
 from ..ir.types import element as of_name
 from ..ops import REGISTRY, cast, counted, reciprocal
 
-MOST_SYMBOLS = 2
-"""Sizes that change together: batch and length, say. Where more differ, it is another layer, not another turn."""
+MOST_SYMBOLS = 8
+"""Sizes that change together: batch, length, and how many are chosen by masks; nodes, edges and graphs."""
+
+SLICE = REGISTRY["slice"]
+
+MOST_SUMS = 24
+"""Sums of sizes in a graph that others are looked for among, in pairs."""
 
 LEAST_UPPER = 64
 """A symbol's upper bound is at least this, and at least twice the largest size that was met."""
@@ -33,7 +38,7 @@ LEAST_UPPER = 64
 MOST_SAMPLES = 4
 MOST_FAILURES = 3
 MOST_FITS = 16
-MOST_ENTRIES = 2
+MOST_ENTRIES = 4
 KEPT_FORMS = 512
 
 OFTEN = 64
@@ -249,6 +254,7 @@ class _Fit:
         self.symbols: dict[tuple[int, ...], Symbol] = {}
         self.now: dict[str, int] = {}
         self.of_leaves: dict[tuple[int, ...], Dim] = {}
+        self.sums: dict[tuple[int, ...], SymbolicDim] = {}
         at = 0
         fixed = set(closed.leaves)
         differing: set[tuple[int, ...]] = set()
@@ -304,11 +310,13 @@ class _Fit:
         if op is CONSTANT:
             return (self._constant(node),) if count else node.results
         sized = _sized(op)
-        places = range(self.at, self.at + count)
+        places = [self.samples[n] for n in range(self.at, self.at + count)]
         self.at += count
-        choices = [self._candidates(self.samples[n]) or [self._free(self.samples[n])] for n in places]
+        for v in inputs:
+            self._note(v.type.shape)
+        ways = self._strided(node, places) if op is SLICE and node.attrs["step"] > 1 else self._ways(places)
         error: Exception | None = None
-        for way in itertools.islice(itertools.product(*choices), _MOST_WAYS):
+        for way in itertools.islice(ways, _MOST_WAYS):
             rest = iter(way)
             attrs = {k: _placed(v, rest) if k in sized else v for k, v in node.attrs.items()} if count else node.attrs
             try:
@@ -318,8 +326,29 @@ class _Fit:
                 continue
             if all(self._fits(t, v.type) for t, v in zip(types, node.results, strict=True)):
                 self.dims += way
+                self._note(way)
                 return Node(op, inputs, attrs, types).results
         raise error or _Refused(f"the type of {op.name} is another one")
+
+    def _note(self, dims: Iterable[Dim]) -> None:
+        """Remember sizes that are sums: others are made of them, as what lies behind a slice is."""
+        for d in dims:
+            if isinstance(d, SymbolicDim) and len(d.terms) > 1 and len(self.sums) < MOST_SUMS:
+                given = [(s.name, values) for values, s in self.symbols.items()]
+                at = [{name: values[n] for name, values in given} for n in range(len(given[0][1]))]
+                self.sums.setdefault(tuple([d.evaluate(values) for values in at]), d)
+
+    def _ways(self, places: Sequence[tuple[int, ...]]) -> Iterator[tuple[Dim, ...]]:
+        """Polynomials for the sizes in an attribute, or several, the simplest first."""
+        return itertools.product(*[self._candidates(values) or [self._free(values)] for values in places])
+
+    def _strided(self, node: Node, places: Sequence[tuple[int, ...]]) -> Iterator[tuple[Dim, ...]]:
+        """The same for the bounds of a slice by steps, which ends behind its last element: its length is a size."""
+        step = node.attrs["step"]
+        starts, stops = places
+        lengths = tuple([(stop - start - 1) // step + 1 for start, stop in zip(starts, stops, strict=True)])
+        for start, length in self._ways((starts, lengths)):
+            yield start, start + (length - 1) * step + 1
 
     def _free(self, values: tuple[int, ...]) -> Dim:
         """A symbol for a size in an attribute that no input has, where a slice begins say."""
@@ -364,17 +393,19 @@ class _Fit:
             rest = values[a] - factor * at[a]
             if all(factor * m + rest == value for m, value in zip(at, values, strict=True)):
                 found.append(((rest != 0, degree, abs(factor)), d * factor + rest))
-        for (x, s), (y, t) in itertools.permutations(self.symbols.items(), 2):
-            for sign in (1, -1):
-                rests = {value - m - sign * n for value, m, n in zip(values, x, y, strict=True)}
-                if len(rests) == 1 and (sign < 0 or s.name < t.name):
-                    rest = rests.pop()
-                    found.append(((rest != 0, 1, 2), dim(s) + dim(t) * sign + rest))
+        parts = [*((x, dim(s)) for x, s in self.symbols.items()), *self.sums.items()]
+        for n, (x, d) in enumerate(parts):
+            for k, (y, e) in enumerate(parts):
+                for sign in (1, -1) if n < k else (-1,) if n > k else ():
+                    rest = values[0] - x[0] - sign * y[0]
+                    if all(a + sign * b + rest == value for a, b, value in zip(x, y, values, strict=True)):
+                        found.append(((rest != 0, 1, 2), d + e * sign + rest))
         return [d for _, d in sorted(found, key=lambda pair: pair[0])]
 
     def _monomials(self) -> Iterator[tuple[int, Dim, tuple[int, ...]]]:
         """Their degree, they themselves, and their values at the samples."""
-        single = [(1, dim(s), values) for values, s in self.symbols.items()]
+        single: list[tuple[int, Dim, tuple[int, ...]]] = [(1, dim(s), values) for values, s in self.symbols.items()]
+        single += [(1, d, values) for values, d in self.sums.items()]
         yield from single
         for (_, d, x), (_, e, y) in itertools.combinations_with_replacement(single, 2):
             yield 2, d * e, tuple([a * b for a, b in zip(x, y, strict=True)])
@@ -513,7 +544,10 @@ class SymbolicProgram:
 
     def keep_exact(self, sizes: Sequence[int]) -> None:
         """Leave a structure with these sizes to the program of its own that it has."""
-        self.exact.add(tuple([sizes[at] // factor for at, factor in _places_of(self.symbols, self.dims)]))
+        values: dict[str, int] = {}
+        for s, at, factor, rest in solved(self.symbols, self.dims):
+            values[s.name] = (sizes[at] - evaluate(rest, values)) // factor
+        self.exact.add(tuple([values[s.name] for s in self.symbols]))
 
     def sizes_of(self, sizes: Sequence[int], shapes: Sequence[Any]) -> tuple[int, ...] | None:
         """The symbols' values for a structure of its form with these sizes and shapes; None where it is no program
@@ -558,8 +592,7 @@ def _reader(
 ) -> Callable[[Sequence[int], Sequence[Any]], tuple[int, ...] | None]:
     """A function of the sizes and shapes of a structure: the symbols' values, or None where one is another."""
     lines = ["def read(sizes, shapes):"]
-    for s, (at, factor) in zip(symbols, _places_of(symbols, dims), strict=True):
-        lines.append(f" {s.name} = sizes[{at}] // {factor}")
+    lines += [f" {s.name} = (sizes[{at}] - ({rest})) // {factor}" for s, at, factor, rest in solved(symbols, dims)]
     lines += [f" if sizes != {text_of(tuple(dims))}: return None", f" if shapes != [{_list_of(shapes)}]: return None"]
     lines.append(f" return {text_of(tuple(dim(s) for s in symbols))}")
     known: dict[str, Any] = {}
@@ -568,23 +601,26 @@ def _reader(
     return read
 
 
-def _places_of(symbols: Sequence[Symbol], dims: Sequence[Dim]) -> list[tuple[int, int]]:
-    """The number of a size that is each symbol, or a multiple of it, with the factor. Raises _Refused for none."""
-    found: dict[Symbol, tuple[int, int]] = {}
-    for n, d in enumerate(dims):
-        if (multiple := multiple_of(d)) is not None:
-            found.setdefault(multiple[0], (n, multiple[1]))
-    if not found.keys() >= set(symbols):
+def solved(symbols: Sequence[Symbol], dims: Sequence[Dim]) -> list[tuple[Symbol, int, int, Dim]]:
+    """How symbols follow from sizes that have these polynomials: each with the number of a size, a factor and a rest of
+    symbols that stand before it; it is the size less the rest, divided by the factor. Raises _Refused where one does
+    not follow."""
+    found: dict[Symbol, tuple[Symbol, int, int, Dim]] = {}
+    open_ = [(n, d, d.symbols) for n, d in enumerate(dims) if isinstance(d, SymbolicDim)]
+    count = -1
+    while count < len(found) < len(symbols):
+        count = len(found)
+        for n, d, inside in open_:
+            left = [s for s in inside if s not in found]
+            if len(left) != 1:
+                continue
+            terms = dict(d.terms)
+            factor = terms.pop((left[0],), 0)
+            if factor and not any(left[0] in key for key in terms):
+                found[left[0]] = (left[0], n, factor, d - dim(left[0]) * factor)
+    if len(found) < len(symbols):
         raise _Refused("a symbol is no size")
-    return [found[s] for s in symbols]
-
-
-def multiple_of(d: Dim) -> tuple[Symbol, int] | None:
-    """The symbol that a size is a multiple of, and the factor; None for other sizes."""
-    if isinstance(d, int) or len(d.terms) != 1 or len(d.terms[0][0]) != 1:
-        return None
-    ((s,), factor) = d.terms[0]
-    return s, factor
+    return list(found.values())
 
 
 def _list_of(items: Sequence[Any]) -> str:
