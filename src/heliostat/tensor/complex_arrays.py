@@ -29,7 +29,7 @@ from .dims import normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of, result_dtype, type_name
 from .linalg import by_numbers
 from .pairs import ComplexTensor, joined, over, refuse, widened
-from .register import ALIASES, COMPLEX, FUNCTIONS, METHODS, by_name, has_complex
+from .register import ALIASES, COMPLEX, METHODS, by_name, has_complex
 from .shape import dsplit, hsplit, sizes_of, vsplit
 from .storage import data_ptr, storage_offset, untyped_storage
 
@@ -583,7 +583,7 @@ def attach_complex() -> None:
         elif name == "where":
             setattr(cls, name, lambda self, condition, other: F["where"](condition, self, other))
         elif name in COMPLEX:
-            setattr(cls, name, f if f is FUNCTIONS.get(name) else by_name(COMPLEX[name], f))
+            setattr(cls, name, by_name(COMPLEX[name], f))
         elif name.endswith("_") and name[:-1] in COMPLEX and name not in ("abs_", "absolute_"):
             setattr(cls, name, lambda self, *a, f=COMPLEX[name[:-1]], **k: self._assign(f(self, *a, **k)))
         else:

@@ -7,10 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from ..diagnostics import DTypeError
 from ..ops import Op
 from ..ops.amp import NAMED
 from . import quick
 from .autocast import ruled, switched
+from .core import Tensor
 from .outputs import TAKE_OUT, takes_out, write
 from .pairs import ComplexTensor, refuse
 from .uses import noted
@@ -137,7 +139,12 @@ def watching(name: str, f: Any) -> Any:
         for a in kwargs.values():
             if a.__class__ in _WATCHED and (kind := kind_of(a)) is not None:
                 return meaning(name, kind)(*args, **kwargs)
-        return f(*args, **kwargs)
+        try:
+            return f(*args, **kwargs)
+        except AttributeError as error:
+            if isinstance(error.obj, Tensor) or not any(error.obj is a for a in (*args, *kwargs.values())):
+                raise
+            raise DTypeError(f"{name} takes a tensor, found {type(error.obj).__name__}") from error
 
     return run
 
