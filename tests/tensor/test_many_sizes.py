@@ -198,6 +198,22 @@ def test_sums_of_sizes_in_shapes() -> None:
     assert counts[3:] == [0, 0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
 
 
+def test_products_of_three_sizes() -> None:
+    """As many numbers as attention has weights: batch by length by length."""
+    rng = np.random.default_rng(10)
+
+    def f(case: tuple[int, int]) -> None:
+        batch, n = case
+        x = array(rng, batch, n, 2)
+        weights = (x @ x.transpose(1, 2)) * hs.arange(2 * batch * n * n).view(2, batch, n, n).double()
+        double = x.numpy().astype(np.float64)
+        wanted = (double @ double.transpose(0, 2, 1)) * np.arange(2 * batch * n * n).reshape(2, batch, n, n)
+        np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-4, atol=1e-2)
+
+    counts = [misses(f, [case])[0] for case in [(4, 9), (7, 5), (5, 12), (6, 8), (9, 11)]]  # type: ignore[list-item, arg-type]
+    assert counts[3:] == [0, 0], [kind.reason for kind in lazy.programs.symbolic.kinds.values()]
+
+
 @pytest.mark.parametrize("join", ["cat", "stack"])
 def test_lists_of_any_length_are_joined_without_a_program(join: str) -> None:
     rng = np.random.default_rng(4)

@@ -278,6 +278,9 @@ class _Fit:
                 return dim(s) + (values[0] - smaller[0])
             if len({a / b for a, b in pairs}) == 1 and values[0] % smaller[0] == 0:
                 return dim(s) * (values[0] // smaller[0])
+        for _, d, at in self._monomials():  # all elements of what has such axes
+            if all(a * at[0] == values[0] * b for a, b in zip(values, at, strict=True)) and values[0] % at[0] == 0:
+                return d * (values[0] // at[0])
         return self._symbol(values, 2)
 
     def _symbol(self, values: tuple[int, ...], lower: int) -> Dim:
@@ -409,6 +412,9 @@ class _Fit:
         yield from single
         for (_, d, x), (_, e, y) in itertools.combinations_with_replacement(single, 2):
             yield 2, d * e, tuple([a * b for a, b in zip(x, y, strict=True)])
+        symbols = [(dim(s), values) for values, s in self.symbols.items()]
+        for (d, x), (e, y), (f, z) in itertools.combinations_with_replacement(symbols, 3):  # weights of attention
+            yield 3, d * e * f, tuple([a * b * c for a, b, c in zip(x, y, z, strict=True)])
 
 
 def _count(node: Node) -> int:
