@@ -53,6 +53,10 @@ def on_default_device(name: str, f: Any) -> Any:
     return run
 
 
+OPTIONS = ("device", "memory_format", "pin_memory", "layout")
+"""What `finished` takes by name, of every function that hands it its further arguments."""
+
+
 def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any], like: Tensor | None = None) -> Tensor:
     """A new tensor with what all makers take: requires_grad, device (that of `like` where none is named), and flags
     without meaning here."""

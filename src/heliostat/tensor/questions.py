@@ -13,7 +13,7 @@ from . import lazy
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .pointwise import flat_at_nan
-from .register import FUNCTIONS, METHODS, function
+from .register import FUNCTIONS, METHODS, attribute, function
 
 
 @function()
@@ -102,8 +102,8 @@ def _dequantized(self: Tensor) -> Tensor:
 
 _dequantized.__doc__ = "This tensor in float32, which it is."
 METHODS["dequantize"] = _dequantized
-METHODS["is_meta"] = property(lambda self: self.device.type == "meta")
-METHODS["is_quantized"] = property(lambda self: False)
+attribute("is_meta", lambda self: self.device.type == "meta", "bool")
+attribute("is_quantized", lambda self: False, "bool")
 METHODS["is_shared"] = lambda self: False
 METHODS["to_dense"] = lambda self, dtype=None: self if dtype is None else self.to(dtype)
 METHODS["module_load"] = lambda self, other, assign=False: as_tensor(other).detach()
