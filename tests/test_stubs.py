@@ -31,7 +31,10 @@ t = hs.tensor([1, 2], dtype=hs.float32)
 lengths: hs.Tensor = hs.linalg.norm(x) + hs.fft.rfft(x, dim=-1).abs().sum() + hs.special.erfcx(x, out=None)
 chosen: hs.Tensor = x[(x > 0) & (x != 1)]
 values, places = hs.topk(x, 2)
-count: int = x.numel() + x.ndim + x.shape[0]
+largest: hs.Tensor = x.max() + x.max(0).values + x.max(x) + x.cumsum(axis=0).to(hs.device("cpu"))
+hs.compile(hs.compile.disable(print), dynamic=True)
+report: str = hs.compile.diagnose(F.gelu, x).reason or ""
+count: int = x.size(0) + x.numel() + x.ndim + x.shape[0]
 rows: list[hs.Tensor] = [row for row in x]
 layer = hs.nn.Linear(3, 4)
 hs.optim.SGD(layer.parameters(), lr=0.1).step()
@@ -43,7 +46,9 @@ hs.sum(x, dim="rows")  # arg-type
 hs.add(x)  # call-arg
 hs.add(x, "one")  # arg-type
 x.sum(dims=1)  # call-arg
-x.cumsum()  # call-arg
+x.cumsum()  # call-overload
+most: int = x.max(1)  # assignment
+hs.compile.disabled(print)  # attr-defined
 x.added(1)  # attr-defined
 x.reshape_(2, 3).view(dims=3)  # attr-defined
 x.ndim = 3  # misc

@@ -2,6 +2,7 @@
 # Written by `python -m heliostat.stubs` from the functions themselves; changes belong there.
 
 from builtins import bool as _bool
+from builtins import complex as _complex
 from builtins import float as _float
 from builtins import int as _int
 from collections.abc import Callable
@@ -10,8 +11,13 @@ from collections.abc import Sequence
 from heliostat.ir.types import DType
 from heliostat.profiler.profile import Profiler
 from heliostat.serialization import Place
+from heliostat.session.artifacts import CacheArtifacts
 from heliostat.tensor.buckets import Histogram
+from heliostat.tensor.compile import Compiled
+from heliostat.tensor.compile import CompiledModule as _CompiledModule
 from heliostat.tensor.devices import Device
+from heliostat.tensor.diagnose import DiagnosisReport as _DiagnosisReport
+from heliostat.tensor.diagnose import OpInfo as _OpInfo
 from heliostat.tensor.factor import QR
 from heliostat.tensor.factor import SVD
 from heliostat.tensor.factor import SignLog
@@ -20,11 +26,14 @@ from heliostat.tensor.pointwise import Numeric
 from heliostat.tensor.reduce import Dims
 from heliostat.tensor.reduce import MinMax
 from heliostat.tensor.reduce import ValuesIndices
+from heliostat.tensor.stance import set_stance as _set_stance
 from heliostat.tensor.triangles import LU
 from heliostat.tensor.triangles import Reflections
 from heliostat.tensor.triangles import TriangularSolution
 import os
 from typing import Any
+from typing import Literal
+from typing import overload
 
 from heliostat.tensor.function import Function as Function
 from heliostat.tensor.random import Generator as Generator
@@ -93,7 +102,7 @@ def amax(input: Tensor, dim: Dims = None, keepdim: _bool = False, *, axis: Dims 
     """Largest elements over axes; equal ones share the gradient."""
 def amin(input: Tensor, dim: Dims = None, keepdim: _bool = False, *, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Smallest elements over axes; equal ones share the gradient."""
-def aminmax(input: Tensor, *, dim: _int | None = None, keepdim: _bool = False, axis: _int | None = None, keepdims: _bool = False, out: Any = None) -> MinMax:
+def aminmax(input: Tensor, *, dim: _int | None = None, keepdim: _bool = False, axis: _int | None = None, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> MinMax:
     """Smallest and largest elements."""
 def angle(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """pi for negative elements, 0 for others, NaN for NaN; as floats."""
@@ -224,8 +233,56 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
     """Vectors as columns."""
 def combinations(input: Tensor, r: _int = 2, with_replacement: _bool = False) -> Tensor:
     """All choices of r elements of a vector, as rows."""
-def compile(function: Callable[..., Any] | None = None, *, dynamic: _bool | None = None, keep_grads: _bool = False) -> Any:
-    """A function, a module or a training step that runs as one native program for each signature of its arguments."""
+class _Compile:
+    def __call__(self, function: Callable[..., Any] | None = None, *, dynamic: _bool | None = None, keep_grads: _bool = False) -> Any:
+        """A function, a module or a training step that runs as one native program for each signature of its arguments."""
+    CompiledModule: type[_CompiledModule]
+    DiagnosisReport: type[_DiagnosisReport]
+    OpInfo: type[_OpInfo]
+    @staticmethod
+    def allow_in_graph(function: Any) -> Any:
+        """The function, which is in the graph already: a capture runs all Python and takes whatever it does with tensors."""
+    @staticmethod
+    def assume_constant_result(function: Any) -> Any:
+        """The function, whose Python results are constants of a capture already: it runs once for each signature."""
+    @staticmethod
+    def compile_optimizer(optimizer: Any, **options: Any) -> Compiled:
+        """`optimizer.step` compiled: one program for all updates of its parameters."""
+    @staticmethod
+    def diagnose(function: Callable[..., Any], *args: Any, **kwargs: Any) -> _DiagnosisReport:
+        """What `compile(function)` would capture for these arguments."""
+    @staticmethod
+    def disable(function: Any = None, recursive: _bool = True, *, reason: str | None = None) -> Any:
+        """The function as Python: `compile` leaves it as it is, and a capture that comes to it raises CaptureError with the reason, since a program has no way back to Python in its middle."""
+    @staticmethod
+    def is_compiling() -> _bool:
+        """Whether the code that asks runs inside of a capture, where values are not there yet."""
+    @staticmethod
+    def is_exporting() -> _bool:
+        """Whether the code that asks runs inside of `heliostat.export.export`."""
+    @staticmethod
+    def list_backends() -> list[str]:
+        """The devices that steps are compiled for on this machine: 'cpu', and 'cuda' where there is a GPU."""
+    @staticmethod
+    def load_cache_artifacts(artifacts: bytes) -> CacheArtifacts:
+        """Put what `save_cache_artifacts` gave into this user's cache on disk, where what is compiled from now on finds it."""
+    @staticmethod
+    def make_step(model: Any, loss: Callable[..., Any], optimizer: Any, **options: Any) -> Compiled:
+        """A compiled training step: `step(input, *targets)` is the loss(model(input), *targets) before the update, which it makes, with gradients from zero on."""
+    @staticmethod
+    def mark_dynamic(tensor: Tensor, index: Any) -> None:
+        """Make an axis of an argument a symbol from the first capture on, so that other sizes need no compilation."""
+    @staticmethod
+    def reset() -> None:
+        """Forget the programs of all compiled functions, as `clear_cache` of each."""
+    @staticmethod
+    def save_cache_artifacts() -> tuple[bytes, CacheArtifacts] | None:
+        """Everything that this process has compiled, or found compiled, as bytes, and what is in there; None where that is nothing, or the cache on disk is off."""
+    set_stance: type[_set_stance]
+    @staticmethod
+    def wrap_numpy(function: Any) -> Any:
+        """A function of tensors from one of NumPy arrays: it reads its arguments, runs on the host and has no gradients; inside of a capture it raises CaptureError."""
+compile: _Compile
 def complex(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
     """real + i imag, which are broadcast."""
 complex128: DType
@@ -255,14 +312,26 @@ def cov(input: Tensor, *, correction: _int = 1, fweights: Tensor | None = None, 
     """Covariance of variables (rows) over observations (columns), which count `fweights` times and have the weights `aweights`, both (N,)."""
 def cross(input: Tensor, other: Tensor, dim: _int | None = None, *, axis: _int | None = None, out: Tensor | None = None) -> Tensor:
     """Cross product of vectors of 3 elements along an axis, the first of that size where none is named."""
-def cummax(input: Tensor, dim: _int, *, out: Any = None) -> ValuesIndices:
+@overload
+def cummax(input: Tensor, dim: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
     """Largest elements so far along an axis, and where the last of them stands."""
-def cummin(input: Tensor, dim: _int, *, out: Any = None) -> ValuesIndices:
+@overload
+def cummax(input: Tensor, axis: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def cummin(input: Tensor, dim: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
     """Smallest elements so far along an axis, and where the last of them stands."""
+@overload
+def cummin(input: Tensor, axis: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
 def cumprod(input: Tensor, dim: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """Running products along an axis; integers in int64."""
+@overload
+def cumprod(input: Tensor, axis: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor: ...
+@overload
 def cumsum(input: Tensor, dim: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """Running sums along an axis; integers in int64."""
+@overload
+def cumsum(input: Tensor, axis: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor: ...
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: _float = 1, dim: _int = -1, axis: _int = -1) -> Tensor:
     """Running area under y along an axis by trapezoids."""
 default_generator: Generator
@@ -368,7 +437,7 @@ def fmod(input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor
     """input - trunc(input / other) * other, which has the sign of input."""
 def frac(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`frac` of every element, as torch.frac."""
-def frexp(input: Tensor, *, out: Any = None) -> Frexp:
+def frexp(input: Tensor, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Frexp:
     """Mantissas of 1/2 <= |m| < 1, and exponents, i32."""
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: _bool | None = None) -> Tensor:
     """A tensor that copies what offers DLPack."""
@@ -380,13 +449,16 @@ def full(size: Sequence[_int], fill_value: Any, *, dtype: Any = None, requires_g
     """One number everywhere, in its dtype unless another is given."""
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None) -> Tensor:
     """One number everywhere, in the shape and dtype of input."""
+@overload
 def gather(input: Tensor, dim: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor:
     """y[i][j] = input[index[i][j]][j] for dim 0."""
+@overload
+def gather(input: Tensor, axis: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor: ...
 def gcd(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Greatest common divisor, not negative."""
 def ge(input: Tensor, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """`ge` of each pair of elements, as bool."""
-def geqrf(input: Tensor, *, out: Any = None) -> Reflections:
+def geqrf(input: Tensor, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Reflections:
     """Reflections whose product is Q of `qr`, (..., M, N), and their factors (..., min(M, N))."""
 def ger(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """All products of two vectors' elements."""
@@ -425,7 +497,7 @@ def heaviside(input: Tensor, values: Tensor, *, out: Tensor | None = None) -> Te
     """0 below zero, 1 above, `values` at zero."""
 def histc(input: Tensor, bins: _int = 100, min: _float = 0, max: _float = 0, *, out: Tensor | None = None) -> Tensor:
     """How many elements lie in each of so many equal bins from min to max (of all where both are the same)."""
-def histogram(input: Tensor, bins: Any = 100, *, range: Sequence[_float] | None = None, weight: Tensor | None = None, density: _bool = False, out: Any = None) -> Histogram:
+def histogram(input: Tensor, bins: Any = 100, *, range: Sequence[_float] | None = None, weight: Tensor | None = None, density: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Histogram:
     """How many elements, or which sum of weights, lies in each bucket: so many equal ones over `range`, by default from the least element to the largest, or those between the edges (bins + 1,) that are given."""
 def histogramdd(input: Tensor, bins: Any, range: Sequence[_float] | None = None, weight: Tensor | None = None, density: _bool = False) -> Histogram:
     """`histogram` of points (..., N): of shape `bins`, one number or vector of edges for each of the N coordinates."""
@@ -445,20 +517,35 @@ def igammac(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tenso
     """The upper incomplete gamma function Q(a, x) = 1 - P(a, x) of a = input and x = other; NaN for negative ones."""
 def imag(input: Tensor) -> Tensor:
     """Imaginary parts, a view of a complex tensor."""
+@overload
 def index_add(input: Tensor, dim: _int, index: Tensor, source: Tensor, *, alpha: _float = 1, out: Tensor | None = None) -> Tensor:
     """input with source added to the elements of an axis named by `index`."""
+@overload
+def index_add(input: Tensor, axis: _int, index: Tensor, source: Tensor, *, alpha: _float = 1, out: Tensor | None = None) -> Tensor: ...
+@overload
 def index_copy(input: Tensor, dim: _int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
     """input with the elements of an axis named by `index` replaced by those of source."""
+@overload
+def index_copy(input: Tensor, axis: _int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor: ...
+@overload
 def index_fill(input: Tensor, dim: _int, index: Tensor, value: Any) -> Tensor:
     """input with one number in the elements of an axis named by `index`."""
+@overload
+def index_fill(input: Tensor, axis: _int, index: Tensor, value: Any) -> Tensor: ...
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: _bool = False) -> Tensor:
     """input with values written, or added, at places given by one tensor per axis."""
 def index_put_(input: Any, *args: Any, **kwargs: Any) -> Any:
     """`index_put`, written into input, which is returned."""
+@overload
 def index_reduce(input: Tensor, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor:
     """input with slices of source put together with the elements of an axis that `index` (n,) names: 'prod', 'mean', 'amax' or 'amin'."""
+@overload
+def index_reduce(input: Tensor, axis: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor: ...
+@overload
 def index_select(input: Tensor, dim: _int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Elements of an axis by number."""
+@overload
+def index_select(input: Tensor, axis: _int, index: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 inf: _float
 def inference_mode(mode: Any = True) -> Any:
     """`no_grad`, or `enable_grad` with mode=False: a context manager and a decorator."""
@@ -525,7 +612,7 @@ def kaiser_window(window_length: _int, periodic: _bool = True, *args: _float, dt
     """The kaiser window, one period of it or symmetric."""
 def kron(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of each element of input with all of other."""
-def kthvalue(input: Tensor, k: _int, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: Any = None) -> ValuesIndices:
+def kthvalue(input: Tensor, k: _int, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
     """The k-th smallest element of an axis, counted from 1."""
 def lcm(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Least common multiple, not negative."""
@@ -565,8 +652,11 @@ def logaddexp(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Ten
     """log(exp(input) + exp(other))."""
 def logaddexp2(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """log2(2^input + 2^other)."""
+@overload
 def logcumsumexp(input: Tensor, dim: _int, *, out: Tensor | None = None) -> Tensor:
     """log of the running sums of exp along an axis; in f64, where what is smaller by e^700 still counts."""
+@overload
+def logcumsumexp(input: Tensor, axis: _int, *, out: Tensor | None = None) -> Tensor: ...
 def logdet(input: Tensor) -> Tensor:
     """Logarithm of determinants of (..., N, N); NaN for negative ones."""
 def logical_and(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -581,8 +671,11 @@ def logit(input: Tensor, eps: _float | None = None, *, out: Tensor | None = None
     """log(x / (1 - x)), of x brought between eps and 1 - eps where eps is given."""
 def logspace(start: Any, end: Any, steps: _int, base: _float = 10.0, *, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None, out: Tensor | None = None) -> Tensor:
     """base to the power of `linspace`; of integers start and end are whole."""
-def logsumexp(input: Tensor, dim: _int | Sequence[_int], keepdim: _bool = False, *, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
+@overload
+def logsumexp(input: Tensor, dim: _int | Sequence[_int], keepdim: _bool = False, *, out: Tensor | None = None) -> Tensor:
     """log of the sum of exp over axes, without overflow."""
+@overload
+def logsumexp(input: Tensor, axis: _int | Sequence[_int], keepdims: _bool = False, *, out: Tensor | None = None) -> Tensor: ...
 long: DType
 def lt(input: Tensor, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """`lt` of each pair of elements, as bool."""
@@ -590,7 +683,7 @@ def lu(input: Tensor, pivot: _bool = True, get_infos: _bool = False) -> tuple[Te
     """(LU, pivots) of `linalg.lu_factor`, and with `get_infos` where the first pivot of 0 is."""
 def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The X with A X = input (..., N, K), of the factors of A that `lu` gives."""
-def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: _bool = True, unpack_pivots: _bool = True, *, out: Any = None) -> LU:
+def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: _bool = True, unpack_pivots: _bool = True, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> LU:
     """P (..., M, M), L (..., M, K) and U (..., K, N) of `lu_factor`, K = min(M, N); those not asked for are empty."""
 def manual_seed(seed: _int) -> Generator:
     """Start the default stream of a seed."""
@@ -606,16 +699,30 @@ def matrix_exp(input: Tensor) -> Tensor:
     """e to the power of square matrices (..., N, N), by scaling and squaring: a Taylor polynomial of x / 2^s, squared s times (Higham, Functions of Matrices, 2008, chapter 10)."""
 def matrix_power(input: Tensor, n: _int, *, out: Tensor | None = None) -> Tensor:
     """Square matrices (..., N, N) to a whole power, of the inverse below 0."""
-def max(input: Tensor, dim: Any = None, keepdim: _bool = False, *, other: Tensor | None = None, axis: Any = None, keepdims: _bool = False, out: Any = None) -> Any:
+@overload
+def max(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The largest element; along an axis (values, indices); of two tensors the larger of each pair."""
+@overload
+def max(input: Tensor, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def max(input: Tensor, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def max(input: Tensor, dim: Tensor, /, *, out: Tensor | None = None) -> Tensor: ...
+@overload
+def max(input: Tensor, *, other: Tensor, out: Tensor | None = None) -> Tensor: ...
 def max_memory_allocated() -> _int:
     """The most bytes since the beginning or `reset_peak_memory_stats`."""
 def maximum(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The maximum of each pair of elements; NaN if either is."""
 def mean(input: Tensor, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Mean over axes, all where none is named."""
-def median(input: Tensor, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool = False, out: Any = None) -> Any:
+@overload
+def median(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The middle element, the lower of two; NaN if there is one."""
+@overload
+def median(input: Tensor, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def median(input: Tensor, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
 def memory_allocated() -> _int:
     """Bytes that are in use."""
 def memory_reserved() -> _int:
@@ -626,13 +733,22 @@ def memory_summary() -> str:
     """`memory_stats` as text."""
 def meshgrid(*tensors: Any, indexing: str = 'ij') -> tuple[Tensor, ...]:
     """A grid of coordinates from vectors."""
-def min(input: Tensor, dim: Any = None, keepdim: _bool = False, *, other: Tensor | None = None, axis: Any = None, keepdims: _bool = False, out: Any = None) -> Any:
+@overload
+def min(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The smallest element; along an axis (values, indices); of two tensors the smaller of each pair."""
+@overload
+def min(input: Tensor, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def min(input: Tensor, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def min(input: Tensor, dim: Tensor, /, *, out: Tensor | None = None) -> Tensor: ...
+@overload
+def min(input: Tensor, *, other: Tensor, out: Tensor | None = None) -> Tensor: ...
 def minimum(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The minimum of each pair of elements; NaN if either is."""
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Product of two matrices."""
-def mode(input: Tensor, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: Any = None) -> ValuesIndices:
+def mode(input: Tensor, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
     """The most frequent element of an axis, the smallest of several, and where it stands last."""
 def moveaxis(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places, the others in order: a view."""
@@ -655,14 +771,22 @@ def nan_to_num(input: Tensor, nan: _float | None = None, posinf: _float | None =
     """NaN (by 0) and infinities (by the dtype's largest) replaced by numbers, those that are given."""
 def nanmean(input: Tensor, dim: Dims = None, keepdim: _bool = False, *, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Mean of what is not NaN."""
-def nanmedian(input: Tensor, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool = False, out: Any = None) -> Any:
+@overload
+def nanmedian(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The middle element of those that are not NaN."""
+@overload
+def nanmedian(input: Tensor, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+@overload
+def nanmedian(input: Tensor, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
 def nanquantile(input: Tensor, q: Any, dim: _int | None = None, keepdim: _bool = False, *, interpolation: str = 'linear', axis: _int | None = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Quantiles of what is not NaN; see `quantile`."""
 def nansum(input: Tensor, dim: Dims = None, keepdim: _bool = False, *, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Sum of what is not NaN."""
+@overload
 def narrow(input: Tensor, dim: _int, start: Any, length: _int) -> Tensor:
     """`length` elements of an axis from `start` on: a view."""
+@overload
+def narrow(input: Tensor, axis: _int, start: Any, length: _int) -> Tensor: ...
 def ne(input: Tensor, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """`ne` of each pair of elements, as bool."""
 def neg(input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -674,8 +798,11 @@ def nextafter(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Ten
     """The next number after input towards other, in their common dtype."""
 def no_grad(function: Any = None) -> Any:
     """Without recording what gradients need: a context manager and a decorator."""
-def nonzero(input: Tensor, *, as_tuple: _bool = False, out: Any = None) -> Any:
+@overload
+def nonzero(input: Tensor, *, as_tuple: Literal[False] = False, out: Tensor | None = None) -> Tensor:
     """Where elements are not 0: (n, rank), or one (n,) tensor per axis."""
+@overload
+def nonzero(input: Tensor, *, as_tuple: Literal[True], out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]: ...
 def nonzero_static(input: Tensor, *, size: _int, fill_value: _int = -1) -> Tensor:
     """As `nonzero`, of exactly `size` rows: cut off, or filled up with `fill_value`."""
 def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
@@ -696,7 +823,7 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: _bool = True, transpo
     """Q other, or other Q unless `left`, of the whole product Q of reflections; of Q^T with `transpose`."""
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """All products of two vectors' elements."""
-def pad(input: Tensor, pad: Sequence[_int], mode: str = 'constant', value: _float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[_int], mode: str = 'constant', value: _complex | None = None) -> Tensor:
     """Elements added before and after axes, from the last on: (left, right, top, bottom ...)."""
 def pca_lowrank(A: Tensor, q: _int | None = None, center: _bool = True, niter: _int = 2) -> Any:
     """`svd_lowrank` of A with the means of its columns taken away where `center`; q is 6 at most by default."""
@@ -730,7 +857,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: _bool = False)
 qint32: QDtype
 qint4: QDtype
 qint8: QDtype
-def qr(input: Tensor, some: _bool = True, *, out: Any = None) -> QR:
+def qr(input: Tensor, some: _bool = True, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> QR:
     """Q orthogonal and R upper triangular with Q R = x, of (..., M, N); Q square unless `some`."""
 def quantile(input: Tensor, q: Any, dim: _int | None = None, keepdim: _bool = False, *, interpolation: str = 'linear', axis: _int | None = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Values below which a share q of an axis lies, () or (S,) from 0 to 1; NaN where one that is computed is outside."""
@@ -766,8 +893,11 @@ def relu(input: Tensor) -> Tensor:
     """`relu` of every element, as torch.relu."""
 def remainder(input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """input - floor(input / other) * other, which has the sign of other."""
+@overload
 def renorm(input: Tensor, p: _float, dim: _int, maxnorm: _float, *, out: Tensor | None = None) -> Tensor:
     """Slices along an axis whose p-norm is above maxnorm, brought to it."""
+@overload
+def renorm(input: Tensor, p: _float, axis: _int, maxnorm: _float, *, out: Tensor | None = None) -> Tensor: ...
 def repeat(self: Tensor, *repeats: Any) -> Tensor:
     """The tensor so many times along each axis."""
 def repeat_interleave(input: Tensor, repeats: Any = None, dim: _int | None = None, *, output_size: _int | None = None, axis: _int | None = None) -> Tensor:
@@ -804,22 +934,37 @@ def save_sharded(tensors: Mapping[str, Tensor], folder: str | os.PathLike[str], 
     """Write tensors to files of at most that many bytes ('500MB'), but for larger tensors, and return their names."""
 def scalar_tensor(s: Any, *, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None) -> Tensor:
     """A number as a tensor without axes, in the default dtype."""
+@overload
 def scatter(input: Tensor, dim: _int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None, out: Tensor | None = None) -> Tensor:
     """input with y[index[i][j]][j] = src[i][j] for dim 0."""
+@overload
+def scatter(input: Tensor, axis: _int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None, out: Tensor | None = None) -> Tensor: ...
+@overload
 def scatter_add(input: Tensor, dim: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor:
     """input with src added at the places of `index`."""
+@overload
+def scatter_add(input: Tensor, axis: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor: ...
+@overload
 def scatter_reduce(input: Tensor, dim: _int, index: Tensor, src: Any, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor:
     """input with src put together with it at the places of `index`: sum, mean, prod, amax or amin."""
+@overload
+def scatter_reduce(input: Tensor, axis: _int, index: Tensor, src: Any, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor: ...
 def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: _bool = False, right: _bool = False, side: str | None = None, sorter: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """Where to put elements into rows that are in order so that they stay so, int64, or int32 with `out_int32`."""
 def seed() -> _int:
     """Start the default stream of a seed that the system gives."""
 def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None, offsets: Tensor | None = None, axis: _int = 0, unsafe: _bool = False, initial: _float | None = None) -> Tensor:
     """'sum', 'mean', 'prod', 'max' or 'min' of neighbouring pieces of an axis, of `lengths` (..., S), or from offsets (..., S + 1) on; leading axes are those of data in front of `axis`."""
+@overload
 def select(input: Tensor, dim: _int, index: Any) -> Tensor:
     """One element of an axis, which goes away: a view."""
+@overload
+def select(input: Tensor, axis: _int, index: Any) -> Tensor: ...
+@overload
 def select_scatter(input: Tensor, src: Tensor, dim: _int, index: _int) -> Tensor:
     """input with one element of an axis replaced."""
+@overload
+def select_scatter(input: Tensor, src: Tensor, axis: _int, index: _int) -> Tensor: ...
 def set_default_device(device: Any) -> None:
     """Where functions that make tensors put them from here on, by name or as a device; None is cpu."""
 def set_default_dtype(dtype: DType) -> None:
@@ -857,11 +1002,11 @@ def sinh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`sinh` of every element, as torch.sinh."""
 def slice_scatter(input: Tensor, src: Tensor, dim: _int = 0, start: _int | None = None, end: _int | None = None, step: _int = 1, *, axis: _int = 0, out: Tensor | None = None) -> Tensor:
     """input with a slice of an axis replaced."""
-def slogdet(input: Tensor, *, out: Any = None) -> SignLog:
+def slogdet(input: Tensor, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> SignLog:
     """Sign and logarithm of the size of determinants of (..., N, N)."""
 def softmax(input: Tensor, dim: _int = -1, dtype: Any = None, *, axis: _int = -1, out: Tensor | None = None) -> Tensor:
     """exp(x) over its sum along an axis."""
-def sort(input: Tensor, dim: _int = -1, descending: _bool = False, stable: _bool = False, *, axis: _int = -1, out: Any = None) -> ValuesIndices:
+def sort(input: Tensor, dim: _int = -1, descending: _bool = False, stable: _bool = False, *, axis: _int = -1, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
     """Elements of an axis in order, and where they stood."""
 def split(input: Tensor, split_size_or_sections: Any, dim: _int = 0, *, axis: _int = 0) -> tuple[Tensor, ...]:
     """Pieces of an axis, of one size or of given sizes, as views."""
@@ -886,7 +1031,7 @@ def subtract(input: Numeric, other: Numeric, *, alpha: _float = 1, out: Tensor |
     """input - alpha * other."""
 def sum(input: Tensor, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """Sum over axes, all where none is named."""
-def svd(input: Tensor, some: _bool = True, compute_uv: _bool = True, *, out: Any = None) -> SVD:
+def svd(input: Tensor, some: _bool = True, compute_uv: _bool = True, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> SVD:
     """U, S and V with U diag(S) V^T = x, of (..., M, N)."""
 def svd_lowrank(A: Tensor, q: _int = 6, niter: _int = 2, M: Tensor | None = None) -> Any:
     """U (..., M, q), S and V (..., N, q) with U diag(S) V^T nearly A, or A - M, of rank q; it draws random numbers."""
@@ -914,7 +1059,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     """As repeat, with counts of 1 for axes in front that are not named."""
 def to_dlpack(tensor: Tensor) -> Any:
     """A DLPack capsule of a copy of the data."""
-def topk(input: Tensor, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True, *, axis: _int = -1, out: Any = None) -> ValuesIndices:
+def topk(input: Tensor, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True, *, axis: _int = -1, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
     """The k largest (smallest) elements of an axis, in order."""
 def trace(input: Tensor) -> Tensor:
     """Sum of the diagonal of a matrix."""
@@ -924,7 +1069,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: _float = 1, dim: _int =
     """Area under y along an axis by trapezoids, at places x or dx apart."""
 def trapz(y: Tensor, x: Tensor | None = None, *, dx: _float = 1, dim: _int = -1, axis: _int = -1) -> Tensor:
     """Area under y along an axis by trapezoids, at places x or dx apart."""
-def triangular_solve(input: Tensor, A: Tensor, upper: _bool = True, transpose: _bool = False, unitriangular: _bool = False, *, out: Any = None) -> TriangularSolution:
+def triangular_solve(input: Tensor, A: Tensor, upper: _bool = True, transpose: _bool = False, unitriangular: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> TriangularSolution:
     """The X with A X = input, or A^T X = input with `transpose`, of the triangle of A; and a copy of A."""
 def tril(input: Tensor, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
     """Matrices with zeros above a diagonal."""
@@ -943,16 +1088,28 @@ uint32: DType
 uint8: DType
 def unbind(input: Tensor, dim: _int = 0, *, axis: _int = 0) -> tuple[Tensor, ...]:
     """The elements of an axis, as views."""
+@overload
 def unflatten(input: Tensor, dim: _int, sizes: Sequence[_int]) -> Tensor:
     """One axis as several."""
-def unique(input: Tensor, sorted: _bool = True, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any:
+@overload
+def unflatten(input: Tensor, axis: _int, sizes: Sequence[_int]) -> Tensor: ...
+@overload
+def unique(input: Tensor, sorted: _bool = True, return_inverse: Literal[False] = False, return_counts: Literal[False] = False, dim: _int | None = None, *, axis: _int | None = None) -> Tensor:
     """Different elements in order, each NaN for itself; with the number of each among them, and how often it occurs."""
-def unique_consecutive(input: Tensor, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any:
+@overload
+def unique(input: Tensor, sorted: _bool = True, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any: ...
+@overload
+def unique_consecutive(input: Tensor, return_inverse: Literal[False] = False, return_counts: Literal[False] = False, dim: _int | None = None, *, axis: _int | None = None) -> Tensor:
     """Elements without those that equal the one before."""
+@overload
+def unique_consecutive(input: Tensor, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any: ...
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The place along each axis of a tensor of `shape`, of elements by number among all in order."""
+@overload
 def unsqueeze(input: Tensor, dim: _int) -> Tensor:
     """A new axis of size 1: a view."""
+@overload
+def unsqueeze(input: Tensor, axis: _int) -> Tensor: ...
 def use_deterministic_algorithms(mode: _bool, *, warn_only: _bool = False) -> None:
     """Whether ops that are not deterministic are an error, or with `warn_only` a warning."""
 def vander(x: Tensor, N: _int | None = None, increasing: _bool = False) -> Tensor:
@@ -973,17 +1130,21 @@ def vsplit(input: Tensor, sections: Any) -> tuple[Tensor, ...]:
     """Pieces of the first axis of at least two."""
 def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Along the first axis, vectors as rows."""
-def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
+@overload
+def where(condition: Tensor, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]:
     """input where the condition holds, else other."""
+@overload
+def where(condition: Tensor, input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor: ...
 def xlogy(input: Numeric, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """input * log(other), and 0 where input is 0."""
 def zeros(*size: Any, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None, out: Tensor | None = None) -> Tensor:
     """0 everywhere."""
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None) -> Tensor:
     """0 everywhere, in the shape and dtype of input."""
-class _ProfilerRoom:
+class _Profiler:
     def __call__(self, *args: Any, **kwargs: Any) -> Profiler:
         """Every kernel that runs between begin and end: time of execution, bytes, arithmetic, share of the limit."""
     def __getattr__(self, name: str) -> Any: ...
-profiler: _ProfilerRoom
+profiler: _Profiler
+__all__ = ['Function', 'Generator', 'MemoryStats', 'OutOfMemoryError', 'QDtype', 'QScheme', 'Size', 'Tensor', 'abs', 'absolute', 'acos', 'acosh', 'add', 'addbmm', 'addcdiv', 'addcmul', 'addmm', 'addmv', 'addr', 'adjoint', 'all', 'allclose', 'amax', 'amin', 'aminmax', 'angle', 'any', 'arange', 'arccos', 'arccosh', 'arcsin', 'arcsinh', 'arctan', 'arctan2', 'arctanh', 'are_deterministic_algorithms_enabled', 'argmax', 'argmin', 'argsort', 'argwhere', 'as_strided', 'as_strided_scatter', 'as_tensor', 'asarray', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'atleast_1d', 'atleast_2d', 'atleast_3d', 'autocast', 'autograd', 'baddbmm', 'bartlett_window', 'bernoulli', 'bfloat16', 'bincount', 'bitwise_and', 'bitwise_left_shift', 'bitwise_not', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'blackman_window', 'block_diag', 'bmm', 'bool', 'bool_', 'broadcast_shapes', 'broadcast_tensors', 'broadcast_to', 'bucketize', 'can_cast', 'cartesian_prod', 'cat', 'cdist', 'cdouble', 'ceil', 'cfloat', 'chain_matmul', 'channels_last', 'channels_last_3d', 'cholesky', 'cholesky_inverse', 'cholesky_solve', 'chunk', 'clamp', 'clamp_max', 'clamp_min', 'clip', 'clone', 'column_stack', 'combinations', 'compile', 'complex', 'complex128', 'complex64', 'concat', 'concatenate', 'cond', 'conj', 'conj_physical', 'contiguous_format', 'copysign', 'corrcoef', 'cos', 'cosh', 'count_nonzero', 'cov', 'cross', 'cuda', 'cummax', 'cummin', 'cumprod', 'cumsum', 'cumulative_trapezoid', 'default_generator', 'deg2rad', 'dequantize', 'det', 'detach', 'device', 'diag', 'diag_embed', 'diagflat', 'diagonal', 'diagonal_scatter', 'diff', 'digamma', 'dist', 'div', 'divide', 'dot', 'double', 'dsplit', 'dstack', 'dtype', 'e', 'einsum', 'empty', 'empty_cache', 'empty_like', 'empty_permuted', 'empty_strided', 'enable_grad', 'eq', 'equal', 'erf', 'erfc', 'erfinv', 'exp', 'exp2', 'expm1', 'eye', 'fake_quantize_per_channel_affine', 'fake_quantize_per_tensor_affine', 'finfo', 'fix', 'flatten', 'flip', 'fliplr', 'flipud', 'float', 'float16', 'float32', 'float64', 'float8_e4m3fn', 'float8_e5m2', 'float_power', 'floor', 'floor_divide', 'fmax', 'fmin', 'fmod', 'frac', 'frexp', 'from_dlpack', 'from_numpy', 'frombuffer', 'full', 'full_like', 'gather', 'gcd', 'ge', 'geqrf', 'ger', 'get_autocast_dtype', 'get_default_device', 'get_default_dtype', 'get_deterministic_debug_mode', 'get_float32_matmul_precision', 'get_num_interop_threads', 'get_num_threads', 'get_rng_state', 'gradient', 'greater', 'greater_equal', 'gt', 'half', 'hamming_window', 'hann_window', 'hardshrink', 'heaviside', 'histc', 'histogram', 'histogramdd', 'householder_product', 'hsplit', 'hstack', 'hypot', 'i0', 'igamma', 'igammac', 'iinfo', 'imag', 'index_add', 'index_copy', 'index_fill', 'index_put', 'index_put_', 'index_reduce', 'index_select', 'inf', 'inference_mode', 'initial_seed', 'inner', 'int', 'int16', 'int32', 'int64', 'int8', 'inverse', 'is_autocast_available', 'is_autocast_enabled', 'is_complex', 'is_conj', 'is_deterministic', 'is_deterministic_algorithms_warn_only_enabled', 'is_floating_point', 'is_grad_enabled', 'is_inference', 'is_neg', 'is_nonzero', 'is_same_size', 'is_signed', 'is_storage', 'is_tensor', 'isclose', 'isfinite', 'isin', 'isinf', 'isnan', 'isneginf', 'isposinf', 'isreal', 'istft', 'kaiser_window', 'kron', 'kthvalue', 'layout', 'lcm', 'ldexp', 'le', 'lerp', 'less', 'less_equal', 'lgamma', 'linspace', 'load', 'load_safetensors', 'load_sharded', 'lobpcg', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logaddexp2', 'logcumsumexp', 'logdet', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logit', 'logspace', 'logsumexp', 'long', 'lt', 'lu', 'lu_solve', 'lu_unpack', 'manual_seed', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'matrix_exp', 'matrix_power', 'max', 'max_memory_allocated', 'maximum', 'mean', 'median', 'memory_allocated', 'memory_format', 'memory_reserved', 'memory_stats', 'memory_summary', 'meshgrid', 'min', 'minimum', 'mm', 'mode', 'moveaxis', 'movedim', 'msort', 'mul', 'multinomial', 'multiply', 'mv', 'mvlgamma', 'nan', 'nan_to_num', 'nanmean', 'nanmedian', 'nanquantile', 'nansum', 'narrow', 'ne', 'neg', 'negative', 'newaxis', 'nextafter', 'no_grad', 'nonzero', 'nonzero_static', 'norm', 'normal', 'not_equal', 'numel', 'ones', 'ones_like', 'orgqr', 'ormqr', 'outer', 'pad', 'pca_lowrank', 'per_channel_affine', 'per_channel_affine_float_qparams', 'per_channel_symmetric', 'per_tensor_affine', 'per_tensor_symmetric', 'permute', 'pi', 'pinverse', 'poisson', 'polar', 'polygamma', 'positive', 'pow', 'preserve_format', 'prod', 'promote_types', 'put', 'qint32', 'qint4', 'qint8', 'qr', 'qscheme', 'quantile', 'quantize_per_channel', 'quantize_per_tensor', 'quint4x2', 'quint8', 'rad2deg', 'rand', 'rand_like', 'randint', 'randint_like', 'randn', 'randn_like', 'random', 'randperm', 'ravel', 'real', 'reciprocal', 'relu', 'remainder', 'renorm', 'repeat', 'repeat_interleave', 'reset_accumulated_memory_stats', 'reset_peak_memory_stats', 'reshape', 'resolve_conj', 'resolve_neg', 'result_type', 'roll', 'rot90', 'round', 'row_stack', 'rsqrt', 'rsub', 'save', 'save_safetensors', 'save_sharded', 'scalar_tensor', 'scatter', 'scatter_add', 'scatter_reduce', 'searchsorted', 'seed', 'segment_reduce', 'select', 'select_scatter', 'set_default_device', 'set_default_dtype', 'set_deterministic', 'set_deterministic_debug_mode', 'set_float32_matmul_precision', 'set_grad_enabled', 'set_num_interop_threads', 'set_num_threads', 'set_printoptions', 'set_rng_state', 'sgn', 'short', 'sigmoid', 'sign', 'signbit', 'silu', 'sin', 'sinc', 'sinh', 'slice_scatter', 'slogdet', 'softmax', 'sort', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'std_mean', 'stft', 'strided', 'sub', 'subtract', 'sum', 'svd', 'svd_lowrank', 'swapaxes', 'swapdims', 't', 'take', 'take_along_dim', 'tan', 'tanh', 'tensor', 'tensor_split', 'tensordot', 'tile', 'to_dlpack', 'topk', 'trace', 'transpose', 'trapezoid', 'trapz', 'triangular_solve', 'tril', 'tril_indices', 'triu', 'triu_indices', 'true_divide', 'trunc', 'uint16', 'uint32', 'uint8', 'unbind', 'unflatten', 'unique', 'unique_consecutive', 'unravel_index', 'unsqueeze', 'use_deterministic_algorithms', 'vander', 'var', 'var_mean', 'vdot', 'view_as_complex', 'view_as_real', 'vmap', 'vsplit', 'vstack', 'where', 'xlogy', 'zeros', 'zeros_like']
 __version__: str

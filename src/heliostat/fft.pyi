@@ -52,4 +52,4 @@ def rfftfreq(n: int, d: float = 1.0, *, dtype: Any = None, out: Tensor | None = 
 def rfftn(input: Tensor, s: Any = None, dim: Axes = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
     """The first half of the transform of real numbers, over axes, all where none is named, which are cut off or filled up with zeros to the sizes given."""
 
-__all__ = ["fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn", "ifftshift", "ihfft", "ihfft2", "ihfftn", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn"]
+__all__ = ['fft', 'fft2', 'fftfreq', 'fftn', 'fftshift', 'hfft', 'hfft2', 'hfftn', 'ifft', 'ifft2', 'ifftn', 'ifftshift', 'ihfft', 'ihfft2', 'ihfftn', 'irfft', 'irfft2', 'irfftn', 'rfft', 'rfft2', 'rfftfreq', 'rfftn']

@@ -50,9 +50,9 @@ def inv(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The inverse of square matrices (..., N, N)."""
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> WithInfo:
     """Inverses of (..., N, N), NaN of singular matrices, and i32 (...): 0, or the number of the pivot that is 0."""
-def ldl_factor(A: Tensor, *, hermitian: bool = False, out: Any = None) -> LDL:
+def ldl_factor(A: Tensor, *, hermitian: bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> LDL:
     """L, D and pivots of `ldl_factor_ex`."""
-def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False, out: Any = None) -> LDLInfo:
+def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> LDLInfo:
     """L, D, pivots i32 (..., N) and info i32 (...) of symmetric matrices (..., N, N), of which the lower triangle is read."""
 def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False, out: Tensor | None = None) -> Tensor:
     """The X with A X = B (..., N, K), of A's `ldl_factor`; with a gradient for B."""
@@ -109,4 +109,4 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1, axis: int = -1) -> Tensor:
 def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
     """(sum |x|^ord)^(1 / ord) over axes, all where none is named; of ord inf, -inf and 0 the largest, the smallest, and how many are not 0."""
 
-__all__ = ["LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "dot", "eig", "eigh", "eigvals", "eigvalsh", "householder_product", "inner", "inv", "inv_ex", "ldl_factor", "ldl_factor_ex", "ldl_solve", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm"]
+__all__ = ['LinAlgError', 'cholesky', 'cholesky_ex', 'cond', 'cross', 'det', 'diagonal', 'dot', 'eig', 'eigh', 'eigvals', 'eigvalsh', 'householder_product', 'inner', 'inv', 'inv_ex', 'ldl_factor', 'ldl_factor_ex', 'ldl_solve', 'lstsq', 'lu', 'lu_factor', 'lu_factor_ex', 'lu_solve', 'matmul', 'matrix_exp', 'matrix_norm', 'matrix_power', 'matrix_rank', 'multi_dot', 'norm', 'outer', 'pinv', 'qr', 'slogdet', 'solve', 'solve_ex', 'solve_triangular', 'svd', 'svdvals', 'tensorinv', 'tensorsolve', 'vander', 'vecdot', 'vector_norm']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,6 +64,12 @@ def _place_of(value: Any) -> tuple[str, str] | None:
     return (value.__module__, value.__qualname__) if isinstance(value, type) else None
 
 
+def _reserved(values: dict[str, Any]) -> dict[str, tuple[str, str] | None]:
+    """A stub's own names, those within its classes too."""
+    inside = [name for value in values.values() if inspect.isfunction(value) for name in _attributes(value)]
+    return {**dict.fromkeys(inside), **{name: _place_of(value) for name, value in values.items()}}
+
+
 def _members(values: dict[str, Any], names: Names) -> list[str]:
     """The lines of public names: classes and modules are imported, functions declared, values have a type."""
     declared, body = Declarations(names), []
@@ -70,6 +77,8 @@ def _members(values: dict[str, Any], names: Names) -> list[str]:
     for name, value in sorted(values.items()):
         if (place := _place_of(value)) is not None:
             imported.append(f"from {place[0]} import {place[1]} as {name}")
+        elif inspect.isfunction(value) and (more := _attributes(value)):
+            body += _called(name, _with_self(declared.function("__call__", value)), _within(declared, more))
         elif inspect.isroutine(value):
             body += declared.function(name, value)
         elif value is None:
@@ -80,28 +89,58 @@ def _members(values: dict[str, Any], names: Names) -> list[str]:
     return [*imported, "", *body]
 
 
+def _attributes(f: Any) -> dict[str, Any]:
+    """The functions and classes that hang at a function of the package, `compile.disable`."""
+    if hasattr(f, "__wrapped__"):
+        return {}  # what hangs there is the package's own
+    return {name: v for name, v in sorted(f.__dict__.items()) if inspect.isfunction(v) or isinstance(v, type)}
+
+
+def _within(declared: Declarations, members: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    for name, value in members.items():
+        if isinstance(value, type):
+            kind = declared.names.local("builtins", "type")
+            found.append(f"{name}: {kind}[{declared.names.local(value.__module__, value.__qualname__)}]")
+        else:
+            for line in declared.function(name, value):
+                found += ["@staticmethod", line] if line.startswith("def ") else [line]
+    return found
+
+
+def _with_self(lines: list[str]) -> list[str]:
+    return [line.replace("(", "(self, ", 1) if line.startswith("def ") else line for line in lines]
+
+
+def _called(name: str, call: list[str], members: list[str]) -> list[str]:
+    """What can be called and has attributes besides: a value of a class of its own."""
+    kind = f"_{name.title()}"
+    return [f"class {kind}:", *_indented([*call, *members]), f"{name}: {kind}"]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"__all__ = [{', '.join(repr(name) for name in sorted(names))}]"
+
+
 def _room(module: str, values: dict[str, Any]) -> str:
-    names = Names(module, {name: _place_of(value) for name, value in values.items()})
+    names = Names(module, _reserved(values))
     body = _members(values, names)
-    public = ", ".join(f'"{name}"' for name in sorted(values))
-    return _text(importlib.import_module(module).__doc__, names, [*body, "", f"__all__ = [{public}]"])
+    return _text(importlib.import_module(module).__doc__, names, [*body, "", _listed(values)])
 
 
 def _package() -> str:
     rooms = {name: importlib.import_module(f"heliostat.{name}") for name in heliostat.ROOMS}
     values: dict[str, Any] = {**rooms, **PUBLIC, **serialization.PUBLIC, "tensor": create.tensor}
-    names = Names("heliostat", {name: _place_of(value) for name, value in values.items()})
+    names = Names("heliostat", _reserved(values))
     called = [name for name, room in rooms.items() if type(room) is not ModuleType and name != "tensor"]
     for name in called:
         del values[name]
     body = _members(values, names)
     declared, lines = Declarations(names), []
     for name in called:  # a module that can be called has no type of its own
-        kind = f"_{name.title()}Room"
-        any_ = names.local("typing", "Any")
-        call = declared.function("__call__", type(rooms[name]).__call__)
-        lines += [f"class {kind}:", *_indented([*call, f"def __getattr__(self, name: str) -> {any_}: ..."])]
-        lines += [f"{name}: {kind}"]
+        rest = f"def __getattr__(self, name: {names.local('builtins', 'str')}) -> {names.local('typing', 'Any')}: ..."
+        lines += _called(name, declared.function("__call__", type(rooms[name]).__call__), [rest])
+    lines += [_listed(heliostat.__all__)]
     return _text(heliostat.__doc__, names, [*body, *lines, "__version__: " + names.local("builtins", "str")])
 
 

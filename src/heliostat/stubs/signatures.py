@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from inspect import Parameter
 from typing import Any, get_overloads
 
@@ -60,15 +59,19 @@ def _options(f: Any, parameters: list[Parameter]) -> list[Parameter]:
     return [p for p in parameters if p is not rest] + more
 
 
-def _further(f: Any, parameters: list[Parameter]) -> list[Parameter]:
-    """With NumPy's names (`axis`, `keepdims`) of arguments that have a default, as arguments by name."""
+def _spelled(f: Any, parameters: list[Parameter]) -> list[list[Parameter]]:
+    """The ways to name parameters: NumPy's names (`axis`, `keepdims`) are further arguments by name where there is a
+    default, and another way where there is none."""
     others: dict[str, str] = getattr(f, "other_names", {})
-    known = {p.name: p for p in parameters}
-    more = [
-        known[ours].replace(name=theirs, kind=Parameter.KEYWORD_ONLY)
-        for theirs, ours in others.items()
-        if theirs in ("axis", "keepdims") and ours in known and known[ours].default is not Parameter.empty
-    ]
+    numpy = {ours: theirs for theirs, ours in others.items() if theirs in ("axis", "keepdims")}
+    named = [p for p in parameters if p.name in numpy and p.kind is not Parameter.POSITIONAL_ONLY]
+    if any(p.default is Parameter.empty for p in named):
+        return [parameters, [p.replace(name=numpy.get(p.name, p.name)) for p in parameters]]
+    return [_with_named(parameters, [p.replace(name=numpy[p.name], kind=Parameter.KEYWORD_ONLY) for p in named])]
+
+
+def _with_named(parameters: list[Parameter], more: list[Parameter]) -> list[Parameter]:
+    """Parameters with more of them that are given by name: before `**rest`."""
     at = next((i for i, p in enumerate(parameters) if p.kind is Parameter.VAR_KEYWORD), len(parameters))
     return [*parameters[:at], *more, *parameters[at:]]
 
@@ -84,19 +87,22 @@ class Declarations:
         doc = first_line(f)
         if method and (lines := self._operator(name)) is not None:
             return lines
-        variants = get_overloads(inspect.unwrap(f)) if not name.endswith("_") else []
-        if not variants:
-            return [self._one(name, f, f, method, doc)]
+        said = (get_overloads(inspect.unwrap(f)) if not name.endswith("_") else []) or [f]
+        variants = [
+            (g, p) for g in said for p in _spelled(f, _options(g, list(inspect.signature(g).parameters.values())))
+        ]
+        if len(variants) == 1:
+            return [self._one(name, f, *variants[0], method, doc)]
         found: list[str] = []
-        for i, variant in enumerate(variants):
+        for i, (g, parameters) in enumerate(variants):
             found += [f"@{self.names.local('typing', 'overload')}"]
-            found += [self._one(name, f, variant, method, doc if i == 0 else "")]
+            found += [self._one(name, f, g, parameters, method, doc if i == 0 else "")]
         return found
 
-    def _one(self, name: str, f: Any, said: Callable[..., Any], method: bool, doc: str) -> str:
+    def _one(self, name: str, f: Any, said: Any, parameters: list[Parameter], method: bool, doc: str) -> str:
+        """A function, by one of its overloads or itself, with parameters as they are spelled."""
         kind = inspect.getattr_static(f, "__func__", None)
         signature = inspect.signature(said)
-        parameters = _further(f, _options(said, list(signature.parameters.values())))
         home = _home(said)
         result = signature.return_annotation
         out = getattr(f, "has_out", False) and "out" not in signature.parameters
@@ -104,11 +110,8 @@ class Declarations:
             result = self._of_method(name, parameters, result)
         returned = "" if result is inspect.Signature.empty else self._type(result, home)
         if out:
-            type_ = returned if returned.startswith(("tuple", self._tensor())) else "Any"
-            several = type_ != self._tensor()
-            made = self._any() if several else f"{type_} | None"
-            at = next((i for i, p in enumerate(parameters) if p.kind is Parameter.VAR_KEYWORD), len(parameters))
-            parameters.insert(at, Parameter("out", Parameter.KEYWORD_ONLY, default=None, annotation=_Written(made)))
+            into = Parameter("out", Parameter.KEYWORD_ONLY, default=None, annotation=_Written(self._into(returned)))
+            parameters = _with_named(parameters, [into])
         text = self._parameters(parameters, home)
         body = f'\n    """{doc}"""' if doc else " ..."
         return f"def {name}({text}) -> {returned or self._any()}:{body}"
@@ -136,6 +139,16 @@ class Declarations:
         if name == "__divmod__":
             return [f"def {name}(self, other: {self._operand()}) -> tuple[{tensor}, {tensor}]: ..."]
         return None
+
+    def _into(self, returned: str) -> str:
+        """What is given as `out=` to a function that returns something: a tensor, or as many as it makes."""
+        tensor, any_ = self._tensor(), self._any()
+        if returned == any_:
+            return any_
+        many = (
+            f"{self.names.local('builtins', 'tuple')}[{tensor}, ...] | {self.names.local('builtins', 'list')}[{tensor}]"
+        )
+        return f"{tensor} | None" if returned == tensor else f"{many} | None"
 
     def _operand(self) -> str:
         return self.names.annotation("Operand", "heliostat.tensor.operators")

@@ -28,6 +28,8 @@ from heliostat.tensor.storage import UntypedStorage
 from heliostat.tensor.triangles import Reflections
 from heliostat.tensor.triangles import TriangularSolution
 from typing import Any
+from typing import Literal
+from typing import overload
 
 class Tensor:
     """An array of one dtype, computed when it is read."""
@@ -253,7 +255,7 @@ class Tensor:
         """Largest elements over axes; equal ones share the gradient."""
     def amin(self, dim: Dims = None, keepdim: _bool = False, *, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """Smallest elements over axes; equal ones share the gradient."""
-    def aminmax(self, *, dim: _int | None = None, keepdim: _bool = False, axis: _int | None = None, keepdims: _bool = False, out: Any = None) -> MinMax:
+    def aminmax(self, *, dim: _int | None = None, keepdim: _bool = False, axis: _int | None = None, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> MinMax:
         """Smallest and largest elements."""
     def angle(self, *, out: Tensor | None = None) -> Tensor:
         """pi for negative elements, 0 for others, NaN for NaN; as floats."""
@@ -440,16 +442,28 @@ class Tensor:
         """Cross product of vectors of 3 elements along an axis, the first of that size where none is named."""
     def cuda(self, device: Any = None, non_blocking: _bool = False, memory_format: Any = None) -> Tensor:
         """This tensor on a GPU, the current one where none is named; itself if it is there."""
-    def cummax(self, dim: _int, *, out: Any = None) -> ValuesIndices:
+    @overload
+    def cummax(self, dim: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """Largest elements so far along an axis, and where the last of them stands."""
-    def cummin(self, dim: _int, *, out: Any = None) -> ValuesIndices:
+    @overload
+    def cummax(self, axis: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def cummin(self, dim: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """Smallest elements so far along an axis, and where the last of them stands."""
+    @overload
+    def cummin(self, axis: _int, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
     def cumprod(self, dim: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
         """Running products along an axis; integers in int64."""
+    @overload
+    def cumprod(self, axis: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor: ...
     def cumprod_(self, dim: _int, *, dtype: Any = None) -> Tensor:
         """`cumprod`, written into this tensor, which is returned."""
+    @overload
     def cumsum(self, dim: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
         """Running sums along an axis; integers in int64."""
+    @overload
+    def cumsum(self, axis: _int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor: ...
     def cumsum_(self, dim: _int, *, dtype: Any = None) -> Tensor:
         """`cumsum`, written into this tensor, which is returned."""
     def data_ptr(self) -> _int:
@@ -581,10 +595,13 @@ class Tensor:
         """`frac` of every element, as torch.frac."""
     def frac_(self) -> Tensor:
         """`frac`, written into this tensor, which is returned."""
-    def frexp(self, *, out: Any = None) -> Frexp:
+    def frexp(self, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Frexp:
         """Mantissas of 1/2 <= |m| < 1, and exponents, i32."""
+    @overload
     def gather(self, dim: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor:
         """y[i][j] = input[index[i][j]][j] for dim 0."""
+    @overload
+    def gather(self, axis: _int, index: Tensor, *, sparse_grad: _bool = False, out: Tensor | None = None) -> Tensor: ...
     def gcd(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Greatest common divisor, not negative."""
     def gcd_(self, other: Tensor) -> Tensor:
@@ -595,7 +612,7 @@ class Tensor:
         """`ge`, written into this tensor, which is returned."""
     def geometric_(self, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
         """Fill with random numbers: geometric."""
-    def geqrf(self, *, out: Any = None) -> Reflections:
+    def geqrf(self, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Reflections:
         """Reflections whose product is Q of `qr`, (..., M, N), and their factors (..., min(M, N))."""
     def ger(self, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
         """All products of two vectors' elements."""
@@ -624,7 +641,7 @@ class Tensor:
         """`heaviside`, written into this tensor, which is returned."""
     def histc(self, bins: _int = 100, min: _float = 0, max: _float = 0, *, out: Tensor | None = None) -> Tensor:
         """How many elements lie in each of so many equal bins from min to max (of all where both are the same)."""
-    def histogram(self, bins: Any = 100, *, range: Sequence[_float] | None = None, weight: Tensor | None = None, density: _bool = False, out: Any = None) -> Histogram:
+    def histogram(self, bins: Any = 100, *, range: Sequence[_float] | None = None, weight: Tensor | None = None, density: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Histogram:
         """How many elements, or which sum of weights, lies in each bucket: so many equal ones over `range`, by default from the least element to the largest, or those between the edges (bins + 1,) that are given."""
     def host_array(self) -> Array:
         """The data as a read-only array, of a GPU's memory a copy; bf16 as float32."""
@@ -648,27 +665,42 @@ class Tensor:
         """The upper incomplete gamma function Q(a, x) = 1 - P(a, x) of a = input and x = other; NaN for negative ones."""
     def igammac_(self, other: Tensor) -> Tensor:
         """`igammac`, written into this tensor, which is returned."""
+    @overload
     def index_add(self, dim: _int, index: Tensor, source: Tensor, *, alpha: _float = 1, out: Tensor | None = None) -> Tensor:
         """input with source added to the elements of an axis named by `index`."""
+    @overload
+    def index_add(self, axis: _int, index: Tensor, source: Tensor, *, alpha: _float = 1, out: Tensor | None = None) -> Tensor: ...
     def index_add_(self, dim: _int, index: Tensor, source: Tensor, *, alpha: _float = 1) -> Tensor:
         """`index_add`, written into this tensor, which is returned."""
+    @overload
     def index_copy(self, dim: _int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor:
         """input with the elements of an axis named by `index` replaced by those of source."""
+    @overload
+    def index_copy(self, axis: _int, index: Tensor, source: Tensor, *, out: Tensor | None = None) -> Tensor: ...
     def index_copy_(self, dim: _int, index: Tensor, source: Tensor) -> Tensor:
         """`index_copy`, written into this tensor, which is returned."""
+    @overload
     def index_fill(self, dim: _int, index: Tensor, value: Any) -> Tensor:
         """input with one number in the elements of an axis named by `index`."""
+    @overload
+    def index_fill(self, axis: _int, index: Tensor, value: Any) -> Tensor: ...
     def index_fill_(self, dim: _int, index: Tensor, value: Any) -> Tensor:
         """`index_fill`, written into this tensor, which is returned."""
     def index_put(self, indices: Sequence[Any], values: Any, accumulate: _bool = False) -> Tensor:
         """input with values written, or added, at places given by one tensor per axis."""
     def index_put_(self, *a: Any, **k: Any) -> Tensor: ...
+    @overload
     def index_reduce(self, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor:
         """input with slices of source put together with the elements of an axis that `index` (n,) names: 'prod', 'mean', 'amax' or 'amin'."""
+    @overload
+    def index_reduce(self, axis: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor: ...
     def index_reduce_(self, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True) -> Tensor:
         """`index_reduce`, written into this tensor, which is returned."""
+    @overload
     def index_select(self, dim: _int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Elements of an axis by number."""
+    @overload
+    def index_select(self, axis: _int, index: Tensor, *, out: Tensor | None = None) -> Tensor: ...
     def inner(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Sums of products over the last axes of both."""
     def int(self, memory_format: Any = None) -> Tensor:
@@ -719,7 +751,7 @@ class Tensor:
         """The one element as a Python number."""
     def kron(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """The product of each element of input with all of other."""
-    def kthvalue(self, k: _int, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: Any = None) -> ValuesIndices:
+    def kthvalue(self, k: _int, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """The k-th smallest element of an axis, counted from 1."""
     def lcm(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Least common multiple, not negative."""
@@ -773,8 +805,11 @@ class Tensor:
         """log(exp(input) + exp(other))."""
     def logaddexp2(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """log2(2^input + 2^other)."""
+    @overload
     def logcumsumexp(self, dim: _int, *, out: Tensor | None = None) -> Tensor:
         """log of the running sums of exp along an axis; in f64, where what is smaller by e^700 still counts."""
+    @overload
+    def logcumsumexp(self, axis: _int, *, out: Tensor | None = None) -> Tensor: ...
     def logdet(self) -> Tensor:
         """Logarithm of determinants of (..., N, N); NaN for negative ones."""
     def logical_and(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -797,8 +832,11 @@ class Tensor:
         """log(x / (1 - x)), of x brought between eps and 1 - eps where eps is given."""
     def logit_(self, eps: _float | None = None) -> Tensor:
         """`logit`, written into this tensor, which is returned."""
-    def logsumexp(self, dim: _int | Sequence[_int], keepdim: _bool = False, *, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
+    @overload
+    def logsumexp(self, dim: _int | Sequence[_int], keepdim: _bool = False, *, out: Tensor | None = None) -> Tensor:
         """log of the sum of exp over axes, without overflow."""
+    @overload
+    def logsumexp(self, axis: _int | Sequence[_int], keepdims: _bool = False, *, out: Tensor | None = None) -> Tensor: ...
     def long(self, memory_format: Any = None) -> Tensor:
         """This tensor in i64."""
     def lt(self, other: Numeric, *, out: Tensor | None = None) -> Tensor:
@@ -825,25 +863,48 @@ class Tensor:
         """e to the power of square matrices (..., N, N), by scaling and squaring: a Taylor polynomial of x / 2^s, squared s times (Higham, Functions of Matrices, 2008, chapter 10)."""
     def matrix_power(self, n: _int, *, out: Tensor | None = None) -> Tensor:
         """Square matrices (..., N, N) to a whole power, of the inverse below 0."""
-    def max(self, dim: Any = None, keepdim: _bool = False, *, other: Tensor | None = None, axis: Any = None, keepdims: _bool = False, out: Any = None) -> Any:
+    @overload
+    def max(self, *, out: Tensor | None = None) -> Tensor:
         """The largest element; along an axis (values, indices); of two tensors the larger of each pair."""
+    @overload
+    def max(self, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def max(self, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def max(self, dim: Tensor, /, *, out: Tensor | None = None) -> Tensor: ...
+    @overload
+    def max(self, *, other: Tensor, out: Tensor | None = None) -> Tensor: ...
     def maximum(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """The maximum of each pair of elements; NaN if either is."""
     def maximum_(self, other: Tensor) -> Tensor:
         """`maximum`, written into this tensor, which is returned."""
     def mean(self, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """Mean over axes, all where none is named."""
-    def median(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool = False, out: Any = None) -> Any:
+    @overload
+    def median(self, *, out: Tensor | None = None) -> Tensor:
         """The middle element, the lower of two; NaN if there is one."""
-    def min(self, dim: Any = None, keepdim: _bool = False, *, other: Tensor | None = None, axis: Any = None, keepdims: _bool = False, out: Any = None) -> Any:
+    @overload
+    def median(self, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def median(self, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def min(self, *, out: Tensor | None = None) -> Tensor:
         """The smallest element; along an axis (values, indices); of two tensors the smaller of each pair."""
+    @overload
+    def min(self, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def min(self, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def min(self, dim: Tensor, /, *, out: Tensor | None = None) -> Tensor: ...
+    @overload
+    def min(self, *, other: Tensor, out: Tensor | None = None) -> Tensor: ...
     def minimum(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
         """The minimum of each pair of elements; NaN if either is."""
     def minimum_(self, other: Tensor) -> Tensor:
         """`minimum`, written into this tensor, which is returned."""
     def mm(self, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
         """Product of two matrices."""
-    def mode(self, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: Any = None) -> ValuesIndices:
+    def mode(self, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """The most frequent element of an axis, the smallest of several, and where it stands last."""
     def module_load(self, other: Any, assign: Any = False) -> Any: ...
     def moveaxis(self, source: Any, destination: Any) -> Tensor:
@@ -873,14 +934,22 @@ class Tensor:
         """`nan_to_num`, written into this tensor, which is returned."""
     def nanmean(self, dim: Dims = None, keepdim: _bool = False, *, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """Mean of what is not NaN."""
-    def nanmedian(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool = False, out: Any = None) -> Any:
+    @overload
+    def nanmedian(self, *, out: Tensor | None = None) -> Tensor:
         """The middle element of those that are not NaN."""
+    @overload
+    def nanmedian(self, dim: _int, keepdim: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
+    @overload
+    def nanmedian(self, axis: _int, keepdims: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices: ...
     def nanquantile(self, q: Any, dim: _int | None = None, keepdim: _bool = False, *, interpolation: str = 'linear', axis: _int | None = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """Quantiles of what is not NaN; see `quantile`."""
     def nansum(self, dim: Dims = None, keepdim: _bool = False, *, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """Sum of what is not NaN."""
+    @overload
     def narrow(self, dim: _int, start: Any, length: _int) -> Tensor:
         """`length` elements of an axis from `start` on: a view."""
+    @overload
+    def narrow(self, axis: _int, start: Any, length: _int) -> Tensor: ...
     def narrow_copy(self, dim: _int, start: _int, length: _int) -> Tensor:
         """`narrow` as a tensor of its own."""
     def ndimension(self) -> _int:
@@ -915,8 +984,11 @@ class Tensor:
         """The next number after input towards other, in their common dtype."""
     def nextafter_(self, other: Tensor) -> Tensor:
         """`nextafter`, written into this tensor, which is returned."""
-    def nonzero(self, *, as_tuple: _bool = False, out: Any = None) -> Any:
+    @overload
+    def nonzero(self, *, as_tuple: Literal[False] = False, out: Tensor | None = None) -> Tensor:
         """Where elements are not 0: (n, rank), or one (n,) tensor per axis."""
+    @overload
+    def nonzero(self, *, as_tuple: Literal[True], out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]: ...
     def nonzero_static(self, *, size: _int, fill_value: _int = -1) -> Tensor:
         """As `nonzero`, of exactly `size` rows: cut off, or filled up with `fill_value`."""
     def norm(self, p: Any = 2, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
@@ -937,7 +1009,7 @@ class Tensor:
         """Q other, or other Q unless `left`, of the whole product Q of reflections; of Q^T with `transpose`."""
     def outer(self, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
         """All products of two vectors' elements."""
-    def pad(self, pad: Sequence[_int], mode: str = 'constant', value: _float | None = None) -> Tensor:
+    def pad(self, pad: Sequence[_int], mode: str = 'constant', value: complex | None = None) -> Tensor:
         """Elements added before and after axes, from the last on: (left, right, top, bottom ...)."""
     def permute(self, *dims: Any) -> Tensor:
         """Axes in another order: a view."""
@@ -958,7 +1030,7 @@ class Tensor:
         """input with elements replaced, or added to, by number among all in order."""
     def put_(self, index: Tensor, source: Tensor, accumulate: _bool = False) -> Tensor:
         """`put`, written into this tensor, which is returned."""
-    def qr(self, some: _bool = True, *, out: Any = None) -> QR:
+    def qr(self, some: _bool = True, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> QR:
         """Q orthogonal and R upper triangular with Q R = x, of (..., M, N); Q square unless `some`."""
     def quantile(self, q: Any, dim: _int | None = None, keepdim: _bool = False, *, interpolation: str = 'linear', axis: _int | None = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """Values below which a share q of an axis lies, () or (S,) from 0 to 1; NaN where one that is computed is outside."""
@@ -988,8 +1060,11 @@ class Tensor:
         """input - floor(input / other) * other, which has the sign of other."""
     def remainder_(self, other: Numeric) -> Tensor:
         """`remainder`, written into this tensor, which is returned."""
+    @overload
     def renorm(self, p: _float, dim: _int, maxnorm: _float, *, out: Tensor | None = None) -> Tensor:
         """Slices along an axis whose p-norm is above maxnorm, brought to it."""
+    @overload
+    def renorm(self, p: _float, axis: _int, maxnorm: _float, *, out: Tensor | None = None) -> Tensor: ...
     def renorm_(self, p: Any, dim: Any, maxnorm: Any) -> Tensor: ...
     def repeat(self, *repeats: Any) -> Tensor:
         """The tensor so many times along each axis."""
@@ -1026,24 +1101,39 @@ class Tensor:
         """`rsqrt`, written into this tensor, which is returned."""
     def rsub(self, other: Numeric, *, alpha: _float = 1) -> Tensor:
         """other - alpha * input."""
+    @overload
     def scatter(self, dim: _int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None, out: Tensor | None = None) -> Tensor:
         """input with y[index[i][j]][j] = src[i][j] for dim 0."""
+    @overload
+    def scatter(self, axis: _int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None, out: Tensor | None = None) -> Tensor: ...
     def scatter_(self, dim: _int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None) -> Tensor:
         """`scatter`, written into this tensor, which is returned."""
+    @overload
     def scatter_add(self, dim: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor:
         """input with src added at the places of `index`."""
+    @overload
+    def scatter_add(self, axis: _int, index: Tensor, src: Tensor, *, out: Tensor | None = None) -> Tensor: ...
     def scatter_add_(self, dim: _int, index: Tensor, src: Tensor) -> Tensor:
         """`scatter_add`, written into this tensor, which is returned."""
+    @overload
     def scatter_reduce(self, dim: _int, index: Tensor, src: Any, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor:
         """input with src put together with it at the places of `index`: sum, mean, prod, amax or amin."""
+    @overload
+    def scatter_reduce(self, axis: _int, index: Tensor, src: Any, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor: ...
     def scatter_reduce_(self, dim: _int, index: Tensor, src: Any, reduce: str, *, include_self: _bool = True) -> Tensor:
         """`scatter_reduce`, written into this tensor, which is returned."""
     def searchsorted(self, input: Any, *, out_int32: _bool = False, right: _bool = False, side: str | None = None, sorter: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         """Where to put elements into rows that are in order so that they stay so, int64, or int32 with `out_int32`."""
+    @overload
     def select(self, dim: _int, index: Any) -> Tensor:
         """One element of an axis, which goes away: a view."""
+    @overload
+    def select(self, axis: _int, index: Any) -> Tensor: ...
+    @overload
     def select_scatter(self, src: Tensor, dim: _int, index: _int) -> Tensor:
         """input with one element of an axis replaced."""
+    @overload
+    def select_scatter(self, src: Tensor, axis: _int, index: _int) -> Tensor: ...
     def set_(self, *args: Any, **kwargs: Any) -> Tensor:
         """Refused: tensors have no storages that others could share."""
     def setitem(self, index: Any, value: Any) -> None:
@@ -1081,15 +1171,18 @@ class Tensor:
         """`sinh` of every element, as torch.sinh."""
     def sinh_(self) -> Tensor:
         """`sinh`, written into this tensor, which is returned."""
-    def size(self, dim: _int | None = None) -> Any:
+    @overload
+    def size(self) -> Size:
         """The shape, or the size of one axis."""
+    @overload
+    def size(self, dim: _int) -> _int: ...
     def slice_scatter(self, src: Tensor, dim: _int = 0, start: _int | None = None, end: _int | None = None, step: _int = 1, *, axis: _int = 0, out: Tensor | None = None) -> Tensor:
         """input with a slice of an axis replaced."""
-    def slogdet(self, *, out: Any = None) -> SignLog:
+    def slogdet(self, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> SignLog:
         """Sign and logarithm of the size of determinants of (..., N, N)."""
     def softmax(self, dim: _int = -1, dtype: Any = None, *, axis: _int = -1, out: Tensor | None = None) -> Tensor:
         """exp(x) over its sum along an axis."""
-    def sort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False, *, axis: _int = -1, out: Any = None) -> ValuesIndices:
+    def sort(self, dim: _int = -1, descending: _bool = False, stable: _bool = False, *, axis: _int = -1, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """Elements of an axis in order, and where they stood."""
     def split(self, split_size_or_sections: Any, dim: _int = 0, *, axis: _int = 0) -> tuple[Tensor, ...]:
         """Pieces of an axis, of one size or of given sizes, as views."""
@@ -1128,7 +1221,7 @@ class Tensor:
         """Sum over axes, all where none is named."""
     def sum_to_size(self, *size: Any) -> Tensor:
         """Summed over the axes along which `size` would be broadcast to this shape."""
-    def svd(self, some: _bool = True, compute_uv: _bool = True, *, out: Any = None) -> SVD:
+    def svd(self, some: _bool = True, compute_uv: _bool = True, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> SVD:
         """U, S and V with U diag(S) V^T = x, of (..., M, N)."""
     def swapaxes(self, dim0: _int, dim1: _int) -> Tensor:
         """Two axes change places: a view."""
@@ -1162,14 +1255,14 @@ class Tensor:
         """This tensor on another device."""
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-    def topk(self, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True, *, axis: _int = -1, out: Any = None) -> ValuesIndices:
+    def topk(self, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True, *, axis: _int = -1, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """The k largest (smallest) elements of an axis, in order."""
     def trace(self) -> Tensor:
         """Sum of the diagonal of a matrix."""
     def transpose(self, dim0: _int, dim1: _int) -> Tensor:
         """Two axes change places: a view."""
     def transpose_(self, *args: Any, _f: Any = ..., **kwargs: Any) -> Tensor: ...
-    def triangular_solve(self, A: Tensor, upper: _bool = True, transpose: _bool = False, unitriangular: _bool = False, *, out: Any = None) -> TriangularSolution:
+    def triangular_solve(self, A: Tensor, upper: _bool = True, transpose: _bool = False, unitriangular: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> TriangularSolution:
         """The X with A X = input, or A^T X = input with `transpose`, of the triangle of A; and a copy of A."""
     def tril(self, diagonal: _int = 0, *, out: Tensor | None = None) -> Tensor:
         """Matrices with zeros above a diagonal."""
@@ -1193,18 +1286,30 @@ class Tensor:
         """This tensor in the dtype of another."""
     def unbind(self, dim: _int = 0, *, axis: _int = 0) -> tuple[Tensor, ...]:
         """The elements of an axis, as views."""
+    @overload
     def unflatten(self, dim: _int, sizes: Sequence[_int]) -> Tensor:
         """One axis as several."""
+    @overload
+    def unflatten(self, axis: _int, sizes: Sequence[_int]) -> Tensor: ...
     def unfold(self, dimension: _int, size: _int, step: _int) -> Tensor:
         """All pieces of `size` elements of an axis that begin every `step`, along a new last axis."""
     def uniform_(self, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
         """Fill with random numbers: uniform."""
-    def unique(self, sorted: _bool = True, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any:
+    @overload
+    def unique(self, sorted: _bool = True, return_inverse: Literal[False] = False, return_counts: Literal[False] = False, dim: _int | None = None, *, axis: _int | None = None) -> Tensor:
         """Different elements in order, each NaN for itself; with the number of each among them, and how often it occurs."""
-    def unique_consecutive(self, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any:
+    @overload
+    def unique(self, sorted: _bool = True, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any: ...
+    @overload
+    def unique_consecutive(self, return_inverse: Literal[False] = False, return_counts: Literal[False] = False, dim: _int | None = None, *, axis: _int | None = None) -> Tensor:
         """Elements without those that equal the one before."""
+    @overload
+    def unique_consecutive(self, return_inverse: _bool = False, return_counts: _bool = False, dim: _int | None = None, *, axis: _int | None = None) -> Any: ...
+    @overload
     def unsqueeze(self, dim: _int) -> Tensor:
         """A new axis of size 1: a view."""
+    @overload
+    def unsqueeze(self, axis: _int) -> Tensor: ...
     def unsqueeze_(self, *args: Any, _f: Any = ..., **kwargs: Any) -> Tensor: ...
     def untyped_storage(self) -> UntypedStorage:
         """The bytes that this tensor lies in, of a view those of its base."""

@@ -15,7 +15,7 @@ from .core import Tensor, wrap
 from .dtypes import get_default_dtype, result_dtype
 from .register import FUNCTIONS, function
 
-Numeric: TypeAlias = Tensor | float | int | bool
+Numeric: TypeAlias = Tensor | complex | float | int | bool
 
 
 def floats(x: Tensor) -> Tensor:
