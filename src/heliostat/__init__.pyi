@@ -534,7 +534,7 @@ def index_fill(input: Tensor, dim: _int, index: Tensor, value: Any) -> Tensor:
 def index_fill(input: Tensor, axis: _int, index: Tensor, value: Any) -> Tensor: ...
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: _bool = False) -> Tensor:
     """input with values written, or added, at places given by one tensor per axis."""
-def index_put_(input: Any, *args: Any, **kwargs: Any) -> Any:
+def index_put_(input: Tensor, indices: Any, values: Any, accumulate: _bool = False) -> Tensor:
     """`index_put`, written into input, which is returned."""
 @overload
 def index_reduce(input: Tensor, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor:

@@ -183,9 +183,26 @@ def detach(input: Tensor) -> Tensor:
 
 
 METHODS.pop("detach", None)
-METHODS["get_device"] = lambda self: -1 if self.device.index is None else self.device.index
-METHODS["is_pinned"] = lambda self: False
-METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
+
+
+@method()
+def get_device(self: Tensor) -> int:
+    """The number of the GPU that it lies on, -1 on the cpu."""
+    return -1 if self.device.index is None else self.device.index
+
+
+@method()
+def is_pinned(self: Tensor) -> bool:
+    """False: copies need no memory of a kind of its own."""
+    return False
+
+
+@method("share_memory_")
+def pin_memory(self: Tensor, *device: Any) -> Tensor:
+    """This tensor, as it is."""
+    return self
+
+
 attribute("is_cuda", lambda self: self.device.type == "cuda", "bool")
 attribute("is_cpu", lambda self: self.device.type == "cpu", "bool")
 attribute("layout", lambda self: layout.strided, "layout")

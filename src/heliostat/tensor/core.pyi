@@ -128,7 +128,8 @@ class Tensor:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """`heliostat.array_api`."""
     def __bool__(self) -> _bool: ...
-    def __complex__(self) -> Any: ...
+    def __complex__(self) -> builtins.complex:
+        """The element of a tensor of one."""
     def __contains__(self, item: Any) -> _bool: ...
     def __deepcopy__(self, memo: Any) -> Tensor: ...
     def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]: ...
@@ -375,12 +376,14 @@ class Tensor:
         """This tensor in u8."""
     def cauchy_(self, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
         """Fill with random numbers: cauchy."""
-    def cdouble(self) -> Any: ...
+    def cdouble(self) -> Tensor:
+        """This tensor in complex128."""
     def ceil(self, *, out: Tensor | None = None) -> Tensor:
         """`ceil` of every element, as torch.ceil."""
     def ceil_(self) -> Tensor:
         """`ceil`, written into this tensor, which is returned."""
-    def cfloat(self) -> Any: ...
+    def cfloat(self) -> Tensor:
+        """This tensor in complex64."""
     def char(self, memory_format: Any = None) -> Tensor:
         """This tensor in i8."""
     def cholesky(self, upper: _bool = False, *, out: Tensor | None = None) -> Tensor:
@@ -413,7 +416,8 @@ class Tensor:
         """input: it has no imaginary part."""
     def conj_physical(self, *, out: Tensor | None = None) -> Tensor:
         """input: it has no imaginary part."""
-    def conj_physical_(self) -> Tensor: ...
+    def conj_physical_(self) -> Tensor:
+        """`conj_physical`, written into this tensor, which is returned."""
     def contiguous(self, memory_format: Any = None) -> Tensor:
         """This tensor; of a view in another order a copy."""
     def copy_(self, src: Any, non_blocking: _bool = False) -> Tensor:
@@ -498,7 +502,8 @@ class Tensor:
         """`digamma`, written into this tensor, which is returned."""
     def dim(self) -> _int:
         """The number of axes."""
-    def dim_order(self) -> Any: ...
+    def dim_order(self) -> tuple[_int, ...]:
+        """The axes from the slowest to the fastest: their order."""
     def dist(self, other: Tensor, p: _float = 2) -> Tensor:
         """Norm of input - other."""
     def div(self, other: Numeric, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
@@ -616,7 +621,8 @@ class Tensor:
         """Reflections whose product is Q of `qr`, (..., M, N), and their factors (..., min(M, N))."""
     def ger(self, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
         """All products of two vectors' elements."""
-    def get_device(self) -> Any: ...
+    def get_device(self) -> _int:
+        """The number of the GPU that it lies on, -1 on the cpu."""
     def getitem(self, index: Any) -> Tensor:
         """A view for integers, slices, None and Ellipsis; elements by number for integer tensors and masks."""
     def greater(self, other: Numeric, *, out: Tensor | None = None) -> Tensor:
@@ -688,7 +694,8 @@ class Tensor:
         """`index_fill`, written into this tensor, which is returned."""
     def index_put(self, indices: Sequence[Any], values: Any, accumulate: _bool = False) -> Tensor:
         """input with values written, or added, at places given by one tensor per axis."""
-    def index_put_(self, *a: Any, **k: Any) -> Tensor: ...
+    def index_put_(self, indices: Any, values: Any, accumulate: _bool = False) -> Tensor:
+        """`index_put`, written into this tensor, which is returned."""
     @overload
     def index_reduce(self, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = True, out: Tensor | None = None) -> Tensor:
         """input with slices of source put together with the elements of an axis that `index` (n,) names: 'prod', 'mean', 'amax' or 'amin'."""
@@ -721,12 +728,14 @@ class Tensor:
         """False: no tensor is lazily negated."""
     def is_nonzero(self) -> _bool:
         """Whether the one element is not 0."""
-    def is_pinned(self) -> Any: ...
+    def is_pinned(self) -> _bool:
+        """False: copies need no memory of a kind of its own."""
     def is_same_size(self, other: Tensor) -> _bool:
         """Whether two shapes are equal."""
     def is_set_to(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: tensors have no storages that others could share."""
-    def is_shared(self) -> Any: ...
+    def is_shared(self) -> _bool:
+        """False: processes share no tensors."""
     def is_signed(self) -> _bool:
         """Whether the dtype has negative numbers."""
     def isclose(self, other: Tensor, rtol: _float = 1e-05, atol: _float = 1e-08, equal_nan: _bool = False) -> Tensor:
@@ -906,7 +915,8 @@ class Tensor:
         """Product of two matrices."""
     def mode(self, dim: _int = -1, keepdim: _bool = False, *, axis: _int = -1, keepdims: _bool = False, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> ValuesIndices:
         """The most frequent element of an axis, the smallest of several, and where it stands last."""
-    def module_load(self, other: Any, assign: Any = False) -> Any: ...
+    def module_load(self, other: Any, assign: _bool = False) -> Tensor:
+        """What a module takes for this parameter from a tensor in a file."""
     def moveaxis(self, source: Any, destination: Any) -> Tensor:
         """Axes moved to other places, the others in order: a view."""
     def movedim(self, source: Any, destination: Any) -> Tensor:
@@ -927,7 +937,8 @@ class Tensor:
         """Product of a matrix and a vector."""
     def mvlgamma(self, p: _int, *, out: Tensor | None = None) -> Tensor:
         """Logarithm of the multivariate gamma function."""
-    def mvlgamma_(self, p: Any) -> Tensor: ...
+    def mvlgamma_(self, p: _int) -> Tensor:
+        """`mvlgamma`, written into this tensor, which is returned."""
     def nan_to_num(self, nan: _float | None = None, posinf: _float | None = None, neginf: _float | None = None, *, out: Tensor | None = None) -> Tensor:
         """NaN (by 0) and infinities (by the dtype's largest) replaced by numbers, those that are given."""
     def nan_to_num_(self, nan: _float | None = None, posinf: _float | None = None, neginf: _float | None = None) -> Tensor:
@@ -974,10 +985,12 @@ class Tensor:
         """0 everywhere, in the dtype of this tensor."""
     def new_empty_strided(self, size: Sequence[_int], stride: Sequence[_int], **rest: Any) -> Tensor:
         """`empty_strided` in the dtype and on the device of this tensor."""
-    def new_full(self, size: Any, fill_value: Any, **kw: Any) -> Any: ...
+    def new_full(self, size: Any, fill_value: Any, **rest: Any) -> Tensor:
+        """`full`, in this tensor's dtype and on its device where none is named."""
     def new_ones(self, *size: Any, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None) -> Tensor:
         """1 everywhere, in the dtype of this tensor."""
-    def new_tensor(self, data: Any, **kw: Any) -> Any: ...
+    def new_tensor(self, data: Any, **rest: Any) -> Tensor:
+        """`tensor`, in this tensor's dtype and on its device where none is named."""
     def new_zeros(self, *size: Any, dtype: Any = None, requires_grad: _bool = False, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None) -> Tensor:
         """0 everywhere, in the dtype of this tensor."""
     def nextafter(self, other: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -1013,11 +1026,13 @@ class Tensor:
         """Elements added before and after axes, from the last on: (left, right, top, bottom ...)."""
     def permute(self, *dims: Any) -> Tensor:
         """Axes in another order: a view."""
-    def pin_memory(self, *a: Any) -> Any: ...
+    def pin_memory(self, *device: Any) -> Tensor:
+        """This tensor, as it is."""
     def pinverse(self, rcond: _float = 1e-15) -> Tensor:
         """The pseudo-inverse (..., N, M) of (..., M, N); singular values below rcond times the largest count as 0."""
-    def polygamma(self, n: Any) -> Any: ...
-    def polygamma_(self, n: Any) -> Tensor: ...
+    def polygamma(self, n: _int) -> Tensor: ...
+    def polygamma_(self, n: _int) -> Tensor:
+        """`polygamma`, written into this tensor, which is returned."""
     def positive(self) -> Tensor:
         """input itself."""
     def pow(self, exponent: Numeric, *, out: Tensor | None = None) -> Tensor:
@@ -1065,7 +1080,8 @@ class Tensor:
         """Slices along an axis whose p-norm is above maxnorm, brought to it."""
     @overload
     def renorm(self, p: _float, axis: _int, maxnorm: _float, *, out: Tensor | None = None) -> Tensor: ...
-    def renorm_(self, p: Any, dim: Any, maxnorm: Any) -> Tensor: ...
+    def renorm_(self, p: _float, dim: _int, maxnorm: _float) -> Tensor:
+        """`renorm`, written into this tensor, which is returned."""
     def repeat(self, *repeats: Any) -> Tensor:
         """The tensor so many times along each axis."""
     def repeat_interleave(self, repeats: Any = None, dim: _int | None = None, *, output_size: _int | None = None, axis: _int | None = None) -> Tensor:
@@ -1079,8 +1095,10 @@ class Tensor:
         """The same elements under another shape, or their bytes as elements of another dtype: the last axis is as much longer as those are shorter."""
     def resize_(self, *size: Any, memory_format: Any = None) -> Tensor:
         """Give this tensor another shape: its first elements in order, then zeros."""
-    def resize_as(self, other: Any) -> Any: ...
-    def resize_as_(self, the_template: Any, memory_format: Any = None) -> Tensor: ...
+    def resize_as(self, other: Tensor) -> Tensor:
+        """`view` in the shape of another tensor."""
+    def resize_as_(self, the_template: Tensor, memory_format: Any = None) -> Tensor:
+        """`resize_` to the shape of another tensor."""
     def resolve_conj(self) -> Tensor:
         """input: no tensor is lazily conjugated."""
     def resolve_neg(self) -> Tensor:
@@ -1142,7 +1160,8 @@ class Tensor:
         """`sign` of every element, as torch.sign."""
     def sgn_(self) -> Tensor:
         """`sgn`, written into this tensor, which is returned."""
-    def share_memory_(self, *a: Any) -> Tensor: ...
+    def share_memory_(self, *device: Any) -> Tensor:
+        """This tensor, as it is."""
     def short(self, memory_format: Any = None) -> Tensor:
         """This tensor in i16."""
     def sigmoid(self, *, out: Tensor | None = None) -> Tensor:
@@ -1250,7 +1269,8 @@ class Tensor:
         """As repeat, with counts of 1 for axes in front that are not named."""
     def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: _bool = False, **rest: Any) -> Tensor:
         """This tensor in another dtype, on another device, or as another tensor is."""
-    def to_dense(self, dtype: Any = None) -> Any: ...
+    def to_dense(self, dtype: Any = None) -> Tensor:
+        """This tensor, which is dense, in another dtype where one is named."""
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """This tensor on another device."""
     def tolist(self) -> Any:

@@ -285,7 +285,12 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     return made
 
 
-METHODS["index_put_"] = lambda self, *a, **k: self._in_place(index_put, *a, **k)
+def _index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """`index_put`, written into this tensor, which is returned."""
+    return input._in_place(index_put, indices, values, accumulate)
+
+
+METHODS["index_put_"] = _index_put
 
 
 # --- along one axis ---------------------------------------------------------------------------------------------------
