@@ -14,6 +14,8 @@ from heliostat import serialization, stubs, tensor
 from heliostat.stubs.files import path_of
 from heliostat.stubs.names import Names, origin
 from heliostat.stubs.signatures import Declarations
+from heliostat.tensor.outputs import TAKE_OUT
+from heliostat.tensor.register import METHODS
 
 SOURCES = Path(hs.__file__).parent.parent
 
@@ -86,6 +88,21 @@ def test_a_stub_has_every_public_name() -> None:
     assert {n for n in dir(hs.Tensor) if not n.startswith("_")} <= methods
     assert {"__add__", "__radd__", "__iadd__", "__getitem__", "__eq__", "add_", "T", "shape"} <= methods
     assert set(hs.nn.functional.__all__) <= _names("heliostat.nn.functional", "")
+
+
+def test_forms_with_out_and_in_place_are_those_of_the_tables() -> None:
+    declared = [node for node in ast.parse(path_of("heliostat").read_text()).body if isinstance(node, ast.FunctionDef)]
+    with_out = {f.name for f in declared if "out" in {a.arg for a in f.args.kwonlyargs}}
+    assert with_out == TAKE_OUT
+    [methods] = [
+        node.body
+        for node in ast.parse(path_of("heliostat.tensor.core").read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "Tensor"
+    ]
+    results = {f.name: ast.unparse(f.returns) for f in methods if isinstance(f, ast.FunctionDef) and f.returns}
+    in_place = {name for name in METHODS if name.endswith("_") and not name.startswith("_")}
+    assert in_place
+    assert {results[name] for name in in_place} == {"Tensor"}
 
 
 def test_checkers_find_mistakes_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
