@@ -16,7 +16,7 @@ from ..tensor import PUBLIC, Tensor, create
 from .names import Names
 from .signatures import Declarations, first_line
 
-ROOMS = ("fft", "linalg", "special", "nn.functional")
+ROOMS = ("array_api", "fft", "linalg", "special", "nn.functional")
 STUBS = ("heliostat", "heliostat.tensor.core", *(f"heliostat.{room}" for room in ROOMS))
 """The modules that have a stub."""
 

@@ -79,10 +79,13 @@ class Names:
         wanted = name or ("np" if module == "numpy" else module)
         if self.reserved.get(wanted) == (module, name):
             return wanted
-        taken = wanted in self.reserved
-        if module == "builtins" and not taken:
+        if module == "builtins" and wanted not in self.reserved:
             return wanted
-        return self.imports.setdefault((module, name), f"_{wanted}" if taken else wanted)
+        if (module, name) not in self.imports:
+            while wanted in self.reserved or wanted in self.imports.values():
+                wanted = f"_{wanted}"
+            self.imports[module, name] = wanted
+        return self.imports[module, name]
 
     def annotation(self, text: object, module: str) -> str:
         """An annotation of a module in the words of the stub. Raises LookupError for a name that is nowhere."""
