@@ -350,7 +350,7 @@ def trace(input: Tensor) -> Tensor:
 
 # --- padding ----------------------------------------------------------------------------------------------------------
 @function(method=False)
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: complex | None = None) -> Tensor:
     """Elements added before and after axes, from the last on: (left, right, top, bottom ...). Negative ones cut off.
 
     mode: "constant" (value, 0), "reflect", "replicate" or "circular"."""
@@ -384,7 +384,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     return input
 
 
-def _pad_constant(x: Tensor, at: int, low: int, high: int, value: float) -> Tensor:
+def _pad_constant(x: Tensor, at: int, low: int, high: int, value: complex) -> Tensor:
     from ..ir.graph import constant
     from ..ir.types import TensorType
 

@@ -16,7 +16,7 @@ from .conversion import as_tensor, convert
 from .core import Tensor
 from .dtypes import COMPLEX_OF, c64, c128, result_dtype
 from .pairs import ComplexTensor, joined, over, widened
-from .register import COMPLEX, FUNCTIONS, METHODS, function
+from .register import COMPLEX, FUNCTIONS, METHODS, function, method
 
 F = FUNCTIONS
 Parts = tuple[Tensor, Tensor]
@@ -87,10 +87,32 @@ COMPLEX["is_complex"] = COMPLEX["is_signed"] = lambda input: True
 COMPLEX["is_floating_point"] = COMPLEX["is_conj"] = COMPLEX["is_neg"] = lambda input: False
 COMPLEX["resolve_conj"] = COMPLEX["resolve_neg"] = COMPLEX["positive"] = lambda input: input
 METHODS["imag"] = property(imag)
-METHODS["__complex__"] = lambda self: builtins.complex(self.item())
-METHODS["cfloat"] = lambda self: convert(self, c64)
-METHODS["cdouble"] = lambda self: convert(self, c128)
-METHODS["conj_physical_"] = lambda self: self._in_place(F["conj_physical"])
+
+
+@method()
+def __complex__(self: Tensor) -> builtins.complex:
+    """The element of a tensor of one."""
+    return builtins.complex(self.item())
+
+
+@method()
+def cfloat(self: Tensor) -> Tensor:
+    """This tensor in complex64."""
+    return convert(self, c64)
+
+
+@method()
+def cdouble(self: Tensor) -> Tensor:
+    """This tensor in complex128."""
+    return convert(self, c128)
+
+
+@method()
+def conj_physical_(self: Tensor) -> Tensor:
+    """`conj_physical`, written into this tensor, which is returned."""
+    return self._in_place(F["conj_physical"])
+
+
 for _name in ("cfloat", "cdouble"):
     COMPLEX[_name] = METHODS[_name]
 

@@ -11,7 +11,7 @@ from .core import Tensor, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of, type_name
 from .memory_formats import check_memory_format, layout
-from .register import METHODS, function, method
+from .register import METHODS, attribute, function, method
 from .shape import expand
 
 
@@ -183,12 +183,29 @@ def detach(input: Tensor) -> Tensor:
 
 
 METHODS.pop("detach", None)
-METHODS["get_device"] = lambda self: -1 if self.device.index is None else self.device.index
-METHODS["is_pinned"] = lambda self: False
-METHODS["pin_memory"] = METHODS["share_memory_"] = lambda self, *a: self
-METHODS["is_cuda"] = property(lambda self: self.device.type == "cuda")
-METHODS["is_cpu"] = property(lambda self: self.device.type == "cpu")
-METHODS["layout"] = property(lambda self: layout.strided)
+
+
+@method()
+def get_device(self: Tensor) -> int:
+    """The number of the GPU that it lies on, -1 on the cpu."""
+    return -1 if self.device.index is None else self.device.index
+
+
+@method()
+def is_pinned(self: Tensor) -> bool:
+    """False: copies need no memory of a kind of its own."""
+    return False
+
+
+@method("share_memory_")
+def pin_memory(self: Tensor, *device: Any) -> Tensor:
+    """This tensor, as it is."""
+    return self
+
+
+attribute("is_cuda", lambda self: self.device.type == "cuda", "bool")
+attribute("is_cpu", lambda self: self.device.type == "cpu", "bool")
+attribute("layout", lambda self: layout.strided, "layout")
 for _kind in ("mkldnn", "mps", "mtia", "nested", "sparse", "sparse_csr", "vulkan", "xla", "xpu"):
-    METHODS[f"is_{_kind}"] = property(lambda self: False)
-METHODS["real"] = property(lambda self: self)
+    attribute(f"is_{_kind}", lambda self: False, "bool")
+attribute("real", lambda self: self, "Tensor")

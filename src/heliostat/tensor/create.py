@@ -19,7 +19,7 @@ from .core import Tensor, wrap
 from .devices import Device, default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .memory_formats import check_memory_format
-from .register import FUNCTIONS, METHODS, by_name, function
+from .register import FUNCTIONS, METHODS, by_name, function, method
 from .shape import sizes_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,6 +51,10 @@ def on_default_device(name: str, f: Any) -> Any:
         return f(*args, device=default_name(device), **kwargs)
 
     return run
+
+
+OPTIONS = ("device", "memory_format", "pin_memory", "layout")
+"""What `finished` takes by name, of every function that hands it its further arguments."""
 
 
 def finished(x: Tensor, requires_grad: bool, rest: dict[str, Any], like: Tensor | None = None) -> Tensor:
@@ -220,8 +224,16 @@ def _beside(self: Tensor, named: dict[str, Any]) -> dict[str, Any]:
     return {"dtype": self.dtype, **named, "device": named.get("device") or self._home}
 
 
-METHODS["new_full"] = lambda self, size, fill_value, **kw: full(size, fill_value, **_beside(self, kw))
-METHODS["new_tensor"] = lambda self, data, **kw: tensor(data, **_beside(self, kw))
+@method()
+def new_full(self: Tensor, size: Any, fill_value: Any, **rest: Any) -> Tensor:
+    """`full`, in this tensor's dtype and on its device where none is named."""
+    return full(size, fill_value, **_beside(self, rest))
+
+
+@method()
+def new_tensor(self: Tensor, data: Any, **rest: Any) -> Tensor:
+    """`tensor`, in this tensor's dtype and on its device where none is named."""
+    return tensor(data, **_beside(self, rest))
 
 
 @function(method=False)

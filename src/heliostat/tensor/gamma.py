@@ -17,7 +17,7 @@ from .conversion import common
 from .core import Tensor
 from .function import Function
 from .pointwise import floats
-from .register import FUNCTIONS, METHODS, function
+from .register import FUNCTIONS, METHODS, function, method
 from .special import digamma, digamma_value, in_f64, lgamma
 
 
@@ -142,7 +142,26 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     return found
 
 
-METHODS["polygamma"] = lambda self, n: polygamma(n, self)
-METHODS["polygamma_"] = lambda self, n: self._in_place(lambda x: polygamma(n, x))
-METHODS["mvlgamma_"] = lambda self, p: self._in_place(FUNCTIONS["mvlgamma"], p)
-METHODS["renorm_"] = lambda self, p, dim, maxnorm: self._in_place(FUNCTIONS["renorm"], p, dim, maxnorm)
+def _polygamma_method(self: Tensor, n: int) -> Tensor:
+    return polygamma(n, self)
+
+
+METHODS["polygamma"] = _polygamma_method
+
+
+@method()
+def polygamma_(self: Tensor, n: int) -> Tensor:
+    """`polygamma`, written into this tensor, which is returned."""
+    return self._in_place(_polygamma_method, n)
+
+
+@method()
+def mvlgamma_(self: Tensor, p: int) -> Tensor:
+    """`mvlgamma`, written into this tensor, which is returned."""
+    return self._in_place(FUNCTIONS["mvlgamma"], p)
+
+
+@method()
+def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """`renorm`, written into this tensor, which is returned."""
+    return self._in_place(FUNCTIONS["renorm"], p, dim, maxnorm)

@@ -7,7 +7,7 @@ nothing where they lie outside: a step never reads outside a buffer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -285,7 +285,12 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     return made
 
 
-METHODS["index_put_"] = lambda self, *a, **k: self._in_place(index_put, *a, **k)
+def _index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """`index_put`, written into this tensor, which is returned."""
+    return input._in_place(index_put, indices, values, accumulate)
+
+
+METHODS["index_put_"] = _index_put
 
 
 # --- along one axis ---------------------------------------------------------------------------------------------------
@@ -516,6 +521,10 @@ def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tenso
 
 
 # --- places by value --------------------------------------------------------------------------------------------------
+@overload
+def nonzero(input: Tensor, *, as_tuple: Literal[False] = False) -> Tensor: ...
+@overload
+def nonzero(input: Tensor, *, as_tuple: Literal[True]) -> tuple[Tensor, ...]: ...
 @function()
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where elements are not 0: (n, rank), or one (n,) tensor per axis. Their number is known only when it runs: this

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -53,6 +53,8 @@ def _publish_casts() -> None:
 
 _publish_casts()
 
+Operand: TypeAlias = Tensor | complex | np.generic | np.ndarray[Any, Any] | SymbolicDim
+"""What stands beside a tensor at an operator; `complex` has whole numbers and floats among them."""
 _OPERANDS = (Tensor, bool, int, float, np.generic, SymbolicDim)
 _swap: Callable[[Any], Any] = lambda f: lambda self, o: f(o, self)  # noqa: E731
 

@@ -56,6 +56,7 @@ def takes_out(name: str, f: F) -> F:
         made = f(*args, **kwargs)
         return made if out is None else write(name, made, out, args, kwargs)
 
+    run.__dict__["has_out"] = True  # for stubs
     return run  # type: ignore[return-value]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import ops
 from ..diagnostics import DTypeError
@@ -15,7 +15,7 @@ from .core import Tensor, wrap
 from .dtypes import get_default_dtype, result_dtype
 from .register import FUNCTIONS, function
 
-Numeric = Tensor | float | int | bool
+Numeric: TypeAlias = Tensor | complex | float | int | bool
 
 
 def floats(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -89,7 +89,7 @@ per_tensor_affine, per_tensor_symmetric = QScheme.per_tensor_affine, QScheme.per
 per_channel_affine, per_channel_symmetric = QScheme.per_channel_affine, QScheme.per_channel_symmetric
 per_channel_affine_float_qparams = QScheme.per_channel_affine_float_qparams
 
-Number = Tensor | float | int
+Number: TypeAlias = Tensor | float | int
 
 
 def number(x: Any) -> Any:

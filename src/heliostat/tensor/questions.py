@@ -13,7 +13,7 @@ from . import lazy
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .pointwise import flat_at_nan
-from .register import FUNCTIONS, METHODS, function
+from .register import FUNCTIONS, METHODS, attribute, function, method
 
 
 @function()
@@ -102,10 +102,35 @@ def _dequantized(self: Tensor) -> Tensor:
 
 _dequantized.__doc__ = "This tensor in float32, which it is."
 METHODS["dequantize"] = _dequantized
-METHODS["is_meta"] = property(lambda self: self.device.type == "meta")
-METHODS["is_quantized"] = property(lambda self: False)
-METHODS["is_shared"] = lambda self: False
-METHODS["to_dense"] = lambda self, dtype=None: self if dtype is None else self.to(dtype)
-METHODS["module_load"] = lambda self, other, assign=False: as_tensor(other).detach()
-FUNCTIONS["index_put_"] = lambda input, *args, **kwargs: input.index_put_(*args, **kwargs)
-FUNCTIONS["index_put_"].__doc__ = "`index_put`, written into input, which is returned."
+attribute("is_meta", lambda self: self.device.type == "meta", "bool")
+attribute("is_quantized", lambda self: False, "bool")
+
+
+@method()
+def is_shared(self: Tensor) -> bool:
+    """False: processes share no tensors."""
+    return False
+
+
+@method()
+def to_dense(self: Tensor, dtype: Any = None) -> Tensor:
+    """This tensor, which is dense, in another dtype where one is named."""
+    if dtype is None:
+        return self
+    made: Tensor = self.to(dtype)
+    return made
+
+
+@method()
+def module_load(self: Tensor, other: Any, assign: bool = False) -> Tensor:
+    """What a module takes for this parameter from a tensor in a file."""
+    return as_tensor(other).detach()
+
+
+def _index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """`index_put`, written into input, which is returned."""
+    made: Tensor = input.index_put_(indices, values, accumulate)
+    return made
+
+
+FUNCTIONS["index_put_"] = _index_put

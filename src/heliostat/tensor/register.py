@@ -146,6 +146,7 @@ def watching(name: str, f: Any) -> Any:
                 raise
             raise DTypeError(f"{name} takes a tensor, found {type(error.obj).__name__}") from error
 
+    run.__dict__.update(has_out=has_out, other_names=others)  # for stubs
     return run
 
 
@@ -189,6 +190,12 @@ def method(*names: str) -> Callable[[F], F]:
         return f
 
     return add
+
+
+def attribute(name: str, read: Callable[[Any], Any], kind: str) -> None:
+    """Publish an attribute that is only read. kind: its type, by a name of the module where `read` was written."""
+    read.__annotations__["return"] = kind
+    METHODS[name] = property(read)
 
 
 def _in_place(name: str, f: Callable[..., Any]) -> Callable[..., Any]:

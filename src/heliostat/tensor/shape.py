@@ -22,7 +22,7 @@ from . import lazy
 from .core import Tensor, change_shape, new, view_of, wrap
 from .dims import Size, normal_dim, normal_dims
 from .dtypes import REAL_OF, dtype_of
-from .register import FUNCTIONS, METHODS, function, method
+from .register import FUNCTIONS, METHODS, attribute, function, method
 
 
 def sizes_of(shape: Any) -> tuple[int, ...]:
@@ -496,14 +496,10 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return movedim(picked.unflatten(at, (count, size)), at + 1, -1)
 
 
-def _property(name: str, build: Any) -> None:
-    METHODS[name] = property(build)
-
-
-_property("T", lambda self: permute(self, tuple(reversed(range(self.ndim)))))
-_property("mT", lambda self: transpose(self, -2, -1))
-_property("H", lambda self: transpose(self, 0, 1) if self.ndim == 2 else self)
-_property("mH", lambda self: transpose(self, -2, -1))
+attribute("T", lambda self: permute(self, tuple(reversed(range(self.ndim)))), "Tensor")
+attribute("mT", lambda self: transpose(self, -2, -1), "Tensor")
+attribute("H", lambda self: transpose(self, 0, 1) if self.ndim == 2 else self, "Tensor")
+attribute("mH", lambda self: transpose(self, -2, -1), "Tensor")
 
 
 @function()

@@ -120,10 +120,26 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
         return _become(self, reshape(flat[:count], shape))
 
 
-METHODS["resize_as_"] = lambda self, the_template, memory_format=None: resize_(self, tuple(the_template.shape))
+@method()
+def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
+    """`resize_` to the shape of another tensor."""
+    return resize_(self, tuple(the_template.shape))
+
+
 METHODS["resize"] = METHODS["view"]
-METHODS["resize_as"] = lambda self, other: self.view(tuple(other.shape))
-METHODS["dim_order"] = lambda self: tuple(range(self.ndim))
+
+
+@method()
+def resize_as(self: Tensor, other: Tensor) -> Tensor:
+    """`view` in the shape of another tensor."""
+    made: Tensor = self.view(tuple(other.shape))
+    return made
+
+
+@method()
+def dim_order(self: Tensor) -> tuple[int, ...]:
+    """The axes from the slowest to the fastest: their order."""
+    return tuple(range(self.ndim))
 
 
 def _refused(name: str, what: str) -> Any:

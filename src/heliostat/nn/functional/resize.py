@@ -25,7 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 where = FUNCTIONS["where"]
 
 
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: complex | None = None) -> Tensor:
     """Elements added before and after axes, from the last on. mode: "constant", "reflect", "replicate", "circular"."""
     found: Tensor = FUNCTIONS["pad"](input, pad, mode, value)
     return found
