@@ -174,8 +174,9 @@ def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
 
 
 def searchsorted(x1: Tensor, x2: Any, /, *, side: str = "left", sorter: Tensor | None = None) -> Tensor:
-    """Where to put elements of x2 into x1 so that it stays in order."""
-    made: Tensor = F["searchsorted"](x1 if sorter is None else x1[sorter], x2, side=side)
+    """Where to put elements of x2, an array or a number, into x1 so that it stays in order."""
+    a, b = promoted(x1, x2)
+    made: Tensor = F["searchsorted"](a if sorter is None else a[sorter], b, side=side)
     return made
 
 
