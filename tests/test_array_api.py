@@ -288,6 +288,12 @@ def test_extensions() -> None:
     np.testing.assert_allclose(np.asarray(xp.fft.irfft(z, n=2)), np.asarray(x), atol=1e-12)
     np.testing.assert_allclose(np.asarray(xp.imag(z)), 0, atol=1e-12)
     assert xp.vecdot(xp.asarray([1j]), xp.asarray([2j])) == 2
+    numbers = xp.asarray([1.5 - 2.5j, 0, 0.5j])
+    assert xp.round(numbers).tolist() == np.round(numbers.numpy()).tolist()
+    assert xp.count_nonzero(numbers) == 2
+    assert xp.any(numbers)
+    assert not xp.all(numbers)
+    assert xp.astype(numbers, xp.bool).tolist() == [True, False, True]
     bytes_ = xp.asarray([200, 100], dtype=xp.uint8)
     assert xp.vecdot(bytes_, bytes_).dtype == xp.sum(bytes_, dtype=xp.uint8).dtype == xp.uint8
     assert xp.sum(bytes_, dtype=xp.uint8) == 44

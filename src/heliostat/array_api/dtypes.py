@@ -94,7 +94,7 @@ def promoted(*operands: Any) -> list[Tensor]:
 
 def astype(x: Tensor, dtype: DType, /, *, copy: Any = True, device: Any = None) -> Tensor:
     """x in another dtype; itself where it has it and copy is False."""
-    found = convert(x, dtype)
+    found = x.to(dtype) if dtype == bool else convert(x, dtype)
     if device is not None:
         found = found.to(device)
     return found.clone() if copy and found is x else found

@@ -89,17 +89,17 @@ def std(x: Tensor, /, *, axis: Axes = None, correction: float = 0.0, keepdims: A
 
 def all(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """Whether no element over axes is 0."""
-    return _over("all", convert(x, bool_), axis, keepdims)
+    return _over("all", x.to(bool_), axis, keepdims)
 
 
 def any(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """Whether some element over axes is not 0."""
-    return _over("any", convert(x, bool_), axis, keepdims)
+    return _over("any", x.to(bool_), axis, keepdims)
 
 
 def count_nonzero(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """How many elements over axes are not 0."""
-    return sum(convert(convert(x, bool_), i64), axis=axis, keepdims=keepdims)
+    return sum(convert(x.to(bool_), i64), axis=axis, keepdims=keepdims)
 
 
 def _scan(name: str, x: Tensor, axis: int | None, dtype: DType | None, include_initial: Any, first: int) -> Tensor:
