@@ -282,6 +282,34 @@ def test_gradients_of_writing_by_negative_steps() -> None:
     np.testing.assert_array_equal(value.grad.numpy(), np.concatenate([w[::-2, ::-1], np.zeros((2, 3), np.float32)]))
 
 
+WRITES: dict[str, Any] = {
+    "an element": lambda m, x, v: x.__setitem__(0, v),
+    "a list": lambda m, x, v: x.__setitem__(slice(0, 2), m.tensor([v, v], dtype=x.dtype) if m is not hs else [v, v]),
+    "a mask": lambda m, x, v: x.__setitem__(m.tensor([True, False, True]), v),
+    "numbers": lambda m, x, v: x.__setitem__(m.tensor([0, 1]), v),
+    "fill": lambda m, x, v: x.fill_(v),
+    "masked_fill": lambda m, x, v: x.masked_fill_(m.tensor([True, False, True]), v),
+    "index_fill": lambda m, x, v: x.index_fill_(0, m.tensor([1]), v),
+    "scatter": lambda m, x, v: x.scatter_(0, m.tensor([1]), v),
+    "sum": lambda m, x, v: x.add_(v),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_python_numbers_are_written_with_all_of_their_bits(write: str) -> None:
+    """Not with those of the default dtype: float32 has neither 2 ** 24 + 1 nor 1e300, nor do its bools 1e-60."""
+    cases: list[tuple[str, Any]] = [("float64", 16777217.0), ("float64", 1e300), ("float64", np.float64(0.1))]
+    if write not in ("scatter", "index_fill"):  # which have no complex numbers, or only tensors of them, in PyTorch
+        cases += [("complex128", 16777217j), ("complex128", 0.1)]
+    if write == "an element":
+        cases += [("int64", 16777217.7), ("bool", 1e-60), ("complex64", 0.1j), ("float32", 0.1), ("float16", 0.1)]
+    for dtype, value in cases:
+        ours, theirs = (m.zeros(3, dtype=getattr(m, dtype)) for m in (hs, torch))
+        WRITES[write](hs, ours, value)
+        WRITES[write](torch, theirs, value)
+        assert ours.tolist() == theirs.tolist(), (dtype, value)
+
+
 def test_masks_behind_an_ellipsis() -> None:
     """They fit the axes that they stand for, counted from the end."""
     x, last, two = floats(4, 2, 3), np.array([True, False, True]), floats(2, 3, seed=1) > 0

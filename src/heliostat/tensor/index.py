@@ -18,7 +18,7 @@ from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
 from .bounds import Range, require
-from .conversion import as_tensor, convert
+from .conversion import as_tensor, convert, exact_tensor
 from .core import Tensor, wrap
 from .devices import beside
 from .dims import Size, normal_dim
@@ -240,7 +240,7 @@ METHODS["__getitem__"] = getitem
 @method("__setitem__")
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """Write a number or a tensor, which is broadcast, to part of this tensor."""
-    source = convert(as_tensor(value), self.dtype)
+    source = convert(exact_tensor(value, self.dtype), self.dtype)
     if isinstance(index, Tensor) and index.dtype == bool_ and source.numel() == 1:
         _check_mask(self, index, 0)
         if 0 in index.shape:
@@ -355,7 +355,7 @@ def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, accumulate: boo
         source = src.reshape(1) if isinstance(src, Tensor) else src
         return _scattered(input.reshape(1), 0, index.reshape(1), source, accumulate, op).reshape(())
     at = normal_dim(dim, input.ndim, op)
-    source = convert(as_tensor(src), input.dtype)
+    source = convert(exact_tensor(src, input.dtype), input.dtype)
     if not isinstance(src, Tensor) or (not source.ndim and index.numel() == 1):
         source = expand(source, tuple(index.shape))
     if index.numel() == 0:
@@ -450,7 +450,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 @function(in_place=True)
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """input with one number in the elements of an axis named by `index`."""
-    return _rowwise(input, dim, index, as_tensor(value), False)
+    return _rowwise(input, dim, index, exact_tensor(value, input.dtype), False)
 
 
 @function()
