@@ -231,6 +231,85 @@ def test_a_mask_of_another_shape_is_refused() -> None:
             x[mask] = 1
 
 
+def test_masks_of_size_0_mean_no_element() -> None:
+    """As in NumPy and the array API standard: an axis may be 0 in the mask, whatever its size."""
+    a = floats(2, 3)
+    for shape in ((0,), (0, 3), (2, 0), (0, 0)):
+        x, mask = hs.tensor(a), np.zeros(shape, bool)
+        assert tuple(x[hs.tensor(mask)].shape) == a[mask].shape
+        for value in (7.0, hs.ones(0, *a.shape[mask.ndim :])):
+            x[hs.tensor(mask)] = value
+        np.testing.assert_array_equal(x.numpy(), a)
+    for shape in ((0, 2), (3, 0), (0, 0, 0)):
+        with pytest.raises(IndexError):
+            hs.tensor(a)[hs.zeros(*shape, dtype=hs.bool)]
+        with pytest.raises(IndexError):
+            hs.tensor(a)[hs.zeros(*shape, dtype=hs.bool)] = 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "complex64", "bool"])
+@pytest.mark.parametrize("seed", range(5))
+def test_writing_by_negative_steps(dtype: str, seed: int) -> None:
+    """Against NumPy, with what is broadcast, new axes and numbers of elements among the slices."""
+    rng = np.random.default_rng(seed)
+    for _ in range(4):
+        shape = tuple(rng.integers(1, 5, rng.integers(1, 4)))
+        items: list[Any] = []
+        for size in shape:
+            bounds = [None if rng.random() < 0.4 else int(b) for b in rng.integers(-size - 1, size + 2, 2)]
+            items.append(slice(*bounds, int(rng.choice([-3, -2, -1, 1, 2]))))
+            items += [None] * int(rng.random() < 0.1)
+        if rng.random() < 0.5:
+            items[0] = rng.permutation(shape[0])[:2] if rng.random() < 0.5 else -1
+        index = tuple(items)
+        a = (floats(*shape, seed=seed) * 9).astype(dtype)
+        x, into = hs.tensor(a), a[index].shape
+        value = rng.integers(-9, 9, into[1:] if rng.random() < 0.3 else into).astype(dtype)
+        a[index] = value
+        x[tuple(hs.tensor(i) if isinstance(i, np.ndarray) else i for i in index)] = hs.tensor(value)
+        np.testing.assert_array_equal(x.numpy(), a, str(index))
+
+
+def test_gradients_of_writing_by_negative_steps() -> None:
+    x, value = (hs.tensor(floats(4, 3, seed=s)).requires_grad_() for s in (1, 2))
+    weight = hs.tensor(floats(4, 3, seed=3))
+    y = x.clone()
+    y[::-2, ::-1] = value[:2]
+    (y * weight).sum().backward()
+    w = weight.numpy()
+    left = np.array([[1], [0], [1], [0]], np.float32)
+    np.testing.assert_array_equal(x.grad.numpy(), w * left)
+    np.testing.assert_array_equal(value.grad.numpy(), np.concatenate([w[::-2, ::-1], np.zeros((2, 3), np.float32)]))
+
+
+WRITES: dict[str, Any] = {
+    "an element": lambda m, x, v: x.__setitem__(0, v),
+    "a list": lambda m, x, v: x.__setitem__(slice(0, 2), m.tensor([v, v], dtype=x.dtype) if m is not hs else [v, v]),
+    "a mask": lambda m, x, v: x.__setitem__(m.tensor([True, False, True]), v),
+    "numbers": lambda m, x, v: x.__setitem__(m.tensor([0, 1]), v),
+    "fill": lambda m, x, v: x.fill_(v),
+    "masked_fill": lambda m, x, v: x.masked_fill_(m.tensor([True, False, True]), v),
+    "index_fill": lambda m, x, v: x.index_fill_(0, m.tensor([1]), v),
+    "scatter": lambda m, x, v: x.scatter_(0, m.tensor([1]), v),
+    "sum": lambda m, x, v: x.add_(v),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_python_numbers_are_written_with_all_of_their_bits(write: str) -> None:
+    """Not with those of the default dtype: float32 has neither 2 ** 24 + 1 nor 1e300, nor do its bools 1e-60."""
+    cases: list[tuple[str, Any]] = [("float64", 16777217.0), ("float64", 1e300), ("float64", np.float64(0.1))]
+    if write not in ("scatter", "index_fill"):  # which have no complex numbers, or only tensors of them, in PyTorch
+        cases += [("complex128", 16777217j), ("complex128", 0.1)]
+    if write == "an element":
+        cases += [("int64", 16777217.7), ("bool", 1e-60), ("complex64", 0.1j), ("float32", 0.1), ("float16", 0.1)]
+    for dtype, value in cases:
+        ours, theirs = (m.zeros(3, dtype=getattr(m, dtype)) for m in (hs, torch))
+        WRITES[write](hs, ours, value)
+        WRITES[write](torch, theirs, value)
+        assert ours.tolist() == theirs.tolist(), (dtype, value)
+
+
 def test_masks_behind_an_ellipsis() -> None:
     """They fit the axes that they stand for, counted from the end."""
     x, last, two = floats(4, 2, 3), np.array([True, False, True]), floats(2, 3, seed=1) > 0

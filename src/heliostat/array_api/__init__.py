@@ -33,7 +33,7 @@ from .dtypes import (
     uint32,
 )
 
-__array_api_version__ = "2024.12"
+__array_api_version__ = "2025.12"
 e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 _TABLE: dict[str, Any] = {**create.TABLE, **elementwise.TABLE, **reduce.TABLE, **shape.TABLE}

@@ -45,7 +45,7 @@ def asarray(obj: Any, /, *, dtype: DType | None = None, device: Any = None, copy
 @here
 def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Tensor:
     """As `hs.from_dlpack`."""
-    made: Tensor = FUNCTIONS["from_dlpack"](x, copy=copy)
+    made: Tensor = FUNCTIONS["from_dlpack"](x, device=device, copy=copy)
     return made
 
 
@@ -107,9 +107,9 @@ def full_like(x: Tensor, /, fill_value: Any, *, dtype: DType | None = None, devi
     return made
 
 
-def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
+def meshgrid(*arrays: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
     """Coordinates of a grid; "xy" exchanges the first two axes."""
-    return list(FUNCTIONS["meshgrid"](*arrays, indexing=indexing))
+    return tuple(FUNCTIONS["meshgrid"](*arrays, indexing=indexing))
 
 
 def tril(x: Tensor, /, *, k: int = 0) -> Tensor:

@@ -94,7 +94,7 @@ def promoted(*operands: Any) -> list[Tensor]:
 
 def astype(x: Tensor, dtype: DType, /, *, copy: Any = True, device: Any = None) -> Tensor:
     """x in another dtype; itself where it has it and copy is False."""
-    found = convert(x, dtype)
+    found = x.to(dtype) if dtype == bool else convert(x, dtype)
     if device is not None:
         found = found.to(device)
     return found.clone() if copy and found is x else found
@@ -117,9 +117,9 @@ class Info:
         """Where arrays are made: cpu, unless `hs.set_default_device` says otherwise."""
         return get_default_device()
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> tuple[Device, ...]:
         """All devices."""
-        return [Device("cpu"), *(Device("cuda", n) for n in range(cuda.device_count()))]
+        return (Device("cpu"), *(Device("cuda", n) for n in range(cuda.device_count())))
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """Dtypes of Python numbers, and of indices. The default float is set by `hs.set_default_dtype`."""

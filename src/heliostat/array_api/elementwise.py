@@ -13,7 +13,7 @@ UNARY = {
         "abs", "conj", "real",
         "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor",
         "isfinite", "isinf", "isnan", "log", "log1p", "log2", "log10", "logical_not", "negative", "positive",
-        "reciprocal", "round", "signbit", "sin", "sinh", "square", "sqrt", "tan", "tanh", "trunc",
+        "reciprocal", "signbit", "sin", "sinh", "square", "sqrt", "tan", "tanh", "trunc",
     )}, "bitwise_invert": "bitwise_not",
 }  # fmt: skip
 BINARY = {
@@ -76,10 +76,20 @@ def sign(x: Tensor, /) -> Tensor:
     return FUNCTIONS["where"](x != x, x, made + 0.0) if x.dtype.is_float else made
 
 
+def round(x: Tensor, /) -> Tensor:
+    """The nearest whole number, of two the even one; of complex numbers both parts, which PyTorch refuses."""
+    made: Tensor
+    if x.dtype.kind == "c":
+        made = FUNCTIONS["complex"](FUNCTIONS["round"](x.real), FUNCTIONS["round"](x.imag))
+    else:
+        made = FUNCTIONS["round"](x)
+    return made
+
+
 def imag(x: Tensor, /) -> Tensor:
     """Imaginary parts of complex numbers."""
     made: Tensor = FUNCTIONS["imag"](x)
     return made
 
 
-TABLE.update(clip=clip, imag=imag, sign=sign, where=where)
+TABLE.update(clip=clip, imag=imag, round=round, sign=sign, where=where)

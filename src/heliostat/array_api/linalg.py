@@ -15,9 +15,9 @@ from .reduce import sum as _sum
 from .shape import matmul, matrix_transpose, tensordot, vecdot
 
 __all__ = [
-    "cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm", "matrix_power",
-    "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
-    "trace", "vecdot", "vector_norm",
+    "cholesky", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matmul", "matrix_norm",
+    "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals",
+    "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
@@ -43,9 +43,19 @@ def diagonal(x: Tensor, /, *, offset: int = 0) -> Tensor:
     return _linalg.diagonal(x, offset=offset)
 
 
+def eig(x: Tensor, /) -> EigenvaluesVectors:
+    """Eigenvalues and eigenvectors, complex, of square matrices, in no order."""
+    return _linalg.eig(x)
+
+
 def eigh(x: Tensor, /) -> EigenvaluesVectors:
     """Eigenvalues in ascending order, and eigenvectors, of symmetric matrices."""
     return _linalg.eigh(x)
+
+
+def eigvals(x: Tensor, /) -> Tensor:
+    """Eigenvalues, complex, of square matrices, in no order."""
+    return _linalg.eigvals(x)
 
 
 def eigvalsh(x: Tensor, /) -> Tensor:

@@ -89,17 +89,17 @@ def std(x: Tensor, /, *, axis: Axes = None, correction: float = 0.0, keepdims: A
 
 def all(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """Whether no element over axes is 0."""
-    return _over("all", convert(x, bool_), axis, keepdims)
+    return _over("all", x.to(bool_), axis, keepdims)
 
 
 def any(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """Whether some element over axes is not 0."""
-    return _over("any", convert(x, bool_), axis, keepdims)
+    return _over("any", x.to(bool_), axis, keepdims)
 
 
 def count_nonzero(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """How many elements over axes are not 0."""
-    return sum(convert(convert(x, bool_), i64), axis=axis, keepdims=keepdims)
+    return sum(convert(x.to(bool_), i64), axis=axis, keepdims=keepdims)
 
 
 def _scan(name: str, x: Tensor, axis: int | None, dtype: DType | None, include_initial: Any, first: int) -> Tensor:
@@ -174,8 +174,9 @@ def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
 
 
 def searchsorted(x1: Tensor, x2: Any, /, *, side: str = "left", sorter: Tensor | None = None) -> Tensor:
-    """Where to put elements of x2 into x1 so that it stays in order."""
-    made: Tensor = F["searchsorted"](x1 if sorter is None else x1[sorter], x2, side=side)
+    """Where to put elements of x2, an array or a number, into x1 so that it stays in order."""
+    a, b = promoted(x1, x2)
+    made: Tensor = F["searchsorted"](a if sorter is None else a[sorter], b, side=side)
     return made
 
 

@@ -12,9 +12,9 @@ from .dtypes import promoted
 Axes = int | Sequence[int] | None
 
 
-def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
+def broadcast_arrays(*arrays: Tensor) -> tuple[Tensor, ...]:
     """Arrays in their common shape."""
-    return list(FUNCTIONS["broadcast_tensors"](*arrays))
+    return tuple(FUNCTIONS["broadcast_tensors"](*arrays))
 
 
 def broadcast_to(x: Tensor, /, shape: Sequence[int]) -> Tensor:

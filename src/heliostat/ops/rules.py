@@ -54,7 +54,7 @@ def shown(shape: Sequence[Dim]) -> str:
 
 def broadcast(*shapes: Shape, what: str = "operands") -> Shape:
     """The common shape by NumPy's rule, right-aligned. Raises ShapeError with all shapes."""
-    rank = max(len(s) for s in shapes)
+    rank = max((len(s) for s in shapes), default=0)
     result: list[Dim] = []
     for axis in range(rank):
         size: Dim = 1

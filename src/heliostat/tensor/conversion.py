@@ -18,7 +18,7 @@ from ..runtime.number import NumberBuffer
 from . import lazy
 from .core import Tensor, new, wrap
 from .dims import Size
-from .dtypes import dtype_of, get_default_dtype, number_dtype, of_numpy, promote, result_dtype
+from .dtypes import c128, dtype_of, get_default_dtype, number_dtype, of_numpy, promote, result_dtype
 from .reading import Array
 
 SCALAR_TYPES: dict[DType, TensorType] = {f32: tensor(f32), f64: tensor(f64)}
@@ -70,6 +70,17 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, bool | int | float | complex | np.generic | SymbolicDim) and not isinstance(x, np.ndarray):
         return number_tensor(x.item() if isinstance(x, np.generic) else x, None if dtype is None else dtype_of(dtype))
     return from_data(x, None if dtype is None else dtype_of(dtype))
+
+
+def exact_tensor(x: Any, dtype: DType) -> Tensor:
+    """`as_tensor(x)` of what meets a tensor of `dtype`: Python's floats and complex numbers come with all of their bits
+    where those count there, not with those of the default dtype. The caller converts."""
+    if dtype.kind not in "iub" and dtype.name not in ("f64", "c128"):
+        return as_tensor(x)
+    if isinstance(x, float | complex):
+        number = x.item() if isinstance(x, np.generic) else x
+        return number_tensor(number, c128 if isinstance(number, complex) else f64)
+    return from_data(x, dtype) if dtype.kind in "fc" and isinstance(x, list | tuple) else as_tensor(x)
 
 
 def from_data(data: Any, dtype: DType | None) -> Tensor:

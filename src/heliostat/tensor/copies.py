@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..diagnostics import DTypeError
-from .conversion import as_tensor, convert, of_sizes_or_data
+from .conversion import convert, exact_tensor, of_sizes_or_data
 from .core import Tensor, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of, type_name
@@ -105,7 +105,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_fo
 @method("copy_")
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write the values of another tensor, broadcast to this shape and in this dtype."""
-    source = convert(as_tensor(src), self.dtype)
+    source = convert(exact_tensor(src, self.dtype), self.dtype)
     if source._v.device is not None and source.device != self.device:
         source = to(source, device=self.device)
     return self._assign(expand(source, tuple(self.shape)))
@@ -114,7 +114,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 @method("fill_")
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Write one number everywhere."""
-    return self._assign(expand(convert(as_tensor(value), self.dtype), tuple(self.shape)))
+    return self._assign(expand(convert(exact_tensor(value, self.dtype), self.dtype), tuple(self.shape)))
 
 
 @method("zero_")

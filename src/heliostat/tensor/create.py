@@ -113,12 +113,16 @@ def from_numpy(array: Any, *, device: Any = None) -> Tensor:
 
 @function(method=False)
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor that copies what offers DLPack. Raises BufferError with copy=False: values here never change, so other
-    memory is not shared."""
+    """What offers DLPack as a tensor: a tensor's own elements, unless `copy`, and a copy of what others have. Raises
+    BufferError where copy=False forbids one: of others' memory, as values here never change, and for another device."""
+    if isinstance(ext_tensor, Tensor):
+        shared = ext_tensor.detach()
+        made: Tensor = as_tensor_(shared.clone() if copy else shared, device=device)
+        if copy is False and made.device != ext_tensor.device:
+            raise BufferError(f"from_dlpack: {made.device} is another device, and copy=False forbids a copy")
+        return made
     if copy is False:
         raise BufferError("from_dlpack: a copy is needed, and copy=False forbids it")
-    if isinstance(ext_tensor, Tensor):
-        return as_tensor_(ext_tensor.detach().clone(), device=device)
     return finished(from_data(np.from_dlpack(ext_tensor), None), False, {"device": device})
 
 

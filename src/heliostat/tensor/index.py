@@ -18,7 +18,7 @@ from ..ir.types import Dim, SymbolicDim, bool_, i64
 from ..ops.rules import shown
 from . import lazy
 from .bounds import Range, require
-from .conversion import as_tensor, convert
+from .conversion import as_tensor, convert, exact_tensor
 from .core import Tensor, wrap
 from .devices import beside
 from .dims import Size, normal_dim
@@ -75,7 +75,10 @@ def _parts(x: Tensor, index: Any) -> list[Any]:
 
 
 def _check_mask(x: Tensor, mask: Tensor, at: int) -> None:
-    if tuple(mask.shape) != tuple(x.shape[at : at + mask.ndim]):
+    """A mask has the sizes of the axes that it stands for, or 0, of which no element is meant: as in NumPy and in the
+    array API standard; PyTorch refuses sizes of 0."""
+    axes = x.shape[at : at + mask.ndim]
+    if len(axes) != mask.ndim or any(have not in (0, size) for have, size in zip(mask.shape, axes, strict=True)):
         raise IndexOutOfRangeError(f"a mask of shape {shown(mask.shape)} does not fit axes of {shown(x.shape)}")
 
 
@@ -98,10 +101,12 @@ def _bounds(given: slice, size: Any) -> tuple[Any, Any, int]:
     return 0 if start is None else within(start), size if stop is None else within(stop), 1
 
 
-def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
-    """The part of an index that makes views, and for each axis that is left its index tensor or None."""
+def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None], list[int]]:
+    """The part of an index that makes views, for each axis that is left its index tensor or None, and the axes that a
+    negative step reads from the back: in the view they still are in order."""
     axis = 0
     tensors: list[Tensor | None] = []
+    reversed_axes: list[int] = []
     for p in parts:
         if p is None:
             x = unsqueeze(x, axis)
@@ -118,7 +123,7 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
             if step < 0:
                 count = len(range(start, stop, step))
                 x = sliced(x, axis, start + (count - 1) * step if count else 0, start + 1 if count else 0, -step)
-                x = FUNCTIONS["flip"](x, (axis,))
+                reversed_axes.append(axis)
             else:
                 x = sliced(x, axis, start, stop, step)
         else:
@@ -127,7 +132,12 @@ def _basic(x: Tensor, parts: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
             continue
         tensors.append(None)
         axis += 1
-    return x, tensors
+    return x, tensors, reversed_axes
+
+
+def _turned(x: Tensor, axes: list[int]) -> Tensor:
+    """x with the order of some axes turned around."""
+    return FUNCTIONS["flip"](x, tuple(axes)) if axes else x
 
 
 class _Rows:
@@ -213,8 +223,11 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         return unsqueeze(self, 0)[: int(bool(index))].clone()
     if isinstance(index, Tensor) and index.dtype == bool_ and index.ndim == self.ndim and self.ndim:
         _check_mask(self, index, 0)
+        if 0 in index.shape:
+            return self.reshape(-1)[:0].clone()
         return masked_select(self, index)
-    x, tensors = _basic(self, _parts(self, index))
+    view, tensors, back = _basic(self, _parts(self, index))
+    x = _turned(view, back)
     if all(t is None for t in tensors):
         return x
     rows = _Rows(x, tensors)
@@ -227,20 +240,19 @@ METHODS["__getitem__"] = getitem
 @method("__setitem__")
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """Write a number or a tensor, which is broadcast, to part of this tensor."""
-    source = convert(as_tensor(value), self.dtype)
+    source = convert(exact_tensor(value, self.dtype), self.dtype)
     if isinstance(index, Tensor) and index.dtype == bool_ and source.numel() == 1:
         _check_mask(self, index, 0)
+        if 0 in index.shape:
+            return
         mask = index.reshape(*index.shape, *[1] * (self.ndim - index.ndim))
         self._assign(FUNCTIONS["where"](mask, source.reshape(()), self))
         return
-    parts = _parts(self, index)
-    if any(isinstance(p, slice) and p.step is not None and int(p.step) < 0 for p in parts):
-        raise ShapeError("a slice that is written must not have a negative step", help="write the flipped value")
-    x, tensors = _basic(self, parts)
+    view, tensors, back = _basic(self, _parts(self, index))
     if all(t is None for t in tensors):
-        x._assign(expand(_without_ones(source, x.ndim), tuple(x.shape)))
+        view._assign(_turned(expand(_without_ones(source, view.ndim), tuple(view.shape)), back))
         return
-    x._assign(_written(x, tensors, source, False))
+    view._assign(_turned(_written(_turned(view, back), tensors, source, False), back))
 
 
 METHODS["__setitem__"] = setitem
@@ -273,7 +285,7 @@ def _written(x: Tensor, tensors: list[Tensor | None], source: Tensor, accumulate
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """input with values written, or added, at places given by one tensor per axis."""
     made, source = input.clone(), convert(as_tensor(values), input.dtype)
-    x, tensors = _basic(made, _parts(input, tuple(indices)))
+    x, tensors, _ = _basic(made, _parts(input, tuple(indices)))
     if all(t is None for t in tensors):
         wide = expand(_without_ones(source, x.ndim), tuple(x.shape))
         written = FUNCTIONS["add"](x, wide) if accumulate else wide
@@ -348,7 +360,7 @@ def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, accumulate: boo
         source = src.reshape(1) if isinstance(src, Tensor) else src
         return _scattered(input.reshape(1), 0, index.reshape(1), source, accumulate, op).reshape(())
     at = normal_dim(dim, input.ndim, op)
-    source = convert(as_tensor(src), input.dtype)
+    source = convert(exact_tensor(src, input.dtype), input.dtype)
     if not isinstance(src, Tensor) or (not source.ndim and index.numel() == 1):
         source = expand(source, tuple(index.shape))
     if index.numel() == 0:
@@ -443,7 +455,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 @function(in_place=True)
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """input with one number in the elements of an axis named by `index`."""
-    return _rowwise(input, dim, index, as_tensor(value), False)
+    return _rowwise(input, dim, index, exact_tensor(value, input.dtype), False)
 
 
 @function()

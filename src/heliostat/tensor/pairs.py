@@ -13,7 +13,7 @@ import numpy as np
 from ..diagnostics import DTypeError, GradientError, ShapeError, UnsupportedError
 from ..ir.types import DType
 from ..ops.rules import shown
-from .conversion import convert, from_array
+from .conversion import as_tensor, convert, exact_tensor, from_array
 from .core import Tensor
 from .devices import Device
 from .dims import Size, normal_dim
@@ -291,9 +291,7 @@ def joined(real: Tensor, imag: Tensor) -> Any:
 
 def widened(x: Any, dtype: DType | None = None) -> Any:
     """A tensor or number as a complex tensor, of `dtype` or of the width that it has."""
-    from .conversion import as_tensor
-
-    t = as_tensor(x)
+    t = as_tensor(x) if dtype is None else exact_tensor(x, dtype)
     if isinstance(t, ComplexTensor):
         return t if dtype is None or t.dtype == dtype else over(convert(t._pair, REAL_OF[dtype]))
     wanted = dtype or COMPLEX_OF.get(t.dtype) or default_complex()

@@ -107,7 +107,7 @@ class Readable:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """`heliostat.array_api`. Raises ValueError for a version of the standard that it does not have."""
         room = import_module("heliostat.array_api")
-        if api_version not in (None, "2021.12", "2022.12", "2023.12", room.__array_api_version__):
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12", room.__array_api_version__):
             raise ValueError(f"there is no version {api_version!r} of the array API standard here")
         return room
 
