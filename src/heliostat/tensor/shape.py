@@ -508,5 +508,5 @@ _property("mH", lambda self: transpose(self, -2, -1))
 
 @function()
 def adjoint(input: Tensor) -> Tensor:
-    """Matrices transposed: the last two axes change places."""
-    return transpose(input, -2, -1)
+    """Matrices transposed: the last two axes change places. A tensor without axes stays as it is."""
+    return input if not input.ndim else transpose(input, -2, -1)
