@@ -207,7 +207,7 @@ cdouble: DType
 def ceil(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`ceil` of every element, as torch.ceil."""
 cfloat: DType
-def chain_matmul(*matrices: Tensor) -> Tensor:
+def chain_matmul(*matrices: Tensor, out: Tensor | None = None) -> Tensor:
     """The product of matrices in order."""
 channels_last: memory_format
 channels_last_3d: memory_format
@@ -440,7 +440,7 @@ def frac(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 def frexp(input: Tensor, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> Frexp:
     """Mantissas of 1/2 <= |m| < 1, and exponents, i32."""
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: _bool | None = None) -> Tensor:
-    """A tensor that copies what offers DLPack."""
+    """What offers DLPack as a tensor: a tensor's own elements, unless `copy`, and a copy of what others have."""
 def from_numpy(array: Any, *, device: Any = None) -> Tensor:
     """A tensor that copies an array."""
 def frombuffer(buffer: Any, *, dtype: Any, count: _int = -1, offset: _int = 0, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None, requires_grad: _bool = False) -> Tensor:
@@ -491,7 +491,7 @@ def hamming_window(window_length: _int, periodic: _bool = True, *args: _float, d
     """The hamming window, one period of it or symmetric."""
 def hann_window(window_length: _int, periodic: _bool = True, *args: _float, dtype: Any = None, device: Any = None, memory_format: Any = None, pin_memory: _bool = False, layout: Any = None) -> Tensor:
     """The hann window, one period of it or symmetric."""
-def hardshrink(input: Tensor, lambd: _float = 0.5) -> Tensor:
+def hardshrink(input: Tensor, lambd: _float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """x where |x| is above lambd, else 0."""
 def heaviside(input: Tensor, values: Tensor, *, out: Tensor | None = None) -> Tensor:
     """0 below zero, 1 above, `values` at zero."""
@@ -679,7 +679,7 @@ def logsumexp(input: Tensor, axis: _int | Sequence[_int], keepdims: _bool = Fals
 long: DType
 def lt(input: Tensor, other: Numeric, *, out: Tensor | None = None) -> Tensor:
     """`lt` of each pair of elements, as bool."""
-def lu(input: Tensor, pivot: _bool = True, get_infos: _bool = False) -> tuple[Tensor, ...]:
+def lu(input: Tensor, pivot: _bool = True, get_infos: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]:
     """(LU, pivots) of `linalg.lu_factor`, and with `get_infos` where the first pivot of 0 is."""
 def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The X with A X = input (..., N, K), of the factors of A that `lu` gives."""
@@ -803,7 +803,7 @@ def nonzero(input: Tensor, *, as_tuple: Literal[False] = False, out: Tensor | No
     """Where elements are not 0: (n, rank), or one (n,) tensor per axis."""
 @overload
 def nonzero(input: Tensor, *, as_tuple: Literal[True], out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]: ...
-def nonzero_static(input: Tensor, *, size: _int, fill_value: _int = -1) -> Tensor:
+def nonzero_static(input: Tensor, *, size: _int, fill_value: _int = -1, out: Tensor | None = None) -> Tensor:
     """As `nonzero`, of exactly `size` rows: cut off, or filled up with `fill_value`."""
 def norm(input: Tensor, p: Any = 2, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
     """(sum of |x|^p)^(1/p) over axes, computed in `dtype`; p may be infinite, 0, or 'fro' for 2."""

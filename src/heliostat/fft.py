@@ -12,6 +12,7 @@ from .tensor.conversion import as_tensor
 from .tensor.dims import normal_dim
 from .tensor.dtypes import dtype_of, get_default_dtype
 from .tensor.outputs import takes_out
+from .tensor.register import of_tensors
 from .tensor.spectrum import Axes, check_size, complex_transform, real_result, real_transform
 
 __all__ = [
@@ -92,5 +93,5 @@ def ifftshift(input: Tensor, dim: Axes = None) -> Tensor:
 
 
 for _public in __all__:
-    if _public not in ("fftshift", "ifftshift"):
-        globals()[_public] = takes_out(_public, globals()[_public])
+    _f = of_tensors(_public, globals()[_public])
+    globals()[_public] = _f if _public in ("fftshift", "ifftshift") else takes_out(_public, _f)

@@ -11,7 +11,7 @@ from .tensor import linalg as _products
 from .tensor.attempts import cholesky_ex, inv_ex, solve_ex
 from .tensor.indefinite import ldl_factor, ldl_factor_ex, ldl_solve
 from .tensor.outputs import takes_out
-from .tensor.register import COMPLEX, watching
+from .tensor.register import COMPLEX, of_tensors, watching
 from .tensor.spectra import (
     cond,
     eig,
@@ -73,5 +73,6 @@ _WITHOUT_OUT = ("diagonal", "dot", "inner", "inv", "matmul", "matrix_exp", "matr
 
 for _public in __all__[1:]:  # the error apart
     _f = noted(_public, globals()[_public])
+    _f = _f if _f in FUNCTIONS.values() else of_tensors(_public, _f)
     _f = _f if _public in _WITHOUT_OUT else takes_out(_public, _f)
     globals()[_public] = watching(f"linalg.{_public}", _f) if f"linalg.{_public}" in COMPLEX else _f

@@ -13,6 +13,7 @@ from .tensor.conversion import as_tensor, common
 from .tensor.function import Function
 from .tensor.outputs import takes_out
 from .tensor.pointwise import floats
+from .tensor.register import of_tensors
 from .tensor.special import grown_bessel_i0, grown_bessel_i1, in_f64
 from .tensor.uses import noted
 
@@ -183,4 +184,4 @@ __all__ = [
 
 for _public in __all__:
     _f = noted(_public, globals()[_public])
-    globals()[_public] = _f if _public in _KNOWN else takes_out(_public, _f)
+    globals()[_public] = _f if _public in _KNOWN else takes_out(_public, of_tensors(_public, _f))

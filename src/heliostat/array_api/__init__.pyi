@@ -68,7 +68,7 @@ def bitwise_right_shift(x1: Any, x2: Any, /) -> Tensor:
 def bitwise_xor(x1: Any, x2: Any, /) -> Tensor:
     """`bitwise_xor` of each pair of integers or bools."""
 bool: DType
-def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
+def broadcast_arrays(*arrays: Tensor) -> tuple[Tensor, ...]:
     """Arrays in their common shape."""
 def broadcast_shapes(*shapes: Any) -> Size:
     """The common shape."""
@@ -192,7 +192,7 @@ def maximum(x1: Any, x2: Any, /) -> Tensor:
     """The maximum of each pair of elements; NaN if either is."""
 def mean(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """Means over axes, all where None."""
-def meshgrid(*arrays: Tensor, indexing: str = 'xy') -> list[Tensor]:
+def meshgrid(*arrays: Tensor, indexing: str = 'xy') -> tuple[Tensor, ...]:
     """Coordinates of a grid; 'xy' exchanges the first two axes."""
 def min(x: Tensor, /, *, axis: Axes = None, keepdims: Any = False) -> Tensor:
     """Smallest elements over axes, all where None."""
@@ -240,9 +240,9 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 def roll(x: Tensor, /, shift: Any, *, axis: _Axes = None) -> Tensor:
     """Elements moved along axes, in at the front what goes out at the end."""
 def round(x: Tensor, /) -> Tensor:
-    """Nearest whole number, ties to even; to `decimals` digits after the point."""
+    """The nearest whole number, of two the even one; of complex numbers both parts, which PyTorch refuses."""
 def searchsorted(x1: Tensor, x2: Any, /, *, side: str = 'left', sorter: Tensor | None = None) -> Tensor:
-    """Where to put elements of x2 into x1 so that it stays in order."""
+    """Where to put elements of x2, an array or a number, into x1 so that it stays in order."""
 def sign(x: Tensor, /) -> Tensor:
     """-1, 0 or 1 as each element; NaN of NaN, where PyTorch has 0."""
 def signbit(x: Tensor, /) -> Tensor:

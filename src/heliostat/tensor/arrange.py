@@ -130,7 +130,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 @function(method=False)
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """All combinations of elements of vectors, as rows."""
+    """All combinations of elements of vectors, as rows. Raises ShapeError for tensors of more axes."""
+    if any(t.ndim > 1 for t in tensors):
+        raise ShapeError(f"cartesian_prod takes vectors, found {', '.join(shown(t.shape) for t in tensors)}")
     if len(tensors) == 1:
         return tensors[0]
     return stack([g.reshape(-1) for g in meshgrid(*tensors)], 1)
@@ -460,6 +462,9 @@ def _slope(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
         return at(rises, near, 1) + share * (at(rises, near, 1) - at(rises, far, 1))
 
     left, right = at(gaps, 0, n - 2), at(gaps, 1, n - 2)
-    inner = (at(rises, 0, n - 2) * right + at(rises, 1, n - 2) * left) / (left + right)
+    if isinstance(step, Tensor):
+        inner = (at(rises, 0, n - 2) * right + at(rises, 1, n - 2) * left) / (left + right)
+    else:  # what stands between neighbours as far apart does not count, infinite or not
+        inner = (x.narrow(axis, 2, n - 2) - x.narrow(axis, 0, n - 2)) / (at(gaps, 0, n - 2) * 2)
     made: Tensor = FUNCTIONS["cat"]([extended(0, min(1, n - 2)), inner, extended(n - 2, max(n - 3, 0))], axis)
     return made

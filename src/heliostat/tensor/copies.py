@@ -11,7 +11,7 @@ from .core import Tensor, wrap
 from .devices import name_of, placed
 from .dtypes import dtype_of, type_name
 from .memory_formats import check_memory_format, layout
-from .register import METHODS, attribute, function, method
+from .register import METHODS, a_tensor, attribute, function, method
 from .shape import expand
 
 
@@ -149,6 +149,7 @@ def is_floating_point(input: Tensor) -> bool:
 @function()
 def is_complex(input: Tensor) -> bool:
     """Whether the dtype is complex."""
+    a_tensor("is_complex", input)
     return False
 
 

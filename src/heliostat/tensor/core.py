@@ -374,7 +374,8 @@ class Tensor(Readable):
     def detach_(self) -> Tensor:
         """Cut this tensor off from what made it."""
         if not self._leaf:
-            self._v, self._rg, self._leaf = ops.detach(self.value), False, True
+            self._v, self._leaf = ops.detach(self.value), True
+        self._rg = False
         return self
 
     def retain_grad(self) -> None:

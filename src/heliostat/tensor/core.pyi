@@ -639,7 +639,7 @@ class Tensor:
         """`gt`, written into this tensor, which is returned."""
     def half(self, memory_format: Any = None) -> Tensor:
         """This tensor in f16."""
-    def hardshrink(self, lambd: _float = 0.5) -> Tensor:
+    def hardshrink(self, lambd: _float = 0.5, *, out: Tensor | None = None) -> Tensor:
         """x where |x| is above lambd, else 0."""
     def heaviside(self, values: Tensor, *, out: Tensor | None = None) -> Tensor:
         """0 below zero, 1 above, `values` at zero."""
@@ -852,7 +852,7 @@ class Tensor:
         """`lt` of each pair of elements, as bool."""
     def lt_(self, other: Numeric) -> Tensor:
         """`lt`, written into this tensor, which is returned."""
-    def lu(self, pivot: _bool = True, get_infos: _bool = False) -> tuple[Tensor, ...]:
+    def lu(self, pivot: _bool = True, get_infos: _bool = False, *, out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]:
         """(LU, pivots) of `linalg.lu_factor`, and with `get_infos` where the first pivot of 0 is."""
     def lu_solve(self, LU_data: Tensor, LU_pivots: Tensor, *, out: Tensor | None = None) -> Tensor:
         """The X with A X = input (..., N, K), of the factors of A that `lu` gives."""
@@ -1002,7 +1002,7 @@ class Tensor:
         """Where elements are not 0: (n, rank), or one (n,) tensor per axis."""
     @overload
     def nonzero(self, *, as_tuple: Literal[True], out: tuple[Tensor, ...] | list[Tensor] | None = None) -> tuple[Tensor, ...]: ...
-    def nonzero_static(self, *, size: _int, fill_value: _int = -1) -> Tensor:
+    def nonzero_static(self, *, size: _int, fill_value: _int = -1, out: Tensor | None = None) -> Tensor:
         """As `nonzero`, of exactly `size` rows: cut off, or filled up with `fill_value`."""
     def norm(self, p: Any = 2, dim: Dims = None, keepdim: _bool = False, *, dtype: Any = None, axis: Dims = None, keepdims: _bool = False, out: Tensor | None = None) -> Tensor:
         """(sum of |x|^p)^(1/p) over axes, computed in `dtype`; p may be infinite, 0, or 'fro' for 2."""

@@ -19,7 +19,7 @@ from .core import Tensor, wrap
 from .devices import Device, default_name, name_of
 from .dtypes import dtype_of, get_default_dtype, number_dtype, result_dtype
 from .memory_formats import check_memory_format
-from .register import FUNCTIONS, METHODS, by_name, function, method
+from .register import FUNCTIONS, METHODS, a_tensor, by_name, function, method
 from .shape import sizes_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -192,6 +192,7 @@ def full(
 
 def _like(name: str, value: Any) -> None:
     def f(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+        a_tensor(f.__name__, input)
         made = filled(input.shape, value, dtype_of(dtype or input.dtype), on_meta(rest, input))
         return finished(made, requires_grad, rest, input)
 
@@ -215,6 +216,7 @@ zeros_like, ones_like = FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"]
 @function(method=False)
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
     """One number everywhere, in the shape and dtype of input."""
+    a_tensor("full_like", input)
     made = filled(input.shape, _number(fill_value), dtype_of(dtype or input.dtype), on_meta(rest, input))
     return finished(made, requires_grad, rest, input)
 

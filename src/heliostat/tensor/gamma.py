@@ -26,7 +26,7 @@ class _Incomplete(Function):
     def forward(ctx: Any, a: Tensor, x: Tensor, upper: bool) -> Tensor:
         ctx.save_for_backward(a, x)
         ctx.upper = upper
-        return in_f64(ops.upper_incomplete_gamma if upper else ops.incomplete_gamma, a, x)
+        return in_f64(lambda a, x: _incomplete(a, x, upper), a, x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
@@ -53,6 +53,13 @@ def _slope_value(a: Value, x: Value) -> Value:
 def gamma_slope(a: Tensor, x: Tensor) -> Tensor:
     """How x moves with a where P(a, x) is held fixed, in the dtype of a. Shapes broadcast. No gradient."""
     return in_f64(_slope_value, a.detach(), x.detach())
+
+
+def _incomplete(a: Value, x: Value, upper: bool) -> Value:
+    """The function of values in f64; where a alone is infinite, its limit."""
+    found = ops.upper_incomplete_gamma(a, x) if upper else ops.incomplete_gamma(a, x)
+    limit = ops.logical_and(ops.eq(a, math.inf), ops.logical_and(ops.ge(x, 0.0), ops.lt(x, math.inf)))
+    return ops.where(limit, 1.0 if upper else 0.0, found)
 
 
 def _made(name: str, upper: bool, doc: str) -> None:

@@ -509,6 +509,9 @@ def slice_scatter(
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """input with a diagonal replaced."""
     a, b = normal_dim(dim1, input.ndim), normal_dim(dim2, input.ndim)
+    expected = tuple(FUNCTIONS["diagonal"](input.detach(), offset, dim1, dim2).shape)
+    if tuple(src.shape) != expected:
+        raise ShapeError(f"diagonal_scatter: src of {shown(src.shape)} for a diagonal of {shown(expected)}")
     n = src.shape[-1]
     place = as_tensor(np.arange(n))
     index: list[Any] = [slice(None)] * input.ndim

@@ -155,7 +155,9 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, al
 
 @function(method=False)
 def chain_matmul(*matrices: Tensor) -> Tensor:
-    """The product of matrices in order."""
+    """The product of matrices in order. Raises ShapeError for tensors of other than two axes."""
+    if any(m.ndim != 2 for m in matrices):
+        raise ShapeError(f"chain_matmul takes matrices, found {', '.join(shown(m.shape) for m in matrices)}")
     y = matrices[0]
     for m in matrices[1:]:
         y = y @ m
@@ -174,12 +176,17 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     n = operator.index(n)
     if n < 0:
         return matrix_power(inverse(input), -n)
-    y, base = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape).clone(), input
-    while n:
+    if not n:
+        eye: Tensor = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape).clone()
+        return eye
+    y, base = None, input
+    while True:  # no product with a unit matrix, which would spread what is infinite
         if n & 1:
-            y = matmul(y, base)
-        base, n = matmul(base, base), n >> 1
-    return y
+            y = base.clone() if y is None else matmul(y, base)
+        if not (n := n >> 1):
+            assert y is not None
+            return y
+        base = matmul(base, base)
 
 
 @function(method=False)

@@ -14,48 +14,50 @@ from .core import Tensor, wrap
 from .dtypes import can_cast as _can_cast
 from .dtypes import dtype_of
 from .pointwise import floats
-from .register import FUNCTIONS, function
+from .register import FUNCTIONS, a_tensor, function
 
 
 @function()
 def conj(input: Tensor) -> Tensor:
     """input: it has no imaginary part."""
-    return input
+    return a_tensor("conj", input)
 
 
 @function()
 def conj_physical(input: Tensor) -> Tensor:
     """input: it has no imaginary part."""
-    return input
+    return a_tensor("conj_physical", input)
 
 
 @function(method=False)  # of tensors it is an attribute
 def real(input: Tensor) -> Tensor:
     """input: it has no imaginary part."""
-    return input
+    return a_tensor("real", input)
 
 
 @function()
 def resolve_conj(input: Tensor) -> Tensor:
     """input: no tensor is lazily conjugated."""
-    return input
+    return a_tensor("resolve_conj", input)
 
 
 @function()
 def resolve_neg(input: Tensor) -> Tensor:
     """input: no tensor is lazily negated."""
-    return input
+    return a_tensor("resolve_neg", input)
 
 
 @function()
 def is_conj(input: Tensor) -> bool:
     """False: no tensor is lazily conjugated."""
+    a_tensor("is_conj", input)
     return False
 
 
 @function()
 def is_neg(input: Tensor) -> bool:
     """False: no tensor is lazily negated."""
+    a_tensor("is_neg", input)
     return False
 
 

@@ -440,8 +440,10 @@ def xlogy(input: Numeric, other: Numeric) -> Tensor:
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2^other, by two factors: 2^other may be infinite where the result is not."""
     x, power = (floats(t) for t in common(input, as_tensor(other))[0])
-    half = FUNCTIONS["floor"](power * 0.5)
-    return mul(mul(x, FUNCTIONS["exp2"](half)), FUNCTIONS["exp2"](power - half))
+    infinite = power.detach().abs() == math.inf
+    half = FUNCTIONS["where"](infinite, power, FUNCTIONS["floor"](power * 0.5))
+    rest = FUNCTIONS["where"](infinite, 0.0, power - half)
+    return mul(mul(x, FUNCTIONS["exp2"](half)), FUNCTIONS["exp2"](rest))
 
 
 @function(in_place=True)

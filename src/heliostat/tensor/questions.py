@@ -13,12 +13,13 @@ from . import lazy
 from .conversion import as_tensor, convert
 from .core import Tensor, wrap
 from .pointwise import flat_at_nan
-from .register import FUNCTIONS, METHODS, attribute, function, method
+from .register import FUNCTIONS, METHODS, a_tensor, attribute, function, method
 
 
 @function()
 def is_inference(input: Tensor) -> bool:
     """False: `inference_mode` is `no_grad`, and tensors made inside of it are as all others."""
+    a_tensor("is_inference", input)
     return False
 
 

@@ -142,12 +142,43 @@ def watching(name: str, f: Any) -> Any:
         try:
             return f(*args, **kwargs)
         except AttributeError as error:
-            if isinstance(error.obj, Tensor) or not any(error.obj is a for a in (*args, *kwargs.values())):
+            if (other := _no_tensor(name, error, args, kwargs)) is None:
                 raise
-            raise DTypeError(f"{name} takes a tensor, found {type(error.obj).__name__}") from error
+            raise other from error
 
     run.__dict__.update(has_out=has_out, other_names=others)  # for stubs
     return run
+
+
+def _no_tensor(name: str, error: AttributeError, args: Any, kwargs: dict[str, Any]) -> DTypeError | None:
+    """What a function raises where it asked something that is no tensor for what tensors have; None where that
+    was not an argument, or an element of one."""
+    given = [a for x in (*args, *kwargs.values()) for a in (x, *(x if isinstance(x, list | tuple) else ()))]
+    if isinstance(error.obj, Tensor) or not any(error.obj is a for a in given):
+        return None
+    return DTypeError(f"{name} takes a tensor, found {type(error.obj).__name__}")
+
+
+def a_tensor(name: str, x: Any) -> Tensor:
+    """x, for functions that ask it for nothing. Raises DTypeError where it is no tensor. name: what errors call it."""
+    if not isinstance(x, Tensor):
+        raise DTypeError(f"{name} takes a tensor, found {type(x).__name__}")
+    return x
+
+
+def of_tensors(name: str, f: F) -> F:
+    """f, which raises DTypeError where it is given something else than a tensor. name: what errors call it."""
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return f(*args, **kwargs)
+        except AttributeError as error:
+            if (other := _no_tensor(name, error, args, kwargs)) is None:
+                raise
+            raise other from error
+
+    return run  # type: ignore[return-value]
 
 
 def function(*names: str, method: bool = True, in_place: bool = False, op: Op | None = None) -> Callable[[F], F]:

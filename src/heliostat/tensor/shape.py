@@ -504,5 +504,5 @@ attribute("mH", lambda self: transpose(self, -2, -1), "Tensor")
 
 @function()
 def adjoint(input: Tensor) -> Tensor:
-    """Matrices transposed: the last two axes change places."""
-    return transpose(input, -2, -1)
+    """Matrices transposed: the last two axes change places. A tensor without axes stays as it is."""
+    return input if not input.ndim else transpose(input, -2, -1)

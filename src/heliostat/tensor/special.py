@@ -215,8 +215,8 @@ class _Digamma(Function):
 @function()
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """Logarithm of the multivariate gamma function."""
-    total = input * 0 + p * (p - 1) / 4 * math.log(math.pi)
-    for i in range(p):
+    total = lgamma(input) + p * (p - 1) / 4 * math.log(math.pi)
+    for i in range(1, p):
         total = total + lgamma(input - i / 2)
     return total
 

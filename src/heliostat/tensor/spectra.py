@@ -317,7 +317,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
     shape = A.shape[B.ndim :]
     if math.prod(shape) != B.numel():
         raise ShapeError(f"tensorsolve: {shown(A.shape)} and {shown(B.shape)} do not fit")
-    return solve(A.reshape(B.numel(), -1), B.reshape(-1)).reshape(shape)
+    return solve(A.reshape(B.numel(), B.numel()), B.reshape(-1)).reshape(shape)
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:

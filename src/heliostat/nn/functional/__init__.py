@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...tensor.outputs import takes_out
-from ...tensor.register import COMPLEX, QUANTIZED, watching
+from ...tensor.register import COMPLEX, QUANTIZED, of_tensors, watching
 from ...tensor.uses import noted
 from .activation import (
     celu,
@@ -164,7 +164,10 @@ _MEANINGS = meanings(globals())
 for _name in _MEANINGS:
     QUANTIZED.setdefault(_name, _MEANINGS[_name])
 for _name in __all__:
-    globals()[_name] = noted(_name, globals()[_name])
+    if isinstance(globals()[_name], type):
+        continue
+    globals()[_name] = of_tensors(_name, noted(_name, globals()[_name]))
+    globals()[_name].__module__ = __name__  # where pickle finds it
     if _name in _MEANINGS and _name != "linear":  # which asks itself, since recurrent networks call it from within
         globals()[_name] = quantizable(globals()[_name])
     if _name.startswith("conv") and _name in COMPLEX:

@@ -43,6 +43,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 @writable
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x above the threshold, else value."""
+    if not input.dtype.is_float:
+        threshold, value = int(threshold), int(value)
     return where(input <= threshold, value, input)
 
 
@@ -224,7 +226,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     size = input.shape[dim]
     if size % 2:
         raise ShapeError(f"Halving dimension must be even, but dimension {dim} is size {size}")
-    a, b = input.chunk(2, dim)
+    a, b = (input.narrow(dim, at, size // 2) for at in (0, size // 2))
     return a * b.sigmoid()
 
 

@@ -84,7 +84,7 @@ def scaled_dot_product_attention(
         heads = query.shape[-3]
         if heads % key.shape[-3] or heads % value.shape[-3]:
             raise ShapeError(f"{heads} heads of queries are no multiple of {key.shape[-3]} heads of keys")
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     if attn_mask is None and not dropout_p and _may_be_one(query, key, value, factor, enable_gqa):
         whole = _as_one(query, key, value, is_causal, factor)
         if whole is not None:
@@ -133,7 +133,7 @@ def flex_attention(
     if enable_gqa:
         n = query.shape[1] // key.shape[1]
         key, value = repeat_kv(key, n), repeat_kv(value, n)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     scores = (query * factor) @ key.transpose(-2, -1)
     if score_mod is not None:
         numbers = [

@@ -98,8 +98,9 @@ def _by_windows(x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilati
     windows = wrap(ops.unfold(x.value, kernel, stride, padding, dilation), x)
     counts = windows.shape[2 + len(kernel) :]
     out = weight.shape[0]
-    columns = windows.reshape(x.shape[0], groups, -1, math.prod(counts))
-    y = weight.reshape(groups, out // groups, -1) @ columns
+    taps = weight.shape[1] * math.prod(kernel)
+    columns = windows.reshape(x.shape[0], groups, taps, math.prod(counts))
+    y = weight.reshape(groups, out // groups, taps) @ columns
     return y.reshape(x.shape[0], out, *counts)
 
 
@@ -246,7 +247,7 @@ def fold(
             f"expected size of input's dimension 2 to match the calculated number of sliding blocks "
             f"{' * '.join(str(c) for c in counts)} = {math.prod(counts)}, but got input.size(2)={x.shape[2]}."
         )
-    windows = x.reshape(x.shape[0], -1, *kernel, *counts)
+    windows = x.reshape(x.shape[0], x.shape[1] // taps, *kernel, *counts)
     return unbatched(wrap(ops.fold(windows.value, size, kernel, steps, around, gaps), windows), single)
 
 

@@ -99,14 +99,14 @@ def ctc_loss(
         one = pad(alpha, (1, 0), value=LOW)[:, :width]
         two = where(may_jump, pad(alpha, (2, 0), value=LOW)[:, :width], LOW)
         moved = _log_sum(alpha, one, two) + scores[t]
-        new = where(moved > LOW / 2, moved, LOW)
+        new = where(moved <= LOW / 2, LOW, moved)  # NaN stays
         alpha = new if (times > t).all() else where(from_array(times > t).unsqueeze(1), new, alpha)
     last = from_array(2 * lengths).unsqueeze(1)
     end = alpha.gather(1, last).squeeze(1)
     before = alpha.gather(1, (last - 1).clamp(min=0)).squeeze(1)
     before = where(from_array(lengths > 0), before, LOW)
     likelihood = _log_sum(end, before)
-    possible = likelihood.detach() > LOW / 2
+    possible = ~(likelihood.detach() <= LOW / 2)
     loss = where(possible, -likelihood, 0.0 if zero_infinity else float("inf"))
     if reduction == "mean":
         return (loss / from_array(np.maximum(lengths, 1), loss.dtype)).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ... import ops
@@ -52,9 +53,10 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear(): inputs of {input1.shape[-1]} and {input2.shape[-1]} do not fit a weight of "
             f"{list(weight.shape)}"
         )
-    rows = input1.reshape(-1, a)
-    half = (rows @ weight.permute(1, 0, 2).reshape(a, out * b)).reshape(-1, out, b)
-    y = (half * input2.reshape(-1, 1, b)).sum(-1).reshape(*input1.shape[:-1], out)
+    count = math.prod(input1.shape[:-1])
+    rows = input1.reshape(count, a)
+    half = (rows @ weight.permute(1, 0, 2).reshape(a, out * b)).reshape(count, out, b)
+    y = (half * input2.reshape(count, 1, b)).sum(-1, dtype=half.dtype).reshape(*input1.shape[:-1], out)
     return y if bias is None else y + bias
 
 

@@ -435,7 +435,7 @@ def triplet_margin_with_distance_loss(
     if swap:
         far = far.minimum(d(positive, negative))
     loss = margin + near - far
-    return reduced(where(loss >= 0, loss, 0.0), reduction)
+    return reduced(where(loss < 0, 0.0, loss), reduction)
 
 
 __all__ = [

@@ -228,18 +228,18 @@ def _inside(table: Array) -> Array:
 
 def _values(x: Tensor, indices: Tensor) -> Tensor:
     """Elements by number among those of the spatial axes. indices: (N, C, results)."""
-    return x.reshape(*x.shape[:2], -1).gather(2, indices)
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:])).gather(2, indices)
 
 
 def _max_of_table(x: Tensor, table: Array) -> tuple[Tensor, Tensor]:
     """(N, C, results) values and numbers. table: (results, looks), or (N, C, results, looks)."""
-    n, c = x.shape[:2]
-    flat = x.detach().reshape(n, c, -1)
+    n, c, *size = x.shape
+    flat = x.detach().reshape(n, c, math.prod(size))
     numbers = from_array(_inside(table))
     if table.ndim == 2:
         seen = flat.index_select(2, numbers.reshape(-1)).reshape(n, c, *table.shape)
     else:
-        seen = flat.gather(2, numbers.reshape(n, c, -1)).reshape(table.shape)
+        seen = flat.gather(2, numbers.reshape(n, c, math.prod(table.shape[2:]))).reshape(table.shape)
     if (table < 0).any():
         seen = seen.masked_fill(from_array(table < 0), lowest(x.dtype))
     at = seen.argmax(-1)
@@ -408,7 +408,8 @@ def _max_unpool(
     if any(not u - s < n < u + s for n, u, s in zip(size, usual, steps, strict=True)):
         raise ValueError(f"invalid output_size {size}: it must lie within one stride of {usual}")
     n, c = x.shape[:2]
-    flat, places = x.reshape(n, c, -1), indices.reshape(n, c, -1)
+    count = math.prod(x.shape[2:])
+    flat, places = x.reshape(n, c, count), indices.reshape(n, c, count)
     empty = x.new_zeros((n, c, math.prod(size)))
     y = empty.scatter(2, places, flat.detach())
     if x.requires_grad:  # of those that share a place each has the gradient of it, as in PyTorch

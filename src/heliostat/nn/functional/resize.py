@@ -277,7 +277,8 @@ def grid_sample(
         warnings.warn("grid_sample: align_corners is False where it is not given", stacklevel=2)
     align = bool(align_corners)
     sizes = list(input.shape[2:])
-    places = [_place(grid[..., k - 1 - i].reshape(grid.shape[0], -1), n, align) for i, n in enumerate(sizes)]
+    count = math.prod(grid.shape[1:-1])
+    places = [_place(grid[..., k - 1 - i].reshape(grid.shape[0], count), n, align) for i, n in enumerate(sizes)]
     if mode != "bicubic":
         places = [_padded_place(p, n, padding_mode, align) for p, n in zip(places, sizes, strict=True)]
     taps = [_taps(p, mode) for p in places]
@@ -319,5 +320,5 @@ def _read(x: Tensor, places: list[Tensor], sizes: list[int]) -> Tensor:
         inside = here if inside is None else inside & here
         flat = number if flat is None else flat * n + number
     wide = flat.unsqueeze(1).expand(x.shape[0], x.shape[1], flat.shape[1])
-    found = x.reshape(*x.shape[:2], -1).gather(2, wide)
+    found = x.reshape(*x.shape[:2], math.prod(sizes)).gather(2, wide)
     return where(inside.unsqueeze(1), found, 0.0)
