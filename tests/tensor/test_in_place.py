@@ -11,7 +11,7 @@ import pytest
 import heliostat as hs
 from heliostat.diagnostics import DTypeError, GradientError, ShapeError
 
-from .compare import check, floats, integers
+from .compare import check, floats, integers, torch
 
 CHANGES: dict[str, Any] = {
     "add_": lambda x, y: x.add_(y), "sub_": lambda x, y: x.sub_(y, alpha=2), "mul_": lambda x, y: x.mul_(y),
@@ -181,3 +181,10 @@ def test_complex_views_write_through(name: str) -> None:
         return [y, v.resolve_conj() * 1, w]
 
     check(call, floats(2, 3, 4) + 1j * floats(2, 3, 4, seed=1), grad=True)
+
+
+def test_detached_leaves() -> None:
+    for m in (hs, torch):
+        x = m.ones(2, requires_grad=True)
+        assert x.detach_() is x
+        assert not (x * 2).requires_grad
