@@ -56,7 +56,8 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     count = math.prod(input1.shape[:-1])
     rows = input1.reshape(count, a)
     half = (rows @ weight.permute(1, 0, 2).reshape(a, out * b)).reshape(count, out, b)
-    y = (half * input2.reshape(count, 1, b)).sum(-1, dtype=half.dtype).reshape(*input1.shape[:-1], out)
+    whole = None if half.is_floating_point() or half.is_complex() else half.dtype  # sums of whole numbers are int64
+    y = (half * input2.reshape(count, 1, b)).sum(-1, dtype=whole).reshape(*input1.shape[:-1], out)
     return y if bias is None else y + bias
 
 
