@@ -249,9 +249,6 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         self._assign(FUNCTIONS["where"](mask, source.reshape(()), self))
         return
     view, tensors, back = _basic(self, _parts(self, index))
-    if all(t is None for t in tensors):
-        view._assign(_turned(expand(_without_ones(source, view.ndim), tuple(view.shape)), back))
-        return
     view._assign(_turned(_written(_turned(view, back), tensors, source, False), back))
 
 
@@ -266,7 +263,10 @@ def _without_ones(x: Tensor, rank: int) -> Tensor:
 
 
 def _written(x: Tensor, tensors: list[Tensor | None], source: Tensor, accumulate: bool) -> Tensor:
-    """x with rows by number replaced or added to."""
+    """x with rows by number, or all of it where no axis has an index, replaced or added to."""
+    if all(t is None for t in tensors):
+        wide = expand(_without_ones(source, x.ndim), tuple(x.shape))
+        return FUNCTIONS["add"](x, wide) if accumulate else wide
     rows = _Rows(x, tensors)
     n = len(rows.shape)
     shown_shape = [*rows.rest_shape]
@@ -286,11 +286,7 @@ def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bo
     """input with values written, or added, at places given by one tensor per axis."""
     made, source = input.clone(), convert(as_tensor(values), input.dtype)
     x, tensors, _ = _basic(made, _parts(input, tuple(indices)))
-    if all(t is None for t in tensors):
-        wide = expand(_without_ones(source, x.ndim), tuple(x.shape))
-        written = FUNCTIONS["add"](x, wide) if accumulate else wide
-    else:
-        written = _written(x, tensors, source, accumulate)
+    written = _written(x, tensors, source, accumulate)
     if x is made:
         return written
     x._assign(written)
