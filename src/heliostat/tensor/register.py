@@ -142,27 +142,29 @@ def watching(name: str, f: Any) -> Any:
         try:
             return f(*args, **kwargs)
         except AttributeError as error:
-            if (other := _no_tensor(name, error, args, kwargs)) is None:
-                raise
-            raise other from error
+            _check_tensors(name, error, args, kwargs)
+            raise
 
     run.__dict__.update(has_out=has_out, other_names=others)  # for stubs
     return run
 
 
-def _no_tensor(name: str, error: AttributeError, args: Any, kwargs: dict[str, Any]) -> DTypeError | None:
-    """What a function raises where it asked something that is no tensor for what tensors have; None where that
-    was not an argument, or an element of one."""
+def _check_tensors(name: str, error: AttributeError, args: Any, kwargs: dict[str, Any]) -> None:
+    """Raise DTypeError from the error of a function that asked something that is no tensor for what tensors have, where
+    that was an argument, or an element of one."""
     given = [a for x in (*args, *kwargs.values()) for a in (x, *(x if isinstance(x, list | tuple) else ()))]
-    if isinstance(error.obj, Tensor) or not any(error.obj is a for a in given):
-        return None
-    return DTypeError(f"{name} takes a tensor, found {type(error.obj).__name__}")
+    if any(error.obj is a for a in given) and not isinstance(error.obj, Tensor):
+        raise _no_tensor(name, error.obj) from error
+
+
+def _no_tensor(name: str, x: Any) -> DTypeError:
+    return DTypeError(f"{name} takes a tensor, found {type(x).__name__}")
 
 
 def a_tensor(name: str, x: Any) -> Tensor:
     """x, for functions that ask it for nothing. Raises DTypeError where it is no tensor. name: what errors call it."""
     if not isinstance(x, Tensor):
-        raise DTypeError(f"{name} takes a tensor, found {type(x).__name__}")
+        raise _no_tensor(name, x)
     return x
 
 
@@ -174,9 +176,8 @@ def of_tensors(name: str, f: F) -> F:
         try:
             return f(*args, **kwargs)
         except AttributeError as error:
-            if (other := _no_tensor(name, error, args, kwargs)) is None:
-                raise
-            raise other from error
+            _check_tensors(name, error, args, kwargs)
+            raise
 
     return run  # type: ignore[return-value]
 
