@@ -48,8 +48,8 @@ def _unscaled(name: str, x: Tensor, scale: Any, recipe: Any, swizzle: Any, rows:
     if recipe == ScalingType.TensorWise and scale.numel() == 1:
         return wide * scale.to(f32).reshape(())
     if recipe == ScalingType.RowWise and scale.numel() == wide.numel() // wide.shape[-1 if rows == -2 else -2]:
-        lead = tuple(wide.shape[:-2])
-        return wide * scale.to(f32).reshape(*lead, -1, 1) if rows == -2 else wide * scale.to(f32).reshape(*lead, 1, -1)
+        line = (-1, 1) if rows == -2 else (1, -1)
+        return wide * scale.to(f32).reshape(*wide.shape[:-2], *line)
     if recipe not in (ScalingType.TensorWise, ScalingType.RowWise):
         raise UnsupportedError(f"{name}: scales {recipe.name}", help="multiply them in, or use TensorWise or RowWise")
     raise ShapeError(f"{name}: scales {recipe.name} of {shown(scale.shape)} for a matrix of {shown(x.shape)}")
