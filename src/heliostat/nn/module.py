@@ -627,18 +627,17 @@ class Module(Whole):
 
         try:
             load(self, dict(state_dict), "")
+            if strict:
+                for what, keys in (("Unexpected", unexpected), ("Missing", missing)):
+                    if keys:
+                        names = ", ".join(f'"{k}"' for k in keys)
+                        errors.insert(0, f"{what} key(s) in state_dict: {names}. ")
+            if errors:
+                listed = "\n\t".join(errors)
+                raise StateDictError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
         except BaseException:
             errors.put_back()
             raise
-        if strict:
-            for what, keys in (("Unexpected", unexpected), ("Missing", missing)):
-                if keys:
-                    names = ", ".join(f'"{k}"' for k in keys)
-                    errors.insert(0, f"{what} key(s) in state_dict: {names}. ")
-        if errors:
-            errors.put_back()
-            listed = "\n\t".join(errors)
-            raise StateDictError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
         return IncompatibleKeys(missing, unexpected)
 
     # --- text -----------------------------------------------------------------------------------------------------
