@@ -219,18 +219,23 @@ def _products(leaves: list[Value], launches: bool) -> list[Value]:
     return [*(v for v in leaves if id(v) not in taken), matmul(transpose(a), b)]
 
 
+def _reshaped(v: Value) -> Value:
+    """What v is in another shape, or v."""
+    return v.node.inputs[0] if v.node.op.name == "reshape" else v
+
+
 def _row_sums(leaves: list[Value]) -> list[Value]:
     """The summands, sums over the first axis and others as one sum over all rows, as the gradient of a bias is."""
     kinds: dict[Any, list[Value]] = {}
     for v in leaves:
-        total = v.node.inputs[0] if v.node.op.name == "reshape" else v
+        total = _reshaped(v)
         if total.node.op.name == "sum" and 0 in total.node.attrs["axes"]:
             x = total.node.inputs[0]
             kind = (x.type.element, x.type.shape[1:], total.node.attrs["axes"], total.type.shape, v.type)
             kinds.setdefault(kind, []).append(v)
     for found in kinds.values():
         if len(found) > 1:
-            totals = [v.node.inputs[0] if v.node.op.name == "reshape" else v for v in found]
+            totals = [_reshaped(v) for v in found]
             rows = concat(*(t.node.inputs[0] for t in totals), axis=0)
             total = REGISTRY["sum"].build(rows, **totals[0].node.attrs)
             taken = {id(v) for v in found}
