@@ -316,15 +316,10 @@ def test_muon_is_near_pytorch(options: dict[str, Any]) -> None:
 
 
 def test_averages_of_models() -> None:
-    class Model:
+    class Model(nn.Module):
         def __init__(self) -> None:
-            self.w = leaf(0.0, 0.0)
-
-        def parameters(self) -> list[Any]:
-            return [self.w]
-
-        def buffers(self) -> list[Any]:
-            return []
+            super().__init__()
+            self.w = nn.Parameter(hs.zeros(2))
 
     model = Model()
     plain = optim.swa_utils.AveragedModel(model)

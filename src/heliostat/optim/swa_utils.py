@@ -1,15 +1,14 @@
-"""Averages of a model's weights over steps. Source: torch.optim.swa_utils.
-
-A model is anything with `parameters()`, `buffers()`, `modules()` and a call: modules stand in a room beside this one.
-"""
+"""Averages of a model's weights over steps. Source: torch.optim.swa_utils."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
+from ..diagnostics import UnsupportedError
 from ..ir.types import i64
+from ..nn.module import Module
 from ..tensor.conversion import number_tensor
 from ..tensor.core import Tensor
 from ..tensor.gradient_mode import grad_mode
@@ -17,21 +16,21 @@ from .lr_scheduler import SWALR
 from .optimizer import held
 
 Average = Callable[[Tensor, Tensor, Tensor], Tensor]
+MultiAverage = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Any]
 
 
 def get_swa_avg_fn() -> Average:
-    """The plain average of all."""
+    """The plain average of all: of (average, newest, how many the average is of)."""
 
     def average(mean: Tensor, now: Tensor, count: Tensor) -> Tensor:
-        return mean + (now - mean) / (count + 1).to(mean.dtype)
+        return mean + (now - mean) / (count + 1)
 
     return average
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Average:
-    """decay of the average before, and the rest of the newest."""
-    if not 0 <= decay <= 1:
-        raise ValueError(f"Invalid decay value {decay} provided. Please provide a value in [0,1] range.")
+    """decay of the average before, and the rest of the newest: of (average, newest, how many the average is of)."""
+    _check_decay(decay)
 
     def average(mean: Tensor, now: Tensor, count: Tensor) -> Tensor:
         return mean * decay + now * (1 - decay)
@@ -39,57 +38,91 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     return average
 
 
-class AveragedModel:
-    """A copy of a model whose parameters are averages, made by `update_parameters`. Buffers are those of the model, or
-    with use_buffers averages too."""
+def get_swa_multi_avg_fn() -> MultiAverage:
+    """`get_swa_avg_fn` of many: writes into the averages of one dtype and device."""
+    return _of_many(get_swa_avg_fn())
+
+
+def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
+    """`get_ema_avg_fn` of many: writes into the averages of one dtype and device."""
+    return _of_many(get_ema_avg_fn(decay))
+
+
+def _check_decay(decay: float) -> None:
+    if not 0 <= decay <= 1:
+        raise ValueError(f"Invalid decay value {decay} provided. Please provide a value in [0,1] range.")
+
+
+def _of_many(average: Average) -> MultiAverage:
+    def averages(means: Sequence[Tensor], newest: Sequence[Tensor], count: Tensor) -> None:
+        for mean, now in zip(means, newest, strict=True):
+            _write(mean, average(mean, now, count))
+
+    return averages
+
+
+def _write(to: Tensor, value: Tensor) -> None:
+    to._assign(value if value.dtype == to.dtype else value.to(to.dtype))
+
+
+class AveragedModel(Module):
+    """A copy of a model, `module`, whose parameters are averages that `update_parameters` counts a model into; with
+    `use_buffers` its buffers are too, else they are the newest ones.
+
+    avg_fn: the new average from (average, newest, how many the average is of). multi_avg_fn: writes the new averages
+    into lists of one dtype and device, (averages, newest, how many). The plain average where neither is given.
+    n_averaged: how many models the averages are of, int64. Raises UnsupportedError where both are given."""
+
+    n_averaged: Tensor
 
     def __init__(
-        self, model: Any, device: Any = None, avg_fn: Average | None = None, use_buffers: bool = False
+        self,
+        model: Module,
+        device: Any = None,
+        avg_fn: Average | None = None,
+        multi_avg_fn: MultiAverage | None = None,
+        use_buffers: bool = False,
     ) -> None:
+        super().__init__()
+        if avg_fn is not None and multi_avg_fn is not None:
+            raise UnsupportedError("only one of avg_fn and multi_avg_fn can be given", help="leave one of them out")
         self.module = deepcopy(model)
-        self.n_averaged = number_tensor(0, i64)
-        self.avg_fn = avg_fn or get_swa_avg_fn()
-        self.use_buffers = use_buffers
+        count = number_tensor(0, i64)
         if device is not None:
             self.module = self.module.to(device)
+            count = count.to(device)
+        self.register_buffer("n_averaged", count)
+        self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
 
-    forward = __call__
-
-    def parameters(self) -> Any:
-        """The averaged parameters."""
-        return self.module.parameters()
-
-    def buffers(self) -> Any:
-        """The buffers of the copy."""
-        return self.module.buffers()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The averages, under "module.", and how many models they are of."""
-        return {"n_averaged": self.n_averaged, **{f"module.{k}": v for k, v in self.module.state_dict().items()}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        self.module.load_state_dict({k[7:]: v for k, v in state_dict.items() if k.startswith("module.")})
-        self.n_averaged = number_tensor(int(state_dict["n_averaged"]), i64)
-
-    def update_parameters(self, model: Any) -> None:
-        """Count the model as it is now into the averages."""
-        first = int(self.n_averaged) == 0
-        averaged = [*self.module.parameters(), *(self.module.buffers() if self.use_buffers else ())]
-        newest = [*model.parameters(), *(model.buffers() if self.use_buffers else ())]
+    def update_parameters(self, model: Module) -> None:
+        """Count the model as it is now into the averages. Raises ValueError for a model of other parameters."""
+        of_buffers = self.use_buffers
+        means = [*self.module.parameters(), *(self.module.buffers() if of_buffers else ())]
+        newest = [*model.parameters(), *(model.buffers() if of_buffers else ())]
         with grad_mode(False):
-            for mean, now in zip(averaged, newest, strict=True):
-                value = held(now)
-                if not first and mean.dtype.is_float:
-                    value = self.avg_fn(held(mean), value, self.n_averaged)
-                mean._assign(value)
-            if not self.use_buffers:
-                for mean, now in zip(self.module.buffers(), model.buffers(), strict=True):
-                    mean._assign(held(now))
-        self.n_averaged = number_tensor(int(self.n_averaged) + 1, i64)
+            now = [held(new).to(mean.device) for mean, new in zip(means, newest, strict=True)]
+            if int(self.n_averaged) == 0:
+                for mean, value in zip(means, now, strict=True):
+                    _write(mean, value)
+            else:
+                self._average(means, now)
+            if not of_buffers:
+                for mean, new in zip(self.module.buffers(), model.buffers(), strict=True):
+                    _write(mean, held(new).to(mean.device))
+            self.n_averaged += 1
+
+    def _average(self, means: Sequence[Tensor], newest: Sequence[Tensor]) -> None:
+        groups: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
+        for mean, now in zip(means, newest, strict=True):
+            found = groups.setdefault((str(mean.device), mean.dtype), ([], []))
+            found[0].append(mean.detach())
+            found[1].append(now)
+        update = self.multi_avg_fn or _of_many(self.avg_fn or get_swa_avg_fn())
+        for of_group, of_newest in groups.values():
+            update(of_group, of_newest, self.n_averaged.to(of_group[0].device))
 
 
 def update_bn(loader: Iterable[Any], model: Any, device: Any = None) -> None:
@@ -114,4 +147,7 @@ def update_bn(loader: Iterable[Any], model: Any, device: Any = None) -> None:
         model.train(training)
 
 
-__all__ = ["SWALR", "AveragedModel", "get_ema_avg_fn", "get_swa_avg_fn", "update_bn"]
+__all__ = [
+    "SWALR", "AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn", "get_swa_multi_avg_fn",
+    "update_bn",
+]  # fmt: skip
