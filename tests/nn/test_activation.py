@@ -77,3 +77,10 @@ def test_wrong_arguments_are_named() -> None:
         F.prelu(hs.zeros(2, 3), hs.zeros(4))
     with pytest.raises(ValueError, match="approximate"):
         F.gelu(hs.zeros(2), approximate="sigmoid")
+
+
+def test_former_names_of_bounds() -> None:
+    with pytest.warns(FutureWarning, match="min_value"):
+        module = nn.Hardtanh(min_value=-2.0, max_val=0.5)
+    assert (module.min_val, module.max_val) == (-2.0, 0.5)
+    assert module(hs.tensor([-3.0, -1.5, 1.0])).tolist() == [-2.0, -1.5, 0.5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ..diagnostics import ShapeError
@@ -137,10 +138,22 @@ class RReLU(Module):
 
 
 class Hardtanh(Module):
-    """x, but not below min_val and not above max_val."""
+    """x, but not below min_val and not above max_val, which are min_value and max_value by their former names."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,
+        max_value: float | None = None,
+    ) -> None:
         super().__init__()
+        for former, name in ((min_value, "min_val"), (max_value, "max_val")):
+            if former is not None:
+                warnings.warn(f"{name}ue is the former name of {name}", FutureWarning, stacklevel=2)
+        min_val = min_val if min_value is None else min_value
+        max_val = max_val if max_value is None else max_value
         if max_val <= min_val:
             raise ValueError(f"max_val must be larger than min_val, found {max_val} and {min_val}")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
