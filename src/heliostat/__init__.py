@@ -1,7 +1,7 @@
 """Heliostat: a tensor compiler in Python with lazy tensors and a local LLM engine on top of it.
 
 `import heliostat as hs` loads nothing heavy: the tensor layer comes with the first of its names, `hs.tensor`,
-`hs.zeros`, `hs.float32`, `hs.Tensor`, `hs.autograd` ... (`heliostat.tensor.PUBLIC` has them all).
+`hs.zeros`, `hs.float32`, `hs.Tensor`, `hs.no_grad` ... (`heliostat.tensor.PUBLIC` has them all).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 # Rooms that need no import.
 ROOMS = (
-    "amp", "ao", "array_api", "distributions", "einops", "export", "fft", "func", "linalg", "nn", "optim", "profiler",
-    "signal", "special", "tensor", "utils",
+    "amp", "ao", "array_api", "autograd", "cuda", "distributions", "einops", "export", "fft", "func", "linalg", "nn",
+    "optim", "profiler", "random", "signal", "special", "tensor", "utils",
 )  # fmt: skip
 
 

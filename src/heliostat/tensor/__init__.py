@@ -67,10 +67,6 @@ from .register import FUNCTIONS, METHODS, attach
 from .vectorize import vmap
 
 METHODS["backward"] = autograd.backward_method
-autograd.forward_ad, autograd.functional, autograd.graph = forward_ad, functional, saved
-autograd.gradcheck, autograd.gradgradcheck = gradcheck.gradcheck, gradcheck.gradgradcheck
-autograd.GradcheckError = gradcheck.GradcheckError
-autograd.checkpoint, autograd.checkpoint_sequential = checkpoint.checkpoint, checkpoint.checkpoint_sequential
 attach(Tensor)
 complex_arrays.attach_complex()
 quantized_functions.attach_quantized()
@@ -79,14 +75,13 @@ float8.attach_float8()
 PUBLIC: dict[str, Any] = {
     **FUNCTIONS, **{name: create.on_default_device(name, FUNCTIONS[name]) for name in create.MAKERS}, **NAMES,
     "Function": Function, "Generator": Generator, "Size": Size, "Tensor": Tensor,
-    "autocast": autocast, "autograd": autograd,
-    "compile": compile_.compile, "cuda": cuda, "default_generator": default_generator, "device": Device,
+    "autocast": autocast, "compile": compile_.compile, "default_generator": default_generator, "device": Device,
     "dtype": type(NAMES["float32"]), "enable_grad": enable_grad, "finfo": finfo,
     "get_default_device": get_default_device, "set_default_device": set_default_device,
     "get_autocast_dtype": get_autocast_dtype, "is_autocast_available": is_autocast_available,
     "is_autocast_enabled": is_autocast_enabled, "get_default_dtype": get_default_dtype, "iinfo": iinfo,
     "inference_mode": inference_mode, "is_grad_enabled": is_grad_enabled, "no_grad": no_grad,
-    "promote_types": promote_types, "random": random, "set_default_dtype": set_default_dtype,
+    "promote_types": promote_types, "set_default_dtype": set_default_dtype,
     "set_grad_enabled": set_grad_enabled,
     "set_printoptions": set_printoptions, "vmap": vmap, **quantized.PUBLIC,
     **{f.__name__: f for f in (

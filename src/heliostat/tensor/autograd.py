@@ -9,7 +9,6 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any
 
 from .. import ops
@@ -19,30 +18,16 @@ from ..ir.types import DType, TensorType, f32
 from ..ops import NotDifferentiable, Op
 from ..ops.rules import shown
 from . import lazy, recorded
-from .anomaly import detect_anomaly, is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
-from .core import RemovableHandle, Tensor, new
+from .core import Tensor, new
 from .devices import beside, placed
-from .function import Function, FunctionCtx, once_differentiable
 from .gradient_mode import grad_mode, is_grad_enabled
 from .pairs import ComplexTensor, over, widened
 from .rewound import Behind
 from .vectorize import vmap
 
 __all__ = [
-    "Function", "FunctionCtx", "GradcheckError", "RemovableHandle", "backward", "checkpoint", "checkpoint_sequential",
-    "detect_anomaly", "enable_grad", "forward_ad", "functional", "grad", "gradcheck", "gradgradcheck", "graph",
-    "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled", "no_grad",
-    "once_differentiable", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled",
+    "backward", "enable_grad", "grad", "inference_mode", "no_grad", "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
-
-forward_ad: ModuleType
-functional: ModuleType  # rooms of their own, which stand above this one
-graph: ModuleType
-gradcheck: Callable[..., bool]
-gradgradcheck: Callable[..., bool]
-GradcheckError: type[Exception]
-checkpoint: Callable[..., Any]
-checkpoint_sequential: Callable[..., Any]
 
 Pair = tuple[Value, Value]
 Use = tuple[Value, "weakref.ref[Any]", int]

@@ -1,5 +1,5 @@
 """Tools around training, under the names of `torch.utils`."""
 
-from . import benchmark, checkpoint
+from . import benchmark, checkpoint, data
 
-__all__ = ["benchmark", "checkpoint"]
+__all__ = ["benchmark", "checkpoint", "data"]
