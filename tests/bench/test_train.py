@@ -30,7 +30,6 @@ from heliostat.bench.training import (
     lstm,
     mlp,
     resnet,
-    resnet_amp,
     resnet_flops,
     torch,
 )
@@ -90,16 +89,12 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.gflops == pytest.approx(1000 / row.own.best / 1e9)
 
 
-TINY: dict[Any, dict[str, Any]] = {
-    gpt_amp: {"layers": 1, "width": 16, "heads": 2, "length": 4, "batch": 2, "vocabulary": 24, "tied": True},
-    resnet_amp: {"width": 4, "blocks": (1,), "side": 8, "batch": 2, "classes": 5},
-}
+TINY = {"layers": 1, "width": 16, "heads": 2, "length": 4, "batch": 2, "vocabulary": 24, "tied": True}
 
 
-@pytest.mark.parametrize("build", TINY, ids=["gpt", "resnet"])
-def test_rows_of_a_gpu(build: Any) -> None:
+def test_rows_of_a_gpu() -> None:
     with stand_in():
-        (row,) = bench_train([Workload("small", build, TINY[build])], 1, None, 1, quick=True, device="cuda:0")
+        (row,) = bench_train([Workload("small", gpt_amp, TINY)], 1, None, 1, quick=True, device="cuda:0")
     assert row.own is not None
     assert row.nbytes is not None
     assert row.nbytes > 0

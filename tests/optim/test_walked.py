@@ -52,8 +52,7 @@ def switch(o, n):
             group["maximize"] = not group["maximize"]
 
 
-@pytest.mark.parametrize("change", [schedule, switch])
-@pytest.mark.parametrize(("kind", "options"), CASES)
+@pytest.mark.parametrize(("kind", "options", "change"), [(*c, (schedule, switch)[i % 2]) for i, c in enumerate(CASES)])
 def test_one_node_equals_the_rule(kind, options, change, monkeypatch):
     one = run(kind, options, change)
     monkeypatch.setattr(recorded, "allowed", lambda: False)

@@ -100,9 +100,18 @@ def product(element: Any, rows: int, depth: int, n: int) -> tuple[Graph, dict[st
     return graph, arrays, exact_w.astype(np.float64)
 
 
-@pytest.mark.parametrize("run", [*RUNNERS, pytest.param(lockstep_of_8, id="lockstep-8.0")])
+@pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("element", [f32, f16, bf16, *FORMATS], ids=str)
 def test_products_and_rows_of_every_format(element: Any, run: Runner) -> None:
+    check_products_and_rows(element, run)
+
+
+@pytest.mark.parametrize("element", [f32, f16, bf16, *FORMATS[::2]], ids=str)
+def test_products_and_rows_of_every_second_format_on_8(element: Any) -> None:
+    check_products_and_rows(element, lockstep_of_8)
+
+
+def check_products_and_rows(element: Any, run: Runner) -> None:
     depth = 2 * max(element.block, 32)
     for rows, n in ((70, 1), (37, 17)):
         graph, arrays, w = product(element, rows, depth, n)
@@ -129,8 +138,10 @@ def test_panels_of_odd_sizes(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("run", RUNNERS)
-@pytest.mark.parametrize("name", ["bf16", "Q4_K", "Q6_K"])
-@pytest.mark.parametrize(("rows", "n", "both"), [(136, 150, False), (256, 5, False), (136, 129, True), (40, 20, True)])
+@pytest.mark.parametrize(("name", "rows", "n", "both"), [
+    ("bf16", 136, 150, False), ("bf16", 256, 5, False), ("bf16", 136, 129, True), ("bf16", 40, 20, True),
+    ("Q4_K", 136, 150, False), ("Q4_K", 256, 5, False), ("Q4_K", 40, 20, True), ("Q6_K", 136, 129, True),
+])  # fmt: skip
 def test_tiles_of_four_warps(name: str, rows: int, n: int, both: bool, run: Runner) -> None:
     """Several tiles, more stages than the ring has, rows and panels that fill none, and two products side by side."""
     element = bf16 if name == "bf16" else formats.get(name)
@@ -236,8 +247,11 @@ def test_one_token_attends_over_a_cache(heads: int, kv: int, start: int, window:
 
 
 @pytest.mark.parametrize("run", ATTENTION_RUNNERS)
-@pytest.mark.parametrize(("heads", "kv", "size", "start", "n", "window"), MANY_TOKENS)
-@pytest.mark.parametrize("dtype", [f16, bf16, f32], ids=str)
+@pytest.mark.parametrize(
+    ("heads", "kv", "size", "start", "n", "window", "dtype"),
+    [(*case, dtype) for i, case in enumerate(MANY_TOKENS) for dtype in ([f16, bf16], [bf16, f32], [f32, f16])[i % 3]],
+    ids=str,
+)
 def test_many_tokens_attend_over_a_cache(
     heads: int, kv: int, size: int, start: int, n: int, window: int, dtype: Any, run: Runner
 ) -> None:
@@ -293,16 +307,20 @@ def test_key_panels_follow_the_warp() -> None:
 
 @pytest.mark.parametrize("op", sorted({case.values[0].name for case in cases()} - NEED_STATES))
 def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
-    """One module of all kernels of an op's samples."""
-    kernels = []
+    """One module of all kernels of an op's samples, of which one has each choice of dtypes: by others the op's
+    instructions stay the same, and `test_every_op` runs them all."""
+    kernels, graphs = [], {}
     for case in cases():
         if case.values[0].name == op:
-            try:
-                compiled = compile_graph(graph_of(*case.values), CUDA, Options())
-            except CompileError as error:
-                assert "no schedule takes" in error.message  # noqa: PT017
-                continue
-            kernels += [k for p in (*compiled.loads.values(), compiled.program) for k in p.kernels]
+            graph = graph_of(*case.values)
+            graphs.setdefault(tuple(v.type.element for v in (*graph.parameters, *graph.outputs)), graph)
+    for graph in graphs.values():
+        try:
+            compiled = compile_graph(graph, CUDA, Options())
+        except CompileError as error:
+            assert "no schedule takes" in error.message  # noqa: PT017
+            continue
+        kernels += [k for p in (*compiled.loads.values(), compiled.program) for k in p.kernels]
     for n, kernel in enumerate(kernels):
         kernel.name = f"{kernel.name}_{n}"
     if not kernels:

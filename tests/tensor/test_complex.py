@@ -37,7 +37,9 @@ def test_functions_of_one_number(name: str) -> None:
     def f(m: Any, z: Any) -> Any:
         return getattr(m, name)(z)
 
-    check(lambda m, z: [f(m, z.t()[1:]), f(m, z[0, 0]), f(m, z[:0])], numbers(3, 4), grad=True)
+    check(lambda m, z: f(m, z.t()[1:]), numbers(3, 4), grad=True)
+    if name in ("exp", "abs", "acos"):  # what has no axes, or no elements, is the same for all
+        check(lambda m, z: [f(m, z[0, 0]), f(m, z[:0])], numbers(3, 4), grad=True)
     check(lambda m, z: getattr(z, name)(), numbers(7, dtype=np.complex64), rtol=1e-4)
 
 
@@ -68,11 +70,15 @@ UNSPECIFIED = {  # signs that the C standard leaves open, and what NumPy's expm1
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
-@pytest.mark.parametrize("name", [
+ANNEX_G = [
     "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "exp2", "expm1", "log", "log10", "log1p",
     "log2", "sin", "sinh", "sqrt", "tan", "tanh",
-])  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(n, np.complex128) for n in ANNEX_G] + [(n, np.complex64) for n in ANNEX_G[::2]], ids=str
+)
 def test_infinities_and_nan_as_in_annex_g(name: str, dtype: Any) -> None:
     z = np.array([complex(a, b) for a, b in itertools.product(ENDS, ENDS)], dtype)
     with np.errstate(all="ignore"):

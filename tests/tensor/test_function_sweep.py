@@ -21,7 +21,7 @@ from . import calls
 from .calls import Sample, tensors
 from .compare import floats, ours, same, theirs, torch
 
-EVERY = int(os.environ.get("HELIOSTAT_FUNCTION_SWEEP", "6"))
+EVERY = int(os.environ.get("HELIOSTAT_FUNCTION_SWEEP", "8"))
 """Of the functions, an axis takes one of so many, the next part for the next axis, so that each function has some of
 its axes; HELIOSTAT_FUNCTION_SWEEP=1 takes all for all."""
 TOGETHER = 100  # functions of one program
