@@ -15,7 +15,7 @@ NAMES = {
     "autograd.forward_ad": "dual_level make_dual unpack_dual", "autograd.function": "Function once_differentiable",
     "autograd.functional": "jacobian hessian jvp vjp hvp vhp", "autograd.graph": "saved_tensors_hooks Node",
     "cuda": "is_available synchronize Event max_memory_allocated", "random": "manual_seed fork_rng get_rng_state",
-    "utils.checkpoint": "checkpoint checkpoint_sequential", "utils.data": "DataLoader Dataset TensorDataset random_split",
+    "utils.checkpoint": "checkpoint checkpoint_sequential", "utils.data": "DataLoader Dataset TensorDataset",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import heliostat as hs
+from heliostat import nn
 from heliostat.nn import functional as F
 
 from .sweep import compare_functions, compare_modules, torch, values
