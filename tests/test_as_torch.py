@@ -8,8 +8,11 @@ import sys
 from collections import OrderedDict, namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import heliostat as hs
+from heliostat import nn
 from heliostat.as_torch import (
     cpp_extension,
     cuda,
@@ -23,8 +26,10 @@ from heliostat.as_torch import (
     tree,
 )
 from heliostat.as_torch import profiler as as_profiler
+from heliostat.as_torch.parallel import DataParallel
 from heliostat.diagnostics import DTypeError, UnsupportedError
 from heliostat.serialization import load
+from targets.device import gpu
 
 PROGRAM = """
 import sys
@@ -138,7 +143,7 @@ model = nn.DataParallel(nn.Linear(2, 1))
 sgd = optim.SGD(model.parameters(), lr=0.1)
 for x, y in data.DataLoader(data.TensorDataset(torch.ones(8, 2), torch.zeros(8, 1)), batch_size=4):
     sgd.zero_grad()
-    loss = F.mse_loss(unchanged(model(x)), y)
+    loss = F.mse_loss(unchanged(model(x)).cpu(), y)
     loss.backward()
     sgd.step()
 torch.testing.assert_close(model(x).detach(), model.module(x).detach())
@@ -523,3 +528,17 @@ def test_trees() -> None:
         del tree.SUPPORTED_NODES[Box]
     with pytest.raises(ValueError, match="3 values for a structure of 4"):
         tree.tree_unflatten([1, 2, 3], spec)
+
+
+@pytest.mark.cuda
+def test_data_parallel_copies_its_arguments() -> None:
+    """As PyTorch's: a module on the GPU, called with batches as they come from a loader."""
+    place = gpu()
+    if isinstance(place, str):
+        pytest.skip(place)
+    module = DataParallel(nn.LSTM(3, 2, batch_first=True), device_ids=[0])
+    x, states = hs.ones(2, 4, 3), (hs.zeros(1, 2, 2), hs.zeros(1, 2, 2))
+    found, (h, _) = module(x, states)
+    assert {str(found.device), str(h.device), str(module.module.weight_ih_l0.device)} == {"cuda:0"}
+    wanted, _ = module.module.cpu()(x, states)
+    np.testing.assert_allclose(found.detach().cpu().numpy(), wanted.detach().numpy(), atol=1e-5)
