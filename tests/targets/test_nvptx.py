@@ -307,13 +307,14 @@ def test_key_panels_follow_the_warp() -> None:
 
 @pytest.mark.parametrize("op", sorted({case.values[0].name for case in cases()} - NEED_STATES))
 def test_ptx_of_every_op(op: str, tmp_path: Path) -> None:
-    """One module of all kernels of an op's samples, of which one has each choice of dtypes: by others the op's
-    instructions stay the same, and `test_every_op` runs them all."""
+    """One module of all kernels of an op's samples, of which one has each choice of dtypes, where f16 and bf16
+    are one: by others the op's instructions stay the same, and `test_every_op` runs them all."""
     kernels, graphs = [], {}
     for case in cases():
         if case.values[0].name == op:
             graph = graph_of(*case.values)
-            graphs.setdefault(tuple(v.type.element for v in (*graph.parameters, *graph.outputs)), graph)
+            elements = (v.type.element for v in (*graph.parameters, *graph.outputs))
+            graphs.setdefault(tuple("half" if e in (f16, bf16) else e for e in elements), graph)
     for graph in graphs.values():
         try:
             compiled = compile_graph(graph, CUDA, Options())
