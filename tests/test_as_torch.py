@@ -146,7 +146,8 @@ for x, y in data.DataLoader(data.TensorDataset(torch.ones(8, 2), torch.zeros(8, 
     loss = F.mse_loss(unchanged(model(x)).cpu(), y)
     loss.backward()
     sgd.step()
-torch.testing.assert_close(model(x).detach(), model.module(x).detach())
+place = model.module.weight.device
+torch.testing.assert_close(model(x).detach(), model.module(x.to(place)).detach())
 print("done", sys.argv[1:], __name__, sorted(model.state_dict()))
 """
 
