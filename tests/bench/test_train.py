@@ -129,12 +129,15 @@ def test_first_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_step_shows_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
+    """Of two models that begin apart, by as much at each run: losses of any two can be near each other."""
+    torch = pytest.importorskip("torch")
     monkeypatch.setattr(train, "copy_parameters", lambda *args: None)
     monkeypatch.setattr(train.shutil, "which", lambda name: None)
+    hs.manual_seed(1)
+    torch.manual_seed(1)
     (row,) = bench_train([Workload("small", mlp, SMALL[mlp])], 1, "torch", 1, quick=True)
     assert row.error is not None
-    assert row.error > 1e-3
+    assert row.error > 1e-2
 
 
 def test_what_cannot_run_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
