@@ -285,10 +285,24 @@ def unique(
     a = np.asarray(input.detach().array())
     values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
     inverse = np.asarray(inverse).reshape(a.shape if dim is None else (-1,))
-    parts = [from_array(values, input.dtype)]
-    parts += [from_array(inverse)] if return_inverse else []
-    parts += [from_array(counts)] if return_counts else []
+    return _as_asked(
+        from_array(values, input.dtype),
+        from_array(inverse) if return_inverse else None,
+        from_array(counts) if return_counts else None,
+    )
+
+
+def _as_asked(values: Tensor, inverse: Tensor | None, counts: Tensor | None) -> Any:
+    """The values alone, or in a tuple with those of the others that were asked for."""
+    parts = [part for part in (values, inverse, counts) if part is not None]
     return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _of_rows(rows: Tensor, inverse: Tensor | None, counts: Tensor | None, input: Tensor, dim: int | None) -> Any:
+    """`_as_asked` of rows along axis 0: that axis where it was, numbers of elements in the shape of the input."""
+    if dim is not None:
+        return _as_asked(movedim(rows, 0, dim), inverse, counts)
+    return _as_asked(rows, None if inverse is None else inverse.reshape(input.shape), counts)
 
 
 def _set_axis(x: Tensor, dim: int | None, op: str) -> int | None:
@@ -304,10 +318,7 @@ def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool, dim:
     size = rows.shape[0]
     if not size:
         none = x.new_zeros(0, dtype=i64)
-        parts = [rows if dim is None else movedim(rows, 0, dim)]
-        parts += [none.reshape(input.shape) if dim is None else none] if return_inverse else []
-        parts += [none] if return_counts else []
-        return parts[0] if len(parts) == 1 else tuple(parts)
+        return _of_rows(rows, none if return_inverse else None, none if return_counts else None, input, dim)
     width = math.prod(rows.shape[1:])
     if width > MOST_COLUMNS:
         raise UnsupportedError(
@@ -319,12 +330,9 @@ def _unique_there(input: Tensor, return_inverse: bool, return_counts: bool, dim:
         places = places[order(columns.select(1, c)[places], 0, False)]
     ordered = rows[places]
     starts = places_of(begins_of(ordered), "unique")
-    parts = [ordered[starts] if dim is None else movedim(ordered[starts], 0, dim)]
-    if return_inverse:
-        inverse = _searched(starts, order(convert(places, i32), 0, False), True) - 1
-        parts.append(inverse.reshape(input.shape) if dim is None else inverse)
-    parts += [lengths_of(starts, size)] if return_counts else []
-    return parts[0] if len(parts) == 1 else tuple(parts)
+    inverse = _searched(starts, order(convert(places, i32), 0, False), True) - 1 if return_inverse else None
+    counts = lengths_of(starts, size) if return_counts else None
+    return _of_rows(ordered[starts], inverse, counts, input, dim)
 
 
 @overload
@@ -347,14 +355,12 @@ def unique_consecutive(
     rows = x.reshape(-1) if dim is None else movedim(x, dim, 0)
     size = rows.shape[0]
     starts = places_of(begins_of(rows), "unique_consecutive") if size else x.new_zeros(0, dtype=i64)
-    kept = rows[starts]
-    parts = [kept if dim is None else movedim(kept, 0, dim)]
+    inverse = counts = None
     if return_inverse:
         inverse = _searched(starts, wrap(ops.arange(size)), True) - 1 if size else starts
-        parts.append(inverse.reshape(input.shape) if dim is None else inverse)
     if return_counts:
-        parts.append(lengths_of(starts, size) if size else starts)
-    return parts[0] if len(parts) == 1 else tuple(parts)
+        counts = lengths_of(starts, size) if size else starts
+    return _of_rows(rows[starts], inverse, counts, input, dim)
 
 
 @function()
