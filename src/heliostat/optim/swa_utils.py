@@ -30,7 +30,8 @@ def get_swa_avg_fn() -> Average:
 
 def get_ema_avg_fn(decay: float = 0.999) -> Average:
     """decay of the average before, and the rest of the newest: of (average, newest, how many the average is of)."""
-    _check_decay(decay)
+    if not 0 <= decay <= 1:
+        raise ValueError(f"Invalid decay value {decay} provided. Please provide a value in [0,1] range.")
 
     def average(mean: Tensor, now: Tensor, count: Tensor) -> Tensor:
         return mean * decay + now * (1 - decay)
@@ -48,11 +49,6 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
     return _of_many(get_ema_avg_fn(decay))
 
 
-def _check_decay(decay: float) -> None:
-    if not 0 <= decay <= 1:
-        raise ValueError(f"Invalid decay value {decay} provided. Please provide a value in [0,1] range.")
-
-
 def _of_many(average: Average) -> MultiAverage:
     def averages(means: Sequence[Tensor], newest: Sequence[Tensor], count: Tensor) -> None:
         for mean, now in zip(means, newest, strict=True):
@@ -62,7 +58,7 @@ def _of_many(average: Average) -> MultiAverage:
 
 
 def _write(to: Tensor, value: Tensor) -> None:
-    to._assign(value if value.dtype == to.dtype else value.to(to.dtype))
+    to._assign(value.to(to.dtype))
 
 
 class AveragedModel(Module):
@@ -99,9 +95,8 @@ class AveragedModel(Module):
 
     def update_parameters(self, model: Module) -> None:
         """Count the model as it is now into the averages. Raises ValueError for a model of other parameters."""
-        of_buffers = self.use_buffers
-        means = [*self.module.parameters(), *(self.module.buffers() if of_buffers else ())]
-        newest = [*model.parameters(), *(model.buffers() if of_buffers else ())]
+        means = [*self.module.parameters(), *(self.module.buffers() if self.use_buffers else ())]
+        newest = [*model.parameters(), *(model.buffers() if self.use_buffers else ())]
         with grad_mode(False):
             now = [held(new).to(mean.device) for mean, new in zip(means, newest, strict=True)]
             if int(self.n_averaged) == 0:
@@ -109,7 +104,7 @@ class AveragedModel(Module):
                     _write(mean, value)
             else:
                 self._average(means, now)
-            if not of_buffers:
+            if not self.use_buffers:
                 for mean, new in zip(self.module.buffers(), model.buffers(), strict=True):
                     _write(mean, held(new).to(mean.device))
             self.n_averaged += 1
