@@ -34,6 +34,14 @@ def test_rooms_are_attributes(room: str) -> None:
     assert set(NAMES[room].split()) <= set(found.__all__)
 
 
+@pytest.mark.parametrize(("room", "made"), [
+    ("autograd.forward_ad", "tensor.forward_ad"), ("autograd.functional", "tensor.functional"),
+    ("autograd.graph", "tensor.saved"), ("cuda", "tensor.cuda"), ("utils.data", "data"),
+])  # fmt: skip
+def test_rooms_have_all_names(room: str, made: str) -> None:
+    assert sorted(import_module(f"heliostat.{room}").__all__) == sorted(import_module(f"heliostat.{made}").__all__)
+
+
 def test_a_room_has_one_of_each() -> None:
     assert hs.autograd.Function is hs.Function
     assert hs.random.default_generator is hs.default_generator

@@ -60,7 +60,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "torch.optim.optimizer": ("heliostat.optim.optimizer", "heliostat.optim"),
     "torch.quantization": ("heliostat.ao.quantization",),
     "torch.types": ("heliostat.as_torch.types",),
-    "torch.utils.data": ("heliostat.data",),
     "torch.utils.dlpack": ("heliostat.tensor.copies", "heliostat"),
     "torch.testing": ("heliostat.as_torch.testing",),
     "torch.utils": ("heliostat.utils",),
